@@ -1,0 +1,34 @@
+"""The kinds of interaction a shopper can have with a product, and their compact codes.
+
+Put vocabulary of the interaction log here when serving and the asset graph both speak it.
+Keep table schemas (``recsys_assets.schema``) and weights (a choice of each model) out.
+"""
+
+from enum import IntEnum
+
+
+class InteractionType(IntEnum):
+    """Kind of one interaction. The integer is what arrays and bundles store; the label is what tables store."""
+
+    VIEW = 0
+    ADD_TO_CART = 1
+    PURCHASE = 2
+    RATING = 3
+
+    @property
+    def label(self) -> str:
+        """The name in the canonical tables: ``view``, ``add_to_cart``, ``purchase`` or ``rating``."""
+        return self.name.lower()
+
+    @classmethod
+    def from_label(cls, label: str) -> "InteractionType":
+        """Inverse of `label`. Raises ``ValueError`` naming the accepted labels."""
+        for kind in cls:
+            if kind.label == label:
+                return kind
+        accepted = ", ".join(kind.label for kind in cls)
+        raise ValueError(f"unknown interaction type {label!r}; expected one of: {accepted}")
+
+
+INTERACTION_LABELS: tuple[str, ...] = tuple(kind.label for kind in InteractionType)
+"""Labels in code order, so that ``INTERACTION_LABELS[code]`` is the label of a stored code."""

@@ -1,0 +1,203 @@
+"""The contract every recommender keeps, with the part all of them share: choosing the top k.
+
+Put behaviour here that must be the same for every model: exclusions, whitelists, padding, tie-breaks, what an empty
+history gets. Keep scoring formulas in the implementations beside this file, and fitting in ``recsys_assets.models``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_api.recommender.histories import Histories, Ragged
+from lambda_api.recommender.ids import IdMap, IndexArray
+from lambda_api.recommender.topk import top_k
+
+ScoreArray = NDArray[np.float32]
+Parameters = Mapping[str, Any]
+"""JSON-able values a recommender needs at inference besides its arrays."""
+
+SCORES_PER_CHUNK = 4_000_000
+"""Scores held at once while recommending to a batch (16 MB of float32): bounds memory whatever the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendations:
+    """The best ``k`` products for each of ``B`` rows, best first.
+
+    Attributes:
+        products: int32 ``[B, k]`` internal indices, ``-1`` where fewer than ``k`` products qualified.
+        scores: float32 ``[B, k]``, ``-inf`` beside padding. Comparable within a row only.
+    """
+
+    products: IndexArray
+    scores: ScoreArray
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """How much one past product of the shopper moved a score; contributions of one explanation are sorted, largest first."""
+
+    product: int
+    weight: float
+
+
+class Recommender(ABC):
+    """A fitted recommender: arrays in, ranked products out. Implementations use numpy and ONNX Runtime only.
+
+    Products are internal indices of ``self.products``. Everything is deterministic: equal scores are ranked by
+    ascending index, which is SHA-256 order of the product id (see `IdMap`).
+    """
+
+    kind: ClassVar[str]
+    """Name of the implementation in bundle manifests."""
+
+    products: IdMap
+    popularity: ScoreArray
+    """float32 ``[n_products]``, >= 0: what a shopper without usable history is ranked by, and the padding order."""
+
+    def __init__(self, products: IdMap, popularity: ScoreArray) -> None:
+        if popularity.shape != (len(products),):
+            raise ValueError(f"popularity must have shape ({len(products)},), not {popularity.shape}")
+        self.products = products
+        self.popularity = popularity
+
+    @abstractmethod
+    def score_all(self, histories: Histories) -> ScoreArray:
+        """Scores of every product for every shopper, float32 ``[B, n_products]``, finite, higher is better.
+
+        A row the model has nothing to say about (see `knows`) may hold anything; callers replace it.
+        """
+
+    @abstractmethod
+    def knows(self, histories: Histories) -> NDArray[np.bool_]:
+        """bool ``[B]``: for whom this model has something personal to say. The others get ``popularity``."""
+
+    @abstractmethod
+    def similar_items(self, products: IndexArray, k: int) -> Recommendations:
+        """The ``k`` products most similar to each of ``products`` (``[m]``), never the product itself; ``[m, k]``."""
+
+    @abstractmethod
+    def explain(self, history: Histories, product: int) -> list[Contribution]:
+        """Which past products of one shopper (a batch of one) moved the score of ``product``, largest first.
+
+        Empty where the model has no per-event account (popularity) or does not know the shopper.
+        """
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Every array needed to restore this recommender, by name; ``products`` and ``popularity`` excluded."""
+
+    @abstractmethod
+    def parameters(self) -> dict[str, Any]:
+        """JSON-able values needed to restore this recommender."""
+
+    @classmethod
+    @abstractmethod
+    def restore(
+        cls,
+        products: IdMap,
+        popularity: ScoreArray,
+        arrays: Mapping[str, NDArray[Any]],
+        parameters: Parameters,
+        graphs: Mapping[str, bytes],
+    ) -> Self:
+        """Inverse of `arrays`, `parameters` and `graphs`. Arrays may be memory-mapped and read-only."""
+
+    def graphs(self) -> dict[str, bytes]:
+        """Serialised ONNX graphs by name; none unless an implementation says otherwise."""
+        return {}
+
+    def score(self, histories: Histories, products: IndexArray) -> ScoreArray:
+        """Scores of ``products`` (int32 ``[m]``, or ``[B, m]`` for a list each); float32 ``[B, m]``.
+
+        Shoppers the model does not know are scored by ``popularity``.
+        """
+        columns = np.broadcast_to(np.atleast_2d(products), (len(histories), np.atleast_2d(products).shape[1]))
+        scores = np.empty(columns.shape, dtype=np.float32)
+        for start, stop in self._chunks(len(histories)):
+            chunk = self._scores_or_popularity(histories.rows(start, stop))
+            scores[start:stop] = np.take_along_axis(chunk, columns[start:stop], axis=1)
+        return scores
+
+    def recommend(
+        self,
+        histories: Histories,
+        k: int,
+        *,
+        exclude: Ragged | None = None,
+        candidates: IndexArray | None = None,
+        fill_with_popular: bool = True,
+    ) -> Recommendations:
+        """Rank products for a batch of shoppers.
+
+        Args:
+            histories: ``B`` shoppers.
+            k: length of each list, at least 1.
+            exclude: products each shopper must not get, row-aligned with ``histories``.
+            candidates: int32 ``[m]`` whitelist; nothing else is recommended. ``None`` allows every product.
+            fill_with_popular: products the model scores at or below zero are ranked after the others by
+                ``popularity``, so that lists are full; ``False`` leaves those places empty for models whose
+                zero means "no evidence" (`zero_means_no_evidence`).
+
+        Returns:
+            ``[B, k]`` lists. A list is shorter (``-1``) only when fewer than ``k`` products qualify.
+
+        Raises:
+            ValueError: ``k`` < 1, or ``exclude`` has another number of rows than ``histories``.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}")
+        if exclude is not None and len(exclude) != len(histories):
+            raise ValueError(f"exclude has {len(exclude)} rows for {len(histories)} shoppers")
+        products = np.full((len(histories), k), -1, dtype=np.int32)
+        scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+        for start, stop in self._chunks(len(histories)):
+            chunk = self._scores_or_popularity(histories.rows(start, stop))
+            allowed = self._allowed(start, stop, exclude, candidates)
+            products[start:stop], scores[start:stop] = self._rank(chunk, allowed, k, fill_with_popular)
+        return Recommendations(products, scores)
+
+    zero_means_no_evidence: ClassVar[bool] = False
+    """Whether a score of zero says "nothing known about this product for this shopper" (neighbour models)."""
+
+    def _chunks(self, rows: int) -> list[tuple[int, int]]:
+        size = max(1, SCORES_PER_CHUNK // max(1, len(self.products)))
+        return [(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+    def _scores_or_popularity(self, histories: Histories) -> ScoreArray:
+        known = self.knows(histories)
+        if not known.any():
+            return np.tile(self.popularity, (len(histories), 1)).astype(np.float32)
+        scores = np.array(self.score_all(histories), dtype=np.float32)
+        scores[~known] = self.popularity
+        return scores
+
+    def _allowed(
+        self, start: int, stop: int, exclude: Ragged | None, candidates: IndexArray | None
+    ) -> NDArray[np.bool_]:
+        allowed = np.ones((stop - start, len(self.products)), dtype=bool)
+        if candidates is not None:
+            allowed[:] = False
+            allowed[:, candidates] = True
+        if exclude is not None:
+            first, last = exclude.indptr[start], exclude.indptr[stop]
+            rows = np.repeat(np.arange(stop - start), np.diff(exclude.indptr[start : stop + 1]))
+            allowed[rows, exclude.values[first:last]] = False
+        return allowed
+
+    def _rank(
+        self, scores: ScoreArray, allowed: NDArray[np.bool_], k: int, fill_with_popular: bool
+    ) -> tuple[IndexArray, ScoreArray]:
+        if self.zero_means_no_evidence:
+            evidence = scores > 0
+            if fill_with_popular:
+                # Popular products follow the evidenced ones: mapped into (-1, 0], below every positive score.
+                padding = self.popularity / (1.0 + self.popularity.max(initial=0.0)) - 1.0
+                scores = np.where(evidence, scores, padding[None, :])
+            else:
+                allowed = allowed & evidence
+        return top_k(np.where(allowed, scores, -np.inf).astype(np.float32), k)

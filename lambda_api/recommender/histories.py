@@ -1,0 +1,136 @@
+"""Ragged arrays and the histories of a batch of shoppers: the input of every recommender.
+
+Put the shapes that recommenders exchange here. Keep scoring and loading out.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_api.interactions import InteractionType
+from lambda_api.recommender.ids import IdMap, IndexArray
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """``B`` rows of int32 of unequal length in CSR form: row ``b`` is ``values[indptr[b]:indptr[b + 1]]``."""
+
+    indptr: NDArray[np.int64]
+    values: IndexArray
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Sequence[int] | IndexArray]) -> "Ragged":
+        """Pack ``rows`` in order."""
+        arrays = [np.asarray(row, dtype=np.int32) for row in rows]
+        lengths = np.array([len(row) for row in arrays], dtype=np.int64)
+        values = np.concatenate(arrays) if arrays else np.empty(0, dtype=np.int32)
+        return cls(indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), values=values)
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def row(self, index: int) -> IndexArray:
+        """Values of one row, shape ``[length]``."""
+        return self.values[self.indptr[index] : self.indptr[index + 1]]
+
+    @property
+    def row_of_value(self) -> NDArray[np.int64]:
+        """The row each value belongs to, shape ``[len(values)]``."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.indptr))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One interaction as a request or a state store holds it. ``timestamp`` is in seconds since 1970 UTC."""
+
+    product_id: str
+    interaction_type: InteractionType
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Histories:
+    """What ``B`` shoppers did before ``now``, ``E`` events in all, oldest first within a shopper.
+
+    Attributes:
+        user_ids: external ids, length ``B``; an empty string is a visitor without an id.
+        indptr: int64 ``[B + 1]``; shopper ``b`` owns events ``indptr[b]:indptr[b + 1]``.
+        products: int32 ``[E]``, internal product indices, never ``-1``.
+        types: int8 ``[E]``, `InteractionType` codes.
+        timestamps: int64 ``[E]``, seconds since 1970 UTC, ascending within a shopper.
+        now: seconds since 1970 UTC; recency is measured from here, and no event is later.
+    """
+
+    user_ids: tuple[str, ...]
+    indptr: NDArray[np.int64]
+    products: IndexArray
+    types: NDArray[np.int8]
+    timestamps: NDArray[np.int64]
+    now: int
+
+    def __post_init__(self) -> None:
+        if len(self.indptr) != len(self.user_ids) + 1:
+            raise ValueError("indptr must have one entry more than user_ids")
+        if not len(self.products) == len(self.types) == len(self.timestamps) == self.indptr[-1]:
+            raise ValueError("products, types and timestamps must each hold indptr[-1] events")
+
+    @classmethod
+    def from_events(
+        cls, events: Sequence[Sequence[Event]], now: int, products: IdMap, user_ids: Sequence[str] | None = None
+    ) -> "Histories":
+        """Pack the events of ``B`` shoppers (any order) for recommenders that index products with ``products``.
+
+        Events of products the map does not know and events later than ``now`` are left out.
+        """
+        rows = [sorted((e for e in row if e.timestamp <= now), key=lambda e: e.timestamp) for row in events]
+        flat = [event for row in rows for event in row]
+        row_of = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        indices = products.indices([event.product_id for event in flat])
+        known = indices >= 0
+        counts = np.bincount(row_of[known], minlength=len(rows))
+        return cls(
+            user_ids=tuple(user_ids) if user_ids is not None else ("",) * len(rows),
+            indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            products=indices[known],
+            types=np.array([event.interaction_type for event in flat], dtype=np.int8)[known],
+            timestamps=np.array([event.timestamp for event in flat], dtype=np.int64)[known],
+            now=now,
+        )
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    @property
+    def shopper_of_event(self) -> NDArray[np.int64]:
+        """The row each event belongs to, shape ``[E]``."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.indptr))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Events per shopper, shape ``[B]``."""
+        return np.diff(self.indptr)
+
+    def rows(self, start: int, stop: int) -> "Histories":
+        """The shoppers ``start:stop`` as a batch of their own (views, no copies)."""
+        first, last = int(self.indptr[start]), int(self.indptr[stop])
+        return Histories(
+            user_ids=self.user_ids[start:stop],
+            indptr=self.indptr[start : stop + 1] - first,
+            products=self.products[first:last],
+            types=self.types[first:last],
+            timestamps=self.timestamps[first:last],
+            now=self.now,
+        )
+
+    def distinct_products(self, types: Collection[InteractionType] = tuple(InteractionType)) -> Ragged:
+        """Each shopper's distinct products with an event of one of ``types``, ascending; row-aligned with self."""
+        wanted = np.isin(self.types, [int(kind) for kind in types])
+        pairs = np.unique(
+            np.stack([self.shopper_of_event[wanted], self.products[wanted].astype(np.int64)]), axis=1
+        )
+        counts = np.bincount(pairs[0], minlength=len(self))
+        return Ragged(
+            indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), values=pairs[1].astype(np.int32)
+        )

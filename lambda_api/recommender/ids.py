@@ -1,0 +1,76 @@
+"""Maps between the shop's own ids and the dense indices arrays use.
+
+Put translation between external and internal ids here. Keep anything that knows what an id stands for out.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+type_of_index = np.int32
+IndexArray = NDArray[np.int32]
+"""Internal indices; ``-1`` stands for "no such id" and for padding."""
+
+
+def id_digest(external_id: str) -> bytes:
+    """The SHA-256 that orders ids, so that index order carries no signal of the shop's own numbering."""
+    return hashlib.sha256(external_id.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class IdMap:
+    """A frozen bijection between ``n`` external ids and ``0..n-1``.
+
+    Attributes:
+        ids: UTF-8 bytes, shape ``[n]``, dtype ``S``; position is the internal index.
+        order: int32 ``[n]``; ``ids[order]`` is sorted. Lookup is a binary search, so a memory-mapped map of a
+            million ids costs nothing to open.
+    """
+
+    ids: NDArray[np.bytes_]
+    order: IndexArray
+
+    @classmethod
+    def from_ids(cls, external_ids: Iterable[str]) -> "IdMap":
+        """Build a map over the distinct ids, indexed in the order of their SHA-256.
+
+        Ties between equal scores are broken by index everywhere; public data sets number products by popularity or
+        by date, so numbering of our own keeps the tie-break from leaking that.
+
+        Raises:
+            ValueError: an id is empty or holds a NUL character (fixed-width byte strings drop trailing NULs).
+        """
+        distinct = sorted(set(external_ids), key=id_digest)
+        for external_id in distinct:
+            if not external_id or "\0" in external_id:
+                raise ValueError(f"id {external_id!r} cannot be indexed: ids must be non-empty and hold no NUL")
+        ids = np.array([external_id.encode() for external_id in distinct], dtype=np.bytes_)
+        if ids.size == 0:
+            ids = np.empty(0, dtype="S1")
+        return cls(ids=ids, order=np.argsort(ids, kind="stable").astype(np.int32))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, external_id: str) -> bool:
+        return int(self.indices([external_id])[0]) >= 0
+
+    def indices(self, external_ids: Sequence[str] | NDArray[Any]) -> IndexArray:
+        """Internal indices of ``external_ids`` (shape ``[m]``), ``-1`` where an id is unknown."""
+        wanted = np.array([str(external_id).encode() for external_id in external_ids], dtype=np.bytes_)
+        if len(self) == 0 or wanted.size == 0:
+            return np.full(len(wanted), -1, dtype=np.int32)
+        position = np.searchsorted(self.ids, wanted, sorter=self.order)
+        found = self.order[np.minimum(position, len(self) - 1)]
+        return np.where(self.ids[found] == wanted, found, -1).astype(np.int32)
+
+    def external(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> list[str]:
+        """External ids of ``indices`` (shape ``[m]``). Raises ``IndexError`` on an index outside the map."""
+        index_array = np.asarray(indices, dtype=np.int64)
+        if index_array.size and (index_array.min() < 0 or index_array.max() >= len(self)):
+            raise IndexError(f"internal index outside 0..{len(self) - 1}")
+        return [external_id.decode() for external_id in self.ids[index_array].tolist()]

@@ -1,0 +1,58 @@
+"""The contract of a source, and the errors a source may raise.
+
+Put what every source shares here. Keep one shop's format in its own module beside this file.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import ClassVar, Protocol
+
+import pyarrow as pa
+
+
+class SourceError(Exception):
+    """A source cannot be read. The message names the file, the rule and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfEvents:
+    """One UTC day as a source delivers it.
+
+    Attributes:
+        interactions: canonical column names; values are the source's own where they could be understood, and text
+            columns where not (a price column holding words stays text: the quality suite judges, the source does not).
+            Missing columns stay missing. May be empty.
+        set_aside: rows the source's stated rules exclude, with ``recsys_assets.schema.SET_ASIDE_SCHEMA``.
+        rows_read: rows in the input for this day; always ``interactions.num_rows + set_aside.num_rows``.
+    """
+
+    interactions: pa.Table
+    set_aside: pa.Table
+    rows_read: int
+
+    def __post_init__(self) -> None:
+        if self.rows_read != self.interactions.num_rows + self.set_aside.num_rows:
+            raise ValueError(
+                f"{self.rows_read} rows read but {self.interactions.num_rows} delivered "
+                f"and {self.set_aside.num_rows} set aside: a source must not lose rows"
+            )
+
+
+class Source(Protocol):
+    """Where a shop's data comes from. Stateless and cheap to build; reading happens in the methods."""
+
+    name: ClassVar[str]
+    """Short name, as in ``RECSYS_SOURCE``."""
+
+    def days(self) -> list[date]:
+        """UTC days that have a drop, ascending. Cheap where files are named by day. Raises `SourceError`."""
+
+    def read_day(self, day: date) -> DayOfEvents:
+        """Events whose timestamp falls on ``day`` (UTC). Raises `SourceError` for an unreadable, empty, truncated or
+        wrongly encoded file and for a day without a drop."""
+
+    def products(self) -> pa.Table:
+        """The catalogue, canonical products columns; every product that events may name."""
+
+    def users(self) -> pa.Table:
+        """Known users, canonical users columns."""

@@ -1,0 +1,123 @@
+"""The data lake: Parquet tables under one root, local or ``s3://``, whole or Hive-partitioned by UTC day.
+
+Put reading and writing of lake tables here. Keep small keyed records (``lambda_api.state``) and model bundles out.
+Tables are written to a temporary name and moved into place, so a reader sees the old file or the new one.
+"""
+
+import os
+import posixpath
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pa_fs
+import pyarrow.parquet as pq
+
+_DAY_FOLDER = re.compile(r"^date=(\d{4}-\d{2}-\d{2})$")
+
+
+class LakeError(Exception):
+    """A table or day that was asked for is not in the lake; the message says which asset writes it."""
+
+
+def open_filesystem(uri: str) -> tuple[pa_fs.FileSystem, str]:
+    """The Arrow filesystem and path for a local path or an ``s3://`` URI (honours ``AWS_ENDPOINT_URL``).
+
+    Raises:
+        ValueError: another scheme.
+    """
+    if uri.startswith("s3://"):
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        return pa_fs.S3FileSystem(endpoint_override=endpoint, region=region), uri.removeprefix("s3://").rstrip("/")
+    if "://" in uri:
+        raise ValueError(f"{uri!r}: only local paths and s3:// URIs are supported")
+    return pa_fs.LocalFileSystem(), os.path.abspath(uri)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Tables under ``root``. ``<table>/part-0.parquet`` when whole, ``<table>/date=YYYY-MM-DD/part-0.parquet`` by day."""
+
+    root: str
+
+    def uri(self, table: str) -> str:
+        """Path or URI of a table's folder, for messages and metadata."""
+        return f"{self.root.rstrip('/')}/{table}"
+
+    def write_table(self, table: str, data: pa.Table) -> str:
+        """Replace a whole table; returns the file's path or URI."""
+        return self._write(f"{table}/part-0.parquet", data)
+
+    def write_day(self, table: str, day: date, data: pa.Table) -> str:
+        """Replace one day of a partitioned table, never adding to it; returns the file's path or URI."""
+        return self._write(f"{table}/date={day.isoformat()}/part-0.parquet", data)
+
+    def delete_day(self, table: str, day: date) -> None:
+        """Remove one day; removing a day that is not there is no error."""
+        filesystem, root = open_filesystem(self.root)
+        folder = f"{root}/{table}/date={day.isoformat()}"
+        if filesystem.get_file_info(folder).type != pa_fs.FileType.NotFound:
+            filesystem.delete_dir(folder)
+
+    def days(self, table: str) -> list[date]:
+        """Days a partitioned table holds, ascending; empty when there is no such table."""
+        filesystem, root = open_filesystem(self.root)
+        selector = pa_fs.FileSelector(f"{root}/{table}", allow_not_found=True)
+        matches = (_DAY_FOLDER.match(info.base_name) for info in filesystem.get_file_info(selector))
+        return sorted(date.fromisoformat(match[1]) for match in matches if match)
+
+    def has_table(self, table: str) -> bool:
+        """Whether a whole table has been written."""
+        filesystem, root = open_filesystem(self.root)
+        return bool(filesystem.get_file_info(f"{root}/{table}/part-0.parquet").type == pa_fs.FileType.File)
+
+    def files(self, table: str, start: date | None = None, end: date | None = None) -> list[str]:
+        """Files of a table as paths or URIs; of a partitioned one, days with ``start <= day < end`` only."""
+        if self.has_table(table):
+            return [f"{self.uri(table)}/part-0.parquet"]
+        return [
+            f"{self.uri(table)}/date={day.isoformat()}/part-0.parquet"
+            for day in self.days(table)
+            if (start is None or day >= start) and (end is None or day < end)
+        ]
+
+    def read(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        start: date | None = None,
+        end: date | None = None,
+    ) -> pa.Table:
+        """Read a table; of a partitioned one, the days with ``start <= day < end``, in day order.
+
+        Raises:
+            LakeError: the table, or every day asked for, is missing.
+        """
+        paths = self.files(table, start, end)
+        if not paths:
+            raise LakeError(f"{self.uri(table)} holds nothing for the days asked for; materialise the asset {table!r} first")
+        wanted = list(columns) if columns is not None else None
+        filesystem, _ = open_filesystem(self.root)
+        parts = [pq.read_table(path.removeprefix("s3://"), columns=wanted, filesystem=filesystem, partitioning=None) for path in paths]
+        return pa.concat_tables(parts, promote_options="default")
+
+    def _write(self, relative: str, data: pa.Table) -> str:
+        filesystem, root = open_filesystem(self.root)
+        target = f"{root}/{relative}"
+        filesystem.create_dir(posixpath.dirname(target), recursive=True)
+        # A leading underscore hides the half-written file from Hive, Spark and DuckDB globs of part-*.parquet.
+        temporary = f"{posixpath.dirname(target)}/_writing-{uuid.uuid4().hex}"
+        options: dict[str, Any] = {"compression": "zstd", "filesystem": filesystem}
+        try:
+            pq.write_table(data, temporary, **options)
+            filesystem.move(temporary, target)
+        except BaseException:
+            if filesystem.get_file_info(temporary).type != pa_fs.FileType.NotFound:
+                filesystem.delete_file(temporary)
+            raise
+        return f"{self.root.rstrip('/')}/{relative}"

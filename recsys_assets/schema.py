@@ -1,0 +1,104 @@
+"""The canonical tables: columns, Arrow types, and which columns may be missing.
+
+Put schema facts here, once, for sources, quality suites, features and the lake alike.
+Keep rules about values (``recsys_assets.quality``) out.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class TableContract:
+    """A canonical table: its full Arrow schema and the columns a source must always provide."""
+
+    name: str
+    schema: pa.Schema
+    required: tuple[str, ...]
+
+    def conform(self, table: pa.Table) -> pa.Table:
+        """``table`` with exactly the contract's columns and types; missing optional columns become null.
+
+        Raises:
+            ValueError: a required column is missing, or a column cannot be cast (the message names it).
+        """
+        absent = [name for name in self.required if name not in table.column_names]
+        if absent:
+            raise ValueError(f"{self.name}: required column(s) missing: {', '.join(absent)}")
+        columns = []
+        for field in self.schema:
+            if field.name not in table.column_names:
+                columns.append(pa.nulls(table.num_rows, type=field.type))
+                continue
+            try:
+                columns.append(table[field.name].cast(field.type))
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise ValueError(f"{self.name}.{field.name}: cannot become {field.type}: {error}") from error
+        return pa.table(columns, schema=self.schema)
+
+
+INTERACTIONS = TableContract(
+    name="interactions",
+    schema=pa.schema(
+        [
+            pa.field("interaction_id", pa.string()),
+            pa.field("user_id", pa.string()),
+            pa.field("product_id", pa.string()),
+            pa.field("interaction_type", pa.string()),
+            pa.field("timestamp", TIMESTAMP),
+            pa.field("rating", pa.float64()),
+            pa.field("price", pa.float64()),
+            pa.field("quantity", pa.float64()),
+            pa.field("request_id", pa.string()),
+            pa.field("variant", pa.string()),
+        ]
+    ),
+    required=("interaction_id", "user_id", "product_id", "interaction_type", "timestamp"),
+)
+
+PRODUCTS = TableContract(
+    name="products",
+    schema=pa.schema(
+        [
+            pa.field("product_id", pa.string()),
+            pa.field("name", pa.string()),
+            pa.field("category", pa.string()),
+            pa.field("brand", pa.string()),
+            pa.field("price", pa.float64()),
+            pa.field("rating", pa.float64()),
+            pa.field("num_reviews", pa.int64()),
+            pa.field("available", pa.bool_()),
+        ]
+    ),
+    required=("product_id",),
+)
+
+USERS = TableContract(
+    name="users",
+    schema=pa.schema(
+        [
+            pa.field("user_id", pa.string()),
+            pa.field("age", pa.int64()),
+            pa.field("gender", pa.string()),
+            pa.field("location", pa.string()),
+            pa.field("join_date", pa.date32()),
+        ]
+    ),
+    required=("user_id",),
+)
+
+SET_ASIDE_SCHEMA = pa.schema(
+    [
+        pa.field("source_file", pa.string()),
+        pa.field("source_row", pa.int64()),
+        pa.field("reason", pa.string()),
+        pa.field("raw", pa.string()),
+    ]
+)
+"""Rows a source or the row-level rules kept out: where they came from, why, and the row itself as JSON text.
+
+Interactions that fail a row-level rule have their day as ``source_file`` when the original file is not known.
+"""
