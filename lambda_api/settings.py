@@ -1,0 +1,176 @@
+"""The one typed settings object: what the environment and ``recsys.toml`` say, read once and injected everywhere.
+
+Put a setting here when somebody running the project must be able to change it without touching code.
+Keep tuning constants of one algorithm (they are parameters of that algorithm) and secrets out.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+PREFIX = "RECSYS_"
+FILE_NAME = "recsys.toml"
+DEFAULT_FIRST_DAY = date(2020, 1, 1)
+"""First daily partition when neither the environment nor ``recsys.toml`` says otherwise."""
+
+
+class SettingsError(ValueError):
+    """A setting is unknown, malformed or contradicts another; the message names it and the remedy."""
+
+
+class Settings(BaseModel):
+    """Everything configurable. Field ``x`` is the environment variable ``RECSYS_X`` or the key ``x`` of ``recsys.toml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(default=Path(".recsys"), description="Folder that holds everything in the embedded default.")
+    target: Literal["local", "aws"] = Field(default="local", description="Where state, models and training live.")
+    data: str | None = Field(default=None, description="The shop's data: folder, file or s3:// prefix. None: synthetic shop.")
+    source: str = Field(default="auto", description="Kind of source, or auto to recognise it from its layout.")
+    lake_uri: str = Field(default="", description="Root of the data lake. Default: <home>/lake.")
+    models_uri: str = Field(default="", description="Root of stored bundles. Default: <home>/models.")
+    table_prefix: str = Field(default="recsys-", description="Prefix of DynamoDB table names (target aws).")
+    first_day: date | None = Field(default=None, description="First daily partition (UTC).")
+    validation_start: datetime | None = Field(default=None, description="Start of the validation window (UTC).")
+    test_start: datetime | None = Field(default=None, description="Start of the test window (UTC).")
+    validation_share: float = Field(default=0.075, gt=0, lt=0.5, description="Share of interactions to validate on.")
+    test_share: float = Field(default=0.075, gt=0, lt=0.5, description="Share of interactions to test on.")
+    allow_repeats: bool = Field(default=False, description="Whether products bought before may be recommended.")
+    k: int = Field(default=10, ge=1, le=100, description="Length of lists in evaluation.")
+    seed: int = Field(default=0, ge=0, description="Seed of everything random.")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("validation_start", "test_start")
+    @classmethod
+    def _utc(cls, value: datetime | None) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive(cls, values: Any) -> Any:
+        values = dict(values)
+        home = Path(values.get("home") or ".recsys").expanduser().resolve()
+        local = values.get("target", "local") != "aws"
+        for name, folder in (("lake_uri", "lake"), ("models_uri", "models")):
+            if not values.get(name):
+                values[name] = str(home / folder) if local else ""
+        data = values.get("data")
+        if data and "://" not in str(data):
+            values["data"] = str(Path(str(data)).expanduser().resolve())
+        elif not data:
+            values["data"] = None
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        if self.target == "aws":
+            for name in ("lake_uri", "models_uri"):
+                if not getattr(self, name).startswith("s3://"):
+                    raise ValueError(f"{PREFIX}{name.upper()} must be an s3:// URI when {PREFIX}TARGET is aws")
+        if (self.validation_start is None) != (self.test_start is None):
+            raise ValueError(f"{PREFIX}VALIDATION_START and {PREFIX}TEST_START go together: set both or neither")
+        if self.validation_start and self.test_start and self.validation_start >= self.test_start:
+            raise ValueError(f"{PREFIX}VALIDATION_START must be before {PREFIX}TEST_START")
+        if self.validation_share + self.test_share >= 0.8:
+            raise ValueError(f"{PREFIX}VALIDATION_SHARE and {PREFIX}TEST_SHARE leave less than a fifth to train on")
+        if self.source == "synthetic" and self.data:
+            raise ValueError(f"{PREFIX}SOURCE=synthetic contradicts {PREFIX}DATA={self.data}: unset one of them")
+        if self.source not in ("auto", "synthetic") and not self.data:
+            raise ValueError(f"{PREFIX}SOURCE={self.source} needs {PREFIX}DATA to say where the data is")
+        return self
+
+    @property
+    def partitions_start(self) -> date:
+        """First daily partition."""
+        return self.first_day or DEFAULT_FIRST_DAY
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read settings from ``RECSYS_*`` variables, then ``recsys.toml`` in the home folder, then defaults.
+
+    Args:
+        environment: variables to read; by default those of this process.
+
+    Raises:
+        SettingsError: an unknown or malformed setting, or two that contradict each other.
+    """
+    variables = os.environ if environment is None else environment
+    given = {name[len(PREFIX) :].lower(): value for name, value in variables.items() if name.startswith(PREFIX)}
+    _refuse_unknown(given, "environment variable", lambda name: PREFIX + name.upper())
+    home = Path(given.get("home") or ".recsys").expanduser().resolve()
+    file = home / FILE_NAME
+    stored: dict[str, Any] = {}
+    if file.is_file():
+        try:
+            stored = tomllib.loads(file.read_text())
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{file} is not valid TOML: {error}") from error
+        _refuse_unknown(stored, f"key in {file}", lambda name: name)
+    return make_settings({**stored, **given, "home": home})
+
+
+def make_settings(values: Mapping[str, Any]) -> Settings:
+    """Validate ``values`` (field name -> value). Raises `SettingsError` naming every setting at fault."""
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors():
+            name = PREFIX + str(problem["loc"][0]).upper() + ": " if problem["loc"] else ""
+            problems.append(name + problem["msg"].removeprefix("Value error, "))
+        raise SettingsError("; ".join(problems)) from error
+
+
+def write_settings(settings: Settings) -> Path:
+    """Store what differs from the defaults in ``recsys.toml``, so that the next process sees the same shop.
+
+    Returns the file. An existing file is replaced atomically.
+    """
+    defaults = make_settings({"home": settings.home, "target": settings.target, "lake_uri": settings.lake_uri,
+                              "models_uri": settings.models_uri})
+    lines = ["# Written by `recsys`. Environment variables RECSYS_<NAME> override what stands here."]
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if name == "home" or value is None or value == getattr(defaults, name):
+            continue
+        if isinstance(value, bool):
+            text = str(value).lower()
+        elif isinstance(value, date | int | float):
+            text = f'"{value.isoformat()}"' if isinstance(value, date) else str(value)
+        else:
+            text = '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+        lines.append(f"{name} = {text}")
+    settings.home.mkdir(parents=True, exist_ok=True)
+    target = settings.home / FILE_NAME
+    temporary = target.with_suffix(".writing")
+    temporary.write_text("\n".join(lines) + "\n")
+    temporary.replace(target)
+    return target
+
+
+@lru_cache(maxsize=1)
+def current_settings() -> Settings:
+    """This process's settings, read on first use and never again. For composition roots only; inject them elsewhere."""
+    return read_settings()
+
+
+def _refuse_unknown(names: Mapping[str, Any], where: str, spell: Any) -> None:
+    for name in names:
+        if name not in Settings.model_fields:
+            close = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            hint = f"; did you mean {spell(close[0])}?" if close else ""
+            known = ", ".join(spell(field) for field in Settings.model_fields)
+            raise SettingsError(f"unknown {where} {spell(name)}{hint} Known: {known}")

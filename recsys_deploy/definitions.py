@@ -1,0 +1,30 @@
+"""Everything Dagster loads from the deployment code location.
+
+Put nothing here but the assembly. Assets, jobs and sensors live in the modules beside this file.
+"""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from lambda_api.settings import Settings, current_settings
+from recsys_assets.resources import resources_for
+from recsys_deploy.release.assets import check_release_job, release_candidate
+from recsys_deploy.sensors import registered_model_sensor
+
+
+def build_defs(
+    settings: Settings | None = None, *, resource_overrides: Mapping[str, object] | None = None
+) -> dg.Definitions:
+    """Assemble a fresh `Definitions`; arguments as in ``recsys_assets.definitions.build_defs``."""
+    every = {**resources_for(settings or current_settings()), **(resource_overrides or {})}
+    return dg.Definitions(
+        assets=[release_candidate],
+        jobs=[check_release_job],
+        sensors=[registered_model_sensor],
+        resources={role: every[role] for role in ("settings", "registry", "bundles")},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

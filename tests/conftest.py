@@ -1,0 +1,26 @@
+"""Fixtures every test may use. Keep fixtures of one stage in that stage's folder."""
+
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+
+# One calendar that covers every data set the tests touch, read when the asset modules are first imported.
+os.environ.setdefault("RECSYS_FIRST_DAY", "2010-12-01")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+SHARED_DATA = Path(os.environ.get("SHOP_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real data sets; the test is skipped, loudly, where it is not present."""
+    if not SHARED_DATA.is_dir():
+        warnings.warn(
+            f"REAL DATA NOT FOUND at {SHARED_DATA}: tests on real shops are skipped. "
+            "Set SHOP_TEST_DATA to a folder holding online_retail/, retailrocket_buyers/ and amazon_beauty/.",
+            stacklevel=1,
+        )
+        pytest.skip(f"real data not found at {SHARED_DATA}; set SHOP_TEST_DATA")
+    return SHARED_DATA
