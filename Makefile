@@ -6,11 +6,9 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 DATA ?=
-RECSYS_HOME ?= $(CURDIR)/.recsys
 PORT ?= 3000
 BIN := $(VENV)/bin
 
-export RECSYS_HOME
 # One thread per BLAS call from library code that opens threads of its own; trainers widen it where it pays.
 export OPENBLAS_NUM_THREADS ?= 1
 
@@ -62,4 +60,4 @@ constraints: | $(VENV)/bin/python  ## resolve constraints.txt anew
 	rm -rf $(VENV)/.resolve
 
 clean:  ## remove the demo's state (not the environment)
-	rm -rf $(RECSYS_HOME)
+	rm -rf .recsys

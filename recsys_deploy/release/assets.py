@@ -31,7 +31,7 @@ def release_candidate(
     settings: dg.ResourceParam[Settings],
 ) -> dg.MaterializeResult:
     """The registered bundle, fetched from the store, verified against its checksums and answering."""
-    release = check_release(registry, bundles, settings.home / "releases", config.version)
+    release = check_release(registry, bundles, settings.home / "bundles", config.version)
     return dg.MaterializeResult(
         metadata={
             "version": str(release.version),

@@ -1,0 +1,33 @@
+"""What assets are given instead of building it themselves: lake, source, registry, bundle store, training client.
+
+Put construction of shared objects from `Settings` here, keyed by role. Keep their behaviour in their own modules.
+Everything that touches disk or network is built when a run starts, so that loading the definitions touches neither.
+"""
+
+import dagster as dg
+
+from lambda_api.settings import Settings
+from lambda_api.state.open_table import open_table
+from recsys_assets.ingest.registry import open_source
+from recsys_assets.lake import Lake
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+
+
+def resources_for(settings: Settings) -> dict[str, object]:
+    """Resources by role for one deployment.
+
+    Returns:
+        ``settings``, ``lake`` (`Lake`), ``source`` (`Source`), ``registry`` (`ModelRegistry`), ``bundles``
+        (`BundleStore`) and ``training`` (the client that runs the train program).
+    """
+    return {
+        "settings": settings,
+        "lake": Lake(settings.lake_uri),
+        "source": dg.ResourceDefinition(
+            lambda _: open_source(settings.source, settings.data, first_day=settings.first_day, seed=settings.seed)
+        ),
+        "registry": dg.ResourceDefinition(lambda _: ModelRegistry(open_table(settings, "registry"))),
+        "bundles": dg.ResourceDefinition(lambda _: BundleStore(settings.models_uri)),
+        "training": dg.PipesSubprocessClient(),
+    }

@@ -1,0 +1,109 @@
+"""Recommendations of the champion for shoppers of the lake, with what people need to read them.
+
+Put answering from a terminal here. Keep answering over HTTP (``lambda_api.handlers``) out; both ask the same recommender.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lambda_api.interactions import InteractionType
+from lambda_api.recommender.bundle import LoadedBundle, read_bundle
+from lambda_api.recommender.histories import Event, Histories
+from recsys_assets.lake import Lake
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+
+
+class NoChampion(Exception):
+    """Nothing was promoted yet; the message says what to run."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One line of an answer. ``because`` names the past product that speaks most for it, where the model can say."""
+
+    product_id: str
+    name: str
+    score: float
+    because: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one shopper did last, newest first (names), and what to show next."""
+
+    user_id: str
+    recent: tuple[str, ...]
+    suggestions: tuple[Suggestion, ...]
+
+
+def load_champion(registry: ModelRegistry, bundles: BundleStore, cache: Path) -> LoadedBundle:
+    """The champion's bundle, fetched and verified. Raises `NoChampion`, or ``BundleError`` if it is damaged."""
+    champion = registry.champion()
+    if champion is None:
+        raise NoChampion("no model was promoted yet: run `make demo`, or materialise registered_model in the UI")
+    return read_bundle(bundles.fetch(champion, cache), verify=False)
+
+
+def busiest_shoppers(lake: Lake, count: int) -> list[str]:
+    """Shoppers with the most events, by id where equal: somebody to show an answer for."""
+    users = lake.read("interactions", ("user_id",))
+    counts = users.group_by("user_id").aggregate([("user_id", "count")])
+    ranked = counts.sort_by([("user_id_count", "descending"), ("user_id", "ascending")])
+    return ranked["user_id"].slice(0, count).to_pylist()
+
+
+def answer(
+    bundle: LoadedBundle, lake: Lake, user_ids: Sequence[str], k: int, *, allow_repeats: bool = False
+) -> list[Answer]:
+    """Ask a bundle for ``k`` products for each shopper, from their whole history in the lake.
+
+    Products a shopper bought before are left out unless ``allow_repeats``. Unknown shoppers get what is popular.
+    """
+    interactions = lake.read("interactions", ("user_id", "product_id", "interaction_type", "timestamp"))
+    names = _names(lake)
+    mine = interactions.filter(pc.is_in(interactions["user_id"], pa.array(list(user_ids)))).to_pylist()
+    newest = pc.max(interactions["timestamp"]).as_py()
+    now = int((newest or datetime.now(UTC)).timestamp()) + 1
+    events = [_events(mine, user_id) for user_id in user_ids]
+    recommender = bundle.recommender
+    histories = Histories.from_events(events, now, recommender.products, list(user_ids))
+    bought = None if allow_repeats else histories.distinct_products((InteractionType.PURCHASE,))
+    lists = recommender.recommend(histories, k, exclude=bought)
+    answers = []
+    for row, user_id in enumerate(user_ids):
+        suggestions = []
+        for product, score in zip(lists.products[row].tolist(), lists.scores[row].tolist(), strict=True):
+            if product < 0:
+                continue
+            product_id = recommender.products.external([product])[0]
+            reasons = recommender.explain(histories.rows(row, row + 1), product)
+            cause = recommender.products.external([reasons[0].product])[0] if reasons and reasons[0].weight > 0 else None
+            suggestions.append(Suggestion(product_id, names.get(product_id, product_id), score, cause and names.get(cause, cause)))
+        recent = [names.get(event.product_id, event.product_id) for event in reversed(events[row])]
+        answers.append(Answer(user_id, tuple(dict.fromkeys(recent))[:3], tuple(suggestions)))
+    return answers
+
+
+def _events(rows: Sequence[dict[str, object]], user_id: str) -> list[Event]:
+    mine = [
+        Event(
+            product_id=str(row["product_id"]),
+            interaction_type=InteractionType.from_label(str(row["interaction_type"])),
+            timestamp=int(row["timestamp"].timestamp()),  # type: ignore[attr-defined]
+        )
+        for row in rows
+        if row["user_id"] == user_id
+    ]
+    return sorted(mine, key=lambda event: event.timestamp)
+
+
+def _names(lake: Lake) -> dict[str, str]:
+    products = lake.read("products", ("product_id", "name"))
+    pairs = zip(products["product_id"].to_pylist(), products["name"].to_pylist(), strict=True)
+    return {product_id: name for product_id, name in pairs if name}

@@ -1,0 +1,143 @@
+"""The ``recsys`` command.
+
+Put a command here when a person would type it: parse, call, print, exit code. Keep what it does in other modules.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lambda_api.recommender.bundle import BundleError
+from lambda_api.settings import Settings, SettingsError, read_settings
+from lambda_api.state.open_table import open_table
+from recsys_assets.ingest.registry import open_source
+from recsys_assets.ingest.source import SourceError
+from recsys_assets.lake import Lake, LakeError
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry, RegistryError
+from recsys_deploy import homes
+from recsys_deploy.answers import NoChampion, answer, busiest_shoppers, load_champion
+from recsys_deploy.console import summary
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A shop recommender, run from here."
+)
+console = Console()
+
+EXPECTED = (SettingsError, SourceError, LakeError, BundleError, RegistryError, NoChampion, homes.HomeTaken)
+"""Errors whose message is all a person needs; anything else is a defect and keeps its traceback."""
+
+WORKSPACE = Path(__file__).resolve().parents[1] / "workspace.yaml"
+
+
+def main() -> None:
+    """Entry point: expected errors become one sentence and exit code 2."""
+    try:
+        app()
+    except EXPECTED as error:
+        Console(stderr=True).print(f"[red]error[/] {error}", highlight=False)
+        sys.exit(2)
+
+
+@app.command()
+def demo(
+    data: Annotated[str | None, typer.Option(help="Folder, file or s3:// prefix of your data; default: synthetic shop.")] = None,
+    shoppers: Annotated[int, typer.Option(min=0, help="For how many shoppers to print recommendations.")] = 2,
+) -> None:
+    """Run the whole graph: raw events to a registered model, then print what it recommends."""
+    root = homes.default_root()
+    home = homes.choose_home(root, data, os.environ)
+    settings = homes.open_shop(data, os.environ)
+    homes.note_last_home(root, home)
+    homes.prepare_dagster(settings, os.environ)
+    source = open_source(settings.source, settings.data, first_day=settings.first_day, seed=settings.seed)
+    days = source.days()
+    console.print(f"shop: {settings.data or 'synthetic'} ({source.name}), {len(days)} days from {days[0]} to {days[-1]}, kept in {home}")
+
+    from recsys_deploy.demo import run_graph
+
+    run = run_graph(settings, days, console)
+    if not run.success:
+        summary.print_problems(console, run.problems)
+        console.print(f"[red]stopped[/] after {run.seconds:.0f} s; nothing downstream was touched. `make ui` shows run {run.run_id}.")
+        raise typer.Exit(1)
+    console.print(f"[green]built[/] in {run.seconds:.0f} s\n")
+    _print_outcome(settings, shoppers)
+
+
+def _print_outcome(settings: Settings, shoppers: int) -> None:
+    from recsys_assets.evaluation.judgement import load_judgement
+
+    registry, bundles, lake = _stores(settings)
+    summary.print_report(console, load_judgement(settings.home / "reports").report)
+    summary.print_registration(console, max(registry.list_versions(), key=lambda v: v.created_at), registry.champion())
+    chosen = busiest_shoppers(lake, max(shoppers, 1))
+    if registry.champion() is not None and shoppers:
+        bundle = load_champion(registry, bundles, settings.home / "bundles")
+        summary.print_answers(
+            console, answer(bundle, lake, chosen, settings.k, allow_repeats=settings.allow_repeats)
+        )
+    summary.print_next_steps(console, settings.home, chosen[0])
+
+
+@app.command()
+def recommend(
+    user_id: Annotated[str, typer.Argument(help="A shopper of the lake; a stranger gets what is popular.")],
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="Length of the list.")] = 10,
+) -> None:
+    """What the champion would show a shopper now."""
+    settings = _settings()
+    registry, bundles, lake = _stores(settings)
+    bundle = load_champion(registry, bundles, settings.home / "bundles")
+    summary.print_answers(console, answer(bundle, lake, [user_id], k, allow_repeats=settings.allow_repeats))
+
+
+@app.command()
+def models() -> None:
+    """The registered versions."""
+    registry, _, _ = _stores(_settings())
+    summary.print_versions(console, registry.list_versions())
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
+) -> None:
+    """The Dagster UI, with both code locations, on the state of the last demo."""
+    homes.use_last_home(homes.default_root(), os.environ)
+    settings = _settings()
+    homes.prepare_dagster(settings, os.environ)
+    console.print(f"Dagster on http://127.0.0.1:{port} for {settings.home} (Ctrl-C ends it)")
+    arguments = ["-m", "dagster", "dev", "-w", str(WORKSPACE), "-h", "127.0.0.1", "-p", str(port)]
+    os.execv(sys.executable, [sys.executable, *arguments])
+
+
+@app.command()
+def graph(
+    out: Annotated[Path, typer.Option(help="Where to write the picture.")] = Path("docs/asset_graph.svg"),
+) -> None:
+    """Draw the asset graph from the definitions."""
+    from recsys_assets.definitions import defs as assets_defs
+    from recsys_deploy.console.graph_picture import draw, nodes_of
+    from recsys_deploy.definitions import defs as deploy_defs
+
+    out.write_text(draw(nodes_of(deploy_defs, assets_defs)), encoding="utf-8")
+    console.print(f"wrote {out}")
+
+
+def _settings() -> Settings:
+    homes.use_last_home(homes.default_root(), os.environ)
+    return read_settings()
+
+
+def _stores(settings: Settings) -> tuple[ModelRegistry, BundleStore, Lake]:
+    registry = ModelRegistry(open_table(settings, "registry"))
+    return registry, BundleStore(settings.models_uri), Lake(settings.lake_uri)
+
+
+if __name__ == "__main__":
+    main()
