@@ -1,0 +1,228 @@
+"""The first assets of the graph: the catalogue, the users, and each day's events as the source delivers them.
+
+Put assets that read a source here, thin. Keep formats (the source modules) and judgement of values
+(``recsys_assets.quality``) out. Every write shuts the delivery's gate first (``recsys_assets.quality.gate``), so that
+nothing behind it is read before it has been judged.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pa_ds
+
+from recsys_assets.ingest.source import DayOfEvents, Source, SourceError
+from recsys_assets.lake import Lake, open_filesystem
+from recsys_assets.partitions import DAYS
+from recsys_assets.quality import gate
+from recsys_assets.quality.facts import CLOCK_SKEW
+from recsys_assets.schema import PRODUCTS, USERS, TableContract
+from recsys_assets.tags import OWNERS
+
+PROGRESS_DAYS = 25
+"""A line is logged each time this many days have been read."""
+
+LISTED = 20
+"""Days or errors spelt out in one message or metadata entry."""
+
+
+@dg.asset(group_name="ingest", owners=OWNERS, kinds={"parquet"})
+def products(
+    context: dg.AssetExecutionContext, source: dg.ResourceParam[Source], lake: dg.ResourceParam[Lake]
+) -> dg.MaterializeResult[None]:
+    """The shop's catalogue: every product that events may name."""
+    return _bring_in_table(context, PRODUCTS, source, lake)
+
+
+@dg.asset(group_name="ingest", owners=OWNERS, kinds={"parquet"})
+def users(
+    context: dg.AssetExecutionContext, source: dg.ResourceParam[Source], lake: dg.ResourceParam[Lake]
+) -> dg.MaterializeResult[None]:
+    """The shop's known users."""
+    return _bring_in_table(context, USERS, source, lake)
+
+
+@dg.asset(
+    group_name="ingest",
+    owners=OWNERS,
+    kinds={"parquet"},
+    partitions_def=DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def raw_interactions(
+    context: dg.AssetExecutionContext, source: dg.ResourceParam[Source], lake: dg.ResourceParam[Lake]
+) -> dg.MaterializeResult[None]:
+    """Each UTC day's events as delivered, before any judgement; re-materialising a day replaces it.
+
+    Rows that the source's stated rules exclude go to ``set_aside_interactions`` with the reason. Days without a drop
+    write nothing and keep what an earlier drop left. A drop that cannot be read leaves the stored day alone, shuts its
+    gate and fails the run, after the other days have been read.
+    """
+    asked = [date.fromisoformat(key) for key in context.partition_keys]
+    try:
+        offered = source.days()
+    except SourceError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    problems = _refuse_future_days(lake, offered, datetime.now(UTC))
+    tally = _Tally()
+    with_drop = sorted(set(asked) & set(offered))
+    _release_withdrawn_days(context, lake, sorted(set(asked) - set(offered)))
+    for number, day in enumerate(with_drop, start=1):
+        try:
+            delivered = source.read_day(day)
+        except SourceError as error:
+            gate.close_unreadable(lake, day, str(error))
+            problems.append(str(error))
+            continue
+        _store_day(lake, day, delivered)
+        tally.add(day, delivered)
+        context.add_asset_metadata(
+            {"dagster/partition_row_count": delivered.interactions.num_rows}, partition_key=day.isoformat()
+        )
+        if number % PROGRESS_DAYS == 0:
+            context.log.info(f"{number} of {len(with_drop)} days read, {tally.read:,} rows, the last being {day}")
+    if problems:
+        raise dg.Failure(_unreadable(problems), allow_retries=False)
+    outside = [day for day in offered if day.isoformat() < DAYS.get_first_partition_key()]  # type: ignore[operator]
+    if outside:
+        context.log.warning(
+            f"the source has {len(outside)} days before the first partition {DAYS.get_first_partition_key()}, from "
+            f"{outside[0]}; set RECSYS_FIRST_DAY to bring them in"
+        )
+    without = [day for day in asked if day not in set(with_drop)]
+    return dg.MaterializeResult(metadata=tally.metadata(lake, with_drop, without, outside))
+
+
+@dataclass
+class _Tally:
+    """Counts of one run."""
+
+    read: int = 0
+    delivered: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    schema: pa.Schema | None = None
+
+    def add(self, day: date, events: DayOfEvents) -> None:
+        self.read += events.rows_read
+        self.delivered += events.interactions.num_rows
+        self.schema = events.interactions.schema
+        for item in pc.value_counts(events.set_aside["reason"]).to_pylist():
+            self.reasons[str(item["values"])] += int(item["counts"])
+
+    def metadata(
+        self, lake: Lake, days: Sequence[date], without: Sequence[date], outside: Sequence[date]
+    ) -> dict[str, dg.MetadataValue]:
+        metadata: dict[str, dg.MetadataValue] = {
+            "dagster/uri": dg.MetadataValue.text(lake.uri("raw_interactions")),
+            "dagster/row_count": dg.MetadataValue.int(lake_rows(lake, "raw_interactions")),
+            "rows_read": dg.MetadataValue.int(self.read),
+            "rows_delivered": dg.MetadataValue.int(self.delivered),
+            "rows_set_aside": dg.MetadataValue.int(self.reasons.total()),
+            "set_aside_by_reason": dg.MetadataValue.json(dict(self.reasons.most_common())),
+            "days": dg.MetadataValue.int(len(days)),
+            "days_without_drop": dg.MetadataValue.int(len(without)),
+            "days_without_drop_listed": dg.MetadataValue.text(_listed(without)),
+            "days_before_first_partition": dg.MetadataValue.text(_listed(outside)),
+        }
+        if self.schema is not None:
+            metadata["dagster/column_schema"] = column_schema(self.schema)
+        return metadata
+
+
+def column_schema(schema: pa.Schema) -> dg.TableSchemaMetadataValue:
+    """An Arrow schema as Dagster shows it."""
+    return dg.TableSchemaMetadataValue(
+        dg.TableSchema([dg.TableColumn(name=column.name, type=str(column.type)) for column in schema])
+    )
+
+
+def lake_rows(lake: Lake, table: str) -> int:
+    """Rows of a whole lake table, read from the Parquet footers; 0 without one."""
+    filesystem, _ = open_filesystem(lake.root)
+    paths = [path.removeprefix("s3://") for path in lake.files(table)]
+    return int(pa_ds.dataset(paths, filesystem=filesystem, format="parquet").count_rows()) if paths else 0
+
+
+def _bring_in_table(
+    context: dg.AssetExecutionContext, contract: TableContract, source: Source, lake: Lake
+) -> dg.MaterializeResult[None]:
+    try:
+        delivered = source.products() if contract is PRODUCTS else source.users()
+        table = contract.conform(delivered)
+    except (SourceError, ValueError) as error:
+        gate.close_unreadable(lake, contract.name, str(error))
+        raise dg.Failure(f"{contract.name}: {error}", allow_retries=False) from error
+    gate.hold(lake, contract.name)
+    uri = lake.write_table(contract.name, table)
+    context.log.info(f"{table.num_rows:,} {contract.name} written to {uri}")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/uri": dg.MetadataValue.text(uri),
+            "dagster/row_count": dg.MetadataValue.int(table.num_rows),
+            "dagster/column_schema": column_schema(table.schema),
+        }
+    )
+
+
+def _store_day(lake: Lake, day: date, delivered: DayOfEvents) -> None:
+    gate.hold(lake, day)
+    lake.write_day("raw_interactions", day, delivered.interactions)
+    if delivered.set_aside.num_rows:
+        lake.write_day("set_aside_interactions", day, delivered.set_aside)
+    else:
+        lake.delete_day("set_aside_interactions", day)
+
+
+def _release_withdrawn_days(context: dg.AssetExecutionContext, lake: Lake, days: Sequence[date]) -> None:
+    """A bad drop that is gone from the source must not stay in the way for ever.
+
+    A day that could not be read falls back to what is stored, to be judged anew; a day that was refused is removed
+    from ``raw_interactions``. What ``interactions`` holds of an earlier, good delivery of that day counts again.
+    """
+    shut = {found.subject: found for found in gate.closed_gates(lake) if found.messages}
+    stored = set(lake.days("raw_interactions"))
+    for day in days:
+        found = shut.get(day.isoformat())
+        if found is None:
+            continue
+        if found.state == "unreadable" and day in stored:
+            gate.hold(lake, day)
+        else:
+            for table in ("raw_interactions", "set_aside_interactions", gate.VERDICTS):
+                lake.delete_day(table, day)
+            gate.open_gate(lake, day)
+        context.log.warning(f"{day}: the refused drop is gone from the source; it no longer stands in the way")
+
+
+def _refuse_future_days(lake: Lake, offered: Sequence[date], now: datetime) -> list[str]:
+    """No partition covers the future, so events dated there would vanish unseen: shut a gate for each such day."""
+    latest = (now + CLOCK_SKEW).date()
+    ahead = [day for day in offered if day > latest]
+    for found in gate.closed_gates(lake):
+        is_ahead = found.subject not in gate.TABLES and found.subject > latest.isoformat()
+        if is_ahead and date.fromisoformat(found.subject) not in ahead:
+            gate.open_gate(lake, found.subject)
+    problems = []
+    for day in ahead:
+        problem = (
+            f"timestamp_not_in_future: the source delivers events dated {day}, and today is {now.date()}; check the "
+            "clock and the time zone of the system that wrote them, and correct or remove these rows."
+        )
+        gate.close_unreadable(lake, day, problem)
+        problems.append(problem)
+    return problems
+
+
+def _unreadable(problems: Sequence[str]) -> str:
+    shown = "\n - ".join(problems[:LISTED])
+    more = f"\n - and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
+    return f"{len(problems)} deliver{'y' if len(problems) == 1 else 'ies'} cannot be used:\n - {shown}{more}"
+
+
+def _listed(days: Sequence[date]) -> str:
+    shown = ", ".join(day.isoformat() for day in days[:LISTED])
+    return shown + (f" and {len(days) - LISTED} more" if len(days) > LISTED else "")

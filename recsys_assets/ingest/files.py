@@ -1,0 +1,211 @@
+"""Folders of input files, local or ``s3://``: listing, reading, decompressing, and naming what is wrong with a file.
+
+Put what concerns files as bytes and names here. Keep columns and rows (``tabular``) and the shops' formats out.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+
+import pyarrow.fs as pa_fs
+
+from recsys_assets.ingest.source import SourceError
+from recsys_assets.lake import open_filesystem
+
+CSV_SUFFIXES = (".csv", ".csv.gz")
+TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet")
+_DAY_NAME = re.compile(r"^(?:date=)?(\d{4}-\d{2}-\d{2})$")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file as listed. Equal listings mean unchanged files, which is what caches of parsed files rely on.
+
+    Attributes:
+        path: path inside the folder's filesystem.
+        name: path relative to the folder, with ``/``.
+        size: bytes as stored (compressed size of a gzip file).
+        modified_ns: modification time, nanoseconds since the epoch; ``None`` where the filesystem has none.
+    """
+
+    path: str
+    name: str
+    size: int
+    modified_ns: int | None
+
+    @property
+    def base_name(self) -> str:
+        """Last part of the name, with its suffixes."""
+        return self.name.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A local folder or an ``s3://`` prefix. Names that begin with ``_`` or ``.`` are hidden, as in Hive and Spark."""
+
+    uri: str
+
+    def label(self, name: str) -> str:
+        """How messages name a file or sub-folder of this folder."""
+        return f"{self.uri.rstrip('/')}/{name}" if name else self.uri
+
+    def entries(self, under: str = "", *, recursive: bool = False) -> tuple[list[SourceFile], list[str]]:
+        """Files and sub-folder names below ``under``, each sorted by name; none where there is no such sub-folder.
+
+        Raises:
+            SourceError: the folder itself does not exist, is a file, or may not be listed.
+        """
+        filesystem, root = self._opened
+        try:
+            self._require_folder(filesystem, root)
+            selector = pa_fs.FileSelector(f"{root}/{under}".rstrip("/"), allow_not_found=True, recursive=recursive)
+            found = filesystem.get_file_info(selector)
+        except OSError as error:
+            raise SourceError(f"{self.uri}: cannot be listed ({error}); check the path and your permissions") from error
+        files, folders = [], []
+        for info in found:
+            name = info.path.removeprefix(root).lstrip("/")
+            if any(part.startswith(("_", ".")) for part in name.split("/")):
+                continue
+            if info.type == pa_fs.FileType.File:
+                files.append(SourceFile(info.path, name, info.size, info.mtime_ns))
+            elif info.type == pa_fs.FileType.Directory:
+                folders.append(name)
+        return sorted(files, key=lambda file: file.name), sorted(folders)
+
+    def read(self, file: SourceFile) -> bytes:
+        """The file's bytes, decompressed when its name ends in ``.gz``.
+
+        Raises:
+            SourceError: unreadable, zero bytes, truncated gzip or no gzip at all.
+        """
+        label = self.label(file.name)
+        filesystem, _ = self._opened
+        try:
+            with filesystem.open_input_stream(file.path, compression=None) as stream:
+                data: bytes = stream.read()
+        except OSError as error:
+            raise SourceError(
+                f"{label}: cannot be read ({error}); check that it exists and your permissions"
+            ) from error
+        if not data:
+            raise SourceError(f"{label}: the file has zero bytes; deliver it again, or delete it if there was no data")
+        return _decompress(data, label) if file.name.endswith(".gz") else data
+
+    def head(self, file: SourceFile, size: int = 4096) -> bytes:
+        """The first ``size`` decompressed bytes, for guessing a format; raises `SourceError` like `read`."""
+        filesystem, _ = self._opened
+        compression = "gzip" if file.name.endswith(".gz") else None
+        try:
+            with filesystem.open_input_stream(file.path, compression=compression) as stream:
+                data: bytes = stream.read(size)
+        except OSError as error:
+            raise SourceError(f"{self.label(file.name)}: cannot be read ({error}); deliver it again") from error
+        return data
+
+    @cached_property
+    def _opened(self) -> tuple[pa_fs.FileSystem, str]:
+        try:
+            return open_filesystem(self.uri)
+        except ValueError as error:
+            raise SourceError(str(error)) from error
+
+    def _require_folder(self, filesystem: pa_fs.FileSystem, root: str) -> None:
+        kind = filesystem.get_file_info(root).type
+        if kind == pa_fs.FileType.NotFound:
+            raise SourceError(f"{self.uri}: there is no such folder; check the path")
+        if kind == pa_fs.FileType.File:
+            raise SourceError(f"{self.uri}: is a file, and a source is a folder; give the folder that holds it")
+
+
+def day_in_name(stem: str) -> str | None:
+    """The ``YYYY-MM-DD`` of a name like ``2011-03-01`` or ``date=2011-03-01``; ``None`` for any other name."""
+    match = _DAY_NAME.match(stem)
+    return match[1] if match else None
+
+
+def parse_day(text: str, label: str) -> date:
+    """The day written in a file or folder name; raises `SourceError` for one that is in no calendar."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise SourceError(f"{label}: {text} is not a day of the calendar; name drops YYYY-MM-DD") from error
+
+
+def stem_of(name: str, suffixes: Iterable[str] = TABLE_SUFFIXES) -> str | None:
+    """``name`` without the one of ``suffixes`` it ends in; ``None`` when it ends in none of them."""
+    return next((name.removesuffix(suffix) for suffix in suffixes if name.endswith(suffix)), None)
+
+
+def daily_files(folder: Folder, files: Sequence[SourceFile], suffixes: Sequence[str]) -> dict[date, SourceFile]:
+    """Files named ``YYYY-MM-DD<suffix>`` by their day, ascending; files with other names are left out.
+
+    Raises:
+        SourceError: an impossible day, or two files for one day (an old and a re-sent drop would count twice).
+    """
+    found: dict[date, SourceFile] = {}
+    for file in files:
+        text = day_in_name(stem_of(file.base_name, suffixes) or "")
+        if text is None or file.base_name.startswith("date="):
+            continue
+        day = parse_day(text, folder.label(file.name))
+        if day in found:
+            raise SourceError(
+                f"{folder.label(file.name)}: {day} has a second drop, {found[day].name}; keep one file per day"
+            )
+        found[day] = file
+    return dict(sorted(found.items()))
+
+
+def headers(folder: Folder, daily: Mapping[date, SourceFile], limit: int = 20) -> Iterator[set[str]]:
+    """Column names of the first ``limit`` daily files, to tell shops apart; a file that cannot be read is passed over
+    here, because a bad day must not hide whose it is: reading that day reports it."""
+    for file in list(daily.values())[:limit]:
+        try:
+            text = folder.head(file).decode("utf-8-sig", errors="replace")
+        except SourceError:
+            continue
+        yield {name.strip().strip('"') for name in text.partition("\n")[0].split(",")}
+
+
+def no_drop(location: str, day: date, days: Sequence[date]) -> SourceError:
+    """The error for a day that was asked for and is not there."""
+    known = f"drops run from {days[0]} to {days[-1]}" if days else "there are no drops at all"
+    return SourceError(
+        f"{location}: no drop for {day} ({known}); deliver the day, or ask only for days that days() lists"
+    )
+
+
+def decode_utf8(data: bytes, label: str) -> str:
+    """``data`` as text.
+
+    Raises:
+        SourceError: not UTF-8; the message gives the offset of the first bad byte, counted after decompression.
+    """
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{label}: not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start} does not belong there; "
+            "save the file as UTF-8 and deliver it again"
+        ) from error
+
+
+def _decompress(data: bytes, label: str) -> bytes:
+    try:
+        plain = gzip.decompress(data)
+    except EOFError as error:
+        raise SourceError(
+            f"{label}: the gzip stream is truncated; the upload broke off, deliver the file again"
+        ) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise SourceError(
+            f"{label}: not a sound gzip file ({error}); deliver it again, or drop the .gz suffix"
+        ) from error
+    if not plain:
+        raise SourceError(f"{label}: the file is empty inside its gzip wrapping; deliver it again, or delete it")
+    return plain

@@ -1,0 +1,246 @@
+"""The synthetic shop as tables and answers: catalogue, users, days of events, and the true purchase probability.
+
+Put the translation between the hidden world's numbers and canonical tables here. Keep the world and its draws out.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lambda_api.interactions import INTERACTION_LABELS
+from recsys_assets.ingest.synthetic import words
+from recsys_assets.ingest.synthetic.behaviour import Behaviour, simulate_day
+from recsys_assets.ingest.synthetic.catalogue import product_id, product_name
+from recsys_assets.ingest.synthetic.config import DriftKind, SyntheticShopConfig
+from recsys_assets.ingest.synthetic.shoppers import user_id
+from recsys_assets.ingest.synthetic.streams import FloatArray, IntArray, Stream, generator
+from recsys_assets.ingest.synthetic.tracking import garble
+from recsys_assets.ingest.synthetic.truth import log_no_purchase
+from recsys_assets.ingest.synthetic.world import World
+from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS
+
+EVENT_COLUMNS = (
+    "interaction_id",
+    "user_id",
+    "product_id",
+    "interaction_type",
+    "timestamp",
+    "price",
+    "quantity",
+)
+_EVENT_SCHEMA = pa.schema([INTERACTIONS.schema.field(name) for name in EVENT_COLUMNS])
+_PROBABILITIES_PER_CHUNK = 1_000_000
+_MICROSECONDS_PER_DAY = 86_400_000_000
+
+
+class SyntheticShop:
+    """A shop whose shoppers have real, hidden tastes, and which can say what they are likely to buy.
+
+    Cheap to build (the hidden world only); a day is simulated when asked for, and independent of all other days given
+    the world. Bytes are equal for equal configs, on one NumPy release and one kind of CPU (another may round an
+    exponential differently in the last bit, which moves a choice about once in a billion events).
+    """
+
+    def __init__(self, config: SyntheticShopConfig | None = None) -> None:
+        self.config = config if config is not None else SyntheticShopConfig()
+        self.world = World(self.config)
+
+    def day_events(self, day: date) -> pa.Table:
+        """What happened on the UTC ``day``, by time: the columns `EVENT_COLUMNS`, canonical types.
+
+        ``price`` is the piece's price at that moment, on every event; ``quantity`` is null except on purchases.
+        ``interaction_id`` is the day and the position within it. Where a tracking bug is on, events are garbled.
+
+        Raises:
+            ValueError: ``day`` is outside the shop's life.
+        """
+        self._check_day(day)
+        behaviour = self.behaviour(day)
+        events = self._event_table(behaviour, day)
+        for index, bug in enumerate(self.config.drifts(DriftKind.TRACKING_BUG)):
+            if day >= bug.start:
+                rng = generator(self.config.seed, Stream.TRACKING_BUG, index, day.toordinal())
+                events = garble(events, bug.strength, rng)
+        return events
+
+    def behaviour(self, day: date) -> Behaviour:
+        """What shoppers did on ``day`` in the world's own numbers, sessions included, before any tracking bug."""
+        rng = generator(self.config.seed, Stream.DAY, day.toordinal())
+        return simulate_day(self.world, self.world.on(day), rng)
+
+    def products(self, as_of: date | None = None) -> pa.Table:
+        """Canonical products: all launched until the end of the UTC day ``as_of``, with that day's prices.
+
+        ``available`` says whether a product is on sale on that day. By default ``as_of`` is the last day that has
+        events: yesterday, for a living shop. Ratings and reviews are from before the shop's first day; a product
+        launched later has none.
+        """
+        day = as_of if as_of is not None else self.config.last_day(_today())
+        ordinal, products = day.toordinal(), self.world.products
+        # A shop that opens tomorrow already shows what it will open with.
+        rows = np.flatnonzero(products.launch <= max(ordinal, self.config.start.toordinal()))
+        reviewed = products.launch[rows] <= self.config.start.toordinal()
+        rating, reviews = self._reviews
+        columns = {
+            "product_id": self._product_ids.take(rows),
+            "name": pa.array([product_name(products, int(row)) for row in rows], pa.string()),
+            "category": pa.array([words.category_words(int(z)).name for z in products.category[rows]], pa.string()),
+            "brand": pa.array([words.brand_name(int(brand)) for brand in products.brand[rows]], pa.string()),
+            "price": pa.array(self.world.prices(rows, ordinal)),
+            "rating": pa.array(rating[rows], mask=~reviewed),
+            "num_reviews": pa.array(np.where(reviewed, reviews[rows], 0)),
+            "available": pa.array((products.launch[rows] <= ordinal) & (ordinal < products.retire[rows])),
+        }
+        return pa.table(columns, schema=PRODUCTS.schema)
+
+    def users(self, as_of: date | None = None) -> pa.Table:
+        """Canonical users: all who joined until the end of the UTC day ``as_of`` (default as for `products`)."""
+        day = as_of if as_of is not None else self.config.last_day(_today())
+        shoppers = self.world.shoppers
+        rows = np.flatnonzero(shoppers.join <= max(day.toordinal(), self.config.start.toordinal()))
+        columns = {
+            "user_id": self._user_ids.take(rows),
+            "age": pa.array(shoppers.age[rows]),
+            "gender": pa.array([words.GENDERS[index] for index in shoppers.gender[rows]], pa.string()),
+            "location": pa.array([words.LOCATIONS[index] for index in shoppers.location[rows]], pa.string()),
+            "join_date": pa.array([date.fromordinal(int(join)) for join in shoppers.join[rows]], pa.date32()),
+        }
+        return pa.table(columns, schema=USERS.schema)
+
+    def purchase_probability(
+        self, user_ids: Sequence[str], product_ids: Sequence[str], at: datetime, horizon_days: int = 1
+    ) -> FloatArray:
+        """The true probability that a shopper buys a product at least once, float64 ``[B, m]``.
+
+        The window is ``horizon_days`` whole UTC days, the first being the day ``at`` falls on, all of it whatever the
+        hour. The probability is that of the generative model, exactly: it knows tastes, episodes of interest, habits,
+        prices, what is on sale and how the shop lists it on each of these days (drifts included), and sums out all that
+        is drawn within a day: how many sessions there are, their categories and lengths, which products in which
+        position are looked at, and what is then carted and bought. A tracking bug does not change it. Zero for a
+        product not on sale and a shopper who has not joined during the window.
+
+        Args:
+            user_ids: ``B`` ids, ``product_ids``: ``m`` ids; repeats are allowed.
+            at: aware datetime, within the shop's life.
+
+        Raises:
+            ValueError: an id is unknown (it is named), ``at`` is naive, or the window leaves the shop's life.
+        """
+        users = self._numbers(user_ids, self._user_ids, "user_id")
+        products = self._numbers(product_ids, self._product_ids, "product_id")
+        return self._probability(users, products, self._window(at, horizon_days), horizon_days)
+
+    def best_products(
+        self,
+        user_ids: Sequence[str],
+        at: datetime,
+        k: int,
+        horizon_days: int = 1,
+        exclude: Sequence[Sequence[str]] | None = None,
+    ) -> list[list[str]]:
+        """The ``k`` products each shopper is truly likeliest to buy, best first, ties by product id: ``B`` lists.
+
+        Args:
+            exclude: for each shopper, product ids to leave out (what they bought before, say).
+
+        Products of probability zero are never listed, so a list may be shorter than ``k``. Window and errors are those
+        of `purchase_probability`.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        if exclude is not None and len(exclude) != len(user_ids):
+            raise ValueError(
+                f"exclude must have one entry per shopper: {len(user_ids)} shoppers, {len(exclude)} entries"
+            )
+        users = self._numbers(user_ids, self._user_ids, "user_id")
+        first = self._window(at, horizon_days)
+        ordinal, world = first.toordinal(), self.world
+        rows = np.flatnonzero((world.products.launch < ordinal + horizon_days) & (world.products.retire > ordinal))
+        ids = np.array(self._product_ids.take(rows).to_pylist())
+        rows, ids = rows[np.argsort(ids)], np.sort(ids)
+        best: list[list[str]] = []
+        step = max(_PROBABILITIES_PER_CHUNK // max(len(rows), 1), 1)
+        for start in range(0, len(users), step):
+            probability = self._probability(users[start : start + step], rows, first, horizon_days)
+            for offset, line in enumerate(probability):
+                if exclude is not None:
+                    line[np.isin(ids, list(exclude[start + offset]))] = 0.0
+                order = np.argsort(-line, kind="stable")[:k]
+                best.append(ids[order[line[order] > 0]].tolist())
+        return best
+
+    def _probability(self, users: IntArray, products: IntArray, first: date, days: int) -> FloatArray:
+        result = np.empty((len(users), len(products)))
+        step = max(_PROBABILITIES_PER_CHUNK // max(len(products), 1), 1)
+        for start in range(0, len(users), step):
+            rows = slice(start, start + step)
+            result[rows] = 0.0 - np.expm1(log_no_purchase(self.world, users[rows], products, first, days))
+        return result
+
+    def _event_table(self, behaviour: Behaviour, day: date) -> pa.Table:
+        midnight = (day.toordinal() - date(1970, 1, 1).toordinal()) * _MICROSECONDS_PER_DAY
+        position = pa.array(np.arange(len(behaviour))).cast(pa.string())
+        distinct, back = np.unique(behaviour.product, return_inverse=True)
+        prices = self.world.prices(distinct, day.toordinal())[back]
+        columns = {
+            "interaction_id": pc.binary_join_element_wise(day.strftime("%Y%m%d"), pc.utf8_lpad(position, 7, "0"), "-"),
+            "user_id": self._user_ids.take(pa.array(behaviour.user)),
+            "product_id": self._product_ids.take(pa.array(behaviour.product)),
+            "interaction_type": pa.array(INTERACTION_LABELS).take(pa.array(behaviour.kind)),
+            "timestamp": pa.array(behaviour.microsecond + midnight).cast(_EVENT_SCHEMA.field("timestamp").type),
+            "price": pa.array(prices, pa.float64()),
+            "quantity": pa.array(behaviour.quantity.astype(np.float64), mask=behaviour.quantity == 0),
+        }
+        return pa.table(columns, schema=_EVENT_SCHEMA)
+
+    @cached_property
+    def _product_ids(self) -> pa.Array:
+        return pa.array([product_id(int(number)) for number in self.world.products.number], pa.string())
+
+    @cached_property
+    def _user_ids(self) -> pa.Array:
+        return pa.array([user_id(number) for number in range(self.config.n_users)], pa.string())
+
+    @cached_property
+    def _reviews(self) -> tuple[FloatArray, IntArray]:
+        """Average rating (1 to 5) and number of reviews: noisy signs of appeal, drawn from the product's number."""
+        products = self.world.products
+        # A low-discrepancy sequence on the number stands in for noise: no product's draw depends on the others.
+        noise = (products.number * 0.6180339887498949) % 1.0
+        rating = np.round(np.clip(4.0 + 0.25 * products.appeal + 0.6 * (noise - 0.5), 1.0, 5.0), 1)
+        reviews = np.floor(np.exp(2.5 + 0.8 * products.appeal + 1.5 * (noise - 0.5))).astype(np.int64)
+        return rating, reviews
+
+    def _numbers(self, ids: Sequence[str], known: pa.Array, what: str) -> IntArray:
+        found = pc.index_in(pa.array(list(ids), pa.string()), known)
+        if found.null_count:
+            missing = ids[found.is_null().to_pylist().index(True)]
+            raise ValueError(f"{what} {missing!r} is not in this shop; take ids from its tables")
+        return np.asarray(found).astype(np.int64)
+
+    def _window(self, at: datetime, horizon_days: int) -> date:
+        if at.tzinfo is None:
+            raise ValueError(f"at must be an aware datetime, got {at!r}; add tzinfo=UTC")
+        if horizon_days < 1:
+            raise ValueError(f"horizon_days must be at least 1, got {horizon_days}")
+        first = at.astimezone(UTC).date()
+        self._check_day(first)
+        if first.toordinal() + horizon_days > self.config.horizon.toordinal():
+            raise ValueError(
+                f"{horizon_days} days from {first} leave the shop's life, which ends before {self.config.horizon}"
+            )
+        return first
+
+    def _check_day(self, day: date) -> None:
+        if not self.config.start <= day < self.config.horizon:
+            raise ValueError(
+                f"{day} is outside the shop's life, {self.config.start} up to but not {self.config.horizon}"
+            )
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()

@@ -1,0 +1,184 @@
+"""The hidden shoppers: who they are, what they like, how often they come.
+
+Put what a shopper is here. Keep what a shopper does (``behaviour``) and prefers on a day (``world``) out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys_assets.ingest.synthetic import words
+from recsys_assets.ingest.synthetic.catalogue import (
+    BRAND_DIMENSIONS,
+    INTEREST_DIMENSIONS,
+    STYLE_DIMENSIONS,
+    Categories,
+)
+from recsys_assets.ingest.synthetic.config import DriftKind, SyntheticShopConfig
+from recsys_assets.ingest.synthetic.streams import FloatArray, IntArray, Stream, generator
+
+RESTOCK_CANDIDATES = 6
+"""Shelf places among which a shopper finds the product they keep buying in one consumable category."""
+CHARACTER_DIMENSIONS = 4
+"""Tastes over categories, styles, brands and prices lean on one character, so each tells something of the others."""
+_CHARACTER = 1.2
+_INDIVIDUALITY = 0.3
+_PRICE_SENSITIVITY = 0.5
+_JOINED_BEFORE = 0.8
+_ACTIVITY_SPREAD = 0.7
+_RESTOCK_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Tastes:
+    """Hidden taste of ``n`` shoppers: over categories, styles and brands, and the price level they feel at home at."""
+
+    interest: FloatArray
+    style: FloatArray
+    brand: FloatArray
+    budget: FloatArray
+
+    def towards(self, other: "Tastes", share: float) -> "Tastes":
+        """``share`` of the way to ``other``."""
+        return Tastes(
+            interest=(1 - share) * self.interest + share * other.interest,
+            style=(1 - share) * self.style + share * other.style,
+            brand=(1 - share) * self.brand + share * other.brand,
+            budget=(1 - share) * self.budget + share * other.budget,
+        )
+
+
+@dataclass(frozen=True)
+class Restocks:
+    """``R`` standing habits of buying one product of a consumable category again and again.
+
+    Attributes:
+        user, category: whose habit, in which category; ascending by user.
+        candidates: ``[R, RESTOCK_CANDIDATES]`` shelf places; the product bought is the one liked best of those on sale.
+        period, phase: days; the product runs out on days with ``(day - phase) % period == 0``.
+        reliability: probability of restocking over one period.
+    """
+
+    user: IntArray
+    category: IntArray
+    candidates: IntArray
+    period: IntArray
+    phase: IntArray
+    reliability: FloatArray
+
+
+@dataclass(frozen=True)
+class Shoppers:
+    """``n`` shoppers.
+
+    Attributes:
+        age, gender, location: whole years, index into ``words.GENDERS`` and ``words.LOCATIONS``.
+        join: day ordinal of joining; no sessions before.
+        rate: mean browsing sessions a day.
+        price_sensitivity: weight of the squared distance from the own price level.
+        checkout: probability that a product in the cart is bought.
+        phase: days by which this shopper's episodes of interest are shifted.
+        eras: tastes after 0, 1, ... taste shifts.
+        restocks: standing habits.
+    """
+
+    age: IntArray
+    gender: IntArray
+    location: IntArray
+    join: IntArray
+    rate: FloatArray
+    price_sensitivity: FloatArray
+    checkout: FloatArray
+    phase: IntArray
+    eras: tuple[Tastes, ...]
+    restocks: Restocks
+
+    def __len__(self) -> int:
+        return len(self.age)
+
+
+def user_id(number: int) -> str:
+    """The shop's id of a shopper."""
+    return f"U{number:06d}"
+
+
+def build_shoppers(config: SyntheticShopConfig, categories: Categories) -> Shoppers:
+    """Draw the shoppers. Tastes lean on age and gender, price level on location: groups differ, individuals more."""
+    rng = generator(config.seed, Stream.SHOPPERS)
+    count = config.n_users
+    start = config.start.toordinal()
+    age = np.clip(np.round(18 + rng.gamma(4.0, 6.0, count)), 18, 85).astype(np.int64)
+    gender = rng.choice(len(words.GENDERS), size=count, p=words.GENDER_SHARES)
+    location = rng.choice(len(words.LOCATIONS), size=count, p=words.LOCATION_SHARES)
+    early = start - rng.integers(0, 900, count)
+    late = start + rng.integers(1, 366, count)
+    join = np.where(rng.random(count) < _JOINED_BEFORE, early, late)
+    activity = rng.lognormal(-0.5 * _ACTIVITY_SPREAD**2, _ACTIVITY_SPREAD, count)
+    # The smallest places are also the least active: a model that serves only the many leaves them behind.
+    activity *= np.linspace(1.1, 0.7, len(words.LOCATIONS))[location]
+    first = _draw_tastes(rng, config, age, gender, location)
+    return Shoppers(
+        age=age,
+        gender=gender,
+        location=location,
+        join=join,
+        rate=config.sessions_per_user_per_day * activity,
+        price_sensitivity=_PRICE_SENSITIVITY * rng.gamma(3.0, 1.0 / 3.0, count),
+        checkout=rng.beta(6.0, 5.0, count),
+        phase=rng.integers(0, config.episode_days, count),
+        eras=_eras(config, first, age, gender, location),
+        restocks=_build_restocks(config, categories, first),
+    )
+
+
+def _draw_tastes(
+    rng: np.random.Generator, config: SyntheticShopConfig, age: IntArray, gender: IntArray, location: IntArray
+) -> Tastes:
+    count = config.n_users
+    character = _CHARACTER * rng.standard_normal((count, CHARACTER_DIMENSIONS))
+    character += 0.5 * rng.standard_normal((len(words.GENDERS), CHARACTER_DIMENSIONS))[gender]
+    character += 0.3 * (age - 42)[:, None] / 14.0 * rng.standard_normal(CHARACTER_DIMENSIONS)
+    by_location = np.linspace(0.25, -0.25, len(words.LOCATIONS))
+
+    def leaning(dimensions: int) -> FloatArray:
+        loading = rng.standard_normal((CHARACTER_DIMENSIONS, dimensions)) / np.sqrt(CHARACTER_DIMENSIONS)
+        return character @ loading + _INDIVIDUALITY * rng.standard_normal((count, dimensions))
+
+    return Tastes(
+        interest=leaning(INTEREST_DIMENSIONS),
+        style=leaning(STYLE_DIMENSIONS),
+        brand=leaning(BRAND_DIMENSIONS),
+        budget=by_location[location] + 0.3 * leaning(1)[:, 0],
+    )
+
+
+def _eras(
+    config: SyntheticShopConfig, first: Tastes, age: IntArray, gender: IntArray, location: IntArray
+) -> tuple[Tastes, ...]:
+    eras = [first]
+    for index, shift in enumerate(config.drifts(DriftKind.TASTE_SHIFT)):
+        rng = generator(config.seed, Stream.TASTE_SHIFT, index)
+        eras.append(eras[-1].towards(_draw_tastes(rng, config, age, gender, location), shift.strength))
+    return tuple(eras)
+
+
+def _build_restocks(config: SyntheticShopConfig, categories: Categories, tastes: Tastes) -> Restocks:
+    """Habits in consumable categories; the more a shopper is drawn to a category, the likelier a habit."""
+    rng = generator(config.seed, Stream.RESTOCKS)
+    consumable = np.flatnonzero(categories.consumable)
+    pull = tastes.interest @ categories.interest[consumable].T / np.sqrt(INTEREST_DIMENSIONS)
+    lean = np.exp(np.clip(0.6 * config.taste_strength * pull, -2.0, 1.2))
+    has_habit = rng.random(pull.shape) < _RESTOCK_SHARE * config.restocking * lean
+    user, column = np.nonzero(has_habit)
+    category = consumable[column]
+    first, size = categories.first_slot[category], np.diff(categories.first_slot)[category]
+    draws = rng.random((len(user), RESTOCK_CANDIDATES))
+    period = rng.integers(7, 36, len(user))
+    return Restocks(
+        user=user.astype(np.int64),
+        category=category,
+        candidates=first[:, None] + np.floor(draws * size[:, None]).astype(np.int64),
+        period=period,
+        phase=np.floor(rng.random(len(user)) * period).astype(np.int64),
+        reliability=rng.uniform(0.5, 0.95, len(user)),
+    )

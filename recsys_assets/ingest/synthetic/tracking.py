@@ -1,0 +1,60 @@
+"""The tracking bug: what a broken event pipeline delivers instead of the truth.
+
+Put kinds of damage here. Keep what shoppers really did (``behaviour``) out: the bug garbles the report, not the shop.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_assets.ingest.synthetic.streams import BoolArray
+
+UNDEFINED = "undefined"
+"""What a broken client sends where an id or a type belongs."""
+
+
+def _nobody(events: pa.Table, hit: pa.Array) -> pa.Table:
+    return _put(events, "user_id", hit, pa.scalar(None, pa.string()))
+
+
+def _undefined_product(events: pa.Table, hit: pa.Array) -> pa.Table:
+    return _put(events, "product_id", hit, pa.scalar(UNDEFINED))
+
+
+def _undefined_type(events: pa.Table, hit: pa.Array) -> pa.Table:
+    return _put(events, "interaction_type", hit, pa.scalar(UNDEFINED))
+
+
+def _negative_price(events: pa.Table, hit: pa.Array) -> pa.Table:
+    return _put(events, "price", hit, pc.negate(events["price"]))
+
+
+def _sent_twice(events: pa.Table, hit: pa.Array) -> pa.Table:
+    times = 1 + np.asarray(hit).astype(np.int64)
+    return events.take(np.repeat(np.arange(events.num_rows), times))
+
+
+DAMAGES: tuple[Callable[[pa.Table, pa.Array], pa.Table], ...] = (
+    _nobody,
+    _undefined_product,
+    _undefined_type,
+    _negative_price,
+    _sent_twice,
+)
+"""Each garbles the rows marked; the last one repeats them, so it must stay last."""
+
+
+def garble(events: pa.Table, strength: float, rng: np.random.Generator) -> pa.Table:
+    """Damage a share ``strength`` of the rows, each in one way, all ways equally often; other rows stay as they are."""
+    damaged: BoolArray = rng.random(events.num_rows) < strength
+    way = rng.integers(0, len(DAMAGES), events.num_rows)
+    for number, damage in enumerate(DAMAGES):
+        events = damage(events, pa.array(damaged & (way == number)))
+    return events
+
+
+def _put(events: pa.Table, column: str, hit: pa.Array, value: pa.Scalar | pa.ChunkedArray) -> pa.Table:
+    position = events.column_names.index(column)
+    return events.set_column(position, column, pc.if_else(hit, value, events[column]))
