@@ -1,4 +1,4 @@
-"""The table port: keyed records with conditional, transactional writes. The smallest common part of SQLite and DynamoDB.
+"""The table port: keyed records with conditional, transactional writes; what SQLite and DynamoDB have in common.
 
 Put only what both adapters can honour exactly here; one conformance suite (``tests/state``) holds them to it.
 Keep what the records mean (registry, routing, history) in the modules that use the port.
@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 Attributes = Mapping[str, Any]
-"""JSON-able attributes of a record: str, int, float, bool, None, list and dict of these. No NaN or infinity."""
+"""JSON-able attributes of a record: str, int, float, bool, None, list and dict of these. No NaN or infinity.
+
+What is read equals what was written in value and type; tuples come back as lists.
+"""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,7 +38,10 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """Write only if a record has this key and its named top-level attributes equal these values."""
+    """Write only if a record has this key and its named top-level attributes equal these values.
+
+    Equal means of one type and value: ``1``, ``1.0`` and ``True`` differ, and ``None`` is not a missing attribute.
+    """
 
     attributes: Attributes
 
@@ -79,8 +85,18 @@ class ConditionFailed(Exception):
         self.found = found
 
 
+class TableUnavailable(Exception):
+    """The store could not serve the call (locked, throttled, unreachable, missing); the message says which and why.
+
+    The call may be repeated. Where the store could not even be asked whether the write happened, the message says so.
+    """
+
+
 class Table(Protocol):
-    """One table. Every call is atomic and may be repeated; writes are durable when the call returns."""
+    """One table. Every call is atomic and may be repeated; writes are durable when the call returns.
+
+    Every call may raise `TableUnavailable`.
+    """
 
     def get(self, key: Key) -> Record | None:
         """The record at ``key`` (strongly consistent), or ``None`` when absent or expired."""
@@ -90,7 +106,8 @@ class Table(Protocol):
 
         Raises:
             ConditionFailed: one of the conditions does not hold; nothing was written.
-            ValueError: more than 100 writes, two on one key (DynamoDB refuses both), or an attribute is not JSON-able.
+            ValueError: more than 100 writes, two on one key (DynamoDB refuses both), an attribute is not JSON-able, or
+                a key or record is longer than DynamoDB takes (``lambda_api.state.encoding``).
         """
 
     def query(

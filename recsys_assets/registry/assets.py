@@ -37,7 +37,7 @@ def registered_model(
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
     bundles: dg.ResourceParam[BundleStore],
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """The challenger with its version and lineage; champion if it earned it, otherwise refused with the reasons."""
     judgement = load_judgement(settings.home / "reports")
     result = register_challenger(judgement, registry, bundles, settings, context.run_id)

@@ -1,0 +1,301 @@
+"""The registry: gives trained models versions, keeps experiment runs, and moves the champion pointer safely.
+
+Put what must hold between records here (unique versions, one champion, an unbroken history). Keep what records hold
+(``records``), version numbers (``versions``) and whether a challenger deserves promotion (``gate``) out.
+
+Stored as records of one table (``lambda_api.state``); any number of processes may use one registry:
+
+=====================  ==========================  ============================================================
+partition              sort                        attributes
+=====================  ==========================  ============================================================
+``model_version``      version                     `ModelVersion`
+``bundle_checksum``    checksum                    version
+``champion``           ``current``                 `ChampionChange` that made it so; ``revision`` guards the next
+``champion_history``   revision, ten digits        `ChampionChange`
+``experiment_run``     run id                      `ExperimentRun`
+=====================  ==========================  ============================================================
+"""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+
+from lambda_api.recommender.bundle import DataWindow
+from lambda_api.state.table import Absent, Condition, ConditionFailed, Key, Matches, Put, Table, Write
+from recsys_assets.registry.records import (
+    Candidate,
+    ChampionChange,
+    ChampionMove,
+    ExperimentRun,
+    ModelVersion,
+    RunStatus,
+    Status,
+    change_between,
+    standing_champions,
+)
+from recsys_assets.registry.versions import Change, Version, next_version
+
+CHAMPION = Key("champion", "current")
+MAX_ATTEMPTS = 200
+"""Each failed attempt means that another process succeeded, so this many in a row mean something is wrong."""
+
+
+class RegistryError(Exception):
+    """The registry cannot do what was asked; nothing was changed."""
+
+
+class UnknownVersion(RegistryError):
+    """No such version is registered."""
+
+
+class ChampionMoved(RegistryError):
+    """The champion is not the one the caller decided against, so its decision may be out of date."""
+
+
+class NothingToRollBackTo(RegistryError):
+    """The champion is the first there ever was."""
+
+
+class ModelRegistry:
+    """Versions, champion and experiment runs on one table.
+
+    Args:
+        table: where records live; nothing else may share it.
+        clock: now, aware UTC.
+    """
+
+    def __init__(self, table: Table, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._table = table
+        self._clock = clock
+
+    def register(self, candidate: Candidate) -> ModelVersion:
+        """Give ``candidate`` a version, in status ``candidate``.
+
+        A bundle (by checksum) is registered once: later calls return the first registration as it stands now.
+        Concurrent registrations never share a version. The number follows from how the candidate differs from
+        the champion, or from the highest version while there is no champion.
+        """
+        index = Key("bundle_checksum", candidate.bundle_checksum)
+        for _ in range(MAX_ATTEMPTS):
+            registered = self._table.get(index)
+            if registered is not None:
+                return self.get(Version.parse(registered.attributes["version"]))
+            new = self._new_version(candidate)
+            try:
+                self._table.write(
+                    [
+                        Put(_version_key(new.version), new.to_attributes(), condition=Absent()),
+                        Put(index, {"version": str(new.version)}, condition=Absent()),
+                    ]
+                )
+            except ConditionFailed:
+                continue  # somebody else took the version or registered this very bundle: look again
+            return new
+        raise RegistryError(f"could not register {candidate.model} in {MAX_ATTEMPTS} attempts; is the table in use?")
+
+    def get(self, version: Version) -> ModelVersion:
+        """The registered version. Raises `UnknownVersion`."""
+        record = self._table.get(_version_key(version))
+        if record is None:
+            raise UnknownVersion(f"{version} is not registered; `list_versions` gives those that are")
+        return ModelVersion.from_attributes(record.attributes)
+
+    def list_versions(self, status: Status | None = None) -> list[ModelVersion]:
+        """Every version, or those of one status, lowest first."""
+        versions = [ModelVersion.from_attributes(record.attributes) for record in self._table.query("model_version")]
+        chosen = [version for version in versions if status is None or version.status is status]
+        return sorted(chosen, key=lambda version: version.version)
+
+    def champion(self) -> ModelVersion | None:
+        """The version in production; ``None`` before the first promotion."""
+        for _ in range(MAX_ATTEMPTS):
+            pointer = self._pointer()
+            if pointer is None:
+                return None
+            version = self.get(pointer.version)
+            # Pointer and status change in one transaction; another status means it happened between the two reads.
+            if version.status is Status.CHAMPION:
+                return version
+        raise RegistryError("the champion pointer names a version that is not marked champion; the table is damaged")
+
+    def promote(self, version: Version, expected_champion: Version | None, reason: str = "") -> ChampionChange:
+        """Make ``version`` champion if ``expected_champion`` still is, in one transaction with its history record.
+
+        Promoting the champion again changes nothing and returns the move that made it champion. A refused or retired
+        version may be promoted: the newest decision counts.
+
+        Args:
+            version: the registered version to promote.
+            expected_champion: the champion the decision was made against; ``None`` for the first promotion.
+            reason: for people, kept in the history.
+
+        Raises:
+            UnknownVersion: ``version`` is not registered.
+            ChampionMoved: the champion is neither ``expected_champion`` nor ``version``.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            target = self.get(version)
+            pointer = self._pointer()
+            current = None if pointer is None else pointer.version
+            if pointer is not None and current == version:
+                return pointer
+            if current != expected_champion:
+                raise ChampionMoved(
+                    f"cannot promote {version}: it was judged against {_name(expected_champion)}, but the champion is "
+                    f"{_name(current)}; judge it against that one"
+                )
+            change = self._change(pointer, version, ChampionMove.PROMOTION, reason, fallback=current)
+            if self._move(pointer, target, change):
+                return change
+        raise RegistryError(f"could not promote {version} in {MAX_ATTEMPTS} attempts; is the table in use?")
+
+    def rollback(self, expected_champion: Version, reason: str = "") -> ChampionChange:
+        """Restore the champion that ``expected_champion`` replaced; the other way round of its promotion.
+
+        Rolling back again from the same version changes nothing and returns the first rollback. Rolling back from
+        the restored version goes one promotion further back, never forth again.
+
+        Raises:
+            ChampionMoved: the champion is another and was not restored by rolling back from ``expected_champion``.
+            NothingToRollBackTo: ``expected_champion`` is the first champion there ever was.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            pointer = self._pointer()
+            if pointer is None or pointer.version != expected_champion:
+                if pointer and pointer.move is ChampionMove.ROLLBACK and pointer.replaced == expected_champion:
+                    return pointer
+                current = None if pointer is None else pointer.version
+                raise ChampionMoved(f"cannot roll back {expected_champion}: the champion is {_name(current)}")
+            if pointer.fallback is None:
+                raise NothingToRollBackTo(
+                    f"cannot roll back {expected_champion}: no champion came before it; promote another version instead"
+                )
+            target = self.get(pointer.fallback)
+            moves = [move for move in self.history() if move.revision <= pointer.revision]
+            fallback = next(iter(standing_champions(moves)[-3::-1]), None)
+            change = self._change(pointer, target.version, ChampionMove.ROLLBACK, reason, fallback=fallback)
+            if self._move(pointer, target, change):
+                return change
+        raise RegistryError(f"could not roll back in {MAX_ATTEMPTS} attempts; is the table in use?")
+
+    def refuse(self, version: Version, reasons: tuple[str, ...]) -> ModelVersion:
+        """Mark a candidate refused by the gate and keep the reasons; the champion stays as it is.
+
+        A version that is or was champion keeps its status: it has served, whatever is said of it now.
+
+        Raises:
+            UnknownVersion: ``version`` is not registered.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            found = self.get(version)
+            if found.status in (Status.CHAMPION, Status.RETIRED):
+                return found
+            refused = replace(found, status=Status.REFUSED, refusal_reasons=reasons)
+            try:
+                self._table.write([_put_version(refused, found.status)])
+            except ConditionFailed:
+                continue
+            return refused
+        raise RegistryError(f"could not mark {version} refused in {MAX_ATTEMPTS} attempts; is the table in use?")
+
+    def history(self) -> list[ChampionChange]:
+        """Every move of the champion pointer, oldest first."""
+        return [ChampionChange.from_attributes(record.attributes) for record in self._table.query("champion_history")]
+
+    def log_run(self, run: ExperimentRun) -> None:
+        """Store an experiment run; one of the same id is replaced."""
+        self._table.write([Put(Key("experiment_run", run.id), run.to_attributes())])
+
+    def list_runs(self, model: str | None = None, data_window: DataWindow | None = None) -> list[ExperimentRun]:
+        """Experiment runs, newest first; of one model or one data window if given."""
+        runs = [ExperimentRun.from_attributes(record.attributes) for record in self._table.query("experiment_run")]
+        chosen = [
+            run
+            for run in runs
+            if (model is None or run.model == model) and (data_window is None or run.data_window == data_window)
+        ]
+        return sorted(chosen, key=lambda run: (run.started_at, run.id), reverse=True)
+
+    def best_run(
+        self,
+        metric: str,
+        *,
+        model: str | None = None,
+        data_window: DataWindow | None = None,
+        highest: bool = True,
+    ) -> ExperimentRun | None:
+        """The finished run with the best value of ``metric`` (the earliest of equals); ``None`` when no run has it.
+
+        Metrics of different data windows do not compare: give ``data_window`` unless all runs share one.
+        """
+        runs = self.list_runs(model, data_window)
+        measured = [run for run in reversed(runs) if run.status is RunStatus.FINISHED and metric in run.metrics]
+        sign = 1 if highest else -1
+        return max(measured, key=lambda run: sign * run.metrics[metric], default=None)
+
+    def _new_version(self, candidate: Candidate) -> ModelVersion:
+        # Versions are never removed, so reading the champion first guarantees that the list holds it.
+        champion = self.champion()
+        existing = self.list_versions()
+        reference = champion or (existing[-1] if existing else None)
+        numbers = [version.version for version in existing]
+        if reference is None:
+            number = next_version(numbers, change=Change.MINOR)
+        else:
+            number = next_version(numbers, change_between(reference, candidate), base=reference.version)
+        lineage = {field.name: getattr(candidate, field.name) for field in fields(Candidate)}
+        return ModelVersion(**lineage, version=number, created_at=self._clock(), status=Status.CANDIDATE)
+
+    def _pointer(self) -> ChampionChange | None:
+        record = self._table.get(CHAMPION)
+        return None if record is None else ChampionChange.from_attributes(record.attributes)
+
+    def _change(
+        self,
+        pointer: ChampionChange | None,
+        version: Version,
+        move: ChampionMove,
+        reason: str,
+        fallback: Version | None,
+    ) -> ChampionChange:
+        return ChampionChange(
+            revision=1 if pointer is None else pointer.revision + 1,
+            version=version,
+            replaced=None if pointer is None else pointer.version,
+            move=move,
+            at=self._clock(),
+            reason=reason,
+            fallback=fallback,
+        )
+
+    def _move(self, pointer: ChampionChange | None, target: ModelVersion, change: ChampionChange) -> bool:
+        """Move the pointer from ``pointer`` by ``change``; False when another process changed something first."""
+        unmoved: Condition = Absent() if pointer is None else Matches({"revision": pointer.revision})
+        attributes = change.to_attributes()
+        champion = replace(target, status=Status.CHAMPION, refusal_reasons=())
+        writes: list[Write] = [
+            Put(CHAMPION, attributes, condition=unmoved),
+            Put(Key("champion_history", f"{change.revision:010d}"), attributes, condition=Absent()),
+            _put_version(champion, target.status),
+        ]
+        if pointer is not None:
+            retired = replace(self.get(pointer.version), status=Status.RETIRED)
+            writes.append(_put_version(retired, Status.CHAMPION))
+        try:
+            self._table.write(writes)
+        except ConditionFailed:
+            return False
+        return True
+
+
+def _put_version(version: ModelVersion, status_before: Status) -> Put:
+    condition = Matches({"status": str(status_before)})
+    return Put(_version_key(version.version), version.to_attributes(), condition=condition)
+
+
+def _version_key(version: Version) -> Key:
+    return Key("model_version", str(version))
+
+
+def _name(version: Version | None) -> str:
+    return "no champion" if version is None else str(version)

@@ -1,0 +1,280 @@
+"""What the registry remembers: model versions, experiment runs, and every move of the champion pointer.
+
+Put record types and their stored form here. Keep reading, writing and moving them in
+``recsys_assets.registry.model_registry``.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from lambda_api.recommender.bundle import DataWindow, Manifest
+from lambda_api.state.encoding import canonical_json
+from recsys_assets.registry.versions import Change, Version
+
+Metrics = Mapping[str, float]
+Parameters = Mapping[str, Any]
+"""JSON-able hyper-parameters by name."""
+
+
+class Status(StrEnum):
+    """Where a model version stands: waiting for a decision, in production, replaced, or kept out by the gate."""
+
+    CANDIDATE = "candidate"
+    CHAMPION = "champion"
+    RETIRED = "retired"
+    REFUSED = "refused"
+
+
+class RunStatus(StrEnum):
+    """How an experiment run ended."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+class ChampionMove(StrEnum):
+    """Why the champion pointer moved."""
+
+    PROMOTION = "promotion"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A trained model with its lineage, before the registry gives it a version.
+
+    Attributes:
+        model: name of the trainer, such as ``ease``.
+        bundle_uri: folder or ``s3://`` prefix of the stored bundle.
+        bundle_checksum: `lambda_api.recommender.bundle.bundle_checksum`; the identity of the model.
+        bundle_schema: version of bundle layout and serving contract (`bundle.SCHEMA_VERSION` at training time).
+        data_window: what it learned from; ``end`` exclusive, UTC.
+        git_revision: of the code that trained it.
+        parameters: hyper-parameters of the trainer.
+        metrics: offline metrics by name, finite.
+        run_id: of the run that trained it.
+    """
+
+    model: str
+    bundle_uri: str
+    bundle_checksum: str
+    bundle_schema: int
+    data_window: DataWindow
+    git_revision: str
+    parameters: Parameters
+    metrics: Metrics
+    run_id: str
+
+    def __post_init__(self) -> None:
+        _require_text(self, "model", "bundle_uri", "bundle_checksum")
+        _require_finite(self.metrics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion(Candidate):
+    """A registered model.
+
+    Attributes:
+        version: unique; see `recsys_assets.registry.versions` for what its parts mean.
+        created_at: moment of registration, UTC.
+        status: where it stands now.
+        refusal_reasons: why the gate kept it out, in sentences; empty unless ``status`` is ``refused``.
+    """
+
+    version: Version
+    created_at: datetime
+    status: Status
+    refusal_reasons: tuple[str, ...] = ()
+
+    def to_attributes(self) -> dict[str, Any]:
+        """The stored form; inverse of `from_attributes`."""
+        return _plain_fields(self)
+
+    @classmethod
+    def from_attributes(cls, attributes: Mapping[str, Any]) -> "ModelVersion":
+        """Inverse of `to_attributes`."""
+        return cls(
+            **{
+                **attributes,
+                "version": Version.parse(attributes["version"]),
+                "created_at": datetime.fromisoformat(attributes["created_at"]),
+                "status": Status(attributes["status"]),
+                "data_window": DataWindow.model_validate(attributes["data_window"]),
+                "refusal_reasons": tuple(attributes["refusal_reasons"]),
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentRun:
+    """One training of one model with one set of parameters, whether or not a version came of it.
+
+    Attributes:
+        id: unique; logging the same id again replaces the run.
+        model: name of the trainer.
+        parameters, metrics, data_window, git_revision: as in `Candidate`.
+        started_at: aware.
+        duration_s: wall time of the fit in seconds.
+        status: how it ended.
+    """
+
+    id: str
+    model: str
+    parameters: Parameters
+    metrics: Metrics
+    data_window: DataWindow
+    git_revision: str
+    started_at: datetime
+    duration_s: float
+    status: RunStatus
+
+    def __post_init__(self) -> None:
+        _require_text(self, "id", "model")
+        _require_finite(self.metrics)
+        if self.started_at.tzinfo is None:
+            raise ValueError(f"started_at of run {self.id} needs a time zone; use UTC")
+
+    def to_attributes(self) -> dict[str, Any]:
+        """The stored form; inverse of `from_attributes`."""
+        return _plain_fields(self)
+
+    @classmethod
+    def from_attributes(cls, attributes: Mapping[str, Any]) -> "ExperimentRun":
+        """Inverse of `to_attributes`."""
+        return cls(
+            **{
+                **attributes,
+                "started_at": datetime.fromisoformat(attributes["started_at"]),
+                "status": RunStatus(attributes["status"]),
+                "data_window": DataWindow.model_validate(attributes["data_window"]),
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChampionChange:
+    """One move of the champion pointer.
+
+    Attributes:
+        revision: 1 for the first move ever, then counting up without gaps.
+        version: the champion from then on.
+        replaced: the champion until then; ``None`` for the first.
+        move: promotion or rollback.
+        at: moment of the move, UTC.
+        reason: in sentences, for people.
+        fallback: what a rollback from ``version`` would restore; ``None`` if there is nothing.
+    """
+
+    revision: int
+    version: Version
+    replaced: Version | None
+    move: ChampionMove
+    at: datetime
+    reason: str
+    fallback: Version | None
+
+    def to_attributes(self) -> dict[str, Any]:
+        """The stored form; inverse of `from_attributes`."""
+        return _plain_fields(self)
+
+    @classmethod
+    def from_attributes(cls, attributes: Mapping[str, Any]) -> "ChampionChange":
+        """Inverse of `to_attributes`."""
+        return cls(
+            **{
+                **attributes,
+                "version": Version.parse(attributes["version"]),
+                "replaced": _optional_version(attributes["replaced"]),
+                "move": ChampionMove(attributes["move"]),
+                "at": datetime.fromisoformat(attributes["at"]),
+                "fallback": _optional_version(attributes["fallback"]),
+            }
+        )
+
+
+def candidate_from_manifest(
+    manifest: Manifest, bundle_uri: str, run_id: str, metrics: Metrics | None = None
+) -> Candidate:
+    """The candidate that a stored bundle describes; ``metrics`` replaces those in the manifest.
+
+    Raises:
+        ValueError: the manifest does not say who trained it on which data with which code.
+    """
+    info = manifest.info
+    if info.trainer is None or info.data_window is None or info.git_revision is None:
+        raise ValueError(
+            f"bundle {manifest.checksum} lacks lineage: trainer {info.trainer}, data window {info.data_window}, "
+            f"git revision {info.git_revision}; write it again with all three"
+        )
+    return Candidate(
+        model=info.trainer,
+        bundle_uri=bundle_uri,
+        bundle_checksum=manifest.checksum,
+        bundle_schema=manifest.schema_version,
+        data_window=info.data_window,
+        git_revision=info.git_revision,
+        parameters=info.hyper_parameters,
+        metrics=info.metrics if metrics is None else metrics,
+        run_id=run_id,
+    )
+
+
+def change_between(reference: ModelVersion, candidate: Candidate) -> Change:
+    """How ``candidate`` differs from the champion ``reference``, by the rules of `recsys_assets.registry.versions`."""
+    if candidate.bundle_schema != reference.bundle_schema:
+        return Change.MAJOR
+    return Change.PATCH if _recipe(candidate) == _recipe(reference) else Change.MINOR
+
+
+def standing_champions(history: Sequence[ChampionChange]) -> list[Version]:
+    """The champions a series of rollbacks would walk through, the current one last.
+
+    A promotion puts a version on top, a rollback takes the top away, so rolling back again and again ends at the
+    first champion and never returns to a version that was rolled back.
+    """
+    standing: list[Version] = []
+    for change in history:
+        if change.move is ChampionMove.PROMOTION:
+            standing.append(change.version)
+        else:
+            standing.pop()
+    return standing
+
+
+def _recipe(candidate: Candidate) -> tuple[str, str, str]:
+    # As stored: a tuple given by a trainer and the list read back from the table are one parameter.
+    return candidate.model, candidate.git_revision, canonical_json(dict(candidate.parameters))
+
+
+def _plain_fields(record: Any) -> dict[str, Any]:
+    return {field.name: _plain(getattr(record, field.name)) for field in fields(record)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Version | StrEnum):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, DataWindow):
+        return value.model_dump(mode="json")
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _optional_version(text: str | None) -> Version | None:
+    return None if text is None else Version.parse(text)
+
+
+def _require_text(record: Any, *names: str) -> None:
+    for name in names:
+        if not getattr(record, name):
+            raise ValueError(f"{type(record).__name__}.{name} must not be empty")
+
+
+def _require_finite(metrics: Metrics) -> None:
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise ValueError(f"metric {name} is {value}; leave out a metric that does not exist for this data")
