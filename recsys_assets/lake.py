@@ -8,9 +8,10 @@ import os
 import posixpath
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -36,12 +37,12 @@ def open_filesystem(uri: str) -> tuple[pa_fs.FileSystem, str]:
         return pa_fs.S3FileSystem(endpoint_override=endpoint, region=region), uri.removeprefix("s3://").rstrip("/")
     if "://" in uri:
         raise ValueError(f"{uri!r}: only local paths and s3:// URIs are supported")
-    return pa_fs.LocalFileSystem(), os.path.abspath(uri)
+    return pa_fs.LocalFileSystem(), str(Path(uri).absolute())
 
 
 @dataclass(frozen=True)
 class Lake:
-    """Tables under ``root``. ``<table>/part-0.parquet`` when whole, ``<table>/date=YYYY-MM-DD/part-0.parquet`` by day."""
+    """Tables under ``root``: ``<table>/part-0.parquet`` whole, or ``<table>/date=YYYY-MM-DD/part-0.parquet`` by day."""
 
     root: str
 
@@ -56,6 +57,19 @@ class Lake:
     def write_day(self, table: str, day: date, data: pa.Table) -> str:
         """Replace one day of a partitioned table, never adding to it; returns the file's path or URI."""
         return self._write(f"{table}/date={day.isoformat()}/part-0.parquet", data)
+
+    def write_batches(self, table: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
+        """Replace a whole table by a stream of batches, never holding more than one; returns the file's path or URI."""
+
+        def write(path: str, filesystem: pa_fs.FileSystem) -> None:
+            # Dictionaries pay off for the repeated texts of such tables, hardly for their numbers.
+            texts = [field.name for field in schema if pa.types.is_string(field.type)]
+            options: dict[str, Any] = {"compression": "zstd", "filesystem": filesystem, "use_dictionary": texts}
+            with pq.ParquetWriter(path, schema, **options) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+
+        return self._replace(f"{table}/part-0.parquet", write)
 
     def delete_day(self, table: str, day: date) -> None:
         """Remove one day; removing a day that is not there is no error."""
@@ -100,21 +114,33 @@ class Lake:
         """
         paths = self.files(table, start, end)
         if not paths:
-            raise LakeError(f"{self.uri(table)} holds nothing for the days asked for; materialise the asset {table!r} first")
+            raise LakeError(
+                f"{self.uri(table)} holds nothing for the days asked for; materialise the asset {table!r} first"
+            )
         wanted = list(columns) if columns is not None else None
         filesystem, _ = open_filesystem(self.root)
-        parts = [pq.read_table(path.removeprefix("s3://"), columns=wanted, filesystem=filesystem, partitioning=None) for path in paths]
+        parts = [
+            pq.read_table(path.removeprefix("s3://"), columns=wanted, filesystem=filesystem, partitioning=None)
+            for path in paths
+        ]
         return pa.concat_tables(parts, promote_options="default")
 
     def _write(self, relative: str, data: pa.Table) -> str:
+        def write(path: str, filesystem: pa_fs.FileSystem) -> None:
+            options: dict[str, Any] = {"compression": "zstd", "filesystem": filesystem}
+            pq.write_table(data, path, **options)
+
+        return self._replace(relative, write)
+
+    def _replace(self, relative: str, write: Callable[[str, pa_fs.FileSystem], None]) -> str:
+        """Let ``write`` make the file under a temporary name, then move it into place."""
         filesystem, root = open_filesystem(self.root)
         target = f"{root}/{relative}"
         filesystem.create_dir(posixpath.dirname(target), recursive=True)
         # A leading underscore hides the half-written file from Hive, Spark and DuckDB globs of part-*.parquet.
         temporary = f"{posixpath.dirname(target)}/_writing-{uuid.uuid4().hex}"
-        options: dict[str, Any] = {"compression": "zstd", "filesystem": filesystem}
         try:
-            pq.write_table(data, temporary, **options)
+            write(temporary, filesystem)
             filesystem.move(temporary, target)
         except BaseException:
             if filesystem.get_file_info(temporary).type != pa_fs.FileType.NotFound:

@@ -35,13 +35,13 @@ def missed_days(delivered: Sequence[date], partitions: Collection[str], stored: 
     job=ingest_interactions_job,
     cron_schedule="30 0 * * *",
     execution_timezone="UTC",
-    description="Every night, brings in each day the source has and the lake lacks: yesterday, and days that were missed.",
+    description="Every night, brings in every day the source has and the lake lacks: yesterday, and those missed.",
 )
 def daily_ingest_schedule(
     context: dg.ScheduleEvaluationContext, source: dg.ResourceParam[Source], lake: dg.ResourceParam[Lake]
 ) -> dg.SkipReason | list[dg.RunRequest]:
     now = context.scheduled_execution_time.astimezone(UTC)
-    # The lake is asked, not Dagster: a run over a range marks closed days as materialised, yet their drop may come late.
+    # The lake is asked, not Dagster: a run over a range marks closed days as materialised, and their drop may be late.
     days = missed_days(source.days(), DAYS.get_partition_keys(current_time=now), lake.days("interactions"))
     if not days:
         return dg.SkipReason("the lake holds every day the source has")
@@ -74,4 +74,3 @@ def _week_key(now: datetime) -> str:
 
 
 SCHEDULES = (daily_ingest_schedule, weekly_retrain_schedule)
-

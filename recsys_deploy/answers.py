@@ -1,6 +1,6 @@
 """Recommendations of the champion for shoppers of the lake, with what people need to read them.
 
-Put answering from a terminal here. Keep answering over HTTP (``lambda_api.handlers``) out; both ask the same recommender.
+Put answering from a terminal here. Keep answering over HTTP (``lambda_api.handlers``) out; both ask one recommender.
 """
 
 from collections.abc import Sequence
@@ -83,8 +83,12 @@ def answer(
                 continue
             product_id = recommender.products.external([product])[0]
             reasons = recommender.explain(histories.rows(row, row + 1), product)
-            cause = recommender.products.external([reasons[0].product])[0] if reasons and reasons[0].weight > 0 else None
-            suggestions.append(Suggestion(product_id, names.get(product_id, product_id), score, cause and names.get(cause, cause)))
+            cause = (
+                recommender.products.external([reasons[0].product])[0] if reasons and reasons[0].weight > 0 else None
+            )
+            suggestions.append(
+                Suggestion(product_id, names.get(product_id, product_id), score, cause and names.get(cause, cause))
+            )
         recent = [names.get(event.product_id, event.product_id) for event in reversed(events[row])]
         answers.append(Answer(user_id, tuple(dict.fromkeys(recent))[:3], tuple(suggestions)))
     return answers

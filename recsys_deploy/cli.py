@@ -23,10 +23,16 @@ from recsys_deploy import homes
 from recsys_deploy.answers import NoChampion, answer, busiest_shoppers, load_champion
 from recsys_deploy.console import summary
 
+PIPED_WIDTH = 120
+"""Columns where no terminal says how wide it is, as in a log."""
+
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A shop recommender, run from here."
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A shop recommender, run from here.",
 )
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 EXPECTED = (SettingsError, SourceError, LakeError, BundleError, RegistryError, NoChampion, homes.HomeTaken)
 """Errors whose message is all a person needs; anything else is a defect and keeps its traceback."""
@@ -45,7 +51,9 @@ def main() -> None:
 
 @app.command()
 def demo(
-    data: Annotated[str | None, typer.Option(help="Folder, file or s3:// prefix of your data; default: synthetic shop.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder, file or s3:// prefix of your data; default: synthetic shop.")
+    ] = None,
     shoppers: Annotated[int, typer.Option(min=0, help="For how many shoppers to print recommendations.")] = 2,
 ) -> None:
     """Run the whole graph: raw events to a registered model, then print what it recommends."""
@@ -55,15 +63,21 @@ def demo(
     homes.note_last_home(root, home)
     homes.prepare_dagster(settings, os.environ)
     source = open_source(settings.source, settings.data, first_day=settings.first_day, seed=settings.seed)
-    days = source.days()
-    console.print(f"shop: {settings.data or 'synthetic'} ({source.name}), {len(days)} days from {days[0]} to {days[-1]}, kept in {home}")
+    days = homes.complete_days(source, settings)
+    console.print(
+        f"shop: {settings.data or 'synthetic'} ({source.name}), {len(days)} days from {days[0]} to {days[-1]}; "
+        f"everything is kept in {home}"
+    )
 
     from recsys_deploy.demo import run_graph
 
     run = run_graph(settings, days, console)
     if not run.success:
         summary.print_problems(console, run.problems)
-        console.print(f"[red]stopped[/] after {run.seconds:.0f} s; nothing downstream was touched. `make ui` shows run {run.run_id}.")
+        console.print(
+            f"[red]stopped[/] after {run.seconds:.0f} s; nothing downstream was touched. "
+            f"`make ui` shows run {run.run_id}."
+        )
         raise typer.Exit(1)
     console.print(f"[green]built[/] in {run.seconds:.0f} s\n")
     _print_outcome(settings, shoppers)
@@ -78,9 +92,7 @@ def _print_outcome(settings: Settings, shoppers: int) -> None:
     chosen = busiest_shoppers(lake, max(shoppers, 1))
     if registry.champion() is not None and shoppers:
         bundle = load_champion(registry, bundles, settings.home / "bundles")
-        summary.print_answers(
-            console, answer(bundle, lake, chosen, settings.k, allow_repeats=settings.allow_repeats)
-        )
+        summary.print_answers(console, answer(bundle, lake, chosen, settings.k, allow_repeats=settings.allow_repeats))
     summary.print_next_steps(console, settings.home, chosen[0])
 
 

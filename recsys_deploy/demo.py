@@ -65,7 +65,10 @@ def run_graph(settings: Settings, days: Sequence[date], console: Console) -> Dem
 
 def _problems(result: dg.ExecuteInProcessResult) -> list[Problem]:
     problems = [
-        Problem(f"check {evaluation.check_name} on {evaluation.asset_key.to_user_string()}", evaluation.description or "failed")
+        Problem(
+            f"check {evaluation.check_name} on {evaluation.asset_key.to_user_string()}",
+            evaluation.description or "failed",
+        )
         for evaluation in result.get_asset_check_evaluations()
         if not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR
     ]
@@ -73,7 +76,9 @@ def _problems(result: dg.ExecuteInProcessResult) -> list[Problem]:
         error = event.step_failure_data.error
         cause = error.cause if error and error.cause else error
         message = event.step_failure_data.user_failure_data
-        text = message.description if message and message.description else (cause.message.strip() if cause else "failed")
+        text = (
+            message.description if message and message.description else (cause.message.strip() if cause else "failed")
+        )
         if not (problems and "AssetCheckFailed" in (error.cls_name or "" if error else "")):
             problems.append(Problem(event.step_key or "run", text))
     return problems

@@ -12,7 +12,7 @@ from typing import Final
 
 from lambda_api.settings import Settings, make_settings, read_settings, write_settings
 from recsys_assets.ingest.registry import open_source
-from recsys_assets.ingest.source import SourceError
+from recsys_assets.ingest.source import Source, SourceError
 
 SYNTHETIC_DAYS: Final = 120
 """Length of the synthetic shop's past on the day it opens: long enough for seasons of a week and two later windows."""
@@ -21,7 +21,7 @@ LAST_HOME: Final = "last-home"
 """File that names the shop a command without RECSYS_HOME works on: the one of the last demo."""
 
 DAGSTER_CONFIG: Final = """\
-# Written by `recsys`. One step at a time per run is enough for a laptop; see docs/architecture.md.
+# Written by `recsys`. One run at a time: the days of a backfill and a retraining share two cores and one lake.
 telemetry:
   enabled: false
 concurrency:
@@ -87,6 +87,22 @@ def open_shop(data: str | None, environment: MutableMapping[str, str]) -> Settin
     # Whoever reads settings later in this process (the definitions do) must find the same shop.
     environment.pop("RECSYS_DATA", None)
     return settings
+
+
+def complete_days(source: Source, settings: Settings) -> list[date]:
+    """Days of the source that are on the calendar: from the first partition on, and over in UTC.
+
+    Raises:
+        SourceError: there is none.
+    """
+    today = datetime.now(UTC).date()
+    days = [day for day in source.days() if settings.partitions_start <= day < today]
+    if not days:
+        raise SourceError(
+            f"{settings.data or source.name}: no complete day from {settings.partitions_start} on; "
+            "a day can be brought in once it is over in UTC"
+        )
+    return days
 
 
 def prepare_dagster(settings: Settings, environment: MutableMapping[str, str]) -> Path:

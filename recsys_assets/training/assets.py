@@ -4,7 +4,10 @@ Put one asset per model here, written out by hand so that each can be found, lau
 Keep fitting in ``recsys_assets.models`` and the fit-twice protocol in ``candidate.py``.
 """
 
+from typing import Any
+
 import dagster as dg
+from recsys_assets.training.subprocess_training import train_in_subprocess
 
 from lambda_api.settings import Settings
 from recsys_assets.ingest.assets import products
@@ -21,7 +24,6 @@ from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.splits.assets import load_split, temporal_splits
 from recsys_assets.tags import OWNERS
 from recsys_assets.training.candidate import Candidate, experiment_run, train_candidate
-from recsys_assets.training.subprocess_training import train_in_subprocess
 
 GROUP = "training"
 TRAINING_INPUT = [temporal_splits, interactions, products]
@@ -33,7 +35,7 @@ def popularity_model(
     lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """What sells now, the same for everybody: the baseline every other model has to beat."""
     return _train(context, Popularity(), lake, settings, registry)
 
@@ -44,7 +46,7 @@ def item_knn_model(
     lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Neighbours of each product by who bought both; recent events of the shopper weigh more."""
     return _train(context, ItemKnn(), lake, settings, registry)
 
@@ -55,7 +57,7 @@ def ease_model(
     lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Closed-form linear item-to-item model."""
     return _train(context, Ease(), lake, settings, registry)
 
@@ -66,7 +68,7 @@ def matrix_factorisation_model(
     lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Implicit-feedback matrix factorisation; shoppers are folded in from their history."""
     return _train(context, MatrixFactorisation(seed=settings.seed), lake, settings, registry)
 
@@ -77,7 +79,7 @@ def content_model(
     lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Similarity of names, categories, brands and prices: reaches products nobody has touched yet."""
     return _train(context, Content(), lake, settings, registry)
 
@@ -89,7 +91,7 @@ def ncf_model(
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
     training: dg.ResourceParam[dg.PipesSubprocessClient],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Neural collaborative filtering, trained by the ``train`` program in a process of its own."""
     trainer = Ncf(seed=settings.seed)
     candidate, reported = train_in_subprocess(context, trainer, lake, settings, training)
@@ -106,15 +108,17 @@ MODEL_NAMES = ("popularity", "item_knn", "ease", "matrix_factorisation", "conten
 
 def _train(
     context: dg.AssetExecutionContext, trainer: Trainer, lake: Lake, settings: Settings, registry: ModelRegistry
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     candidate = train_candidate(trainer, lake, load_split(lake), settings, context.log.info)
     registry.log_run(experiment_run(candidate, context.run_id))
     return dg.MaterializeResult(metadata=_metadata(candidate), data_version=dg.DataVersion(candidate.manifest.checksum))
 
 
-def _metadata(candidate: Candidate) -> dict[str, dg.MetadataValue]:
+def _metadata(candidate: Candidate) -> dict[str, dg.MetadataValue[Any]]:
     info = candidate.manifest.info
-    figures = {name: dg.MetadataValue.float(float(value)) for name, value in info.metrics.items()}
+    figures: dict[str, dg.MetadataValue[Any]] = {
+        name: dg.MetadataValue.float(float(value)) for name, value in info.metrics.items()
+    }
     return {
         **figures,
         "seconds": dg.MetadataValue.float(round(candidate.seconds, 2)),

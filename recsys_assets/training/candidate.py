@@ -64,7 +64,9 @@ def validation_task(lake: Lake, split: TemporalSplit, settings: Settings) -> Eva
     return build_task(interactions_before(lake, split.test_start), lake.read("products"), window)
 
 
-def validation_metrics(name: str, recommender: Recommender, task: EvaluationTask, settings: Settings) -> dict[str, float]:
+def validation_metrics(
+    name: str, recommender: Recommender, task: EvaluationTask, settings: Settings
+) -> dict[str, float]:
     """Mean NDCG and recall at ``settings.k`` on the validation task, with the ends of the NDCG's 95 % interval."""
     metrics = evaluate(name, recommender, task, settings.k).metrics
     interval = mean_interval(metrics["ndcg"], seed=settings.seed)
@@ -96,7 +98,8 @@ def train_candidate(
     log(f"fitting {trainer.name} on interactions before {split.validation_start:%Y-%m-%d}")
     chosen_by = trainer.fit(training_data_before(lake, split.validation_start), report)
     metrics = validation_metrics(trainer.name, chosen_by, validation_task(lake, split, settings), settings)
-    log(f"{trainer.name}: NDCG@{settings.k} {metrics[VALIDATION_NDCG]:.4f} on the validation window; fitting up to the test window")
+    log(f"{trainer.name}: NDCG@{settings.k} {metrics[VALIDATION_NDCG]:.4f} on the validation window")
+    log(f"fitting {trainer.name} on interactions before {split.test_start:%Y-%m-%d}")
     recommender = trainer.fit(training_data_before(lake, split.test_start), report)
     folder = candidate_folder(settings, trainer.name)
     manifest = write_bundle(recommender, folder, bundle_info(trainer, split, metrics))

@@ -60,12 +60,13 @@ def known_catalogue(products: pa.Table, before: pa.Table, later_product_ids: pa.
 
 
 def catalogue_before(lake: Lake, moment: datetime, before: pa.Table) -> pa.Table:
-    """`known_catalogue` at ``moment`` (aware, UTC), read from the lake; ``before`` as `interactions_before` returns it."""
+    """`known_catalogue` at ``moment`` (aware, UTC), from the lake; ``before`` as `interactions_before` returns it."""
     days = lake.days("interactions")
     later_ids = pa.chunked_array([], pa.string())
     if days and days[-1] >= moment.date():
         later = lake.read("interactions", ("product_id", "timestamp"), start=moment.date())
-        later_ids = later.filter(pc.greater_equal(later["timestamp"], pa.scalar(moment, later["timestamp"].type)))["product_id"]
+        is_later = pc.greater_equal(later["timestamp"], pa.scalar(moment, later["timestamp"].type))
+        later_ids = later.filter(is_later)["product_id"]
     return known_catalogue(lake.read("products"), before, later_ids)
 
 

@@ -3,6 +3,7 @@
 Put the watching of a run here. Keep starting it in ``recsys_deploy.demo``.
 """
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ class RunProgress:
                 event = record.event_log_entry.dagster_event
                 if event is not None:
                     self._show(event)
-                elif record.event_log_entry.step_key and record.event_log_entry.level >= 20:
+                elif record.event_log_entry.step_key and int(record.event_log_entry.level) >= logging.INFO:
                     self._bar.update(self._task, description=record.event_log_entry.user_message.split("\n")[0][:80])
             if not page.has_more:
                 return
@@ -68,7 +69,9 @@ class RunProgress:
             )
         elif event.event_type == DagsterEventType.STEP_SUCCESS:
             seconds = (event.step_success_data.duration_ms or 0) / 1000
-            self._console.print(f"[green]done[/]    {step:<30} {seconds:7.1f} s  [dim]{self._headlines.get(step, '')}[/]")
+            self._console.print(
+                f"[green]done[/]    {step:<30} {seconds:7.1f} s  [dim]{self._headlines.get(step, '')}[/]"
+            )
             self._bar.advance(self._task)
         elif event.event_type == DagsterEventType.STEP_FAILURE:
             self._console.print(f"[red]failed[/]  {step}")

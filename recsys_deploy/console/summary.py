@@ -32,7 +32,14 @@ def print_report(console: Console, report: EvaluationReport) -> None:
         f"{'repeats allowed' if setting.allow_repeats else 'new products only'}",
         title_style="bold",
     )
-    for heading in ("model", f"NDCG@{setting.k}", "95 % interval", f"recall@{setting.k}", "coverage", f"vs {report.reference_baseline}"):
+    for heading in (
+        "model",
+        f"NDCG@{setting.k}",
+        "95 % interval",
+        f"recall@{setting.k}",
+        "coverage",
+        f"vs {report.reference_baseline}",
+    ):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for model in report.models:
         ndcg = model.metrics["ndcg"]
@@ -53,13 +60,20 @@ def _difference(report: EvaluationReport, name: str) -> str:
         return "-"
     comparison = report.comparison(name, report.reference_baseline)
     colour = "green" if comparison.low > 0 else "red" if comparison.high < 0 else "yellow"
-    return f"[{colour}]{comparison.difference:+.4f} [{comparison.low:+.4f}, {comparison.high:+.4f}]".replace("[+", "\\[+").replace("[-", "\\[-") + "[/]"
+    return (
+        f"[{colour}]{comparison.difference:+.4f} [{comparison.low:+.4f}, {comparison.high:+.4f}]".replace(
+            "[+", "\\[+"
+        ).replace("[-", "\\[-")
+        + "[/]"
+    )
 
 
 def print_registration(console: Console, registered: ModelVersion, champion: ModelVersion | None) -> None:
     """What the gate decided, in its own words."""
     if champion is not None and champion.version == registered.version:
-        console.print(f"[green]champion[/] {champion.version} ({champion.model}), bundle {champion.bundle_checksum[:12]}")
+        console.print(
+            f"[green]champion[/] {champion.version} ({champion.model}), bundle {champion.bundle_checksum[:12]}"
+        )
         return
     keeps = f"{champion.version} ({champion.model}) stays champion" if champion else "there is no champion yet"
     console.print(f"[yellow]refused[/] {registered.version} ({registered.model}); {keeps}:")
@@ -71,11 +85,15 @@ def print_answers(console: Console, answers: Sequence[Answer]) -> None:
     """Lists for a few shoppers, each line with the past product that speaks most for it."""
     for answer in answers:
         recent = "; ".join(answer.recent) or "nothing yet"
-        table = Table(title=f"shopper {escape(answer.user_id)} (last: {escape(recent)})", title_justify="left", title_style="bold")
+        table = Table(
+            title=f"shopper {escape(answer.user_id)} (last: {escape(recent)})", title_justify="left", title_style="bold"
+        )
         for heading in ("", "recommended", "score", "mostly because of"):
             table.add_column(heading, justify="right" if heading in ("", "score") else "left")
         for rank, suggestion in enumerate(answer.suggestions, start=1):
-            table.add_row(str(rank), escape(suggestion.name), f"{suggestion.score:.3f}", escape(suggestion.because or ""))
+            table.add_row(
+                str(rank), escape(suggestion.name), f"{suggestion.score:.3f}", escape(suggestion.because or "")
+            )
         console.print(table)
 
 

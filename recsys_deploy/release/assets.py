@@ -29,7 +29,7 @@ def release_candidate(
     registry: dg.ResourceParam[ModelRegistry],
     bundles: dg.ResourceParam[BundleStore],
     settings: dg.ResourceParam[Settings],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """The registered bundle, fetched from the store, verified against its checksums and answering."""
     release = check_release(registry, bundles, settings.home / "bundles", config.version)
     return dg.MaterializeResult(
