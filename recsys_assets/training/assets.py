@@ -94,10 +94,10 @@ def ncf_model(
 ) -> dg.MaterializeResult[None]:
     """Neural collaborative filtering, trained by the ``train`` program in a process of its own."""
     trainer = Ncf(seed=settings.seed)
-    candidate, reported = train_in_subprocess(context, trainer, lake, settings, training)
+    candidate, reported = train_in_subprocess(context, trainer, lake, load_split(lake), settings, training)
     registry.log_run(experiment_run(candidate, context.run_id))
     metadata = {**(reported.metadata or {}), **_metadata(candidate)}
-    return dg.MaterializeResult(metadata=metadata, data_version=reported.data_version)
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(candidate.manifest.checksum))
 
 
 MODEL_ASSETS = (popularity_model, item_knn_model, ease_model, matrix_factorisation_model, content_model, ncf_model)

@@ -1,0 +1,122 @@
+"""The asset ``interactions``: what passed the gate, and what did not, row by row.
+
+Put assets that turn judged raw data into validated data here. Keep the judging (``checks``, ``judging``) out: it has
+happened by the time this runs, unless the raw day has changed since or was never judged, and then it happens here.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+
+import dagster as dg
+import pyarrow as pa
+
+from recsys_assets.ingest.assets import column_schema, lake_rows
+from recsys_assets.lake import Lake
+from recsys_assets.partitions import DAYS
+from recsys_assets.quality import gate
+from recsys_assets.quality.facts import read_interactions
+from recsys_assets.quality.judging import judge_days, read_raw_day
+from recsys_assets.quality.validation import accepted_rows, quarantined_rows
+from recsys_assets.schema import INTERACTIONS
+from recsys_assets.tags import OWNERS
+
+PROGRESS_DAYS = 50
+"""A line is logged each time this many days have been written."""
+
+
+@dg.asset(
+    group_name="quality",
+    owners=OWNERS,
+    kinds={"parquet", "greatexpectations"},
+    partitions_def=DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=["raw_interactions", "products", "users"],
+)
+def interactions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult[None]:
+    """Validated interactions, canonical, by UTC day; re-materialising a day replaces it.
+
+    Rows that fail a row rule go to ``quarantined_interactions`` with the rules they fail; both together are exactly the
+    raw rows. A day whose gate is closed fails the run before anything is written.
+    """
+    asked = {date.fromisoformat(key) for key in context.partition_keys}
+    _fail_on(gate.closed_gates(lake), asked)
+    days = [day for day in lake.days("raw_interactions") if day in asked]
+    failures = failing_rows(lake, days)
+    reasons: Counter[str] = Counter()
+    rows_in = rows_out = 0
+    for number, day in enumerate(days, start=1):
+        raw = read_raw_day(lake, day)
+        accepted, quarantined = _publish(lake, day, raw, failures[day])
+        rows_in += raw.num_rows
+        rows_out += accepted
+        reasons.update(reason for text in quarantined["reason"].to_pylist() for reason in text.split("; "))
+        context.add_asset_metadata({"dagster/partition_row_count": accepted}, partition_key=day.isoformat())
+        if number % PROGRESS_DAYS == 0:
+            context.log.info(f"{number} of {len(days)} days written, the last being {day}")
+    context.log.info(f"{rows_in:,} raw rows = {rows_out:,} accepted + {rows_in - rows_out:,} quarantined")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/uri": dg.MetadataValue.text(lake.uri("interactions")),
+            "dagster/row_count": dg.MetadataValue.int(lake_rows(lake, "interactions")),
+            "dagster/column_schema": column_schema(INTERACTIONS.schema),
+            "dagster/column_lineage": dg.TableColumnLineage(
+                {name: [dg.TableColumnDep("raw_interactions", name)] for name in INTERACTIONS.schema.names}
+            ),
+            "rows_in": dg.MetadataValue.int(rows_in),
+            "rows_accepted": dg.MetadataValue.int(rows_out),
+            "rows_quarantined": dg.MetadataValue.int(rows_in - rows_out),
+            "quarantined_by_reason": _reason_table(reasons),
+            "days": dg.MetadataValue.int(len(days)),
+        }
+    )
+
+
+def failing_rows(lake: Lake, days: Sequence[date]) -> dict[date, pa.Table]:
+    """Failing rows of each of ``days`` by its verdict; a day that was never judged as it now stands is judged here.
+
+    Raises:
+        dagster.Failure: one of the days, judged here, may not be used.
+    """
+    known = {day: gate.stored_verdict(lake, day) for day in days}
+    failures = {
+        day: verdict.failures
+        for day, verdict in known.items()
+        if verdict is not None and verdict.checksum == gate.delivery_checksum(lake, day)
+    }
+    stale = [day for day in days if day not in failures]
+    for verdict in judge_days(lake, stale, datetime.now(UTC)):
+        assert isinstance(verdict.subject, date)
+        failures[verdict.subject] = verdict.failures
+    if stale:
+        _fail_on(gate.closed_gates(lake), set(stale))
+    return failures
+
+
+def _publish(lake: Lake, day: date, raw: pa.Table, failures: pa.Table) -> tuple[int, pa.Table]:
+    """Write both parts of a day, then open its gate; returns the number of accepted rows and the quarantined ones."""
+    accepted = accepted_rows(read_interactions(raw).canonical, failures)
+    quarantined = quarantined_rows(day, raw, failures)
+    if accepted.num_rows + quarantined.num_rows != raw.num_rows:
+        raise RuntimeError(f"{day}: {raw.num_rows} raw rows became {accepted.num_rows} + {quarantined.num_rows}")
+    lake.write_day("interactions", day, accepted)
+    if quarantined.num_rows:
+        lake.write_day("quarantined_interactions", day, quarantined)
+    else:
+        lake.delete_day("quarantined_interactions", day)
+    gate.open_gate(lake, day)
+    return accepted.num_rows, quarantined
+
+
+def _fail_on(gates: Sequence[gate.Gate], days: set[date]) -> None:
+    """Stop for products and users that are not open, and for bad days; days that merely wait are settled next."""
+    asked = {day.isoformat() for day in days}
+    shut = [found for found in gates if found.subject in gate.TABLES or (found.messages and found.subject in asked)]
+    if shut:
+        raise dg.Failure(gate.explain(shut), allow_retries=False)
+
+
+def _reason_table(reasons: Counter[str]) -> dg.TableMetadataValue:
+    schema = dg.TableSchema([dg.TableColumn("reason", "string"), dg.TableColumn("rows", "int")])
+    records = [dg.TableRecord({"reason": reason, "rows": rows}) for reason, rows in reasons.most_common()]
+    return dg.MetadataValue.table(records, schema)

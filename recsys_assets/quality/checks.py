@@ -1,0 +1,106 @@
+"""The asset checks of raw data: where deliveries are judged, and their gates opened or closed.
+
+Put checks of raw_interactions, products and users here, thin. Keep judgement (``judging``, ``validation``) and the
+making of specs and results (``bridge``) out.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+
+import dagster as dg
+
+from lambda_api.settings import Settings
+from recsys_assets.lake import Lake
+from recsys_assets.partitions import DAYS
+from recsys_assets.quality import gate
+from recsys_assets.quality.bridge import check_results, check_specs
+from recsys_assets.quality.data_docs import document_days, document_table
+from recsys_assets.quality.judging import judge_days
+from recsys_assets.quality.validation import Outcome, validate_table
+
+PROGRESS_DAYS = 50
+"""A line is logged each time this many days have been judged."""
+
+
+@dg.multi_asset_check(
+    name="raw_interactions_checks",
+    specs=check_specs("interactions", "raw_interactions", DAYS, additional_deps=("products", "users")),
+    description="Judge each delivered day by every rule, and open or close its gate.",
+)
+def raw_interactions_checks(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
+) -> Iterator[dg.AssetCheckResult]:
+    """Judge the days of the run; a result per rule sums up all of them."""
+    days = [date.fromisoformat(key) for key in context.partition_keys]
+    _refuse_unjudgeable(lake, days)
+    now = datetime.now(UTC)
+    outcomes: dict[str, tuple[Outcome, ...]] = {}
+    for verdict in judge_days(lake, days, now):
+        outcomes[str(verdict.subject)] = verdict.outcomes
+        if len(outcomes) % PROGRESS_DAYS == 0:
+            context.log.info(f"{len(outcomes)} days judged, the last being {verdict.subject}")
+    failing = [date.fromisoformat(day) for day, found in outcomes.items() if any(outcome.blocks for outcome in found)]
+    docs = None
+    if outcomes:
+        docs = document_days(settings.home, lake, [date.fromisoformat(day) for day in outcomes], failing, now)
+    context.log.info(f"{len(outcomes)} days judged, {len(failing)} of them refused")
+    _log_refusals(context, lake, {day.isoformat() for day in failing})
+    yield from check_results("interactions", "raw_interactions", dict(sorted(outcomes.items())), docs)
+
+
+@dg.multi_asset_check(
+    name="products_checks",
+    specs=check_specs("products", "products"),
+    description="Judge the catalogue by every rule, and open or close its gate.",
+)
+def products_checks(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
+) -> Iterator[dg.AssetCheckResult]:
+    """Judge the catalogue."""
+    yield from _judge_table(context, "products", settings, lake)
+
+
+@dg.multi_asset_check(
+    name="users_checks",
+    specs=check_specs("users", "users"),
+    description="Judge the users by every rule, and open or close their gate.",
+)
+def users_checks(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
+) -> Iterator[dg.AssetCheckResult]:
+    """Judge the users."""
+    yield from _judge_table(context, "users", settings, lake)
+
+
+def _judge_table(
+    context: dg.AssetCheckExecutionContext, name: str, settings: Settings, lake: Lake
+) -> Iterator[dg.AssetCheckResult]:
+    shut = gate.find_gate(lake, name)
+    if shut and shut.state == "unreadable":
+        raise dg.Failure(gate.explain([shut]), allow_retries=False)
+    now = datetime.now(UTC)
+    verdict = validate_table(name, lake.read(name), now)
+    gate.record_verdict(lake, verdict)
+    _log_refusals(context, lake, {name})
+    docs = document_table(settings.home, lake, name, now)
+    yield from check_results(name, name, {name: verdict.outcomes}, docs)
+
+
+def _log_refusals(context: dg.AssetCheckExecutionContext, lake: Lake, subjects: set[str]) -> None:
+    """Dagster's own error names the failed checks only; say what is wrong where people look first."""
+    refused = [found for found in gate.closed_gates(lake) if found.subject in subjects]
+    if refused:
+        context.log.error(gate.explain(refused))
+
+
+def _refuse_unjudgeable(lake: Lake, days: list[date]) -> None:
+    """Days are judged against products and users, so these come first; a day that could not be read is not judged by
+    what an earlier delivery left behind."""
+    asked = {day.isoformat() for day in days}
+    shut = [
+        found
+        for found in gate.closed_gates(lake)
+        if found.subject in gate.TABLES or (found.subject in asked and found.state == "unreadable")
+    ]
+    if shut:
+        raise dg.Failure(gate.explain(shut), allow_retries=False)

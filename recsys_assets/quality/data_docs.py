@@ -1,0 +1,105 @@
+"""Data Docs: Great Expectations' own pages about judged deliveries, built locally.
+
+Put the rendering of validation results here. Keep the verdict itself (``validation``, ``gate``) out: these pages are
+for people, and nothing reads them back. They live on the machine that judged, also where the lake is in S3.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recsys_assets.lake import Lake
+from recsys_assets.quality.facts import judged_table
+from recsys_assets.quality.judging import read_raw_day, surroundings
+from recsys_assets.quality.validation import frame_of, run_suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAGES_PER_RUN = 5
+"""Days rendered in one run. A page costs a quarter of a second, a range may hold hundreds of days."""
+
+PAGES_KEPT = 200
+"""Validation results kept in the site; the oldest go first, because every new page renders the index of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataDocs:
+    """Where to look.
+
+    Attributes:
+        index: ``file://`` URL of the site.
+        pages: subject (ISO day or table name) -> ``file://`` URL of its page.
+        left_out: failing days that got no page because of the cap.
+    """
+
+    index: str
+    pages: dict[str, str]
+    left_out: int
+
+
+def document_days(home: Path, lake: Lake, days: Sequence[date], failing: Sequence[date], now: datetime) -> DataDocs:
+    """Render the newest of ``days`` and the ``failing`` ones, oldest first, at most ``PAGES_PER_RUN``.
+
+    Args:
+        home: the site is kept in ``home/data_docs``.
+        lake: holds the raw days.
+        days: days that were judged.
+        failing: those of them whose gate is closed.
+        now: moment of judgement.
+    """
+    newest = max(days)
+    wanted = [newest] + [day for day in sorted(failing) if day != newest]
+    chosen = sorted(wanted[:PAGES_PER_RUN])
+    around = surroundings(lake, chosen, now)
+    frames = {day.isoformat(): frame_of(day, read_raw_day(lake, day), around[day]) for day in chosen}
+    return _render(home, "interactions", frames, left_out=len(wanted) - len(chosen), now=now)
+
+
+def document_table(home: Path, lake: Lake, name: str, now: datetime) -> DataDocs:
+    """Render the products or users table."""
+    return _render(home, name, {name: judged_table(name, lake.read(name), now)}, left_out=0, now=now)
+
+
+def _render(home: Path, table: str, frames: "dict[str, pd.DataFrame]", left_out: int, now: datetime) -> DataDocs:
+    import great_expectations as gx
+    from great_expectations.core.run_identifier import RunIdentifier
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+        ValidationResultIdentifier,
+    )
+
+    root = home / "data_docs"
+    root.mkdir(parents=True, exist_ok=True)
+    context: Any = gx.get_context(mode="file", project_root_dir=str(root))
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    _forget_oldest(root)
+    site = root / "gx" / "uncommitted" / "data_docs" / "local_site"
+    keys = []
+    for subject, frame in frames.items():
+        keys.append(
+            ValidationResultIdentifier(
+                expectation_suite_identifier=ExpectationSuiteIdentifier(table),
+                run_id=RunIdentifier(run_name=subject, run_time=now.astimezone(UTC)),
+                batch_identifier=subject,
+            )
+        )
+        context.validation_results_store.add(keys[-1], run_suite(table, frame))
+    context.build_data_docs(resource_identifiers=keys)
+    pages = {key.batch_identifier: (site / "validations" / Path(*key.to_tuple())) for key in keys}
+    urls = {subject: page.with_name(page.name + ".html").as_uri() for subject, page in pages.items()}
+    return DataDocs((site / "index.html").as_uri(), urls, left_out)
+
+
+def _forget_oldest(root: Path) -> None:
+    """Keep the newest ``PAGES_KEPT`` results; result and page folders have the same layout: suite/run name/run time."""
+    results = root / "gx" / "uncommitted" / "validations"
+    runs = sorted(results.glob("*/*/*/"), key=lambda run: run.name)
+    for run in runs[: max(0, len(runs) - PAGES_KEPT)]:
+        page = root / "gx" / "uncommitted" / "data_docs" / "local_site" / "validations" / run.relative_to(results)
+        for folder in (run, page):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,287 @@
+"""The rules of the canonical tables, each defined once: as an expectation, a quarantine reason and an asset check.
+
+Put a rule here when a value, row or whole delivery can be wrong. Keep how a rule is applied (``validation``) and
+derived columns that rules look at (``facts``) out. Great Expectations is imported only when a suite is built, so that
+check specs can be made from the same rules without it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from lambda_api.interactions import INTERACTION_LABELS
+from recsys_assets.schema import INTERACTIONS
+
+if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
+
+Scope = Literal["row", "batch"]
+Severity = Literal["critical", "warning", "info"]
+
+ROW_TOLERANCE = 0.05
+"""Share of the judged rows that may fail a row rule before the delivery counts as poisoned. Below it, the failing rows
+are quarantined and the rest is used: one odd row must not stop a shop, one row in twenty is a fault at the origin."""
+
+NULL_TOLERANCE = 0.20
+"""Share of purchases that may lack a price or quantity where the delivery carries that column at all: gifts and
+vouchers lack them legitimately, a broken export lacks them wholesale."""
+
+BLOCKING_ROWS = 3
+"""Fewer failing rows than this never block by share (unless they are the whole delivery): on a day of ten rows one bad
+row is 10 %, but still one bad row. Great Expectations cannot express it: Data Docs may show such a rule as failed."""
+
+RATING_RANGE = (0.0, 10.0)
+"""Covers one to five stars, half stars and ten-point scales."""
+
+AGE_RANGE = (0, 120)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        check: name of the asset check and quarantine reason, ``<column>_<property>``.
+        column: canonical column that examples show; the empty string when the rule is about the table.
+        scope: ``row`` rules quarantine the rows that fail; ``batch`` rules judge the delivery as a whole.
+        expectation: class name in ``great_expectations.expectations``.
+        arguments: its keyword arguments.
+        description: what must hold, as a sentence.
+        remedy: what to do where it does not.
+        severity: ``critical`` blocks everything downstream, ``warning`` and ``info`` only show.
+        tolerance: share of judged rows that may fail (0 for rules about the table).
+    """
+
+    check: str
+    column: str
+    scope: Scope
+    expectation: str
+    arguments: Mapping[str, Any]
+    description: str
+    remedy: str
+    severity: Severity = "critical"
+    tolerance: float = 0.0
+
+    @property
+    def judged_column(self) -> str:
+        """Column of the judged frame that the expectation looks at; the empty string for rules about the table."""
+        return str(self.arguments.get("column", ""))
+
+    @property
+    def by_row(self) -> bool:
+        """Whether failing rows can be pointed at."""
+        return self.expectation.startswith("ExpectColumnValues")
+
+
+def _fact(check: str, column: str, description: str, remedy: str, **options: Any) -> Rule:
+    """A rule on a derived true/false column of the same name (null: the rule does not apply to the row)."""
+    chosen = {"scope": "row", "tolerance": ROW_TOLERANCE, **options}
+    arguments = {"column": check, "value_set": [True]}
+    return Rule(
+        check=check,
+        column=column,
+        expectation="ExpectColumnValuesToBeInSet",
+        arguments=arguments,
+        description=description,
+        remedy=remedy,
+        **chosen,
+    )
+
+
+def _exists(column: str) -> Rule:
+    return Rule(
+        check=f"{column}_exists",
+        column=column,
+        scope="batch",
+        expectation="ExpectColumnToExist",
+        arguments={"column": column},
+        description=f"The column {column} is there.",
+        remedy=f"add the column {column} to the file, or map the shop's own name for it in the source",
+    )
+
+
+def _not_null(column: str, remedy: str, tolerance: float = ROW_TOLERANCE) -> Rule:
+    return Rule(
+        check=f"{column}_not_null",
+        column=column,
+        scope="row",
+        expectation="ExpectColumnValuesToNotBeNull",
+        arguments={"column": column},
+        description=f"Every row has a {column}.",
+        remedy=remedy,
+        tolerance=tolerance,
+    )
+
+
+def _between(
+    check: str,
+    column: str,
+    low: float,
+    high: float | None,
+    remedy: str,
+    tolerance: float,
+    severity: Severity = "critical",
+) -> Rule:
+    limits = f"is {low:g} or more" if high is None else f"lies between {low:g} and {high:g}"
+    return Rule(
+        check=check,
+        column=column,
+        scope="row",
+        expectation="ExpectColumnValuesToBeBetween",
+        arguments={"column": column, "min_value": low, "max_value": high},
+        description=f"{column} {limits}.",
+        remedy=remedy,
+        severity=severity,
+        tolerance=tolerance,
+    )
+
+
+def _has_rows(check: str, remedy: str) -> Rule:
+    return Rule(
+        check=check,
+        column="",
+        scope="batch",
+        expectation="ExpectTableRowCountToBeBetween",
+        arguments={"min_value": 1},
+        description="There is at least one row.",
+        remedy=remedy,
+    )
+
+
+_LABELS = ", ".join(INTERACTION_LABELS)
+_RETURNS = "returns and corrections are no interactions: let the source set them aside"
+
+INTERACTION_RULES: tuple[Rule, ...] = (
+    _has_rows("rows_present", "deliver the day's file again; delete it if the shop was closed"),
+    *(_exists(column) for column in INTERACTIONS.required),
+    _not_null("interaction_id", "give every event an id that is unique and stable when the file is delivered again"),
+    _not_null("user_id", "events without a user cannot teach anything: let the source set them aside"),
+    _not_null("product_id", "fill in the product; events about no product do not belong into the log"),
+    _not_null("interaction_type", f"fill in one of: {_LABELS}"),
+    _fact("timestamp_given", "timestamp", "Every row has a timestamp.", "fill in when the event happened, in UTC"),
+    _fact(
+        "timestamp_readable", "timestamp", "Timestamps are ISO 8601 text, unix seconds or milliseconds.",
+        "write them like 2011-12-09T12:50:00Z",
+    ),
+    *(
+        _fact(f"{column}_readable", column, f"{column} is a finite number.", "write plain numbers with a decimal point")
+        for column in ("rating", "price", "quantity")
+    ),
+    _fact(
+        "timestamp_on_day", "timestamp", "The event happened on the day it is filed under (UTC).",
+        "file it under its own UTC day; check the time zone of the export",
+    ),
+    _fact(
+        "timestamp_not_in_future", "timestamp", "The event lies in the past.",
+        "check the clock and the time zone of the system that wrote it",
+    ),
+    Rule(
+        check="interaction_type_known",
+        column="interaction_type",
+        scope="row",
+        expectation="ExpectColumnValuesToBeInSet",
+        arguments={"column": "interaction_type", "value_set": list(INTERACTION_LABELS)},
+        description=f"interaction_type is one of: {_LABELS}.",
+        remedy=f"map the shop's own name to one of: {_LABELS}",
+        tolerance=ROW_TOLERANCE,
+    ),
+    _between("price_non_negative", "price", 0, None, _RETURNS, ROW_TOLERANCE),
+    _between("quantity_non_negative", "quantity", 0, None, _RETURNS, ROW_TOLERANCE),
+    _between("rating_in_range", "rating", *RATING_RANGE, "map the shop's scale to it", ROW_TOLERANCE),
+    _fact("rating_given", "rating", "A rating event says the rating.", "fill it in, or file the event as another type"),
+    _fact(
+        "price_null_share", "price", "Where prices are delivered, most purchases have one.",
+        "find out why the export lost prices; drop the whole column if the shop does not know them",
+        scope="batch", tolerance=NULL_TOLERANCE,
+    ),
+    _fact(
+        "quantity_null_share", "quantity", "Where quantities are delivered, most purchases have one.",
+        "find out why the export lost quantities; drop the whole column if the shop does not know them",
+        scope="batch", tolerance=NULL_TOLERANCE,
+    ),
+    _fact(
+        "interaction_id_unique", "interaction_id", "An id stands for one event of the day.",
+        "remove the repeated lines; of exact copies the first is kept, of different rows with one id none is",
+    ),
+    _fact(
+        "interaction_id_new", "interaction_id", "The id is not already used on another day.",
+        "the event was delivered before under another day: remove it here, or correct and re-materialise that day",
+    ),
+    _fact(
+        "user_id_known", "user_id", "The user is in the users table.",
+        "deliver the users first and materialise the asset users, or correct the ids",
+    ),
+    _fact(
+        "product_id_known", "product_id", "The product is in the products table.",
+        "deliver the catalogue first and materialise the asset products, or correct the ids",
+    ),
+)  # fmt: skip
+"""Rules of one day of interactions, in the order in which reasons are listed."""
+
+
+def _unique(column: str) -> Rule:
+    return Rule(
+        check=f"{column}_unique",
+        column=column,
+        scope="row",
+        expectation="ExpectColumnValuesToBeUnique",
+        arguments={"column": column},
+        description=f"A {column} stands in one row.",
+        remedy="keep one row for each id",
+    )
+
+
+# Products and users have no quarantine: what is in the file is in the table. So nothing critical is tolerated here; a
+# doubled key, say, would multiply rows in every join behind it.
+PRODUCT_RULES: tuple[Rule, ...] = (
+    _has_rows("products_present", "deliver the catalogue"),
+    _not_null("product_id", "fill in the id, or remove the row", tolerance=0.0),
+    _unique("product_id"),
+    _between("price_non_negative", "price", 0, None, "correct the price, or leave it empty", 0.0),
+    _not_null("available", "fill in true or false; a product that is merely listed is available", tolerance=0.0),
+)
+"""Rules of the catalogue."""
+
+USER_RULES: tuple[Rule, ...] = (
+    _has_rows("users_present", "deliver the users; a list of the ids in the events is enough"),
+    _not_null("user_id", "fill in the id, or remove the row", tolerance=0.0),
+    _unique("user_id"),
+    _between("age_in_range", "age", *AGE_RANGE, "leave unknown ages empty", 0.0, severity="warning"),
+    _fact(
+        "join_date_not_in_future", "join_date", "Nobody joined in the future.", "check the date format of the export",
+        severity="warning", tolerance=0.0,
+    ),
+)  # fmt: skip
+"""Rules of the users."""
+
+RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
+    {"interactions": INTERACTION_RULES, "products": PRODUCT_RULES, "users": USER_RULES}
+)
+"""Rules by canonical table."""
+
+
+@lru_cache(maxsize=8)
+def build_suite(table: str) -> "ExpectationSuite":
+    """The table's rules as a Great Expectations suite; built once per process.
+
+    Each expectation carries ``meta = {"check", "scope", "column"}``: results come back in another order and without
+    defaulted arguments, so ``meta["check"]`` is the only way to tell which rule they belong to.
+    """
+    import great_expectations as gx
+    import great_expectations.expectations as gxe
+
+    expectations = []
+    for rule in RULES[table]:
+        tolerance = {"mostly": 1 - rule.tolerance} if rule.by_row else {}
+        expectations.append(
+            getattr(gxe, rule.expectation)(
+                **rule.arguments,
+                **tolerance,
+                severity=rule.severity,
+                description=f"{rule.check}: {rule.description}",
+                meta={"check": rule.check, "scope": rule.scope, "column": rule.column},
+            )
+        )
+    return gx.ExpectationSuite(name=table, expectations=expectations)

@@ -1,0 +1,322 @@
+"""Judging a delivery by its rules: which rules hold, which rows fail and why, what may be used.
+
+Put the decision about a delivery here, pure. Keep the rules (``suites``), what they look at (``facts``), storing the
+verdict (``gate``) and Dagster out.
+
+Many days are judged in one Great Expectations run: a run costs a tenth of a second however few rows it has, and a shop
+brings hundreds of days at once. Days of one run have the same columns and are all empty or all not, so rules about the
+table hold for each of them; rules about rows come back as row numbers, which are dealt out to the days again.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recsys_assets.quality.facts import (
+    Reading,
+    Surroundings,
+    judged_interactions,
+    judged_table,
+    read_interactions,
+    row_as_json,
+)
+from recsys_assets.quality.suites import BLOCKING_ROWS, RULES, Rule, Severity, build_suite
+from recsys_assets.schema import SET_ASIDE_SCHEMA
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from great_expectations.core import ExpectationSuiteValidationResult
+    from great_expectations.core.batch_definition import BatchDefinition
+
+FAILURE_SCHEMA = pa.schema([pa.field("row", pa.int64()), pa.field("reason", pa.string())])
+"""Rows of a delivery (numbered from 0) that may not be used, and the checks they fail, joined by ``; ``."""
+
+ROWS_PER_RUN = 250_000
+"""Days are gathered into one run up to about this many rows, which bounds memory."""
+
+RowNumbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one rule fared on one delivery.
+
+    Attributes:
+        check: name of the rule.
+        severity: of the rule; only a failed ``critical`` one blocks.
+        passed: whether the delivery may be used as far as this rule goes (single failing rows may be quarantined).
+        failed_rows: rows that fail; for a failed rule about the table, every row.
+        rows: rows the rule applied to.
+        share: ``failed_rows / rows``, 0 when the rule applied to none.
+        example: one failing row's id and value, empty when there is none.
+        message: which rule, how many rows, an example and the remedy, as a sentence.
+    """
+
+    check: str
+    severity: Severity
+    passed: bool
+    failed_rows: int
+    rows: int
+    share: float
+    example: str
+    message: str
+
+    @property
+    def blocks(self) -> bool:
+        """Whether this outcome stops everything downstream."""
+        return not self.passed and self.severity == "critical"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known about one delivery once it has been judged.
+
+    Attributes:
+        subject: the day of interactions, or the name of a table.
+        outcomes: one per rule, in the order of the rules.
+        delivered: the rows as they came.
+        canonical: the same rows in canonical columns and types.
+        failures: rows that may not be used, ``FAILURE_SCHEMA``, ascending by row.
+    """
+
+    subject: date | str
+    outcomes: tuple[Outcome, ...]
+    delivered: pa.Table
+    canonical: pa.Table
+    failures: pa.Table
+
+    @property
+    def blocking(self) -> tuple[Outcome, ...]:
+        """The outcomes that stop everything downstream; empty for a delivery that may be used."""
+        return tuple(outcome for outcome in self.outcomes if outcome.blocks)
+
+    @cached_property
+    def accepted(self) -> pa.Table:
+        """Rows that fail no row rule, canonical; none at all when a rule about the table fails."""
+        return accepted_rows(self.canonical, self.failures)
+
+    @cached_property
+    def quarantined(self) -> pa.Table:
+        """The other rows, ``SET_ASIDE_SCHEMA``; ``accepted`` and these always add up to ``delivered``."""
+        return quarantined_rows(self.subject, self.delivered, self.failures)
+
+
+def accepted_rows(canonical: pa.Table, failures: pa.Table) -> pa.Table:
+    """Rows of ``canonical`` that are not listed in ``failures``."""
+    keep = np.ones(canonical.num_rows, dtype=bool)
+    keep[failures["row"].to_numpy()] = False
+    return canonical.filter(pa.array(keep))
+
+
+def quarantined_rows(subject: date | str, delivered: pa.Table, failures: pa.Table) -> pa.Table:
+    """Rows of ``delivered`` listed in ``failures`` as ``SET_ASIDE_SCHEMA``; ``source_row`` counts from 0."""
+    rows = failures["row"].to_pylist()
+    name = subject.isoformat() if isinstance(subject, date) else subject
+    return pa.table(
+        [pa.array([name] * len(rows), pa.string()), failures["row"], failures["reason"], row_as_json(delivered, rows)],
+        schema=SET_ASIDE_SCHEMA,
+    )
+
+
+def validate_interactions(day: date, table: pa.Table, around: Surroundings) -> Verdict:
+    """Judge one delivered day. ``table`` is as a source delivers it; nothing is raised for bad data."""
+    return next(validate_days([(day, table, around)]))
+
+
+def validate_days(deliveries: Iterable[tuple[date, pa.Table, Surroundings]]) -> Iterator[Verdict]:
+    """Judge many days, several per Great Expectations run; verdicts come run by run, so not always in day order."""
+    waiting: dict[tuple[frozenset[str], bool], list[_Prepared]] = {}
+    for day, table, around in deliveries:
+        reading = read_interactions(table)
+        prepared = _Prepared(day, table, reading.canonical, judged_interactions(day, table, reading, around))
+        group = waiting.setdefault((frozenset(prepared.frame.columns), table.num_rows == 0), [])
+        group.append(prepared)
+        if sum(len(member.frame) for member in group) >= ROWS_PER_RUN:
+            yield from _judge("interactions", group)
+            group.clear()
+    for group in waiting.values():
+        if group:
+            yield from _judge("interactions", group)
+
+
+def validate_table(name: str, table: pa.Table, now: datetime) -> Verdict:
+    """Judge the ``products`` or ``users`` table (canonical, as stored) at the moment ``now``."""
+    return next(iter(_judge(name, [_Prepared(name, table, table, judged_table(name, table, now))])))
+
+
+def run_suite(table: str, frame: "pd.DataFrame") -> "ExpectationSuiteValidationResult":
+    """The raw Great Expectations result for one judged frame, with ten examples per rule; for Data Docs."""
+    settings = {"result_format": "SUMMARY", "partial_unexpected_count": 10}
+    batch = _batch_definition().get_batch({"dataframe": frame})
+    return batch.validate(build_suite(table), result_format=settings)
+
+
+def frame_of(day: date, table: pa.Table, around: Surroundings) -> "pd.DataFrame":
+    """The frame the interaction suite judges for one day; for Data Docs."""
+    reading: Reading = read_interactions(table)
+    return judged_interactions(day, table, reading, around)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    subject: date | str
+    delivered: pa.Table
+    canonical: pa.Table
+    frame: "pd.DataFrame"
+
+
+@lru_cache(maxsize=1)
+def _batch_definition() -> "BatchDefinition[Any]":
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("delivered").add_dataframe_asset("delivery")
+    return asset.add_batch_definition_whole_dataframe("whole")
+
+
+def _judge(table: str, group: Sequence[_Prepared]) -> list[Verdict]:
+    """One Great Expectations run over deliveries of the same columns, dealt out to one verdict each."""
+    import pandas as pd
+
+    frame = pd.concat([member.frame for member in group], ignore_index=True) if len(group) > 1 else group[0].frame
+    complete = {"result_format": "COMPLETE", "return_unexpected_index_query": False, "partial_unexpected_count": 1}
+    result = _batch_definition().get_batch({"dataframe": frame}).validate(build_suite(table), result_format=complete)
+    findings = {str(item.expectation_config.meta["check"]): item for item in result.results}
+    failing = {rule.check: _failing_rows(rule, findings[rule.check], frame) for rule in RULES[table]}
+    held = {check: bool(finding.success) for check, finding in findings.items()}
+    verdicts = []
+    start = 0
+    for member in group:
+        end = start + len(member.frame)
+        verdicts.append(_verdict(table, member, {c: _slice(rows, start, end) for c, rows in failing.items()}, held))
+        start = end
+    return verdicts
+
+
+def _failing_rows(rule: Rule, finding: Any, frame: "pd.DataFrame") -> RowNumbers | None:
+    """Row numbers a rule found failing, ascending; ``None`` when it judges no rows or its column is absent."""
+    if rule.judged_column and rule.judged_column not in frame.columns:
+        return None
+    info = finding.exception_info or {}
+    details = [info] if "raised_exception" in info else list(info.values())
+    for detail in details:
+        if detail["raised_exception"]:
+            raise RuntimeError(f"Great Expectations could not judge {rule.check}: {detail['exception_message']}")
+    if not rule.by_row:
+        return None
+    return np.sort(np.asarray(finding.result.get("unexpected_index_list") or [], dtype=np.int64))
+
+
+def _slice(rows: RowNumbers | None, start: int, end: int) -> RowNumbers | None:
+    if rows is None:
+        return None
+    low, high = np.searchsorted(rows, [start, end])
+    return rows[low:high] - start
+
+
+def _verdict(table: str, member: _Prepared, failing: dict[str, RowNumbers | None], held: dict[str, bool]) -> Verdict:
+    outcomes = []
+    reasons: dict[int, list[str]] = {}
+    for rule in RULES[table]:
+        rows = failing[rule.check]
+        outcome = _outcome(rule, member, rows, held[rule.check])
+        outcomes.append(outcome)
+        if rule.scope == "row" and rows is not None:
+            for row in rows.tolist():
+                reasons.setdefault(row, []).append(rule.check)
+        elif rule.scope == "batch" and outcome.blocks:
+            for row in range(member.delivered.num_rows):
+                reasons.setdefault(row, []).append(rule.check)
+    ordered = sorted(reasons)
+    failures = pa.table([ordered, ["; ".join(reasons[row]) for row in ordered]], schema=FAILURE_SCHEMA)
+    return Verdict(member.subject, tuple(outcomes), member.delivered, member.canonical, failures)
+
+
+def _outcome(rule: Rule, member: _Prepared, rows: RowNumbers | None, held: bool) -> Outcome:
+    total = member.delivered.num_rows
+    if not rule.by_row:
+        return _table_outcome(rule, member, held)
+    if rows is None:
+        message = f"{rule.check} could not be judged for {_name(member)}: the column {rule.column} is missing."
+        return Outcome(rule.check, rule.severity, False, total, total, 1.0, "", message)
+    frame_column = member.frame[rule.judged_column]
+    judged = total if rule.expectation.endswith("NotBeNull") else int(frame_column.notna().sum())
+    failed = len(rows)
+    share = failed / judged if judged else 0.0
+    passed = not is_poisoned(failed, judged, total, rule.tolerance)
+    example = _example(rule, member, int(rows[0])) if failed else ""
+    return Outcome(
+        rule.check, rule.severity, passed, failed, judged, share, example,
+        _row_message(rule, _name(member), passed, failed, judged, example),
+    )  # fmt: skip
+
+
+def is_poisoned(failed: int, judged: int, total: int, tolerance: float) -> bool:
+    """Whether failing rows are so many that the delivery as a whole is not to be trusted.
+
+    Args:
+        failed: rows that fail the rule.
+        judged: rows the rule applies to.
+        total: rows of the delivery.
+        tolerance: share of the judged rows that may fail. 0 tolerates nothing, however few the rows.
+    """
+    if not failed:
+        return False
+    if tolerance == 0:
+        return True
+    return failed > tolerance * judged and (failed >= BLOCKING_ROWS or failed == total)
+
+
+def _table_outcome(rule: Rule, member: _Prepared, held: bool) -> Outcome:
+    total = member.delivered.num_rows
+    if held:
+        message = f"{rule.check} holds for {_name(member)}."
+        return Outcome(rule.check, rule.severity, True, 0, total, 0.0, "", message)
+    columns = ", ".join(member.delivered.column_names) or "none"
+    example = f"columns delivered: {columns}"
+    message = (
+        f"{rule.check} fails for {_name(member)}, all {total:,} rows. Rule: {rule.description} "
+        f"For example {example}. Remedy: {rule.remedy}."
+    )
+    return Outcome(rule.check, rule.severity, False, total, total, 1.0 if total else 0.0, example, message)
+
+
+def _row_message(rule: Rule, name: str, passed: bool, failed: int, judged: int, example: str) -> str:
+    if not failed:
+        return f"{rule.check} holds for all {judged:,} rows of {name} it applies to."
+    limit = f"limit {rule.tolerance:.0%}" if rule.tolerance else "none may"
+    what = f"fail{'' if failed > 1 else 's'} {rule.check}"
+    fate = "quarantined" if rule.scope == "row" and rule.tolerance else "tolerated"
+    verdict = f"; {fate}, the rest is used" if passed else ""
+    return (
+        f"{failed:,} of {judged:,} rows of {name} {what} ({failed / judged:.1%}, {limit}){verdict}. "
+        f"Rule: {rule.description} For example {example}. Remedy: {rule.remedy}."
+    )
+
+
+def _example(rule: Rule, member: _Prepared, row: int) -> str:
+    table = member.delivered
+    wanted = [table.column_names[0]] if table.column_names else []
+    if "interaction_id" in table.column_names:
+        wanted = ["interaction_id"]
+    shown = {**{name: table[name][row].as_py() for name in wanted}}
+    if rule.column in table.column_names:
+        shown[rule.column] = table[rule.column][row].as_py()
+    return f"row {row}: " + ", ".join(f"{name}={_shown(value)}" for name, value in shown.items())
+
+
+def _shown(value: Any) -> str:
+    text = value.isoformat() if isinstance(value, date | datetime) else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _name(member: _Prepared) -> str:
+    return member.subject.isoformat() if isinstance(member.subject, date) else member.subject

@@ -1,0 +1,110 @@
+"""The gate by itself: what each state refuses, what it says, and that it outlives the process that shut it."""
+
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from recsys_assets.lake import Lake
+from recsys_assets.quality import gate
+from recsys_assets.quality.facts import Surroundings
+from recsys_assets.quality.validation import validate_interactions, validate_table
+from recsys_assets.schema import PRODUCTS
+from tests.quality.shop import DAY, NEXT, good_rows
+from tests.quality.test_validation import AROUND, table_of
+
+NOW = datetime(2011, 3, 2, tzinfo=UTC)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path / "lake"))
+
+
+def refused(lake: Lake, start: date | None = None, end: date | None = None) -> str:
+    with pytest.raises(gate.GateClosed) as caught:
+        gate.require_open(lake, start, end)
+    return str(caught.value)
+
+
+def test_a_lake_without_gates_is_open(lake: Lake) -> None:
+    gate.require_open(lake)
+
+
+def test_a_good_day_opens_in_three_steps(lake: Lake) -> None:
+    gate.hold(lake, DAY)
+    assert "not judged yet" in refused(lake)
+    verdict = validate_interactions(DAY, table_of(good_rows()), AROUND)
+    gate.record_verdict(lake, verdict, "sum")
+    assert "not in interactions yet" in refused(lake)
+    gate.open_gate(lake, DAY)
+    gate.require_open(lake)
+    gate.open_gate(lake, DAY)
+
+
+def test_a_bad_day_is_refused_with_rule_rows_example_and_remedy_by_another_process(lake: Lake) -> None:
+    rows = [{**row, "price": "-7"} for row in good_rows()]
+    gate.record_verdict(lake, validate_interactions(DAY, table_of(rows), AROUND), "sum")
+    imports = "from recsys_assets.lake import Lake; from recsys_assets.quality.gate import require_open"
+    program = f"{imports}; require_open(Lake({lake.root!r}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    for part in (
+        str(DAY),
+        "price_non_negative",
+        "40 of 40 rows",
+        "price='-7'",
+        "Remedy",
+        "materialise raw_interactions",
+    ):
+        assert part in done.stderr
+
+
+def test_only_the_days_asked_for_count_but_tables_always_do(lake: Lake) -> None:
+    gate.close_unreadable(lake, DAY, "broken")
+    gate.require_open(lake, start=NEXT)
+    gate.require_open(lake, end=DAY)
+    assert "broken" in refused(lake, start=DAY, end=NEXT)
+    products = PRODUCTS.conform(pa.table({"product_id": ["a", "a"], "available": [True, True]}))
+    gate.record_verdict(lake, validate_table("products", products, NOW))
+    message = refused(lake, start=NEXT)
+    assert "product_id_unique" in message
+    assert "2 of 2 rows" in message
+    assert "broken" not in message
+
+
+def test_many_gates_make_a_message_one_can_read(lake: Lake) -> None:
+    for number in range(gate.SHOWN + 5):
+        gate.close_unreadable(lake, DAY + timedelta(days=number), f"broken {number}")
+    for number in range(100, 150):
+        gate.hold(lake, DAY + timedelta(days=number))
+    message = refused(lake)
+    assert "65 deliveries" in message
+    assert "and 5 more" in message
+    assert "50 deliveries from" in message
+    assert message.count("\n") < gate.SHOWN + 5
+
+
+def test_a_stored_verdict_says_what_was_judged(lake: Lake) -> None:
+    assert gate.stored_verdict(lake, DAY) is None
+    rows = good_rows()
+    rows[2]["user_id"] = "nobody"
+    verdict = validate_interactions(DAY, table_of(rows), AROUND)
+    gate.record_verdict(lake, verdict, "sum")
+    stored = gate.stored_verdict(lake, DAY)
+    assert stored is not None
+    assert stored.checksum == "sum"
+    assert stored.failures.equals(verdict.failures)
+    assert [outcome["check"] for outcome in stored.outcomes] == [outcome.check for outcome in verdict.outcomes]
+
+
+def test_a_crash_between_verdict_and_gate_leaves_the_gate_shut(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate.hold(lake, DAY)
+    monkeypatch.setattr(gate, "_write_gate", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    surroundings: Surroundings = AROUND
+    with pytest.raises(OSError, match="disk full"):
+        gate.record_verdict(lake, validate_interactions(DAY, table_of(good_rows()), surroundings), "sum")
+    assert "not judged yet" in refused(lake)
