@@ -8,7 +8,9 @@ from benchmarks.measure import print_rows
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="benchmarks")
-    parser.add_argument("--data", type=Path, default=None, help="Online Retail daily drops, for the figures on a real shop")
+    parser.add_argument(
+        "--data", type=Path, default=None, help="Online Retail daily drops, for the figures on a real shop"
+    )
     data = parser.parse_args().data
     rows = [*metrics.run(), *synthetic_shop.run(), *features.run(), *model_quality.run(data), *pipeline.run(data)]
     print_rows("every benchmark", rows)

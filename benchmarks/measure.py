@@ -31,12 +31,18 @@ class Measured:
     output: str
 
 
-def run_measured(command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> Measured:
+def run_measured(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Measured:
     """Run ``command`` to its end. Linux only: memory is read from ``/proc``, shared pages counted once (PSS)."""
     began = time.perf_counter()
     with subprocess.Popen(
-        command, env=None if environment is None else dict(environment), cwd=cwd, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
+        command,
+        env=None if environment is None else dict(environment),
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         peak = [0]
         done = threading.Event()

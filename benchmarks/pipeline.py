@@ -35,9 +35,18 @@ def _demo(what: str, data: Path | None, bar: tuple[float, float]) -> list[Row]:
     print(measured.output)
     gigabytes = measured.peak_bytes / 1e9
     return [
-        {"what": what, "bar": f"< {bar[0]:.0f} s", "measured": f"{measured.seconds:.0f} s", "met": measured.seconds < bar[0]},
-        {"what": "  peak memory of all its processes", "bar": f"< {bar[1]:.0f} GB", "measured": f"{gigabytes:.2f} GB",
-         "met": gigabytes < bar[1]},
+        {
+            "what": what,
+            "bar": f"< {bar[0]:.0f} s",
+            "measured": f"{measured.seconds:.0f} s",
+            "met": measured.seconds < bar[0],
+        },
+        {
+            "what": "  peak memory of all its processes",
+            "bar": f"< {bar[1]:.0f} GB",
+            "measured": f"{gigabytes:.2f} GB",
+            "met": gigabytes < bar[1],
+        },
     ]
 
 

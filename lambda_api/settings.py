@@ -26,13 +26,15 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseModel):
-    """Everything configurable. Field ``x`` is the environment variable ``RECSYS_X`` or the key ``x`` of ``recsys.toml``."""
+    """Everything configurable. Field ``x`` is the variable ``RECSYS_X`` or the key ``x`` of ``recsys.toml``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     home: Path = Field(default=Path(".recsys"), description="Folder that holds everything in the embedded default.")
     target: Literal["local", "aws"] = Field(default="local", description="Where state, models and training live.")
-    data: str | None = Field(default=None, description="The shop's data: folder, file or s3:// prefix. None: synthetic shop.")
+    data: str | None = Field(
+        default=None, description="The shop's data: folder, file or s3:// prefix. None: synthetic shop."
+    )
     source: str = Field(default="auto", description="Kind of source, or auto to recognise it from its layout.")
     lake_uri: str = Field(default="", description="Root of the data lake. Default: <home>/lake.")
     models_uri: str = Field(default="", description="Root of stored bundles. Default: <home>/models.")
@@ -139,8 +141,14 @@ def write_settings(settings: Settings) -> Path:
 
     Returns the file. An existing file is replaced atomically.
     """
-    defaults = make_settings({"home": settings.home, "target": settings.target, "lake_uri": settings.lake_uri,
-                              "models_uri": settings.models_uri})
+    defaults = make_settings(
+        {
+            "home": settings.home,
+            "target": settings.target,
+            "lake_uri": settings.lake_uri,
+            "models_uri": settings.models_uri,
+        }
+    )
     lines = ["# Written by `recsys`. Environment variables RECSYS_<NAME> override what stands here."]
     for name in Settings.model_fields:
         value = getattr(settings, name)

@@ -24,6 +24,8 @@ DAGSTER_CONFIG: Final = """\
 # Written by `recsys`. One run at a time: the days of a backfill and a retraining share two cores and one lake.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 concurrency:
   runs:
     max_concurrent_runs: 1

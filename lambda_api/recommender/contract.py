@@ -39,7 +39,7 @@ class Recommendations:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """How much one past product of the shopper moved a score; contributions of one explanation are sorted, largest first."""
+    """How much one past product of the shopper moved a score; those of one explanation are sorted, largest first."""
 
     product: int
     weight: float
@@ -195,9 +195,18 @@ class Recommender(ABC):
         if self.zero_means_no_evidence:
             evidence = scores > 0
             if fill_with_popular:
-                # Popular products follow the evidenced ones: mapped into (-1, 0], below every positive score.
-                padding = self.popularity / (1.0 + self.popularity.max(initial=0.0)) - 1.0
+                # Popular products follow the evidenced ones: below every positive score, in order of popularity.
+                padding = _descending_ranks(self.popularity)
                 scores = np.where(evidence, scores, padding[None, :])
             else:
                 allowed = allowed & evidence
         return top_k(np.where(allowed, scores, -np.inf).astype(np.float32), k)
+
+
+def _descending_ranks(popularity: ScoreArray) -> ScoreArray:
+    """Values in [-1, 0), larger for larger popularity, equal for equal; float32 ``[n]``.
+
+    Ranks rather than scaled values: popularity spans many orders of magnitude, more than float32 keeps apart near -1.
+    """
+    distinct, place = np.unique(popularity, return_inverse=True)
+    return ((place - len(distinct)) / max(1, len(distinct))).astype(np.float32)

@@ -127,10 +127,11 @@ class Histories:
     def distinct_products(self, types: Collection[InteractionType] = tuple(InteractionType)) -> Ragged:
         """Each shopper's distinct products with an event of one of ``types``, ascending; row-aligned with self."""
         wanted = np.isin(self.types, [int(kind) for kind in types])
-        pairs = np.unique(
-            np.stack([self.shopper_of_event[wanted], self.products[wanted].astype(np.int64)]), axis=1
-        )
-        counts = np.bincount(pairs[0], minlength=len(self))
+        products = self.products[wanted].astype(np.int64)
+        width = int(products.max(initial=0)) + 1
+        pairs = np.unique(self.shopper_of_event[wanted] * width + products)
+        counts = np.bincount(pairs // width, minlength=len(self))
         return Ragged(
-            indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), values=pairs[1].astype(np.int32)
+            indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            values=(pairs % width).astype(np.int32),
         )

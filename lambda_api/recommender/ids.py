@@ -61,7 +61,7 @@ class IdMap:
 
     def indices(self, external_ids: Sequence[str] | NDArray[Any]) -> IndexArray:
         """Internal indices of ``external_ids`` (shape ``[m]``), ``-1`` where an id is unknown."""
-        wanted = np.array([str(external_id).encode() for external_id in external_ids], dtype=np.bytes_)
+        wanted = np.array([_lookup_key(str(external_id)) for external_id in external_ids], dtype=np.bytes_)
         if len(self) == 0 or wanted.size == 0:
             return np.full(len(wanted), -1, dtype=np.int32)
         position = np.searchsorted(self.ids, wanted, sorter=self.order)
@@ -74,3 +74,9 @@ class IdMap:
         if index_array.size and (index_array.min() < 0 or index_array.max() >= len(self)):
             raise IndexError(f"internal index outside 0..{len(self) - 1}")
         return [external_id.decode() for external_id in self.ids[index_array].tolist()]
+
+
+def _lookup_key(external_id: str) -> bytes:
+    """The bytes to search for; those of an id no map can hold match nothing, whatever a request brings."""
+    # numpy drops trailing NULs, so "a\0" would find "a"; a lone surrogate (JSON allows one) has no UTF-8 form.
+    return b"" if "\0" in external_id else external_id.encode(errors="surrogatepass")

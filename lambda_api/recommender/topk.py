@@ -25,11 +25,13 @@ def top_k(scores: NDArray[np.float32], k: int) -> tuple[IndexArray, NDArray[np.f
     values = np.full((rows, k), -np.inf, dtype=np.float32)
     if width == 0:
         return chosen, values
-    # argpartition alone picks arbitrary columns among those tied at the k-th score; the threshold brings all of them in.
+    # argpartition alone picks arbitrary columns among those tied at the k-th score; the threshold brings all in.
     threshold = np.partition(scores, columns - width, axis=1)[:, columns - width]
     for row in range(rows):
         line = scores[row]
-        contenders = np.flatnonzero(line >= threshold[row]) if threshold[row] > -np.inf else np.flatnonzero(line > -np.inf)
+        contenders = (
+            np.flatnonzero(line >= threshold[row]) if threshold[row] > -np.inf else np.flatnonzero(line > -np.inf)
+        )
         order = np.argsort(-line[contenders], kind="stable")[:width]
         best = contenders[order]
         chosen[row, : len(best)] = best

@@ -4,13 +4,18 @@ Put only the adapting to Dagster here: what is judged stands in ``judgement.py``
 ``plots``.
 """
 
+import re
+from pathlib import Path
+from typing import Any
+
 import dagster as dg
 
 from lambda_api.recommender.bundle import read_bundle
 from lambda_api.settings import Settings
 from recsys_assets.evaluation.judgement import judge, load_candidates, save_judgement
-from recsys_assets.evaluation.plots import metric_plot, segment_plot
-from recsys_assets.evaluation.tables import comparison_table, metric_table
+from recsys_assets.evaluation.plots import plots
+from recsys_assets.evaluation.report import EvaluationReport
+from recsys_assets.evaluation.tables import tables
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
@@ -26,7 +31,7 @@ def evaluation_report(
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
     bundles: dg.ResourceParam[BundleStore],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Every model and the current champion on the same later weeks: metrics with intervals, groups, fairness."""
     champion = registry.champion()
     judgement = judge(
@@ -38,16 +43,24 @@ def evaluation_report(
         context.log.info,
     )
     page = save_judgement(judgement, settings.home / "reports")
-    report = judgement.report
-    return dg.MaterializeResult(
-        metadata={
-            "challenger": report.challenger,
-            f"ndcg@{report.setting.k}": report.model(report.challenger).metrics["ndcg"].mean,
-            "shoppers": report.setting.users,
-            "models": dg.MetadataValue.md(metric_table(report)),
-            "comparisons": dg.MetadataValue.md(comparison_table(report)),
-            "ranking_quality": dg.MetadataValue.md(f"![NDCG with intervals]({metric_plot(report)})"),
-            "groups": dg.MetadataValue.md(f"![Quality by group of shoppers]({segment_plot(report)})"),
-            "report": dg.MetadataValue.url(page.as_uri()),
-        }
-    )
+    return dg.MaterializeResult(metadata=_metadata(judgement.report, page))
+
+
+def _metadata(report: EvaluationReport, page: Path) -> dict[str, dg.MetadataValue[Any]]:
+    """The headline figures, then every table and picture of the report, in its reading order."""
+    challenger = report.model(report.challenger)
+    metadata: dict[str, dg.MetadataValue[Any]] = {
+        "report": dg.MetadataValue.url(page.as_uri()),
+        "challenger": dg.MetadataValue.text(report.challenger),
+        "challenger_ndcg": dg.MetadataValue.float(challenger.metrics["ndcg"].mean),
+        "shoppers": dg.MetadataValue.int(report.setting.users),
+    }
+    for table in tables(report):
+        metadata[_slug(table.title)] = dg.MetadataValue.md(table.to_markdown())
+    for plot in plots(report):
+        metadata[_slug(plot.title)] = dg.MetadataValue.md(plot.to_markdown())
+    return metadata
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -112,8 +112,8 @@ def save_judgement(judgement: Judgement, folder: Path) -> Path:
         "worst_group_recall": {name: figures.worst_group_recall for name, figures in judgement.figures.items()},
     }
     content = io.BytesIO()
-    ndcg = {f"ndcg_{name}": figures.ndcg for name, figures in judgement.figures.items()}
-    np.savez_compressed(content, facts=np.array(json.dumps(facts)), **ndcg)
+    arrays: dict[str, Any] = {f"ndcg_{name}": figures.ndcg for name, figures in judgement.figures.items()}
+    np.savez_compressed(content, facts=np.array(json.dumps(facts)), **arrays)
     _replace(folder / JUDGEMENT, content.getvalue())
     write_html(judgement.report, folder / REPORT_HTML)
     _replace(folder / REPORT_JSON, judgement.report.to_json(indent=1).encode())

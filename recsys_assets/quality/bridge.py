@@ -4,7 +4,6 @@ Put the Dagster face of a rule here. Keep what a rule means (``suites``) and whe
 See https://docs.dagster.io/guides/test/asset-checks
 """
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
@@ -17,28 +16,24 @@ SHOWN_DAYS = 20
 """Failing days listed in one check result."""
 
 
-def check_specs(
-    table: str,
-    asset: str,
-    partitions_def: dg.PartitionsDefinition[str] | None = None,
-    additional_deps: Sequence[str] = (),
-) -> list[dg.AssetCheckSpec]:
-    """One asset check per rule of ``table`` on ``asset``; critical rules block what is downstream in the same run."""
-    with warnings.catch_warnings():
-        # Without it a check of a partitioned asset cannot tell which partitions it is about; a preview since 1.13.
-        warnings.simplefilter("ignore", category=dg.PreviewWarning)
-        return [
-            dg.AssetCheckSpec(
-                name=rule.check,
-                asset=asset,
-                description=_describe(rule),
-                blocking=rule.severity == "critical",
-                partitions_def=partitions_def,
-                additional_deps=list(additional_deps),
-                metadata={"scope": rule.scope, "severity": rule.severity, "tolerance": rule.tolerance},
-            )
-            for rule in RULES[table]
-        ]
+def check_specs(table: str, asset: str, additional_deps: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
+    """One asset check per rule of ``table`` on ``asset``; critical rules block what is downstream in the same run.
+
+    The specs carry no partitions, even for a daily asset: a check step of a partitioned run knows its days,
+    its one result for a range of days is what the UI shows (per partition it would show "skipped"), and the verdict of
+    each day is in the lake (``gate``).
+    """
+    return [
+        dg.AssetCheckSpec(
+            name=rule.check,
+            asset=asset,
+            description=_describe(rule),
+            blocking=rule.severity == "critical",
+            additional_deps=list(additional_deps),
+            metadata={"scope": rule.scope, "severity": rule.severity, "tolerance": rule.tolerance},
+        )
+        for rule in RULES[table]
+    ]
 
 
 def check_results(

@@ -11,7 +11,6 @@ import dagster as dg
 
 from lambda_api.settings import Settings
 from recsys_assets.lake import Lake
-from recsys_assets.partitions import DAYS
 from recsys_assets.quality import gate
 from recsys_assets.quality.bridge import check_results, check_specs
 from recsys_assets.quality.data_docs import document_days, document_table
@@ -24,14 +23,15 @@ PROGRESS_DAYS = 50
 
 @dg.multi_asset_check(
     name="raw_interactions_checks",
-    specs=check_specs("interactions", "raw_interactions", DAYS, additional_deps=("products", "users")),
+    specs=check_specs("interactions", "raw_interactions", additional_deps=("products", "users")),
     description="Judge each delivered day by every rule, and open or close its gate.",
 )
 def raw_interactions_checks(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Judge the days of the run; a result per rule sums up all of them."""
-    days = [date.fromisoformat(key) for key in context.partition_keys]
+    """Judge the days of the run (every delivered day, when launched alone); a result per rule sums up all of them."""
+    partitioned = context.has_partition_key or context.has_partition_key_range
+    days = [date.fromisoformat(key) for key in context.partition_keys] if partitioned else lake.days("raw_interactions")
     _refuse_unjudgeable(lake, days)
     now = datetime.now(UTC)
     outcomes: dict[str, tuple[Outcome, ...]] = {}

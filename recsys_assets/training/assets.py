@@ -26,6 +26,10 @@ from recsys_assets.tags import OWNERS
 from recsys_assets.training.candidate import Candidate, experiment_run, train_candidate
 
 GROUP = "training"
+
+REPEATED = frozenset({"model", "parameters", "seconds", "bundle_checksum"})
+"""What the train program reports of its last fit and the candidate says of both."""
+
 TRAINING_INPUT = [temporal_splits, interactions, products]
 
 
@@ -96,7 +100,8 @@ def ncf_model(
     trainer = Ncf(seed=settings.seed)
     candidate, reported = train_in_subprocess(context, trainer, lake, load_split(lake), settings, training)
     registry.log_run(experiment_run(candidate, context.run_id))
-    metadata = {**(reported.metadata or {}), **_metadata(candidate)}
+    told = {name: value for name, value in (reported.metadata or {}).items() if name not in REPEATED}
+    metadata = {**_metadata(candidate), **told}
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(candidate.manifest.checksum))
 
 

@@ -56,7 +56,7 @@ class NpzCheckpoints:
         for path in reversed(self._stored()):
             try:
                 return _read(path)
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
                 self.on_unreadable(path, error)
         return None
 

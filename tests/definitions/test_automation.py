@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import dagster as dg
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,7 +58,8 @@ def daily_requests(delivered: Sequence[date], lake: Lake, tick: datetime) -> lis
     context = dg.build_schedule_context(
         scheduled_execution_time=tick, resources={"source": CalendarSource(delivered), "lake": lake}
     )
-    return list(daily_ingest_schedule.evaluate_tick(context).run_requests or [])
+    answer = daily_ingest_schedule(context)
+    return answer if isinstance(answer, list) else []
 
 
 def test_a_new_day_brings_in_that_day_only_and_missed_days_come_first(tmp_path: Path) -> None:
@@ -101,12 +101,13 @@ def test_the_weekly_schedule_is_sunday_two_o_clock_utc_once_a_week() -> None:
     assert weekly_retrain_schedule.cron_schedule == "0 2 * * 0"
     assert weekly_retrain_schedule.execution_timezone == "UTC"
     keys = []
-    for tick in (datetime(2026, 1, 4, 2, tzinfo=UTC), datetime(2026, 1, 4, 2, tzinfo=UTC), datetime(2026, 1, 11, 2, tzinfo=UTC)):
+    for day in (4, 4, 11):
+        tick = datetime(2026, 1, day, 2, tzinfo=UTC)
         assert tick.weekday() == 6
         context = dg.build_schedule_context(scheduled_execution_time=tick)
-        requests = weekly_retrain_schedule.evaluate_tick(context).run_requests
-        assert requests is not None
-        keys.append(requests[0].run_key)
+        request = weekly_retrain_schedule(context)
+        assert isinstance(request, dg.RunRequest)
+        keys.append(request.run_key)
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -144,5 +145,6 @@ def test_the_sensor_asks_once_for_each_promotion_and_never_for_a_refusal() -> No
 
 def test_schedules_and_jobs_are_registered() -> None:
     repository = build_defs().get_repository_def()
-    assert {schedule.name for schedule in repository.schedule_defs} == {"daily_ingest_schedule", "weekly_retrain_schedule"}
+    schedules = {schedule.name for schedule in repository.schedule_defs}
+    assert schedules == {"daily_ingest_schedule", "weekly_retrain_schedule"}
     assert {"ingest_interactions_job", "retrain_models_job", "build_recommender_job"} <= set(repository.job_names)

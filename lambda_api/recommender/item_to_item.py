@@ -1,0 +1,112 @@
+"""The recommender of every item-to-item model: item-kNN, EASE, content similarity.
+
+Put scoring from an item-to-item matrix here. Keep how its weights come about in ``recsys_assets.models``, and their
+storage in ``item_weights``.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_api.recommender.contract import Contribution, Parameters, Recommendations, Recommender, ScoreArray
+from lambda_api.recommender.histories import Histories
+from lambda_api.recommender.ids import IdMap, IndexArray
+from lambda_api.recommender.item_weights import DenseWeights, ItemWeights, SparseWeights
+from lambda_api.recommender.profiles import EventWeighting
+from lambda_api.recommender.topk import top_k
+
+SIMILAR_ROWS_PER_CHUNK = 256
+
+
+class ItemToItemRecommender(Recommender):
+    """``score[b, j] = prior[j] * sum over i of profile[b, i] * weights[i, j]``.
+
+    A shopper without a weighted event gets popular products. A product no weight leads to scores 0; scores at or
+    below 0 mean "no evidence for it", and such products follow the others by popularity.
+    """
+
+    kind: ClassVar[str] = "item_to_item"
+    zero_means_no_evidence: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        products: IdMap,
+        popularity: ScoreArray,
+        weights: ItemWeights,
+        weighting: EventWeighting,
+        prior: ScoreArray | None = None,
+    ) -> None:
+        """``prior``: float32 ``[n_products]``, > 0, multiplied into the scores of each product (a trend); default 1.
+
+        Raises:
+            ValueError: ``weights`` or ``prior`` is of another size than ``products``.
+        """
+        super().__init__(products, popularity)
+        if len(weights) != len(products):
+            raise ValueError(f"weights of {len(weights)} products for a map of {len(products)}")
+        if prior is not None and prior.shape != (len(products),):
+            raise ValueError(f"prior must have shape ({len(products)},), not {prior.shape}")
+        self.weights = weights
+        self.weighting = weighting
+        self.prior = prior
+
+    def score_all(self, histories: Histories) -> ScoreArray:
+        """See the class; float32 ``[B, n_products]``."""
+        scores = self.weights.scores(self.weighting.profiles(histories))
+        if self.prior is not None:
+            scores *= self.prior
+        return scores
+
+    def knows(self, histories: Histories) -> NDArray[np.bool_]:
+        """Shoppers with an event whose type has a weight."""
+        return self.weighting.knows(histories)
+
+    def similar_items(self, products: IndexArray, k: int) -> Recommendations:
+        """Products by their weight from each of ``products``, positive weights only, without the prior."""
+        products = np.asarray(products, dtype=np.int32)
+        chosen = np.full((len(products), k), -1, dtype=np.int32)
+        scores = np.full((len(products), k), -np.inf, dtype=np.float32)
+        for start in range(0, len(products), SIMILAR_ROWS_PER_CHUNK):
+            part = products[start : start + SIMILAR_ROWS_PER_CHUNK]
+            rows = self.weights.rows(part)
+            rows[rows <= 0] = -np.inf
+            rows[np.arange(len(part)), part] = -np.inf
+            chosen[start : start + len(part)], scores[start : start + len(part)] = top_k(rows, k)
+        return Recommendations(chosen, scores)
+
+    def explain(self, history: Histories, product: int) -> list[Contribution]:
+        """The terms of the score, one per past product with a weight towards ``product``; they sum to the score."""
+        profile = self.weighting.profiles(history)
+        terms = profile.weights * self.weights.column(profile.products, product)
+        if self.prior is not None:
+            terms *= float(self.prior[product])
+        order = np.argsort(-terms, kind="stable")
+        return [Contribution(int(profile.products[at]), float(terms[at])) for at in order if terms[at] != 0]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The weights' own arrays, and ``prior`` where there is one."""
+        return {**self.weights.arrays(), **({} if self.prior is None else {"prior": self.prior})}
+
+    def parameters(self) -> dict[str, Any]:
+        """How events are weighted."""
+        return {"weighting": self.weighting.parameters()}
+
+    @classmethod
+    def restore(
+        cls,
+        products: IdMap,
+        popularity: ScoreArray,
+        arrays: Mapping[str, NDArray[Any]],
+        parameters: Parameters,
+        graphs: Mapping[str, bytes],
+    ) -> Self:
+        """Inverse of `arrays` and `parameters`."""
+        weights: ItemWeights
+        if "weights" in arrays:
+            weights = DenseWeights(arrays["weights"])
+        else:
+            weights = SparseWeights(arrays["indptr"], arrays["indices"], arrays["data"])
+        weighting = EventWeighting.from_parameters(parameters["weighting"])
+        return cls(products, popularity, weights, weighting, arrays.get("prior"))

@@ -1,0 +1,151 @@
+"""Item-to-item weights, dense or sparse, and the one product they are needed for: profiles times weights.
+
+Put storage and arithmetic of an item-to-item matrix here. Keep what its weights mean in the trainers, and what a
+shopper's profile is in ``profiles``. Every shopper's row is computed on its own, in an order that does not depend on
+the batch, so a list does not change by one bit with the batch it was asked for in.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_api.recommender.ids import IndexArray
+from lambda_api.recommender.profiles import Profiles
+
+FloatArray = NDArray[np.float32]
+
+GATHERED_PER_CHUNK = 1_000_000
+"""Weights copied at once (about 25 MB with their indices), whatever the batch and the histories."""
+
+
+class ItemWeights(Protocol):
+    """``n x n`` weights; row: a product of the shopper's past, column: the product scored."""
+
+    def __len__(self) -> int:
+        """Number of products ``n``."""
+
+    def scores(self, profiles: Profiles) -> FloatArray:
+        """Sum over each profile of weight times row; float32 ``[B, n]``."""
+
+    def rows(self, products: IndexArray) -> FloatArray:
+        """Dense rows of ``products``, float32 ``[m, n]``, a copy."""
+
+    def column(self, rows: IndexArray, product: int) -> FloatArray:
+        """Weights from each of ``rows`` (``[m]``) to ``product``; float32 ``[m]``."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Every array needed to restore the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class DenseWeights:
+    """Weights as one float32 ``[n, n]`` array, possibly memory-mapped: a request reads its own rows only."""
+
+    weights: FloatArray
+
+    def __post_init__(self) -> None:
+        if self.weights.ndim != 2 or self.weights.shape[0] != self.weights.shape[1]:
+            raise ValueError(f"weights must be square, not {self.weights.shape}")
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def scores(self, profiles: Profiles) -> FloatArray:
+        """See `ItemWeights.scores`."""
+        scores = np.zeros((len(profiles), len(self)), dtype=np.float32)
+        weights = profiles.weights.astype(np.float32)
+        block = max(1, GATHERED_PER_CHUNK // max(1, len(self)))
+        for row in range(len(profiles)):
+            stop = int(profiles.indptr[row + 1])
+            for start in range(int(profiles.indptr[row]), stop, block):
+                end = min(start + block, stop)
+                scores[row] += weights[start:end] @ self.weights[profiles.products[start:end]]
+        return scores
+
+    def rows(self, products: IndexArray) -> FloatArray:
+        """See `ItemWeights.rows`."""
+        return np.array(self.weights[products], dtype=np.float32)
+
+    def column(self, rows: IndexArray, product: int) -> FloatArray:
+        """See `ItemWeights.column`."""
+        return np.array(self.weights[rows, product], dtype=np.float32)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """``weights``."""
+        return {"weights": self.weights}
+
+
+@dataclass(frozen=True, slots=True)
+class SparseWeights:
+    """Weights in CSR form, indices ascending within a row.
+
+    Attributes:
+        indptr: int64 ``[n + 1]``.
+        indices: int32 ``[nnz]``, columns.
+        data: float32 ``[nnz]``.
+    """
+
+    indptr: NDArray[np.int64]
+    indices: IndexArray
+    data: FloatArray
+
+    def __post_init__(self) -> None:
+        if len(self.indptr) == 0 or not len(self.indices) == len(self.data) == self.indptr[-1]:
+            raise ValueError("indptr must end with the number of indices, which is the number of weights")
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def scores(self, profiles: Profiles) -> FloatArray:
+        """See `ItemWeights.scores`."""
+        width = len(self)
+        scores = np.zeros((len(profiles), width), dtype=np.float32)
+        starts = self.indptr[profiles.products]
+        lengths = self.indptr[profiles.products + 1] - starts
+        shopper = np.repeat(np.arange(len(profiles), dtype=np.int64), np.diff(profiles.indptr))
+        gathered = np.concatenate([[0], np.cumsum(lengths)])[profiles.indptr]
+        first = 0
+        while first < len(profiles):
+            limit = gathered[first] + GATHERED_PER_CHUNK
+            last = max(first + 1, int(np.searchsorted(gathered, limit, side="right")) - 1)
+            # bincount holds float64 cells for the whole chunk, so its height is bounded as well as its entries.
+            last = min(last, first + max(1, GATHERED_PER_CHUNK // max(1, width)))
+            pairs = slice(int(profiles.indptr[first]), int(profiles.indptr[last]))
+            place = _positions(starts[pairs], lengths[pairs])
+            cells = np.repeat((shopper[pairs] - first) * width, lengths[pairs]) + self.indices[place]
+            terms = np.repeat(profiles.weights[pairs], lengths[pairs]) * self.data[place]
+            sums = np.bincount(cells, weights=terms, minlength=(last - first) * width)
+            scores[first:last] = sums.reshape(last - first, width)
+            first = last
+        return scores
+
+    def rows(self, products: IndexArray) -> FloatArray:
+        """See `ItemWeights.rows`."""
+        dense = np.zeros((len(products), len(self)), dtype=np.float32)
+        starts = self.indptr[products]
+        lengths = self.indptr[np.asarray(products) + 1] - starts
+        place = _positions(starts, lengths)
+        dense[np.repeat(np.arange(len(products)), lengths), self.indices[place]] = self.data[place]
+        return dense
+
+    def column(self, rows: IndexArray, product: int) -> FloatArray:
+        """See `ItemWeights.column`."""
+        weights = np.zeros(len(rows), dtype=np.float32)
+        for position, row in enumerate(rows):
+            start, stop = int(self.indptr[row]), int(self.indptr[row + 1])
+            found = start + int(np.searchsorted(self.indices[start:stop], product))
+            if found < stop and self.indices[found] == product:
+                weights[position] = self.data[found]
+        return weights
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """``indptr``, ``indices`` and ``data``."""
+        return {"indptr": self.indptr, "indices": self.indices, "data": self.data}
+
+
+def _positions(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``start, start + 1, ...`` for ``length`` places, of every run after the other."""
+    offset = np.cumsum(lengths) - lengths
+    return np.repeat(starts - offset, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)

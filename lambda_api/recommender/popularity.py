@@ -1,0 +1,70 @@
+"""The recommender that shows everyone the same: products by popularity. Baseline, and what the unknown shopper gets.
+
+Put serving of popular products here. Keep how popularity is computed in ``recsys_assets.models.popularity``.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_api.recommender.contract import Contribution, Parameters, Recommendations, Recommender, ScoreArray
+from lambda_api.recommender.histories import Histories
+from lambda_api.recommender.ids import IdMap, IndexArray
+from lambda_api.recommender.topk import top_k
+
+
+class PopularityRecommender(Recommender):
+    """Ranks by ``popularity``, whoever asks.
+
+    It knows no shopper (so every list is the same but for exclusions), has no account of similarity (the products
+    similar to any product are the most popular others) and explains nothing. Cold products have popularity 0 and
+    come last.
+    """
+
+    kind: ClassVar[str] = "popularity"
+
+    def score_all(self, histories: Histories) -> ScoreArray:
+        """``popularity`` for every shopper, float32 ``[B, n_products]``."""
+        return np.tile(self.popularity, (len(histories), 1)).astype(np.float32, copy=False)
+
+    def knows(self, histories: Histories) -> NDArray[np.bool_]:
+        """False for every shopper: nothing here is personal."""
+        return np.zeros(len(histories), dtype=bool)
+
+    def similar_items(self, products: IndexArray, k: int) -> Recommendations:
+        """The ``k`` most popular products other than each of ``products``; ``[m, k]``."""
+        chosen, scores = top_k(np.asarray(self.popularity, dtype=np.float32)[None, :], k + 1)
+        rows = np.repeat(chosen, len(products), axis=0)
+        # Where the product itself is among the k + 1 best it is dropped, elsewhere the last one is.
+        drop = rows == np.asarray(products)[:, None]
+        drop[~drop.any(axis=1), k] = True
+        shape = (len(products), k)
+        return Recommendations(
+            rows[~drop].reshape(shape), np.repeat(scores, len(products), axis=0)[~drop].reshape(shape)
+        )
+
+    def explain(self, history: Histories, product: int) -> list[Contribution]:
+        """Empty: no event of the shopper moves these scores."""
+        return []
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """None besides ``popularity`` itself."""
+        return {}
+
+    def parameters(self) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    @classmethod
+    def restore(
+        cls,
+        products: IdMap,
+        popularity: ScoreArray,
+        arrays: Mapping[str, NDArray[Any]],
+        parameters: Parameters,
+        graphs: Mapping[str, bytes],
+    ) -> Self:
+        """Inverse of `arrays` and `parameters`."""
+        return cls(products, popularity)

@@ -1,0 +1,277 @@
+"""Uncertainty of means over users: seeded bootstrap intervals and paired comparisons.
+
+Put resampling here. Keep what the numbers measure (``metrics``, ``beyond_accuracy``) and what is decided on them
+(``registry``) out.
+
+Users are the unit of resampling: places of one user's list depend on each other, users do not. Equal input and seed
+give equal output to the last bit, because resamples are drawn in blocks whose size depends on ``n`` alone. What is
+computed beside a quantity can change the last digits of its interval (order of summation), never the resamples.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+FloatArray = NDArray[np.float64]
+Method = Literal["bca", "percentile"]
+
+RESAMPLES = 2000
+DRAWS_PER_BLOCK = 500_000
+"""User indices drawn at once: few enough to stay in cache."""
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean over ``n`` users and the ends of its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairedComparison:
+    """Metric of one model minus another's on the same ``n`` users.
+
+    Attributes:
+        difference: mean of the per-user differences ``a - b``.
+        low, high: ends of its confidence interval; ``low > 0`` says ``a`` is better beyond chance.
+        p_value: two-sided, from random sign flips of the differences (see `paired_comparison`).
+        n: users compared.
+        wins, ties, losses: users whose ``a`` is above, equal to and below their ``b``.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    n: int
+    wins: int
+    ties: int
+    losses: int
+
+
+class _Options(TypedDict):
+    confidence: float
+    resamples: int
+    seed: int
+    method: Method
+
+
+def bootstrap_means(values: FloatArray, *, resamples: int = RESAMPLES, seed: int = 0) -> FloatArray:
+    """Means of ``resamples`` samples of users drawn with replacement; float64 ``[resamples, m]``.
+
+    Args:
+        values: float64 ``[n, m]``, one row per user, one column per quantity. All columns see the same resamples, so
+            differences of columns are paired. NaN means the user has no such quantity and is left out of its mean.
+        resamples: samples to draw.
+        seed: of the generator.
+
+    Raises:
+        ValueError: no users or no resamples.
+    """
+    if values.ndim != 2 or len(values) == 0:
+        raise ValueError(f"values must be [n, m] with at least one user, not {values.shape}")
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1, not {resamples}")
+    missing = np.isnan(values)
+    has_missing = bool(missing.any())
+    filled = np.where(missing, 0.0, values) if has_missing else values
+    present = (~missing).astype(np.float64)
+    means = np.empty((resamples, values.shape[1]))
+    done = 0
+    for counts in _resample_counts(len(values), resamples, seed):
+        block = slice(done, done + len(counts))
+        weight = counts @ present if has_missing else float(len(values))
+        with np.errstate(invalid="ignore"):  # a resample that drew no user of a rare group has no mean: NaN
+            means[block] = counts @ filled / weight
+        done += len(counts)
+    return means
+
+
+def bootstrap_intervals(
+    values: Mapping[K, FloatArray],
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    method: Method = "bca",
+) -> dict[K, Interval | None]:
+    """Interval of the mean of each named quantity, all from the same resamples of users.
+
+    Args:
+        values: by any key, float64 ``[n]`` per user; NaN users are left out of that quantity's mean and its ``n``.
+        confidence: coverage of the interval, in (0, 1).
+        resamples, seed: see `bootstrap_means`.
+        method: ``"bca"``, bias-corrected and accelerated (Efron, "Better bootstrap confidence intervals", JASA 1987;
+            Efron and Tibshirani, "An introduction to the bootstrap", 1993, ch. 14), which follows the skew that hit
+            metrics have; or ``"percentile"`` (ch. 13).
+
+    Returns:
+        ``None`` for a quantity that no user has.
+
+    Raises:
+        ValueError: arrays of different lengths, or a confidence outside (0, 1).
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
+    if not values:
+        return {}
+    lengths = {name: len(column) for name, column in values.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"quantities must cover the same users; their lengths are {lengths}")
+    if next(iter(lengths.values())) == 0:
+        return dict.fromkeys(values)
+    matrix = np.stack([np.asarray(column, dtype=np.float64) for column in values.values()], axis=1)
+    means = bootstrap_means(matrix, resamples=resamples, seed=seed)
+    return {
+        name: _interval(matrix[:, column], means[:, column], confidence, method) for column, name in enumerate(values)
+    }
+
+
+def mean_interval(
+    values: FloatArray,
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    method: Method = "bca",
+) -> Interval | None:
+    """`bootstrap_intervals` of a single quantity, float64 ``[n]``."""
+
+    named = {"value": values}
+    return bootstrap_intervals(named, confidence=confidence, resamples=resamples, seed=seed, method=method)["value"]
+
+
+def paired_comparison(
+    a: FloatArray,
+    b: FloatArray,
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    method: Method = "bca",
+) -> PairedComparison:
+    """Compare two models on the same users: `paired_comparisons` of a single pair."""
+    options: _Options = {"confidence": confidence, "resamples": resamples, "seed": seed, "method": method}
+    return paired_comparisons({"pair": (a, b)}, **options)["pair"]
+
+
+def paired_comparisons(
+    pairs: Mapping[K, tuple[FloatArray, FloatArray]],
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    method: Method = "bca",
+) -> dict[K, PairedComparison]:
+    """Compare models two at a time, all on the same users and the same resamples.
+
+    Args:
+        pairs: by any key, ``(a, b)``, float64 ``[n]`` each, row-aligned, no NaN.
+        confidence, resamples, seed, method: see `bootstrap_intervals`.
+
+    Returns:
+        The comparisons. ``p_value`` is Fisher's randomisation test: the share of random sign assignments (the observed
+        one counted among them) whose mean is at least as far from zero, recommended for per-query metrics by Smucker,
+        Allan and Carterette, "A comparison of statistical significance tests for information retrieval evaluation",
+        CIKM 2007. Its resolution is ``1 / (resamples + 1)``.
+
+    Raises:
+        ValueError: shapes differ, nobody to compare, or NaN.
+    """
+    differences: dict[K, FloatArray] = {}
+    for key, (a, b) in pairs.items():
+        if a.shape != b.shape or a.ndim != 1:
+            raise ValueError(f"paired arrays must have one shape [n], not {a.shape} and {b.shape}")
+        difference = np.asarray(a, dtype=np.float64) - b
+        if len(difference) == 0 or np.isnan(difference).any():
+            raise ValueError("a paired comparison needs users and no NaN; drop users either side cannot judge")
+        differences[key] = difference
+    intervals = bootstrap_intervals(differences, confidence=confidence, resamples=resamples, seed=seed, method=method)
+    p_values = _sign_flip_p_values(list(differences.values()), resamples, seed)
+    return {
+        key: _paired(difference, intervals[key], p_value)
+        for (key, difference), p_value in zip(differences.items(), p_values, strict=True)
+    }
+
+
+def _paired(difference: FloatArray, interval: Interval | None, p_value: float) -> PairedComparison:
+    assert interval is not None  # at least one user and no NaN, checked by the caller
+    return PairedComparison(
+        difference=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        p_value=p_value,
+        n=len(difference),
+        wins=int((difference > 0).sum()),
+        ties=int((difference == 0).sum()),
+        losses=int((difference < 0).sum()),
+    )
+
+
+def _resample_counts(n: int, resamples: int, seed: int) -> Iterator[FloatArray]:
+    """How often each of ``n`` users was drawn, float64 ``[block, n]``; blocks add up to ``resamples`` rows."""
+    rng = np.random.default_rng(seed)
+    block = max(1, DRAWS_PER_BLOCK // n)
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        drawn = rng.integers(n, size=(rows, n))
+        drawn += np.arange(rows)[:, None] * n
+        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
+
+
+def _interval(values: FloatArray, means: FloatArray, confidence: float, method: Method) -> Interval | None:
+    present = values[~np.isnan(values)]
+    if present.size == 0:
+        return None
+    mean = float(present.mean())
+    if present.min() == present.max():
+        return Interval(mean, mean, mean, present.size)
+    drawn = means[~np.isnan(means)]
+    tail = (1 - confidence) / 2
+    levels = np.array([tail, 1 - tail])
+    if method == "bca":
+        levels = _bca_levels(levels, present, drawn, mean)
+    low, high = np.quantile(drawn, levels)
+    return Interval(mean, float(low), float(high), present.size)
+
+
+def _bca_levels(levels: FloatArray, values: FloatArray, drawn: FloatArray, mean: float) -> FloatArray:
+    """Where BCa reads the bootstrap distribution instead of at ``levels`` (Efron and Tibshirani, equations 14.9-15)."""
+    # A tie counts half, whatever the last digits that the order of summation left; the clip keeps a mean outside every
+    # resample (tiny samples) from giving an infinite shift.
+    blur = 1e-12 * np.abs(values).max()
+    below = ((drawn < mean - blur).mean() + (drawn <= mean + blur).mean()) / 2
+    bias = ndtri(np.clip(below, 0.5 / len(drawn), 1 - 0.5 / len(drawn)))
+    deviation = values - values.mean()
+    # Leaving user i out moves the mean by deviation_i / (n - 1): the jackknife in closed form.
+    acceleration = (deviation**3).sum() / (6 * (deviation**2).sum() ** 1.5)
+    shifted = bias + ndtri(levels)
+    adjusted: FloatArray = ndtr(bias + shifted / (1 - acceleration * shifted))
+    return adjusted
+
+
+def _sign_flip_p_values(differences: Sequence[FloatArray], resamples: int, seed: int) -> list[float]:
+    if not differences:
+        return []
+    matrix = np.stack(differences, axis=1)
+    n = len(matrix)
+    # Sums that are equal on paper differ in the last digits by order of summation; count them as equal. Nothing but
+    # ties leaves all sums at 0, hence a p-value of 1.
+    bound = np.abs(matrix.sum(axis=0)) - 1e-12 * np.abs(matrix).sum(axis=0)
+    rng = np.random.default_rng(seed)
+    block = max(1, DRAWS_PER_BLOCK // n)
+    extreme = np.zeros(matrix.shape[1], dtype=np.int64)
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        bits = np.unpackbits(np.frombuffer(rng.bytes(rows * -(-n // 8)), np.uint8).reshape(rows, -1), axis=1)
+        extreme += (np.abs((1.0 - 2.0 * bits[:, :n]) @ matrix) >= bound).sum(axis=0)
+    return [float((count + 1) / (resamples + 1)) for count in extreme.tolist()]

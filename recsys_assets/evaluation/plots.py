@@ -1,0 +1,208 @@
+"""The pictures of an evaluation report: SVG data URIs that stand in a page or in Dagster's Markdown by themselves.
+
+Put drawing here, one function per picture, from an `EvaluationReport` alone. Keep computation (``report``) and page
+layout (``html``) out. matplotlib is imported inside functions, through its figure objects: no global state, no display.
+"""
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from recsys_assets.evaluation.beyond_accuracy import POPULARITY_BANDS
+from recsys_assets.evaluation.report import EvaluationReport
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c8c8c")
+"""Distinguishable with colour-blind eyes, on light and dark ground (Okabe and Ito, "Color universal design", 2008)."""
+MARKERS = "osD^vPX*<>hp"
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Colours of everything that is not data."""
+
+    ink: str
+    muted: str
+    ground: str
+
+
+LIGHT = Theme(ink="#1c2430", muted="#c3cad5", ground="#ffffff")
+DARK = Theme(ink="#e7ebf1", muted="#465062", ground="#171c24")
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One picture, drawn for light and for dark ground, as ``data:`` URIs of SVG. ``alt`` says what it shows."""
+
+    title: str
+    alt: str
+    light: str
+    dark: str
+
+    def to_markdown(self) -> str:
+        """For Dagster's Markdown metadata, which shows ``data:`` images."""
+        return f"![{self.alt}]({self.light})"
+
+
+def plots(report: EvaluationReport) -> tuple[Plot, ...]:
+    """All pictures, in reading order."""
+    return metric_plot(report), coverage_plot(report), segment_plot(report), exposure_plot(report)
+
+
+def metric_plot(report: EvaluationReport) -> Plot:
+    """NDCG of every model with its interval."""
+    best, reference = report.models[0], report.model(report.reference_baseline)
+    alt = (
+        f"Bars with intervals: NDCG@{report.setting.k} per model; {best.name} leads with "
+        f"{best.metrics['ndcg'].mean:.4f}, {reference.name} has {reference.metrics['ndcg'].mean:.4f}."
+    )
+    return _plot(report, "Accuracy with 95 % intervals", alt, draw_metric)
+
+
+def coverage_plot(report: EvaluationReport) -> Plot:
+    """Accuracy against catalogue coverage."""
+    shares = "; ".join(f"{model.name} {100 * model.coverage:.1f} %" for model in report.models)
+    alt = f"Scatter: catalogue coverage across, accuracy upwards; {shares}."
+    return _plot(report, "Accuracy against coverage", alt, draw_coverage)
+
+
+def segment_plot(report: EvaluationReport) -> Plot:
+    """Accuracy by group of users and model."""
+    alt = "Heat map: one row per group of users, one column per model; the numbers are in the table of groups."
+    return _plot(report, f"NDCG@{report.setting.k} by group of users", alt, draw_segments)
+
+
+def exposure_plot(report: EvaluationReport) -> Plot:
+    """Popularity of what is listed, beside that of the catalogue."""
+    alt = (
+        "Lines: share of listed places per band of the catalogue, most popular first, beside the share of earlier "
+        f"events, of which the first band had {100 * report.catalogue_events[0]:.0f} %."
+    )
+    return _plot(report, "Popularity of what is listed", alt, draw_exposure)
+
+
+def draw_metric(report: EvaluationReport, theme: Theme) -> "Figure":
+    """NDCG of every model with its interval, best on top; a dotted line at the reference baseline."""
+    models = report.models[::-1]
+    figure, axes = _figure(theme, (7.2, 0.9 + 0.36 * len(models)))
+    for place, model in enumerate(models):
+        interval = model.metrics["ndcg"]
+        colour = PALETTE[0] if model.name == report.challenger else theme.ink
+        axes.barh(place, interval.mean, height=0.55, color=colour, alpha=0.9 if colour == PALETTE[0] else 0.28)
+        axes.plot([interval.low, interval.high], [place, place], color=theme.ink, linewidth=1.6, solid_capstyle="butt")
+        axes.annotate(
+            f"{interval.mean:.4f}",
+            (interval.high, place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=theme.ink,
+            fontsize=9,
+        )
+    axes.axvline(
+        report.model(report.reference_baseline).metrics["ndcg"].mean, color=theme.ink, linewidth=1, linestyle=":"
+    )
+    axes.set_yticks(range(len(models)), [_with_role(report, model.name) for model in models])
+    axes.set_xlabel(f"NDCG@{report.setting.k}")
+    axes.margins(x=0.14)
+    axes.set_xlim(left=0)
+    return figure
+
+
+def draw_coverage(report: EvaluationReport, theme: Theme) -> "Figure":
+    """What accuracy costs in coverage."""
+    figure, axes = _figure(theme, (7.2, 3.8))
+    for place, model in enumerate(report.models):
+        axes.scatter(100 * model.coverage, model.metrics["ndcg"].mean, s=70, label=model.name, **_style(place))
+    axes.set_xlabel("catalogue coverage, %")
+    axes.set_ylabel(f"NDCG@{report.setting.k}")
+    axes.set_ylim(0, 1.12 * max(model.metrics["ndcg"].mean for model in report.models) or 1)
+    axes.set_xlim(0, 112 * max(model.coverage for model in report.models) or 1)
+    _legend(axes, theme)
+    return figure
+
+
+def draw_segments(report: EvaluationReport, theme: Theme) -> "Figure":
+    """NDCG per model and group large enough to judge; the groups too small would draw the eye by their noise."""
+    everywhere = range(len(report.models[0].user_segments))
+    shown = [place for place in everywhere if report.models[0].user_segments[place].judged] or list(everywhere)
+    segments = [report.models[0].user_segments[place] for place in shown]
+    values = [[model.user_segments[place].metrics["ndcg"].mean for model in report.models] for place in shown]
+    size = (2.6 + 0.86 * len(report.models), 1.0 + 0.32 * len(segments))
+    figure, axes = _figure(theme, size)
+    axes.imshow(values, aspect="auto", cmap="Blues" if theme is LIGHT else "bone", vmin=0)
+    axes.grid(False)
+    peak = max(max(row) for row in values) or 1.0
+    for row, line in enumerate(values):
+        for column, value in enumerate(line):
+            bright = value > 0.55 * peak
+            ink = ("#ffffff" if bright else LIGHT.ink) if theme is LIGHT else (LIGHT.ink if bright else DARK.ink)
+            axes.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=8.5, color=ink)
+    axes.set_yticks(range(len(segments)), [f"{s.dimension}: {s.group} ({s.n:,})" for s in segments])
+    axes.set_xticks(range(len(report.models)), [model.name for model in report.models], rotation=25, ha="right")
+    axes.tick_params(length=0)
+    return figure
+
+
+def draw_exposure(report: EvaluationReport, theme: Theme) -> "Figure":
+    """How lists spread over popular and rare products, beside how shoppers themselves did."""
+    figure, axes = _figure(theme, (7.2, 3.8))
+    bands = range(len(report.catalogue_events))
+    starts = (0.0, *POPULARITY_BANDS)
+    events = [100 * share for share in report.catalogue_events]
+    axes.bar(bands, events, color=theme.muted, width=0.8, label="earlier events")
+    for place, model in enumerate(report.models):
+        axes.plot(bands, [100 * share for share in model.exposure], linewidth=1.6, label=model.name, **_style(place))
+    axes.set_xlabel("part of the catalogue, most popular first")
+    axes.set_ylabel("share, %")
+    axes.set_xticks(list(bands), [f"{100 * a:.0f}-{100 * b:.0f} %" for a, b in pairwise(starts)])
+    _legend(axes, theme)
+    return figure
+
+
+def _plot(report: EvaluationReport, title: str, alt: str, draw: Callable[[EvaluationReport, Theme], "Figure"]) -> Plot:
+    from matplotlib import rc_context
+
+    pictures = []
+    for theme in (LIGHT, DARK):
+        # Text stays text (small, sharp, selectable); ids by a fixed salt, so equal reports give equal bytes.
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "recsys", "font.family": "sans-serif"}):
+            stream = io.BytesIO()
+            draw(report, theme).savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
+        pictures.append("data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode())
+    return Plot(title, alt, *pictures)
+
+
+def _figure(theme: Theme, size: tuple[float, float]) -> tuple["Figure", "Axes"]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, facecolor=theme.ground)
+    axes = figure.add_subplot()
+    axes.set_facecolor(theme.ground)
+    axes.tick_params(colors=theme.ink, labelsize=9)
+    axes.xaxis.label.set_color(theme.ink)
+    axes.yaxis.label.set_color(theme.ink)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color(theme.muted)
+    axes.grid(True, color=theme.muted, linewidth=0.5, alpha=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _style(place: int) -> dict[str, Any]:
+    return {"color": PALETTE[place % len(PALETTE)], "marker": MARKERS[place % len(MARKERS)]}
+
+
+def _legend(axes: "Axes", theme: Theme) -> None:
+    axes.legend(frameon=False, labelcolor=theme.ink, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _with_role(report: EvaluationReport, name: str) -> str:
+    return f"{name} (champion)" if name == report.champion else name

@@ -1,0 +1,246 @@
+"""The tables of an evaluation report, as rows of text that Markdown and HTML share.
+
+Put the choice of rows, columns and number formats here. Keep computation (``report``) and page layout (``html``) out.
+"""
+
+from dataclasses import dataclass
+
+from recsys_assets.evaluation.bootstrap import Interval, PairedComparison
+from recsys_assets.evaluation.report import EvaluationReport, ModelReport
+
+NOTHING = "-"
+
+LABELS: dict[str, str] = {
+    "ndcg": "NDCG",
+    "recall": "Recall",
+    "capped_recall": "Capped recall",
+    "precision": "Precision",
+    "hit_rate": "Hit rate",
+    "mrr": "MRR",
+    "map": "MAP",
+    "novelty": "Novelty (bits)",
+    "diversity": "Diversity",
+    "average_popularity": "Popularity",
+    "tail_share": "Tail share",
+}
+"""How metrics are called in front of people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Text in rows; the first cell of each row names it. ``note`` says how to read the table."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def to_markdown(self) -> str:
+        """A GitHub-flavoured Markdown table under its title."""
+        lines = [self.header, tuple("---" if i == 0 else "---:" for i in range(len(self.header))), *self.rows]
+        body = "\n".join("| " + " | ".join(_escape(cell) for cell in line) + " |" for line in lines)
+        return f"**{_escape(self.title)}**\n\n{body}" + (f"\n\n{_escape(self.note)}" if self.note else "")
+
+
+def tables(report: EvaluationReport) -> tuple[Table, ...]:
+    """Every table that has rows, in reading order."""
+    candidates = (
+        metric_table(report),
+        comparison_table(report),
+        beyond_table(report),
+        user_segment_table(report),
+        product_segment_table(report),
+        gap_table(report),
+        rating_table(report),
+    )
+    return tuple(table for table in candidates if table.rows)
+
+
+def metric_table(report: EvaluationReport) -> Table:
+    """One row per model, best NDCG first; NDCG with its interval."""
+    k = report.setting.k
+    names = list(report.models[0].metrics)
+    rows = tuple(
+        (
+            role_name(report, model.name),
+            with_interval(model.metrics["ndcg"]),
+            *(f"{model.metrics[name].mean:.4f}" for name in names if name != "ndcg"),
+        )
+        for model in report.models
+    )
+    header = ("Model", f"NDCG@{k} [95 %]", *(LABELS[name] for name in names if name != "ndcg"))
+    note = f"All at {k}: means over {report.setting.users:,} users. Intervals by bootstrap over users."
+    return Table("Accuracy", header, rows, note)
+
+
+def comparison_table(report: EvaluationReport, metric: str = "ndcg") -> Table:
+    """Every model against every baseline and the champion, on the same users."""
+    order = {model.name: place for place, model in enumerate(report.models)}
+    chosen = [comparison for comparison in report.comparisons if comparison.metric == metric]
+    rows = tuple(
+        (
+            f"{comparison.model} against {comparison.against}",
+            with_signed_interval(comparison.result),
+            p_text(comparison.result.p_value),
+            f"{comparison.result.wins:,} / {comparison.result.ties:,} / {comparison.result.losses:,}",
+            verdict(comparison.result),
+        )
+        for comparison in sorted(chosen, key=lambda c: (c.role == "baseline", order[c.against], order[c.model]))
+    )
+    header = ("Comparison", f"{LABELS[metric]} difference [95 %]", "p", "Wins / ties / losses", "Verdict")
+    note = "Paired on the same users. Verdicts take each interval on its own; p by random sign flips, two-sided."
+    return Table("Against baselines and champion", header, rows, note)
+
+
+def beyond_table(report: EvaluationReport) -> Table:
+    """Coverage, inequality, novelty, diversity and popularity bias."""
+    names = list(report.models[0].beyond)
+    rows = tuple(
+        (
+            role_name(report, model.name),
+            percent(model.coverage),
+            NOTHING if model.gini is None else f"{model.gini:.3f}",
+            *(_beyond_cell(model, name) for name in names),
+        )
+        for model in report.models
+    )
+    header = ("Model", "Coverage", "Gini", *(LABELS[name] for name in names))
+    note = (
+        f"Coverage of {report.setting.candidate_products:,} products. Gini 0: every product listed equally often. "
+        "Popularity: mean share of earlier users who touched a listed product."
+    )
+    return Table("Beyond accuracy", header, rows, note)
+
+
+def user_segment_table(report: EvaluationReport, metric: str = "ndcg") -> Table:
+    """One row per group of users, one column per model."""
+    first = report.models[0].user_segments
+    rows = tuple(
+        (
+            f"{segment.dimension}: {segment.group}",
+            f"{segment.n:,}" + ("" if segment.judged else " (too few)"),
+            *(f"{model.user_segments[place].metrics[metric].mean:.4f}" for model in report.models),
+        )
+        for place, segment in enumerate(first)
+    )
+    header = ("Users", "n", *(model.name for model in report.models))
+    note = (
+        "Users by distinct products in their history (hot, warm, cold) and by what is known of them. Groups under "
+        f"{report.setting.minimum_group_size} users are shown but not judged."
+    )
+    return Table(f"{LABELS[metric]}@{report.setting.k} by group of users", header, rows, note)
+
+
+def product_segment_table(report: EvaluationReport) -> Table:
+    """Exposure and recall of hot, warm and cold products, by challenger, champion and reference."""
+    rows = tuple(
+        (
+            f"{model.name}: {segment.group}",
+            f"{segment.products:,}",
+            percent(segment.exposure_share),
+            percent(segment.relevant_share),
+            NOTHING if segment.recall is None else with_interval(segment.recall),
+        )
+        for model in _contenders(report)
+        for segment in model.product_segments
+    )
+    header = ("Model and products", "Products", "Share of lists", "Share of what was wanted", "Recall [95 %]")
+    note = "Hot: the most popular products that hold 80 % of earlier events. Cold: without any event before the window."
+    return Table("By kind of product", header, rows, note)
+
+
+def gap_table(report: EvaluationReport) -> Table:
+    """Differences between demographic groups, of challenger, champion and reference."""
+    rows = tuple(
+        (
+            f"{model.name}: {LABELS[gap.measure].lower()} by {gap.attribute}",
+            f"{gap.gap:.4f} [{gap.low:.4f}, {gap.high:.4f}]",
+            gap.best_group,
+            gap.worst_group,
+            p_text(gap.p_value),
+            "differs" if gap.flagged else "within chance",
+        )
+        for model in _contenders(report)
+        for gap in model.gaps
+    )
+    header = ("Model and measure", "Gap [95 %]", "Highest", "Lowest", "p", "Verdict")
+    note = "p: share of random regroupings with so wide a gap. Verdicts after Holm's correction within a model."
+    return Table("Gaps between demographic groups", header, rows, note)
+
+
+def rating_table(report: EvaluationReport) -> Table:
+    """Rating errors beside the bias baseline; empty where there are no ratings."""
+    rows = tuple(
+        (
+            model.name,
+            f"{model.ratings.model.rmse:.4f}",
+            f"{model.ratings.model.mae:.4f}",
+            f"{model.ratings.bias_baseline.rmse:.4f}",
+            f"{model.ratings.bias_baseline.mae:.4f}",
+            f"{model.ratings.model.n:,}",
+        )
+        for model in report.models
+        if model.ratings is not None
+    )
+    header = ("Model", "RMSE", "MAE", "Bias baseline RMSE", "Bias baseline MAE", "Ratings")
+    note = (
+        "Scores put on the rating scale by one straight line fitted on the validation window. These models are built "
+        "to rank; where the bias baseline is better, use it to predict ratings."
+    )
+    return Table("Rating prediction", header, rows, note)
+
+
+def role_name(report: EvaluationReport, name: str) -> str:
+    """The model's name with its role in this report."""
+    roles = [
+        role
+        for role, holder in (
+            ("challenger", report.challenger),
+            ("champion", report.champion),
+            ("reference", report.reference_baseline),
+        )
+        if holder == name
+    ]
+    return f"{name} ({', '.join(roles)})" if roles else name
+
+
+def verdict(result: PairedComparison) -> str:
+    """``better``, ``worse`` or ``no clear difference``, by the interval."""
+    if result.low > 0:
+        return "better"
+    return "worse" if result.high < 0 else "no clear difference"
+
+
+def with_interval(interval: Interval) -> str:
+    """``0.0903 [0.0821, 0.0990]``."""
+    return f"{interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+
+
+def with_signed_interval(result: PairedComparison) -> str:
+    """``+0.0271 [+0.0200, +0.0342]``."""
+    return f"{result.difference:+.4f} [{result.low:+.4f}, {result.high:+.4f}]"
+
+
+def percent(share: float) -> str:
+    """``12.3 %``."""
+    return f"{100 * share:.1f} %"
+
+
+def p_text(p_value: float) -> str:
+    """Three decimals, never "0.000"."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def _contenders(report: EvaluationReport) -> list[ModelReport]:
+    """Challenger, champion and reference, best first: for tables that would run to pages with every model."""
+    names = {report.challenger, report.champion, report.reference_baseline}
+    return [model for model in report.models if model.name in names]
+
+
+def _beyond_cell(model: ModelReport, name: str) -> str:
+    interval = model.beyond[name]
+    return NOTHING if interval is None else f"{interval.mean:.3f}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")

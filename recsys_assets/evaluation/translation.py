@@ -1,0 +1,71 @@
+"""Between the product indices of an evaluation and those of the recommender being evaluated.
+
+Put conversion of index spaces here. Keep what is asked of a recommender (``protocol``, ``ratings``) out.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_api.recommender.histories import Histories, Ragged
+from lambda_api.recommender.ids import IdMap, IndexArray
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """Index tables in both directions; ``-1`` stands for a product the other side does not know.
+
+    Attributes:
+        to_model: int32 ``[n_task]``.
+        to_task: int32 ``[n_model + 1]``; the extra last entry is ``-1``, so that padding ``-1`` maps to itself.
+    """
+
+    to_model: IndexArray
+    to_task: IndexArray
+
+    @classmethod
+    def between(cls, task_products: IdMap, model_products: IdMap) -> "Translation":
+        """Match two maps by external id."""
+        to_model = model_products.indices(task_products.external(np.arange(len(task_products))))
+        to_task = np.full(len(model_products) + 1, -1, dtype=np.int32)
+        known = np.flatnonzero(to_model >= 0)
+        to_task[to_model[known]] = known
+        return cls(to_model, to_task)
+
+    def indices(self, products: IndexArray) -> IndexArray:
+        """The model's indices of those of ``products`` it knows, ascending."""
+        translated = self.to_model[products]
+        return np.sort(translated[translated >= 0])
+
+    def histories(self, histories: Histories) -> Histories:
+        """The same shoppers in the model's indices, without events on products it does not know."""
+        products = self.to_model[histories.products]
+        known = products >= 0
+        return replace(
+            histories,
+            indptr=_indptr(histories.shopper_of_event[known], len(histories)),
+            products=products[known],
+            types=histories.types[known],
+            timestamps=histories.timestamps[known],
+        )
+
+    def ragged(self, rows: Ragged) -> Ragged:
+        """The same rows in the model's indices, without products it does not know."""
+        values = self.to_model[rows.values]
+        known = values >= 0
+        return Ragged(_indptr(rows.row_of_value[known], len(rows)), values[known])
+
+    def back(self, products: IndexArray) -> IndexArray:
+        """The model's lists (any shape, ``-1`` padding) in the task's indices."""
+        return self.to_task[products]
+
+
+def ragged_rows(rows: Ragged, start: int, stop: int) -> Ragged:
+    """Rows ``start:stop`` as a ragged array of their own (views, no copies)."""
+    first, last = rows.indptr[start], rows.indptr[stop]
+    return Ragged(rows.indptr[start : stop + 1] - first, rows.values[first:last])
+
+
+def _indptr(row: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(np.bincount(row, minlength=rows))]).astype(np.int64)

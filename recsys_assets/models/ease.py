@@ -1,0 +1,150 @@
+"""EASE: the linear item-to-item model with a closed form.
+
+Put its solution, its memory rule and its pruning here. Keep scoring in ``lambda_api.recommender.item_to_item``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_api.recommender.item_to_item import ItemToItemRecommender
+from lambda_api.recommender.item_weights import DenseWeights, ItemWeights, SparseWeights
+from lambda_api.recommender.topk import top_k
+from recsys_assets.models.dataset import TrainingData
+from recsys_assets.models.parameters import (
+    by_type,
+    default_type_weights,
+    require_given,
+    require_interactions,
+    require_not_negative,
+    require_positive,
+    require_whole,
+    weighting,
+)
+from recsys_assets.models.popularity import DEFAULT_HALF_LIFE_DAYS, decayed_popularity, trend
+from recsys_assets.models.trainer import Report
+
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True)
+class Ease:
+    """Embarrassingly shallow autoencoder.
+
+    ``B = argmin |X - X B|^2 + l2 |B|^2`` with zero diagonal, whose solution is ``P = (X'X + l2 I)^-1``,
+    ``B[i, j] = -P[i, j] / P[j, j]``, ``B[j, j] = 0``, for the binary shopper x product matrix ``X`` (Steck,
+    "Embarrassingly shallow autoencoders for sparse data", WWW 2019). A shopper scores ``prior[j] * sum_i profile[i] *
+    B[i, j]`` (`ItemToItemRecommender`), the profile decayed as in `EventWeighting` and the prior as in
+    `recsys_assets.models.popularity.trend`.
+
+    Cold shoppers get popular products. Cold products have no weights and are reached only as popular padding.
+
+    Attributes:
+        l2: the penalty; larger leans more on popular co-occurrence.
+        top_neighbours: keep this many positive weights per product of the past and store them sparsely; ``None``
+            keeps all, densely (4 bytes times products squared in the bundle).
+        max_memory_gb: refuse to start when the solution would need more.
+        half_life_days, step_decay: recency decay of the shopper's events; ``None`` and 1 for none.
+        trend_days, trend_power: window and exponent of the trend prior; power 0 for none.
+        popularity_half_life_days: of the popularity for unknown shoppers.
+        type_weights: weight of each interaction type in the profile, by label; types with weight 0 are not in ``X``.
+    """
+
+    name: ClassVar[str] = "ease"
+
+    l2: float = 400.0
+    top_neighbours: int | None = None
+    max_memory_gb: float = 4.0
+    half_life_days: float | None = 90.0
+    step_decay: float = 1.0
+    trend_days: float = 14.0
+    trend_power: float = 0.5
+    popularity_half_life_days: float | None = DEFAULT_HALF_LIFE_DAYS
+    type_weights: Mapping[str, float] = field(default_factory=default_type_weights)
+
+    def __post_init__(self) -> None:
+        require_given(l2=self.l2, max_memory_gb=self.max_memory_gb, trend_days=self.trend_days)
+        require_positive(
+            l2=self.l2,
+            max_memory_gb=self.max_memory_gb,
+            trend_days=self.trend_days,
+            popularity_half_life_days=self.popularity_half_life_days,
+        )
+        require_whole(top_neighbours=self.top_neighbours)
+        require_not_negative(trend_power=self.trend_power)
+        weighting(self.type_weights, self.half_life_days, self.step_decay)
+
+    def fit(self, data: TrainingData, report: Report | None = None) -> ItemToItemRecommender:
+        """Invert once.
+
+        Raises:
+            ValueError: no interaction has a weight, or the products need more than ``max_memory_gb``.
+        """
+        weights = by_type(self.type_weights)
+        require_interactions(data, weights, self.name)
+        matrix = data.matrix(weights, binary=True).astype(np.float64)
+        warm = np.flatnonzero(np.diff(matrix.tocsc().indptr)).astype(np.int32)
+        self._require_memory(len(warm), len(data.products))
+        solution = _solve((matrix[:, warm].T @ matrix[:, warm]).toarray(), self.l2)
+        return ItemToItemRecommender(
+            data.products,
+            decayed_popularity(data, weights, self.popularity_half_life_days),
+            self._stored(solution, warm, len(data.products)),
+            weighting(self.type_weights, self.half_life_days, self.step_decay),
+            trend(data, weights, self.trend_days, self.trend_power) if self.trend_power else None,
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """The hyper-parameters, JSON-able."""
+        return asdict(self)
+
+    def _require_memory(self, warm: int, products: int) -> None:
+        # Gramian and its sparse origin, the inverse, and the weights as stored.
+        needed = (20.0 * warm**2 + (0.0 if self.top_neighbours else 4.0 * products**2)) / GIGABYTE
+        if needed > self.max_memory_gb:
+            raise ValueError(
+                f"ease would need {needed:.1f} GB for {warm:,} products with interactions (of {products:,}), more than "
+                f"max_memory_gb={self.max_memory_gb:g}: raise it, shorten the data window, set top_neighbours to store "
+                "fewer weights, or use item_knn or matrix_factorisation, which grow with the interactions instead"
+            )
+
+    def _stored(self, solution: NDArray[np.float32], warm: NDArray[np.int32], products: int) -> ItemWeights:
+        if self.top_neighbours is None:
+            if len(warm) == products:
+                return DenseWeights(solution)
+            weights = np.zeros((products, products), dtype=np.float32)
+            weights[np.ix_(warm, warm)] = solution
+            return DenseWeights(weights)
+        chosen, values = top_k(np.where(solution > 0, solution, -np.inf).astype(np.float32), self.top_neighbours)
+        kept = chosen >= 0
+        counts = np.zeros(products, dtype=np.int64)
+        counts[warm] = kept.sum(axis=1)
+        order = np.argsort(np.where(kept, chosen, len(warm)), axis=1, kind="stable")
+        kept = np.take_along_axis(kept, order, 1)
+        return SparseWeights(
+            indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            indices=warm[np.take_along_axis(chosen, order, 1)[kept]],
+            data=np.take_along_axis(values, order, 1)[kept],
+        )
+
+
+def _solve(gramian: NDArray[np.float64], l2: float) -> NDArray[np.float32]:
+    """``B`` of `Ease` from ``X'X`` (float64 ``[n, n]``, overwritten)."""
+    from scipy.linalg import lapack
+
+    gramian[np.diag_indices_from(gramian)] += l2
+    # Fortran order lets LAPACK work in place; the matrix is symmetric, so the transpose is the same matrix.
+    factor, failed = lapack.dpotrf(gramian.T, lower=0, overwrite_a=1)
+    if failed:
+        raise ValueError(f"ease: X'X + l2 I is not positive definite (LAPACK dpotrf: {failed}); raise l2")
+    inverse, failed = lapack.dpotri(factor, lower=0, overwrite_c=1)
+    if failed:
+        raise ValueError(f"ease: X'X + l2 I cannot be inverted (LAPACK dpotri: {failed}); raise l2")
+    diagonal = np.diag(inverse).copy()
+    upper = np.triu(inverse, 1)
+    weights = (-(upper + upper.T) / diagonal).astype(np.float32)
+    np.fill_diagonal(weights, 0.0)
+    return weights

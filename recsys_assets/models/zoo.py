@@ -1,0 +1,56 @@
+"""Every trainer by name, and the one way to make one from a name and plain parameters.
+
+Put a new model's entry here. Keep heavy imports out: a trainer's module is loaded when it is first asked for.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from importlib import import_module
+from typing import Any
+
+from recsys_assets.models.trainer import Trainer
+
+_PLACES: dict[str, tuple[str, str]] = {
+    "popularity": ("recsys_assets.models.popularity", "Popularity"),
+    "item_knn": ("recsys_assets.models.item_knn", "ItemKnn"),
+    "ease": ("recsys_assets.models.ease", "Ease"),
+    "matrix_factorisation": ("recsys_assets.models.matrix_factorisation", "MatrixFactorisation"),
+    "ncf": ("recsys_assets.models.ncf", "Ncf"),
+    "content": ("recsys_assets.models.content", "Content"),
+}
+
+
+class _Trainers(Mapping[str, type[Trainer]]):
+    """Trainer types by name, imported on first use."""
+
+    def __getitem__(self, name: str) -> type[Trainer]:
+        module, attribute = _PLACES[name]
+        trainer: type[Trainer] = getattr(import_module(module), attribute)
+        return trainer
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_PLACES)
+
+    def __len__(self) -> int:
+        return len(_PLACES)
+
+
+TRAINERS: Mapping[str, type[Trainer]] = _Trainers()
+"""``{"popularity": Popularity, ...}``, baselines first."""
+
+
+def make_trainer(name: str, parameters: Mapping[str, Any] | None = None) -> Trainer:
+    """The trainer called ``name`` with ``parameters`` (the others keep their defaults).
+
+    Raises:
+        ValueError: no such trainer, no such parameter, or a value out of range; the message names it and what is
+            accepted.
+    """
+    if name not in TRAINERS:
+        raise ValueError(f"unknown model {name!r}; expected one of: {', '.join(TRAINERS)}")
+    trainer = TRAINERS[name]
+    accepted = [field.name for field in fields(trainer) if field.init]  # type: ignore[arg-type]
+    unknown = sorted(set(parameters or {}) - set(accepted))
+    if unknown:
+        raise ValueError(f"{name} has no parameter {', '.join(unknown)}; it has: {', '.join(accepted)}")
+    return trainer(**dict(parameters or {}))

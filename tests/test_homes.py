@@ -1,0 +1,81 @@
+"""Homes: each shop has its own, a home never mixes two shops, and Dagster finds its place."""
+
+import shutil
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lambda_api.settings import read_settings
+from recsys_assets.ingest.source import SourceError
+from recsys_deploy import homes
+
+EVENTS = """interaction_id,user_id,product_id,interaction_type,timestamp
+i1,u1,p1,view,2011-01-03T10:00:00Z
+i2,u1,p2,purchase,2011-01-05T10:00:00Z
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    folder = tmp_path / "My Shop"
+    folder.mkdir()
+    (folder / "interactions.csv").write_text(EVENTS)
+    return folder
+
+
+def test_each_shop_has_a_home_of_its_own(tmp_path: Path, shop: Path) -> None:
+    root = tmp_path / ".recsys"
+    ours, theirs = {}, {}
+    assert homes.choose_home(root, None, ours) == (root / "synthetic").resolve()
+    assert homes.choose_home(root, str(shop), theirs) == (root / "my-shop").resolve()
+    assert homes.choose_home(root, str(shop), {"RECSYS_HOME": str(tmp_path / "x")}) == tmp_path / "x"
+
+
+def test_commands_without_a_home_work_on_the_last_demo(tmp_path: Path, shop: Path) -> None:
+    root = tmp_path / ".recsys"
+    environment: dict[str, str] = {}
+    home = homes.choose_home(root, str(shop), environment)
+    homes.open_shop(str(shop), environment)
+    homes.note_last_home(root, home)
+    later: dict[str, str] = {}
+    assert homes.use_last_home(root, later) == home
+    assert read_settings(later).data == str(shop)
+
+
+def test_the_first_day_is_found_once_and_kept(tmp_path: Path, shop: Path) -> None:
+    environment = {"RECSYS_HOME": str(tmp_path / "home")}
+    assert homes.open_shop(str(shop), environment).first_day == date(2011, 1, 3)
+    (shop / "interactions.csv").write_text(EVENTS.replace("2011-01-03", "2011-01-02"))
+    assert homes.open_shop(str(shop), environment).first_day == date(2011, 1, 3)
+
+
+def test_the_synthetic_shop_opened_a_while_ago(tmp_path: Path) -> None:
+    settings = homes.open_shop(None, {"RECSYS_HOME": str(tmp_path)})
+    assert settings.first_day == datetime.now(UTC).date() - timedelta(days=homes.SYNTHETIC_DAYS)
+
+
+def test_a_home_refuses_another_shop(tmp_path: Path, shop: Path) -> None:
+    environment = {"RECSYS_HOME": str(tmp_path / "home")}
+    homes.open_shop(str(shop), environment)
+    other = shutil.copytree(shop, tmp_path / "other")
+    with pytest.raises(homes.HomeTaken, match="choose another RECSYS_HOME"):
+        homes.open_shop(str(other), environment)
+
+
+def test_data_nobody_understands_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "notes.txt").write_text("hello")
+    with pytest.raises(SourceError):
+        homes.open_shop(str(tmp_path / "data"), {"RECSYS_HOME": str(tmp_path / "home")})
+    assert not (tmp_path / "home").exists()
+
+
+def test_dagster_gets_its_place_and_keeps_its_configuration(tmp_path: Path) -> None:
+    environment = {"RECSYS_HOME": str(tmp_path)}
+    settings = homes.open_shop(None, environment)
+    folder = homes.prepare_dagster(settings, environment)
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    homes.prepare_dagster(settings, environment)
+    assert environment["DAGSTER_HOME"] == str(folder)
+    assert (folder / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"

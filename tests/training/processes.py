@@ -1,0 +1,71 @@
+"""Starting the ``train`` program and Dagster as real processes, and watching them end.
+
+Put handling of processes that several tests of this folder need here. Keep assertions about results out.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from recsys_assets.training.local_job import LocalTrainingJob, PreparedJob
+from tests.training.shop import AS_OF, TINY_NCF, tables
+
+PATIENCE_SECONDS = 120.0
+"""Until a test gives up on a process; generous, because the machine may be busy."""
+
+
+def prepare(root: Path, model: str = "ncf", **parameters: Any) -> PreparedJob:
+    """Lay out a job on the small shop under ``root``; NCF gets its tiny parameters."""
+    defaults = TINY_NCF if model == "ncf" else {}
+    return LocalTrainingJob(root).prepare(model, {**defaults, **parameters}, *tables(), AS_OF)
+
+
+def environment(job: PreparedJob | None = None, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment with that of ``job`` and ``extra`` on top."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", **(job.env if job else {}), **(extra or {})}
+
+
+def run(job: PreparedJob, extra: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run ``job`` to its end, away from the checkout."""
+    return subprocess.run(
+        job.command, env=environment(job, extra), cwd="/", capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@contextmanager
+def started(command: list[str], env: Mapping[str, str], cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process, killed in the end if it still runs."""
+    process = subprocess.Popen(command, env=dict(env), cwd=cwd, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait for ``condition`` to become true and return it; fails after `PATIENCE_SECONDS`."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.05)
+    raise AssertionError(f"gave up waiting until {what}")
+
+
+def children_of(parent: int) -> list[int]:
+    """Ids of the processes ``parent`` started."""
+    listing = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    return [int(pid) for pid, ppid in map(str.split, listing.splitlines()) if int(ppid) == parent]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether process ``pid`` runs; one that only waits to be reaped does not."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")

@@ -1,0 +1,102 @@
+"""Training under Dagster: figures arrive as metadata, failures fail the run, and nothing survives the run."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR
+
+from lambda_api.recommender.bundle import read_manifest
+from tests.training.pipes_run import training_asset
+from tests.training.processes import children_of, environment, is_alive, started, wait_until
+from tests.training.shop import TINY_NCF
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def materialise(asset: dg.AssetsDefinition, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [asset], instance=instance, resources={"training": dg.PipesSubprocessClient()}, raise_on_error=False
+    )
+
+
+def log_messages(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    return [record.user_message for record in instance.all_logs(run_id)]
+
+
+def test_figures_arrive_as_metadata(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    result = materialise(training_asset(tmp_path), instance)
+    assert result.success
+    [event] = result.asset_materializations_for_node("small_ncf_model")
+    metrics = json.loads((tmp_path / "output" / "data" / "metrics.json").read_text())
+    curve = event.metadata["loss_curve"].value
+    assert curve == json.loads((tmp_path / "output" / "data" / "loss_curve.json").read_text())
+    assert len(curve) == metrics["epochs"] > 0
+    for name in ("best_epoch", "seconds", "positives", "epochs", "final_loss"):
+        assert event.metadata[name].value == metrics[name]
+    assert isinstance(event.metadata["loss_plot"], dg.MarkdownMetadataValue)
+    assert event.metadata["loss_plot"].value.startswith("![loss curve](data:image/svg+xml;base64,")
+    checksum = read_manifest(tmp_path / "model").checksum
+    assert event.tags is not None
+    assert event.tags["dagster/data_version"] == checksum
+    epochs = [line for line in log_messages(instance, result.run_id) if line.startswith("epoch ")]
+    assert len(epochs) == metrics["epochs"]
+    assert "loss" in epochs[0]
+
+
+def test_a_failed_training_fails_the_run_and_says_why(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    result = materialise(training_asset(tmp_path, learning_rate=1e30), instance)
+    assert not result.success
+    assert not result.get_asset_materialization_events()
+    assert any("lower learning_rate" in line for line in log_messages(instance, result.run_id))
+
+
+def test_alone_it_does_not_look_for_dagster(tmp_path: Path) -> None:
+    assert DAGSTER_PIPES_CONTEXT_ENV_VAR not in environment()
+
+
+@pytest.mark.parametrize("executor", ["in_process", "multiprocess"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupting_the_run_stops_the_training(tmp_path: Path, number: signal.Signals, executor: str) -> None:
+    command = [sys.executable, "-m", "tests.training.pipes_run", str(tmp_path), executor]
+    with started(command, environment(), cwd=CHECKOUT) as dagster:
+        wait_until(lambda: list((tmp_path / "job" / "checkpoints").glob("checkpoint-*.npz")), "training is under way")
+        [training] = wait_until(lambda: trainings_under(dagster.pid), "the training process is found")
+        dagster.send_signal(number)
+        wait_until(lambda: not is_alive(training), "the training has ended")
+        _, errors = dagster.communicate(timeout=120)
+    assert dagster.returncode != 0
+    assert list((tmp_path / "job" / "checkpoints").glob("checkpoint-*.npz"))
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        [run] = instance.get_runs()
+        if number == signal.SIGKILL:
+            assert run.status == dg.DagsterRunStatus.STARTED, "nobody was left to write it down; run monitoring does"
+        else:
+            assert run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED), errors
+            assert not instance.get_latest_materialization_event(dg.AssetKey("small_ncf_model"))
+
+
+def trainings_under(ancestor: int) -> list[int]:
+    """The leaves of the process tree under ``ancestor`` that have a checkpoint to write: the ``train`` program."""
+    return _leaves(children_of, ancestor)
+
+
+def _leaves(children: Callable[[int], list[int]], pid: int) -> list[int]:
+    below = children(pid)
+    return [leaf for child in below for leaf in _leaves(children, child)] if below else [pid]
+
+
+def test_parameters_are_those_of_the_tiny_model(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    result = materialise(training_asset(tmp_path, epochs=2), instance)
+    [event] = result.asset_materializations_for_node("small_ncf_model")
+    assert event.metadata["parameters"].value == {**event.metadata["parameters"].value, **TINY_NCF, "epochs": 2}
