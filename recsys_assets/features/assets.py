@@ -1,0 +1,86 @@
+"""The three feature tables as assets.
+
+Put Dagster wiring of features here. Keep expressions (``user.py`` and its neighbours), their meaning (``columns.py``)
+and the engine (``engine.py``) out.
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from recsys_assets.features.columns import PRODUCT_FEATURES, USER_FEATURES, USER_PRODUCT_FEATURES, FeatureColumn
+from recsys_assets.features.engine import end_of_log, write_features
+from recsys_assets.lake import Lake
+from recsys_assets.quality.gate import require_open
+from recsys_assets.tags import OWNERS
+
+GROUP = "features"
+KINDS = {"duckdb", "parquet"}
+CANONICAL = ["interactions", "products", "users"]
+
+
+@dg.asset(group_name=GROUP, owners=OWNERS, deps=CANONICAL, kinds=KINDS)
+def user_features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult[None]:
+    """Per shopper: recency, frequency, monetary value, conversion, and taste in categories, brands and prices."""
+    return _materialise(context, lake, USER_FEATURES)
+
+
+@dg.asset(group_name=GROUP, owners=OWNERS, deps=CANONICAL, kinds=KINDS)
+def product_features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult[None]:
+    """Per product: decayed popularity, reach, conversion, rating and price level."""
+    return _materialise(context, lake, PRODUCT_FEATURES)
+
+
+@dg.asset(group_name=GROUP, owners=OWNERS, deps=CANONICAL, kinds=KINDS)
+def user_product_features(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
+) -> dg.MaterializeResult[None]:
+    """Per shopper and product that have met: their history, and how the product fits the shopper's taste."""
+    return _materialise(context, lake, USER_PRODUCT_FEATURES)
+
+
+def column_schema(columns: Sequence[FeatureColumn]) -> dg.TableSchema:
+    """Names, types and meanings, as Dagster shows them; a column that is never null says so."""
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                column.name,
+                type=column.dtype,
+                description=column.text,
+                constraints=dg.TableColumnConstraints(nullable=column.nulls != "never"),
+            )
+            for column in columns
+        ]
+    )
+
+
+def column_lineage(columns: Sequence[FeatureColumn]) -> dg.TableColumnLineage:
+    """Which columns of which assets each column is computed from."""
+    return dg.TableColumnLineage(
+        {
+            column.name: [
+                dg.TableColumnDep(dg.AssetKey(table), name)
+                for table, name in (source.split(".") for source in column.lineage)
+            ]
+            for column in columns
+        }
+    )
+
+
+def _materialise(
+    context: dg.AssetExecutionContext, lake: Lake, columns: Sequence[FeatureColumn]
+) -> dg.MaterializeResult[None]:
+    require_open(lake)
+    table, as_of = context.asset_key.path[-1], end_of_log(lake)
+    written = write_features(lake, table, as_of)
+    context.log.info(f"{written.rows:,} rows as of {as_of.isoformat()} in {written.uri}")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/uri": dg.MetadataValue.text(written.uri),
+            "dagster/row_count": dg.MetadataValue.int(written.rows),
+            "dagster/column_schema": column_schema(columns),
+            "dagster/column_lineage": column_lineage(columns),
+            "bytes": dg.MetadataValue.int(written.bytes),
+            "as_of": dg.MetadataValue.timestamp(as_of),
+        }
+    )

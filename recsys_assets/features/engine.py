@@ -1,0 +1,156 @@
+"""Running feature expressions: DuckDB over the lake's Parquet files, results streamed back into the lake.
+
+Put how expressions meet data here. Keep what is computed (``user.py``, ``product.py``, ``user_product.py``) and
+Dagster out. Another engine, such as ``ibis.pyspark``, runs the same functions on tables it reads itself, in a session
+whose time zone is UTC.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.dataset as pa_ds
+
+from recsys_assets.features.product import product_features
+from recsys_assets.features.shared import FeatureExpression, utc
+from recsys_assets.features.user import user_features
+from recsys_assets.features.user_product import user_product_features
+from recsys_assets.lake import Lake, LakeError, open_filesystem
+from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS, TableContract
+
+FEATURES: dict[str, FeatureExpression] = {
+    "user_features": user_features,
+    "product_features": product_features,
+    "user_product_features": user_product_features,
+}
+"""Lake table -> the expression that fills it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """What DuckDB may use. Beyond ``memory_bytes`` it spills to a temporary folder that goes with the connection.
+
+    Attributes:
+        memory_bytes: memory for DuckDB's own buffers; the process needs some hundred MiB on top.
+        threads: worker threads; None for one per core.
+    """
+
+    memory_bytes: int = 2 * 1024**3
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LakeTables:
+    """The canonical tables of a lake as Ibis tables of one connection."""
+
+    interactions: ir.Table
+    products: ir.Table
+    users: ir.Table
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFeatures:
+    """A feature table as it now stands in the lake: where, how many rows, how many bytes on disk."""
+
+    uri: str
+    rows: int
+    bytes: int
+
+
+@contextmanager
+def duckdb_engine(limits: EngineLimits | None = None) -> Iterator[Any]:
+    """An in-memory Ibis DuckDB connection within ``limits``; its spill folder is gone when the block ends."""
+    limits = limits or EngineLimits()
+    with tempfile.TemporaryDirectory(prefix="recsys-features-") as spill:
+        connection = ibis.duckdb.connect(
+            memory_limit=f"{limits.memory_bytes // 1024**2}MiB",
+            threads=limits.threads or os.cpu_count() or 1,
+            temp_directory=spill,
+            preserve_insertion_order=False,
+        )
+        connection.raw_sql("SET TimeZone = 'UTC'")
+        try:
+            yield connection
+        finally:
+            connection.disconnect()
+
+
+def read_lake(connection: Any, lake: Lake, as_of: datetime) -> LakeTables:
+    """The lake's tables, read in place; days that begin at or after ``as_of`` are not opened.
+
+    A missing products or users table counts as an empty one.
+
+    Raises:
+        LakeError: there are no interactions before ``as_of``.
+    """
+    end = (utc(as_of) + timedelta(days=1) - timedelta(microseconds=1)).date()
+    files = lake.files(INTERACTIONS.name, end=end)
+    if not files:
+        raise LakeError(
+            f"{lake.uri(INTERACTIONS.name)} holds nothing before {as_of.isoformat()}; materialise 'interactions' first"
+        )
+    return LakeTables(
+        interactions=_scan(connection, lake, INTERACTIONS, files),
+        products=_scan(connection, lake, PRODUCTS, lake.files(PRODUCTS.name)),
+        users=_scan(connection, lake, USERS, lake.files(USERS.name)),
+    )
+
+
+def end_of_log(lake: Lake) -> datetime:
+    """The midnight (UTC) after the last day with interactions. Raises `LakeError` when there is none."""
+    days = lake.days(INTERACTIONS.name)
+    if not days:
+        raise LakeError(f"{lake.uri(INTERACTIONS.name)} holds no days; materialise the asset 'interactions' first")
+    return datetime.combine(days[-1], time(), UTC) + timedelta(days=1)
+
+
+def write_features(lake: Lake, table: str, as_of: datetime, limits: EngineLimits | None = None) -> WrittenFeatures:
+    """Compute one of `FEATURES` at ``as_of`` from the lake and replace the lake's table of that name.
+
+    Rows stream from DuckDB into the file; user and product tables are sorted by id, so that the same lake gives the
+    same order of rows. Pairs come in no particular order: sorting millions of them would double the time.
+
+    Raises:
+        KeyError: ``table`` is not one of `FEATURES`.
+        LakeError: there are no interactions before ``as_of``.
+    """
+    with duckdb_engine(limits) as connection:
+        tables = read_lake(connection, lake, as_of)
+        features = FEATURES[table](tables.interactions, tables.products, tables.users, as_of)
+        keys = [key for key in ("user_id", "product_id") if key in features.columns]
+        if len(keys) == 1:
+            features = features.order_by(keys)
+        # DuckDB's Arrow stream makes rows as they are taken; its reader methods, and Ibis's, hold the whole result.
+        reader = pa.RecordBatchReader.from_stream(connection.con.sql(ibis.to_sql(features, dialect="duckdb")))
+        rows = 0
+
+        def counted() -> Iterator[pa.RecordBatch]:
+            nonlocal rows
+            for batch in reader:
+                rows += batch.num_rows
+                yield batch
+
+        uri = lake.write_batches(table, reader.schema, counted())
+    filesystem, path = open_filesystem(uri)
+    return WrittenFeatures(uri, rows, int(filesystem.get_file_info(path).size))
+
+
+def _scan(connection: Any, lake: Lake, contract: TableContract, files: list[str]) -> ir.Table:
+    if files and not lake.root.startswith("s3://"):
+        return connection.read_parquet(files, table_name=contract.name, hive_partitioning=False)
+    if files:
+        # DuckDB's own S3 reader is an extension it would have to download; Arrow already speaks S3 here.
+        filesystem, _ = open_filesystem(lake.root)
+        paths = [file.removeprefix("s3://") for file in files]
+        rows = pa_ds.dataset(paths, schema=contract.schema, filesystem=filesystem, format="parquet")
+    else:
+        rows = contract.schema.empty_table()
+    connection.con.register(contract.name, rows)
+    return connection.table(contract.name)

@@ -1,0 +1,47 @@
+"""Features of shopper-product pairs that have met: their history, and how the product fits the shopper's taste.
+
+Put a column that needs both ids here, after describing it in ``columns.py``; the table has a row per pair with events,
+millions of them, so keep columns that follow from one id alone out.
+"""
+
+from datetime import datetime
+
+import ibis.expr.types as ir
+
+from recsys_assets.features.columns import USER_PRODUCT_FEATURES, select_columns
+from recsys_assets.features.shared import activity, affinity, events_before, price_levels, shares
+from recsys_assets.features.user import user_price_levels
+
+
+def user_product_features(interactions: ir.Table, products: ir.Table, users: ir.Table, as_of: datetime) -> ir.Table:
+    """One row per shopper and product with an event before ``as_of``.
+
+    Args:
+        interactions: canonical interactions; only events strictly earlier than ``as_of`` count.
+        products: canonical products, one row per product; their facts are taken as timeless.
+        users: not looked at; here so that the three feature functions are called alike.
+        as_of: cut-off, aware.
+
+    Returns:
+        Columns of `USER_PRODUCT_FEATURES`. Raises ``ValueError`` for a naive ``as_of``.
+    """
+    del users
+    events = events_before(interactions, products, as_of)
+    joined = activity(events, ["user_id", "product_id"], mean_rating=events.rating.mean())
+    facts = products.select("product_id", "category", "brand")
+    joined = joined.left_join(facts, "product_id").drop("product_id_right")
+    for fact in ("category", "brand"):
+        part = _affinities(events, fact)
+        joined = joined.left_join(part, ["user_id", fact]).drop("user_id_right", f"{fact}_right")
+    levels = price_levels(events, products)
+    joined = joined.left_join(levels.select("product_id", "price_level"), "product_id").drop("product_id_right")
+    usual = user_price_levels(interactions, levels, as_of).rename(usual_level="price_level")
+    joined = joined.left_join(usual, "user_id").drop("user_id_right")
+    return select_columns(joined.mutate(price_level_gap=joined.price_level - joined.usual_level), USER_PRODUCT_FEATURES)
+
+
+def _affinities(events: ir.Table, fact: str) -> ir.Table:
+    counts, shoppers, values = shares(events, fact)
+    joined = counts.join(shoppers, "user_id").join(values, fact)
+    share = affinity(joined.events, joined.shopper_events, joined.prior_share)
+    return joined.select("user_id", fact, **{f"{fact}_affinity": share})

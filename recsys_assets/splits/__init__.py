@@ -1,0 +1,1 @@
+"""Train, validation and test periods: global in time, never random, never per user."""
