@@ -14,6 +14,7 @@ from recsys_assets.ingest.source import Source
 from recsys_assets.jobs import ingest_interactions_job, retrain_models_job
 from recsys_assets.lake import Lake
 from recsys_assets.partitions import DAYS
+from recsys_assets.quality.gate import closed_gates
 from recsys_assets.tags import TRIGGER_TAG
 
 MAX_DAYS_PER_TICK: Final = 31
@@ -26,7 +27,7 @@ def missed_days(delivered: Sequence[date], partitions: Collection[str], stored: 
     Args:
         delivered: days the source can deliver.
         partitions: ISO days of the partition calendar.
-        stored: days the lake holds.
+        stored: days the lake holds in a usable state.
     """
     return [day for day in sorted(delivered) if day.isoformat() in partitions and day not in stored]
 
@@ -35,14 +36,16 @@ def missed_days(delivered: Sequence[date], partitions: Collection[str], stored: 
     job=ingest_interactions_job,
     cron_schedule="30 0 * * *",
     execution_timezone="UTC",
-    description="Every night, brings in every day the source has and the lake lacks: yesterday, and those missed.",
+    description="Every night, brings in every day the source has and the lake lacks or may not use.",
 )
 def daily_ingest_schedule(
     context: dg.ScheduleEvaluationContext, source: dg.ResourceParam[Source], lake: dg.ResourceParam[Lake]
 ) -> dg.SkipReason | list[dg.RunRequest]:
     now = context.scheduled_execution_time.astimezone(UTC)
     # The lake is asked, not Dagster: a run over a range marks closed days as materialised, and their drop may be late.
-    days = missed_days(source.days(), DAYS.get_partition_keys(current_time=now), lake.days("interactions"))
+    unusable = {gate.subject for gate in closed_gates(lake)}
+    usable = [day for day in lake.days("interactions") if day.isoformat() not in unusable]
+    days = missed_days(source.days(), DAYS.get_partition_keys(current_time=now), usable)
     if not days:
         return dg.SkipReason("the lake holds every day the source has")
     yesterday = max(days)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from recsys_assets.definitions import build_defs
 from recsys_assets.ingest.source import DayOfEvents
 from recsys_assets.lake import Lake
+from recsys_assets.quality.gate import hold
 from recsys_assets.schedules import (
     MAX_DAYS_PER_TICK,
     daily_ingest_schedule,
@@ -76,6 +77,15 @@ def test_the_daily_schedule_rests_when_nothing_is_missing(tmp_path: Path) -> Non
     lake = Lake(str(tmp_path))
     lake.write_day("interactions", date(2011, 1, 3), pa.table({"user_id": ["a"]}))
     assert daily_requests([date(2011, 1, 3)], lake, datetime(2011, 1, 4, 0, 30, tzinfo=UTC)) == []
+
+
+def test_a_stored_day_that_may_not_be_used_is_asked_for_again(tmp_path: Path) -> None:
+    lake, day = Lake(str(tmp_path)), date(2011, 1, 3)
+    lake.write_day("interactions", day, pa.table({"user_id": ["a"]}))
+    tick = datetime(2011, 1, 4, 0, 30, tzinfo=UTC)
+    assert daily_requests([day], lake, tick) == []
+    hold(lake, day)
+    assert [request.partition_key for request in daily_requests([day], lake, tick)] == ["2011-01-03"]
 
 
 def test_today_is_not_asked_for_before_it_is_over(tmp_path: Path) -> None:

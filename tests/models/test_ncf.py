@@ -152,7 +152,8 @@ def test_finds_tastes_that_popularity_cannot() -> None:
 
 def test_early_stopping_looks_back_as_far_as_patience() -> None:
     history = [
-        {"phase": 1, "epoch": epoch, "validation_ndcg": ndcg} for epoch, ndcg in enumerate([0.1, 0.3, 0.2, 0.3, 0.25], 1)
+        {"phase": 1, "epoch": epoch, "validation_ndcg": ndcg}
+        for epoch, ndcg in enumerate([0.1, 0.3, 0.2, 0.3, 0.25], 1)
     ]
     assert best_epoch(history) == 2
     assert [is_exhausted(history[:epochs], 2) for epochs in (1, 2, 3, 4, 5)] == [False, False, False, True, True]

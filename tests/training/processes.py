@@ -39,7 +39,9 @@ def run(job: PreparedJob, extra: Mapping[str, str] | None = None) -> subprocess.
 @contextmanager
 def started(command: list[str], env: Mapping[str, str], cwd: Path) -> Iterator[subprocess.Popen[str]]:
     """A process, killed in the end if it still runs."""
-    process = subprocess.Popen(command, env=dict(env), cwd=cwd, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=dict(env), cwd=cwd, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
         yield process
     finally:

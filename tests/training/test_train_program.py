@@ -69,7 +69,10 @@ def test_hyperparameters_travel_as_strings(tmp_path: Path) -> None:
         ({"hyperparameters": {"learning_rate": "1e30"}}, "ValueError: ncf diverged in epoch 1"),
         ({"hyperparameters": {"as_of": "1999-01-01T00:00:00Z"}}, "ValueError: ncf has nothing to learn from"),
         ({"resourceconfig": {"hosts": ["algo-1", "algo-2"]}}, "JobError: train runs on one host"),
-        ({"inputdataconfig": {"products": {"TrainingInputMode": "Pipe"}}}, "JobError: channel 'products' arrives in Pipe"),
+        (
+            {"inputdataconfig": {"products": {"TrainingInputMode": "Pipe"}}},
+            "JobError: channel 'products' arrives in Pipe",
+        ),
         ({"hyperparameters": "{broken"}, "JobError: "),
     ],
 )
@@ -77,7 +80,9 @@ def test_failures_are_written_where_the_platform_looks(tmp_path: Path, change: d
     job = prepare(tmp_path)
     for name, content in change.items():
         file = tmp_path / "input" / "config" / f"{name}.json"
-        file.write_text(content if isinstance(content, str) else json.dumps({**json.loads(file.read_text()), **content}))
+        file.write_text(
+            content if isinstance(content, str) else json.dumps({**json.loads(file.read_text()), **content})
+        )
     done = run(job)
     assert done.returncode == FAILED
     failure = (tmp_path / "output" / "failure").read_text()
@@ -146,7 +151,9 @@ def test_a_malformed_command_line_is_refused(tmp_path: Path, arguments: list[str
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_training_that_was_stopped_and_resumed_equals_one_that_was_not(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_training_that_was_stopped_and_resumed_equals_one_that_was_not(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     whole = tmp_path / "whole"
     assert run(prepare(whole, **LONG)).returncode == DONE
     root = tmp_path / "stopped"
