@@ -121,6 +121,15 @@ def models() -> None:
 
 
 @app.command()
+def runs(
+    model: Annotated[str | None, typer.Option(help="Only runs of this model.")] = None,
+) -> None:
+    """Every training, newest first, whether or not a version came of it."""
+    registry, _, _ = _stores(_settings())
+    summary.print_runs(console, registry.list_runs(model))
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
 ) -> None:

@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from recsys_assets.evaluation.bootstrap import Interval
 from recsys_assets.evaluation.report import EvaluationReport
-from recsys_assets.registry.records import ModelVersion
+from recsys_assets.registry.records import ExperimentRun, ModelVersion
+from recsys_assets.training.candidate import VALIDATION_NDCG
 from recsys_deploy.answers import Answer
 from recsys_deploy.demo import Problem
 
@@ -60,12 +60,7 @@ def _difference(report: EvaluationReport, name: str) -> str:
         return "-"
     comparison = report.comparison(name, report.reference_baseline)
     colour = "green" if comparison.low > 0 else "red" if comparison.high < 0 else "yellow"
-    return (
-        f"[{colour}]{comparison.difference:+.4f} [{comparison.low:+.4f}, {comparison.high:+.4f}]".replace(
-            "[+", "\\[+"
-        ).replace("[-", "\\[-")
-        + "[/]"
-    )
+    return f"[{colour}]{comparison.difference:+.4f} [{comparison.low:+.4f}, {comparison.high:+.4f}][/]"
 
 
 def print_registration(console: Console, registered: ModelVersion, champion: ModelVersion | None) -> None:
@@ -113,6 +108,22 @@ def print_versions(console: Console, versions: Sequence[ModelVersion]) -> None:
     console.print(table)
 
 
+def print_runs(console: Console, runs: Sequence[ExperimentRun]) -> None:
+    """Experiment runs, in the order given."""
+    table = Table("started", "model", "validation NDCG", "seconds", "data until", "code", title="experiment runs")
+    for run in runs:
+        ndcg = run.metrics.get(VALIDATION_NDCG)
+        table.add_row(
+            f"{run.started_at:%Y-%m-%d %H:%M}",
+            run.model,
+            "" if ndcg is None else f"{ndcg:.4f}",
+            f"{run.duration_s:.1f}",
+            f"{run.data_window.end:%Y-%m-%d}",
+            run.git_revision,
+        )
+    console.print(table)
+
+
 def print_next_steps(console: Console, home: Path, user_id: str) -> None:
     """Where everything is and what to try."""
     console.print(
@@ -122,14 +133,9 @@ def print_next_steps(console: Console, home: Path, user_id: str) -> None:
             f"data docs   {home}/data_docs\n\n"
             "make ui                                 the graph, its checks and its history in Dagster\n"
             f".venv/bin/recsys recommend {user_id:<12} a list for any shopper\n"
-            ".venv/bin/recsys models                 the registry\n"
+            ".venv/bin/recsys models                 the registry; `recsys runs` every training\n"
             "make demo DATA=path/to/your/events      the same on your own shop",
             title="next",
             border_style="blue",
         )
     )
-
-
-def interval_text(interval: Interval) -> str:
-    """``0.1234 [0.1200, 0.1270]``."""
-    return f"{interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
