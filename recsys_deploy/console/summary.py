@@ -87,7 +87,7 @@ def print_answers(console: Console, answers: Sequence[Answer]) -> None:
             table.add_column(heading, justify="right" if heading in ("", "score") else "left")
         for rank, suggestion in enumerate(answer.suggestions, start=1):
             table.add_row(
-                str(rank), escape(suggestion.name), f"{suggestion.score:.3f}", escape(suggestion.because or "")
+                str(rank), escape(suggestion.name), f"{suggestion.score:.4g}", escape(suggestion.because or "")
             )
         console.print(table)
 

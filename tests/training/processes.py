@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from recsys_assets.training.local_job import LocalTrainingJob, PreparedJob
 from tests.training.shop import AS_OF, TINY_NCF, tables
@@ -37,17 +37,16 @@ def run(job: PreparedJob, extra: Mapping[str, str] | None = None) -> subprocess.
 
 
 @contextmanager
-def started(command: list[str], env: Mapping[str, str], cwd: Path) -> Iterator[subprocess.Popen[str]]:
+def started(
+    command: list[str], env: Mapping[str, str], cwd: Path, stderr: IO[str] | int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
     """A process, killed in the end if it still runs."""
-    process = subprocess.Popen(
-        command, env=dict(env), cwd=cwd, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    with subprocess.Popen(command, env=dict(env), cwd=cwd, stderr=stderr, text=True) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
@@ -65,6 +64,13 @@ def children_of(parent: int) -> list[int]:
     """Ids of the processes ``parent`` started."""
     listing = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     return [int(pid) for pid, ppid in map(str.split, listing.splitlines()) if int(ppid) == parent]
+
+
+def trainings_in(root: Path) -> list[int]:
+    """Ids of the ``train`` programs at work on the job under ``root``."""
+    listing = subprocess.run(["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    program = f"-m recsys_assets.training.train --root {root.resolve()} "
+    return [int(line.split(maxsplit=1)[0]) for line in listing.splitlines() if program in line]
 
 
 def is_alive(pid: int) -> bool:

@@ -73,7 +73,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, damage
 
 def test_a_failed_save_leaves_the_one_before(tmp_path: Path) -> None:
     checkpoints(tmp_path).save(Checkpoint({}, {"epoch": 1}))
-    with pytest.raises(ValueError, match="[Oo]bject arrays"):
+    with pytest.raises(ValueError, match=r"[Oo]bject arrays"):
         checkpoints(tmp_path).save(Checkpoint({"thing": np.array([object()])}, {"epoch": 2}))
     with pytest.raises(ValueError, match="not JSON compliant"):
         checkpoints(tmp_path).save(Checkpoint({}, {"loss": float("nan")}))

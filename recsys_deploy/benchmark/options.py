@@ -1,0 +1,133 @@
+"""What a benchmark is asked to do, and the error for what it cannot do.
+
+Put options and their checks here. Keep reading files (``files``) and the terminal (``recsys_deploy.cli``) out.
+"""
+
+import errno
+import os
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from recsys_assets.models.zoo import TRAINERS
+
+SLOW_MODELS: Final = ("ncf",)
+SMALL_LOG_EVENTS: Final = 20_000
+"""Up to so many past events the slow models are tried without being named."""
+
+
+class BenchmarkError(Exception):
+    """The benchmark cannot be run as asked. The message names the option or file, the rule and the remedy."""
+
+
+class ProtocolName(StrEnum):
+    """``global``: one moment splits everybody's events. ``leave-one-out``: everybody's last item is the test."""
+
+    GLOBAL = "global"
+    LEAVE_ONE_OUT = "leave-one-out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions:
+    """A benchmark, as asked for.
+
+    Attributes:
+        interactions, products, users: CSV or Parquet files, or folders of them; ``users`` may be ``None``.
+        out: the recommendations, CSV.
+        test_start: aware, UTC; ``None`` for leave-one-out only.
+        k: length of the lists.
+        allow_repeats: whether products bought before may be recommended and count.
+        mask_history: leave-one-out only: whether the shopper's own products are kept out of the lists.
+        protocol: how the log is split.
+        trials: per model, the defaults among them; 1 for no tuning.
+        tuning_minutes: time for all models together; see `Budget.seconds`.
+        models: names in the zoo; ``None`` for all that suit the size of the log.
+        seed: of the search and of the bootstrap.
+    """
+
+    interactions: Path
+    products: Path
+    out: Path
+    users: Path | None = None
+    test_start: datetime | None = None
+    k: int = 10
+    allow_repeats: bool = False
+    mask_history: bool = True
+    protocol: ProtocolName = ProtocolName.GLOBAL
+    trials: int = 15
+    tuning_minutes: float = 8.0
+    models: tuple[str, ...] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.protocol is ProtocolName.GLOBAL and self.test_start is None:
+            raise BenchmarkError("--test-start is needed by --protocol global, for example --test-start 2011-11-20")
+        if self.protocol is ProtocolName.LEAVE_ONE_OUT and self.test_start is not None:
+            raise BenchmarkError("--test-start has no meaning with --protocol leave-one-out; leave one of the two out")
+        _require_writable(self.out)
+
+    @property
+    def tuned(self) -> bool:
+        """Whether anything but the defaults is tried."""
+        return self.trials > 1
+
+
+def parse_moment(text: str) -> datetime:
+    """An ISO 8601 day or moment as aware UTC; without an offset it is read as UTC.
+
+    Raises:
+        BenchmarkError: it is none.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise BenchmarkError(
+            f"--test-start {text!r} is no moment in ISO 8601; write 2011-11-20 or 2011-11-20T00:00:00+00:00"
+        ) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def parse_models(text: str | None) -> tuple[str, ...] | None:
+    """Names separated by commas, each once, in the order of the zoo; ``None`` for no choice.
+
+    Raises:
+        BenchmarkError: a name is not in the zoo, or there is none.
+    """
+    if text is None:
+        return None
+    named = {name.strip() for name in text.split(",")} - {""}
+    unknown = sorted(named - set(TRAINERS))
+    if unknown or not named:
+        wrong = f"unknown model {', '.join(unknown)}" if unknown else "no model is named"
+        raise BenchmarkError(f"--models {text!r}: {wrong}; choose from {', '.join(TRAINERS)}")
+    return tuple(name for name in TRAINERS if name in named)
+
+
+def settled_parameters(model: str, options: BenchmarkOptions) -> dict[str, Any]:
+    """The hyper-parameters that the question settles, of those ``model`` has: they are given, not searched for."""
+    wanted_again = options.allow_repeats if options.protocol is ProtocolName.GLOBAL else not options.mask_history
+    settled = {"allow_repeats": wanted_again, "seed": options.seed}
+    has = {field.name for field in fields(TRAINERS[model])}  # type: ignore[arg-type]
+    return {name: value for name, value in settled.items() if name in has}
+
+
+def models_to_try(options: BenchmarkOptions, past_events: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The models to try on a log of this size, and those left out for being slow."""
+    if options.models is not None:
+        return options.models, ()
+    left_out = SLOW_MODELS if past_events > SMALL_LOG_EVENTS else ()
+    return tuple(name for name in TRAINERS if name not in left_out), left_out
+
+
+def _require_writable(out: Path) -> None:
+    """Refuse before an hour of work rather than after it."""
+    if out.is_dir():
+        raise BenchmarkError(f"--out {out}: is a folder; name the CSV file to write")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(out.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise BenchmarkError(f"--out {out}: its folder cannot be written to ({error}); choose another") from error

@@ -1,0 +1,249 @@
+"""The order in which a benchmark happens: tune, choose, fit, recommend - and only then look at what came after.
+
+Put the sequence of a benchmark here. Keep what each step does in the modules it calls, and tables in ``table``.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from lambda_api.recommender.contract import Recommender
+from recsys_assets.evaluation.metrics import FloatArray
+from recsys_assets.models.dataset import TrainingData
+from recsys_assets.models.trainer import Trainer
+from recsys_assets.models.zoo import make_trainer
+from recsys_assets.tuning.folds import FoldTask
+from recsys_assets.tuning.search import Budget, OnTrial, Trial, TrialState, TuningResult, common_scores, tune
+from recsys_assets.tuning.search_spaces import search_space
+from recsys_deploy.benchmark.files import read_shop
+from recsys_deploy.benchmark.options import BenchmarkError, BenchmarkOptions, models_to_try, settled_parameters
+from recsys_deploy.benchmark.protocols import BenchmarkProtocol, open_protocol, recommend_to_all
+from recsys_deploy.benchmark.recommendations import write_recommendations
+
+TUNING_FOLDS = 3
+"""Parameters that win on one window are often a fluke of that window."""
+
+PLAIN_FOLDS = 1
+"""Without tuning only the model is chosen; one window does, and every model is fitted twice instead of four times."""
+
+
+class Display(Protocol):
+    """Where progress is shown. Every method may be called often."""
+
+    def step(self, description: str, total: int) -> "Callable[[int, str], None]":
+        """Begin a step of ``total`` parts; call the answer with how many are done and a word on the newest."""
+
+    def note(self, text: str) -> None:
+        """Say something that stays."""
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One model of the benchmark.
+
+    Attributes:
+        name: in the zoo.
+        tuning: what was tried; its best trial holds the parameters used.
+        chosen_by: mean NDCG over the folds on which every model was judged; the highest is chosen.
+        metrics: `SHOWN_METRICS` per shopper judged; ``None`` where nobody can be judged.
+        fit_seconds: of fitting on everything before the cut; NaN where that failed.
+    """
+
+    name: str
+    tuning: TuningResult = field(repr=False)
+    chosen_by: float
+    metrics: Mapping[str, FloatArray] | None = field(repr=False)
+    fit_seconds: float
+
+
+@dataclass(frozen=True)
+class BenchmarkOutcome:
+    """What came out.
+
+    Attributes:
+        chosen: the model whose lists were written.
+        models: those that could be fitted, in the order of the zoo.
+        left_out: name -> why, for the others.
+        notes: what a reader of the table should know.
+        description: of protocol and data.
+        shoppers, rows: of the file written.
+        seconds: wall time of everything.
+    """
+
+    chosen: str
+    models: tuple[ModelResult, ...]
+    left_out: Mapping[str, str]
+    notes: tuple[str, ...]
+    description: str
+    shoppers: int
+    rows: int
+    seconds: float
+
+
+OnStart = Callable[[datetime, datetime], OnTrial]
+"""Given the period that is learned from, a receiver of every trial (`recsys_assets.tuning.experiment_runs`)."""
+
+
+def run_benchmark(options: BenchmarkOptions, display: Display, record: OnStart | None = None) -> BenchmarkOutcome:
+    """Run a benchmark and write ``options.out``.
+
+    The file is written before anything at or after the cut is judged, so that nothing there can bear on the choice.
+
+    Raises:
+        SourceError: a file cannot be read.
+        BenchmarkError: the benchmark cannot be run as asked, or no model can be fitted.
+    """
+    began = time.perf_counter()
+    shop = read_shop(options.interactions, options.products, options.users)
+    for note in shop.notes:
+        display.note(note)
+    protocol = open_protocol(shop, options)
+    chosen_names, slow = models_to_try(options, protocol.past_events)
+    left_out = {name: "slow on a log of this size; name it with --models to include it" for name in slow}
+    tuned = _tune_all(options, protocol, chosen_names, left_out, display, record)
+    data = protocol.data()
+    fitted = _fit_best(tuned, data, left_out, display)
+    shoppers, rows = _write(options, protocol, fitted.recommender, display)
+    results = _judge_all(options, protocol, tuned, data, fitted, left_out, display)
+    notes = shop.notes + ((f"no figures after the cut: {protocol.cannot_judge}",) if protocol.cannot_judge else ())
+    return BenchmarkOutcome(
+        chosen=fitted.name,
+        models=results,
+        left_out=left_out,
+        notes=notes,
+        description=protocol.description,
+        shoppers=shoppers,
+        rows=rows,
+        seconds=time.perf_counter() - began,
+    )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    name: str
+    recommender: Recommender = field(repr=False)
+    seconds: float
+
+
+def _tune_all(
+    options: BenchmarkOptions,
+    protocol: BenchmarkProtocol,
+    models: Sequence[str],
+    left_out: dict[str, str],
+    display: Display,
+    record: OnStart | None,
+) -> dict[str, TuningResult]:
+    folds = protocol.folds(TUNING_FOLDS if options.tuned else PLAIN_FOLDS)
+    recorded = None if record is None else record(*_period(protocol.data()))
+    deadline = time.perf_counter() + options.tuning_minutes * 60
+    found = {}
+    for position, name in enumerate(models):
+        # Time that a quick model leaves over goes to those after it.
+        share = max((deadline - time.perf_counter()) / (len(models) - position), 1.0)
+        budget = Budget(options.trials, share if options.tuned else None)
+        try:
+            found[name] = _tune(name, folds, budget, options, protocol.kinds, display, recorded)
+        except ValueError as error:
+            left_out[name] = str(error)
+            display.note(f"{name} left out: {error}")
+    if not found:
+        raise BenchmarkError(
+            f"{options.interactions}: no model can be fitted on what lies before the test; "
+            + "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        )
+    return found
+
+
+def _tune(
+    name: str,
+    folds: Sequence[FoldTask],
+    budget: Budget,
+    options: BenchmarkOptions,
+    kinds: int,
+    display: Display,
+    recorded: OnTrial | None,
+) -> TuningResult:
+    space = search_space(name, kinds) if options.tuned else {}
+    advance = display.step(f"{'tuning' if space else 'trying'} {name}", budget.trials if space else 1)
+    best = float("-inf")
+
+    def on_trial(trial: Trial, most: int) -> None:
+        nonlocal best
+        if trial.state is TrialState.FINISHED:
+            best = max(best, trial.score)
+        advance(trial.number + 1, f"best {best:.4f}")
+        if recorded is not None:
+            recorded(trial, most)
+
+    def make(model: str, parameters: Mapping[str, Any]) -> Trainer:
+        return make_trainer(model, {**settled_parameters(model, options), **parameters})
+
+    result = tune(name, folds, budget, options.seed, k=options.k, space=space, make=make, on_trial=on_trial)
+    advance(budget.trials if space else 1, f"best {best:.4f}")
+    return result
+
+
+def _fit_best(
+    tuned: Mapping[str, TuningResult], data: TrainingData, left_out: dict[str, str], display: Display
+) -> _Fitted:
+    """The model that did best on the folds, fitted on everything before the cut; the next one where it cannot be."""
+    scores = common_scores(tuned.values())
+    for name in sorted(tuned, key=lambda model: -scores[model]):
+        try:
+            return _fit(name, tuned[name], data, display)
+        except ValueError as error:
+            left_out[name] = str(error)
+            display.note(f"{name} left out: {error}")
+    raise BenchmarkError(f"no model can be fitted on everything before the cut: {left_out}")
+
+
+def _fit(name: str, tuning: TuningResult, data: TrainingData, display: Display) -> _Fitted:
+    advance = display.step(f"fitting {name}", 1)
+    began = time.perf_counter()
+    recommender = make_trainer(name, tuning.best.parameters).fit(data)
+    seconds = time.perf_counter() - began
+    advance(1, "")
+    return _Fitted(name, recommender, seconds)
+
+
+def _write(
+    options: BenchmarkOptions, protocol: BenchmarkProtocol, recommender: Recommender, display: Display
+) -> tuple[int, int]:
+    histories, exclude = protocol.shoppers()
+    advance = display.step("recommending", len(histories))
+    lists = recommend_to_all(recommender, histories, exclude, options.k, lambda done, _: advance(done, ""))
+    rows = write_recommendations(options.out, histories.user_ids, lists, recommender.products)
+    return len(histories), rows
+
+
+def _judge_all(
+    options: BenchmarkOptions,
+    protocol: BenchmarkProtocol,
+    tuned: Mapping[str, TuningResult],
+    data: TrainingData,
+    best: _Fitted,
+    left_out: dict[str, str],
+    display: Display,
+) -> tuple[ModelResult, ...]:
+    results = []
+    scores = common_scores(tuned.values())
+    for name, tuning in tuned.items():
+        if name in left_out:
+            continue
+        try:
+            fitted = best if name == best.name else _fit(name, tuning, data, display)
+        except ValueError as error:
+            left_out[name] = str(error)
+            display.note(f"{name} left out: {error}")
+            continue
+        advance = display.step(f"judging {name}", 1)
+        metrics = protocol.judge(name, fitted.recommender, options.k, lambda done, most: None)
+        advance(1, "")
+        results.append(ModelResult(name, tuning, scores[name], metrics, fitted.seconds))
+    return tuple(results)
+
+
+def _period(data: TrainingData) -> tuple[datetime, datetime]:
+    return datetime.fromtimestamp(int(data.timestamp.min()), UTC), datetime.fromtimestamp(data.as_of, UTC)
