@@ -9,6 +9,8 @@ import pytest
 # One calendar that covers every data set the tests touch, read when the asset modules are first imported.
 os.environ.setdefault("RECSYS_FIRST_DAY", "2010-12-01")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Waiting OpenMP threads spin; on cores shared with other processes that makes two many times slower than one.
+os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
 SHARED_DATA = Path(os.environ.get("SHOP_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 

@@ -1,6 +1,7 @@
 """EASE: the linear item-to-item model with a closed form.
 
-Put its solution, its memory rule and its pruning here. Keep scoring in ``lambda_api.recommender.item_to_item``.
+Put its solution and its memory rule here. Keep inverting and pruning in ``ridge``, and scoring in
+``lambda_api.recommender.item_to_item``.
 """
 
 from collections.abc import Mapping
@@ -11,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
-from lambda_api.recommender.item_weights import DenseWeights, ItemWeights, SparseWeights
-from lambda_api.recommender.topk import top_k
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.parameters import (
     by_type,
@@ -25,6 +24,7 @@ from recsys_assets.models.parameters import (
     weighting,
 )
 from recsys_assets.models.popularity import DEFAULT_HALF_LIFE_DAYS, decayed_popularity, trend
+from recsys_assets.models.ridge import inverse, stored
 from recsys_assets.models.trainer import Report
 
 GIGABYTE = 1e9
@@ -88,11 +88,11 @@ class Ease:
         matrix = data.matrix(weights, binary=True).astype(np.float64)
         warm = np.flatnonzero(np.diff(matrix.tocsc().indptr)).astype(np.int32)
         self._require_memory(len(warm), len(data.products))
-        solution = _solve((matrix[:, warm].T @ matrix[:, warm]).toarray(), self.l2)
+        solution = ease_weights((matrix[:, warm].T @ matrix[:, warm]).toarray(), self.l2)
         return ItemToItemRecommender(
             data.products,
             decayed_popularity(data, weights, self.popularity_half_life_days),
-            self._stored(solution, warm, len(data.products)),
+            stored(solution, warm, len(data.products), self.top_neighbours),
             weighting(self.type_weights, self.half_life_days, self.step_decay),
             trend(data, weights, self.trend_days, self.trend_power) if self.trend_power else None,
         )
@@ -111,40 +111,11 @@ class Ease:
                 "fewer weights, or use item_knn or matrix_factorisation, which grow with the interactions instead"
             )
 
-    def _stored(self, solution: NDArray[np.float32], warm: NDArray[np.int32], products: int) -> ItemWeights:
-        if self.top_neighbours is None:
-            if len(warm) == products:
-                return DenseWeights(solution)
-            weights = np.zeros((products, products), dtype=np.float32)
-            weights[np.ix_(warm, warm)] = solution
-            return DenseWeights(weights)
-        chosen, values = top_k(np.where(solution > 0, solution, -np.inf).astype(np.float32), self.top_neighbours)
-        kept = chosen >= 0
-        counts = np.zeros(products, dtype=np.int64)
-        counts[warm] = kept.sum(axis=1)
-        order = np.argsort(np.where(kept, chosen, len(warm)), axis=1, kind="stable")
-        kept = np.take_along_axis(kept, order, 1)
-        return SparseWeights(
-            indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            indices=warm[np.take_along_axis(chosen, order, 1)[kept]],
-            data=np.take_along_axis(values, order, 1)[kept],
-        )
 
-
-def _solve(gramian: NDArray[np.float64], l2: float) -> NDArray[np.float32]:
-    """``B`` of `Ease` from ``X'X`` (float64 ``[n, n]``, overwritten)."""
-    from scipy.linalg import lapack
-
-    gramian[np.diag_indices_from(gramian)] += l2
-    # Fortran order lets LAPACK work in place; the matrix is symmetric, so the transpose is the same matrix.
-    factor, failed = lapack.dpotrf(gramian.T, lower=0, overwrite_a=1)
-    if failed:
-        raise ValueError(f"ease: X'X + l2 I is not positive definite (LAPACK dpotrf: {failed}); raise l2")
-    inverse, failed = lapack.dpotri(factor, lower=0, overwrite_c=1)
-    if failed:
-        raise ValueError(f"ease: X'X + l2 I cannot be inverted (LAPACK dpotri: {failed}); raise l2")
-    diagonal = np.diag(inverse).copy()
-    upper = np.triu(inverse, 1)
-    weights = (-(upper + upper.T) / diagonal).astype(np.float32)
+def ease_weights(gramian: NDArray[np.float64], l2: float) -> NDArray[np.float32]:
+    """``B`` of `Ease` from ``X'X`` (float64 ``[n, n]``, overwritten). Raises ``ValueError``: see `inverse`."""
+    inverted = inverse(gramian, l2, "ease")
+    inverted /= -np.diag(inverted).copy()
+    weights = inverted.astype(np.float32)
     np.fill_diagonal(weights, 0.0)
     return weights

@@ -14,9 +14,11 @@ _PLACES: dict[str, tuple[str, str]] = {
     "popularity": ("recsys_assets.models.popularity", "Popularity"),
     "item_knn": ("recsys_assets.models.item_knn", "ItemKnn"),
     "ease": ("recsys_assets.models.ease", "Ease"),
+    "temporal_linear": ("recsys_assets.models.temporal_linear", "TemporalLinear"),
     "matrix_factorisation": ("recsys_assets.models.matrix_factorisation", "MatrixFactorisation"),
     "ncf": ("recsys_assets.models.ncf", "Ncf"),
     "content": ("recsys_assets.models.content", "Content"),
+    "hybrid": ("recsys_assets.models.hybrid", "Hybrid"),
 }
 
 

@@ -54,6 +54,14 @@ CASES = [
     Case("item_knn", {"scheme": "cosine", "binary": False, "trend_power": 0.0}, label="item_knn-cosine"),
     Case("ease", {"l2": 5.0}),
     Case("ease", {"l2": 5.0, "top_neighbours": 12}, label="ease-pruned"),
+    Case("temporal_linear", {"l2": 1.0}),
+    Case("temporal_linear", {"l2": 1.0, "top_neighbours": 12, "clock": "days"}, label="temporal_linear-pruned"),
+    Case(
+        "temporal_linear",
+        {"l2": 1.0, "ease_weight": 0.3, "ease_l2": 5.0, "content_weight": 0.02, "name_weight": 0.0},
+        reaches_cold=True,
+        label="temporal_linear-hybrid",
+    ),
     Case("matrix_factorisation", {"factors": 8, "regularisation": 1.0, "alpha": 10.0}),
     Case("content", {"neighbours": 20}, reaches_cold=True),
     Case(
@@ -61,6 +69,11 @@ CASES = [
         {"gmf_size": 8, "mlp_size": 8, "mlp_layers": [16, 8], "batch_size": 64, "patience": 0, "learning_rate": 0.01},
         by_id=True,
         explains=False,
+    ),
+    Case(
+        "hybrid",
+        {"neighbours": 20, "leaf_rows": 5, "leaves": 4, "window_days": 7.0, "threads": 1},
+        reaches_cold=True,
     ),
 ]
 

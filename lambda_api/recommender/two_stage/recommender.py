@@ -1,0 +1,299 @@
+"""The two-stage recommender: candidates, their features, one learned ranker, then popular products to fill a list.
+
+Put assembly of the stages and the contract here. Keep sources, features and facts in the modules beside this one.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_api.interactions import InteractionType
+from lambda_api.recommender.contract import (
+    Contribution,
+    Parameters,
+    Recommendations,
+    Recommender,
+    ScoreArray,
+)
+from lambda_api.recommender.histories import Histories, Ragged
+from lambda_api.recommender.ids import IdMap, IndexArray
+from lambda_api.recommender.item_weights import SparseWeights
+from lambda_api.recommender.topk import top_k
+from lambda_api.recommender.two_stage.facts import CatalogueFacts
+from lambda_api.recommender.two_stage.features import feature_names, ranking_features
+from lambda_api.recommender.two_stage.sources import CandidateGenerator, Candidates, Source, source_names
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+GRAPH_NAME = "ranker"
+GRAPH_INPUT = "features"
+
+CELLS_PER_CHUNK = 300_000
+"""Shoppers times products held at once by each source: about a megabyte, so that it stays in a core's cache."""
+
+MAX_LOGIT = 60.0
+
+INTRA_OP_THREADS = 1
+"""One thread per session: a request is a fraction of a millisecond of work, and sums come out the same everywhere."""
+
+
+class TwoStageRecommender(Recommender):
+    """Candidates from `CandidateGenerator`, scored by a tree ensemble over `ranking_features`.
+
+    The score of a candidate is ``1 / (1 + exp(-(slope * ranker + intercept)))``, the calibrated chance that the shopper
+    takes it within the length of a training window. Products that are no candidates score 0, which means "no
+    evidence": they follow by popularity. A shopper without a weighted event gets popular products.
+
+    Where the model was trained to recommend new products, those a shopper has already taken are no candidates.
+    """
+
+    kind: ClassVar[str] = "two_stage"
+    zero_means_no_evidence: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        products: IdMap,
+        popularity: ScoreArray,
+        generator: CandidateGenerator,
+        ranker: bytes,
+        calibration: tuple[float, float],
+    ) -> None:
+        """``ranker``: serialised ONNX graph, float32 ``[R, F]`` to one score a row. ``calibration``: slope, intercept.
+
+        Raises:
+            ValueError: graphs or facts are of another catalogue, or the slope is not positive.
+        """
+        super().__init__(products, popularity)
+        for name, weights in generator.graphs.items():
+            if len(weights) != len(products):
+                raise ValueError(f"item graph {name} is of {len(weights)} products for a map of {len(products)}")
+        if len(generator.facts) != len(products):
+            raise ValueError(f"facts of {len(generator.facts)} products for a map of {len(products)}")
+        if not calibration[0] > 0:
+            raise ValueError(f"the slope of the calibration must be positive, not {calibration[0]}")
+        self.generator = generator
+        self.calibration = calibration
+        self._ranker = ranker
+        self._session: InferenceSession | None = None
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the ranker's input columns."""
+        return feature_names(source_names(self.generator.sources))
+
+    def knows(self, histories: Histories) -> NDArray[np.bool_]:
+        """Shoppers with an event that some source gives a weight."""
+        known = np.zeros(len(histories), dtype=bool)
+        for weighting in {source.weighting for source in self.generator.sources}:
+            known |= weighting.knows(histories)
+        return known
+
+    def candidates_and_features(self, histories: Histories) -> tuple[Candidates, NDArray[np.float32]]:
+        """What the ranker is asked about these shoppers: candidates, and one row of features for each."""
+        candidates = self.generator.candidates(histories)
+        return candidates, ranking_features(histories, candidates, self.generator.facts)
+
+    def score_all(self, histories: Histories) -> ScoreArray:
+        """Chances of the candidates, 0 for every other product; float32 ``[B, n_products]``."""
+        scores = np.zeros((len(histories), len(self.products)), dtype=np.float32)
+        for start, stop in self._blocks(len(histories)):
+            candidates, chances = self._scored(histories.rows(start, stop))
+            scores[start + candidates.row_of_value, candidates.values] = chances
+        return scores
+
+    def recommend(
+        self,
+        histories: Histories,
+        k: int,
+        *,
+        exclude: Ragged | None = None,
+        candidates: IndexArray | None = None,
+        fill_with_popular: bool = True,
+    ) -> Recommendations:
+        """See `Recommender.recommend`; only candidates are given features and scores."""
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}")
+        if exclude is not None and len(exclude) != len(histories):
+            raise ValueError(f"exclude has {len(exclude)} rows for {len(histories)} shoppers")
+        products = np.full((len(histories), k), -1, dtype=np.int32)
+        scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+        listed = None
+        if candidates is not None:
+            listed = np.zeros(len(self.products), dtype=bool)
+            listed[candidates] = True
+        known = self.knows(histories)
+        for start, stop in self._blocks(len(histories)):
+            forbidden = None if exclude is None else _rows(exclude, start, stop)
+            block = slice(start, stop)
+            products[block], scores[block] = self._best(histories.rows(start, stop), k, forbidden, listed)
+            for row in np.flatnonzero((products[block, -1] < 0) & (fill_with_popular | ~known[block])):
+                banned = np.empty(0, np.int32) if forbidden is None else forbidden.row(int(row))
+                self._fill(products[start + row], scores[start + row], banned, listed, known[start + row])
+                if not fill_with_popular:
+                    bare = scores[start + row] <= 0
+                    products[start + row][bare], scores[start + row][bare] = -1, -np.inf
+        return Recommendations(products, scores)
+
+    def similar_items(self, products: IndexArray, k: int) -> Recommendations:
+        """Neighbours by every item graph, each scaled to its strongest neighbour, summed."""
+        products = np.asarray(products, dtype=np.int32)
+        found = np.full((len(products), k), -1, dtype=np.int32)
+        scores = np.full((len(products), k), -np.inf, dtype=np.float32)
+        for start, stop in self._blocks(len(products)):
+            part = products[start:stop]
+            total = np.zeros((len(part), len(self.products)), dtype=np.float32)
+            for _, weights in sorted(self.generator.graphs.items()):
+                rows = np.maximum(weights.rows(part), 0.0)
+                rows[np.arange(len(part)), part] = 0.0
+                best = rows.max(axis=1, initial=0.0, keepdims=True)
+                total += rows / np.where(best > 0, best, 1.0)
+            found[start:stop], scores[start:stop] = top_k(np.where(total > 0, total, -np.inf).astype(np.float32), k)
+        return Recommendations(found, scores)
+
+    def explain(self, history: Histories, product: int) -> list[Contribution]:
+        """The score, shared out over the shopper's past products by what each contributed to the sources.
+
+        A tree ensemble has no term per event. But it saw this product because sources led to it from past products;
+        each source counts by its part in the fusion of this candidate, and within it each past product by its term.
+        Empty where the product is no candidate, or only because it sells well.
+        """
+        if not self.knows(history).any():
+            return []
+        past, terms = self.generator.terms(history, product)
+        if terms.sum() <= 0:
+            return []
+        score = float(self.score(history, np.array([product], dtype=np.int32))[0, 0])
+        shares = score * terms / terms.sum()
+        order = np.argsort(-shares, kind="stable")
+        return [Contribution(int(past[at]), float(shares[at])) for at in order if shares[at] > 0]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Facts of the catalogue and every item graph in CSR form."""
+        arrays = self.generator.facts.arrays()
+        for name, weights in self.generator.graphs.items():
+            arrays |= {f"graph_{name}_{part}": array for part, array in weights.arrays().items()}
+        return arrays
+
+    def parameters(self) -> dict[str, Any]:
+        """Sources, limits, calibration and the moment of fitting."""
+        return {
+            "sources": [source.parameters() for source in self.generator.sources],
+            "graphs": sorted(self.generator.graphs),
+            "limit": self.generator.limit,
+            "consumed_types": [kind.label for kind in self.generator.consumed_types],
+            "calibration": list(self.calibration),
+            "as_of": self.generator.facts.as_of,
+        }
+
+    def graphs(self) -> dict[str, bytes]:
+        """``ranker``."""
+        return {GRAPH_NAME: self._ranker}
+
+    @classmethod
+    def restore(
+        cls,
+        products: IdMap,
+        popularity: ScoreArray,
+        arrays: Mapping[str, NDArray[Any]],
+        parameters: Parameters,
+        graphs: Mapping[str, bytes],
+    ) -> Self:
+        """Inverse of `arrays`, `parameters` and `graphs`."""
+        generator = CandidateGenerator(
+            sources=tuple(Source.from_parameters(source) for source in parameters["sources"]),
+            graphs={
+                name: SparseWeights(*(arrays[f"graph_{name}_{part}"] for part in ("indptr", "indices", "data")))
+                for name in parameters["graphs"]
+            },
+            facts=CatalogueFacts.restore(arrays, parameters["as_of"]),
+            limit=parameters["limit"],
+            consumed_types=tuple(InteractionType.from_label(label) for label in parameters["consumed_types"]),
+        )
+        slope, intercept = parameters["calibration"]
+        return cls(products, popularity, generator, graphs[GRAPH_NAME], (slope, intercept))
+
+    def rank(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The ranker's own scores of rows of features (``[R, F]``), float32 ``[R]``."""
+        if len(features) == 0:
+            return np.empty(0, dtype=np.float32)
+        scores: NDArray[np.float32] = self._open_session().run(None, {GRAPH_INPUT: features})[0]
+        return scores.reshape(-1)
+
+    def _scored(self, histories: Histories) -> tuple[Ragged, ScoreArray]:
+        candidates, features = self.candidates_and_features(histories)
+        slope, intercept = self.calibration
+        logits = np.clip(slope * self.rank(features).astype(np.float64) + intercept, -MAX_LOGIT, MAX_LOGIT)
+        return candidates.products, (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
+
+    def _best(
+        self, histories: Histories, k: int, exclude: Ragged | None, listed: NDArray[np.bool_] | None
+    ) -> tuple[IndexArray, ScoreArray]:
+        """The ``k`` best candidates of each shopper; shoppers nothing is known of have none."""
+        candidates, chances = self._scored(histories)
+        rows, values = candidates.row_of_value, candidates.values
+        allowed = self.knows(histories)[rows]
+        if listed is not None:
+            allowed &= listed[values]
+        if exclude is not None:
+            width = len(self.products)
+            allowed &= ~np.isin(rows * width + values, exclude.row_of_value * width + exclude.values)
+        width = int(np.diff(candidates.indptr).max(initial=1))
+        padded = np.full((len(histories), width), -np.inf, dtype=np.float32)
+        places = np.arange(len(values)) - candidates.indptr[rows]
+        padded[rows, places] = np.where(allowed, chances, -np.inf)
+        chosen, scores = top_k(padded, k)
+        at = np.minimum(candidates.indptr[:-1, None] + np.maximum(chosen, 0), max(0, len(values) - 1))
+        products = values[at] if len(values) else np.zeros(chosen.shape, dtype=np.int32)
+        return np.where(chosen >= 0, products, -1).astype(np.int32), scores
+
+    def _fill(
+        self,
+        products: IndexArray,
+        scores: ScoreArray,
+        banned: IndexArray,
+        listed: NDArray[np.bool_] | None,
+        known: np.bool_,
+    ) -> None:
+        """Complete one list (``[k]``, in place) with popular products that are allowed and not yet in it."""
+        have = int((products >= 0).sum())
+        order, padding = self._popular
+        # So many of the most popular suffice, whatever is banned; a whitelist may need them all.
+        enough = order if listed is not None else order[: len(products) + len(banned)]
+        free = enough if listed is None else enough[listed[enough]]
+        free = free[~np.isin(free, banned) & ~np.isin(free, products[:have])][: len(products) - have]
+        filled = slice(have, have + len(free))
+        products[filled] = free
+        popularity = self.popularity[free]
+        scores[filled] = padding[free] if known else np.where(popularity > 0, popularity, padding[free])
+
+    @cached_property
+    def _popular(self) -> tuple[IndexArray, ScoreArray]:
+        """Every product, most popular first, and the score in [-1, 0) each has as filling; equal where equally so."""
+        order = np.argsort(-np.asarray(self.popularity), kind="stable").astype(np.int32)
+        distinct, place = np.unique(self.popularity, return_inverse=True)
+        return order, ((place - len(distinct)) / max(1, len(distinct))).astype(np.float32)
+
+    def _blocks(self, rows: int) -> list[tuple[int, int]]:
+        size = max(1, CELLS_PER_CHUNK // max(1, len(self.products)))
+        return [(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+    def _open_session(self) -> "InferenceSession":
+        if self._session is None:
+            from onnxruntime import ExecutionMode, InferenceSession, SessionOptions
+
+            options = SessionOptions()
+            options.intra_op_num_threads = INTRA_OP_THREADS
+            options.inter_op_num_threads = 1
+            options.execution_mode = ExecutionMode.ORT_SEQUENTIAL
+            self._session = InferenceSession(self._ranker, options, providers=["CPUExecutionProvider"])
+        return self._session
+
+
+def _rows(ragged: Ragged, start: int, stop: int) -> Ragged:
+    """Rows ``start:stop``."""
+    first, last = int(ragged.indptr[start]), int(ragged.indptr[stop])
+    return Ragged(ragged.indptr[start : stop + 1] - first, ragged.values[first:last])

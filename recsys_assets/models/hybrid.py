@@ -1,0 +1,285 @@
+"""The hybrid: candidates from many sources, ranked by trees that learned from several past windows.
+
+Put the choice of sources, the course of training and the hyper-parameters here. Keep windows (``hybrid_windows``),
+graphs (``hybrid_graphs``), facts (``hybrid_facts``) and trees (``hybrid_ranker``) in their modules.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from lambda_api.interactions import InteractionType
+from lambda_api.recommender.two_stage.features import feature_names, ranking_features
+from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
+from lambda_api.recommender.two_stage.sources import CandidateGenerator, Source, SourceKind, source_names
+from recsys_assets.models.dataset import TrainingData
+from recsys_assets.models.hybrid_facts import catalogue_facts
+from recsys_assets.models.hybrid_graphs import GRAPHS
+from recsys_assets.models.hybrid_ranker import (
+    RankingRows,
+    best_tree_count,
+    calibrated,
+    exported,
+    fit_trees,
+    single_column,
+    with_float32_thresholds,
+)
+from recsys_assets.models.hybrid_windows import Window, before, histories_of, labels, plan_windows, relevant
+from recsys_assets.models.parameters import (
+    by_type,
+    default_type_weights,
+    require_interactions,
+    require_not_negative,
+    require_positive,
+    require_whole,
+    weighting,
+)
+from recsys_assets.models.popularity import DEFAULT_HALF_LIFE_DAYS, decayed_popularity
+from recsys_assets.models.trainer import Report
+
+LONG, SHORT = 90.0, 3.0
+"""Half-lives in days of a shopper's events, counted back from the newest: taste, and what it is about right now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a `Source` is made. ``needs``: catalogue columns of which at least one must hold values; none by default."""
+
+    kind: SourceKind
+    take: int
+    half_life_days: float = LONG
+    graph: str = ""
+    prior: bool = False
+    combine: Literal["sum", "max"] = "max"
+    needs: tuple[str, ...] = ()
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "together": Recipe("graph", 80, graph="together", prior=True),
+    "linear": Recipe("graph", 80, graph="linear", prior=True),
+    "recent": Recipe("graph", 80, graph="recent"),
+    "described": Recipe("graph", 40, graph="described", prior=True, needs=("name", "category", "brand", "price")),
+    "same_session": Recipe("graph", 40, SHORT, "same_session", prior=True),
+    "next_session": Recipe("graph", 40, SHORT, "next_session"),
+    "trending": Recipe("trending", 60),
+    "category": Recipe("category", 40, needs=("category",)),
+    "again": Recipe("again", 100, combine="sum"),
+}
+"""Every source by name."""
+
+SOURCES = tuple(RECIPES)
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """Two stages: a union of candidate sources, and LambdaMART over features of shopper, product and both.
+
+    For each of several past windows the sources are fitted on what precedes it, asked for candidates for the shoppers
+    who then took something, and the candidates labelled with what was taken. The number of trees is chosen on the
+    newest window by a model of the older ones; then trees are fitted on all windows, and the sources on everything.
+
+    A log too short for a window is ranked by reciprocal rank fusion of the sources. Cold shoppers get popular products.
+    Cold products are reached by description.
+
+    Attributes:
+        sources: names among `SOURCES`, at least one.
+        neighbours: kept per product in every item graph.
+        limit: candidates per shopper.
+        linear_products: most products for which the linear graph is solved (memory grows with the square).
+        allow_repeats: learn to recommend what the shopper already has as well; else only what is new to the shopper.
+        windows: past windows to learn from, at most.
+        window_days: length of a window; ``None`` lets the data decide.
+        max_shoppers: of one window, drawn at random where there are more.
+        trees: at most; how many is chosen forward in time.
+        learning_rate, leaves, leaf_rows, feature_share, row_share, l2, truncation: of the trees, see LightGBM's
+            ``learning_rate``, ``num_leaves``, ``min_data_in_leaf``, ``feature_fraction``, ``bagging_fraction``,
+            ``lambda_l2``, ``lambdarank_truncation_level``.
+        threads: of LightGBM while fitting; the result does not depend on it.
+        seed: of everything random.
+        popularity_half_life_days: of the popularity for unknown shoppers.
+        type_weights: weight of each interaction type in a shopper's profile, by label.
+    """
+
+    name: ClassVar[str] = "hybrid"
+
+    sources: tuple[str, ...] = SOURCES
+    neighbours: int = 60
+    limit: int = 250
+    linear_products: int = 8_000
+    allow_repeats: bool = False
+    windows: int = 4
+    window_days: float | None = None
+    max_shoppers: int = 4_000
+    trees: int = 250
+    learning_rate: float = 0.05
+    leaves: int = 15
+    leaf_rows: int = 50
+    feature_share: float = 0.7
+    row_share: float = 0.8
+    l2: float = 5.0
+    truncation: int = 20
+    threads: int = 2
+    seed: int = 0
+    popularity_half_life_days: float | None = DEFAULT_HALF_LIFE_DAYS
+    type_weights: Mapping[str, float] = field(default_factory=default_type_weights)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", tuple(self.sources))
+        unknown = [name for name in self.sources if name not in SOURCES]
+        if unknown or not self.sources:
+            raise ValueError(
+                f"sources must be names among {', '.join(SOURCES)}; got {', '.join(self.sources) or 'none'}"
+            )
+        require_whole(
+            neighbours=self.neighbours,
+            limit=self.limit,
+            linear_products=self.linear_products,
+            max_shoppers=self.max_shoppers,
+            trees=self.trees,
+            leaves=self.leaves,
+            leaf_rows=self.leaf_rows,
+            truncation=self.truncation,
+            threads=self.threads,
+        )
+        require_positive(
+            window_days=self.window_days,
+            learning_rate=self.learning_rate,
+            feature_share=self.feature_share,
+            row_share=self.row_share,
+            popularity_half_life_days=self.popularity_half_life_days,
+        )
+        require_not_negative(windows=self.windows, l2=self.l2, seed=self.seed)
+        weighting(self.type_weights)
+
+    def fit(self, data: TrainingData, report: Report | None = None) -> TwoStageRecommender:
+        """Learn to rank from past windows, then fit the sources on everything.
+
+        Raises:
+            ValueError: no interaction has a weight, or the exported ranker does not score as the native one.
+        """
+        require_interactions(data, by_type(self.type_weights), self.name)
+        wanted = relevant(data)
+        parts = self._windows(data, wanted, report)
+        generator = self._generator(data, wanted)
+        names = feature_names(source_names(generator.sources))
+        ranker, calibration = self._ranker(parts, names, report)
+        popularity = decayed_popularity(data, by_type(self.type_weights), self.popularity_half_life_days)
+        return TwoStageRecommender(data.products, popularity, generator, ranker, calibration)
+
+    def parameters(self) -> dict[str, Any]:
+        """The hyper-parameters, JSON-able."""
+        return {**asdict(self), "sources": list(self.sources), "type_weights": dict(self.type_weights)}
+
+    def _windows(
+        self, data: TrainingData, wanted: Collection[InteractionType], report: Report | None
+    ) -> list[RankingRows]:
+        parts = []
+        for number, window in enumerate(plan_windows(data, wanted, self.windows, self.window_days)):
+            rows = self.rows_of(data, window, wanted)
+            if rows is not None:
+                parts.append(rows)
+            if report is not None:
+                report("window", number + 1)
+        return parts
+
+    def rows_of(self, data: TrainingData, window: Window, wanted: Collection[InteractionType]) -> RankingRows | None:
+        """Labelled rows of one window, everything but the labels from before it; ``None`` where nobody took any."""
+        past = before(data, window.start)
+        truth = labels(data, window, wanted)
+        users = np.intersect1d(truth.users, np.unique(past.user))
+        if len(users) > self.max_shoppers:
+            drawn = np.random.default_rng(self.seed).choice(len(users), self.max_shoppers, replace=False)
+            users = users[np.sort(drawn)]
+        if len(users) == 0:
+            return None
+        generator = self._generator(past, relevant(past))
+        # A product first seen later was perhaps not for sale yet; that the catalogue has it today tells that it sells.
+        known = np.bincount(past.product, minlength=len(past.products)) > 0
+        features, grades, groups = [], [], []
+        for start in range(0, len(users), SHOPPERS_PER_BATCH):
+            some = users[start : start + SHOPPERS_PER_BATCH]
+            histories = histories_of(past, some)
+            candidates = generator.candidates(histories, known)
+            row = candidates.products.row_of_value
+            grade = truth.of(some[row], candidates.products.values)
+            useful = np.bincount(row, weights=grade, minlength=len(some)) > 0
+            features.append(ranking_features(histories, candidates, generator.facts)[useful[row]])
+            grades.append(grade[useful[row]])
+            groups.append(np.diff(candidates.products.indptr)[useful])
+        rows = RankingRows(np.concatenate(features), np.concatenate(grades), np.concatenate(groups))
+        return rows if len(rows.groups) else None
+
+    def _ranker(
+        self, parts: list[RankingRows], names: tuple[str, ...], report: Report | None
+    ) -> tuple[bytes, tuple[float, float]]:
+        if len(parts) < 2:
+            return single_column(names.index("fusion"), len(names)), FUSION_CALIBRATION
+        older, newest = RankingRows.concatenate(parts[:-1]), parts[-1]
+        booster, trees = best_tree_count(older, newest, names, self._lightgbm(), self.trees)
+        scores = np.asarray(booster.predict(newest.features, num_iteration=trees, raw_score=True))
+        calibration = calibrated(scores, newest.grades == newest.grades.max())
+        if report is not None:
+            report("trees", float(trees))
+        everything = RankingRows.concatenate(parts)
+        final = with_float32_thresholds(fit_trees(everything, names, self._lightgbm(), trees))
+        return exported(final, everything.features[:PARITY_ROWS]), calibration
+
+    def _lightgbm(self) -> dict[str, Any]:
+        return {
+            "objective": "lambdarank",
+            "lambdarank_truncation_level": self.truncation,
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.leaves,
+            "min_data_in_leaf": self.leaf_rows,
+            "feature_fraction": self.feature_share,
+            "bagging_fraction": self.row_share,
+            "bagging_freq": 1,
+            "lambda_l2": self.l2,
+            "num_threads": self.threads,
+            "seed": self.seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+        }
+
+    def _generator(self, data: TrainingData, wanted: Collection[InteractionType]) -> CandidateGenerator:
+        sources = [self._source(name) for name in self.sources if self._applies(name, data)]
+        graphs = {
+            name: GRAPHS[name](data, self.neighbours) for name in sorted({source.graph for source in sources} - {""})
+        }
+        return CandidateGenerator(
+            sources=tuple(sources),
+            graphs=graphs,
+            facts=catalogue_facts(data, wanted),
+            limit=self.limit,
+            consumed_types=() if self.allow_repeats else tuple(sorted(wanted)),
+        )
+
+    def _applies(self, name: str, data: TrainingData) -> bool:
+        """Whether the shop has what a source needs; the same for every window of a log."""
+        if name == "again":
+            return self.allow_repeats
+        if RECIPES[name].graph == "linear":
+            return len(data.products) <= self.linear_products
+        catalogue, needs = data.catalogue, RECIPES[name].needs
+        return not needs or any(
+            column in catalogue.column_names and catalogue[column].null_count < catalogue.num_rows for column in needs
+        )
+
+    def _source(self, name: str) -> Source:
+        recipe = RECIPES[name]
+        return Source(
+            name=name,
+            kind=recipe.kind,
+            take=recipe.take,
+            weighting=weighting(self.type_weights, recipe.half_life_days, 1.0, recipe.combine),
+            graph=recipe.graph,
+            prior=recipe.prior,
+        )
+
+
+SHOPPERS_PER_BATCH = 64
+PARITY_ROWS = 20_000
+FUSION_CALIBRATION = (1.0, 0.0)

@@ -1,0 +1,140 @@
+"""Counting what `lambda_api.recommender.two_stage.facts` holds, from the log before a moment.
+
+Put facts of products that come from the log or the catalogue here. Keep facts of shoppers out: those are computed when
+a shopper asks.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_api.interactions import InteractionType
+from lambda_api.recommender.profiles import SECONDS_PER_DAY
+from lambda_api.recommender.two_stage.facts import UNKNOWN, WINDOW_DAYS, CatalogueFacts
+from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
+from recsys_assets.models.popularity import trend
+
+TREND_DAYS, TREND_POWER = 14.0, 0.5
+PRIOR_SHOPPERS = 10.0
+"""Shoppers of the shop's average that every rate is mixed with, so that one of one is not certainty."""
+
+FloatArray = NDArray[np.float32]
+
+
+def catalogue_facts(data: TrainingData, relevant: Collection[InteractionType]) -> CatalogueFacts:
+    """Facts as of ``data.as_of``; ``relevant`` are the types that popularity counts."""
+    counted = np.isin(data.kind, [int(kind) for kind in relevant])
+    buyers, repeat_share, repeat_days = _repeats(data, counted)
+    age_days, idle_days = _ages(data)
+    conversion, cart_rate = _rates(data)
+    return CatalogueFacts(
+        counts=_window_counts(data, counted),
+        trend=trend(data, DEFAULT_TYPE_WEIGHTS, TREND_DAYS, TREND_POWER),
+        buyers=buyers,
+        repeat_share=repeat_share,
+        repeat_days=repeat_days,
+        age_days=age_days,
+        idle_days=idle_days,
+        conversion=conversion,
+        cart_rate=cart_rate,
+        log_price=_log_prices(data),
+        buyer_breadth=_buyer_breadth(data, counted),
+        category=_codes(data, "category"),
+        brand=_codes(data, "brand"),
+        as_of=data.as_of,
+    )
+
+
+def _window_counts(data: TrainingData, counted: NDArray[np.bool_]) -> FloatArray:
+    columns = []
+    for days in WINDOW_DAYS:
+        inside = counted if np.isinf(days) else counted & (data.timestamp >= data.as_of - days * SECONDS_PER_DAY)
+        columns.append(np.bincount(data.product[inside], minlength=len(data.products)))
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _repeats(data: TrainingData, counted: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Distinct buyers, the share who bought on a second day (smoothed), and the mean days between buying days."""
+    n_products = len(data.products)
+    day = data.timestamp[counted] // int(SECONDS_PER_DAY)
+    pair = data.user[counted].astype(np.int64) * n_products + data.product[counted]
+    days = np.unique(np.stack([pair, day]), axis=1) if len(pair) else np.empty((2, 0), dtype=np.int64)
+    start = np.flatnonzero(np.diff(days[0], prepend=-1))
+    stop = np.append(start, days.shape[1])[1:] - 1
+    product = days[0][start] % n_products
+    visits, span = stop - start, days[1][stop] - days[1][start]
+    buyers = np.bincount(product, minlength=n_products)
+    returned = np.bincount(product[visits > 0], minlength=n_products)
+    average = returned.sum() / max(1, buyers.sum())
+    share = (returned + PRIOR_SHOPPERS * average) / (buyers + PRIOR_SHOPPERS)
+    gaps = np.bincount(product, weights=visits, minlength=n_products)
+    total = np.bincount(product, weights=span, minlength=n_products)
+    mean_gap = np.where(gaps > 0, total / np.maximum(gaps, 1), UNKNOWN)
+    return buyers.astype(np.float32), share.astype(np.float32), mean_gap.astype(np.float32)
+
+
+def first_seen(data: TrainingData) -> NDArray[np.int64]:
+    """Time of each product's first event of any type, int64 ``[n_products]``; the largest int64 without one."""
+    first = np.full(len(data.products), np.iinfo(np.int64).max)
+    np.minimum.at(first, data.product, data.timestamp)
+    return first
+
+
+def _ages(data: TrainingData) -> tuple[FloatArray, FloatArray]:
+    first = first_seen(data)
+    last = np.zeros(len(data.products), dtype=np.int64)
+    np.maximum.at(last, data.product, data.timestamp)
+    touched = last > 0
+    age = np.where(touched, (data.as_of - np.where(touched, first, 0)) / SECONDS_PER_DAY, 0.0)
+    idle = np.where(touched, (data.as_of - last) / SECONDS_PER_DAY, UNKNOWN)
+    return age.astype(np.float32), idle.astype(np.float32)
+
+
+def _rates(data: TrainingData) -> tuple[FloatArray, FloatArray]:
+    """Purchases and additions to the cart per view, mixed with the shop's own; `UNKNOWN` without views."""
+    counts = [
+        np.bincount(data.product[data.kind == kind], minlength=len(data.products)).astype(np.float64)
+        for kind in (InteractionType.VIEW, InteractionType.PURCHASE, InteractionType.ADD_TO_CART)
+    ]
+    views = counts[0]
+    rates = []
+    for taken in counts[1:]:
+        if views.sum() == 0 or taken.sum() == 0:
+            rates.append(np.full(len(views), UNKNOWN, dtype=np.float32))
+            continue
+        average = taken.sum() / views.sum()
+        rates.append(((taken + PRIOR_SHOPPERS * average) / (views + PRIOR_SHOPPERS)).astype(np.float32))
+    return rates[0], rates[1]
+
+
+def _log_prices(data: TrainingData) -> FloatArray:
+    price = np.array(
+        [np.nan if value is None else float(value) for value in _column(data, "price")], dtype=np.float64
+    ).reshape(len(data.products))
+    positive = np.where(price > 0, price, np.nan)
+    return np.log(positive).astype(np.float32)
+
+
+def _buyer_breadth(data: TrainingData, counted: NDArray[np.bool_]) -> FloatArray:
+    """Mean over a product's shoppers of log(1 + their distinct products); the shop's mean where nobody took it."""
+    n_products = len(data.products)
+    pairs = np.unique(data.user[counted].astype(np.int64) * n_products + data.product[counted])
+    user, product = pairs // n_products, pairs % n_products
+    breadth = np.log1p(np.bincount(user, minlength=len(data.users)))
+    shoppers = np.bincount(product, minlength=n_products)
+    mean = breadth[user].mean() if len(user) else 0.0
+    total = np.bincount(product, weights=breadth[user], minlength=n_products)
+    return ((total + mean) / (shoppers + 1)).astype(np.float32)
+
+
+def _codes(data: TrainingData, column: str) -> NDArray[np.int32]:
+    values = _column(data, column)
+    codes = {value: code for code, value in enumerate(sorted({value for value in values if value}))}
+    return np.array([codes[value] if value else -1 for value in values], dtype=np.int32).reshape(len(data.products))
+
+
+def _column(data: TrainingData, name: str) -> list[Any]:
+    table = data.catalogue
+    return table[name].to_pylist() if name in table.column_names else [None] * len(data.products)

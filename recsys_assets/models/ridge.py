@@ -1,0 +1,110 @@
+"""Dense linear algebra of the closed-form item-to-item models: one inverse, one regression, one way to store.
+
+Put numerics here that EASE and the temporal linear model share. Keep what is regressed on what in their own modules.
+Everything is solved in float64 and stored in float32.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from lambda_api.recommender.item_weights import DenseWeights, ItemWeights, SparseWeights
+from lambda_api.recommender.topk import top_k
+
+ROWS_PER_BLOCK = 512
+"""Rows of an ``n x n`` matrix worked on at once, so that temporaries stay small beside the matrix itself."""
+
+DENSE_FROM = 0.05
+"""Share of non-zeros from which a BLAS product of a filled-in block is faster than the sparse product."""
+
+
+def inverse(gramian: NDArray[np.float64], l2: float, model: str) -> NDArray[np.float64]:
+    """``(gramian + l2 I)^-1`` by Cholesky, symmetric to the bit, in the memory of ``gramian``.
+
+    Args:
+        gramian: symmetric, positive semi-definite, C-contiguous ``[n, n]``; overwritten.
+        l2: > 0.
+        model: named in the error.
+
+    Raises:
+        ValueError: the sum is not positive definite in float64.
+    """
+    from scipy.linalg import lapack
+
+    gramian[np.diag_indices_from(gramian)] += l2
+    # Fortran order lets LAPACK work in place; the matrix is symmetric, so the transpose is the same matrix.
+    factor, failed = lapack.dpotrf(gramian.T, lower=0, overwrite_a=1)
+    if failed:
+        raise ValueError(f"{model}: the Gramian plus l2 I is not positive definite (LAPACK dpotrf: {failed}); raise l2")
+    result, failed = lapack.dpotri(factor, lower=0, overwrite_c=1)
+    if failed:
+        raise ValueError(f"{model}: the Gramian plus l2 I cannot be inverted (LAPACK dpotri: {failed}); raise l2")
+    for start in range(0, len(result), ROWS_PER_BLOCK):
+        stop = start + ROWS_PER_BLOCK
+        result[stop:, start:stop] = result[start:stop, stop:].T
+        corner = np.triu(result[start:stop, start:stop])
+        result[start:stop, start:stop] = corner + np.triu(corner, 1).T
+    return result.T
+
+
+def regression(
+    gramian: NDArray[np.float64], cross: sparse.csr_matrix, l2: float, model: str, dtype: Any = np.float32
+) -> NDArray[Any]:
+    """``(gramian + l2 I)^-1 cross``, the ridge regression of the columns of ``cross``.
+
+    Args:
+        gramian: float64 ``[n, n]``; overwritten, see `inverse`.
+        cross: float64 sparse ``[n, n]``.
+        dtype: of the result; the arithmetic is float64 whatever it is.
+
+    Raises:
+        ValueError: see `inverse`.
+    """
+    size = len(gramian)
+    inverted = inverse(gramian, l2, model)
+    targets = cross.T.tocsr()
+    dense = targets.nnz > DENSE_FROM * size**2
+    weights = np.empty((size, size), dtype=dtype)
+    for start in range(0, size, ROWS_PER_BLOCK):
+        block = targets[start : start + ROWS_PER_BLOCK]
+        # The inverse is symmetric: target rows times it are the transposed columns of the result.
+        weights[:, start : start + ROWS_PER_BLOCK] = ((block.toarray() if dense else block) @ inverted).T
+    return weights
+
+
+def stored(
+    weights: NDArray[np.float32], active: NDArray[np.int32], products: int, top_neighbours: int | None
+) -> ItemWeights:
+    """``weights`` among the products ``active`` as weights among all ``products``.
+
+    Args:
+        weights: float32 ``[len(active), len(active)]``.
+        active: indices of its rows and columns, ascending.
+        top_neighbours: keep this many positive weights per row, sparsely, ties won by the lower index; ``None`` keeps
+            everything, densely.
+    """
+    if top_neighbours is None:
+        if len(active) == products:
+            return DenseWeights(weights)
+        everything = np.zeros((products, products), dtype=np.float32)
+        everything[np.ix_(active, active)] = weights
+        return DenseWeights(everything)
+    counts = np.zeros(products, dtype=np.int64)
+    indices: list[NDArray[np.int32]] = [np.empty(0, dtype=np.int32)]
+    data: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)]
+    for start in range(0, len(active), ROWS_PER_BLOCK):
+        block = weights[start : start + ROWS_PER_BLOCK]
+        chosen, values = top_k(np.where(block > 0, block, -np.inf).astype(np.float32), top_neighbours)
+        order = np.argsort(np.where(chosen < 0, len(active), chosen), axis=1, kind="stable")
+        chosen, values = np.take_along_axis(chosen, order, 1), np.take_along_axis(values, order, 1)
+        kept = chosen >= 0
+        counts[active[start : start + ROWS_PER_BLOCK]] = kept.sum(axis=1)
+        indices.append(active[chosen[kept]])
+        data.append(values[kept])
+    return SparseWeights(
+        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        indices=np.concatenate(indices).astype(np.int32),
+        data=np.concatenate(data),
+    )
