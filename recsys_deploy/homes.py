@@ -3,7 +3,6 @@
 Put the choosing and laying out of ``RECSYS_HOME`` here. Keep what the settings mean in ``lambda_api.settings``.
 """
 
-import os
 import re
 from collections.abc import MutableMapping
 from datetime import UTC, date, datetime, timedelta
@@ -134,8 +133,3 @@ def _slug(data: str | None) -> str:
         return "synthetic"
     name = re.sub(r"[^a-z0-9]+", "-", data.rstrip("/").split("/")[-1].lower()).strip("-")
     return name or "shop"
-
-
-def process_environment() -> MutableMapping[str, str]:
-    """The environment of this process, changes to which its children inherit."""
-    return os.environ

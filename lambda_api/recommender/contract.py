@@ -149,10 +149,7 @@ class Recommender(ABC):
         Raises:
             ValueError: ``k`` < 1, or ``exclude`` has another number of rows than ``histories``.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, not {k}")
-        if exclude is not None and len(exclude) != len(histories):
-            raise ValueError(f"exclude has {len(exclude)} rows for {len(histories)} shoppers")
+        self._require_answerable(histories, k, exclude)
         products = np.full((len(histories), k), -1, dtype=np.int32)
         scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
         for start, stop in self._chunks(len(histories)):
@@ -163,6 +160,12 @@ class Recommender(ABC):
 
     zero_means_no_evidence: ClassVar[bool] = False
     """Whether a score of zero says "nothing known about this product for this shopper" (neighbour models)."""
+
+    def _require_answerable(self, histories: Histories, k: int, exclude: Ragged | None) -> None:
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}")
+        if exclude is not None and len(exclude) != len(histories):
+            raise ValueError(f"exclude has {len(exclude)} rows for {len(histories)} shoppers")
 
     def _chunks(self, rows: int) -> list[tuple[int, int]]:
         size = max(1, SCORES_PER_CHUNK // max(1, len(self.products)))

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-type_of_index = np.int32
 IndexArray = NDArray[np.int32]
 """Internal indices; ``-1`` stands for "no such id" and for padding."""
 

@@ -75,7 +75,7 @@ def judge(
         ValueError: nobody can be evaluated in the test window.
     """
     interactions, products = interactions_before(lake, split.end), lake.read("products")
-    task = build_task(interactions, products, window_of(split.test_start, split.end, settings, lake))
+    task = build_task(interactions, products, window_of(split.test_start, split.end, settings, interactions))
     bundles = dict(candidates) if champion is None else {**candidates, CHAMPION: champion}
     recommenders = {name: bundle.recommender for name, bundle in bundles.items()}
     evaluations = _evaluate_all(recommenders, task, settings, log)

@@ -117,13 +117,6 @@ def require_open(lake: Lake, start: date | None = None, end: date | None = None)
         raise GateClosed(explain(shut))
 
 
-def require_open_tables(lake: Lake) -> None:
-    """`require_open` for products and users alone, whatever the days are like."""
-    shut = [gate for gate in closed_gates(lake) if gate.subject in TABLES]
-    if shut:
-        raise GateClosed(explain(shut))
-
-
 def explain(gates: Sequence[Gate]) -> str:
     """One message for closed gates: bad deliveries first, each spelt out; mere waiting summed up where it is much."""
     bad = [gate for gate in gates if gate.messages]

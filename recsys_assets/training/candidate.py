@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
+
 from lambda_api.recommender.bundle import BundleInfo, DataWindow, Manifest, write_bundle
 from lambda_api.recommender.contract import Recommender
 from lambda_api.settings import Settings
@@ -52,16 +54,21 @@ def candidate_folder(settings: Settings, name: str) -> Path:
     return settings.home / "candidates" / name
 
 
-def window_of(start: datetime, end: datetime, settings: Settings, lake: Lake) -> EvaluationWindow:
-    """The evaluation window ``start`` to ``end``; what counts as relevant is judged on the whole log before ``end``."""
-    kinds = relevant_types(interactions_before(lake, end))
+def window_of(start: datetime, end: datetime, settings: Settings, interactions: pa.Table) -> EvaluationWindow:
+    """The evaluation window ``start`` to ``end``.
+
+    Args:
+        interactions: the whole log before ``end``, on which what counts as relevant is judged.
+    """
+    kinds = relevant_types(interactions)
     return EvaluationWindow(start=start, end=end, relevant_types=kinds, allow_repeats=settings.allow_repeats)
 
 
 def validation_task(lake: Lake, split: TemporalSplit, settings: Settings) -> EvaluationTask:
     """What models are chosen by: the window between training and test."""
-    window = window_of(split.validation_start, split.test_start, settings, lake)
-    return build_task(interactions_before(lake, split.test_start), lake.read("products"), window)
+    interactions = interactions_before(lake, split.test_start)
+    window = window_of(split.validation_start, split.test_start, settings, interactions)
+    return build_task(interactions, lake.read("products"), window)
 
 
 def validation_metrics(

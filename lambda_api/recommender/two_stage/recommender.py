@@ -115,10 +115,7 @@ class TwoStageRecommender(Recommender):
         fill_with_popular: bool = True,
     ) -> Recommendations:
         """See `Recommender.recommend`; only candidates are given features and scores."""
-        if k < 1:
-            raise ValueError(f"k must be at least 1, not {k}")
-        if exclude is not None and len(exclude) != len(histories):
-            raise ValueError(f"exclude has {len(exclude)} rows for {len(histories)} shoppers")
+        self._require_answerable(histories, k, exclude)
         products = np.full((len(histories), k), -1, dtype=np.int32)
         scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
         listed = None
