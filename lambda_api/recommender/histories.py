@@ -35,6 +35,11 @@ class Ragged:
         """Values of one row, shape ``[length]``."""
         return self.values[self.indptr[index] : self.indptr[index + 1]]
 
+    def rows(self, start: int, stop: int) -> "Ragged":
+        """Rows ``start:stop`` as a ragged array of their own (views, no copies)."""
+        first, last = int(self.indptr[start]), int(self.indptr[stop])
+        return Ragged(indptr=self.indptr[start : stop + 1] - first, values=self.values[first:last])
+
     @property
     def row_of_value(self) -> NDArray[np.int64]:
         """The row each value belongs to, shape ``[len(values)]``."""

@@ -34,7 +34,7 @@ from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
 from recsys_assets.evaluation.metrics import FloatArray, ranking_metrics
 from recsys_assets.evaluation.protocol import USERS_PER_BATCH, Progress, relevant_types
-from recsys_assets.evaluation.translation import Translation, ragged_rows
+from recsys_assets.evaluation.translation import Translation
 from recsys_assets.models.dataset import TrainingData
 
 MINIMUM_EVENTS = 3
@@ -179,7 +179,7 @@ def evaluate_leave_one_out(
         answer = recommender.recommend(
             translation.histories(task.histories.rows(start, stop)),
             k,
-            exclude=translation.ragged(ragged_rows(task.exclude, start, stop)),
+            exclude=translation.ragged(task.exclude.rows(start, stop)),
             candidates=candidates,
         )
         lists.append(translation.back(answer.products))

@@ -25,7 +25,7 @@ from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
 from recsys_assets.evaluation.beyond_accuracy import BeyondAccuracy, ProductFacts, beyond_accuracy, content_vectors
 from recsys_assets.evaluation.metrics import FloatArray, ranking_metrics
-from recsys_assets.evaluation.translation import Translation, ragged_rows
+from recsys_assets.evaluation.translation import Translation
 from recsys_assets.models.dataset import TrainingData
 
 USERS_PER_BATCH = 2048
@@ -185,7 +185,7 @@ def evaluate(
         answer = recommender.recommend(
             translation.histories(task.histories.rows(start, stop)),
             k,
-            exclude=translation.ragged(ragged_rows(task.exclude, start, stop)),
+            exclude=translation.ragged(task.exclude.rows(start, stop)),
             candidates=candidates,
         )
         lists.append(translation.back(answer.products))

@@ -61,11 +61,5 @@ class Translation:
         return self.to_task[products]
 
 
-def ragged_rows(rows: Ragged, start: int, stop: int) -> Ragged:
-    """Rows ``start:stop`` as a ragged array of their own (views, no copies)."""
-    first, last = rows.indptr[start], rows.indptr[stop]
-    return Ragged(rows.indptr[start : stop + 1] - first, rows.values[first:last])
-
-
 def _indptr(row: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.bincount(row, minlength=rows))]).astype(np.int64)

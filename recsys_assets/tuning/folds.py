@@ -17,7 +17,6 @@ from lambda_api.interactions import InteractionType
 from lambda_api.recommender.contract import Recommender
 from recsys_assets.evaluation.leave_one_out import LeaveOneOut, evaluate_leave_one_out
 from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
-from recsys_assets.evaluation.translation import ragged_rows
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.splits.temporal import Fold, most_folds, rolling_origin_folds
 from recsys_assets.training.training_window import known_catalogue
@@ -174,8 +173,8 @@ def first_users(task: EvaluationTask, most: int) -> EvaluationTask:
     return replace(
         task,
         histories=task.histories.rows(0, most),
-        exclude=ragged_rows(task.exclude, 0, most),
-        truth=ragged_rows(task.truth, 0, most),
+        exclude=task.exclude.rows(0, most),
+        truth=task.truth.rows(0, most),
     )
 
 

@@ -19,7 +19,6 @@ from lambda_api.recommender.histories import Histories, Ragged
 from recsys_assets.evaluation.leave_one_out import HeldOut, LeaveOneOut, evaluate_leave_one_out, leave_one_out
 from recsys_assets.evaluation.metrics import FloatArray
 from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate, relevant_types
-from recsys_assets.evaluation.translation import ragged_rows
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.tuning.folds import FoldTask, LeaveOneOutFold, PastLog, before
 from recsys_deploy.benchmark.files import ShopTables
@@ -249,7 +248,7 @@ def recommend_to_all(
     for start in range(0, len(histories), USERS_PER_BATCH):
         stop = min(start + USERS_PER_BATCH, len(histories))
         answer = recommender.recommend(
-            histories.rows(start, stop), k, exclude=None if exclude is None else ragged_rows(exclude, start, stop)
+            histories.rows(start, stop), k, exclude=None if exclude is None else exclude.rows(start, stop)
         )
         products.append(answer.products)
         scores.append(answer.scores)

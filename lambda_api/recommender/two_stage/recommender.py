@@ -124,7 +124,7 @@ class TwoStageRecommender(Recommender):
             listed[candidates] = True
         known = self.knows(histories)
         for start, stop in self._blocks(len(histories)):
-            forbidden = None if exclude is None else _rows(exclude, start, stop)
+            forbidden = None if exclude is None else exclude.rows(start, stop)
             block = slice(start, stop)
             products[block], scores[block] = self._best(histories.rows(start, stop), k, forbidden, listed)
             for row in np.flatnonzero((products[block, -1] < 0) & (fill_with_popular | ~known[block])):
@@ -288,9 +288,3 @@ class TwoStageRecommender(Recommender):
             options.execution_mode = ExecutionMode.ORT_SEQUENTIAL
             self._session = InferenceSession(self._ranker, options, providers=["CPUExecutionProvider"])
         return self._session
-
-
-def _rows(ragged: Ragged, start: int, stop: int) -> Ragged:
-    """Rows ``start:stop``."""
-    first, last = int(ragged.indptr[start]), int(ragged.indptr[stop])
-    return Ragged(ragged.indptr[start : stop + 1] - first, ragged.values[first:last])
