@@ -1,9 +1,11 @@
-"""The kinds of interaction a shopper can have with a product, and their compact codes.
+"""One interaction of a shopper with a product: its kinds, their compact codes, and the event itself.
 
-Put vocabulary of the interaction log here when serving and the asset graph both speak it.
+Put vocabulary of the interaction log here when serving and the asset graph both speak it. No numpy: handlers and state
+stores speak it too.
 Keep table schemas (``recsys_assets.schema``) and weights (a choice of each model) out.
 """
 
+from dataclasses import dataclass
 from enum import IntEnum
 
 
@@ -32,3 +34,15 @@ class InteractionType(IntEnum):
 
 INTERACTION_LABELS: tuple[str, ...] = tuple(kind.label for kind in InteractionType)
 """Labels in code order, so that ``INTERACTION_LABELS[code]`` is the label of a stored code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One interaction as a request or a state store holds it. ``timestamp`` is in seconds since 1970 UTC."""
+
+    # Read by pydantic where an event comes from outside; nothing is imported for it.
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    product_id: str
+    interaction_type: InteractionType
+    timestamp: int

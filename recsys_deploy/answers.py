@@ -1,6 +1,6 @@
 """Recommendations of the champion for shoppers of the lake, with what people need to read them.
 
-Put answering from a terminal here. Keep answering over HTTP (``lambda_api.handlers``) out; both ask one recommender.
+Put answering from a terminal here. Keep answering over HTTP (``lambda_api.handlers``) out; both ask one engine.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lambda_api.interactions import InteractionType
+from lambda_api.interactions import Event, InteractionType
 from lambda_api.recommender.bundle import LoadedBundle, read_bundle
-from lambda_api.recommender.histories import Event, Histories
+from lambda_api.serving.engine import Engine
+from lambda_api.serving.question import ProductCard, Question
 from recsys_assets.lake import Lake
+from recsys_assets.publishing.catalogue import catalogue_of, first_events
+from recsys_assets.publishing.lake_reading import shop_catalogue
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 
@@ -25,12 +28,12 @@ class NoChampion(Exception):
 
 @dataclass(frozen=True)
 class Suggestion:
-    """One line of an answer. ``because`` names the past product that speaks most for it, where the model can say."""
+    """One line of an answer; ``because`` is the reason as a shopper would read it."""
 
     product_id: str
     name: str
     score: float
-    because: str | None
+    because: str
 
 
 @dataclass(frozen=True)
@@ -63,34 +66,27 @@ def answer(
 ) -> list[Answer]:
     """Ask a bundle for ``k`` products for each shopper, from their whole history in the lake.
 
-    Products a shopper bought before are left out unless ``allow_repeats``. Unknown shoppers get what is popular.
+    Products a shopper bought before are left out unless ``allow_repeats``, and so is what is not available. Unknown
+    shoppers get what is popular.
     """
     interactions = lake.read("interactions", ("user_id", "product_id", "interaction_type", "timestamp"))
-    names = _names(lake)
+    catalogue = catalogue_of(shop_catalogue(lake), first_events([interactions.select(("product_id", "timestamp"))]))
+    engine = Engine(bundle.recommender, catalogue)
     mine = interactions.filter(pc.is_in(interactions["user_id"], pa.array(list(user_ids)))).to_pylist()
     newest = pc.max(interactions["timestamp"]).as_py()
     now = int((newest or datetime.now(UTC)).timestamp()) + 1
-    events = [_events(mine, user_id) for user_id in user_ids]
-    recommender = bundle.recommender
-    histories = Histories.from_events(events, now, recommender.products, list(user_ids))
-    bought = None if allow_repeats else histories.distinct_products((InteractionType.PURCHASE,))
-    lists = recommender.recommend(histories, k, exclude=bought)
     answers = []
-    for row, user_id in enumerate(user_ids):
-        suggestions = []
-        for product, score in zip(lists.products[row].tolist(), lists.scores[row].tolist(), strict=True):
-            if product < 0:
-                continue
-            product_id = recommender.products.external([product])[0]
-            reasons = recommender.explain(histories.rows(row, row + 1), product)
-            cause = (
-                recommender.products.external([reasons[0].product])[0] if reasons and reasons[0].weight > 0 else None
-            )
-            suggestions.append(
-                Suggestion(product_id, names.get(product_id, product_id), score, cause and names.get(cause, cause))
-            )
-        recent = [names.get(event.product_id, event.product_id) for event in reversed(events[row])]
-        answers.append(Answer(user_id, tuple(dict.fromkeys(recent))[:3], tuple(suggestions)))
+    for user_id in user_ids:
+        events = _events(mine, user_id)
+        ranking = engine.answer(
+            Question(user_id, tuple(events), now, k, exclude_purchased=not allow_repeats, include_products=True)
+        )
+        suggestions = tuple(
+            Suggestion(item.product_id, _name(item.product, item.product_id), item.score, item.reason.text)
+            for item in ranking.items
+        )
+        recent = [_name(catalogue.card(event.product_id), event.product_id) for event in reversed(events)]
+        answers.append(Answer(user_id, tuple(dict.fromkeys(recent))[:3], suggestions))
     return answers
 
 
@@ -107,7 +103,5 @@ def _events(rows: Sequence[dict[str, object]], user_id: str) -> list[Event]:
     return sorted(mine, key=lambda event: event.timestamp)
 
 
-def _names(lake: Lake) -> dict[str, str]:
-    products = lake.read("products", ("product_id", "name"))
-    pairs = zip(products["product_id"].to_pylist(), products["name"].to_pylist(), strict=True)
-    return {product_id: name for product_id, name in pairs if name}
+def _name(card: ProductCard | None, product_id: str) -> str:
+    return (card.name if card else None) or product_id

@@ -7,6 +7,7 @@ history gets. Keep scoring formulas in the implementations beside this file, and
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,6 +18,8 @@ from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.topk import top_k
 
 ScoreArray = NDArray[np.float32]
+Whitelist = IndexArray | NDArray[np.bool_]
+"""Products that may be recommended: int32 ``[m]`` of them, or a bool ``[n_products]`` mask, cheaper to reuse."""
 Parameters = Mapping[str, Any]
 """JSON-able values a recommender needs at inference besides its arrays."""
 
@@ -80,12 +83,47 @@ class Recommender(ABC):
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:
         """The ``k`` products most similar to each of ``products`` (``[m]``), never the product itself; ``[m, k]``."""
 
-    @abstractmethod
-    def explain(self, history: Histories, product: int) -> list[Contribution]:
-        """Which past products of one shopper (a batch of one) moved the score of ``product``, largest first.
+    def contributions(
+        self, history: Histories, products: IndexArray, scores: ScoreArray | None = None
+    ) -> tuple[IndexArray, NDArray[np.float64]]:
+        """How each past product of one shopper (a batch of one) moved the scores of ``products`` (``[m]``).
 
-        Empty where the model has no per-event account (popularity) or does not know the shopper.
+        ``scores`` (``[m]``) of these products, where the caller has them, spare computing them again.
+
+        Returns:
+            Past products int32 ``[p]`` and their parts float64 ``[m, p]``, summing to each score. ``p`` is 0 where the
+            model has no per-event account (popularity, trained user vectors) or does not know the shopper.
         """
+        return np.empty(0, dtype=np.int32), np.empty((len(products), 0))
+
+    def explain(self, history: Histories, product: int) -> list[Contribution]:
+        """`contributions` of one product that are not zero, largest first."""
+        past, parts = self.contributions(history, np.array([product], dtype=np.int32))
+        order = np.argsort(-parts[0], kind="stable")
+        return [Contribution(int(past[at]), float(parts[0, at])) for at in order if parts[0, at] != 0]
+
+    def likeness(self, products: IndexArray) -> ScoreArray:
+        """How alike shoppers' behaviour makes ``products`` (``[m]``): float32 ``[m, m]`` in [0, 1], symmetric, 1 on the
+        diagonal. Models without an account of similarity know no two alike.
+        """
+        return np.eye(len(products), dtype=np.float32)
+
+    def sold_this_week(self, now: int) -> ScoreArray | None:
+        """Events of each product in the seven days before fitting, float32 ``[n_products]``.
+
+        ``None`` where the model does not know, or ``now`` (seconds since 1970 UTC) is more than a week later.
+        """
+        return None
+
+    knows_likeness: ClassVar[bool] = True
+    """Whether `similar_items` tells products apart by more than popularity."""
+
+    variants_per_answer: ClassVar[int] = 16
+    """Changed histories one answer may rescore to find out what moved a score: as many as the model does cheaply."""
+
+    def without_ranker(self) -> "Recommender":
+        """What ranks when the learned ranker must not be asked: itself for models of one stage."""
+        return self
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -129,7 +167,7 @@ class Recommender(ABC):
         k: int,
         *,
         exclude: Ragged | None = None,
-        candidates: IndexArray | None = None,
+        candidates: Whitelist | None = None,
         fill_with_popular: bool = True,
     ) -> Recommendations:
         """Rank products for a batch of shoppers.
@@ -138,7 +176,7 @@ class Recommender(ABC):
             histories: ``B`` shoppers.
             k: length of each list, at least 1.
             exclude: products each shopper must not get, row-aligned with ``histories``.
-            candidates: int32 ``[m]`` whitelist; nothing else is recommended. ``None`` allows every product.
+            candidates: nothing else is recommended. ``None`` allows every product.
             fill_with_popular: products the model scores at or below zero are ranked after the others by
                 ``popularity``, so that lists are full; ``False`` leaves those places empty for models whose
                 zero means "no evidence" (`zero_means_no_evidence`).
@@ -161,6 +199,16 @@ class Recommender(ABC):
     zero_means_no_evidence: ClassVar[bool] = False
     """Whether a score of zero says "nothing known about this product for this shopper" (neighbour models)."""
 
+    @cached_property
+    def popular_order(self) -> IndexArray:
+        """Every product, most popular first, equals by ascending index; int32 ``[n_products]``, sorted once."""
+        return np.argsort(-np.asarray(self.popularity), kind="stable").astype(np.int32)
+
+    @cached_property
+    def popular_padding(self) -> ScoreArray:
+        """The score in [-1, 0) of each product as filling: larger for larger popularity, equal for equal."""
+        return _descending_ranks(self.popularity)
+
     def _require_answerable(self, histories: Histories, k: int, exclude: Ragged | None) -> None:
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
@@ -180,7 +228,7 @@ class Recommender(ABC):
         return scores
 
     def _allowed(
-        self, start: int, stop: int, exclude: Ragged | None, candidates: IndexArray | None
+        self, start: int, stop: int, exclude: Ragged | None, candidates: Whitelist | None
     ) -> NDArray[np.bool_]:
         allowed = np.ones((stop - start, len(self.products)), dtype=bool)
         if candidates is not None:
@@ -199,8 +247,7 @@ class Recommender(ABC):
             evidence = scores > 0
             if fill_with_popular:
                 # Popular products follow the evidenced ones: below every positive score, in order of popularity.
-                padding = _descending_ranks(self.popularity)
-                scores = np.where(evidence, scores, padding[None, :])
+                scores = np.where(evidence, scores, self.popular_padding[None, :])
             else:
                 allowed = allowed & evidence
         return top_k(np.where(allowed, scores, -np.inf).astype(np.float32), k)
@@ -213,3 +260,10 @@ def _descending_ranks(popularity: ScoreArray) -> ScoreArray:
     """
     distinct, place = np.unique(popularity, return_inverse=True)
     return ((place - len(distinct)) / max(1, len(distinct))).astype(np.float32)
+
+
+def cosine_likeness(unit: ScoreArray) -> ScoreArray:
+    """`Recommender.likeness` of ``m`` products from their vectors of length 1 (or 0): cosine, 0 where negative."""
+    alike = np.clip(unit @ unit.T, 0.0, 1.0).astype(np.float32)
+    np.fill_diagonal(alike, 1.0)
+    return alike

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.interactions import InteractionType
+from lambda_api.interactions import Event, InteractionType
 from lambda_api.recommender.ids import IdMap, IndexArray
+
+__all__ = ["Event", "Histories", "Ragged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,6 @@ class Ragged:
     def row_of_value(self) -> NDArray[np.int64]:
         """The row each value belongs to, shape ``[len(values)]``."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.indptr))
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One interaction as a request or a state store holds it. ``timestamp`` is in seconds since 1970 UTC."""
-
-    product_id: str
-    interaction_type: InteractionType
-    timestamp: int
 
 
 @dataclass(frozen=True, slots=True)

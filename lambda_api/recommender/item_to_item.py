@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.contract import Contribution, Parameters, Recommendations, Recommender, ScoreArray
+from lambda_api.recommender.contract import Parameters, Recommendations, Recommender, ScoreArray
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap, IndexArray
-from lambda_api.recommender.item_weights import DenseWeights, ItemWeights, SparseWeights
+from lambda_api.recommender.item_weights import DenseWeights, ItemWeights, SparseWeights, mean_likeness
 from lambda_api.recommender.profiles import EventWeighting
 from lambda_api.recommender.topk import top_k
 
@@ -76,14 +76,31 @@ class ItemToItemRecommender(Recommender):
             chosen[start : start + len(part)], scores[start : start + len(part)] = top_k(rows, k)
         return Recommendations(chosen, scores)
 
-    def explain(self, history: Histories, product: int) -> list[Contribution]:
-        """The terms of the score, one per past product with a weight towards ``product``; they sum to the score."""
-        profile = self.weighting.profiles(history)
-        terms = profile.weights * self.weights.column(profile.products, product)
+    def score(self, histories: Histories, products: IndexArray) -> ScoreArray:
+        """See `Recommender.score`; only the weights towards ``products`` are read."""
+        wanted, place = np.unique(products, return_inverse=True)
+        scores = self.weights.scores_of(self.weighting.profiles(histories), wanted)
         if self.prior is not None:
-            terms *= float(self.prior[product])
-        order = np.argsort(-terms, kind="stable")
-        return [Contribution(int(profile.products[at]), float(terms[at])) for at in order if terms[at] != 0]
+            scores *= self.prior[wanted]
+        known = self.knows(histories)
+        scores[~known] = self.popularity[wanted]
+        columns = np.broadcast_to(place.reshape(np.atleast_2d(products).shape), (len(histories), products.shape[-1]))
+        return np.take_along_axis(scores, columns, axis=1)
+
+    def contributions(
+        self, history: Histories, products: IndexArray, scores: ScoreArray | None = None
+    ) -> tuple[IndexArray, NDArray[np.float64]]:
+        """The terms of the scores: ``prior[j] * profile[i] * weights[i, j]``."""
+        profile = self.weighting.profiles(history)
+        wanted, place = np.unique(products, return_inverse=True)
+        terms = profile.weights * self.weights.block(profile.products, wanted).T
+        if self.prior is not None:
+            terms *= self.prior[wanted].astype(np.float64)[:, None]
+        return profile.products, terms[place]
+
+    def likeness(self, products: IndexArray) -> ScoreArray:
+        """Weights between ``products``, relative to the largest."""
+        return mean_likeness([self.weights.block(products, products)])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The weights' own arrays, and ``prior`` where there is one."""

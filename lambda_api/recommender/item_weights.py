@@ -5,6 +5,7 @@ shopper's profile is in ``profiles``. Every shopper's row is computed on its own
 the batch, so a list does not change by one bit with the batch it was asked for in.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,8 +33,11 @@ class ItemWeights(Protocol):
     def rows(self, products: IndexArray) -> FloatArray:
         """Dense rows of ``products``, float32 ``[m, n]``, a copy."""
 
-    def column(self, rows: IndexArray, product: int) -> FloatArray:
-        """Weights from each of ``rows`` (``[m]``) to ``product``; float32 ``[m]``."""
+    def block(self, rows: IndexArray, columns: IndexArray) -> FloatArray:
+        """Weights from each of ``rows`` (``[r]``) to each of ``columns`` (``[c]``, distinct); float32 ``[r, c]``."""
+
+    def scores_of(self, profiles: Profiles, products: IndexArray) -> FloatArray:
+        """`scores` of ``products`` (``[m]``, distinct) alone, to the last bit; float32 ``[B, m]``."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Every array needed to restore the weights."""
@@ -68,9 +72,13 @@ class DenseWeights:
         """See `ItemWeights.rows`."""
         return np.array(self.weights[products], dtype=np.float32)
 
-    def column(self, rows: IndexArray, product: int) -> FloatArray:
-        """See `ItemWeights.column`."""
-        return np.array(self.weights[rows, product], dtype=np.float32)
+    def block(self, rows: IndexArray, columns: IndexArray) -> FloatArray:
+        """See `ItemWeights.block`."""
+        return np.array(self.weights[np.ix_(rows, columns)], dtype=np.float32)
+
+    def scores_of(self, profiles: Profiles, products: IndexArray) -> FloatArray:
+        """See `ItemWeights.scores_of`; a product of fewer columns would round otherwise, so all are computed."""
+        return self.scores(profiles)[:, products]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """``weights``."""
@@ -130,19 +138,53 @@ class SparseWeights:
         dense[np.repeat(np.arange(len(products)), lengths), self.indices[place]] = self.data[place]
         return dense
 
-    def column(self, rows: IndexArray, product: int) -> FloatArray:
-        """See `ItemWeights.column`."""
-        weights = np.zeros(len(rows), dtype=np.float32)
-        for position, row in enumerate(rows):
-            start, stop = int(self.indptr[row]), int(self.indptr[row + 1])
-            found = start + int(np.searchsorted(self.indices[start:stop], product))
-            if found < stop and self.indices[found] == product:
-                weights[position] = self.data[found]
-        return weights
+    def block(self, rows: IndexArray, columns: IndexArray) -> FloatArray:
+        """See `ItemWeights.block`."""
+        block = np.zeros((len(rows), len(columns)), dtype=np.float32)
+        if len(columns) == 0:
+            return block
+        starts = self.indptr[rows]
+        lengths = self.indptr[np.asarray(rows) + 1] - starts
+        place = _positions(starts, lengths)
+        order = np.argsort(columns)
+        ordered = np.asarray(columns)[order]
+        found = self.indices[place]
+        at = np.minimum(np.searchsorted(ordered, found), len(columns) - 1)
+        hit = np.flatnonzero(ordered[at] == found)
+        row = np.repeat(np.arange(len(rows)), lengths)
+        block[row[hit], order[at[hit]]] = self.data[place[hit]]
+        return block
+
+    def scores_of(self, profiles: Profiles, products: IndexArray) -> FloatArray:
+        """See `ItemWeights.scores_of`."""
+        past, at = np.unique(profiles.products, return_inverse=True)
+        block = self.block(past, products).astype(np.float64)
+        scores = np.zeros((len(profiles), len(products)), dtype=np.float32)
+        for row in range(len(profiles)):
+            pairs = slice(int(profiles.indptr[row]), int(profiles.indptr[row + 1]))
+            # Added up row by row, as bincount does in `scores`.
+            scores[row] = (profiles.weights[pairs, None] * block[at[pairs]]).sum(axis=0)
+        return scores
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """``indptr``, ``indices`` and ``data``."""
         return {"indptr": self.indptr, "indices": self.indices, "data": self.data}
+
+
+def mean_likeness(blocks: Sequence[FloatArray]) -> FloatArray:
+    """Likeness of ``m`` products from blocks of weights among them (each ``[m, m]``); see `Recommender.likeness`.
+
+    The larger weight of both directions counts, relative to the largest of the block; blocks are averaged.
+    """
+    size = len(blocks[0])
+    total = np.zeros((size, size), dtype=np.float32)
+    for block in blocks:
+        both = np.maximum(np.maximum(block, block.T), 0.0)
+        np.fill_diagonal(both, 0.0)
+        total += both / max(float(both.max(initial=0.0)), np.finfo(np.float32).tiny)
+    total /= len(blocks)
+    np.fill_diagonal(total, 1.0)
+    return total
 
 
 def _positions(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:

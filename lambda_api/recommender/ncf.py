@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.contract import Contribution, Parameters, Recommendations, Recommender, ScoreArray
+from lambda_api.recommender.contract import Parameters, Recommendations, Recommender, ScoreArray, cosine_likeness
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.topk import top_k
@@ -113,9 +113,9 @@ class NcfRecommender(Recommender):
             found[start:stop], scores[start:stop] = top_k(cosine, k)
         return Recommendations(found, scores)
 
-    def explain(self, history: Histories, product: int) -> list[Contribution]:
-        """Always empty: the model has no per-event account (see the class)."""
-        return []
+    def likeness(self, products: IndexArray) -> ScoreArray:
+        """Cosine of the item embeddings, 0 where negative."""
+        return cosine_likeness(self.item_unit[products])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {

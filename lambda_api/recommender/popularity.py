@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.contract import Contribution, Parameters, Recommendations, Recommender, ScoreArray
+from lambda_api.recommender.contract import Parameters, Recommendations, Recommender, ScoreArray
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.topk import top_k
@@ -24,6 +24,7 @@ class PopularityRecommender(Recommender):
     """
 
     kind: ClassVar[str] = "popularity"
+    knows_likeness: ClassVar[bool] = False
 
     def score_all(self, histories: Histories) -> ScoreArray:
         """``popularity`` for every shopper, float32 ``[B, n_products]``."""
@@ -44,10 +45,6 @@ class PopularityRecommender(Recommender):
         return Recommendations(
             rows[~drop].reshape(shape), np.repeat(scores, len(products), axis=0)[~drop].reshape(shape)
         )
-
-    def explain(self, history: Histories, product: int) -> list[Contribution]:
-        """Empty: no event of the shopper moves these scores."""
-        return []
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """None besides ``popularity`` itself."""

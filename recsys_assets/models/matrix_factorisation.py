@@ -24,6 +24,7 @@ from recsys_assets.models.parameters import (
 )
 from recsys_assets.models.popularity import DEFAULT_HALF_LIFE_DAYS, decayed_popularity
 from recsys_assets.models.trainer import Report
+from recsys_assets.models.vector_index import INDEX_ABOVE, build_index
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class MatrixFactorisation:
         return FactorRecommender(
             data.products,
             decayed_popularity(data, by_type(self.type_weights), self.popularity_half_life_days),
-            item_factors,
+            item_factors if len(item_factors) <= INDEX_ABOVE else build_index(item_factors, seed=self.seed),
             exact.T @ exact,
             self._weighting(),
             self.regularisation,

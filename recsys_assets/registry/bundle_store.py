@@ -16,14 +16,13 @@ from pathlib import Path
 import pyarrow.fs as pa_fs
 
 from lambda_api.recommender.bundle import (
-    MANIFEST,
     BundleError,
-    FileRecord,
     Manifest,
     label_bundle,
     read_bundle,
     read_manifest,
 )
+from lambda_api.recommender.sealed_folder import MANIFEST, FileRecord
 from recsys_assets.lake import open_filesystem
 from recsys_assets.registry.records import ModelVersion
 

@@ -27,8 +27,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lambda_api.recommender.bundle import MANIFEST, BundleInfo, DataWindow, Manifest, write_bundle
+from lambda_api.recommender.bundle import BundleInfo, DataWindow, Manifest, write_bundle
 from lambda_api.recommender.contract import Recommender
+from lambda_api.recommender.sealed_folder import MANIFEST
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.parameters import by_type
 from recsys_assets.models.resumable import ResumableTrainer, TrainingInterrupted

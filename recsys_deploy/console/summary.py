@@ -4,6 +4,7 @@ Put terminal tables here. Keep every figure's computation out: this module forma
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from lambda_api.state.api_keys import StoredKey
 from recsys_assets.evaluation.report import EvaluationReport
 from recsys_assets.registry.records import ExperimentRun, ModelVersion
 from recsys_assets.training.candidate import VALIDATION_NDCG
@@ -77,18 +79,16 @@ def print_registration(console: Console, registered: ModelVersion, champion: Mod
 
 
 def print_answers(console: Console, answers: Sequence[Answer]) -> None:
-    """Lists for a few shoppers, each line with the past product that speaks most for it."""
+    """Lists for a few shoppers, each line with its reason."""
     for answer in answers:
         recent = "; ".join(answer.recent) or "nothing yet"
         table = Table(
             title=f"shopper {escape(answer.user_id)} (last: {escape(recent)})", title_justify="left", title_style="bold"
         )
-        for heading in ("", "recommended", "score", "mostly because of"):
+        for heading in ("", "recommended", "score", "why"):
             table.add_column(heading, justify="right" if heading in ("", "score") else "left")
         for rank, suggestion in enumerate(answer.suggestions, start=1):
-            table.add_row(
-                str(rank), escape(suggestion.name), f"{suggestion.score:.4g}", escape(suggestion.because or "")
-            )
+            table.add_row(str(rank), escape(suggestion.name), f"{suggestion.score:.4g}", escape(suggestion.because))
         console.print(table)
 
 
@@ -124,6 +124,22 @@ def print_runs(console: Console, runs: Sequence[ExperimentRun]) -> None:
     console.print(table)
 
 
+def print_keys(console: Console, keys: Sequence[StoredKey], now: float) -> None:
+    """API keys, oldest first; a secret is known to nobody by now."""
+    table = Table("id", "name", "scopes", "made", "expires", "state", title="API keys")
+    for key in keys:
+        expired = key.expires_at is not None and key.expires_at <= now
+        state = f"revoked {_day(key.revoked_at)}" if key.revoked_at is not None else "expired" if expired else "valid"
+        scopes = ", ".join(sorted(key.scopes))
+        expires = "never" if key.expires_at is None else _day(key.expires_at)
+        table.add_row(key.key_id, escape(key.name), scopes, _day(key.created_at), expires, state)
+    console.print(table)
+
+
+def _day(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
+
+
 def print_next_steps(console: Console, home: Path, user_id: str) -> None:
     """Where everything is and what to try."""
     console.print(
@@ -131,6 +147,7 @@ def print_next_steps(console: Console, home: Path, user_id: str) -> None:
             f"everything is in {home}\n"
             f"report      {home}/reports/evaluation_report.html\n"
             f"data docs   {home}/data_docs\n\n"
+            "make up                                 the API and a shop page that uses it\n"
             "make ui                                 the graph, its checks and its history in Dagster\n"
             f".venv/bin/recsys recommend {user_id:<12} a list for any shopper\n"
             ".venv/bin/recsys models                 the registry; `recsys runs` every training\n"

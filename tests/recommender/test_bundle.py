@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lambda_api.recommender import bundle as bundle_module
+from lambda_api.recommender import sealed_folder
 from lambda_api.recommender.bundle import (
     BundleError,
     BundleInfo,
@@ -92,14 +93,19 @@ def test_writing_again_replaces(folder: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
 
 
-@pytest.mark.parametrize("step", ["_record", "_move_into_place", "_write_manifest"])
-def test_a_failed_write_leaves_the_old_bundle(folder: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "step", [(sealed_folder, "file_record"), (sealed_folder, "move_into_place"), (bundle_module, "write_manifest")]
+)
+def test_a_failed_write_leaves_the_old_bundle(
+    folder: Path, step: tuple[object, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*arguments: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(bundle_module, step, fail)
+    monkeypatch.setattr(*step, fail)
     with pytest.raises(OSError, match="disk full"):
         write_bundle(recommender(3.0), folder, INFO)
+    monkeypatch.undo()
     assert read_bundle(folder).recommender.arrays()["weights"][2, 2] == 8
     assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
 

@@ -147,6 +147,41 @@ def test_item_to_item_scores_are_profile_times_weights(
         item_weights.GATHERED_PER_CHUNK = original
 
 
+@settings(max_examples=60)
+@given(
+    shoppers,
+    weightings,
+    st.integers(0, 5),
+    st.lists(st.integers(0, N - 1), unique=True, max_size=N),
+    st.lists(st.integers(0, N - 1), unique=True, max_size=N),
+)
+def test_a_few_columns_are_those_of_all(
+    rows: list[list[tuple[int, int, int]]], weighting: EventWeighting, seed: int, past: list[int], asked: list[int]
+) -> None:
+    dense = matrix(seed)
+    profiles = weighting.profiles(histories(rows))
+    some = np.array(asked, dtype=np.int32)
+    for weights in (DenseWeights(dense), sparse(dense)):
+        assert (weights.block(np.array(past, dtype=np.int32), some) == dense[np.ix_(past, asked)]).all()
+        assert (weights.scores_of(profiles, some) == weights.scores(profiles)[:, some]).all(), "to the last bit"
+
+
+def test_likeness_is_symmetric_and_between_nothing_and_the_same() -> None:
+    dense = np.array([[9, 1, 2, -3], [0, 5, 0, 0], [4, 4, 1, 4], [0, 0, 0, 0]], dtype=np.float32)
+    some = np.array([2, 0, 3], dtype=np.int32)
+    for weights in (DenseWeights(dense), sparse(dense)):
+        model = ItemToItemRecommender(products(4), np.ones(4, np.float32), weights, EventWeighting())
+        # 2 -> 0 and 2 -> 3 weigh 4, the largest; 0 -> 3 is negative.
+        assert model.likeness(some).tolist() == [[1, 1, 1], [1, 1, 0], [1, 0, 1]]
+    factors = np.array([[1, 0], [3, 4], [-1, 0], [0, 0]], dtype=np.float32)
+    folded = FactorRecommender(products(4), np.ones(4, np.float32), factors, np.eye(2), EventWeighting(), 1.0, 1.0)
+    alike = folded.likeness(np.arange(4, dtype=np.int32))
+    expected = [[1, 0.6, 0, 0], [0.6, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    assert alike == pytest.approx(np.array(expected))
+    plain = PopularityRecommender(products(4), np.ones(4, np.float32))
+    assert plain.likeness(some).tolist() == np.eye(3).tolist()
+
+
 def test_similar_items_are_rows_without_themselves_and_without_negatives() -> None:
     dense = np.array([[9, 1, 2, -3], [0, 5, 0, 0], [4, 4, 1, 4], [0, 0, 0, 0]], dtype=np.float32)
     for weights in (DenseWeights(dense), sparse(dense)):
@@ -187,7 +222,8 @@ def test_fold_in_solves_the_weighted_ridge_regression(
         for product in (0, 2):
             terms = model.explain(batch.rows(index, index + 1), product)
             assert sum(term.weight for term in terms) == pytest.approx(float(found[index, product]), abs=1e-5)
-            assert {term.product for term in terms} == set(profile)
+            warm = {past for past in profile if exact[past].any()}
+            assert {term.product for term in terms} == (warm if exact[product].any() else set())
 
 
 def test_similar_factors_are_by_cosine_and_cold_products_by_nothing() -> None:

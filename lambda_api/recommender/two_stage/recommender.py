@@ -4,7 +4,6 @@ Put assembly of the stages and the contract here. Keep sources, features and fac
 """
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -12,17 +11,18 @@ from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.contract import (
-    Contribution,
     Parameters,
     Recommendations,
     Recommender,
     ScoreArray,
+    Whitelist,
 )
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
-from lambda_api.recommender.item_weights import SparseWeights
+from lambda_api.recommender.item_weights import SparseWeights, mean_likeness
+from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.topk import top_k
-from lambda_api.recommender.two_stage.facts import CatalogueFacts
+from lambda_api.recommender.two_stage.facts import WINDOW_DAYS, CatalogueFacts
 from lambda_api.recommender.two_stage.features import feature_names, ranking_features
 from lambda_api.recommender.two_stage.sources import CandidateGenerator, Candidates, Source, source_names
 
@@ -34,6 +34,8 @@ GRAPH_INPUT = "features"
 
 CELLS_PER_CHUNK = 300_000
 """Shoppers times products held at once by each source: about a megabyte, so that it stays in a core's cache."""
+
+WEEK = WINDOW_DAYS.index(7.0)
 
 MAX_LOGIT = 60.0
 
@@ -53,6 +55,7 @@ class TwoStageRecommender(Recommender):
 
     kind: ClassVar[str] = "two_stage"
     zero_means_no_evidence: ClassVar[bool] = True
+    variants_per_answer: ClassVar[int] = 3
 
     def __init__(
         self,
@@ -111,7 +114,7 @@ class TwoStageRecommender(Recommender):
         k: int,
         *,
         exclude: Ragged | None = None,
-        candidates: IndexArray | None = None,
+        candidates: Whitelist | None = None,
         fill_with_popular: bool = True,
     ) -> Recommendations:
         """See `Recommender.recommend`; only candidates are given features and scores."""
@@ -151,22 +154,38 @@ class TwoStageRecommender(Recommender):
             found[start:stop], scores[start:stop] = top_k(np.where(total > 0, total, -np.inf).astype(np.float32), k)
         return Recommendations(found, scores)
 
-    def explain(self, history: Histories, product: int) -> list[Contribution]:
-        """The score, shared out over the shopper's past products by what each contributed to the sources.
+    def contributions(
+        self, history: Histories, products: IndexArray, scores: ScoreArray | None = None
+    ) -> tuple[IndexArray, NDArray[np.float64]]:
+        """The scores, shared out over the shopper's past products by what each contributed to the sources.
 
-        A tree ensemble has no term per event. But it saw this product because sources led to it from past products;
-        each source counts by its part in the fusion of this candidate, and within it each past product by its term.
-        Empty where the product is no candidate, or only because it sells well.
+        A tree ensemble has no term per event. But it saw a product because sources led to it from past products; each
+        source counts by its part in the fusion of this candidate, and within it each past product by its term. All
+        zero where a product is no candidate, or only because it sells well. Shares tell where to look; whether a score
+        falls without an event, only scoring without it tells.
         """
-        if not self.knows(history).any():
-            return []
-        past, terms = self.generator.terms(history, product)
-        if terms.sum() <= 0:
-            return []
-        score = float(self.score(history, np.array([product], dtype=np.int32))[0, 0])
-        shares = score * terms / terms.sum()
-        order = np.argsort(-shares, kind="stable")
-        return [Contribution(int(past[at]), float(shares[at])) for at in order if shares[at] > 0]
+        past, terms = self.generator.terms(history, products, self.generator.candidates(history))
+        totals = terms.sum(axis=1, keepdims=True)
+        if not self.knows(history).any() or not totals.any():
+            return past, np.zeros_like(terms)
+        if scores is None:
+            scores = self.score(history, products)[0]
+        return past, scores[:, None].astype(np.float64) * terms / np.where(totals > 0, totals, 1.0)
+
+    def likeness(self, products: IndexArray) -> ScoreArray:
+        """Weights of every item graph between ``products``, each graph scaled to its largest, averaged."""
+        return mean_likeness(
+            [weights.block(products, products) for _, weights in sorted(self.generator.graphs.items())]
+        )
+
+    def sold_this_week(self, now: int) -> ScoreArray | None:
+        """See `Recommender.sold_this_week`."""
+        facts = self.generator.facts
+        return facts.counts[:, WEEK] if now - facts.as_of <= WINDOW_DAYS[WEEK] * SECONDS_PER_DAY else None
+
+    def without_ranker(self) -> "TwoStageRecommender":
+        """The same candidates in the order of their fusion; no ONNX graph is run."""
+        return FusedCandidates(self.products, self.popularity, self.generator, self._ranker, self.calibration)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Facts of the catalogue and every item graph in CSR form."""
@@ -257,7 +276,7 @@ class TwoStageRecommender(Recommender):
     ) -> None:
         """Complete one list (``[k]``, in place) with popular products that are allowed and not yet in it."""
         have = int((products >= 0).sum())
-        order, padding = self._popular
+        order, padding = self.popular_order, self.popular_padding
         # So many of the most popular suffice, whatever is banned; a whitelist may need them all.
         enough = order if listed is not None else order[: len(products) + len(banned)]
         free = enough if listed is None else enough[listed[enough]]
@@ -266,13 +285,6 @@ class TwoStageRecommender(Recommender):
         products[filled] = free
         popularity = self.popularity[free]
         scores[filled] = padding[free] if known else np.where(popularity > 0, popularity, padding[free])
-
-    @cached_property
-    def _popular(self) -> tuple[IndexArray, ScoreArray]:
-        """Every product, most popular first, and the score in [-1, 0) each has as filling; equal where equally so."""
-        order = np.argsort(-np.asarray(self.popularity), kind="stable").astype(np.int32)
-        distinct, place = np.unique(self.popularity, return_inverse=True)
-        return order, ((place - len(distinct)) / max(1, len(distinct))).astype(np.float32)
 
     def _blocks(self, rows: int) -> list[tuple[int, int]]:
         size = max(1, CELLS_PER_CHUNK // max(1, len(self.products)))
@@ -288,3 +300,14 @@ class TwoStageRecommender(Recommender):
             options.execution_mode = ExecutionMode.ORT_SEQUENTIAL
             self._session = InferenceSession(self._ranker, options, providers=["CPUExecutionProvider"])
         return self._session
+
+
+class FusedCandidates(TwoStageRecommender):
+    """The candidates of a two-stage recommender by reciprocal rank fusion alone: what is left when the ranker fails.
+
+    Scores are the fusion itself, > 0. Never stored: it is made by `TwoStageRecommender.without_ranker`.
+    """
+
+    def _scored(self, histories: Histories) -> tuple[Ragged, ScoreArray]:
+        candidates = self.generator.candidates(histories)
+        return candidates.products, candidates.fusion

@@ -126,33 +126,45 @@ class CandidateGenerator:
         indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return Candidates(Ragged(indptr, products[kept].astype(np.int32)), scores[kept], ranks[kept], fusion[kept])
 
-    def terms(self, history: Histories, product: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """How strongly each product of one shopper's past leads to ``product``: products, and terms over all sources.
+    def terms(
+        self, history: Histories, products: NDArray[np.int32], found: Candidates
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """How strongly each product of one shopper's past leads to ``products`` (``[m]``).
 
-        A source counts by the part it has in the fusion of this product; within it each past product by its term.
+        A source counts by the part it has in the fusion of a product; within it each past product by its term.
+        ``found`` are the `candidates` of ``history``.
+
+        Returns:
+            Past products int32 ``[p]``, ascending, and terms over all sources, float64 ``[m, p]``.
         """
-        found = self.candidates(history)
-        place = np.flatnonzero(found.products.values == product)
         past = np.unique(history.products)
-        total = np.zeros(len(past))
-        if len(place) == 0:
+        total = np.zeros((len(products), len(past)))
+        at = np.searchsorted(found.products.values, products)
+        at = np.minimum(at, max(0, len(found.products.values) - 1))
+        if len(found.products.values) == 0:
             return past, total
+        is_candidate = found.products.values[at] == products
         for column, source in enumerate(self.sources):
-            if source.kind == "trending" or found.scores[place[0], column] <= 0:
+            leads = np.flatnonzero(is_candidate & (found.scores[at, column] > 0))
+            if source.kind == "trending" or len(leads) == 0:
                 continue
             profile = source.weighting.profiles(history)
-            terms = self._source_terms(source, profile, product)
-            if terms.sum() > 0:
-                credit = 1.0 / (FUSION_OFFSET + float(found.ranks[place[0], column]))
-                total[np.searchsorted(past, profile.products)] += credit * terms / terms.sum()
+            terms = self._source_terms(source, profile, products[leads])
+            sums = terms.sum(axis=1, keepdims=True)
+            credit = 1.0 / (FUSION_OFFSET + found.ranks[at[leads], column].astype(np.float64))
+            shares = np.where(sums > 0, terms / np.where(sums > 0, sums, 1.0), 0.0)
+            total[np.ix_(leads, np.searchsorted(past, profile.products))] += credit[:, None] * shares
         return past, total
 
-    def _source_terms(self, source: Source, profile: Profiles, product: int) -> NDArray[np.float64]:
+    def _source_terms(self, source: Source, profile: Profiles, products: NDArray[np.int32]) -> NDArray[np.float64]:
+        """float64 ``[m, p]``: the part of each product of ``profile`` in the source's score of each of ``products``."""
+        own = profile.products
         if source.kind == "graph":
-            return profile.weights * self.graphs[source.graph].column(profile.products, product)
+            return profile.weights * self.graphs[source.graph].block(own, products).T
         if source.kind == "again":
-            return profile.weights * (profile.products == product)
-        return profile.weights * (self.facts.category[profile.products] == self.facts.category[product])
+            return profile.weights * (own == products[:, None])
+        category = self.facts.category
+        return profile.weights * (category[own] == category[products][:, None])
 
     def _scores(self, histories: Histories) -> list[FloatArray]:
         """Scores of every source, each float32 ``[B, n]``, writable."""
@@ -202,16 +214,16 @@ class CandidateGenerator:
 
 def _largest(scores: FloatArray, count: int) -> NDArray[np.bool_]:
     """The positive scores among the ``count`` largest of each row; ties at the border stay out, unless all tie."""
-    width = scores.shape[1]
-    if count >= width:
-        return scores > 0
-    border = np.partition(scores, width - count - 1, axis=1)[:, width - count - 1, None]
-    above = scores > border
-    # A row whose largest scores all tie would propose nothing; then the tie comes in whole and fusion cuts it.
-    empty = ~above.any(axis=1)
-    if empty.any():
-        above[empty] = scores[empty] >= border[empty]
-    return above & (scores > 0)
+    above = scores > 0
+    for row in np.flatnonzero(np.count_nonzero(above, axis=1) > count):
+        # Most scores are 0, and selecting among many equals is what partition is slowest at.
+        line = scores[row]
+        positive = line[above[row]]
+        positive.partition(len(positive) - count - 1)
+        border = positive[-count - 1]
+        # A row whose largest scores all tie would propose nothing; then the tie comes in whole and fusion cuts it.
+        above[row] = line > border if positive[-count:].max() > border else line >= border
+    return above
 
 
 def _ranks(rows: NDArray[np.int64], scores: FloatArray) -> FloatArray:

@@ -1,0 +1,155 @@
+"""Re-ranking: what a shop wants of a list besides relevance. Pure functions over arrays of one pool of candidates.
+
+Put a rule here when it reorders or exchanges items of a ranked pool. Keep where pools and attributes come from
+(``lambda_api.serving.engine``) and how much each rule costs (``benchmarks.rerank``) out.
+
+A pool is ``m`` candidates, best first; an order is int64 places into it, best first. Every function takes plain arrays
+and returns an order, so that whatever serves can be measured offline with the same code.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Order = NDArray[np.int64]
+SECONDS_PER_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a shop asks of every list; the default asks nothing.
+
+    Attributes:
+        max_per_category, max_per_brand: places one category or brand may have; ``None`` for no limit.
+        freshness: share of relevance, >= 0, that a product seen for the first time now gains.
+        fresh_days: days after which half of that is left.
+        new_products: places at the end of a list for products younger than the model.
+    """
+
+    max_per_category: int | None = None
+    max_per_brand: int | None = None
+    freshness: float = 0.0
+    fresh_days: float = 14.0
+    new_products: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("max_per_category", "max_per_brand"):
+            limit = getattr(self, name)
+            if limit is not None and limit < 1:
+                raise ValueError(f"{name} must be at least 1 or None, not {limit}")
+        if self.freshness < 0 or self.new_products < 0 or not self.fresh_days > 0:
+            raise ValueError("freshness and new_products must be >= 0 and fresh_days > 0")
+
+
+def relevance_of_places(size: int) -> NDArray[np.float64]:
+    """Relevance of a ranked pool by place alone: 1, then evenly down to 1 / ``size``; float64 ``[size]``.
+
+    Scores of different models have different shapes (counts, chances, logits), and a setting that means the same for
+    all of them has to look at the order.
+    """
+    return (size - np.arange(size)) / max(1, size)
+
+
+def diversified(relevance: NDArray[np.float64], likeness: NDArray[np.floating], diversity: float, count: int) -> Order:
+    """Maximal marginal relevance: each place takes the candidate with the largest
+    ``(1 - diversity) * relevance - diversity * (largest likeness to a candidate already placed)``.
+
+    Carbonell & Goldstein, "The use of MMR, diversity-based reranking", SIGIR 1998, with ``lambda = 1 - diversity``.
+
+    Args:
+        relevance: float64 ``[m]``, in [0, 1], of candidates best first.
+        likeness: ``[m, m]``, in [0, 1], symmetric.
+        diversity: 0 returns the order untouched, exactly; 1 looks at likeness alone after the first place.
+        count: places to fill; candidates not placed follow in their old order.
+    """
+    size = len(relevance)
+    if diversity == 0 or size == 0:
+        return np.arange(size, dtype=np.int64)
+    value = (1.0 - diversity) * relevance
+    nearest = np.zeros(size)
+    taken = np.zeros(size, dtype=bool)
+    order: list[int] = []
+    for _ in range(min(count, size)):
+        gain = np.where(taken, -np.inf, value - diversity * nearest)
+        # The first of equals: the more relevant one. Relevance decides the first place even at diversity 1.
+        best = int(np.argmax(gain)) if order else int(np.argmax(relevance))
+        order.append(best)
+        taken[best] = True
+        np.maximum(nearest, likeness[best], out=nearest)
+    return np.concatenate([np.array(order, dtype=np.int64), np.flatnonzero(~taken)])
+
+
+def capped(order: Order, groups: NDArray[np.int32], limit: int | None) -> tuple[Order, Order]:
+    """Split ``order`` into those within ``limit`` per group and those beyond; each keeps its order.
+
+    ``groups``: int32 ``[m]``, -1 where unknown; the unknown are not limited.
+    """
+    if limit is None or len(order) == 0:
+        return order, order[:0]
+    group = groups[order]
+    by_group = np.argsort(group, kind="stable")
+    sorted_groups = group[by_group]
+    nth = np.empty(len(order), dtype=np.int64)
+    nth[by_group] = np.arange(len(order)) - np.searchsorted(sorted_groups, sorted_groups)
+    within = (nth < limit) | (group < 0)
+    return order[within], order[~within]
+
+
+def freshened(
+    relevance: NDArray[np.float64], first_seen: NDArray[np.int64], now: int, freshness: float, fresh_days: float
+) -> NDArray[np.float64]:
+    """Relevance plus ``freshness * 0.5 ** (age / fresh_days)``; float64 ``[m]``.
+
+    ``first_seen``: int64 ``[m]``, seconds since 1970 UTC, negative where unknown; the unknown gain nothing, and what is
+    seen first after ``now`` counts as new.
+    """
+    age_days = np.maximum(now - first_seen, 0) / SECONDS_PER_DAY
+    return relevance + np.where(first_seen >= 0, freshness * 0.5 ** (age_days / fresh_days), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Explored:
+    """A list with some places given to chance.
+
+    Attributes:
+        order: int64 ``[k]``, places into the pool.
+        propensity: float64 ``[k]``, chance over all seeds that this candidate has this place.
+        by_chance: bool ``[k]``, which places hold a candidate that was swapped in.
+    """
+
+    order: Order
+    propensity: NDArray[np.float64]
+    by_chance: NDArray[np.bool_]
+
+
+def explored(order: Order, count: int, explore: float, generator: np.random.Generator) -> Explored:
+    """Give each place of the list, with chance ``explore``, to a candidate from below the list.
+
+    The list is ``order[:count]``, the candidates are the rest, ``order[count:]``. Each explorable place flips its own
+    coin; places that explore get distinct candidates drawn uniformly. So a listed product has its place with chance
+    ``1 - explore``, and every candidate has any given explorable place with chance ``explore / candidates``: both are
+    marginals over seeds, exact, whatever the other places drew. Where candidates are fewer than places, only that
+    many of the last places are explorable, and the others are certain.
+
+    This is the epsilon mixture of logging policies for off-policy evaluation (Li et al., "Unbiased offline evaluation
+    of contextual-bandit-based news article recommendation algorithms", WSDM 2011), place by place.
+    """
+    listed, rest = order[:count], order[count:]
+    explorable = min(len(listed), len(rest))
+    first = len(listed) - explorable
+    swapped = np.zeros(len(listed), dtype=bool)
+    propensity = np.ones(len(listed))
+    chosen = listed.copy()
+    if explore > 0 and explorable:
+        swapped[first:] = generator.random(explorable) < explore
+        drawn = generator.permutation(len(rest))[:explorable]
+        chosen[first:] = np.where(swapped[first:], rest[drawn], listed[first:])
+        propensity[first:] = np.where(swapped[first:], explore / len(rest), 1.0 - explore)
+    return Explored(chosen, propensity, swapped)
+
+
+def seeded(seed: str) -> np.random.Generator:
+    """The generator of a seed: the same on every machine and in every process."""
+    return np.random.Generator(np.random.PCG64(int.from_bytes(hashlib.sha256(seed.encode(errors="replace")).digest())))
