@@ -38,6 +38,7 @@ class Settings(BaseModel):
     source: str = Field(default="auto", description="Kind of source, or auto to recognise it from its layout.")
     lake_uri: str = Field(default="", description="Root of the data lake. Default: <home>/lake.")
     models_uri: str = Field(default="", description="Root of stored bundles. Default: <home>/models.")
+    catalogue_uri: str = Field(default="", description="Root of published catalogues. Default: <home>/catalogue.")
     table_prefix: str = Field(default="recsys-", description="Prefix of DynamoDB table names (target aws).")
     first_day: date | None = Field(default=None, description="First daily partition (UTC).")
     validation_start: datetime | None = Field(default=None, description="Start of the validation window (UTC).")
@@ -47,6 +48,10 @@ class Settings(BaseModel):
     allow_repeats: bool = Field(default=False, description="Whether products bought before may be recommended.")
     k: int = Field(default=10, ge=1, le=100, description="Length of lists in evaluation.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
+    exploration_share: float = Field(default=0.0, ge=0, le=0.5, description="Share of places given to chance.")
+    inference_log: bool = Field(default=True, description="Whether every list shown is logged, for evaluation.")
+    event_stream: str = Field(default="", description="Kinesis stream of lists and feedback (target aws). Empty: none.")
+    shadow_queue_url: str = Field(default="", description="SQS queue of the shadow model (target aws). Empty: none.")
 
     @field_validator("home")
     @classmethod
@@ -66,7 +71,7 @@ class Settings(BaseModel):
         values = dict(values)
         home = Path(values.get("home") or ".recsys").expanduser().resolve()
         local = values.get("target", "local") != "aws"
-        for name, folder in (("lake_uri", "lake"), ("models_uri", "models")):
+        for name, folder in (("lake_uri", "lake"), ("models_uri", "models"), ("catalogue_uri", "catalogue")):
             if not values.get(name):
                 values[name] = str(home / folder) if local else ""
         data = values.get("data")
@@ -79,7 +84,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         if self.target == "aws":
-            for name in ("lake_uri", "models_uri"):
+            for name in ("lake_uri", "models_uri", "catalogue_uri"):
                 if not getattr(self, name).startswith("s3://"):
                     raise ValueError(f"{PREFIX}{name.upper()} must be an s3:// URI when {PREFIX}TARGET is aws")
         if (self.validation_start is None) != (self.test_start is None):
@@ -147,6 +152,7 @@ def write_settings(settings: Settings) -> Path:
             "target": settings.target,
             "lake_uri": settings.lake_uri,
             "models_uri": settings.models_uri,
+            "catalogue_uri": settings.catalogue_uri,
         }
     )
     lines = ["# Written by `recsys`. Environment variables RECSYS_<NAME> override what stands here."]

@@ -14,6 +14,7 @@ from recsys_assets.evaluation import assets as evaluation_assets
 from recsys_assets.features import assets as features_assets
 from recsys_assets.ingest import assets as ingest_assets
 from recsys_assets.jobs import JOBS
+from recsys_assets.publishing import assets as publishing_assets
 from recsys_assets.quality import assets as quality_assets
 from recsys_assets.quality import checks as quality_checks
 from recsys_assets.registry import assets as registry_assets
@@ -30,14 +31,17 @@ STAGES = (
     training_assets,
     evaluation_assets,
     registry_assets,
+    publishing_assets,
 )
 """Asset modules in the order the data walks them."""
 
 FRESHNESS: Mapping[str, dg.FreshnessPolicy] = {
     "ingest": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26)),
     "quality": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26)),
+    "publishing": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26)),
 }
-"""Per group: events come daily, so a day and a bit is late and two days have failed. The rest follows weekly."""
+"""Per group: events come daily, so a day and a bit is late and two days have failed; what serving reads follows them.
+The rest follows weekly."""
 
 WEEKLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15), warn_window=timedelta(days=8))
 """Everything the weekly retraining renews."""

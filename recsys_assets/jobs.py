@@ -12,6 +12,9 @@ INGESTION: dg.AssetSelection = dg.AssetSelection.groups("ingest", "quality")
 MODELLING: dg.AssetSelection = dg.AssetSelection.groups("features", "splits", "training", "evaluation", "registry")
 """From validated interactions to a registered model; whole."""
 
+PUBLISHING: dg.AssetSelection = dg.AssetSelection.groups("publishing")
+"""From validated interactions to what serving reads; whole, and cheap enough for every night."""
+
 ingest_interactions_job = dg.define_asset_job(
     "ingest_interactions_job",
     selection=INGESTION,
@@ -24,10 +27,17 @@ retrain_models_job = dg.define_asset_job(
     description="Features, splits, every model, the comparison, and the gate in front of the champion.",
 )
 
-build_recommender_job = dg.define_asset_job(
-    "build_recommender_job",
-    selection=INGESTION | MODELLING,
-    description="The whole graph in one run, from the source to a registered model, over a range of days.",
+publish_serving_data_job = dg.define_asset_job(
+    "publish_serving_data_job",
+    selection=PUBLISHING,
+    description="Bring what serving reads up to date: catalogue, popular products, histories, the shop page's data.",
 )
 
-JOBS = (ingest_interactions_job, retrain_models_job, build_recommender_job)
+build_recommender_job = dg.define_asset_job(
+    "build_recommender_job",
+    selection=INGESTION | MODELLING | PUBLISHING,
+    description="The whole graph in one run, from the source to a registered model and all that serving reads, over a "
+    "range of days.",
+)
+
+JOBS = (ingest_interactions_job, retrain_models_job, publish_serving_data_job, build_recommender_job)

@@ -11,7 +11,7 @@ from typing import Final
 import dagster as dg
 
 from recsys_assets.ingest.source import Source
-from recsys_assets.jobs import ingest_interactions_job, retrain_models_job
+from recsys_assets.jobs import ingest_interactions_job, publish_serving_data_job, retrain_models_job
 from recsys_assets.lake import Lake
 from recsys_assets.partitions import DAYS
 from recsys_assets.quality.gate import closed_gates
@@ -61,6 +61,21 @@ def daily_ingest_schedule(
 
 
 @dg.schedule(
+    job=publish_serving_data_job,
+    cron_schedule="30 1 * * *",
+    execution_timezone="UTC",
+    description="Every night, an hour after the new days came in, brings what serving reads up to date.",
+)
+def nightly_publish_schedule(
+    context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake]
+) -> dg.SkipReason | dg.RunRequest:
+    if not lake.days("interactions"):
+        return dg.SkipReason("the lake holds no interactions yet")
+    now = context.scheduled_execution_time.astimezone(UTC)
+    return dg.RunRequest(run_key=f"publish-{now:%Y-%m-%d}", tags={TRIGGER_TAG: "schedule"})
+
+
+@dg.schedule(
     job=retrain_models_job,
     cron_schedule="0 2 * * 0",
     execution_timezone="UTC",
@@ -76,4 +91,4 @@ def _week_key(now: datetime) -> str:
     return f"retrain-{year}-W{week:02d}"
 
 
-SCHEDULES = (daily_ingest_schedule, weekly_retrain_schedule)
+SCHEDULES = (daily_ingest_schedule, nightly_publish_schedule, weekly_retrain_schedule)

@@ -9,7 +9,7 @@ import dagster as dg
 
 from lambda_api.settings import Settings, current_settings
 from recsys_assets.resources import resources_for
-from recsys_deploy.release.assets import check_release_job, release_candidate
+from recsys_deploy.release.assets import live_route, release_candidate, set_live_route_job
 from recsys_deploy.sensors import registered_model_sensor
 
 
@@ -19,10 +19,10 @@ def build_defs(
     """Assemble a fresh `Definitions`; arguments as in ``recsys_assets.definitions.build_defs``."""
     every = {**resources_for(settings or current_settings()), **(resource_overrides or {})}
     return dg.Definitions(
-        assets=[release_candidate],
-        jobs=[check_release_job],
+        assets=[release_candidate, live_route],
+        jobs=[set_live_route_job],
         sensors=[registered_model_sensor],
-        resources={role: every[role] for role in ("settings", "registry", "bundles")},
+        resources={role: every[role] for role in ("settings", "registry", "bundles", "serving")},
         executor=dg.in_process_executor,
     )
 

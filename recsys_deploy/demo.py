@@ -1,11 +1,11 @@
-"""The main job from a terminal: one run of the whole graph with visible progress, and what came of it.
+"""The jobs from a terminal: one run of the whole graph, or of its last steps, with visible progress and its outcome.
 
 Put running and its outcome here. Keep what is printed in ``recsys_deploy.console`` and what is run in the definitions.
 """
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -16,6 +16,8 @@ from lambda_api.settings import Settings
 from recsys_deploy.console.progress import RunProgress
 
 JOB = "build_recommender_job"
+PUBLISH_JOB = "publish_serving_data_job"
+RELEASE_JOB = "set_live_route_job"
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,55 @@ class DemoRun:
     problems: tuple[Problem, ...]
 
 
+@dataclass(frozen=True)
+class ReleaseRun(DemoRun):
+    """How a release ended: the version shoppers are routed to now (``None``: none yet), and what was done, in words."""
+
+    version: str | None
+    outcome: str
+
+
 def run_graph(settings: Settings, days: Sequence[date], console: Console) -> DemoRun:
     """Run ``build_recommender_job`` over ``days`` (first to last, one run) on the instance of ``DAGSTER_HOME``."""
     # Imported here: the calendar of the definitions is fixed at import, after the shop's first day is known.
     from recsys_assets.definitions import build_defs
-    from recsys_assets.tags import RANGE_END_TAG, RANGE_START_TAG, TRIGGER_TAG
+    from recsys_assets.tags import RANGE_END_TAG, RANGE_START_TAG
 
-    definitions = build_defs(settings)
-    job = definitions.resolve_job_def(JOB)
+    window = {RANGE_START_TAG: days[0].isoformat(), RANGE_END_TAG: days[-1].isoformat()}
+    run, _ = _run(build_defs(settings).resolve_job_def(JOB), window, console)
+    return run
+
+
+def publish(settings: Settings, console: Console) -> DemoRun:
+    """Run ``publish_serving_data_job``: bring what serving reads up to the lake as it is."""
+    from recsys_assets.definitions import build_defs
+
+    run, _ = _run(build_defs(settings).resolve_job_def(PUBLISH_JOB), {}, console)
+    return run
+
+
+def release(settings: Settings, console: Console) -> ReleaseRun:
+    """Run ``set_live_route_job``: check the champion's bundle and route shoppers to it. May be repeated.
+
+    Without a champion, or with a rollout in progress, the run does not succeed and ``problems`` say so; the route
+    stays as it is.
+    """
+    from recsys_deploy.definitions import build_defs
+
+    run, result = _run(build_defs(settings).resolve_job_def(RELEASE_JOB), {}, console)
+    routed = [
+        event.materialization.metadata
+        for event in result.get_asset_materialization_events()
+        if event.asset_key is not None and event.asset_key.to_user_string() == "live_route"
+    ]
+    said = {name: str(value.value) for name, value in routed[-1].items()} if routed else {}
+    outcome = said.get("reason", "the route was not touched")
+    return ReleaseRun(run.run_id, run.success, run.seconds, run.problems, said.get("champion"), outcome)
+
+
+def _run(job: dg.JobDefinition, tags: Mapping[str, str], console: Console) -> tuple[DemoRun, dg.ExecuteInProcessResult]:
+    from recsys_assets.tags import TRIGGER_TAG
+
     began = time.perf_counter()
     with dg.DagsterInstance.get() as instance:
         run_id = str(uuid.uuid4())
@@ -54,13 +97,9 @@ def run_graph(settings: Settings, days: Sequence[date], console: Console) -> Dem
                 instance=instance,
                 raise_on_error=False,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                tags={
-                    RANGE_START_TAG: days[0].isoformat(),
-                    RANGE_END_TAG: days[-1].isoformat(),
-                    TRIGGER_TAG: "demo",
-                },
+                tags={**tags, TRIGGER_TAG: "demo"},
             )
-        return DemoRun(run_id, result.success, time.perf_counter() - began, tuple(_problems(result)))
+        return DemoRun(run_id, result.success, time.perf_counter() - began, tuple(_problems(result))), result
 
 
 def _problems(result: dg.ExecuteInProcessResult) -> list[Problem]:

@@ -6,20 +6,20 @@ A sensor may not launch jobs of another location, which is why this one lives be
 
 import dagster as dg
 
-from recsys_deploy.release.assets import check_release_job
+from recsys_deploy.release.assets import set_live_route_job
 
 REGISTERED_MODEL = dg.AssetKey("registered_model")
 """By key, not by import: the sensor observes the other location through the shared event log."""
 
 
 @dg.sensor(
-    job=check_release_job,
+    job=set_live_route_job,
     minimum_interval_seconds=60,
-    description="When a new champion is registered, checks its bundle from the store, ready for a rollout.",
+    description="When a new champion is registered, checks its bundle from the store and routes shoppers to it.",
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def registered_model_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Requests one release check per materialisation of ``registered_model`` that promoted a version.
+    """Requests one release per materialisation of ``registered_model`` that promoted a version.
 
     The cursor is the storage id of the newest event seen, the run key the version: a restarted daemon repeats nothing.
     """

@@ -2,9 +2,14 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,20 +18,50 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pytest
 
+from lambda_api.handlers.dependencies import Serving, build
+from lambda_api.serving.question import Question
 from lambda_api.settings import read_settings
+from lambda_api.state.history import HistoryStore
 from lambda_api.state.open_table import open_table
 from recsys_assets.ingest.synthetic.config import SyntheticShopConfig
 from recsys_assets.ingest.synthetic.shop import SyntheticShop
 from recsys_assets.lake import Lake
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import Status
+from tests.local_server.processes import free_port
 
 FIRST = date(2024, 3, 1)
 CONFIG = SyntheticShopConfig(seed=5, start=FIRST, days=62, n_users=700, n_products=200, n_categories=8, n_brands=12)
 DELIVERED = 60
 """Days in the shop's folder at first; the others arrive later."""
 
+PUBLISH = """
+from rich.console import Console
+from lambda_api.settings import read_settings
+from recsys_deploy.demo import publish
+
+assert publish(read_settings(), Console()).success
+"""
+
 pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Background:
+    """A command that has not ended."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def rest(self) -> str:
+        return self.log.read_text()
+
+    def read_until(self, words: str, seconds: float = 120) -> str:
+        end = time.monotonic() + seconds
+        while words not in self.rest():
+            assert self.process.poll() is None and time.monotonic() < end, self.rest()
+            time.sleep(0.1)
+        return self.rest()
 
 
 @dataclass(frozen=True)
@@ -41,17 +76,35 @@ class Shop:
         table = self.shop.day_events(day) if events is None else events
         pa_csv.write_csv(table, self.data / "interactions" / f"{day.isoformat()}.csv")
 
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
+        return kept | {"RECSYS_HOME": str(self.home), "DAGSTER_HOME": str(self.home / "dagster")}
+
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
-        environment |= {"RECSYS_HOME": str(self.home), "DAGSTER_HOME": str(self.home / "dagster")}
         return subprocess.run(
             [sys.executable, *arguments],
-            env=environment,
+            env=self.environment(),
             cwd=self.home.parent,
             capture_output=True,
             text=True,
             timeout=500,
         )
+
+    @contextmanager
+    def background(self, *arguments: str) -> Iterator[Background]:
+        """A command that stays, as in a terminal; ended at the latest here."""
+        log = self.home.parent / f"{arguments[0]}.log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "recsys_deploy.cli", *arguments],
+                env=self.environment(), cwd=self.home.parent, stdout=stream, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        try:
+            yield Background(process, log)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(60)
 
     def recsys(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.run("-m", "recsys_deploy.cli", *arguments)
@@ -117,11 +170,75 @@ def test_anybody_gets_recommendations_known_or_not(shop: Shop, demo: subprocess.
         assert "│ 5 │" in answer.stdout.replace("  ", " ")
 
 
+def test_the_demo_leaves_a_home_that_serves(shop: Shop, demo: subprocess.CompletedProcess[str]) -> None:
+    assert demo.returncode == 0
+    assert "v1.0.0 answers every shopper now" in demo.stdout
+    champion, lake = shop.registry.champion(), shop.lake
+    assert champion is not None
+    with served(shop) as serving:
+        page = json.loads((shop.home / "storefront" / "shoppers.json").read_text())
+        assert len(page["shoppers"]) == 24
+        for shopper in page["shoppers"][:5]:
+            answer = serving.service.recommend(question(shopper["id"]), (), f"r-{shopper['id']}")
+            assert (answer.model_version, answer.variant, answer.cause) == (str(champion.version), "champion", None)
+            assert answer.ranking.personal and len(answer.ranking.items) == 10
+        stranger = serving.service.recommend(question("somebody-nobody-knows"), (), "r-stranger")
+        assert stranger.model_version == str(champion.version) and not stranger.ranking.personal
+        assert all(item.product is not None and item.product.available for item in stranger.ranking.items)
+        # What is left when no model answers.
+        popular = serving.service.popular(None, 10, "r-popular")
+        assert popular.model_version == "baseline" and len(popular.ranking.items) == 10
+    browsable = json.loads((shop.home / "storefront" / "catalogue.json").read_text())
+    assert {product["id"] for product in browsable["products"]} == set(lake.read("products")["product_id"].to_pylist())
+
+
 def test_the_registry_is_listed(shop: Shop, demo: subprocess.CompletedProcess[str]) -> None:
     assert demo.returncode == 0
     listed = shop.recsys("models")
     assert listed.returncode == 0
     assert "v1.0.0" in listed.stdout and "champion" in listed.stdout
+
+
+def test_up_serves_what_the_demo_built_until_it_is_told_to_stop(
+    shop: Shop, demo: subprocess.CompletedProcess[str]
+) -> None:
+    assert demo.returncode == 0
+    shutil.rmtree(shop.home / "storefront")
+    port = free_port()
+    with shop.background("up", "--no-ui", "--port", str(port), "--workers", "1") as up:
+        said = up.read_until("Ctrl-C stops everything")
+        assert f"http://127.0.0.1:{port}/" in said
+        config = shop.home / "storefront" / "config.json"
+        assert config.stat().st_mode & 0o777 == 0o600
+        line = next(line for line in said.splitlines() if line.startswith("curl "))
+        pasted = subprocess.run(["sh", "-c", f"{line} -s"], capture_output=True, text=True, timeout=30)
+        answer = json.loads(pasted.stdout)
+        assert len(answer["recommendations"]) == 5 and answer["model_version"] == "v1.0.0", answer
+        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/data/catalogue.json", timeout=20)
+        assert len(json.loads(page.read())["products"]) > 50
+        second = shop.recsys("up", "--no-ui", "--port", str(port))
+        assert second.returncode == 2 and str(port) in second.stderr and "--port" in second.stderr
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(40) == 0, up.rest()
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+
+
+def test_up_starts_again_with_the_same_key_or_a_new_one_where_it_was_revoked(
+    shop: Shop, demo: subprocess.CompletedProcess[str]
+) -> None:
+    assert demo.returncode == 0
+    config = shop.home / "storefront" / "config.json"
+    kept = json.loads(config.read_text())["key"]
+    for revoke in (False, True):
+        if revoke:
+            assert shop.recsys("keys", "revoke", kept.split("_")[1]).returncode == 0
+        port = free_port()
+        with shop.background("up", "--no-ui", "--port", str(port), "--workers", "1") as up:
+            up.read_until("Ctrl-C stops everything")
+            assert (json.loads(config.read_text())["key"] == kept) is not revoke
+            up.process.terminate()
+            assert up.process.wait(40) == 0, up.rest()
 
 
 def test_a_new_day_brings_in_that_day_only(shop: Shop, demo: subprocess.CompletedProcess[str]) -> None:
@@ -138,6 +255,23 @@ def test_a_new_day_brings_in_that_day_only(shop: Shop, demo: subprocess.Complete
     assert ingest(shop, new).returncode == 0
     stored = shop.lake.read("interactions", start=new, end=new + timedelta(days=1)).num_rows
     assert stored == shop.shop.day_events(new).num_rows
+
+
+def test_the_night_after_serving_knows_the_new_day(shop: Shop, demo: subprocess.CompletedProcess[str]) -> None:
+    assert demo.returncode == 0
+    new = FIRST + timedelta(days=DELIVERED)
+    if new not in shop.lake.days("interactions"):
+        shop.deliver(new)
+        assert ingest(shop, new).returncode == 0
+    published = shop.run("-c", PUBLISH)
+    assert published.returncode == 0, published.stdout + published.stderr
+    last = shop.lake.read("interactions", start=new).sort_by("timestamp").to_pylist()[-1]
+    with served(shop) as serving:
+        answer = serving.service.recommend(question(last["user_id"]), (), "r-new-day")
+        assert answer.ranking.personal
+    settings = read_settings({"RECSYS_HOME": str(shop.home)})
+    history = HistoryStore(open_table(settings, "history")).recent(last["user_id"])
+    assert (history[-1].product_id, history[-1].timestamp) == (last["product_id"], int(last["timestamp"].timestamp()))
 
 
 def test_a_poisoned_day_stops_a_later_retraining_until_it_is_repaired(
@@ -165,6 +299,19 @@ def test_a_poisoned_day_stops_a_later_retraining_until_it_is_repaired(
     everything = f"{FIRST.isoformat()}...{bad.isoformat()}"
     assert materialize(shop, "interactions", "--partition-range", everything).returncode == 0
     assert materialize(shop, "temporal_splits").returncode == 0
+
+
+@contextmanager
+def served(shop: Shop) -> Iterator[Serving]:
+    """What a serving process composes from this home."""
+    serving = build(read_settings({"RECSYS_HOME": str(shop.home)}), immediate=True)
+    serving.warm()
+    yield serving
+    serving.close()
+
+
+def question(user_id: str) -> Question:
+    return Question(user_id=user_id, events=(), now=0, k=10, include_products=True)
 
 
 def ingest(shop: Shop, day: date) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,7 @@ def test_defaults_live_under_home(tmp_path: Path) -> None:
     settings = read_settings({"RECSYS_HOME": str(tmp_path)})
     assert settings.lake_uri == str(tmp_path / "lake")
     assert settings.models_uri == str(tmp_path / "models")
+    assert settings.catalogue_uri == str(tmp_path / "catalogue")
     assert settings.target == "local"
     assert settings.data is None
 
@@ -30,6 +31,10 @@ def test_environment_overrides_the_file_which_overrides_defaults(tmp_path: Path)
         ({"RECSYS_TARGET": "azure"}, "RECSYS_TARGET"),
         ({"RECSYS_TARGET": "aws"}, "RECSYS_LAKE_URI must be an s3:// URI"),
         ({"RECSYS_TARGET": "aws", "RECSYS_LAKE_URI": "s3://b/lake"}, "RECSYS_MODELS_URI must be an s3:// URI"),
+        (
+            {"RECSYS_TARGET": "aws", "RECSYS_LAKE_URI": "s3://b/lake", "RECSYS_MODELS_URI": "s3://b/models"},
+            "RECSYS_CATALOGUE_URI must be an s3:// URI",
+        ),
         ({"RECSYS_SOURCE": "movielens"}, "RECSYS_DATA"),
         ({"RECSYS_SOURCE": "synthetic", "RECSYS_DATA": "/tmp/x"}, "contradicts RECSYS_DATA"),
         ({"RECSYS_TEST_START": "2011-11-20"}, "RECSYS_VALIDATION_START and RECSYS_TEST_START go together"),

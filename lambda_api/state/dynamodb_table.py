@@ -169,10 +169,16 @@ class DynamoDbTable:
         }
 
     def _raise_condition_failed(self, error: ClientError, writes: Sequence[EncodedWrite]) -> None:
-        reasons = _cancellation_reasons(error)
-        for write, reason in zip(writes, reasons, strict=False):
-            if reason.get("Code") == "ConditionalCheckFailed":
-                raise ConditionFailed(write.key, self._live_attributes(reason.get("Item"))) from error
+        failed = [
+            (write.key, reason)
+            for write, reason in zip(writes, _cancellation_reasons(error), strict=False)
+            if reason.get("Code") == "ConditionalCheckFailed"
+        ]
+        if failed:
+            key, reason = failed[0]
+            raise ConditionFailed(
+                key, self._live_attributes(reason.get("Item")), keys=[k for k, _ in failed]
+            ) from error
 
     def _live_record(self, item: Item) -> Record | None:
         attributes = self._live_attributes(item)

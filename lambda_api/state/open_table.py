@@ -10,14 +10,20 @@ from lambda_api.state.table import Table
 STATE_FILE = "state.sqlite3"
 
 
-def open_table(settings: Settings, name: str) -> Table:
+def open_table(settings: Settings, name: str, *, patience_s: float | None = None) -> Table:
     """The table ``name``: in ``<home>/state.sqlite3`` (target ``local``) or in DynamoDB, prefixed (target ``aws``).
 
     Opening touches neither file nor network; the first call on the table does. Open once and keep it: the table
     holds its connections.
+
+    Args:
+        patience_s: about how long a call may wait before `lambda_api.state.table.TableUnavailable`: for another
+            process's write (SQLite), for connection and reply (DynamoDB). By default half a minute for SQLite, right
+            for a pipeline that queues behind others, and 3 s for DynamoDB. Whoever answers a shopper passes less.
     """
     if settings.target == "local":
-        return SqliteTable(settings.home / STATE_FILE, name)
+        path = settings.home / STATE_FILE
+        return SqliteTable(path, name) if patience_s is None else SqliteTable(path, name, busy_timeout_s=patience_s)
     # boto3 takes a tenth of a second to import and is not installed with the embedded default.
     import boto3
     from botocore.config import Config
@@ -25,5 +31,8 @@ def open_table(settings: Settings, name: str) -> Table:
     from lambda_api.state.dynamodb_table import DynamoDbTable
 
     # Short limits and one retry: a shopper is waiting, and the adapter repeats what is worth repeating.
-    config = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
+    connect_s, read_s = (1.0, 3.0) if patience_s is None else (min(1.0, patience_s), patience_s)
+    config = Config(
+        connect_timeout=connect_s, read_timeout=read_s, retries={"mode": "standard", "total_max_attempts": 2}
+    )
     return DynamoDbTable(f"{settings.table_prefix}{name}", boto3.client("dynamodb", config=config))

@@ -52,11 +52,21 @@ _QUERY = """
 _QUERIES = {newest_first: _QUERY.format(direction="DESC" if newest_first else "ASC") for newest_first in (False, True)}
 
 
+class _Connection(sqlite3.Connection):
+    """Knows which file it was opened on: device and inode."""
+
+    identity: tuple[int, int] | None = None
+
+
 class SqliteTable:
     """One table of the port (`lambda_api.state.table.Table`) in the SQLite file ``path``.
 
     The file and its schema are made on first use. Several tables share a file, told apart by ``name``. Writers queue
     (``BEGIN IMMEDIATE``); readers never wait for them (write-ahead log). Expired records are removed by later writes.
+
+    SQLite itself goes on happily in a file that has been deleted, and what it writes there is lost. So before each
+    call, and again after each write, the file must still be the one that was opened. Where another has taken its
+    place, that one is opened; where there is none, calls fail until there is (a new process would make one).
 
     Args:
         path: the database file; its folder is made if need be.
@@ -75,9 +85,10 @@ class SqliteTable:
         self._clock = clock
         self._busy_timeout_s = busy_timeout_s
         self._lock = threading.Lock()
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[_Connection] = []
+        self._used = False
         self._owner = os.getpid()
-        self._inherited: list[sqlite3.Connection] = []
+        self._inherited: list[_Connection] = []
 
     def get(self, key: Key) -> Record | None:
         """See `lambda_api.state.table.Table.get`."""
@@ -91,15 +102,26 @@ class SqliteTable:
         encoded = encode_writes(writes)
         if not encoded:
             return
-        with self._connection() as connection, _immediate_transaction(connection):
+        # Everything that takes time is done before the one lock of the file is taken.
+        deletes, puts = self._rows(encoded)
+        with self._connection() as connection, _immediate_transaction(connection, self._busy_timeout_s):
             now = self._clock()
+            failed = []
             for write in encoded:
-                found = self._live_attributes(connection, write.key, now)
-                if not write.holds(found):
-                    raise ConditionFailed(write.key, found)
+                if write.must_be_absent or write.matches is not None:
+                    found = self._live_attributes(connection, write.key, now)
+                    if not write.holds(found):
+                        failed.append((write.key, found))
+            if failed:
+                raise ConditionFailed(*failed[0], keys=[key for key, _ in failed])
             connection.execute(_PURGE, (now,))
-            for write in encoded:
-                self._apply(connection, write)
+            # No two writes are on one key, so their order does not matter.
+            connection.executemany(_DELETE, deletes)
+            connection.executemany(_PUT, puts)
+        if self._identity() != connection.identity:
+            raise TableUnavailable(
+                f"{self.path} was removed or replaced while table {self.name!r} was written: not stored"
+            )
 
     def query(
         self, partition: str, *, prefix: str = "", newest_first: bool = False, limit: int | None = None
@@ -112,7 +134,7 @@ class SqliteTable:
                 _QUERIES[newest_first],
                 (self.name, partition, *bounds, self._clock(), -1 if limit is None else limit),
             ).fetchall()
-        return [Record(Key(partition, sort), json.loads(attributes)) for sort, attributes in rows]
+            return [Record(Key(partition, sort), json.loads(attributes)) for sort, attributes in rows]
 
     def close(self) -> None:
         """Close idle connections. The table may be used again afterwards."""
@@ -129,20 +151,26 @@ class SqliteTable:
         attributes: dict[str, Any] = json.loads(row[0])
         return attributes
 
-    def _apply(self, connection: sqlite3.Connection, write: EncodedWrite) -> None:
-        address = (self.name, write.key.partition, write.key.sort)
-        if write.attributes is None:
-            connection.execute(_DELETE, address)
-            return
-        members = (f"{json.dumps(name, ensure_ascii=False)}:{text}" for name, text in sorted(write.attributes.items()))
-        connection.execute(_PUT, (*address, "{" + ",".join(members) + "}", write.expires_at))
+    def _rows(self, writes: Sequence[EncodedWrite]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+        """Parameters of `_DELETE` and of `_PUT`."""
+        deletes: list[tuple[Any, ...]] = []
+        puts: list[tuple[Any, ...]] = []
+        for write in writes:
+            address = (self.name, write.key.partition, write.key.sort)
+            if write.attributes is None:
+                deletes.append(address)
+                continue
+            members = sorted(write.attributes.items())
+            text = ",".join(f"{json.dumps(name, ensure_ascii=False)}:{value}" for name, value in members)
+            puts.append((*address, "{" + text + "}", write.expires_at))
+        return deletes, puts
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self) -> Iterator[_Connection]:
         connection = self._borrow()
         try:
             yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, json.JSONDecodeError) as error:  # the latter: a damaged page that SQLite did not notice
             connection.close()
             raise self._explain(error) from error
         except BaseException:
@@ -150,28 +178,52 @@ class SqliteTable:
             raise
         self._give_back(connection)
 
-    def _borrow(self) -> sqlite3.Connection:
-        with self._lock:
-            if self._owner != os.getpid():
-                # SQLite forbids using, and even closing, a connection carried over a fork: keep it and open another.
-                self._inherited += self._idle
-                self._idle = []
-                self._owner = os.getpid()
-            if self._idle:
-                return self._idle.pop()
+    def _borrow(self) -> _Connection:
         try:
-            return self._open()
-        except sqlite3.Error as error:
+            identity = self._identity()
+            with self._lock:
+                if self._owner != os.getpid():
+                    # SQLite forbids using, and even closing, a connection carried over a fork: keep it, open another.
+                    self._inherited += self._idle
+                    self._idle = []
+                    self._owner = os.getpid()
+                if self._used and identity is None:
+                    raise TableUnavailable(
+                        f"{self.path}, which holds table {self.name!r}, was removed while in use; put it back, or "
+                        "restart this process to begin an empty one"
+                    )
+                while self._idle:
+                    connection = self._idle.pop()
+                    if connection.identity == identity:
+                        return connection
+                    connection.close()
+            connection = self._open()
+            connection.identity = self._identity()
+            self._used = True
+            return connection
+        except (sqlite3.Error, OSError) as error:
             raise self._explain(error) from error
 
-    def _give_back(self, connection: sqlite3.Connection) -> None:
+    def _identity(self) -> tuple[int, int] | None:
+        """Device and inode of the file that has the path now."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _give_back(self, connection: _Connection) -> None:
         with self._lock:
             self._idle.append(connection)
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> _Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(
-            self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+            self.path,
+            timeout=self._busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_Connection,
         )
         try:
             self._set_up(connection)
@@ -192,7 +244,7 @@ class SqliteTable:
                     connection.execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'records%'").fetchone()[0]
                     < 2
                 ):
-                    with _immediate_transaction(connection):
+                    with _immediate_transaction(connection, self._busy_timeout_s):
                         for statement in _SCHEMA:
                             connection.execute(statement)
                 return
@@ -201,7 +253,7 @@ class SqliteTable:
                     raise
                 time.sleep(0.02)
 
-    def _explain(self, error: sqlite3.Error) -> Exception:
+    def _explain(self, error: Exception) -> Exception:
         if _is_busy(error):
             return TableUnavailable(
                 f"table {self.name!r} in {self.path} stayed locked by another process for {self._busy_timeout_s:g} s; "
@@ -211,8 +263,8 @@ class SqliteTable:
 
 
 @contextmanager
-def _immediate_transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
+def _immediate_transaction(connection: sqlite3.Connection, patience_s: float) -> Iterator[None]:
+    _begin(connection, patience_s)
     try:
         yield
         connection.execute("COMMIT")
@@ -222,7 +274,29 @@ def _immediate_transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
+def _begin(connection: sqlite3.Connection, patience_s: float) -> None:
+    """Take the lock of writers, asking every few milliseconds.
+
+    SQLite's own waiting asks ever less often, up to ten times a second, so that under load whoever has waited longest
+    is the least likely to be next: the slowest write in a hundred took twice as long.
+    """
+    began = time.monotonic()
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                waited = time.monotonic() - began
+                if not _is_busy(error) or waited >= patience_s:
+                    raise
+                time.sleep(min(0.02, 0.001 + 0.02 * waited, patience_s - waited))
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(1000 * patience_s)}")
+
+
+def _is_busy(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 

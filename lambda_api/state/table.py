@@ -76,13 +76,15 @@ class ConditionFailed(Exception):
     Attributes:
         key: where the condition failed (the first, in a transaction).
         found: the record's attributes at that moment, or ``None`` if there was none.
+        keys: every key of the transaction whose condition is known to have failed, ``key`` first.
     """
 
-    def __init__(self, key: Key, found: dict[str, Any] | None) -> None:
+    def __init__(self, key: Key, found: dict[str, Any] | None, *, keys: Sequence[Key] = ()) -> None:
         state = "no record" if found is None else f"{found}"
         super().__init__(f"condition failed at {key.partition}/{key.sort}: found {state}")
         self.key = key
         self.found = found
+        self.keys = tuple(keys) or (key,)
 
 
 class TableUnavailable(Exception):

@@ -7,6 +7,7 @@ Everything that touches disk or network is built when a run starts, so that load
 import dagster as dg
 
 from lambda_api.settings import Settings
+from lambda_api.state.history import HistoryStore
 from lambda_api.state.open_table import open_table
 from recsys_assets.ingest.registry import open_source
 from recsys_assets.lake import Lake
@@ -19,7 +20,8 @@ def resources_for(settings: Settings) -> dict[str, object]:
 
     Returns:
         ``settings``, ``lake`` (`Lake`), ``source`` (`Source`), ``registry`` (`ModelRegistry`), ``bundles``
-        (`BundleStore`) and ``training`` (the client that runs the train program).
+        (`BundleStore`), ``serving`` (the table of what serving reads of everybody), ``histories`` (`HistoryStore`) and
+        ``training`` (the client that runs the train program).
     """
     return {
         "settings": settings,
@@ -29,5 +31,7 @@ def resources_for(settings: Settings) -> dict[str, object]:
         ),
         "registry": dg.ResourceDefinition(lambda _: ModelRegistry(open_table(settings, "registry"))),
         "bundles": dg.ResourceDefinition(lambda _: BundleStore(settings.models_uri)),
+        "serving": dg.ResourceDefinition(lambda _: open_table(settings, "serving")),
+        "histories": dg.ResourceDefinition(lambda _: HistoryStore(open_table(settings, "history"))),
         "training": dg.PipesSubprocessClient(),
     }

@@ -26,6 +26,7 @@ GROUP_COLOURS: Final[Mapping[str, str]] = {
     "training": "#b5651d",
     "evaluation": "#9b2226",
     "registry": "#44475a",
+    "publishing": "#8a6d1f",
     "release": "#1b4965",
 }
 
@@ -139,7 +140,7 @@ def _box(node: Node, x: float, y: float) -> str:
     if node.checks:
         badge = (
             f'<text x="{x + BOX_WIDTH - 8:g}" y="{y + 21:g}" font-size="10" fill="#ffffff" text-anchor="end" '
-            f'opacity="0.85">{node.checks} checks</text>'
+            f'opacity="0.85">{node.checks} check{"s" if node.checks > 1 else ""}</text>'
         )
     return (
         f'<rect x="{x:g}" y="{y:g}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6" fill="{colour}"/>'

@@ -18,6 +18,7 @@ from recsys_assets.schedules import (
     MAX_DAYS_PER_TICK,
     daily_ingest_schedule,
     missed_days,
+    nightly_publish_schedule,
     weekly_retrain_schedule,
 )
 from recsys_deploy.sensors import registered_model_sensor
@@ -121,6 +122,17 @@ def test_the_weekly_schedule_is_sunday_two_o_clock_utc_once_a_week() -> None:
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_serving_data_is_published_every_night_once_there_is_something(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    tick = datetime(2011, 1, 4, 1, 30, tzinfo=UTC)
+    context = dg.build_schedule_context(scheduled_execution_time=tick, resources={"lake": lake})
+    assert isinstance(nightly_publish_schedule(context), dg.SkipReason)
+    lake.write_day("interactions", date(2011, 1, 3), pa.table({"user_id": ["a"]}))
+    request = nightly_publish_schedule(context)
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_key == "publish-2011-01-04"
+
+
 def register(instance: dg.DagsterInstance, version: str, promoted: bool) -> None:
     @dg.asset(name="registered_model")
     def registration() -> dg.MaterializeResult:
@@ -156,5 +168,6 @@ def test_the_sensor_asks_once_for_each_promotion_and_never_for_a_refusal() -> No
 def test_schedules_and_jobs_are_registered() -> None:
     repository = build_defs().get_repository_def()
     schedules = {schedule.name for schedule in repository.schedule_defs}
-    assert schedules == {"daily_ingest_schedule", "weekly_retrain_schedule"}
-    assert {"ingest_interactions_job", "retrain_models_job", "build_recommender_job"} <= set(repository.job_names)
+    assert schedules == {"daily_ingest_schedule", "nightly_publish_schedule", "weekly_retrain_schedule"}
+    jobs = {"ingest_interactions_job", "retrain_models_job", "publish_serving_data_job", "build_recommender_job"}
+    assert jobs <= set(repository.job_names)

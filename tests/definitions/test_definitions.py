@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from recsys_assets import definitions as assets_location
-from recsys_assets.jobs import INGESTION, MODELLING
+from recsys_assets.jobs import INGESTION, MODELLING, PUBLISHING
 from recsys_deploy import definitions as deploy_location
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,11 +83,11 @@ def test_every_asset_of_the_pipeline_has_a_freshness_policy() -> None:
     assert all(graph.get(key).freshness_policy for key in graph.executable_asset_keys)
 
 
-def test_the_two_job_selections_partition_the_graph() -> None:
+def test_the_job_selections_partition_the_graph() -> None:
     graph = assets_location.defs.resolve_asset_graph()
-    ingestion, modelling = INGESTION.resolve(graph), MODELLING.resolve(graph)
-    assert ingestion & modelling == set()
-    assert ingestion | modelling == graph.executable_asset_keys
+    parts = [selection.resolve(graph) for selection in (INGESTION, MODELLING, PUBLISHING)]
+    assert sum(len(part) for part in parts) == len(set().union(*parts))
+    assert set().union(*parts) == graph.executable_asset_keys
 
 
 def test_daily_assets_backfill_in_a_single_run() -> None:
@@ -99,6 +99,6 @@ def test_daily_assets_backfill_in_a_single_run() -> None:
 
 def test_every_critical_check_blocks() -> None:
     graph = assets_location.defs.resolve_asset_graph()
-    for table in ("raw_interactions", "products", "users"):
+    for table in ("raw_interactions", "products", "users", "serving_catalogue", "popular_products"):
         checks = [graph.get(key) for key in graph.asset_check_keys if key.asset_key == dg.AssetKey(table)]
         assert any(check.blocking for check in checks), table

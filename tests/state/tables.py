@@ -108,3 +108,50 @@ def same(left: object, right: object) -> bool:
     if isinstance(left, float) and isinstance(right, float):
         return left.hex() == right.hex()
     return left == right
+
+
+class CountingTable:
+    """Passes calls on to a table and counts them; ``fail`` is raised instead while it is set."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.calls: list[str] = []
+        self.fail: Exception | None = None
+
+    def _count(self, name: str) -> None:
+        self.calls.append(name)
+        if self.fail is not None:
+            raise self.fail
+
+    def get(self, key: Key) -> Record | None:
+        self._count("get")
+        return self.table.get(key)
+
+    def write(self, writes: Sequence[Write]) -> None:
+        self._count("write")
+        self.table.write(writes)
+
+    def query(
+        self, partition: str, *, prefix: str = "", newest_first: bool = False, limit: int | None = None
+    ) -> list[Record]:
+        self._count("query")
+        return self.table.query(partition, prefix=prefix, newest_first=newest_first, limit=limit)
+
+
+ODD_IDS = [
+    "user_123",
+    "a/b#c~seed",
+    "~seed",
+    " ",
+    "\x00",
+    "\x1f",
+    "Zoë 漢字 🛒",
+    "e\u0301",  # not the same id as "\u00e9"
+    "\u00e9",
+    "x" * 1_000,
+    "🛒" * 1_000,
+    "\x01" * 1_000,
+    "../../etc/passwd",
+    "'; DROP TABLE records; --",
+]
+"""Ids that shops and browsers may send."""

@@ -25,7 +25,13 @@ def test_local_state_lives_in_one_file_of_the_home_folder(tmp_path: Path) -> Non
 
 def test_aws_state_lives_in_prefixed_dynamodb_tables() -> None:
     settings = make_settings(
-        {"target": "aws", "table_prefix": "shop-dev-", "lake_uri": "s3://b/lake", "models_uri": "s3://b/models"}
+        {
+            "target": "aws",
+            "table_prefix": "shop-dev-",
+            "lake_uri": "s3://b/lake",
+            "models_uri": "s3://b/models",
+            "catalogue_uri": "s3://b/catalogue",
+        }
     )
     with fake_dynamodb() as client:
         create_dynamodb_table(client, "shop-dev-registry")

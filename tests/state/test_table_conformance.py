@@ -402,6 +402,16 @@ def test_any_json_comes_back_as_written(table: Table, attributes: dict[str, Any]
     table.write([Put(KEY, attributes, condition=Matches(attributes))])
 
 
+def test_every_condition_that_failed_is_named_and_the_first_is_described(table: Table) -> None:
+    table.write([Put(Key("p", str(n)), {"n": n}) for n in range(3)])
+    writes = [Put(Key("p", str(n)), {}, condition=Absent()) for n in (5, 2, 1, 6)]
+    with pytest.raises(ConditionFailed) as failure:
+        table.write([*writes, Put(Key("p", "0"), {}), Delete(Key("p", "7"), condition=Matches({}))])
+    assert failure.value.keys == (Key("p", "2"), Key("p", "1"), Key("p", "7"))
+    assert (failure.value.key, failure.value.found) == (Key("p", "2"), {"n": 2})
+    assert ConditionFailed(KEY, None).keys == (KEY,)
+
+
 few_keys = st.builds(Key, st.sampled_from(["p", "q"]), st.sampled_from(["a", "ab", "b", "é", "\U0010ffff"]))
 few_attributes = st.dictionaries(
     st.sampled_from(["x", "y"]), st.sampled_from([0, 1, 1.0, True, None, "", "1", [1]]), max_size=2

@@ -1,0 +1,264 @@
+"""Where exposures and feedback stream to for analysis: JSON lines in a folder, or Amazon Kinesis.
+
+Put delivery of event records here. Keep what they hold (``lambda_api.state.exposures``, ``lambda_api.state.history``)
+and who reads them (the asset graph) out.
+
+Delivery is at least once: a failed ``emit`` may have delivered some records, and is repeated by the sender. Readers
+take exposures by request id and feedback by event id, once each.
+"""
+
+import errno
+import json
+import logging
+import os
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from lambda_api.state.addressing import digest
+
+Kind = Literal["exposure", "feedback"]
+KINDS: tuple[Kind, ...] = ("exposure", "feedback")
+
+MAX_RECORDS = 500
+MAX_RECORD_BYTES = 1024 * 1024
+MAX_REQUEST_BYTES = 5 * 1024 * 1024
+"""Limits of Kinesis ``PutRecords`` (its API reference): records per request, bytes per record and per request."""
+MAX_ATTEMPTS = 5
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 1.0
+log = logging.getLogger(__name__)
+
+
+class SinkUnavailable(Exception):
+    """Records could not be delivered, or not all of them; emit them again."""
+
+
+class SinkFull(SinkUnavailable):
+    """The disk (or a quota on it) is full; nothing of this call was kept."""
+
+
+class EventSink(Protocol):
+    """Takes event records. Records are plain dicts that JSON can hold, without NaN."""
+
+    def emit(self, kind: Kind, record: Mapping[str, Any]) -> None:
+        """Deliver one record; feedback is durable when this returns. Raises `SinkUnavailable`."""
+
+    def emit_many(self, kind: Kind, records: Sequence[Mapping[str, Any]]) -> None:
+        """Deliver several at the cost of one. Raises `SinkUnavailable`."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+class JsonLinesSink:
+    """Appends to ``<folder>/<kind>/date=YYYY-MM-DD/<process>-<random>.jsonl`` (UTC days), one file per process and day.
+
+    Every call is one append of whole lines; when only part of it fits, that part is cut off again. Nobody else writes
+    to a process's file, so neither other processes nor process ids that repeat between containers can mix lines.
+    A process killed within an append can leave one unfinished line at the end of its file; `read_json_lines` passes
+    over it. Feedback is flushed to the disk before a call returns; exposures are left to the operating system.
+
+    Thread-safe; after a fork the child begins files of its own.
+
+    Args:
+        folder: made on first use.
+        clock: seconds since 1970 UTC; chooses the day.
+    """
+
+    def __init__(self, folder: Path | str, *, clock: Callable[[], float] = time.time) -> None:
+        self.folder = Path(folder)
+        self._clock = clock
+        self._owner = 0
+        self._start_afresh()
+
+    def emit(self, kind: Kind, record: Mapping[str, Any]) -> None:
+        """See `EventSink.emit`. Raises `SinkFull` when the disk is full."""
+        self.emit_many(kind, [record])
+
+    def emit_many(self, kind: Kind, records: Sequence[Mapping[str, Any]]) -> None:
+        """See `EventSink.emit_many`; one append, for feedback one flush. Raises `SinkFull` when the disk is full."""
+        if not records:
+            return
+        content = b"".join(_line(record) for record in records)
+        if self._owner != os.getpid():
+            self._start_afresh()
+        with self._lock:
+            try:
+                self._append(self._open(kind), content, durable=kind == "feedback")
+            except OSError as error:
+                self._forget(kind)
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+                raise (SinkFull if full else SinkUnavailable)(
+                    f"{len(records)} {kind} records not written under {self.folder}: {error.strerror}"
+                ) from error
+
+    def close(self) -> None:
+        """Close the files; the sink may be used again afterwards and then begins new ones."""
+        with self._lock:
+            for kind in list(self._files):
+                self._forget(kind)
+
+    def _start_afresh(self) -> None:
+        # In a forked child the lock may be held by a thread that stayed behind, and the files are the parent's.
+        self._lock = threading.Lock()
+        self._files: dict[Kind, tuple[str, int]] = {}
+        self._owner = os.getpid()
+        self._name = f"{self._owner}-{secrets.token_hex(4)}.jsonl"
+
+    def _open(self, kind: Kind) -> int:
+        day = datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
+        opened = self._files.get(kind)
+        if opened is not None and opened[0] == day and os.fstat(opened[1]).st_nlink:
+            return opened[1]  # and nobody removed it in the meantime
+        self._forget(kind)
+        folder = self.folder / kind / f"date={day}"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / self._name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._files[kind] = (day, file)
+        _flush_folder(folder)  # or the file's name could be lost with the power, and what was flushed into it
+        return file
+
+    def _append(self, file: int, content: bytes, *, durable: bool) -> None:
+        before = os.fstat(file).st_size
+        try:
+            written = os.write(file, content)
+            while written < len(content):  # a full disk takes a part first, and says so only at the next attempt
+                written += os.write(file, content[written:])
+            if durable:
+                os.fsync(file)
+        except OSError:
+            os.ftruncate(file, before)
+            raise
+
+    def _forget(self, kind: Kind) -> None:
+        opened = self._files.pop(kind, None)
+        if opened is not None:
+            os.close(opened[1])
+
+
+def read_json_lines(folder: Path | str, kind: Kind) -> Iterator[dict[str, Any]]:
+    """Every record of one kind under a sink's folder, by day and file; an unfinished last line is passed over.
+
+    Raises ``ValueError`` naming file and line when a finished line is no JSON object.
+    """
+    for path in sorted((Path(folder) / kind).glob("date=*/*.jsonl")):
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    log.warning("%s ends within a record; its writer was killed. The record is passed over", path)
+                    continue
+                try:
+                    record = json.loads(line)
+                except ValueError as error:
+                    raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
+                if not isinstance(record, dict):
+                    raise ValueError(f"{path}, line {number}: not a JSON object")
+                yield record
+
+
+class KinesisClient(Protocol):
+    """The one call of ``boto3.client("kinesis")`` that is used."""
+
+    def put_records(self, *, StreamName: str, Records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]: ...
+
+
+class KinesisSink:
+    """Puts records into a Kinesis stream: one JSON line each, ``{"kind": ..., ...record}``.
+
+    ``PutRecords`` may take some records and refuse others; the refused ones are sent again, with full jitter, up to
+    `MAX_ATTEMPTS` times in all. Records of one user share a partition key (the digest of ``user_id``) and so a shard;
+    a repetition may still reorder them, so readers sort by time.
+
+    Args:
+        stream: its name.
+        client: a ``boto3.client("kinesis")`` with short time limits; thread-safe, may be shared.
+        sleep, jitter: pause of so many seconds, and a draw from [0, 1): injectable for tests.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        client: KinesisClient,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.stream = stream
+        self._client = client
+        self._sleep = sleep
+        self._jitter = jitter
+
+    def emit(self, kind: Kind, record: Mapping[str, Any]) -> None:
+        """See `EventSink.emit`. Raises ``ValueError`` for a record of over 1 MiB."""
+        self.emit_many(kind, [record])
+
+    def emit_many(self, kind: Kind, records: Sequence[Mapping[str, Any]]) -> None:
+        """See `EventSink.emit_many`. Raises ``ValueError`` for a record of over 1 MiB; none is sent then."""
+        request: list[dict[str, Any]] = []
+        size = 0
+        requests = [request]
+        for record in records:
+            data = _line({"kind": kind, **record})
+            partition_key = digest(str(record.get("user_id", "")))
+            bytes_of_record = len(data) + len(partition_key)
+            if bytes_of_record > MAX_RECORD_BYTES:
+                raise ValueError(f"{kind} record of {bytes_of_record} bytes; Kinesis takes {MAX_RECORD_BYTES}")
+            if len(request) == MAX_RECORDS or size + bytes_of_record > MAX_REQUEST_BYTES:
+                request, size = [], 0
+                requests.append(request)
+            request.append({"Data": data, "PartitionKey": partition_key})
+            size += bytes_of_record
+        for request in requests:
+            if request:
+                self._put(request)
+
+    def close(self) -> None:
+        """Nothing is kept open or waiting."""
+
+    def _put(self, records: list[dict[str, Any]]) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        left, reason = records, ""
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                answers = self._client.put_records(StreamName=self.stream, Records=left)["Records"]
+            except ClientError as error:
+                reason = str(error)
+                if error.response["Error"]["Code"] not in _PASSING_ERRORS:
+                    break
+            except BotoCoreError as error:
+                reason = str(error)  # unreachable; the client has repeated it within its own limits
+                break
+            else:
+                refused = [(sent, got) for sent, got in zip(left, answers, strict=True) if got.get("ErrorCode")]
+                if not refused:
+                    return
+                left = [sent for sent, _ in refused]
+                reason = f"{refused[0][1]['ErrorCode']}: {refused[0][1].get('ErrorMessage', '')}"
+            if attempt + 1 < MAX_ATTEMPTS:
+                self._sleep(self._jitter() * min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt))
+        raise SinkUnavailable(f"Kinesis stream {self.stream!r} did not take {len(left)} of {len(records)}: {reason}")
+
+
+_PASSING_ERRORS = frozenset(
+    {"InternalFailure", "KMSThrottlingException", "ProvisionedThroughputExceededException", "ServiceUnavailable"}
+)
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    # ASCII with escapes: no character of any script can look like the end of a line to a reader.
+    return json.dumps(record, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

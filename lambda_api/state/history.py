@@ -1,0 +1,288 @@
+"""What shoppers did, as the serving side knows it: the newest events of one shopper in one query, and their recording.
+
+Put reading and writing of single shoppers' events here. Keep the interaction log of the asset graph
+(``recsys_assets.lake``) and scoring of histories (``lambda_api.recommender``) out.
+
+Layout of the table ``history``, all keys hashed (`lambda_api.state.addressing.digest`):
+
+========================  =========================================  ==============================================
+partition                 sort                                       record
+========================  =========================================  ==============================================
+``user#<digest>``         ``<timestamp>#<arrival>#<place>#<event>``  one event recorded while serving
+``user#<digest>``         ``~seed``                                  the newest events the pipeline knew, packed
+``event#<digest>``        ``marker``                                 this event id has been recorded
+========================  =========================================  ==============================================
+
+``~`` sorts above every digit, so the newest ``limit`` events and the packed ones come from one query, newest first.
+Events of one second are told apart by their arrival, then by their place in the batch: a view and the cart after it
+keep their order, and every reading gives the same one. Late events take the place their timestamp gives them.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lambda_api.interactions import Event, InteractionType
+from lambda_api.state.addressing import MalformedRecord, check_text, digest
+from lambda_api.state.encoding import MAX_WRITES
+from lambda_api.state.table import Absent, ConditionFailed, Delete, Key, Put, Record, Table, Write
+
+CLOCK_TOLERANCE_S = 300
+MAX_SEEDED = 200
+"""Packed events per shopper; as many as `HistoryStore.recent` returns by default."""
+
+_SEED = "~seed"
+_MAX_SEED_BYTES = 300 * 1024  # of DynamoDB's 400 KB; leaves room for the user id and JSON's escapes
+_MAX_BATCH_BYTES = 3 * 1024 * 1024  # of the 4 MB a transaction may have
+_MAX_TIMESTAMP = 10**12 - 1  # twelve digits in the key: until the year 33,658
+_ID_DIGITS = 32
+
+
+class TimestampRefused(ValueError):
+    """An event's time lies too far ahead of ours, or before 1970."""
+
+
+def accepted_timestamp(timestamp: int | None, now: int) -> int:
+    """The time under which an event that arrives at ``now`` is stored (all in seconds since 1970 UTC).
+
+    Without a timestamp: ``now``. Up to five minutes ahead: ``now``, because shoppers' clocks run fast by minutes, and a
+    click must count in the next list rather than when our clock has caught up. Further ahead is a mistake of unit
+    (milliseconds) or zone, and would stay on top of the history for as long: refused. Any time in the past is taken:
+    late events are ordinary.
+
+    Raises:
+        TimestampRefused: more than ``CLOCK_TOLERANCE_S`` ahead, or negative; the message is fit for the sender.
+    """
+    if timestamp is None:
+        return now
+    if timestamp < 0:
+        raise TimestampRefused("timestamp must be in seconds since 1970 UTC, at least 0")
+    if timestamp > now + CLOCK_TOLERANCE_S:
+        raise TimestampRefused(
+            f"timestamp lies {timestamp - now} s in the future; at most {CLOCK_TOLERANCE_S} s are accepted. "
+            "It counts seconds, not milliseconds, since 1970 UTC"
+        )
+    return min(timestamp, now)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """One interaction as it is recorded. ``timestamp`` is in seconds since 1970 UTC.
+
+    ``event_id`` is the sender's and unique across users; ``request_id`` names the recommendation that led here.
+    """
+
+    event_id: str
+    user_id: str
+    product_id: str
+    interaction_type: InteractionType
+    timestamp: int
+    rating: float | None = None
+    price: float | None = None
+    quantity: int | None = None
+    request_id: str | None = None
+    variant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOutcome:
+    """Event ids of a batch, in its order: newly recorded, and known before (or repeated within the batch)."""
+
+    accepted: tuple[str, ...]
+    duplicates: tuple[str, ...]
+
+
+class HistoryStore:
+    """Shoppers' events in the table ``history``.
+
+    Args:
+        table: the table port.
+        ttl_days: how long events, markers and packed events are kept, counted from their arrival. One span for marker
+            and event: while an event can be read, its repetition is recognised.
+        clock: seconds since 1970 UTC.
+    """
+
+    def __init__(self, table: Table, *, ttl_days: int = 400, clock: Callable[[], float] = time.time) -> None:
+        if ttl_days < 1:
+            raise ValueError(f"ttl_days must be at least 1, is {ttl_days}")
+        self._table = table
+        self._ttl_s = ttl_days * 86_400
+        self._clock = clock
+
+    def recent(self, user_id: str, limit: int = 200) -> tuple[Event, ...]:
+        """The newest ``limit`` events of one shopper, oldest first, in one query; empty for a stranger.
+
+        Recorded and packed events are merged by timestamp (packed ones first within a second); an event that is in
+        both counts once.
+
+        Raises:
+            MalformedRecord: a record of this shopper was written by other means.
+            TableUnavailable: the table could not be asked.
+        """
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, is {limit}")
+        records = self._table.query(_user_partition(user_id), newest_first=True, limit=limit + 1)
+        packed = _unpack(records.pop(0)) if records and records[0].key.sort == _SEED else []
+        live = [_read_event(record) for record in reversed(records)]
+        if packed:
+            recorded = {record.key.sort.rpartition("#")[2] for record in records}
+            live = [event for identifier, event in packed if identifier not in recorded] + live
+            live.sort(key=lambda event: event.timestamp)  # stable: keeps the order within a second
+        return tuple(live[-limit:])
+
+    def record(self, events: Sequence[StoredEvent]) -> RecordOutcome:
+        """Record every event that is new; afterwards all of them are durable.
+
+        Idempotent by event id, across users, batches, processes and resends, with or without timestamp: a marker and
+        the event are written together, on condition that there is no marker. Of two events of one id the first counts.
+        Up to 50 events are one transaction. When a later transaction fails, earlier ones stay: send all again.
+
+        Raises:
+            ValueError: an id or time that cannot be stored (`check_event`); nothing was written.
+            TableUnavailable: the table failed; events of the batch may or may not be recorded: send all again.
+        """
+        for event in events:
+            check_event(event)
+        first: dict[str, int] = {}
+        for place, event in enumerate(events):
+            first.setdefault(event.event_id, place)
+        writes = {place: self._event_writes(events[place], place) for place in first.values()}
+        accepted: set[int] = set()
+        places = list(writes)
+        for start in range(0, len(places), MAX_WRITES // 2):
+            accepted.update(
+                self._write_new({place: writes[place] for place in places[start : start + MAX_WRITES // 2]})
+            )
+        return RecordOutcome(
+            accepted=tuple(event.event_id for place, event in enumerate(events) if place in accepted),
+            duplicates=tuple(event.event_id for place, event in enumerate(events) if place not in accepted),
+        )
+
+    def seed(self, user_id: str, events: Iterable[StoredEvent]) -> None:
+        """Store what the pipeline knows of one shopper; see `seed_many`."""
+        self.seed_many({user_id: list(events)})
+
+    def seed_many(self, histories: Mapping[str, Sequence[StoredEvent]]) -> int:
+        """Store what the pipeline knows of these shoppers: the newest 200 events of each, packed into one record.
+
+        Replaces what an earlier call packed for them and leaves recorded events alone; an event that is both packed
+        and recorded is read once. So it may be repeated, and a newer log may overlap with what was recorded. Fewer
+        events are packed where ids are so long that 200 would not fit into a record. A shopper without events loses
+        what was packed.
+
+        Returns:
+            How many shoppers have packed events now (those given without any do not count).
+
+        Raises:
+            ValueError: an event that cannot be stored, or one that names another shopper.
+            TableUnavailable: the table failed; some shoppers may be written. Call again.
+        """
+        written, size = 0, 0
+        batch: list[Write] = []
+        for user_id, events in histories.items():
+            write, bytes_of_write = self._pack(user_id, events)
+            if batch and (len(batch) == MAX_WRITES or size + bytes_of_write > _MAX_BATCH_BYTES):
+                self._table.write(batch)
+                batch, size = [], 0
+            batch.append(write)
+            size += bytes_of_write
+            written += isinstance(write, Put)
+        if batch:
+            self._table.write(batch)
+        return written
+
+    def _write_new(self, writes: dict[int, tuple[Put, Put]]) -> set[int]:
+        """Write the pairs whose marker is absent; returns their places."""
+        left = dict(writes)
+        while left:
+            try:
+                self._table.write([put for pair in left.values() for put in pair])
+                return set(left)
+            except ConditionFailed as failure:
+                known = set(failure.keys)
+                left = {place: pair for place, pair in left.items() if pair[0].key not in known}
+        return set()
+
+    def _event_writes(self, event: StoredEvent, place: int) -> tuple[Put, Put]:
+        now = self._clock()
+        expires_at = int(now) + self._ttl_s
+        identifier = digest(event.event_id)
+        sort = f"{event.timestamp:012d}#{int(now * 1000):014d}#{place:05d}#{identifier[:_ID_DIGITS]}"
+        attributes: dict[str, Any] = {
+            "event_id": event.event_id,
+            "user_id": event.user_id,
+            "product_id": event.product_id,
+            "interaction_type": event.interaction_type.label,
+            "timestamp": event.timestamp,
+        }
+        for name in ("rating", "price", "quantity", "request_id", "variant"):
+            value = getattr(event, name)
+            if value is not None:
+                attributes[name] = value
+        return (
+            Put(Key(f"event#{identifier}", "marker"), {"seen": int(now)}, condition=Absent(), expires_at=expires_at),
+            Put(Key(_user_partition(event.user_id), sort), attributes, expires_at=expires_at),
+        )
+
+    def _pack(self, user_id: str, events: Sequence[StoredEvent]) -> tuple[Write, int]:
+        check_text("user_id", user_id)
+        if not events:
+            return Delete(Key(_user_partition(user_id), _SEED)), 0
+        for event in events:
+            check_event(event)
+            if event.user_id != user_id:
+                raise ValueError(f"event {event.event_id!r} is of user {event.user_id!r}, not of {user_id!r}")
+        first: dict[str, StoredEvent] = {}
+        for event in events:
+            first.setdefault(event.event_id, event)
+        newest = sorted(first.values(), key=lambda event: event.timestamp)[-MAX_SEEDED:]
+        rows: list[list[Any]] = []
+        size = 0
+        for event in reversed(newest):
+            row_bytes = 6 * len(event.product_id) + _ID_DIGITS + 32  # at most: six bytes of JSON per character
+            if size + row_bytes > _MAX_SEED_BYTES and rows:
+                break
+            rows.append(
+                [event.timestamp, int(event.interaction_type), event.product_id, digest(event.event_id)[:_ID_DIGITS]]
+            )
+            size += row_bytes
+        rows.reverse()
+        put = Put(
+            Key(_user_partition(user_id), _SEED),
+            {"user_id": user_id, "events": rows},
+            expires_at=int(self._clock()) + self._ttl_s,
+        )
+        return put, size + 6 * len(user_id) + 512
+
+
+def check_event(event: StoredEvent) -> None:
+    """Raises ``ValueError`` when an id is empty or no valid Unicode, or the time lies before 1970 or after 33,658."""
+    for name in ("event_id", "user_id", "product_id"):
+        check_text(name, getattr(event, name))
+    if type(event.timestamp) is not int or not 0 <= event.timestamp <= _MAX_TIMESTAMP:
+        raise ValueError(f"timestamp of event {event.event_id!r} must be whole seconds since 1970 UTC")
+
+
+def _user_partition(user_id: str) -> str:
+    return f"user#{digest(user_id)}"
+
+
+def _read_event(record: Record) -> Event:
+    stored = record.attributes
+    try:
+        return Event(stored["product_id"], InteractionType.from_label(stored["interaction_type"]), stored["timestamp"])
+    except (KeyError, ValueError) as error:
+        raise MalformedRecord(record.key, f"{type(error).__name__}: {error}") from error
+
+
+def _unpack(record: Record) -> list[tuple[str, Event]]:
+    """Id digests and events of a packed record, oldest first."""
+    kinds = tuple(InteractionType)
+    try:
+        return [
+            (identifier, Event(product_id, kinds[kind], timestamp))
+            for timestamp, kind, product_id, identifier in record.attributes["events"]
+        ]
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise MalformedRecord(record.key, f"{type(error).__name__}: {error}") from error

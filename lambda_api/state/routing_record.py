@@ -1,0 +1,204 @@
+"""The routing record: which model version answers which share of the shoppers, and who watches in the shadow.
+
+Put the record's fields, its checks, its reading and writing here. Keep the choice of a shopper's variant, and the cache
+that serving reads it through, in ``lambda_api.serving.routing``.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lambda_api.state.addressing import MalformedRecord, check_text
+from lambda_api.state.table import Absent, ConditionFailed, Key, Matches, Put, Table
+
+ROUTING_KEY = Key("routing", "current")
+WHOLE = 10_000
+"""Weights are ten-thousandths of the shoppers."""
+MAX_VARIANTS = 3
+SEPARATOR = "\x1f"
+"""Stands between salt and user id when they are hashed; no salt may contain it."""
+
+
+class RoutingConflict(Exception):
+    """Somebody else wrote the routing record in the meantime; read it again and decide again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTarget:
+    """One model version that can be asked.
+
+    Attributes:
+        version: as in the model registry.
+        bundle_uri: folder or ``s3://`` prefix of its bundle.
+        checksum: what the bundle's content must have (``lambda_api.recommender.bundle``).
+        endpoint: name or address of the endpoint that serves it; ``None``: scored in the process.
+    """
+
+    version: str
+    bundle_uri: str
+    checksum: str
+    endpoint: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("version", "bundle_uri", "checksum"):
+            check_text(f"target's {name}", getattr(self, name))
+        if self.endpoint is not None:
+            check_text("target's endpoint", self.endpoint)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict; `from_json` reads it back."""
+        return {
+            "version": self.version,
+            "bundle_uri": self.bundle_uri,
+            "checksum": self.checksum,
+            "endpoint": self.endpoint,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> "RouteTarget":
+        """Raises ``ValueError`` naming a missing, unknown or malformed field."""
+        fields = _fields("target", value, ("version", "bundle_uri", "checksum"), optional=("endpoint",))
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A target and the share of shoppers it answers, in ten-thousandths."""
+
+    name: str
+    target: RouteTarget
+    weight: int
+
+    def __post_init__(self) -> None:
+        check_text("variant's name", self.name)
+        if type(self.weight) is not int or not 0 <= self.weight <= WHOLE:
+            raise ValueError(f"weight of variant {self.name!r} must be a whole number from 0 to {WHOLE}")
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict; `from_json` reads it back."""
+        return {"name": self.name, "target": self.target.to_json(), "weight": self.weight}
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Variant":
+        """Raises ``ValueError`` naming a missing, unknown or malformed field."""
+        fields = _fields("variant", value, ("name", "target", "weight"))
+        return cls(fields["name"], RouteTarget.from_json(fields["target"]), fields["weight"])
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingRecord:
+    """Who answers whom.
+
+    Attributes:
+        experiment: its name, as it appears in exposures.
+        salt: changes who falls into which variant; a new experiment takes a new one.
+        variants: ``variants[0]`` is the champion, by convention named so; at most two challengers follow (why not more:
+            ``lambda_api.serving.routing``). A challenger that is stopped while the other goes on stays, with weight 0.
+        shadow: asked after the reply, on everybody's questions; nobody sees its answers.
+        revision: grows with every write.
+        updated_at: seconds since 1970 UTC.
+    """
+
+    experiment: str
+    salt: str
+    variants: tuple[Variant, ...]
+    shadow: RouteTarget | None
+    revision: int
+    updated_at: int
+
+    def __post_init__(self) -> None:
+        check_text("experiment", self.experiment)
+        check_salt(self.salt)
+        if not 1 <= len(self.variants) <= MAX_VARIANTS:
+            raise ValueError(f"{len(self.variants)} variants; a champion and at most {MAX_VARIANTS - 1} challengers")
+        names = [variant.name for variant in self.variants]
+        if len(set(names)) != len(names):
+            raise ValueError(f"variants must have different names, are {names}")
+        total = sum(variant.weight for variant in self.variants)
+        if total != WHOLE:
+            raise ValueError(f"weights sum to {total}; they must sum to {WHOLE}")
+        for name in ("revision", "updated_at"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 0:
+                raise ValueError(f"{name} must be a whole number, at least 0, is {getattr(self, name)!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict; `from_json` reads it back."""
+        return {
+            "experiment": self.experiment,
+            "salt": self.salt,
+            "variants": [variant.to_json() for variant in self.variants],
+            "shadow": None if self.shadow is None else self.shadow.to_json(),
+            "revision": self.revision,
+            "updated_at": self.updated_at,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> "RoutingRecord":
+        """Raises ``ValueError`` naming a missing, unknown or malformed field."""
+        required = ("experiment", "salt", "variants", "revision", "updated_at")
+        fields = _fields("routing record", value, required, optional=("shadow",))
+        if not isinstance(fields["variants"], list):
+            raise ValueError("variants must be a list")
+        shadow = fields.get("shadow")
+        return cls(
+            experiment=fields["experiment"],
+            salt=fields["salt"],
+            variants=tuple(Variant.from_json(variant) for variant in fields["variants"]),
+            shadow=None if shadow is None else RouteTarget.from_json(shadow),
+            revision=fields["revision"],
+            updated_at=fields["updated_at"],
+        )
+
+
+def read_routing(table: Table) -> RoutingRecord | None:
+    """The routing record of the table ``serving``, or ``None`` before the first was written.
+
+    Raises:
+        MalformedRecord: there is one, but it breaks a rule (somebody wrote it by other means).
+        TableUnavailable: the table could not be asked.
+    """
+    record = table.get(ROUTING_KEY)
+    if record is None:
+        return None
+    try:
+        return RoutingRecord.from_json(record.attributes)
+    except ValueError as error:
+        raise MalformedRecord(ROUTING_KEY, str(error)) from error
+
+
+def write_routing(table: Table, record: RoutingRecord, expected_revision: int | None) -> None:
+    """Replace the routing record if it still has ``expected_revision`` (``None``: if there is none yet).
+
+    Raises:
+        RoutingConflict: it has another revision by now; nothing was written.
+        ValueError: ``record.revision`` does not exceed ``expected_revision``; a third writer could not tell them
+            apart.
+        TableUnavailable: the table could not be asked.
+    """
+    if expected_revision is not None and record.revision <= expected_revision:
+        raise ValueError(f"revision {record.revision} must exceed the expected revision {expected_revision}")
+    condition = Absent() if expected_revision is None else Matches({"revision": expected_revision})
+    try:
+        table.write([Put(ROUTING_KEY, record.to_json(), condition=condition)])
+    except ConditionFailed as failure:
+        found = "there is none" if failure.found is None else f"it has revision {failure.found.get('revision')}"
+        expected = "none" if expected_revision is None else f"revision {expected_revision}"
+        raise RoutingConflict(f"routing record: expected {expected}, but {found}; read it and decide anew") from failure
+
+
+def check_salt(salt: Any) -> None:
+    """Raises ``ValueError`` unless ``salt`` is non-empty text without the separator."""
+    check_text("salt", salt)
+    if SEPARATOR in salt:
+        raise ValueError(f"salt {json.dumps(salt)} must not contain the separator U+001F")
+
+
+def _fields(what: str, value: Any, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{what} must be an object, is {type(value).__name__}")
+    if missing := [name for name in required if name not in value]:
+        raise ValueError(f"{what} lacks {', '.join(missing)}")
+    if unknown := [str(name) for name in value if name not in (*required, *optional)]:
+        raise ValueError(f"{what} has unknown fields: {', '.join(sorted(unknown))}")
+    return dict(value)

@@ -1,0 +1,104 @@
+"""The catalogue that serving opens, from the shop's products and the first event of each.
+
+Put the joining of lake tables to a catalogue, and the judging of it, here. Keep its format in
+``lambda_api.recommender.catalogue`` and its storage in ``catalogue_store``.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lambda_api.recommender.catalogue import Catalogue
+from recsys_assets.lake import Lake
+from recsys_assets.publishing.lake_reading import months, shop_catalogue
+from recsys_assets.quality.gate import require_open
+
+TOLERATED_UNKNOWN: Final = 0.05
+"""Share of a live bundle's products that the catalogue may lack before it is not taken for the same shop's."""
+
+SHOWN: Final = 5
+
+
+def build_catalogue(lake: Lake) -> Catalogue:
+    """Every product that is listed or was ever touched.
+
+    A product that only occurs in interactions was delisted since (the quality gate lets no event of an unlisted product
+    through): it stays known by id and first event, and is not available.
+
+    Raises:
+        GateClosed: a delivery may not be used.
+        LakeError: there is no products table.
+        CatalogueError: a value no catalogue can hold.
+    """
+    require_open(lake)
+    return catalogue_of(shop_catalogue(lake), first_events(months(lake, ("product_id", "timestamp"))))
+
+
+def first_events(parts: Iterable[pa.Table]) -> pa.Table:
+    """``product_id`` and ``first_seen`` (whole seconds since 1970 UTC) of every product in ``parts``."""
+    found = pa.table({"product_id": pa.array([], pa.string()), "timestamp": pa.array([], pa.timestamp("us", tz="UTC"))})
+    for part in parts:
+        both = pa.concat_tables([found, part.select(found.column_names).cast(found.schema)])
+        earliest = both.group_by("product_id").aggregate([("timestamp", "min")])
+        found = earliest.rename_columns(
+            ["timestamp" if name == "timestamp_min" else name for name in earliest.column_names]
+        ).select(found.column_names)
+    seconds = pc.floor_temporal(found["timestamp"], unit="second").cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())
+    return pa.table({"product_id": found["product_id"], "first_seen": seconds})
+
+
+def catalogue_of(products: pa.Table, first_seen: pa.Table) -> Catalogue:
+    """Join products as `shop_catalogue` gives them with `first_events`."""
+    joined = products.select(("product_id", "name", "category", "brand", "price", "available")).join(
+        first_seen, "product_id", join_type="full outer"
+    )
+    # Negative prices never pass the gate; a catalogue that would hold one is refused by its own rule.
+    return Catalogue.from_columns(
+        product_ids=joined["product_id"].to_pylist(),
+        names=joined["name"].to_pylist(),
+        categories=joined["category"].to_pylist(),
+        brands=joined["brand"].to_pylist(),
+        prices=joined["price"].to_pylist(),
+        available=joined["available"].fill_null(False).to_pylist(),
+        first_seen=joined["first_seen"].to_pylist(),
+    )
+
+
+@dataclass(frozen=True)
+class CatalogueVerdict:
+    """Whether a catalogue may go live; ``problem`` says why not, ``warning`` what to look at all the same."""
+
+    problem: str | None
+    warning: str | None
+    unknown: int
+
+
+def judge_catalogue(catalogue: Catalogue, live_products: Sequence[str]) -> CatalogueVerdict:
+    """Refuse a catalogue without an available product, or one that hardly knows the live bundle's products.
+
+    A product of the bundle that the catalogue lacks is never recommended, so a few of them are a matter of a warning:
+    listed when the model was trained, delisted since, and never touched.
+
+    Args:
+        catalogue: about to be published.
+        live_products: product ids of the bundle that serves; empty when there is none.
+    """
+    places = catalogue.products.indices(live_products).tolist()
+    unknown = [product for product, place in zip(live_products, places, strict=True) if place < 0]
+    examples = ", ".join(unknown[:SHOWN])
+    if not catalogue.available.any():
+        problem = f"none of its {len(catalogue)} products is available; look at the asset products"
+        return CatalogueVerdict(problem, None, len(unknown))
+    if len(unknown) > TOLERATED_UNKNOWN * len(live_products):
+        problem = (
+            f"it lacks {len(unknown)} of the {len(live_products)} products the live model knows (such as {examples}), "
+            "which would never be recommended; deliver the whole catalogue, or retrain on this one first"
+        )
+        return CatalogueVerdict(problem, None, len(unknown))
+    warning = (
+        f"the live model knows {len(unknown)} products that are not listed any more: {examples}" if unknown else None
+    )
+    return CatalogueVerdict(None, warning, len(unknown))

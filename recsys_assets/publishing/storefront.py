@@ -1,0 +1,244 @@
+"""The shop page's data: a catalogue to browse and a few shoppers to be, as two JSON files.
+
+Put the choosing of products and shoppers for the page here. Keep the page (``storefront/``) and what it asks the API
+out. Nothing personal is published: of a shopper only the id and the names of their last products.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lambda_api.recommender.profiles import SECONDS_PER_DAY
+from recsys_assets.features.engine import end_of_log
+from recsys_assets.lake import Lake
+from recsys_assets.models.dataset import TrainingData
+from recsys_assets.publishing.lake_reading import shop_catalogue
+from recsys_assets.publishing.popular import by_popularity, is_available, recent_popularity
+from recsys_assets.quality.gate import require_open
+from recsys_assets.training.training_window import TRAINING_COLUMNS
+
+CATALOGUE_JSON: Final = "catalogue.json"
+SHOPPERS_JSON: Final = "shoppers.json"
+
+MAX_PRODUCTS: Final = 5_000
+"""A page can hold so many (about 700 kB); the rest of a larger shop is reached through recommendations."""
+
+SHOPPERS: Final = 24
+LAST_PRODUCTS: Final = 3
+
+LIGHT_EVENTS: Final = (2, 6)
+"""Fewest and most events of a light shopper: enough to have a last product, too few to have a taste."""
+
+SETTLED_EVENTS: Final = 8
+"""Fewest events before one category, or a visit of today, says something about a shopper."""
+
+RETURN_DAYS: Final = 14
+"""A pause of so many days makes a shopper a returning one."""
+
+
+@dataclass(frozen=True)
+class StorefrontProduct:
+    """A product as the page shows it; the name falls back to the id."""
+
+    id: str
+    name: str
+    category: str | None
+    brand: str | None
+    price: float | None
+    available: bool
+
+
+@dataclass(frozen=True)
+class StorefrontShopper:
+    """A shopper the page lets a visitor be. ``label`` says what kind; ``last_products`` are names, newest first."""
+
+    id: str
+    label: str
+    events: int
+    last_products: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Storefront:
+    """Both files. ``categories`` in order of popularity."""
+
+    products: tuple[StorefrontProduct, ...]
+    categories: tuple[str, ...]
+    shoppers: tuple[StorefrontShopper, ...]
+
+
+def whole_log(lake: Lake) -> TrainingData:
+    """Every validated interaction with the whole catalogue. Raises as `recent_data` does."""
+    require_open(lake)
+    return TrainingData.from_tables(lake.read("interactions", TRAINING_COLUMNS), shop_catalogue(lake), end_of_log(lake))
+
+
+def make_storefront(log: TrainingData, recent: TrainingData, trained_before: int) -> Storefront:
+    """Products by recent popularity (those that do not sell by id), shoppers with an event the model learned from.
+
+    Args:
+        log: everything.
+        recent: the window that popularity is counted on (`recsys_assets.publishing.popular.recent_data`).
+        trained_before: seconds since 1970 UTC where the training window of the serving model ends.
+    """
+    scores = np.zeros(len(log.products), dtype=np.float32)
+    places = log.products.indices(recent.products.external(np.arange(len(recent.products))))
+    scores[places[places >= 0]] = recent_popularity(recent)[places >= 0]
+    products = _products(log, by_popularity(scores)[:MAX_PRODUCTS])
+    return Storefront(products, _categories(log, scores, products), choose_shoppers(log, trained_before))
+
+
+def write_storefront(storefront: Storefront, folder: Path) -> tuple[Path, Path]:
+    """Write both files into ``folder``, each replaced in one step; returns catalogue and shoppers."""
+    catalogue = {
+        "products": [asdict(product) for product in storefront.products],
+        "categories": list(storefront.categories),
+    }
+    shoppers = {"shoppers": [asdict(shopper) for shopper in storefront.shoppers]}
+    folder.mkdir(parents=True, exist_ok=True)
+    return _replace(folder / CATALOGUE_JSON, catalogue), _replace(folder / SHOPPERS_JSON, shoppers)
+
+
+def choose_shoppers(log: TrainingData, trained_before: int, count: int = SHOPPERS) -> tuple[StorefrontShopper, ...]:
+    """``count`` different shoppers (or all there are), the kinds taking turns; the same log gives the same shoppers.
+
+    Kinds, and who is first among them: *busy* (most events); *one category* (largest share of events in one); *recent*
+    (newest last event); *returning* (longest pause before coming back); *light* (newest last event among those with
+    few). Where too few shoppers are of any kind, the busiest of the others fill up.
+    """
+    facts = _facts(log)
+    known = facts.first < trained_before
+    few, most = LIGHT_EVENTS
+    settled = facts.events >= SETTLED_EVENTS
+    kinds: tuple[tuple[Callable[[int], str], NDArray[np.bool_], NDArray[Any]], ...] = (
+        (lambda user: "Busy", known, facts.events),
+        (lambda user: "One interest", known & settled & (facts.category >= 0), facts.category_share),
+        (lambda user: "Recent", known & settled, facts.last),
+        (lambda user: f"Back after {int(facts.pause[user])} days", known & (facts.pause >= RETURN_DAYS), facts.pause),
+        (lambda user: "Light", known & (facts.events >= few) & (facts.events <= most), facts.last),
+    )
+    queues = []
+    for label, members, figure in kinds:
+        # Equals stay in index order, which the ids' SHA-256 decides: it favours nobody and never changes.
+        ranked = np.argsort(-figure.astype(np.float64), kind="stable")
+        queues.append((label, iter(ranked[members[ranked]].tolist())))
+    busiest = np.argsort(-facts.events, kind="stable")
+    queues_then = [*queues, ((lambda user: "Shopper"), iter(busiest[known[busiest]].tolist()))]
+    chosen: dict[int, str] = {}
+    _take_turns(queues, chosen, count)
+    _take_turns(queues_then, chosen, count)
+    return tuple(_shopper(log, facts, user, label) for user, label in chosen.items())
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """Per shopper ``[n_users]``. ``category`` is the largest one's code (-1: none known), ``pause`` in days."""
+
+    events: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    pause: NDArray[np.float64]
+    category: NDArray[np.int64]
+    category_share: NDArray[np.float64]
+    category_names: tuple[str, ...]
+    start: NDArray[np.int64]
+
+
+def _facts(log: TrainingData) -> _Facts:
+    users = len(log.users)
+    events = np.bincount(log.user, minlength=users)
+    start = np.concatenate([[0], np.cumsum(events)[:-1]]).astype(np.int64)
+    # Every shopper of the id map has an event, so every slice holds one; events are ordered by shopper and time.
+    pauses = np.diff(log.timestamp, prepend=log.timestamp[:1]).astype(np.float64) / SECONDS_PER_DAY
+    pauses[start] = 0.0
+    encoded = log.catalogue["category"].combine_chunks().dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)[log.product]
+    names = tuple(encoded.dictionary.to_pylist())
+    largest, share = np.full(users, -1), np.zeros(users)
+    if names:
+        pairs, counts = np.unique(
+            log.user[codes >= 0].astype(np.int64) * len(names) + codes[codes >= 0], return_counts=True
+        )
+        # Ascending by count: the last write per shopper is the largest category.
+        ascending = np.argsort(counts, kind="stable")
+        owner = pairs[ascending] // len(names)
+        largest[owner] = pairs[ascending] % len(names)
+        share[owner] = counts[ascending] / events[owner]
+    return _Facts(
+        events=events,
+        first=log.timestamp[start],
+        last=log.timestamp[start + events - 1],
+        pause=np.maximum.reduceat(pauses, start) if users else pauses,
+        category=largest,
+        category_share=share,
+        category_names=names,
+        start=start,
+    )
+
+
+def _take_turns(queues: Sequence[tuple[Callable[[int], str], Any]], chosen: dict[int, str], count: int) -> None:
+    waiting = list(queues)
+    while waiting and len(chosen) < count:
+        for queue in list(waiting):
+            label, members = queue
+            user = next((user for user in members if user not in chosen), None)
+            if user is None:
+                waiting.remove(queue)
+            elif len(chosen) < count:
+                chosen[user] = label(user)
+
+
+def _shopper(log: TrainingData, facts: _Facts, user: int, label: str) -> StorefrontShopper:
+    start, count = int(facts.start[user]), int(facts.events[user])
+    newest_first = log.product[start : start + count][::-1].tolist()
+    last = list(dict.fromkeys(newest_first))[:LAST_PRODUCTS]
+    category = int(facts.category[user])
+    interest = f", mostly {facts.category_names[category]}" if category >= 0 else ""
+    return StorefrontShopper(
+        id=log.users.external([user])[0],
+        label=label + interest,
+        events=count,
+        last_products=tuple(product.name for product in _products(log, np.array(last, dtype=np.int64))),
+    )
+
+
+def _products(log: TrainingData, indices: NDArray[np.int64]) -> tuple[StorefrontProduct, ...]:
+    chosen = log.catalogue.select(("product_id", "name", "category", "brand", "price")).take(pa.array(indices))
+    available = is_available(log.catalogue)[indices].tolist()
+    return tuple(
+        StorefrontProduct(
+            id=row["product_id"],
+            name=row["name"] or row["product_id"],
+            category=row["category"],
+            brand=row["brand"],
+            price=row["price"],
+            available=is_there,
+        )
+        for row, is_there in zip(chosen.to_pylist(), available, strict=True)
+    )
+
+
+def _categories(
+    log: TrainingData, scores: NDArray[np.float32], products: Sequence[StorefrontProduct]
+) -> tuple[str, ...]:
+    places = log.products.indices([product.id for product in products])
+    totals: dict[str, float] = {}
+    for product, score in zip(products, scores[places].tolist(), strict=True):
+        if product.category:
+            totals[product.category] = totals.get(product.category, 0.0) + score
+    return tuple(sorted(totals, key=lambda category: (-totals[category], category)))
+
+
+def _replace(path: Path, content: object) -> Path:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(
+        json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")), encoding="utf-8"
+    )
+    partial.replace(path)
+    return path

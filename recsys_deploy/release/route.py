@@ -1,0 +1,132 @@
+"""Which version answers shoppers: the routing record brought in line with the champion, and left alone otherwise.
+
+Put the decision whether the route may move, and the move, here. Keep what the record holds in
+``lambda_api.state.routing_record``, and sharing traffic between versions (rollouts, experiments) out: this module never
+adds or removes a challenger.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from lambda_api.state.routing_record import (
+    WHOLE,
+    RouteTarget,
+    RoutingConflict,
+    RoutingRecord,
+    Variant,
+    read_routing,
+    write_routing,
+)
+from lambda_api.state.table import Table
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.registry.records import ModelVersion
+
+CHAMPION: Final = "champion"
+"""Name of the variant that answers everybody while nothing is being tried."""
+
+NO_EXPERIMENT: Final = "none"
+"""Experiment and salt of the first record: with one variant nobody is divided, so neither matters yet."""
+
+ATTEMPTS: Final = 5
+
+
+class RouteRefused(Exception):
+    """The route was not touched; the message says why and what to do."""
+
+
+class Move(StrEnum):
+    """What became of the route."""
+
+    ROUTED = "routed"
+    ALREADY_ROUTED = "already routed"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True)
+class Routing:
+    """The record as it stands now, what was done, and why, in a sentence."""
+
+    record: RoutingRecord | None
+    move: Move
+    reason: str
+
+
+def route_champion(registry: ModelRegistry, serving: Table, checked_version: str, now: int) -> Routing:
+    """Send every shopper to the champion, if it is the version that was checked and nothing is being tried.
+
+    Experiment and salt stay, so nobody changes groups. Repeating it changes nothing. A checked version that is not
+    the champion (any more) moves nothing: the run that checks the champion does.
+
+    Args:
+        registry: names the champion and its bundle.
+        serving: the table of the routing record.
+        checked_version: the version that ``release_candidate`` checked last.
+        now: seconds since 1970 UTC.
+
+    Raises:
+        RouteRefused: there is no champion, a rollout is in progress, or somebody keeps rewriting the record.
+        MalformedRecord: the record cannot be read.
+        TableUnavailable: the table could not be asked.
+    """
+    for _ in range(ATTEMPTS):
+        # Read first: whoever moves the champion after this moves the record after us, and their write then counts.
+        current = read_routing(serving)
+        champion = registry.champion()
+        if champion is None:
+            raise RouteRefused(
+                "no model was promoted yet, so there is nothing to route to; materialise registered_model"
+            )
+        if str(champion.version) != checked_version:
+            return Routing(
+                current,
+                Move.SUPERSEDED,
+                f"{checked_version} was checked, but the champion is {champion.version}; the run that checks "
+                f"{champion.version} routes it",
+            )
+        target = target_of(champion)
+        planned = plan_route(current, target, now)
+        if planned is None:
+            return Routing(current, Move.ALREADY_ROUTED, f"{champion.version} answers already")
+        try:
+            write_routing(serving, planned, None if current is None else current.revision)
+        except RoutingConflict:
+            continue  # somebody wrote in between: look again
+        before = "nobody" if current is None else current.variants[0].target.version
+        return Routing(planned, Move.ROUTED, f"{champion.version} answers every shopper now; before it {before} did")
+    raise RouteRefused(f"the routing record was rewritten {ATTEMPTS} times meanwhile; find out by whom, then run again")
+
+
+def plan_route(current: RoutingRecord | None, target: RouteTarget, now: int) -> RoutingRecord | None:
+    """The record that sends everybody to ``target``; ``None`` where ``current`` does already.
+
+    Raises:
+        RouteRefused: ``current`` has challengers or a shadow, and its champion is another version.
+    """
+    if current is None:
+        variants = (Variant(CHAMPION, target, WHOLE),)
+        return RoutingRecord(NO_EXPERIMENT, NO_EXPERIMENT, variants, shadow=None, revision=1, updated_at=now)
+    champion = current.variants[0]
+    if (champion.target.version, champion.target.checksum) == (target.version, target.checksum):
+        # The same version; which endpoint serves it is not decided here.
+        target = replace(target, endpoint=champion.target.endpoint)
+    if champion.target == target:
+        return None
+    beside = [f"challenger {variant.target.version}" for variant in current.variants[1:]]
+    beside += [f"shadow {current.shadow.version}"] if current.shadow else []
+    if beside:
+        raise RouteRefused(
+            f"a rollout is in progress ({', '.join(beside)} beside champion {champion.target.version}), so the route "
+            f"was not moved to {target.version}; end or roll back the rollout first, then run set_live_route_job"
+        )
+    return replace(
+        current,
+        variants=(replace(champion, target=target, weight=WHOLE),),
+        revision=current.revision + 1,
+        updated_at=now,
+    )
+
+
+def target_of(version: ModelVersion) -> RouteTarget:
+    """The registered version as serving finds it; scored in the process that answers."""
+    return RouteTarget(str(version.version), version.bundle_uri, version.bundle_checksum)
