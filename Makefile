@@ -1,5 +1,5 @@
-# Two commands matter: `make demo` and `make test`. Everything else is convenience.
-#   make demo DATA=path/to/drops     the same graph on your own data
+# Three commands matter: `make demo`, `make up` and `make test`. Everything else is convenience.
+#   make demo DATA=path/to/drops     the same graph on your own data; so with `make up`
 #   make setup PIP_ARGS="..."        options for pip, e.g. an index with a CPU-only torch (see README)
 
 PYTHON ?= python3
@@ -7,13 +7,14 @@ VENV ?= .venv
 PIP_ARGS ?=
 DATA ?=
 PORT ?= 3000
+API_PORT ?= 8000
 BIN := $(VENV)/bin
 
 # One thread per BLAS call from library code that opens threads of its own; trainers widen it where it pays.
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint types benchmarks constraints clean
+.PHONY: help setup demo up serve load ui test lint types benchmarks constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +35,15 @@ setup: $(VENV)/.ready-pipeline  ## virtual environment with everything the graph
 
 demo: $(VENV)/.ready-pipeline  ## raw events to a registered model and printed recommendations; DATA=folder for your own
 	$(BIN)/recsys demo $(if $(DATA),--data $(DATA))
+
+up: $(VENV)/.ready-pipeline  ## API and shop page on http://127.0.0.1:8000 (API_PORT=...), Dagster on 3000 (PORT=...)
+	$(BIN)/recsys up --port $(API_PORT) --ui-port $(PORT) $(if $(DATA),--data $(DATA))
+
+serve: $(VENV)/.ready-pipeline  ## the API and the shop page alone, in the foreground
+	$(BIN)/recsys serve --port $(API_PORT)
+
+load: $(VENV)/.ready-dev  ## a minute of shoppers on a copy of the last demo; the report stays in .recsys/load
+	$(BIN)/python -m benchmarks.load.run
 
 ui: $(VENV)/.ready-pipeline  ## the Dagster UI on the same state, http://127.0.0.1:3000 (PORT=...)
 	$(BIN)/recsys ui --port $(PORT)

@@ -5,7 +5,9 @@ Put a command here when a person would type it: parse, call, print, exit code. K
 
 import os
 import sys
+import time
 import warnings
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,19 +17,33 @@ from rich.console import Console
 
 from lambda_api.recommender.bundle import BundleError
 from lambda_api.settings import Settings, SettingsError, read_settings
+from lambda_api.state import api_keys
 from lambda_api.state.open_table import open_table
+from lambda_api.state.table import TableUnavailable
 from recsys_assets.ingest.registry import open_source
 from recsys_assets.ingest.source import SourceError
 from recsys_assets.lake import Lake, LakeError
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry, RegistryError
 from recsys_deploy import homes
+from recsys_deploy import up as serving_up
 from recsys_deploy.answers import NoChampion, answer, busiest_shoppers, load_champion
 from recsys_deploy.benchmark.options import BenchmarkError, BenchmarkOptions, ProtocolName, parse_models, parse_moment
+from recsys_deploy.child_processes import PortInUse, ServerFailed
 from recsys_deploy.console import summary
+from recsys_deploy.packaging.functions import PackagingError
+from recsys_deploy.packaging.targets import Platform, Target
 
 PIPED_WIDTH = 120
 """Columns where no terminal says how wide it is, as in a log."""
+
+
+class KeyScope(StrEnum):
+    """What a key may open."""
+
+    SHOP = "shop"
+    OPERATIONS = "operations"
+
 
 app = typer.Typer(
     add_completion=False,
@@ -35,6 +51,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A shop recommender, run from here.",
 )
+keys = typer.Typer(no_args_is_help=True, help="API keys: who may call the API.")
+app.add_typer(keys, name="keys")
 console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 EXPECTED = (
@@ -46,10 +64,13 @@ EXPECTED = (
     NoChampion,
     BenchmarkError,
     homes.HomeTaken,
+    PortInUse,
+    ServerFailed,
+    serving_up.NotReady,
+    TableUnavailable,
+    PackagingError,
 )
 """Errors whose message is all a person needs; anything else is a defect and keeps its traceback."""
-
-WORKSPACE = Path(__file__).resolve().parents[1] / "workspace.yaml"
 
 
 def main() -> None:
@@ -84,7 +105,7 @@ def demo(
         f"everything is kept in {home}"
     )
 
-    from recsys_deploy.demo import run_graph
+    from recsys_deploy.demo import release, run_graph
 
     run = run_graph(settings, days, console)
     if not run.success:
@@ -94,7 +115,12 @@ def demo(
             f"`make ui` shows run {run.run_id}."
         )
         raise typer.Exit(1)
-    console.print(f"[green]built[/] in {run.seconds:.0f} s\n")
+    console.print(f"[green]built[/] in {run.seconds:.0f} s")
+    if _stores(settings)[0].champion() is not None:
+        released = release(settings, console)
+        summary.print_problems(console, released.problems)
+        console.print(f"[green]live[/] {released.outcome}" if released.success else f"[red]{released.outcome}[/]")
+    console.print()
     _print_outcome(settings, shoppers)
 
 
@@ -188,8 +214,105 @@ def ui(
     settings = _settings()
     homes.prepare_dagster(settings, os.environ)
     console.print(f"Dagster on http://127.0.0.1:{port} for {settings.home} (Ctrl-C ends it)")
-    arguments = ["-m", "dagster", "dev", "-w", str(WORKSPACE), "-h", "127.0.0.1", "-p", str(port)]
+    os.execv(sys.executable, [sys.executable, *serving_up.ui_arguments(port)])
+
+
+@app.command()
+def up(
+    data: Annotated[
+        str | None, typer.Option(help="Your data, as for `demo`; default: the shop of the last demo.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of API and shop page on 127.0.0.1.")] = 8000,
+    ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI on 127.0.0.1.")] = 3000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer.")] = 2,
+    no_ui: Annotated[bool, typer.Option("--no-ui", help="Without the Dagster UI.")] = False,
+) -> None:
+    """API, shop page and Dagster UI; builds and publishes first what is not there yet."""
+    options = serving_up.UpOptions(port, None if no_ui else ui_port, workers)
+    serving_up.check_ports(options)
+    root = homes.default_root()
+    if data:
+        homes.choose_home(root, data, os.environ)
+    else:
+        homes.use_last_home(root, os.environ)
+    if _stores(read_settings())[0].champion() is None:
+        demo(data=data, shoppers=1)
+    settings = homes.open_shop(data, os.environ)
+    homes.note_last_home(root, settings.home)
+    homes.prepare_dagster(settings, os.environ)
+    registry = _stores(settings)[0]
+    if registry.champion() is None:
+        raise NoChampion("no model was good enough to be promoted, so there is nothing to serve: see the report above")
+    serving_up.prepare(settings, registry, console)
+    serving_up.serve(settings, options, serving_up.ensure_page_key(settings), console)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to bind to; the default is reached from this machine only.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of each.")] = 4,
+    cors_origin: Annotated[list[str] | None, typer.Option(help="Origin whose pages may call; repeatable.")] = None,
+    static: Annotated[bool, typer.Option(help="The shop page too.")] = True,
+) -> None:
+    """The API alone, in the foreground, on the state of the last demo."""
+    settings = _settings()
+    arguments = ["-m", "lambda_api.local_server", "--host", host, "--port", str(port)]
+    arguments += ["--workers", str(workers), "--threads", str(threads)]
+    arguments += [part for origin in cors_origin or () for part in ("--cors-origin", origin)]
+    arguments += [] if static else ["--no-static"]
+    Console(stderr=True).print(f"API on http://{host}:{port} for {settings.home} (Ctrl-C ends it)", highlight=False)
+    # A process of its own: workers are forked from it, and should not inherit what this command imported.
     os.execv(sys.executable, [sys.executable, *arguments])
+
+
+@keys.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="Who will use it.")],
+    scope: Annotated[KeyScope, typer.Option(help="shop: what a shop calls. operations: that, and /metrics.")] = (
+        KeyScope.SHOP
+    ),
+    days: Annotated[int | None, typer.Option(min=1, max=36500, help="Expires after so many days.")] = None,
+) -> None:
+    """Make a key. It is printed this once; only its hash is kept."""
+    expires = None if days is None else int(time.time()) + days * 86_400
+    print(api_keys.create(open_table(_settings(), "api_keys"), name, {scope.value}, expires))
+
+
+@keys.command("list")
+def keys_list() -> None:
+    """Every key ever made, without its secret."""
+    summary.print_keys(console, api_keys.list_keys(open_table(_settings(), "api_keys")), time.time())
+
+
+@keys.command("revoke")
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `recsys keys list` shows it.")],
+) -> None:
+    """Refuse a key from now on; servers follow within a minute."""
+    if not api_keys.revoke(open_table(_settings(), "api_keys"), key_id):
+        raise typer.BadParameter(f"there is no key {key_id!r}; `recsys keys list` shows them", param_hint="ID")
+    console.print(f"{key_id} is revoked; servers refuse it within a minute")
+
+
+@app.command()
+def package(
+    out: Annotated[Path, typer.Option(help="Folder of the zips and their manifests.")] = Path("build/lambda"),
+    platform: Annotated[Platform, typer.Option(help="What the zips run on.")] = Platform.LINUX_ARM64,
+    python: Annotated[str, typer.Option(help="The CPython they run on.")] = "3.13",
+    function: Annotated[list[str] | None, typer.Option(help="Only this one; repeatable.")] = None,
+) -> None:
+    """Zips for Lambda: the same code and pins give the same bytes."""
+    from recsys_deploy.packaging.build import package as make_packages
+    from recsys_deploy.packaging.functions import FUNCTIONS
+
+    target = Target(platform, python)
+    for made in make_packages(out, target, function or tuple(FUNCTIONS)):
+        size = f"{made.zipped_bytes / 1e6:.1f} MB, {made.unzipped_bytes / 1e6:.1f} MB unzipped"
+        console.print(f"{out / made.zip}  {size}, {target}\n  sha256 {made.sha256}", highlight=False, soft_wrap=True)
 
 
 @app.command()

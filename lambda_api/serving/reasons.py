@@ -183,7 +183,9 @@ class Wording:
             return Reason("buy_again", "You buy this regularly", product_id)
         if purchases == 1:
             return Reason("buy_again", "You bought this before", product_id)
-        return Reason("carted" if carted else "viewed", "You had a look at this", product_id)
+        if carted:
+            return Reason("carted", "You put this in your cart", product_id)
+        return Reason("viewed", "You had a look at this", product_id)
 
     def _is_new(self, product: int) -> bool:
         seen = int(self.columns.first_seen[product])

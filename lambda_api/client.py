@@ -1,0 +1,332 @@
+"""A typed client of the API: ``Recommendations(url, key).recommend("user_123")``.
+
+Put here what a program calling the API needs. Keep what crosses HTTP in ``lambda_api.handlers.models``: client and
+server read the same models, so they cannot drift apart. Standard library and pydantic only; safe to share by threads.
+
+Every call may be repeated without harm: recommendations change nothing, and feedback is told apart by ``event_id``. So
+a lost connection, a time-out, 408, 429 and 5xx are tried again, a few times, after a random pause that grows ("full
+jitter": https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). Nothing else is.
+"""
+
+import http.client
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+from pydantic import BaseModel, ValidationError
+
+from lambda_api.handlers.models import (
+    ContextIn,
+    EventIn,
+    FeedbackBatch,
+    FeedbackEvent,
+    FeedbackResponse,
+    FiltersIn,
+    HealthResponse,
+    ListResponse,
+    RecommendRequest,
+    RecommendResponse,
+)
+
+BATCH: Final = 50
+"""Events of one request to ``/feedback``."""
+
+LONGEST_ANSWER: Final = 4 * 1024 * 1024
+LONGEST_PAUSE_S: Final = 2.0
+RETRIED: Final = frozenset((408, 429, 500, 502, 503, 504))
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class RecommendationsError(Exception):
+    """Base of everything this client raises."""
+
+
+class RequestRefused(RecommendationsError):
+    """The request is at fault: the message says which field and which rule. Repeating it is of no use.
+
+    ``status`` is 0 where it was found before sending; ``details`` are (field, rule), every problem one.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, details: Sequence[tuple[str, str]] = (), request_id: str = ""
+    ) -> None:
+        super().__init__(f"{code}: {message}" + (f" (request {request_id})" if request_id else ""))
+        self.status = status
+        self.code = code
+        self.details = tuple(details)
+        self.request_id = request_id
+
+    @property
+    def field(self) -> str | None:
+        """The first field at fault, where it is one."""
+        return self.details[0][0] if self.details else None
+
+
+class NotAllowed(RequestRefused):
+    """No key, or one that does not open this (401, 403)."""
+
+
+class ServiceUnavailable(RecommendationsError):
+    """No usable answer, after all attempts; the message holds the last reason."""
+
+
+class FeedbackIncomplete(ServiceUnavailable):
+    """Some events are not stored: keep the events whose ids are in ``unsent`` and send them again later."""
+
+    def __init__(self, accepted: int, duplicates: int, unsent: Sequence[str], reason: str) -> None:
+        super().__init__(f"{len(unsent)} events are not stored ({reason}): send them again")
+        self.accepted = accepted
+        self.duplicates = duplicates
+        self.unsent = tuple(unsent)
+
+
+@dataclass(frozen=True)
+class FeedbackStored:
+    """All events are stored: ``accepted`` for the first time, ``duplicates`` before (also by an earlier attempt)."""
+
+    accepted: int
+    duplicates: int
+
+
+class Recommendations:
+    """The API of one shop.
+
+    Args:
+        url: where it is, with a path in front if there is one: ``http://127.0.0.1:8000``.
+        key: of scope ``shop``.
+        timeout_s: for each attempt: to connect, and for the answer to begin and to go on.
+        retries: further attempts after the first.
+        backoff_s: the first pause is at most this long, each later one at most twice the one before.
+        sleep, uniform: for tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        timeout_s: float = 2.0,
+        retries: int = 2,
+        backoff_s: float = 0.1,
+        sleep: Callable[[float], None] = time.sleep,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"url must be http://host or https://host; is {url!r}")
+        self._host, self._port, self._prefix = parts.hostname, parts.port, parts.path.rstrip("/")
+        self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._key = key
+        self._timeout_s = timeout_s
+        self._retries = retries
+        self._backoff_s = backoff_s
+        self._sleep = sleep
+        self._uniform = uniform
+        self._lock = threading.Lock()
+        self._idle: list[http.client.HTTPConnection] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close idle connections. The client may be used again."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def recommend(
+        self,
+        user_id: str,
+        num_recommendations: int = 10,
+        *,
+        exclude_purchased: bool = True,
+        exclude_product_ids: Sequence[str] = (),
+        filters: FiltersIn | None = None,
+        context: ContextIn | None = None,
+        events: Sequence[EventIn] = (),
+        include_products: bool = False,
+        diversity: float = 0.0,
+        explain: bool = False,
+    ) -> RecommendResponse:
+        """What to show a shopper now; arguments as of `RecommendRequest`. Keep ``request_id`` for feedback.
+
+        Raises:
+            RequestRefused: an argument breaks a rule.
+            ServiceUnavailable: no answer.
+        """
+        body = _made(
+            RecommendRequest,
+            user_id=user_id,
+            num_recommendations=num_recommendations,
+            exclude_purchased=exclude_purchased,
+            exclude_product_ids=list(exclude_product_ids),
+            filters=filters or FiltersIn(),
+            context=context or ContextIn(),
+            events=list(events),
+            include_products=include_products,
+            diversity=diversity,
+            explain=explain,
+        )
+        return self._call(RecommendResponse, "POST", "/recommend", body)
+
+    def feedback(self, events: Sequence[FeedbackEvent]) -> FeedbackStored:
+        """Report what shoppers did, any number of events; those the service asks for again are sent again.
+
+        Raises:
+            RequestRefused: an event breaks a rule; earlier batches of 50 may be stored, and may be sent again.
+            FeedbackIncomplete: after all attempts some events are not stored.
+        """
+        accepted = duplicates = 0
+        waiting = list(events)
+        for attempt in range(self._retries + 1):
+            if attempt:
+                self._pause(attempt)
+            again: list[FeedbackEvent] = []
+            reason = "the service could not store them"
+            for start in range(0, len(waiting), BATCH):
+                batch = waiting[start : start + BATCH]
+                try:
+                    answer = self._call(FeedbackResponse, "POST", "/feedback", _made(FeedbackBatch, events=batch))
+                except ServiceUnavailable as error:
+                    # Every attempt at this batch failed; the next ones would wait as long for the same.
+                    unsent = [event.event_id for event in (*again, *waiting[start:])]
+                    raise FeedbackIncomplete(accepted, duplicates, unsent, str(error)) from error
+                accepted += answer.accepted
+                duplicates += answer.duplicates
+                asked = set(answer.retry)
+                again += [event for event in batch if event.event_id in asked]
+            if not again:
+                return FeedbackStored(accepted, duplicates)
+            waiting = again
+        raise FeedbackIncomplete(accepted, duplicates, [event.event_id for event in waiting], reason)
+
+    def similar(self, product_id: str, k: int = 10) -> ListResponse:
+        """Products like one; raises `RequestRefused` (404) where nobody knows it."""
+        return self._call(ListResponse, "GET", f"/similar/{quote(product_id, safe='')}?{urlencode({'k': k})}")
+
+    def popular(self, category: str | None = None, k: int = 10) -> ListResponse:
+        """What most shoppers want, of everything or of one category."""
+        query = {"k": str(k)} | ({} if category is None else {"category": category})
+        return self._call(ListResponse, "GET", f"/popular?{urlencode(query)}")
+
+    def health(self) -> HealthResponse:
+        """What is served, and how each dependency does."""
+        return self._call(HealthResponse, "GET", "/health")
+
+    # -- one call ------------------------------------------------------------------------------------------------------
+
+    def _call(self, model: type[_Model], method: str, path: str, body: BaseModel | None = None) -> _Model:
+        content = None if body is None else body.model_dump_json(exclude_none=True, exclude_defaults=True).encode()
+        reason = ""
+        for attempt in range(self._retries + 1):
+            if attempt:
+                self._pause(attempt)
+            try:
+                status, answer = self._exchange(method, path, content)
+            except (OSError, http.client.HTTPException) as error:
+                reason = f"{type(error).__name__}: {error}"
+                continue
+            if status < 300:
+                return _read(model, answer)
+            if status not in RETRIED:
+                raise _refusal(status, answer)
+            reason = f"status {status}"
+        raise ServiceUnavailable(f"{method} {path.partition('?')[0]} failed {self._retries + 1} times; last: {reason}")
+
+    def _exchange(self, method: str, path: str, content: bytes | None) -> tuple[int, bytes]:
+        with self._lock:
+            kept = self._idle.pop() if self._idle else None
+        if kept is not None:
+            try:
+                return self._send(kept, method, path, content)
+            except (ConnectionError, http.client.RemoteDisconnected):
+                # The server had closed it meanwhile, as servers may; that says nothing about a new one.
+                pass
+        return self._send(self._kind(self._host, self._port, timeout=self._timeout_s), method, path, content)
+
+    def _send(
+        self, connection: http.client.HTTPConnection, method: str, path: str, content: bytes | None
+    ) -> tuple[int, bytes]:
+        headers = {"X-API-Key": self._key, "Accept": "application/json", "User-Agent": "recsys-client"}
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            connection.request(method, self._prefix + path, content, headers)
+            response = connection.getresponse()
+            answer = response.read(LONGEST_ANSWER + 1)
+            if len(answer) > LONGEST_ANSWER:
+                raise http.client.HTTPException(f"the answer is longer than {LONGEST_ANSWER} bytes")
+        except BaseException:
+            connection.close()
+            raise
+        if response.will_close:
+            connection.close()
+        else:
+            with self._lock:
+                self._idle.append(connection)
+        return response.status, answer
+
+    def _pause(self, attempt: int) -> None:
+        self._sleep(self._uniform(0.0, min(LONGEST_PAUSE_S, self._backoff_s * 2 ** (attempt - 1))))
+
+
+def _made(model: type[_Model], **values: Any) -> _Model:
+    try:
+        return model(**values)
+    except ValidationError as error:
+        details = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors()]
+        message = "; ".join(f"{field}: {rule}" for field, rule in details)
+        raise RequestRefused(0, "validation_error", message, details) from error
+
+
+def _read(model: type[_Model], answer: bytes) -> _Model:
+    """The answer as a model. Fields that a newer server added are passed over; anything else wrong is an error."""
+    try:
+        content = json.loads(answer)
+        try:
+            return model.model_validate(content)
+        except ValidationError as error:
+            problems = error.errors()
+            if any(problem["type"] != "extra_forbidden" for problem in problems):
+                raise
+            for problem in problems:
+                *path, name = problem["loc"]
+                inner = content
+                for step in path:
+                    inner = inner[step]
+                inner.pop(name, None)
+            return model.model_validate(content)
+    except ValueError as error:
+        raise ServiceUnavailable(f"the answer is not what this client understands: {error}") from error
+
+
+def _refusal(status: int, answer: bytes) -> RequestRefused:
+    try:
+        content = json.loads(answer)
+    except ValueError:
+        content = None
+    # API Gateway's own answers are {"message": ...}; everything else is {"error": {...}}.
+    content = content if isinstance(content, dict) else {}
+    error = content.get("error")
+    error = error if isinstance(error, dict) else {"message": content.get("message", f"status {status}")}
+    message = str(error.get("message"))
+    details = [(str(one.get("field")), str(one.get("message"))) for one in error.get("details") or ()]
+    if not details and error.get("field"):
+        details = [(str(error["field"]), message)]
+    if details and details[0][0] not in message:
+        message = f"{details[0][0]}: {message}"
+    kind = NotAllowed if status in (401, 403) else RequestRefused
+    return kind(status, str(error.get("code", status)), message, details, str(content.get("request_id", "")))

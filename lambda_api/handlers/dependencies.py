@@ -1,0 +1,201 @@
+"""The composition root of serving: settings in, a service with everything it needs out; once per process.
+
+Put the choice of adapters and places here. Keep everything that decides something out. DynamoDB, Kinesis and SQS are
+only touched with the target ``aws``; nothing is opened before it is used.
+"""
+
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lambda_api.handlers.after_reply import Background, Immediate, LambdaExtension, Worker, Writer
+from lambda_api.serving.baseline import Baseline, PopularLists
+from lambda_api.serving.bundle_host import BundleHost, CatalogueHost
+from lambda_api.serving.counters import Counters
+from lambda_api.serving.endpoints import invoke
+from lambda_api.serving.feedback import FeedbackService
+from lambda_api.serving.guard import Guard
+from lambda_api.serving.routing import RoutingCache
+from lambda_api.serving.scorers import EndpointScorer, InProcessScorer, RoutedScorer, Scorer
+from lambda_api.serving.service import Budgets, RecommendationService
+from lambda_api.settings import Settings, current_settings
+from lambda_api.state.event_sink import EventSink, JsonLinesSink, KinesisSink
+from lambda_api.state.exposures import InferenceLog
+from lambda_api.state.history import HistoryStore
+from lambda_api.state.open_table import open_table
+from lambda_api.state.popular import PopularProducts
+from lambda_api.state.shadow_queue import ShadowQueue, SqsShadowQueue, TableShadowQueue
+from lambda_api.state.table import Key, Table, TableUnavailable
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 0.5
+"""How long a table call of a shopper's request may wait for a lock or a connection; guards are stricter."""
+
+AFTER_REPLY_PATIENCE_S = {"local": 15.0, "aws": 2.0}
+"""The same for writes nobody waits for: on a laptop a thread may wait for a lock, on Lambda the next shopper would."""
+
+EVENTS_FOLDER = "events"
+"""Under the home folder: what the event sink writes on a laptop."""
+
+
+@dataclass(slots=True)
+class Serving:
+    """Everything a process that answers shoppers holds."""
+
+    settings: Settings
+    service: RecommendationService
+    feedback: FeedbackService
+    bundles: BundleHost
+    catalogue: CatalogueHost
+    popular: PopularLists
+    after_reply: Worker
+    counters: Counters
+    scorer: Scorer
+    inference_log: InferenceLog
+    sink: EventSink | None
+    shadow_queue: ShadowQueue | None
+    tables: tuple[Table, ...]
+
+    def warm(self) -> None:
+        """Connect, load the champion and the catalogue and ask once. Never raises.
+
+        A first connection takes longer than a shopper's budgets allow, so it is made here without them.
+        """
+        for table in self.tables:
+            try:
+                table.get(Key("warm", "up"))
+            except TableUnavailable as error:
+                log.warning("not warm: %s", error)
+        self.service.warm()
+
+    def guards(self) -> list[Guard]:
+        """Every guard of this process."""
+        feedback = self.feedback
+        return [
+            *self.service.guards(),
+            self.catalogue.guard,
+            self.popular.guard,
+            feedback.record_guard,
+            feedback.sink_guard,
+            feedback.join_guard,
+        ]
+
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """Write what waits after replies and close the sink; whether everything was written. Before a server stops."""
+        written = self.after_reply.close(timeout_s)
+        if self.sink is not None:
+            self.sink.close()
+        return written
+
+
+def on_lambda() -> bool:
+    """Whether this process runs in AWS Lambda."""
+    return bool(os.environ.get("AWS_LAMBDA_FUNCTION_NAME"))
+
+
+def build(settings: Settings, *, immediate: bool = False) -> Serving:
+    """Everything from ``settings``. Touches neither files nor network.
+
+    Args:
+        settings: see `Settings`.
+        immediate: do the work after replies before them (tests).
+    """
+    counters = Counters()
+    serving_table = open_table(settings, "serving", patience_s=PATIENCE_S)
+    history_table = open_table(settings, "history", patience_s=PATIENCE_S)
+    history = HistoryStore(history_table)
+    log_table = open_table(settings, "exposures", patience_s=AFTER_REPLY_PATIENCE_S[settings.target])
+    cache = Path("/tmp/recsys") if on_lambda() else settings.home
+    bundles = BundleHost(cache / "bundles")
+    catalogue = CatalogueHost(serving_table, cache / "catalogues")
+    scorer = RoutedScorer(InProcessScorer(bundles, catalogue), EndpointScorer(invoke(Budgets().endpoint_s)))
+    popular = PopularLists(PopularProducts(serving_table))
+    sink, shadow, exposures = _sink(settings), _shadow(settings), InferenceLog(log_table)
+    logged = settings.inference_log
+    writer = Writer(exposures if logged else None, sink if logged else None, shadow, counters)
+    worker = _worker(writer, immediate)
+    service = RecommendationService(
+        routing=RoutingCache(serving_table),
+        history=history,
+        scorer=scorer,
+        baseline=Baseline(popular),
+        after_reply=worker,
+        counters=counters,
+        explore=settings.exploration_share,
+    )
+    joins = InferenceLog(open_table(settings, "exposures", patience_s=PATIENCE_S)) if logged else None
+    feedback = FeedbackService(history, joins, sink, counters)
+    return Serving(
+        settings=settings,
+        service=service,
+        feedback=feedback,
+        bundles=bundles,
+        catalogue=catalogue,
+        popular=popular,
+        after_reply=worker,
+        counters=counters,
+        scorer=scorer,
+        inference_log=exposures,
+        sink=sink,
+        shadow_queue=shadow,
+        tables=(serving_table, history_table),
+    )
+
+
+_lock = threading.Lock()
+_serving: Serving | None = None
+
+
+def serving() -> Serving:
+    """This process's dependencies, made on first use.
+
+    Raises:
+        SettingsError: the settings are wrong; nothing can be answered with them.
+    """
+    global _serving
+    if _serving is None:
+        with _lock:
+            if _serving is None:
+                _serving = build(current_settings())
+    return _serving
+
+
+def use(replacement: Serving | None) -> None:
+    """Make ``replacement`` this process's dependencies (tests); ``None`` forgets them."""
+    global _serving
+    with _lock:
+        _serving = replacement
+
+
+def _worker(writer: Writer, immediate: bool) -> Worker:
+    if immediate:
+        return Immediate(writer)
+    runtime_api = os.environ.get("AWS_LAMBDA_RUNTIME_API")
+    if not on_lambda():
+        return Background(writer)
+    # A thread would be frozen with the sandbox, in the middle of its work.
+    extension = LambdaExtension(writer, runtime_api) if runtime_api else None
+    return extension if extension is not None and extension.start() else Immediate(writer)
+
+
+def _sink(settings: Settings) -> EventSink | None:
+    if settings.target == "local":
+        return JsonLinesSink(settings.home / EVENTS_FOLDER)
+    return KinesisSink(settings.event_stream, _client("kinesis")) if settings.event_stream else None
+
+
+def _shadow(settings: Settings) -> ShadowQueue | None:
+    if settings.target == "local":
+        return TableShadowQueue(open_table(settings, "shadow_queue", patience_s=2.0))
+    return SqsShadowQueue(settings.shadow_queue_url, _client("sqs")) if settings.shadow_queue_url else None
+
+
+def _client(name: Any) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(name, config=Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2}))

@@ -1,0 +1,291 @@
+"""What HTTP clients send and get, as typed models; the OpenAPI document and the Python client are made from them.
+
+Put a field here when it crosses HTTP. Keep what scoring needs (``lambda_api.serving.question``) and how a body becomes
+one of these (``lambda_api.handlers.gate``) out.
+
+Strict on purpose: ``"10"`` is not 10, an unknown field is an error, NaN and infinity are none of JSON's. Limits keep
+one request's cost bounded.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag
+
+from lambda_api.serving.question import Page, ReasonCode
+
+_PLAIN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+"""No control characters: an id or a name is printed in logs, keys and pages."""
+
+Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=_PLAIN)]
+"""1 to 128 characters, none of them a control character."""
+
+Label = Annotated[str, Field(min_length=1, max_length=200, pattern=_PLAIN)]
+"""Name of a category or brand: 1 to 200 characters, none of them a control character."""
+
+Timestamp = Annotated[int, Field(ge=0, le=253_402_300_799, description="Seconds since 1970 UTC; not in the future.")]
+Price = Annotated[float, Field(ge=0, le=1e12, description="In the shop's currency.")]
+EventType = Literal["view", "add_to_cart", "purchase", "rating"]
+
+
+class Strict(BaseModel):
+    """Base of everything here: unknown fields refused, no conversions, finite numbers, immutable."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True, protected_namespaces=())
+
+
+class FiltersIn(Strict):
+    """What may be shown. Empty lists and absent prices filter nothing; prices are inclusive."""
+
+    categories: list[Label] = Field(default=[], max_length=50)
+    brands: list[Label] = Field(default=[], max_length=50)
+    min_price: Price | None = None
+    max_price: Price | None = None
+    available_only: bool = True
+
+
+class ContextIn(Strict):
+    """Where the list will be shown."""
+
+    page: Page = "homepage"
+    product_ids: list[Identifier] = Field(
+        default=[], max_length=50, description="Products on show (page `product`) or in the cart (page `cart`)."
+    )
+    category: Label | None = Field(default=None, description="The category on show (page `category`).")
+    device: Annotated[str, Field(max_length=64, pattern=_PLAIN)] | None = None
+
+
+class EventIn(Strict):
+    """Something the shopper just did that may not have reached `/feedback` yet."""
+
+    product_id: Identifier
+    event_type: EventType
+    timestamp: Timestamp | None = Field(default=None, description="Seconds since 1970 UTC. Default: now.")
+
+
+class RecommendRequest(Strict):
+    """Body of `POST /recommend`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "user_id": "user_123",
+                    "num_recommendations": 10,
+                    "exclude_purchased": True,
+                    "context": {"page": "homepage", "device": "mobile"},
+                }
+            ]
+        }
+    )
+
+    user_id: Identifier
+    num_recommendations: int = Field(default=10, ge=1, le=100)
+    exclude_purchased: bool = True
+    exclude_product_ids: list[Identifier] = Field(default=[], max_length=500)
+    filters: FiltersIn = FiltersIn()
+    include_products: bool = Field(default=False, description="Send name, category, brand and price of each product.")
+    context: ContextIn = ContextIn()
+    diversity: float = Field(default=0.0, ge=0, le=1, description="0: as ranked; 1: as unlike each other as can be.")
+    explain: bool = Field(default=False, description="Send which past products moved each score.")
+    events: list[EventIn] = Field(default=[], max_length=100)
+
+
+class FeedbackEvent(Strict):
+    """Something a shopper did. Sending an event twice is safe: `event_id` tells."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"event_type": {"const": "rating"}}, "required": ["event_type"]},
+            "then": {"required": ["rating"], "properties": {"rating": {"type": "number"}}},
+            "examples": [
+                {"event_id": "e-1", "user_id": "user_123", "product_id": "85099B", "event_type": "view"},
+            ],
+        }
+    )
+
+    event_id: Identifier
+    user_id: Identifier
+    product_id: Identifier
+    event_type: EventType
+    timestamp: Timestamp | None = Field(default=None, description="Seconds since 1970 UTC. Default: now.")
+    rating: Annotated[float, Field(ge=0, le=10)] | None = Field(
+        default=None, description="Required where `event_type` is `rating`."
+    )
+    price: Price | None = Field(default=None, description="Paid or shown, for one piece.")
+    quantity: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    request_id: Identifier | None = Field(
+        default=None, description="`request_id` of the list that led to this event, if one did."
+    )
+
+
+class FeedbackBatch(Strict):
+    """Several events at once; each is stored or not on its own."""
+
+    events: list[FeedbackEvent] = Field(min_length=1, max_length=50)
+
+
+def _batch_or_event(content: Any) -> str:
+    given = content if isinstance(content, dict) else getattr(content, "__dict__", {})
+    return "batch" if "events" in given else "event"
+
+
+class FeedbackRequest(
+    RootModel[
+        Annotated[
+            Annotated[FeedbackBatch, Tag("batch")] | Annotated[FeedbackEvent, Tag("event")],
+            Discriminator(_batch_or_event),
+        ]
+    ]
+):
+    """Body of `POST /feedback`: `{"events": [...]}`, or one event."""
+
+    @property
+    def events(self) -> list[FeedbackEvent]:
+        """The events, in the order sent."""
+        return self.root.events if isinstance(self.root, FeedbackBatch) else [self.root]
+
+
+class ProductOut(Strict):
+    """What the shop shows of a product; `null` is unknown."""
+
+    product_id: str
+    name: str | None
+    category: str | None
+    brand: str | None
+    price: float | None
+    available: bool
+
+
+class InfluenceOut(Strict):
+    """A past product and how much it moved the score."""
+
+    product_id: str
+    weight: float
+
+
+class RecommendationOut(Strict):
+    """One place of a list."""
+
+    product_id: str
+    score: float = Field(description="Comparable within its list only.")
+    reason: str = Field(description="For people: 'Because you viewed ...'.")
+    reason_code: ReasonCode
+    reason_product_id: str | None = Field(default=None, description="The product that the reason names.")
+    product: ProductOut | None = Field(default=None, description="With `include_products`.")
+    explanation: list[InfluenceOut] | None = Field(default=None, description="With `explain`; largest first.")
+
+
+class RecommendResponse(Strict):
+    """Answer of `POST /recommend`. Fields without a value are left out."""
+
+    recommendations: list[RecommendationOut] = Field(description="Best first; never longer than asked for.")
+    model_version: str = Field(description="`baseline` where no model took part.")
+    inference_time_ms: float = Field(ge=0)
+    request_id: str = Field(description="Send it along with feedback that this list led to.")
+    variant: str = Field(description="Which side of the experiment this shopper is on.")
+    fallback: str | None = Field(default=None, description="What failed, where the answer is not the best possible.")
+
+
+class ListResponse(Strict):
+    """Answer of `GET /similar/{product_id}` and `GET /popular`. Fields without a value are left out."""
+
+    recommendations: list[RecommendationOut]
+    model_version: str
+    inference_time_ms: float = Field(ge=0)
+    request_id: str
+    fallback: str | None = None
+
+
+class FeedbackResponse(Strict):
+    """Answer of `POST /feedback`: every event is accepted, a duplicate, or named in `retry`."""
+
+    accepted: int = Field(ge=0, description="Events stored for the first time.")
+    duplicates: int = Field(ge=0, description="Events stored before, or twice in this body.")
+    retry: list[str] = Field(description="Ids of events that could not be stored: send them again.")
+    request_id: str
+
+
+class ServedModel(Strict):
+    """One version in service."""
+
+    variant: str
+    model_version: str
+    weight: float | None = Field(default=None, description="Share of shoppers, 0 to 1; none for the shadow.")
+    loaded_version: str | None = Field(
+        description="What answers in this process; null before the first request, and where an endpoint answers."
+    )
+    since: int | None = Field(description="When this process began to serve it, seconds since 1970 UTC.")
+
+
+class DependencyState(Strict):
+    """One dependency as this process sees it."""
+
+    name: str
+    status: Literal["closed", "open", "half_open"] = Field(description="`closed` is healthy; `open` is not called.")
+    failures: int = Field(ge=0, description="In a row.")
+    last_error: str | None
+    last_success_age_s: float | None
+
+
+class CatalogueState(Strict):
+    """The catalogue in service."""
+
+    products: int
+    checksum: str
+    published_at: int | None
+
+
+class HealthResponse(Strict):
+    """Answer of `GET /health`; always 200 while the process answers."""
+
+    status: Literal["ok", "degraded"]
+    problems: list[str] = Field(description="Why it is degraded.")
+    experiment: str | None
+    models: list[ServedModel]
+    catalogue: CatalogueState | None
+    dependencies: list[DependencyState]
+    started_at: int
+    request_id: str
+
+
+class Latency(Strict):
+    """Latency of one route in this process, milliseconds, over its most recent requests."""
+
+    route: str
+    count: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+
+
+class MetricsResponse(Strict):
+    """Answer of `GET /metrics`: counters of this process since it started."""
+
+    started_at: int
+    counters: dict[str, int]
+    latencies: list[Latency]
+
+
+class ErrorDetail(Strict):
+    """One problem of several."""
+
+    field: str
+    message: str
+
+
+class ErrorBody(Strict):
+    """What was wrong, for machines (`code`, `field`) and people (`message`)."""
+
+    code: str
+    message: str
+    field: str | None = Field(
+        default=None, description="Path to the field, as `filters.min_price` or `events.0.rating`."
+    )
+    details: list[ErrorDetail] | None = Field(default=None, description="Every problem, where there are several.")
+
+
+class ErrorResponse(Strict):
+    """Every answer of 400 and above."""
+
+    error: ErrorBody
+    request_id: str

@@ -1,0 +1,81 @@
+"""What is told about a request besides its answer: one log line, CloudWatch metrics, a trace; for Lambda's tools.
+
+Put observation here. Keep counting for ``/metrics`` in ``lambda_api.serving.counters``.
+
+Nothing personal is told: no key, no body, no user id. Dimensions are bounded: route and cause, both of fixed sets.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+
+from lambda_api.handlers.dependencies import on_lambda
+
+NAMESPACE = "Recsys"
+SERVICE = "recommend-api"
+F = TypeVar("F", bound=Callable[..., Any])
+
+_default_level = "INFO" if on_lambda() else "WARNING"
+logger = Logger(
+    service=SERVICE, level=os.environ.get("POWERTOOLS_LOG_LEVEL") or os.environ.get("LOG_LEVEL") or _default_level
+)
+
+_cold = True
+
+
+def request_line(request_id: str, route: str, status: int, milliseconds: float, notes: dict[str, Any]) -> None:
+    """One JSON line, with the gateway's request id as correlation id; a warning where something failed."""
+    causes = notes.get("causes") or []
+    tell = logger.warning if causes or status >= 500 else logger.info
+    told = {key: value for key, value in notes.items() if key != "causes" and value is not None}
+    told.update(correlation_id=request_id, route=route, status=status, latency_ms=round(milliseconds, 3))
+    if causes:
+        told["causes"] = causes
+    tell("answered", extra=told)
+
+
+def failure_line(request_id: str, route: str) -> None:
+    """The traceback of what must not happen."""
+    logger.exception(
+        "the handler failed; the answer is the last resort", extra={"correlation_id": request_id, "route": route}
+    )
+
+
+def emit_metrics(route: str, status: int, milliseconds: float, notes: dict[str, Any]) -> None:
+    """CloudWatch metrics in embedded format on standard output: on Lambda only, elsewhere nobody reads it."""
+    global _cold
+    cold, _cold = _cold, False
+    if not on_lambda():
+        return
+    metrics = EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)
+    metrics.add_dimension("route", route)
+    metrics.add_metric("Latency", MetricUnit.Milliseconds, milliseconds)
+    metrics.add_metric("ColdStart", MetricUnit.Count, int(cold))
+    metrics.add_metric("ClientError", MetricUnit.Count, int(400 <= status < 500))
+    for name, key in (("ItemsShown", "items"), ("FeedbackAccepted", "accepted"), ("FeedbackToRetry", "retry")):
+        if key in notes:
+            metrics.add_metric(name, MetricUnit.Count, notes[key])
+    metrics.add_metric("Fallback", MetricUnit.Count, int(bool(notes.get("causes"))))
+    metrics.flush_metrics()
+    for cause in notes.get("causes") or []:
+        by_cause = EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)
+        by_cause.add_dimension("cause", cause)
+        by_cause.add_metric("FallbackByCause", MetricUnit.Count, 1)
+        by_cause.flush_metrics()
+
+
+def traced(handler: F) -> F:
+    """``handler`` inside an X-Ray segment, on Lambda with tracing; elsewhere ``handler`` itself.
+
+    Loading the X-Ray library takes longer than everything else here, so nobody pays who does not trace.
+    """
+    disabled = os.environ.get("POWERTOOLS_TRACE_DISABLED", "").lower() in ("1", "true", "yes", "on")
+    if not on_lambda() or disabled:
+        return handler
+    from aws_lambda_powertools import Tracer
+
+    tracer = Tracer(service=SERVICE)
+    return cast(F, tracer.capture_lambda_handler(handler, capture_response=False))

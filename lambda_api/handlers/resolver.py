@@ -1,0 +1,109 @@
+"""Powertools' resolver for HTTP API, made safe for several threads and for what strangers send.
+
+Put here what is missing in the resolver itself. Keep routes in ``shopper_routes`` and ``operator_routes``.
+"""
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+
+from lambda_api.handlers.gate import Refusal, parse_json
+from lambda_api.handlers.responses import error_response
+
+MAX_DETAILS = 20
+
+
+class Resolver(APIGatewayHttpResolver):
+    """The resolver with its request in a thread of its own.
+
+    Powertools keeps event, context and routing state on the class or the instance, which suits Lambda's one request at
+    a time; behind a threaded server two shoppers would get each other's lists. Here these three are thread-local data
+    descriptors, which come before what the base class sets.
+    """
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        super().__init__(debug=False, enable_validation=True, json_body_deserializer=parse_json)
+        self.exception_handler(Refusal)(refused)
+        self.exception_handler(RequestValidationError)(invalid)
+
+    @property
+    def current_event(self) -> Any:  # type: ignore[override]
+        """The request of this thread."""
+        return self._local.event
+
+    @property
+    def lambda_context(self) -> Any:  # type: ignore[override]
+        """Lambda's context of this thread's request; ``None`` elsewhere."""
+        return self._local.lambda_context
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """Routing state of this thread's request."""
+        found: dict[str, Any] = self._local.__dict__.setdefault("context", {})
+        return found
+
+    @context.setter
+    def context(self, value: dict[str, Any]) -> None:
+        self._local.context = value
+
+    @property
+    def processed_stack_frames(self) -> list[str]:
+        """Debugging state of this thread's request."""
+        found: list[str] = self._local.__dict__.setdefault("frames", [])
+        return found
+
+    @processed_stack_frames.setter
+    def processed_stack_frames(self, value: list[str]) -> None:
+        self._local.frames = value
+
+    def resolve(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """Answer one request that has passed the gate."""
+        self._local.event = self._to_proxy_event(dict(event))
+        self._local.lambda_context = context
+        try:
+            return super().resolve(event, context)
+        finally:
+            self._local.event = self._local.lambda_context = None
+
+    @property
+    def request_id(self) -> str:
+        """Of this thread's request."""
+        found: str = self.current_event["requestContext"]["requestId"]
+        return found
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What routes leave for log and metrics."""
+        found: dict[str, Any] = self.current_event["notes"]
+        return found
+
+
+def refused(refusal: Refusal) -> Response[str]:
+    """The answer to a request that is refused."""
+    return error_response(refusal)
+
+
+def invalid(error: RequestValidationError) -> Response[str]:
+    """422 with the field and the rule of every problem; never with what was sent."""
+    problems = [(_field(problem["loc"]), _rule(problem)) for problem in error.errors()[:MAX_DETAILS]]
+    field, message = problems[0]
+    return error_response(Refusal(422, "invalid_request", f"{field}: {message}", field, tuple(problems)))
+
+
+_RULES = {"extra_forbidden": "unknown field", "missing": "is required"}
+
+
+def _rule(problem: Mapping[str, Any]) -> str:
+    return _RULES.get(problem["type"]) or str(problem["msg"])
+
+
+def _field(location: tuple[Any, ...]) -> str:
+    """``("body", "batch", "events", 0, "rating")`` as ``events.0.rating``: variants of a body are not part of it."""
+    source, *path = location
+    if source == "body" and path and path[0] in ("batch", "event"):
+        path = path[1:]
+    return ".".join(str(part)[:100] for part in path) or str(source)

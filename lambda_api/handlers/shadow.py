@@ -1,0 +1,218 @@
+"""The consumer of the shadow queue: asks the model in the shadow what a shopper was asked, and writes down its answer.
+
+Put here how messages become exposures: as a Lambda function on batches of SQS (`handler`), and as a loop for a laptop
+(``python -m lambda_api.handlers.shadow``). Keep the queue (``lambda_api.state.shadow_queue``), scoring
+(``lambda_api.serving.scorers``) and the comparison of answers out.
+
+Nobody sees these lists, so an exposure of theirs has a request id of its own, the shopper's with `SHADOW_SUFFIX`:
+feedback, which names the shopper's request, never joins to it, and the shopper's own list stays what it was.
+"""
+
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lambda_api.serving.question import Question, Ranking
+from lambda_api.serving.scorers import Scorer
+from lambda_api.state.event_sink import EventSink
+from lambda_api.state.exposures import Exposure, InferenceLog, ShownItem
+from lambda_api.state.routing_record import RouteTarget
+from lambda_api.state.shadow_queue import ShadowMessage, ShadowQueue
+from lambda_api.state.table import TableUnavailable
+
+if TYPE_CHECKING:
+    from lambda_api.handlers.dependencies import Serving
+
+log = logging.getLogger(__name__)
+
+SHADOW = "shadow"
+SHADOW_SUFFIX = "#shadow"
+POLL_S = 1.0
+BATCH = 10
+
+
+class ShadowFailed(Exception):
+    """The message was not answered; it may be tried again."""
+
+
+class Unanswerable(Exception):
+    """The message holds no question, and never will."""
+
+
+def shadow_request_id(request_id: str) -> str:
+    """Under which id the shadow's answer to a shopper's request is logged."""
+    return request_id + SHADOW_SUFFIX
+
+
+class ShadowConsumer:
+    """Answers messages. A message delivered again is answered once.
+
+    Args:
+        scorer: asked with the message's target.
+        inference_log: where the exposure is kept, and where a second delivery is recognised.
+        sink: the event stream. A consumer that dies between stream and log leaves a record in the stream that comes
+            again; readers take exposures by request id.
+        clock: seconds since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        inference_log: InferenceLog,
+        sink: EventSink | None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._scorer = scorer
+        self._log = inference_log
+        self._sink = sink
+        self._clock = clock
+
+    def take(self, message: ShadowMessage) -> bool:
+        """Ask, and write the exposure; ``False`` where an earlier delivery did.
+
+        Raises:
+            Unanswerable: the message holds no question.
+            ShadowFailed: the model asked for did not answer.
+            Exception: whatever a store or the scorer raises; deliver the message again.
+        """
+        request_id = shadow_request_id(message.request_id)
+        if self._log.get(request_id) is not None:
+            return False
+        try:
+            question = Question.from_json(message.question)
+        except ValueError as error:
+            raise Unanswerable(str(error)) from error
+        began = time.perf_counter()
+        scored = self._scorer.answer(message.target, question, slot=SHADOW)
+        latency_ms = 1000 * (time.perf_counter() - began)
+        if scored.model_version != message.target.version:
+            # The last good model answered in its place; its answers say nothing about the one in question.
+            raise ShadowFailed(f"{message.target.version} did not answer, {scored.model_version} did: {scored.note}")
+        exposure = Exposure(
+            request_id=request_id,
+            user_id=question.user_id,
+            at_ms=int(1000 * self._clock()),
+            experiment=SHADOW,
+            variant=SHADOW,
+            variant_propensity=0.0,
+            model_version=scored.model_version,
+            stage=scored.ranking.stage,
+            cause=scored.note,
+            items=_shown(scored.ranking),
+            context={
+                "shadow_of": message.request_id,
+                "page": question.context.page,
+                "device": question.context.device,
+                "enqueued_at": message.enqueued_at,
+            },
+            latency_ms=round(latency_ms, 3),
+        )
+        if self._sink is not None:
+            self._sink.emit("exposure", exposure.to_json())
+        self._log.write([exposure])
+        return True
+
+
+def take_batch(consumer: ShadowConsumer, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer a batch of SQS and name the messages to be delivered again (``ReportBatchItemFailures``).
+
+    One that cannot be read is among them: the queue's redrive policy sets it aside where somebody can look at it.
+    """
+    failures = []
+    for record in event.get("Records", ()):
+        message_id = str(record.get("messageId", ""))
+        try:
+            consumer.take(read_record(record))
+        except Exception:  # one bad message must not hold up the others
+            log.exception("shadow message %s was not answered", message_id)
+            failures.append({"itemIdentifier": message_id})
+    return {"batchItemFailures": failures}
+
+
+def read_record(record: Mapping[str, Any]) -> ShadowMessage:
+    """The message in a record of an SQS batch. Raises ``ValueError`` where there is none."""
+    try:
+        body = json.loads(record["body"])
+        return ShadowMessage(
+            request_id=body["request_id"],
+            question=body["question"],
+            target=RouteTarget.from_json(body["target"]),
+            enqueued_at=int(body["enqueued_at"]),
+            receipt=record["receiptHandle"],
+            deliveries=int(record["attributes"]["ApproximateReceiveCount"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a shadow message: {type(error).__name__}: {error}") from error
+
+
+def drain(consumer: ShadowConsumer, queue: ShadowQueue, max_messages: int = BATCH) -> int:
+    """Answer what waits, at most ``max_messages``; how many were taken off the queue.
+
+    A message that fails stays, and is delivered again when its visibility time is over; one that can never be answered
+    is taken off. Raises what the queue raises.
+    """
+    done = 0
+    for message in queue.receive(max_messages):
+        try:
+            consumer.take(message)
+        except Unanswerable as error:
+            log.error("shadow message of request %s can never be answered: %s", message.request_id, error)
+        except Exception:  # it will be delivered again
+            log.exception("shadow message of request %s was not answered", message.request_id)
+            continue
+        queue.ack(message)
+        done += 1
+    return done
+
+
+def run(consumer: ShadowConsumer, queue: ShadowQueue, stop: threading.Event, poll_s: float = POLL_S) -> None:
+    """Answer messages until ``stop`` is set; looks every ``poll_s`` while there are none."""
+    while not stop.is_set():
+        try:
+            busy = drain(consumer, queue) > 0
+        except TableUnavailable as error:
+            log.warning("shadow queue: %s", error)
+            busy = False
+        if not busy:
+            stop.wait(poll_s)
+
+
+def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Lambda's entry point for the SQS event source."""
+    from lambda_api.handlers.dependencies import serving
+
+    return take_batch(_consumer(serving()), event)
+
+
+def main() -> None:
+    """Run the loop until SIGTERM or SIGINT."""
+    from lambda_api.handlers.dependencies import serving
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    held = serving()
+    if held.shadow_queue is None:
+        raise SystemExit("there is no shadow queue: set RECSYS_SHADOW_QUEUE_URL to that of the SQS queue")
+    run(_consumer(held), held.shadow_queue, stop)
+    held.close()
+
+
+def _consumer(held: "Serving") -> ShadowConsumer:
+    return ShadowConsumer(held.scorer, held.inference_log, held.sink)
+
+
+def _shown(ranking: Ranking) -> tuple[ShownItem, ...]:
+    return tuple(
+        ShownItem(item.product_id, item.score, rank, item.propensity, item.reason.code)
+        for rank, item in enumerate(ranking.items, start=1)
+    )
+
+
+if __name__ == "__main__":
+    main()

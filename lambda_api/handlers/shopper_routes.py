@@ -1,0 +1,204 @@
+"""Routes for shops: recommend, feedback, similar, popular.
+
+Put here how a typed request becomes a question to the service and its answer a response. Keep what may be sent in
+``models`` and ``gate``, and what is answered in ``lambda_api.serving``.
+"""
+
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
+
+from lambda_api.handlers.dependencies import serving
+from lambda_api.handlers.gate import Refusal, product_id_candidates
+from lambda_api.handlers.models import (
+    FeedbackEvent,
+    FeedbackRequest,
+    FeedbackResponse,
+    Label,
+    ListResponse,
+    RecommendRequest,
+    RecommendResponse,
+)
+from lambda_api.handlers.openapi_document import answers
+from lambda_api.handlers.resolver import Resolver
+from lambda_api.handlers.responses import json_response, list_content, recommend_content
+from lambda_api.interactions import Event, InteractionType
+from lambda_api.serving.question import Filters, PageContext, Question
+from lambda_api.serving.scorers import UnknownProduct
+from lambda_api.serving.service import ServiceAnswer
+from lambda_api.state.history import StoredEvent, TimestampRefused, accepted_timestamp
+
+Length = Annotated[int, Query(ge=1, le=100, description="Length of the list.")]
+
+
+def register(app: Resolver) -> None:
+    """Add these routes to ``app``."""
+
+    @app.post(
+        "/recommend",
+        summary="Products for a shopper",
+        description="Reacts to the last event. Answers 200 whatever fails behind it; `fallback` says what did.",
+        responses=answers(200, "The list, best first.", RecommendResponse, (400, 413, 415, 422)),
+        tags=["shop"],
+        operation_id="recommend",
+    )
+    def recommend(body: Annotated[RecommendRequest, Body()]) -> Response[str]:
+        service = serving().service
+        now = service.now
+        events = [
+            Event(
+                event.product_id,
+                InteractionType.from_label(event.event_type),
+                _timestamp(event.timestamp, now, f"events.{place}.timestamp"),
+            )
+            for place, event in enumerate(body.events)
+        ]
+        answer = service.recommend(question_of(body, now), events, app.request_id)
+        _note(app, answer)
+        return json_response(recommend_content(answer, app.request_id))
+
+    @app.post(
+        "/feedback",
+        summary="What shoppers did",
+        description="One event or up to 50. Safe to send again: an event is known by its id. "
+        "Events named in `retry` could not be stored durably; all others were.",
+        responses=answers(202, "What became of each event.", FeedbackResponse, (400, 413, 415, 422)),
+        status_code=202,
+        tags=["shop"],
+        operation_id="feedback",
+    )
+    def feedback(body: Annotated[FeedbackRequest, Body()]) -> Response[str]:
+        held = serving()
+        single = isinstance(body.root, FeedbackEvent)
+        events = [
+            stored_event(event, held.service.now, "" if single else f"events.{place}.")
+            for place, event in enumerate(body.events)
+        ]
+        outcome = held.feedback.take(events)
+        app.notes.update(accepted=outcome.accepted, duplicates=outcome.duplicates, retry=len(outcome.retry))
+        app.notes["causes"] = [outcome.cause] if outcome.cause else []
+        content = {
+            "accepted": outcome.accepted,
+            "duplicates": outcome.duplicates,
+            "retry": list(outcome.retry),
+            "request_id": app.request_id,
+        }
+        return json_response(content, 202)
+
+    @app.get(
+        "/similar/<product_id>",
+        summary="Products like one",
+        responses=answers(200, "The list, most similar first.", ListResponse, (404, 422)),
+        tags=["shop"],
+        operation_id="similar",
+    )
+    def similar(
+        product_id: Annotated[str, Path(min_length=1, max_length=2000, description="Percent-encoded.")],
+        k: Length = 10,
+    ) -> Response[str]:
+        candidates = product_id_candidates(product_id)
+        for place, candidate in enumerate(candidates):
+            _require_identifier(candidate)
+            try:
+                answer = serving().service.similar(candidate, k, app.request_id)
+            except UnknownProduct:
+                if place == len(candidates) - 1:
+                    raise Refusal(404, "unknown_product", "no such product", "product_id") from None
+            else:
+                break
+        _note(app, answer)
+        return json_response(list_content(answer, app.request_id))
+
+    @app.get(
+        "/popular",
+        summary="What is popular, in the shop or in a category",
+        description="Empty where the category is not known.",
+        responses=answers(200, "The list, most popular first.", ListResponse, (422,)),
+        tags=["shop"],
+        operation_id="popular",
+    )
+    def popular(category: Annotated[Label | None, Query()] = None, k: Length = 10) -> Response[str]:
+        answer = serving().service.popular(category, k, app.request_id)
+        _note(app, answer)
+        return json_response(list_content(answer, app.request_id))
+
+
+def question_of(body: RecommendRequest, now: int) -> Question:
+    """The question a request asks, before history.
+
+    Raises:
+        Refusal: 422 for a price range that is none.
+    """
+    wanted = body.filters
+    if wanted.min_price is not None and wanted.max_price is not None and wanted.min_price > wanted.max_price:
+        rule = "must not exceed filters.max_price"
+        raise Refusal(422, "invalid_request", f"filters.min_price: {rule}", "filters.min_price")
+    context = body.context
+    return Question(
+        user_id=body.user_id,
+        events=(),
+        now=now,
+        k=body.num_recommendations,
+        exclude_purchased=body.exclude_purchased,
+        exclude_product_ids=tuple(body.exclude_product_ids),
+        filters=Filters(
+            tuple(wanted.categories),
+            tuple(wanted.brands),
+            wanted.min_price,
+            wanted.max_price,
+            wanted.available_only,
+        ),
+        context=PageContext(context.page, tuple(context.product_ids), context.category, context.device),
+        diversity=body.diversity,
+        explain=body.explain,
+        include_products=body.include_products,
+    )
+
+
+def stored_event(event: FeedbackEvent, now: int, where: str) -> StoredEvent:
+    """The event as it is stored. ``where``: path of the event in the body.
+
+    Raises:
+        Refusal: 422 for a time that cannot be, or a rating without one.
+    """
+    if event.event_type == "rating" and event.rating is None:
+        field = f"{where}rating"
+        raise Refusal(422, "invalid_request", f"{field}: is required where event_type is rating", field)
+    return StoredEvent(
+        event_id=event.event_id,
+        user_id=event.user_id,
+        product_id=event.product_id,
+        interaction_type=InteractionType.from_label(event.event_type),
+        timestamp=_timestamp(event.timestamp, now, f"{where}timestamp"),
+        rating=event.rating,
+        price=event.price,
+        quantity=event.quantity,
+        request_id=event.request_id,
+    )
+
+
+def _timestamp(given: int | None, now: int, field: str) -> int:
+    try:
+        return accepted_timestamp(given, now)
+    except TimestampRefused as error:
+        rule = str(error).removeprefix("timestamp ")
+        raise Refusal(422, "invalid_request", f"{field}: {rule}", field) from None
+
+
+def _require_identifier(product_id: str) -> None:
+    if not 1 <= len(product_id) <= 128 or any(ord(c) < 32 or 127 <= ord(c) < 160 for c in product_id):
+        rule = "must have 1 to 128 characters, none of them a control character"
+        raise Refusal(422, "invalid_request", f"product_id: {rule}", "product_id")
+
+
+def _note(app: Resolver, answer: ServiceAnswer) -> None:
+    notes: dict[str, Any] = app.notes
+    notes.update(
+        model_version=answer.model_version,
+        variant=answer.variant,
+        items=len(answer.ranking.items),
+        stage=answer.ranking.stage,
+        timings=answer.timings,
+        causes=answer.cause.split("; ") if answer.cause else [],
+    )

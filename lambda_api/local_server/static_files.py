@@ -1,0 +1,81 @@
+"""The shop page and its data as static files: WhiteNoise with this house's rules of what may be served, and how.
+
+Put rules about files here. Keep the API out. Files are looked up on every request, because the pipeline publishes new
+ones while the server runs.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+from wsgiref.headers import Headers
+
+from whitenoise import WhiteNoise
+from whitenoise.string_utils import decode_path_info
+
+DATA_PREFIX: Final = "/data/"
+
+PAGE_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+"""No script and no style but from files of this server; https://www.w3.org/TR/CSP3/"""
+
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": PAGE_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class StaticFiles(WhiteNoise):
+    """Files of ``storefront`` at ``/`` and JSON files of ``data`` at ``/data/``; either may be ``None`` or missing."""
+
+    def __init__(self, storefront: Path | None, data: Path | None) -> None:
+        super().__init__(
+            _nothing, autorefresh=True, allow_all_origins=False, index_file=True, add_headers_function=_add_headers
+        )
+        self._roots: list[str] = []
+        for root, prefix in ((storefront, "/"), (data, DATA_PREFIX)):
+            if root is not None:
+                # Resolved once: a link inside that leads out is then told from the root itself being a link.
+                self.add_files(str(root.resolve()), prefix)
+
+    def answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes] | None:
+        """The file that the request asks for, or ``None`` where there is none."""
+        found = self.find_file(decode_path_info(environ.get("PATH_INFO", "")))
+        return None if found is None else self.serve(found, environ, start_response)
+
+    def find_file(self, url: str) -> Any:
+        """The file behind a decoded path. Hidden files, control characters and over-long paths have none."""
+        if len(url) > 1024 or not url.startswith("/") or any(ord(char) < 32 or ord(char) == 127 for char in url):
+            return None
+        if any(segment.startswith(".") for segment in url.split("/")):
+            return None
+        if url.startswith(DATA_PREFIX) and not url.endswith(".json"):
+            return None
+        try:
+            return super().find_file(url)
+        except (OSError, ValueError):
+            return None
+
+    def candidate_paths_for_url(self, url: str) -> Iterable[str]:
+        """Paths on disk to try, each one truly inside its root."""
+        for path in super().candidate_paths_for_url(url):
+            real = os.path.realpath(path)
+            if any(real == root.rstrip(os.sep) or real.startswith(root) for root, _ in self.directories):
+                yield path
+
+
+def _add_headers(headers: Headers, path: str, url: str) -> None:
+    # Names carry no version, so a copy may be kept but has to be checked; the key of the shop page is not even kept.
+    headers["Cache-Control"] = "no-store" if url == DATA_PREFIX + "config.json" else "no-cache"
+    for name, value in SECURITY_HEADERS.items():
+        headers[name] = value
+
+
+def _nothing(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    raise AssertionError("files are asked for through answer()")

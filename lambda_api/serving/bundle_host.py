@@ -1,0 +1,193 @@
+"""The bundles and the catalogue this process serves from: verified copies, mapped into memory.
+
+Put here what is special about a bundle or the catalogue as a folder in service. Keep holding and swapping
+(``folder_host``), fetching (``folder_fetch``) and the formats (``lambda_api.recommender``) out. numpy is loaded with
+the first folder, not before.
+
+Deleting a folder, or the copy under the cache, does not hurt a process that serves from it: the mapped files stay
+until it lets go of them, and nothing is opened twice.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lambda_api.serving.folder_fetch import FileEntry, FolderKind, FolderUnavailable, open_cached
+from lambda_api.serving.folder_host import FolderHost, Held, Wanted
+from lambda_api.serving.guard import DependencyFailed, Guard
+from lambda_api.state.routing_record import RouteTarget
+from lambda_api.state.table import Key, Table
+
+if TYPE_CHECKING:
+    from lambda_api.recommender.bundle import LoadedBundle
+    from lambda_api.recommender.catalogue import Catalogue
+
+CATALOGUE_POINTER = Key("catalogue", "current")
+"""Record of the table ``serving`` that names the catalogue in service."""
+
+
+class BundleHost:
+    """Bundles by route target. See `FolderHost` for what happens when one is bad, slow or replaced.
+
+    Args:
+        cache: local folder for copies, one sub-folder per checksum; as many are kept as bundles are held.
+        keep, retry_s, clock, wall: see `FolderHost`.
+    """
+
+    def __init__(
+        self,
+        cache: Path,
+        *,
+        keep: int = 4,
+        retry_s: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._cache = cache
+        self._keep = keep
+        self._host = FolderHost("bundle", self._load, keep=keep, retry_s=retry_s, clock=clock, wall=wall)
+
+    def get(self, target: RouteTarget, slot: str) -> Held:
+        """The bundle that answers for ``slot``; `Held.value` is a `LoadedBundle`.
+
+        Raises:
+            FolderUnavailable: see `FolderHost.get`.
+        """
+        return self._host.get(Wanted(target.bundle_uri, target.checksum, target.version), slot)
+
+    def states(self) -> dict[str, Held]:
+        """What answers for each slot."""
+        return self._host.states()
+
+    def _load(self, wanted: Wanted) -> "LoadedBundle":
+        loaded: LoadedBundle = open_cached(_bundle_kind(), wanted.uri, wanted.checksum, self._cache, self._keep)
+        return loaded
+
+
+@dataclass(frozen=True, slots=True)
+class CataloguePointer:
+    """Which catalogue is in service: record `CATALOGUE_POINTER`."""
+
+    uri: str
+    checksum: str
+    products: int
+    published_at: int
+
+
+class CatalogueHost:
+    """The catalogue in service; its pointer is read at most once in ``ttl_s``, and the last good one stays.
+
+    Args:
+        table: the table ``serving``.
+        cache: local folder for copies.
+        guard: around reading the pointer.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        cache: Path,
+        *,
+        guard: Guard | None = None,
+        ttl_s: float = 30.0,
+        retry_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._table = table
+        self._cache = cache
+        self.guard = Guard("catalogue", 0.05, clock=clock) if guard is None else guard
+        self._ttl_s = ttl_s
+        self._retry_s = retry_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._pointer: CataloguePointer | None = None
+        self._due_at: float | None = None
+        self._host = FolderHost("catalogue", self._load, keep=2, retry_s=retry_s, clock=clock)
+
+    def get(self) -> Held:
+        """The catalogue in service; `Held.value` is a `Catalogue`.
+
+        Raises:
+            FolderUnavailable: there is no pointer, or what it names cannot be used and none was in service before.
+        """
+        pointer = self._current_pointer()
+        if pointer is None:
+            raise FolderUnavailable("missing", "no catalogue has been published, or its record cannot be read")
+        return self._host.get(Wanted(pointer.uri, pointer.checksum, pointer.checksum[:16]), "catalogue")
+
+    def state(self) -> tuple[Held | None, CataloguePointer | None]:
+        """What is in service, and the newest pointer."""
+        return self._host.states().get("catalogue"), self._pointer
+
+    def _current_pointer(self) -> CataloguePointer | None:
+        if self._due_at is not None and self._clock() < self._due_at:
+            return self._pointer
+        # One caller reads; the others go on with what is known, or wait for the first pointer of all.
+        if not self._lock.acquire(blocking=self._pointer is None, timeout=-1 if self._pointer else self.guard.budget_s):
+            return self._pointer
+        try:
+            if self._due_at is None or self._clock() >= self._due_at:
+                self._refresh()
+        finally:
+            self._lock.release()
+        return self._pointer
+
+    def _refresh(self) -> None:
+        try:
+            self._pointer = self.guard.call(read_pointer, self._table) or self._pointer
+        except DependencyFailed:
+            self._due_at = self._clock() + self._retry_s
+            return
+        self._due_at = self._clock() + (self._ttl_s if self._pointer else self._retry_s)
+
+    def _load(self, wanted: Wanted) -> "Catalogue":
+        loaded: Catalogue = open_cached(_catalogue_kind(), wanted.uri, wanted.checksum, self._cache, keep=2)
+        return loaded
+
+
+def read_pointer(table: Table) -> CataloguePointer | None:
+    """Which catalogue is in service; ``None`` before the first publication.
+
+    Raises:
+        ValueError: the record is malformed.
+        TableUnavailable: the table could not be asked.
+    """
+    record = table.get(CATALOGUE_POINTER)
+    if record is None:
+        return None
+    found = record.attributes
+    try:
+        uri, checksum = found["uri"], found["checksum"]
+        products, published_at = int(found["products"]), int(found["published_at"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"record {CATALOGUE_POINTER} is malformed ({error}); publish the catalogue again") from error
+    if not isinstance(uri, str) or not isinstance(checksum, str):
+        raise ValueError(f"the record {CATALOGUE_POINTER} needs uri and checksum as text; publish the catalogue again")
+    return CataloguePointer(uri, checksum, products, published_at)
+
+
+def _bundle_kind() -> FolderKind:
+    from lambda_api.recommender.bundle import BundleError, read_bundle, read_manifest
+
+    def files(folder: Path) -> Sequence[FileEntry]:
+        return read_manifest(folder).files
+
+    def read(folder: Path, checksum: str) -> Any:
+        return read_bundle(folder, checksum=checksum)
+
+    return FolderKind("bundle", files, read, BundleError)
+
+
+def _catalogue_kind() -> FolderKind:
+    from lambda_api.recommender.catalogue import CatalogueError, read_catalogue, read_catalogue_manifest
+
+    def files(folder: Path) -> Sequence[FileEntry]:
+        return read_catalogue_manifest(folder).files
+
+    def read(folder: Path, checksum: str) -> Any:
+        return read_catalogue(folder, checksum=checksum)
+
+    return FolderKind("catalogue", files, read, CatalogueError)

@@ -1,0 +1,215 @@
+"""Copying a sealed folder (bundle, catalogue) from where it is kept to this machine, never half and never too much.
+
+Put transport here: local paths, ``file://``, ``s3://``. Keep what a folder means and which one is wanted out.
+
+A folder is copied beside its place and renamed once it is whole and verified, so a process that dies leaves nothing
+that looks whole, and several processes may fetch the same one. Local folders are copied as well: a file that is
+overwritten where it lies would change, or kill, a process that has it mapped into memory.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 4 << 20
+MAX_FOLDER_BYTES = 16 << 30
+ABANDONED_S = 3600
+"""A half-fetched copy this old belongs to a process that is gone."""
+
+_CHUNK = 1 << 20
+
+
+class FolderUnavailable(Exception):
+    """A folder cannot be used. ``cause``: ``refused`` (it is not what it claims to be), ``missing`` or ``error``."""
+
+    def __init__(self, cause: str, detail: str) -> None:
+        super().__init__(f"{cause}: {detail}")
+        self.cause = cause
+        self.detail = detail
+
+
+class FileEntry(Protocol):
+    """One file a manifest names."""
+
+    @property
+    def name(self) -> str:
+        """Relative, with forward slashes; the kind of folder has checked that it stays inside."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderKind:
+    """What a kind of folder is told by.
+
+    Attributes:
+        noun: how messages call it.
+        files: reads the manifest of a folder that holds nothing else yet, refuses names outside it.
+        read: reads the whole folder, verified against the checksum.
+        error: what both raise when they refuse.
+    """
+
+    noun: str
+    files: Callable[[Path], Sequence[FileEntry]]
+    read: Callable[[Path, str], Any]
+    error: type[Exception]
+
+
+def open_cached(kind: FolderKind, uri: str, checksum: str, cache: Path, keep: int = 4) -> Any:
+    """What `FolderKind.read` makes of the folder at ``uri``, from a copy under ``cache`` that is fetched if need be.
+
+    A copy that has been damaged is fetched again, once. Before fetching, all but the ``keep`` newest copies are
+    removed; whoever has one of them mapped keeps it.
+
+    Raises:
+        FolderUnavailable: it cannot be had, or is not the one of this ``checksum``.
+    """
+    if not checksum.isalnum():
+        raise FolderUnavailable("refused", f"{checksum!r} is no checksum")
+    target = cache / checksum
+    if target.is_dir():
+        try:
+            value = kind.read(target, checksum)
+        except (kind.error, OSError):
+            shutil.rmtree(target, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):  # only tells `prune` which copies are in use
+                os.utime(target)
+            return value
+    prune(cache, keep - 1)
+    return fetch(kind, uri, target, checksum)
+
+
+def fetch(kind: FolderKind, uri: str, target: Path, checksum: str) -> Any:
+    """Copy the folder at ``uri`` to ``target``, verified, and return what `FolderKind.read` made of the copy.
+
+    It is read before it is renamed (what is mapped into memory stays mapped), so that every byte is hashed once. A
+    folder that another process has put there meanwhile stays.
+
+    Raises:
+        FolderUnavailable: see `open_cached`; ``target`` is untouched.
+    """
+    partial = target.parent / f".{target.name}.{uuid.uuid4().hex}.partial"
+    try:
+        source = _source(uri)
+        partial.mkdir(parents=True)
+        _copy(source, MANIFEST, partial / MANIFEST, MAX_MANIFEST_BYTES, exact=False)
+        files = kind.files(partial)
+        if sum(file.size for file in files) > MAX_FOLDER_BYTES:
+            raise FolderUnavailable("refused", f"{uri} claims more than {MAX_FOLDER_BYTES} bytes")
+        for file in files:
+            _copy(source, file.name, partial / file.name, file.size, exact=True)
+        value = kind.read(partial, checksum)
+        _move(partial, target)
+        return value
+    except kind.error as error:
+        raise FolderUnavailable("refused", str(error)) from error
+    except FileNotFoundError as error:
+        raise FolderUnavailable("missing", f"{kind.noun} {uri}: {error}") from error
+    except OSError as error:
+        raise FolderUnavailable("error", f"{kind.noun} {uri}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def prune(cache: Path, keep: int) -> None:
+    """Remove all but the ``keep`` most recently used copies, and what a process that died left half done."""
+    now = time.time()
+    copies: list[tuple[float, Path]] = []
+    for path in cache.iterdir() if cache.is_dir() else ():
+        try:
+            used_at = path.stat().st_mtime
+        except OSError:
+            continue  # another process was faster
+        if not path.name.startswith("."):
+            copies.append((used_at, path))
+        elif now - used_at > ABANDONED_S:
+            shutil.rmtree(path, ignore_errors=True)
+    for _, path in sorted(copies, reverse=True)[max(0, keep) :]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class _Source(Protocol):
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Content of one file. Raises ``FileNotFoundError`` or another ``OSError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _LocalSource:
+    root: Path
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        with (self.root / name).open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class _S3Source:
+    client: Any
+    bucket: str
+    prefix: str
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        key = f"{self.prefix}/{name}" if self.prefix else name
+        try:
+            body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"]
+            yield from body.iter_chunks(_CHUNK)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in ("NoSuchKey", "NoSuchBucket", "404"):
+                raise FileNotFoundError(f"s3://{self.bucket}/{key} does not exist") from error
+            raise OSError(str(error)) from error
+        except BotoCoreError as error:
+            raise OSError(str(error)) from error
+
+
+def _source(uri: str) -> _Source:
+    parts = urlsplit(uri)
+    if parts.scheme == "s3":
+        return _S3Source(_s3_client(), parts.netloc, parts.path.strip("/"))
+    if parts.scheme == "file":
+        return _LocalSource(Path(unquote(parts.path)))
+    if "://" in uri:
+        raise FolderUnavailable("refused", f"{uri}: only paths, file:// and s3:// are supported")
+    return _LocalSource(Path(uri))
+
+
+def _s3_client() -> Any:
+    # boto3 takes a tenth of a second to import; a laptop never needs it.
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client("s3", config=Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 3}))
+
+
+def _copy(source: _Source, name: str, target: Path, limit: int, *, exact: bool) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    with target.open("wb") as file:
+        for chunk in source.chunks(name):
+            written += len(chunk)
+            if written > limit:
+                break
+            file.write(chunk)
+    if written > limit or (exact and written != limit):
+        raise FolderUnavailable("refused", f"{name} is not of the {limit} bytes it may have")
+
+
+def _move(partial: Path, target: Path) -> None:
+    try:
+        partial.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise

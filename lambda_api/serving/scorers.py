@@ -1,0 +1,307 @@
+"""Who scores a question: this process, or an endpoint that speaks JSON. One contract, the same list from both.
+
+Put here the two scorers and the form in which a question and its answer cross to an endpoint and back. Keep the making
+of a list (``engine``), transport (``endpoints``) and what to do when scoring fails (``service``) out. numpy is
+loaded with the first bundle, not with this module.
+"""
+
+import json
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from lambda_api.interactions import InteractionType
+from lambda_api.serving.bundle_host import BundleHost, CatalogueHost
+from lambda_api.serving.folder_fetch import FolderUnavailable
+from lambda_api.serving.folder_host import Held
+from lambda_api.serving.question import Question, RankedItem, Ranking
+from lambda_api.state.routing_record import RouteTarget
+
+if TYPE_CHECKING:
+    from lambda_api.serving.engine import Engine
+
+Operation = Literal["answer", "answer_unranked"]
+MAX_SIMILAR = 100
+MAX_ANSWER_BYTES = 4 << 20
+"""Longest answer of an endpoint that is read; SageMaker's own limit is of that order."""
+
+
+class UnknownProduct(ValueError):
+    """Neither model nor catalogue knows the product."""
+
+
+class EndpointFailed(Exception):
+    """An endpoint did not answer, or with something that is no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A ranking, the version that made it (not always the one asked for), and why another one did, if so."""
+
+    ranking: Ranking
+    model_version: str
+    note: str | None = None
+
+
+class Scorer(Protocol):
+    """Answers questions with the model of a route target. Every method may raise anything; callers guard it."""
+
+    def ready(self, target: RouteTarget, slot: str) -> None:
+        """Load what answering needs; may take seconds once, and nothing after. Raises `FolderUnavailable`."""
+
+    def answer(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+        """The list. ``slot`` names the variant whose last good model answers when ``target`` cannot."""
+
+    def answer_unranked(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+        """The list without the learned ranker; the same list for models without one."""
+
+    def similar(self, target: RouteTarget, product_id: str, k: int, slot: str = "champion") -> Scored:
+        """Products like this one. Raises `UnknownProduct`."""
+
+
+class InProcessScorer:
+    """Scores in this process, on bundles and a catalogue mapped into memory.
+
+    An engine belongs to one pair of bundle and catalogue; at most ``keep`` pairs are held.
+    """
+
+    def __init__(self, bundles: BundleHost, catalogue: CatalogueHost, *, keep: int = 4) -> None:
+        self.bundles = bundles
+        self.catalogue = catalogue
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._engines: OrderedDict[tuple[str, str], Engine] = OrderedDict()
+
+    def ready(self, target: RouteTarget, slot: str) -> None:
+        """Load the bundle and the catalogue. Raises `FolderUnavailable`."""
+        self._engine(target, slot)
+
+    def answer(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+        """See `Scorer.answer`."""
+        engine, held, note = self._engine(target, slot)
+        return Scored(engine.answer(question), held.wanted.version, note)
+
+    def answer_unranked(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+        """See `Scorer.answer_unranked`."""
+        engine, held, note = self._engine(target, slot)
+        return Scored(engine.answer_unranked(question), held.wanted.version, note)
+
+    def similar(self, target: RouteTarget, product_id: str, k: int, slot: str = "champion") -> Scored:
+        """See `Scorer.similar`."""
+        from lambda_api.serving.engine import UnknownProduct as UnknownToEngine
+
+        engine, held, note = self._engine(target, slot)
+        try:
+            return Scored(engine.similar(product_id, k), held.wanted.version, note)
+        except UnknownToEngine as error:
+            raise UnknownProduct(str(error)) from error
+
+    def _engine(self, target: RouteTarget, slot: str) -> "tuple[Engine, Held, str | None]":
+        bundle = self.bundles.get(target, slot)
+        notes = [] if bundle.note in (None, "loading") else [f"bundle: {bundle.note}"]
+        catalogue: Held | None = None
+        try:
+            catalogue = self.catalogue.get()
+            note = catalogue.note
+        except FolderUnavailable as error:
+            note = error.cause
+        if note not in (None, "loading"):
+            notes.append(f"catalogue: {note}")
+        key = (bundle.wanted.checksum, catalogue.wanted.checksum if catalogue else "")
+        engine = self._engines.get(key)
+        if engine is None:
+            engine = self._make_engine(key, bundle, catalogue)
+        return engine, bundle, "; ".join(notes) or None
+
+    def _make_engine(self, key: tuple[str, str], bundle: Held, catalogue: Held | None) -> "Engine":
+        from lambda_api.serving.engine import Engine
+
+        with self._lock:
+            if key not in self._engines:
+                self._engines[key] = Engine(bundle.value.recommender, catalogue.value if catalogue else None)
+            self._engines.move_to_end(key)
+            while len(self._engines) > self._keep:
+                self._engines.popitem(last=False)
+            return self._engines[key]
+
+
+class EndpointScorer:
+    """Scores at an endpoint: ``invoke(target, body) -> answer``, both JSON (`sagemaker_invoke`, `http_invoke`).
+
+    What comes back is checked as if a stranger had sent it, exclusions included.
+    """
+
+    def __init__(self, invoke: Callable[[RouteTarget, bytes], bytes]) -> None:
+        self._invoke = invoke
+
+    def ready(self, target: RouteTarget, slot: str) -> None:
+        """Nothing to load here."""
+
+    def answer(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+        """See `Scorer.answer`. Raises `EndpointFailed`."""
+        return self._ask(target, question, "answer")
+
+    def answer_unranked(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+        """See `Scorer.answer_unranked`. Raises `EndpointFailed`."""
+        return self._ask(target, question, "answer_unranked")
+
+    def similar(self, target: RouteTarget, product_id: str, k: int, slot: str = "champion") -> Scored:
+        """See `Scorer.similar`. Raises `EndpointFailed`, also for an unknown product."""
+        answer = self._invoke(target, encode_similar(product_id, k))
+        return _without(decode_answer(answer, k), {product_id})
+
+    def _ask(self, target: RouteTarget, question: Question, operation: Operation) -> Scored:
+        answer = self._invoke(target, encode_invocation(question, operation))
+        return _without(decode_answer(answer, question.k), excluded_products(question))
+
+
+class RoutedScorer:
+    """Endpoint where the route target names one, this process otherwise."""
+
+    def __init__(self, in_process: Scorer, endpoint: Scorer) -> None:
+        self._in_process = in_process
+        self._endpoint = endpoint
+
+    def ready(self, target: RouteTarget, slot: str) -> None:
+        """See `Scorer.ready`."""
+        self._of(target).ready(target, slot)
+
+    def answer(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+        """See `Scorer.answer`."""
+        return self._of(target).answer(target, question, slot)
+
+    def answer_unranked(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+        """See `Scorer.answer_unranked`."""
+        return self._of(target).answer_unranked(target, question, slot)
+
+    def similar(self, target: RouteTarget, product_id: str, k: int, slot: str = "champion") -> Scored:
+        """See `Scorer.similar`."""
+        return self._of(target).similar(target, product_id, k, slot)
+
+    def _of(self, target: RouteTarget) -> Scorer:
+        return self._endpoint if target.endpoint else self._in_process
+
+
+def excluded_products(question: Question) -> set[str]:
+    """Products that no answer to ``question`` may hold, as far as they are known by id."""
+    excluded = set(question.exclude_product_ids)
+    if question.exclude_purchased:
+        excluded.update(e.product_id for e in question.events if e.interaction_type == InteractionType.PURCHASE)
+    if question.context.page in ("product", "cart"):
+        excluded.update(question.context.product_ids)
+    return excluded
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What an endpoint is asked: a ``question``, or products ``similar`` to one (id and length of the list)."""
+
+    question: Question | None
+    operation: Operation = "answer"
+    similar: tuple[str, int] | None = None
+
+
+def encode_invocation(question: Question, operation: Operation = "answer") -> bytes:
+    """Body of ``/invocations`` for a question: ``{"question": {...}}``, ``"operation"`` beside it unless `answer`."""
+    content: dict[str, Any] = {"question": question.to_json()}
+    if operation != "answer":
+        content["operation"] = operation
+    return _to_bytes(content)
+
+
+def encode_similar(product_id: str, k: int) -> bytes:
+    """Body of ``/invocations`` for products like one: ``{"similar": {"product_id", "k"}}``."""
+    return _to_bytes({"similar": {"product_id": product_id, "k": k}})
+
+
+def read_invocation(content: dict[str, Any]) -> Invocation:
+    """Inverse of `encode_invocation` and `encode_similar`, from parsed JSON.
+
+    Raises:
+        ValueError: it is no invocation; the message names the field and the rule (pydantic's own within a question).
+    """
+    if "similar" in content:
+        wanted = _fields(content, {"similar"})["similar"]
+        wanted = _fields(wanted if isinstance(wanted, dict) else {}, {"product_id", "k"})
+        product_id, k = wanted["product_id"], wanted["k"]
+        if not isinstance(product_id, str) or type(k) is not int or not 1 <= k <= MAX_SIMILAR:
+            raise ValueError(f"similar: product_id must be text and k a whole number, 1 to {MAX_SIMILAR}")
+        return Invocation(None, similar=(product_id, k))
+    _fields(content, {"question"}, {"operation"})
+    operation = content.get("operation", "answer")
+    if operation not in ("answer", "answer_unranked"):
+        raise ValueError("operation must be answer or answer_unranked")
+    return Invocation(Question.from_json(content["question"]), operation)
+
+
+def encode_answer(scored: Scored) -> bytes:
+    """What ``/invocations`` answers."""
+    return _to_bytes({"ranking": scored.ranking.to_json(), "model_version": scored.model_version})
+
+
+def decode_answer(body: bytes, k: int) -> Scored:
+    """What ``/invocations`` answered, for a list of at most ``k``: ``{"ranking": {...}, "model_version": "..."}``.
+
+    Raises:
+        EndpointFailed: the answer is not JSON, of another form, too long, or holds a product twice or a score that is
+            no number.
+    """
+    if len(body) > MAX_ANSWER_BYTES:
+        raise EndpointFailed(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+    try:
+        content = _fields(_from_bytes(body), {"ranking", "model_version"})
+        ranking, version = Ranking.from_json(content["ranking"]), content["model_version"]
+    except ValueError as error:
+        raise EndpointFailed(f"the answer is not of the agreed form: {str(error)[:300]}") from error
+    if not isinstance(version, str) or not 1 <= len(version) <= 128:
+        raise EndpointFailed("the answer's model_version is no name")
+    _check_items(ranking.items, k)
+    return Scored(ranking, version)
+
+
+def _check_items(items: Sequence[RankedItem], k: int) -> None:
+    if len(items) > k:
+        raise EndpointFailed(f"the answer has {len(items)} items, {k} were asked for")
+    ids = [item.product_id for item in items]
+    if len(set(ids)) != len(ids) or not all(ids):
+        raise EndpointFailed("the answer names a product twice, or one without an id")
+    for item in items:
+        if not math.isfinite(item.score):
+            raise EndpointFailed(f"the score of {item.product_id!r} is {item.score}")
+        if item.propensity is not None and not 0 < item.propensity <= 1:
+            raise EndpointFailed(f"the propensity of {item.product_id!r} is {item.propensity}")
+
+
+def _without(scored: Scored, excluded: set[str]) -> Scored:
+    kept = tuple(item for item in scored.ranking.items if item.product_id not in excluded)
+    if len(kept) == len(scored.ranking.items):
+        return scored
+    ranking = Ranking(kept, scored.ranking.stage, scored.ranking.personal)
+    return Scored(ranking, scored.model_version, "endpoint: excluded product")
+
+
+def _to_bytes(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _from_bytes(body: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(body)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
+def _fields(content: dict[str, Any], required: Set[str], optional: Set[str] = frozenset()) -> dict[str, Any]:
+    if missing := sorted(required - content.keys()):
+        raise ValueError(f"{missing[0]} is missing")
+    if unknown := sorted(content.keys() - required - optional):
+        raise ValueError(f"{unknown[0][:60]!r} is not known")
+    return content

@@ -1,0 +1,397 @@
+"""What happens between a parsed request and its answer: route, history, score, fall back, tell what was shown.
+
+Put the order of these steps here. Keep each step's own rules in its module, feedback (``feedback``) and HTTP
+(``lambda_api.handlers``) out. No numpy: it comes with the first bundle.
+
+Whatever fails costs its own contribution and no more::
+
+    routing record  -> the last known one; without any: popular
+    history store   -> the events of the request
+    bundle          -> the variant's last good one; without any: the champion's; without that: popular
+    ranker          -> candidates without ranking -> the champion's -> popular in the category -> popular in the shop
+    popular lists   -> the last known ones; without any: an empty list
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from lambda_api.interactions import Event
+from lambda_api.serving.baseline import Baseline
+from lambda_api.serving.counters import Counters
+from lambda_api.serving.folder_fetch import FolderUnavailable
+from lambda_api.serving.guard import DependencyFailed, Guard
+from lambda_api.serving.merging import merged
+from lambda_api.serving.question import Question, Ranking
+from lambda_api.serving.routing import RoutingCache, assign
+from lambda_api.serving.scorers import Scored, Scorer, UnknownProduct
+from lambda_api.state.exposures import Exposure, ShownItem
+from lambda_api.state.history import HistoryStore
+from lambda_api.state.routing_record import WHOLE, RouteTarget, RoutingRecord, Variant
+
+BASELINE = "baseline"
+"""``model_version`` of an answer no model took part in."""
+
+HISTORY_LIMIT = 200
+DORMANT_S = 180 * 86_400
+"""A shopper silent for longer is judged at the time of their last event: recency weights of years would be zeros."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """Seconds a shopper waits at most for each step; loading a bundle happens once, before anything can be scored."""
+
+    history_s: float = 0.06
+    loading_s: float = 5.0
+    scoring_s: float = 0.25
+    endpoint_s: float = 0.4
+
+
+NOBODY = RoutingRecord(
+    experiment="none",
+    salt="none",
+    variants=(Variant("none", RouteTarget(version=BASELINE, bundle_uri="none", checksum="none"), WHOLE),),
+    shadow=None,
+    revision=0,
+    updated_at=0,
+)
+"""Stands for the routing record while none is known; nothing is scored by it."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAnswer:
+    """A list and how it came about.
+
+    Attributes:
+        cause: what failed on the way, ``"<dependency>: <how>"``, several joined by ``"; "``; ``None`` if nothing did.
+        exposure: what goes into the inference log.
+        timings: milliseconds by step, ``total`` among them.
+    """
+
+    ranking: Ranking
+    model_version: str
+    variant: str
+    experiment: str
+    cause: str | None
+    exposure: Exposure
+    timings: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowRequest:
+    """A question for the shadow model, to be asked after the reply."""
+
+    question: dict[str, Any]
+    target: RouteTarget
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AfterWork:
+    """What is left to do for one request once its reply is out."""
+
+    exposure: Exposure
+    shadow: ShadowRequest | None
+
+
+class AfterReply(Protocol):
+    """Takes work for after the reply. Neither waits nor raises."""
+
+    def submit(self, work: AfterWork) -> None:
+        """Do ``work`` later."""
+
+
+@dataclass(slots=True)
+class _Course:
+    """One request on its way."""
+
+    started: float
+    causes: list[str]
+    timings: dict[str, float]
+
+    def lap(self, step: str, since: float) -> None:
+        self.timings[step] = round((time.perf_counter() - since) * 1000, 3)
+
+    def failed(self, cause: str | None) -> None:
+        for part in (cause or "").split("; "):
+            if part and part not in self.causes:
+                self.causes.append(part)
+
+    @property
+    def cause(self) -> str | None:
+        return "; ".join(self.causes) or None
+
+
+class RecommendationService:
+    """Answers shoppers. No method raises for a failing dependency.
+
+    Args:
+        routing, history, scorer, baseline: see their modules.
+        after_reply: takes exposures and shadow questions.
+        counters: counts fallbacks by cause.
+        explore: share of places given to chance.
+        budgets: see `Budgets`.
+        clock: seconds since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        *,
+        routing: RoutingCache,
+        history: HistoryStore,
+        scorer: Scorer,
+        baseline: Baseline,
+        after_reply: AfterReply,
+        counters: Counters | None = None,
+        explore: float = 0.0,
+        budgets: Budgets | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.routing = routing
+        self.scorer = scorer
+        self.baseline = baseline
+        self.counters = counters or Counters()
+        self._history = history
+        self._after_reply = after_reply
+        self._explore = explore
+        self._clock = clock
+        self._budgets = budgets or Budgets()
+        self.history_guard = Guard("history", self._budgets.history_s)
+        self._guards: dict[tuple[str, str], Guard] = {}
+        self._ready: set[tuple[str, str]] = set()
+
+    @property
+    def now(self) -> int:
+        """Seconds since 1970 UTC."""
+        return int(self._clock())
+
+    def recommend(self, question: Question, request_events: Sequence[Event], request_id: str) -> ServiceAnswer:
+        """A list for ``question.user_id``.
+
+        Args:
+            question: ``events``, ``now``, ``explore`` and ``seed`` are filled in here.
+            request_events: what the shopper did and the store may not have yet.
+            request_id: unique; names the list in the inference log, and seeds exploration.
+        """
+        course = _Course(time.perf_counter(), [], {})
+        record, variant = self._route(question.user_id, course)
+        try:
+            question = self._with_history(question, request_events, request_id, course)
+            scored = self._score(record, variant, question, course)
+        except Exception:
+            log.exception("answering failed where nothing may fail")
+            course.failed("service: error")
+            scored = self._popular(question, course)
+        answer = self._finish(record, variant, question, scored, request_id, course)
+        self._hand_over(answer, record, question, request_id)
+        return answer
+
+    def similar(self, product_id: str, k: int, request_id: str) -> ServiceAnswer:
+        """Products like one; popular ones when no model answers.
+
+        Raises:
+            UnknownProduct: a model answers, and does not know the product.
+        """
+        course = _Course(time.perf_counter(), [], {})
+        record = self._record(course)
+        question = Question("", (), self.now, k, exclude_product_ids=(product_id,), include_products=True)
+        scored: Scored | None = None
+        if record is not NOBODY:
+            scored = self._ask(record.variants[0], course, ("similar",), product_id, k)
+        scored = scored or self._popular(question, course)
+        return self._finish(record, record.variants[0], question, scored, request_id, course)
+
+    def popular(self, category: str | None, k: int, request_id: str) -> ServiceAnswer:
+        """What is popular in a category, or in the shop."""
+        course = _Course(time.perf_counter(), [], {})
+        ranking, cause = self.baseline.popular(category, k)
+        course.failed(cause)
+        question = Question("", (), self.now, k)
+        return self._finish(NOBODY, NOBODY.variants[0], question, Scored(ranking, BASELINE), request_id, course)
+
+    def warm(self) -> None:
+        """Load what the champion needs and ask it once, so that the first shopper does not wait. Never raises."""
+        course = _Course(time.perf_counter(), [], {})
+        record = self._record(course)
+        if record is not NOBODY:
+            question = Question("", (), self.now, 1)
+            self._ask(record.variants[0], course, ("answer",), question)
+        if course.causes:
+            log.warning("not warm: %s", course.cause)
+
+    def guards(self) -> list[Guard]:
+        """Every guard there is so far, for health."""
+        return [self.routing.guard, self.history_guard, *self._guards.values()]
+
+    def _route(self, user_id: str, course: _Course) -> tuple[RoutingRecord, Variant]:
+        since = time.perf_counter()
+        record = self._record(course)
+        variant = assign(record, user_id)
+        course.lap("routing", since)
+        return record, variant
+
+    def _record(self, course: _Course) -> RoutingRecord:
+        record = self.routing.current()
+        if record is None:
+            failing = self.routing.guard.state.failures > 0
+            course.failed("routing: error" if failing else "routing: nothing released")
+        return record or NOBODY
+
+    def _with_history(
+        self, question: Question, request_events: Sequence[Event], request_id: str, course: _Course
+    ) -> Question:
+        since = time.perf_counter()
+        now = self.now
+        try:
+            stored = self.history_guard.call(self._history.recent, question.user_id, HISTORY_LIMIT)
+        except DependencyFailed as failure:
+            stored = ()
+            course.failed(f"history: {_how(failure)}")
+        course.lap("history", since)
+        events = merged(stored, request_events, now)
+        newest = max((event.timestamp for event in events), default=now)
+        return replace(
+            question,
+            events=events,
+            now=newest + 1 if newest < now - DORMANT_S else now,
+            explore=self._explore,
+            seed=request_id,
+        )
+
+    def _score(self, record: RoutingRecord, variant: Variant, question: Question, course: _Course) -> Scored:
+        since = time.perf_counter()
+        scored: Scored | None = None
+        if record is not NOBODY:
+            scored = self._ask(variant, course, ("answer", "answer_unranked"), question)
+            if scored is None and variant is not record.variants[0]:
+                scored = self._ask(record.variants[0], course, ("answer",), question)
+        if scored is None:
+            scored = self._popular(question, course)
+        course.lap("scoring", since)
+        return scored
+
+    def _ask(self, variant: Variant, course: _Course, methods: tuple[str, ...], *arguments: Any) -> Scored | None:
+        """What the first of the scorer's ``methods`` that answers says; ``None`` and the causes noted if none does."""
+        target, slot = variant.target, variant.name
+        place = "endpoint" if target.endpoint else "scoring"
+        budget = self._budgets.endpoint_s if target.endpoint else self._budgets.scoring_s
+        # Loading is seconds where scoring is milliseconds: each has a budget of its own. A slot that has answered is
+        # ready for good, because its last good bundle stays while the next one is loaded.
+        if (place, slot) not in self._ready:
+            try:
+                self._guard("bundle", slot, self._budgets.loading_s).call(self.scorer.ready, target, slot)
+            except DependencyFailed as failure:
+                course.failed(f"bundle: {_how(failure)}")
+                return None
+            self._ready.add((place, slot))
+        for method in methods:
+            guard = self._guard(place if method == "answer" else f"{place}.{method}", slot, budget)
+            ask: Callable[..., Scored] = getattr(self.scorer, method)
+            try:
+                scored = guard.call(ask, target, *arguments, slot)
+            except DependencyFailed as failure:
+                course.failed(f"{place}: {_how(failure)}")
+                self._ready.discard((place, slot))
+            else:
+                course.failed(scored.note)
+                return scored
+        return None
+
+    def _guard(self, name: str, slot: str, budget_s: float) -> Guard:
+        guard = self._guards.get((name, slot))
+        if guard is None:
+            # Slots are variants' names: a few per experiment, but nothing else bounds them in a long-lived process.
+            if len(self._guards) >= 64:
+                self._guards.clear()
+                self._ready.clear()
+            made = Guard(f"{name}/{slot}", budget_s, answers=(UnknownProduct,))
+            guard = self._guards.setdefault((name, slot), made)
+        return guard
+
+    def _popular(self, question: Question, course: _Course) -> Scored:
+        try:
+            ranking, cause = self.baseline.answer(question)
+        except Exception:
+            log.exception("the baseline failed")
+            ranking, cause = Ranking((), "popular", False), "popular: error"
+        course.failed(cause)
+        return Scored(ranking, BASELINE)
+
+    def _finish(
+        self,
+        record: RoutingRecord,
+        variant: Variant,
+        question: Question,
+        scored: Scored,
+        request_id: str,
+        course: _Course,
+    ) -> ServiceAnswer:
+        total = round((time.perf_counter() - course.started) * 1000, 3)
+        course.timings["total"] = total
+        for cause in course.causes:
+            self.counters.add("fallbacks", cause)
+        self.counters.add("items_shown", by=len(scored.ranking.items))
+        self.counters.add("answers", scored.ranking.stage)
+        exposure = Exposure(
+            request_id=request_id,
+            user_id=question.user_id,
+            at_ms=int(self._clock() * 1000),
+            experiment=record.experiment,
+            variant=variant.name,
+            variant_propensity=variant.weight / WHOLE,
+            model_version=scored.model_version,
+            stage=scored.ranking.stage,
+            cause=course.cause,
+            items=tuple(
+                ShownItem(item.product_id, item.score, rank, item.propensity, item.reason.code)
+                for rank, item in enumerate(scored.ranking.items, start=1)
+            ),
+            context=_shown_context(question, scored.ranking),
+            latency_ms=total,
+        )
+        return ServiceAnswer(
+            scored.ranking,
+            scored.model_version,
+            variant.name,
+            record.experiment,
+            course.cause,
+            exposure,
+            course.timings,
+        )
+
+    def _hand_over(self, answer: ServiceAnswer, record: RoutingRecord, question: Question, request_id: str) -> None:
+        shadow = None
+        if record.shadow is not None:
+            shadow = ShadowRequest(question.to_json(), record.shadow, request_id)
+        try:
+            self._after_reply.submit(AfterWork(answer.exposure, shadow))
+        except Exception:
+            log.exception("work after the reply was refused")
+            self.counters.add("exposures_lost")
+
+
+def _how(failure: DependencyFailed) -> str:
+    """How a dependency failed, in one word of a few; the rest goes to the log, once while a guard is open."""
+    if failure.cause != "open":
+        log.warning("%s failed (%s): %s", failure.name, failure.cause, failure.detail)
+    if isinstance(failure.__cause__, FolderUnavailable):
+        return failure.__cause__.cause
+    return failure.cause
+
+
+def _shown_context(question: Question, ranking: Ranking) -> dict[str, Any]:
+    context = question.context
+    return {
+        "page": context.page,
+        "device": context.device,
+        "category": context.category,
+        "product_ids": list(context.product_ids),
+        "k": question.k,
+        "diversity": question.diversity,
+        "events": len(question.events),
+        "personal": ranking.personal,
+    }

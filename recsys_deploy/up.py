@@ -1,0 +1,232 @@
+"""``recsys up``: a home made ready to serve, and the API, the shop page and the Dagster UI on top of it.
+
+Put here what has to be true before serving, and in which order things start. Keep the graph's runs in
+``recsys_deploy.demo`` and processes in general in ``recsys_deploy.child_processes``.
+"""
+
+import json
+import os
+import re
+import secrets
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from rich.console import Console
+
+from lambda_api.settings import Settings
+from lambda_api.state.api_keys import ApiKeys, create
+from lambda_api.state.open_table import open_table
+from lambda_api.state.popular import PopularProducts
+from lambda_api.state.routing_record import read_routing
+from lambda_api.state.table import Table
+from recsys_assets.publishing.catalogue_store import current_publication
+from recsys_assets.publishing.storefront import CATALOGUE_JSON, SHOPPERS_JSON
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_deploy.child_processes import ServerProcess, check_port_free
+
+PAGE_FOLDER: Final = "storefront"
+CONFIG_JSON: Final = "config.json"
+PAGE_KEY_NAME: Final = "shop page of this machine"
+LOGS: Final = "logs"
+
+API_READY_S: Final = 60.0
+UI_READY_S: Final = 120.0
+STOP_S: Final = 20.0
+WORKSPACE: Final = Path(__file__).resolve().parents[1] / "workspace.yaml"
+
+
+class NotReady(Exception):
+    """The home cannot serve; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """What a person chose. ``ui_port`` is ``None`` without the UI."""
+
+    port: int
+    ui_port: int | None
+    workers: int
+
+
+def check_ports(options: UpOptions) -> None:
+    """Raises `PortInUse` for a port that is taken, before minutes are spent on anything else."""
+    check_port_free(options.port, "--port")
+    if options.ui_port is not None:
+        if options.ui_port == options.port:
+            raise NotReady(f"--port and --ui-port are both {options.port}: choose two")
+        check_port_free(options.ui_port, "--ui-port")
+
+
+def missing_publications(settings: Settings) -> list[str]:
+    """What serving reads and nobody has published yet."""
+    serving = open_table(settings, "serving")
+    page = settings.home / PAGE_FOLDER
+    absent = {
+        "catalogue": current_publication(serving) is None,
+        "popular products": PopularProducts(serving).published_at() is None,
+        "shop page data": not all((page / name).is_file() for name in (CATALOGUE_JSON, SHOPPERS_JSON)),
+    }
+    return [name for name, is_absent in absent.items() if is_absent]
+
+
+def needs_route(settings: Settings, registry: ModelRegistry) -> bool:
+    """Whether shoppers are not routed yet, or all to a version that is no longer champion."""
+    record = read_routing(open_table(settings, "serving"))
+    champion = registry.champion()
+    if record is None or champion is None:
+        return True
+    # With a second variant a rollout is in progress, and the route is its business.
+    return len(record.variants) == 1 and record.variants[0].target.version != str(champion.version)
+
+
+def prepare(settings: Settings, registry: ModelRegistry, console: Console) -> None:
+    """Publish and route what is not yet, by the graph's own jobs.
+
+    Raises:
+        NotReady: a job failed.
+    """
+    from recsys_deploy.demo import publish, release
+
+    if missing := missing_publications(settings):
+        console.print(f"publishing: no {', no '.join(missing)} yet")
+        published = publish(settings, console)
+        if not published.success:
+            raise NotReady(f"publishing failed: {_first_problem(published.problems)}")
+    if needs_route(settings, registry):
+        released = release(settings, console)
+        if not released.success:
+            raise NotReady(f"no shopper can be routed: {_first_problem(released.problems)}")
+        console.print(f"[green]live[/] {released.outcome}")
+
+
+def ensure_page_key(settings: Settings, now: float | None = None) -> str:
+    """The key of the shop page: that of ``config.json``, or a new one where it is missing, revoked or expired.
+
+    The file is for its owner's eyes only; the local server gives it to pages of its own address.
+    """
+    keys = open_table(settings, "api_keys")
+    file = settings.home / PAGE_FOLDER / CONFIG_JSON
+    kept = _read_config(file).get("key")
+    if _opens_the_shop(keys, kept, time.time() if now is None else now):
+        return str(kept)
+    key = create(keys, PAGE_KEY_NAME, {"shop"})
+    _write_private(file, {"api": "", "key": key, "shop": shop_name(settings)})
+    return key
+
+
+def shop_name(settings: Settings) -> str:
+    """What the page calls the shop: the name of its data in words."""
+    if settings.data is None:
+        return "Demo shop"
+    name = settings.data.rstrip("/").split("/")[-1].partition(".")[0]
+    return " ".join(re.split(r"[^0-9A-Za-z]+", name)).strip().capitalize() or "Shop"
+
+
+def serve(settings: Settings, options: UpOptions, key: str, console: Console) -> None:
+    """Start everything, say where it is, and stay until Ctrl-C or SIGTERM, then stop everything.
+
+    Raises:
+        ServerFailed: a server did not start, or ended by itself; the others are stopped.
+    """
+    servers: list[ServerProcess] = []
+    before = signal.signal(signal.SIGTERM, _as_ctrl_c)
+    try:
+        with console.status("starting"):
+            servers += _start(settings, options)
+            for server, seconds in zip(servers, (API_READY_S, UI_READY_S), strict=False):
+                server.wait_until_ready(seconds)
+        _print_addresses(settings, options, key, console)
+        while True:
+            for server in servers:
+                server.check()
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        console.print("\nstopping: requests in flight are finished")
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for server in servers:
+            server.stop(STOP_S)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, before)
+
+
+def server_arguments(options: UpOptions) -> list[str]:
+    """Command line of the API's process."""
+    return ["-m", "lambda_api.local_server", "--port", str(options.port), "--workers", str(options.workers)]
+
+
+def ui_arguments(port: int) -> list[str]:
+    """Command line of the Dagster UI's process."""
+    return ["-m", "dagster", "dev", "-w", str(WORKSPACE), "-h", "127.0.0.1", "-p", str(port)]
+
+
+def _start(settings: Settings, options: UpOptions) -> list[ServerProcess]:
+    logs = settings.home / LOGS
+    api = f"http://127.0.0.1:{options.port}/health"
+    started = [ServerProcess.start("the API", server_arguments(options), logs / "api.log", api)]
+    if options.ui_port is not None:
+        ready = f"http://127.0.0.1:{options.ui_port}/server_info"
+        log = logs / "dagster.log"
+        started.append(ServerProcess.start("the Dagster UI", ui_arguments(options.ui_port), log, ready))
+    return started
+
+
+def _print_addresses(settings: Settings, options: UpOptions, key: str, console: Console) -> None:
+    base = f"http://127.0.0.1:{options.port}"
+    console.print(f"\n[bold]shop page[/]   {base}/\n[bold]API[/]         {base}/docs", highlight=False)
+    if options.ui_port is not None:
+        console.print(f"[bold]Dagster[/]     http://127.0.0.1:{options.ui_port}/", highlight=False)
+    console.print(f"[bold]logs[/]        {settings.home / LOGS}\n", highlight=False)
+    # No wrapping: a line broken by the terminal's width could not be pasted.
+    console.print(curl_line(base, key, _a_shopper(settings)), soft_wrap=True, markup=False, highlight=False)
+    console.print("\nCtrl-C stops everything")
+
+
+def curl_line(base: str, key: str, user_id: str) -> str:
+    """A request to paste into a shell."""
+    body = json.dumps({"user_id": user_id, "num_recommendations": 5, "context": {"page": "homepage"}})
+    quoted = body.replace("'", "'\\''")
+    return f"curl -X POST {base}/recommend -H 'X-API-Key: {key}' -H 'Content-Type: application/json' -d '{quoted}'"
+
+
+def _a_shopper(settings: Settings) -> str:
+    try:
+        shoppers = json.loads((settings.home / PAGE_FOLDER / SHOPPERS_JSON).read_text(encoding="utf-8"))["shoppers"]
+        return str(shoppers[0]["id"])
+    except (OSError, ValueError, KeyError, IndexError):
+        return "somebody-new"
+
+
+def _opens_the_shop(keys: Table, key: Any, now: float) -> bool:
+    identity = ApiKeys(keys).verify(key, now)
+    return identity is not None and "shop" in identity.scopes
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write_private(file: Path, content: dict[str, str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    # Private from its first byte on; changing the mode afterwards would leave a moment to read it.
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+        json.dump(content, stream, indent=1)
+    temporary.replace(file)
+
+
+def _first_problem(problems: Sequence[Any]) -> str:
+    return f"{problems[0].where}: {problems[0].message}" if problems else "see the run in `make ui`"
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

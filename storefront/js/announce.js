@@ -1,0 +1,17 @@
+/**
+ * What a screen reader is told when the page changes without a move of the keyboard: one polite live region.
+ *
+ * Put here how announcements are made. Keep their wording with those who announce.
+ */
+
+let waiting = 0;
+
+/** Say `text` politely. Emptied first, so that the same words twice are heard twice. */
+export function announce(text) {
+  const region = document.getElementById("live");
+  region.textContent = "";
+  clearTimeout(waiting);
+  waiting = setTimeout(() => {
+    region.textContent = text;
+  }, 60);
+}

@@ -1,0 +1,85 @@
+/**
+ * Choosing who is shopping: a dialog with a new visitor and shoppers the model was trained on.
+ *
+ * Put here how shoppers are shown and chosen. Keep what being somebody means (`store.js`) out.
+ */
+
+import { announce } from "../announce.js";
+import { h } from "../dom.js";
+import { counted } from "../formats.js";
+import { css, hash } from "../pictures/colours.js";
+import { problemNotice } from "./problem.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** A small round sign that is always the same for the same shopper. */
+export function shopperSign(id) {
+  const number = hash(`${id}`);
+  const svg = document.createElementNS(SVG, "svg");
+  const draw = (tag, attributes) => {
+    const node = document.createElementNS(SVG, tag);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    svg.append(node);
+  };
+  for (const [key, value] of Object.entries({ class: "sign", viewBox: "0 0 40 40", "aria-hidden": "true", focusable: "false" })) svg.setAttribute(key, value);
+  const hue = number % 360;
+  draw("circle", { cx: 20, cy: 20, r: 20, fill: css([0.82, 0.07, hue]) });
+  draw("circle", { cx: 20, cy: 16, r: 7, fill: css([0.45, 0.09, hue + 40]) });
+  draw("path", { d: "M7 35 A14 12 0 0 1 33 35 A20 20 0 0 1 7 35 Z", fill: css([0.5 + (number % 3) * 0.08, 0.12, hue + 150]) });
+  return svg;
+}
+
+/** Fill the dialog and the button that opens it. `shoppers()` resolves to data/shoppers.json; `chosen()` is called after. */
+export function picker(shop, { dialog, button, shoppers, chosen }) {
+  const list = h("ul", { class: "people", role: "list" });
+  const close = h("button", { type: "button", class: "button", text: "Close", on: { click: () => dialog.close() } });
+  dialog.replaceChildren(
+    h("div", { class: "picker-head" }, h("h2", { id: "picker-title", text: "Who is shopping?" }), close),
+    h("p", { class: "picker-note", text: "Shoppers from the model’s own history, each with a taste of their own, or somebody it has never seen." }),
+    list,
+  );
+  const choose = (shopper) => {
+    shop.store.shopAs(shopper);
+    dialog.close();
+    announce(`Shopping as ${shop.store.shopper.label}`);
+    chosen();
+  };
+  const person = (shopper) => {
+    const now = shopper ? shop.store.shopper.id === shopper.id : false;
+    const facts = shopper ? describe(shopper) : "A fresh id, no history. One view is enough for a personal list.";
+    return h(
+      "li",
+      {},
+      h(
+        "button",
+        { type: "button", class: "person", "aria-current": now ? "true" : null, on: { click: () => choose(shopper) } },
+        shopperSign(shopper?.id ?? "new visitor"),
+        h("span", { class: "person-text" }, h("span", { class: "person-name", text: shopper?.label ?? "New visitor" }), h("span", { class: "person-facts", text: facts })),
+      ),
+    );
+  };
+  const fill = async () => {
+    list.replaceChildren(person(null));
+    try {
+      const known = (await shoppers()).shoppers ?? [];
+      list.append(...known.map((shopper) => person({ ...shopper, id: `${shopper.id}` })));
+    } catch (problem) {
+      list.append(h("li", {}, problemNotice(problem, fill)));
+    }
+  };
+  button.addEventListener("click", async () => {
+    list.replaceChildren(person(null));
+    dialog.showModal();
+    await fill();
+    list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
+  });
+  button.disabled = false;
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
+}
+
+function describe(shopper) {
+  const last = (shopper.last_products ?? []).filter(Boolean).slice(0, 2);
+  return [counted(shopper.events ?? 0, "event"), last.length > 0 && `last: ${last.join(", ")}`].filter(Boolean).join(" · ");
+}

@@ -1,0 +1,30 @@
+"""The served shop of handler tests: made once, with state of its own for every test that writes."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.serving_home import ServedHome, make_home
+from lambda_api.handlers import dependencies
+from lambda_api.handlers.dependencies import Serving
+from lambda_api.settings import make_settings
+
+
+@pytest.fixture(scope="session")
+def served_home(tmp_path_factory: pytest.TempPathFactory) -> ServedHome:
+    """A home with a bundle, a catalogue, popular lists, histories and a routing record. Do not write to it."""
+    return make_home(tmp_path_factory.mktemp("served"), products=400, shoppers=20)
+
+
+@pytest.fixture
+def serving(served_home: ServedHome, tmp_path: Path) -> Iterator[Serving]:
+    """This process's dependencies on a fresh copy of the home; work after replies is done before them."""
+    home = tmp_path / "home"
+    shutil.copytree(served_home.settings.home, home)
+    held = dependencies.build(make_settings({"home": home}), immediate=True)
+    dependencies.use(held)
+    yield held
+    dependencies.use(None)
+    held.close()

@@ -1,0 +1,163 @@
+"""Real server processes for tests, and raw sockets to be rude to them with."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKES = (
+    "--handler", "tests.local_server.fakes:handler",
+    "--authorizer", "tests.local_server.fakes:authorizer",
+    "--lifecycle", "tests.local_server.fakes:lifecycle",
+)  # fmt: skip
+_ANSWER = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+
+
+def free_port() -> int:
+    """A port nobody holds now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def request(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None, timeout: float = 20
+    ) -> Answer:
+        """One request on a connection of its own, with a key that opens everything."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        sent = {"X-API-Key": "operations-key", **(headers or {})}
+        content = json.dumps(body).encode() if isinstance(body, dict | list) else body
+        if isinstance(body, dict | list):
+            sent.setdefault("Content-Type", "application/json")
+        try:
+            connection.request(method, path, content, {name: value for name, value in sent.items() if value})
+            response = connection.getresponse()
+            names = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, names, response.read())
+        finally:
+            connection.close()
+
+    def connect(self, timeout: float = 20) -> socket.socket:
+        """A raw connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+
+    def workers(self) -> list[int]:
+        """Process ids of the workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def stop(self, sig: int = signal.SIGTERM, timeout: float = 30) -> int:
+        """Signal, wait, and give the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        return self.process.wait(timeout)
+
+    def access_lines(self) -> list[dict[str, Any]]:
+        """Parsed access log."""
+        lines = [line for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in map(json.loads, lines) if line.get("kind") == "access"]
+
+
+@contextmanager
+def running(
+    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, fakes: bool = True
+) -> Iterator[Server]:
+    """A server on a free port, answering; stopped at the end."""
+    port = free_port()
+    log = folder / f"server-{port}.log"
+    command = [sys.executable, "-m", "lambda_api.local_server", "--port", str(port), *(FAKES if fakes else ())]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [*command, *arguments],
+            cwd=ROOT,
+            env=kept | {"RECSYS_HOME": str(folder / "home"), **(environment or {})},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    server = Server(process, port, log)
+    try:
+        wait_until_up(server)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(5)
+
+
+def wait_until_up(server: Server, seconds: float = 60) -> None:
+    """Until a request is answered, or fail with the log."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert server.process.poll() is None, server.log.read_text()
+        try:
+            if server.request("GET", "/health").status == 200:
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(f"no answer in {seconds} s:\n{server.log.read_text()}")
+
+
+def talk(server: Server, *pieces: bytes, pause: float = 0.0, half_close: bool = False, timeout: float = 20) -> bytes:
+    """Send bytes as they are, and give everything that comes back until the server closes."""
+    received = b""
+    with server.connect(timeout) as sock:
+        try:
+            for piece in pieces:
+                sock.sendall(piece)
+                time.sleep(pause)
+            if half_close:
+                sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        try:
+            while data := sock.recv(65536):
+                received += data
+        except ConnectionResetError:
+            pass
+    return received
+
+
+def statuses(received: bytes) -> list[int]:
+    """Status codes of the answers in what came back."""
+    return [int(status) for status in _ANSWER.findall(received)]
+
+
+def bodies(received: bytes) -> list[bytes]:
+    """Bodies of the answers in what came back."""
+    return [part.partition(b"\r\n\r\n")[2] for part in _ANSWER.split(received)[2::2]]
