@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import features, metrics, model_quality, pipeline, synthetic_shop
+from benchmarks import features, metrics, model_quality, pipeline, serving, synthetic_shop
 from benchmarks.measure import print_rows
 
 if __name__ == "__main__":
@@ -12,5 +12,12 @@ if __name__ == "__main__":
         "--data", type=Path, default=None, help="Online Retail daily drops, for the figures on a real shop"
     )
     data = parser.parse_args().data
-    rows = [*metrics.run(), *synthetic_shop.run(), *features.run(), *model_quality.run(data), *pipeline.run(data)]
+    rows = [
+        *metrics.run(),
+        *synthetic_shop.run(),
+        *features.run(),
+        *model_quality.run(data),
+        *pipeline.run(data),
+        *serving.run(),
+    ]
     print_rows("every benchmark", rows)

@@ -137,7 +137,8 @@ class SealedFolder:
             raise self.error(f"{path} is missing from the {self.noun}; write or fetch it again") from None
         except (ValueError, EOFError, OSError) as error:
             array = self._load_empty(path, error)
-        return array
+        # A plain view of the mapped file: every slice of a memmap costs several times as much.
+        return np.asarray(array)
 
     def _load_empty(self, path: Path, cause: Exception) -> NDArray[Any]:
         """numpy cannot memory-map an array without elements, so such a file is read instead."""

@@ -278,7 +278,8 @@ def _begin(connection: sqlite3.Connection, patience_s: float) -> None:
     """Take the lock of writers, asking every few milliseconds.
 
     SQLite's own waiting asks ever less often, up to ten times a second, so that under load whoever has waited longest
-    is the least likely to be next: the slowest write in a hundred took twice as long.
+    is the least likely to be next: the slowest write in a hundred took three times as long (55 ms for 17 ms, two
+    processes of four threads).
     """
     began = time.monotonic()
     connection.execute("PRAGMA busy_timeout = 0")

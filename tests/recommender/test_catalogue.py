@@ -92,7 +92,7 @@ def test_everything_stays_on_disk(tmp_path: Path) -> None:
     stored = read_catalogue(tmp_path / "c", verify=False)
     for name in ("name_bytes", "name_ends", "category", "brand", "price", "available", "first_seen"):
         array = getattr(stored, name)
-        assert isinstance(array, np.memmap)
+        assert isinstance(array.base, np.memmap)
         assert not array.flags.writeable
 
 

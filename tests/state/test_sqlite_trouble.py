@@ -193,13 +193,12 @@ def test_a_file_replaced_while_in_use_is_opened_anew(path: Path) -> None:
 
 def test_a_write_into_a_file_just_removed_is_not_confirmed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = SqliteTable(path, "state")
-    apply = table._apply
 
-    def remove_meanwhile(*given: object) -> None:
-        apply(*given)  # type: ignore[arg-type]
+    def remove_meanwhile() -> float:  # the clock is read once the transaction has begun
         path.unlink()
+        return 0.0
 
-    monkeypatch.setattr(table, "_apply", remove_meanwhile)
+    monkeypatch.setattr(table, "_clock", remove_meanwhile)
     with pytest.raises(TableUnavailable, match="was removed or replaced while table 'state' was written: not stored"):
         table.write([Put(KEY, {"n": 2})])
 
