@@ -121,7 +121,7 @@ class SparseWeights:
             # bincount holds float64 cells for the whole chunk, so its height is bounded as well as its entries.
             last = min(last, first + max(1, GATHERED_PER_CHUNK // max(1, width)))
             pairs = slice(int(profiles.indptr[first]), int(profiles.indptr[last]))
-            place = _positions(starts[pairs], lengths[pairs])
+            place = positions(starts[pairs], lengths[pairs])
             cells = np.repeat((shopper[pairs] - first) * width, lengths[pairs]) + self.indices[place]
             terms = np.repeat(profiles.weights[pairs], lengths[pairs]) * self.data[place]
             sums = np.bincount(cells, weights=terms, minlength=(last - first) * width)
@@ -129,12 +129,21 @@ class SparseWeights:
             first = last
         return scores
 
+    def terms(self, profiles: Profiles) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """What `scores` adds up: cells ``shopper * n + product`` and terms, both ``[G]``; cells in any order."""
+        starts = self.indptr[profiles.products]
+        lengths = self.indptr[profiles.products + 1] - starts
+        shopper = np.repeat(np.arange(len(profiles), dtype=np.int64), np.diff(profiles.indptr))
+        place = positions(starts, lengths)
+        cells = np.repeat(shopper * len(self), lengths) + self.indices[place]
+        return cells, np.repeat(profiles.weights, lengths) * self.data[place]
+
     def rows(self, products: IndexArray) -> FloatArray:
         """See `ItemWeights.rows`."""
         dense = np.zeros((len(products), len(self)), dtype=np.float32)
         starts = self.indptr[products]
         lengths = self.indptr[np.asarray(products) + 1] - starts
-        place = _positions(starts, lengths)
+        place = positions(starts, lengths)
         dense[np.repeat(np.arange(len(products)), lengths), self.indices[place]] = self.data[place]
         return dense
 
@@ -145,7 +154,7 @@ class SparseWeights:
             return block
         starts = self.indptr[rows]
         lengths = self.indptr[np.asarray(rows) + 1] - starts
-        place = _positions(starts, lengths)
+        place = positions(starts, lengths)
         order = np.argsort(columns)
         ordered = np.asarray(columns)[order]
         found = self.indices[place]
@@ -187,7 +196,7 @@ def mean_likeness(blocks: Sequence[FloatArray]) -> FloatArray:
     return total
 
 
-def _positions(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def positions(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """``start, start + 1, ...`` for ``length`` places, of every run after the other."""
     offset = np.cumsum(lengths) - lengths
     return np.repeat(starts - offset, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
-from lambda_api.recommender.histories import Histories
+from lambda_api.recommender.histories import Histories, run_starts
 from lambda_api.recommender.ids import IndexArray
 
 SECONDS_PER_DAY = 86_400.0
@@ -108,7 +108,7 @@ class EventWeighting:
         key = shopper * width + product
         order = np.argsort(key, kind="stable")
         key = key[order]
-        first = np.flatnonzero(np.diff(key, prepend=-1))
+        first = np.flatnonzero(run_starts(key))
         merge = np.add if self.combine == "sum" else np.maximum
         merged = merge.reduceat(weights[order], first) if len(first) else np.empty(0, dtype=np.float64)
         counts = np.bincount(key[first] // width, minlength=len(histories))
@@ -122,14 +122,14 @@ class EventWeighting:
         decay = np.ones(len(shopper), dtype=np.float64)
         if len(shopper) == 0 or (self.half_life_days is None and self.step_decay == 1):
             return decay
-        new_shopper = np.diff(shopper, prepend=-1) != 0
+        new_shopper = run_starts(shopper)
         last = np.append(np.flatnonzero(new_shopper)[1:], len(shopper)) - 1
         last_of_event = np.repeat(last, np.diff(last, prepend=-1))
         if self.half_life_days is not None:
             age_days = (timestamps[last_of_event] - timestamps) / SECONDS_PER_DAY
             decay *= 0.5 ** (age_days / self.half_life_days)
         if self.step_decay < 1:
-            moment = np.cumsum(new_shopper | (np.diff(timestamps, prepend=timestamps[0]) != 0))
+            moment = np.cumsum(new_shopper | run_starts(timestamps))
             decay *= self.step_decay ** (moment[last_of_event] - moment)
         return decay
 

@@ -6,27 +6,28 @@ graphs (``hybrid_graphs``), facts (``hybrid_facts``) and trees (``hybrid_ranker`
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from lambda_api.interactions import InteractionType
+from lambda_api.recommender.factors import FactorRecommender
+from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.two_stage.features import feature_names, ranking_features
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.recommender.two_stage.sources import CandidateGenerator, Source, SourceKind, source_names
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid_facts import catalogue_facts
-from recsys_assets.models.hybrid_graphs import GRAPHS
+from recsys_assets.models.hybrid_graphs import GRAPHS, OF_CATALOGUE
+from recsys_assets.models.hybrid_mixture import best_mixture, exported_mixture, held_out
 from recsys_assets.models.hybrid_ranker import (
     RankingRows,
-    best_tree_count,
     calibrated,
-    exported,
-    fit_trees,
     single_column,
-    with_float32_thresholds,
 )
 from recsys_assets.models.hybrid_windows import Window, before, histories_of, labels, plan_windows, relevant
+from recsys_assets.models.matrix_factorisation import MatrixFactorisation
 from recsys_assets.models.parameters import (
     by_type,
     default_type_weights,
@@ -63,6 +64,8 @@ RECIPES: Mapping[str, Recipe] = {
     "described": Recipe("graph", 40, graph="described", prior=True, needs=("name", "category", "brand", "price")),
     "same_session": Recipe("graph", 40, SHORT, "same_session", prior=True),
     "next_session": Recipe("graph", 40, SHORT, "next_session"),
+    "follows": Recipe("graph", 60, graph="follows", prior=True),
+    "factors": Recipe("factors", 0),
     "trending": Recipe("trending", 60),
     "category": Recipe("category", 40, needs=("category",)),
     "again": Recipe("again", 100, combine="sum"),
@@ -70,6 +73,8 @@ RECIPES: Mapping[str, Recipe] = {
 """Every source by name."""
 
 SOURCES = tuple(RECIPES)
+
+Graphs = Mapping[str, SparseWeights]
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,8 @@ class Hybrid:
         sources: names among `SOURCES`, at least one.
         neighbours: kept per product in every item graph.
         limit: candidates per shopper.
-        linear_products: most products for which the linear graph is solved (memory grows with the square).
+        linear_products: the closed-form graphs are solved for so many products, those with the most events (memory
+            grows with the square, time with the cube).
         allow_repeats: learn to recommend what the shopper already has as well; else only what is new to the shopper.
         windows: past windows to learn from, at most.
         window_days: length of a window; ``None`` lets the data decide.
@@ -107,17 +113,17 @@ class Hybrid:
     sources: tuple[str, ...] = SOURCES
     neighbours: int = 60
     limit: int = 250
-    linear_products: int = 8_000
+    linear_products: int = 5_000
     allow_repeats: bool = False
     windows: int = 4
     window_days: float | None = None
-    max_shoppers: int = 4_000
-    trees: int = 250
-    learning_rate: float = 0.05
+    max_shoppers: int = 1_500
+    trees: int = 120
+    learning_rate: float = 0.1
     leaves: int = 15
     leaf_rows: int = 50
-    feature_share: float = 0.7
-    row_share: float = 0.8
+    feature_share: float = 0.4
+    row_share: float = 0.7
     l2: float = 5.0
     truncation: int = 20
     threads: int = 2
@@ -161,8 +167,9 @@ class Hybrid:
         """
         require_interactions(data, by_type(self.type_weights), self.name)
         wanted = relevant(data)
-        parts = self._windows(data, wanted, report)
-        generator = self._generator(data, wanted)
+        lasting = self._graphs(data, OF_CATALOGUE, {})
+        parts = self._windows(data, wanted, lasting, report)
+        generator = self._generator(data, wanted, lasting)
         names = feature_names(source_names(generator.sources))
         ranker, calibration = self._ranker(parts, names, report)
         popularity = decayed_popularity(data, by_type(self.type_weights), self.popularity_half_life_days)
@@ -173,19 +180,28 @@ class Hybrid:
         return {**asdict(self), "sources": list(self.sources), "type_weights": dict(self.type_weights)}
 
     def _windows(
-        self, data: TrainingData, wanted: Collection[InteractionType], report: Report | None
+        self, data: TrainingData, wanted: Collection[InteractionType], lasting: Graphs, report: Report | None
     ) -> list[RankingRows]:
         parts = []
         for number, window in enumerate(plan_windows(data, wanted, self.windows, self.window_days)):
-            rows = self.rows_of(data, window, wanted)
+            rows = self.rows_of(data, window, wanted, lasting)
             if rows is not None:
                 parts.append(rows)
             if report is not None:
                 report("window", number + 1)
         return parts
 
-    def rows_of(self, data: TrainingData, window: Window, wanted: Collection[InteractionType]) -> RankingRows | None:
-        """Labelled rows of one window, everything but the labels from before it; ``None`` where nobody took any."""
+    def rows_of(
+        self,
+        data: TrainingData,
+        window: Window,
+        wanted: Collection[InteractionType],
+        lasting: Graphs = MappingProxyType({}),
+    ) -> RankingRows | None:
+        """Labelled rows of one window, everything but the labels from before it; ``None`` where nobody took any.
+
+        ``lasting``: graphs that are the same whatever the moment, so that they are not made for every window.
+        """
         past = before(data, window.start)
         truth = labels(data, window, wanted)
         users = np.intersect1d(truth.users, np.unique(past.user))
@@ -194,7 +210,7 @@ class Hybrid:
             users = users[np.sort(drawn)]
         if len(users) == 0:
             return None
-        generator = self._generator(past, relevant(past))
+        generator = self._generator(past, relevant(past), lasting)
         # A product first seen later was perhaps not for sale yet; that the catalogue has it today tells that it sells.
         known = np.bincount(past.product, minlength=len(past.products)) > 0
         features, grades, groups = [], [], []
@@ -216,15 +232,17 @@ class Hybrid:
     ) -> tuple[bytes, tuple[float, float]]:
         if len(parts) < 2:
             return single_column(names.index("fusion"), len(names)), FUSION_CALIBRATION
-        older, newest = RankingRows.concatenate(parts[:-1]), parts[-1]
-        booster, trees = best_tree_count(older, newest, names, self._lightgbm(), self.trees)
-        scores = np.asarray(booster.predict(newest.features, num_iteration=trees, raw_score=True))
-        calibration = calibrated(scores, newest.grades == newest.grades.max())
+        judged = held_out(parts, names, self._lightgbm(), self.trees)
+        orders = [names.index("fusion"), *(at for at, name in enumerate(names) if _is_share(name))]
+        mixture = best_mixture(judged, orders)
+        grades = judged.rows.grades
+        scores = mixture.score(judged.scores, judged.rows.features)
+        calibration = calibrated(scores, grades == grades.max())
         if report is not None:
-            report("trees", float(trees))
+            report("trees", float(sum(judged.trees)))
         everything = RankingRows.concatenate(parts)
-        final = with_float32_thresholds(fit_trees(everything, names, self._lightgbm(), trees))
-        return exported(final, everything.features[:PARITY_ROWS]), calibration
+        samples = everything.features[:PARITY_ROWS]
+        return exported_mixture(mixture, everything, names, self._lightgbm(), judged.trees, samples), calibration
 
     def _lightgbm(self) -> dict[str, Any]:
         return {
@@ -244,25 +262,32 @@ class Hybrid:
             "verbosity": -1,
         }
 
-    def _generator(self, data: TrainingData, wanted: Collection[InteractionType]) -> CandidateGenerator:
+    def _generator(
+        self, data: TrainingData, wanted: Collection[InteractionType], lasting: Graphs = MappingProxyType({})
+    ) -> CandidateGenerator:
         sources = [self._source(name) for name in self.sources if self._applies(name, data)]
-        graphs = {
-            name: GRAPHS[name](data, self.neighbours) for name in sorted({source.graph for source in sources} - {""})
-        }
+        graphs = self._graphs(data, GRAPHS, lasting)
         return CandidateGenerator(
             sources=tuple(sources),
             graphs=graphs,
             facts=catalogue_facts(data, wanted),
             limit=self.limit,
+            factors=_factors(data, self.type_weights, self.seed) if "factors" in self.sources else None,
             consumed_types=() if self.allow_repeats else tuple(sorted(wanted)),
         )
+
+    def _graphs(self, data: TrainingData, among: Collection[str], lasting: Graphs) -> Graphs:
+        """Those graphs that a source follows and that are in ``among``, taken from ``lasting`` where it has them."""
+        followed = {RECIPES[name].graph for name in self.sources if self._applies(name, data)} & set(among)
+        return {
+            name: lasting[name] if name in lasting else GRAPHS[name](data, self.neighbours, self.linear_products)
+            for name in sorted(followed)
+        }
 
     def _applies(self, name: str, data: TrainingData) -> bool:
         """Whether the shop has what a source needs; the same for every window of a log."""
         if name == "again":
             return self.allow_repeats
-        if RECIPES[name].graph == "linear":
-            return len(data.products) <= self.linear_products
         catalogue, needs = data.catalogue, RECIPES[name].needs
         return not needs or any(
             column in catalogue.column_names and catalogue[column].null_count < catalogue.num_rows for column in needs
@@ -283,3 +308,22 @@ class Hybrid:
 SHOPPERS_PER_BATCH = 64
 PARITY_ROWS = 20_000
 FUSION_CALIBRATION = (1.0, 0.0)
+
+
+def _factors(data: TrainingData, type_weights: Mapping[str, float], seed: int) -> FactorRecommender:
+    """`MatrixFactorisation`, without an index: only products that other sources propose are scored."""
+    fitted = MatrixFactorisation(type_weights=type_weights, seed=seed).fit(data)
+    return FactorRecommender(
+        fitted.products,
+        fitted.popularity,
+        fitted.item_factors,
+        fitted.gramian,
+        fitted.weighting,
+        fitted.regularisation,
+        fitted.alpha,
+    )
+
+
+def _is_share(feature: str) -> bool:
+    """Whether a feature is the score of a source as a share of the shopper's best one."""
+    return feature.startswith("from_") and feature.endswith("_share")

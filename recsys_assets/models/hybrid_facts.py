@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
-from lambda_api.recommender.two_stage.facts import UNKNOWN, WINDOW_DAYS, CatalogueFacts
+from lambda_api.recommender.two_stage.facts import NEWCOMER_DAYS, UNKNOWN, WINDOW_DAYS, CatalogueFacts
 from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
 from recsys_assets.models.popularity import trend
 
@@ -31,6 +31,7 @@ def catalogue_facts(data: TrainingData, relevant: Collection[InteractionType]) -
     conversion, cart_rate = _rates(data)
     return CatalogueFacts(
         counts=_window_counts(data, counted),
+        newcomers=_newcomers(data, counted),
         trend=trend(data, DEFAULT_TYPE_WEIGHTS, TREND_DAYS, TREND_POWER),
         buyers=buyers,
         repeat_share=repeat_share,
@@ -52,6 +53,16 @@ def _window_counts(data: TrainingData, counted: NDArray[np.bool_]) -> FloatArray
     for days in WINDOW_DAYS:
         inside = counted if np.isinf(days) else counted & (data.timestamp >= data.as_of - days * SECONDS_PER_DAY)
         columns.append(np.bincount(data.product[inside], minlength=len(data.products)))
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _newcomers(data: TrainingData, counted: NDArray[np.bool_]) -> FloatArray:
+    """Shoppers who took a product for the first time in each of `NEWCOMER_DAYS`."""
+    pair = data.user[counted].astype(np.int64) * len(data.products) + data.product[counted]
+    order = np.argsort(pair, kind="stable")  # the log is in order of time within a user
+    first = order[np.flatnonzero(np.diff(pair[order], prepend=-1))]
+    product, age = data.product[counted][first], (data.as_of - data.timestamp[counted][first]) / SECONDS_PER_DAY
+    columns = [np.bincount(product[age <= days], minlength=len(data.products)) for days in NEWCOMER_DAYS]
     return np.stack(columns, axis=1).astype(np.float32)
 
 

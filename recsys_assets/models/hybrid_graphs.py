@@ -5,6 +5,7 @@ Put a new view of the data here, with its formula. Keep following the graphs at 
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,11 @@ from lambda_api.recommender.item_to_item import ItemToItemRecommender
 from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from recsys_assets.models.content import Content
+from recsys_assets.models.cut_points import moments
 from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
 from recsys_assets.models.ease import Ease
 from recsys_assets.models.item_knn import ItemKnn
+from recsys_assets.models.temporal_linear import TemporalLinear
 
 SESSION_GAP_SECONDS = 1_800
 """Half an hour without an event ends a session."""
@@ -50,7 +53,7 @@ def pruned(matrix: sparse.spmatrix, neighbours: int) -> SparseWeights:
     )
 
 
-def together(data: TrainingData, neighbours: int) -> SparseWeights:
+def together(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
     """Products of the same shoppers: the BM25 graph of `ItemKnn`, in a large shop without the longest histories."""
     if len(data.products) <= LARGE_SHOP:
         return _without_self(ItemKnn(neighbours=neighbours + 1, trend_power=0.0).fit(data))
@@ -58,18 +61,31 @@ def together(data: TrainingData, neighbours: int) -> SparseWeights:
     return pruned(rows @ rows.T, neighbours)
 
 
-def linear(data: TrainingData, neighbours: int) -> SparseWeights:
-    """The largest weights of `Ease`."""
-    unlimited = 1.0 + len(data.products) ** 2  # whoever asks has decided that the products are few enough
-    return _without_self(Ease(top_neighbours=neighbours, trend_power=0.0, max_memory_gb=unlimited).fit(data))
+def linear(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
+    """The largest weights of `Ease` among the ``most`` products with the most events."""
+    unlimited = 1.0 + most**2  # whoever asks has decided how many are few enough
+    trainer = Ease(top_neighbours=neighbours, trend_power=0.0, max_memory_gb=unlimited)
+    return _without_self(trainer.fit(_most_touched(data, most)))
 
 
-def described(data: TrainingData, neighbours: int) -> SparseWeights:
+def follows(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
+    """The largest weights of `TemporalLinear` among the ``most`` products with the most events.
+
+    Nothing follows anything where nobody came twice.
+    """
+    known = _most_touched(data, most)
+    if moments(known, DEFAULT_TYPE_WEIGHTS, "steps").cuts == 0:
+        return SparseWeights(np.zeros(len(data.products) + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+    trainer = TemporalLinear(top_neighbours=neighbours, trend_power=0.0, max_memory_gb=1.0 + most**2)
+    return _without_self(trainer.fit(known))
+
+
+def described(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
     """Products described alike: the graph of `Content`, which reaches products nobody has touched."""
     return _without_self(Content(neighbours=neighbours + 1, trend_power=0.0).fit(data))
 
 
-def recent(data: TrainingData, neighbours: int) -> SparseWeights:
+def recent(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
     """What shoppers of a product have been taking lately: ``W = X' R`` over shoppers.
 
     ``X[u, i]`` is 1 over the square root of the shopper's products, ``R[u, j]`` the weight of the event times
@@ -85,7 +101,7 @@ def recent(data: TrainingData, neighbours: int) -> SparseWeights:
     return pruned(_normalised(scaled.T @ decayed, np.asarray(matrix.sum(axis=0)).ravel(), decayed), neighbours)
 
 
-def same_session(data: TrainingData, neighbours: int) -> SparseWeights:
+def same_session(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
     """Products of one session: cosine over sessions, a session counting less the more products it holds."""
     sessions = session_matrix(data)[0]
     size = np.asarray(sessions.sum(axis=1)).ravel()
@@ -95,7 +111,7 @@ def same_session(data: TrainingData, neighbours: int) -> SparseWeights:
     return pruned(scale @ (scaled.T @ sessions) @ scale, neighbours)
 
 
-def next_session(data: TrainingData, neighbours: int) -> SparseWeights:
+def next_session(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
     """What follows a product in the same shopper's next `NEXT_SESSIONS` sessions, the next one counting most."""
     sessions, owner = session_matrix(data)
     size = np.maximum(np.asarray(sessions.sum(axis=1)).ravel(), 1.0)
@@ -107,15 +123,43 @@ def next_session(data: TrainingData, neighbours: int) -> SparseWeights:
     return pruned(_normalised(total, np.asarray(sessions.sum(axis=0)).ravel(), sessions), neighbours)
 
 
-GRAPHS: Mapping[str, Callable[[TrainingData, int], SparseWeights]] = {
+GRAPHS: Mapping[str, Callable[[TrainingData, int, int], SparseWeights]] = {
     "together": together,
     "linear": linear,
+    "follows": follows,
     "described": described,
     "recent": recent,
     "same_session": same_session,
     "next_session": next_session,
 }
-"""Every graph by name; ``fit(data, neighbours)``."""
+"""Every graph by name; ``fit(data, neighbours, most)``, ``most`` products among which the closed forms are solved."""
+
+
+def _top(counts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Indices of the ``most`` largest positive counts, ascending; ties to the lower index."""
+    order = np.argsort(-counts, kind="stable")[:most]
+    return np.sort(order[counts[order] > 0])
+
+
+def _most_touched(data: TrainingData, most: int) -> TrainingData:
+    """``data`` with the events of its ``most`` most touched products only; ids keep their indices."""
+    chosen = np.zeros(len(data.products), dtype=bool)
+    chosen[_top(np.bincount(data.product, minlength=len(data.products)), most)] = True
+    kept = chosen[data.product]
+    if kept.all():
+        return data
+    return replace(
+        data,
+        user=data.user[kept],
+        product=data.product[kept],
+        kind=data.kind[kept],
+        timestamp=data.timestamp[kept],
+        rating=data.rating[kept],
+    )
+
+
+OF_CATALOGUE = frozenset({"described"})
+"""Graphs of the catalogue alone: the same for every window of a log."""
 
 
 def session_matrix(data: TrainingData) -> tuple[sparse.csr_matrix, NDArray[np.int32]]:

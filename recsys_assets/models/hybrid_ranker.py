@@ -3,7 +3,7 @@
 Put LightGBM and its export here. Keep features and windows out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,20 +47,19 @@ class RankingRows:
         )
 
 
-def fit_trees(rows: RankingRows, names: Sequence[str], parameters: dict[str, Any], trees: int) -> "Booster":
-    """LambdaMART (Burges 2010, "From RankNet to LambdaRank to LambdaMART") with exactly ``trees`` trees."""
+def fit_trees(rows: RankingRows, names: Sequence[str], parameters: Mapping[str, Any], trees: int) -> "Booster":
+    """Gradient-boosted trees (LightGBM) of the objective in ``parameters``, exactly ``trees`` of them."""
     import lightgbm
 
-    return lightgbm.train(parameters, _dataset(rows, names), num_boost_round=trees)
+    return lightgbm.train(dict(parameters), _dataset(rows, names), num_boost_round=trees)
 
 
-def best_tree_count(
-    older: RankingRows, newest: RankingRows, names: Sequence[str], parameters: dict[str, Any], trees: int
-) -> tuple["Booster", int]:
-    """Fit ``trees`` trees on older windows: the booster, and the length at which it ranks the newest one best.
+def ndcg_curve(
+    older: RankingRows, newest: RankingRows, names: Sequence[str], parameters: Mapping[str, Any], trees: int
+) -> tuple["Booster", NDArray[np.float64]]:
+    """Fit ``trees`` trees on older windows: the booster, and how well each of its lengths ranks the newest one.
 
-    Judged by the mean of NDCG at `CUTOFFS`, averaged over the last `SMOOTHING` lengths. A few hundred shoppers at one
-    cut-off make a jagged curve, and stopping at its first peak measured a fifth of the trees that were worth having.
+    The curve, float64 ``[trees]``, is the mean of NDCG at `CUTOFFS`.
     """
     import lightgbm
 
@@ -74,9 +73,19 @@ def best_tree_count(
         callbacks=[lightgbm.record_evaluation(curves)],
     )
     curve = np.mean([np.asarray(values) for values in curves["valid_0"].values()], axis=0)
+    # LightGBM stops where no split is left.
+    return booster, np.append(curve, np.full(trees - len(curve), curve[-1]))
+
+
+def smooth_peak(curve: NDArray[np.float64]) -> int:
+    """The length, from 1, at which the mean of the last `SMOOTHING` values of ``curve`` is highest.
+
+    A few hundred shoppers make a jagged curve, and stopping at its first peak measured a fifth of the trees that were
+    worth having.
+    """
     width = min(SMOOTHING, len(curve))
     smooth = np.convolve(curve, np.full(width, 1.0 / width), mode="valid")
-    return booster, int(np.argmax(smooth)) + width
+    return int(np.argmax(smooth)) + width
 
 
 def with_float32_thresholds(booster: "Booster") -> "Booster":

@@ -13,6 +13,7 @@ from recsys_assets.models.trainer import Trainer
 _PLACES: dict[str, tuple[str, str]] = {
     "popularity": ("recsys_assets.models.popularity", "Popularity"),
     "item_knn": ("recsys_assets.models.item_knn", "ItemKnn"),
+    "own_history": ("recsys_assets.models.own_history", "OwnHistory"),
     "ease": ("recsys_assets.models.ease", "Ease"),
     "temporal_linear": ("recsys_assets.models.temporal_linear", "TemporalLinear"),
     "matrix_factorisation": ("recsys_assets.models.matrix_factorisation", "MatrixFactorisation"),

@@ -103,6 +103,7 @@ TREND: SearchSpace = MappingProxyType({"trend_days": TREND_DAYS, "trend_power": 
 SEARCH_SPACES: Mapping[str, SearchSpace] = MappingProxyType(
     {
         "popularity": {"half_life_days": HALF_LIFE_DAYS, "type_weights": TYPE_WEIGHTS},
+        "own_history": {"ease_weight": Real(0.0, 3.0), **RECENCY, "type_weights": TYPE_WEIGHTS},
         "item_knn": {
             "k1": Real(0.1, 50.0, log=True),
             "b": Real(0.0, 1.0),

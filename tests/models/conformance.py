@@ -49,6 +49,7 @@ class Case:
 
 CASES = [
     Case("popularity", personal=False, explains=False),
+    Case("own_history"),
     Case("item_knn", {"neighbours": 20}),
     Case("item_knn", {"scheme": "tfidf", "half_life_days": None, "step_decay": 0.9}, label="item_knn-tfidf"),
     Case("item_knn", {"scheme": "cosine", "binary": False, "trend_power": 0.0}, label="item_knn-cosine"),

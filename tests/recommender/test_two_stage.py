@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 
 from lambda_api.interactions import InteractionType
+from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.histories import Event, Histories, Ragged
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.profiles import EventWeighting
 from lambda_api.recommender.two_stage import recommender as module
-from lambda_api.recommender.two_stage.facts import PRODUCT_FEATURES, UNKNOWN, WINDOW_DAYS, CatalogueFacts
+from lambda_api.recommender.two_stage import sources as sources_module
+from lambda_api.recommender.two_stage.facts import (
+    NEWCOMER_DAYS,
+    PRODUCT_FEATURES,
+    UNKNOWN,
+    WINDOW_DAYS,
+    CatalogueFacts,
+)
 from lambda_api.recommender.two_stage.features import feature_names, ranking_features
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.recommender.two_stage.sources import FUSION_OFFSET, NO_RANK, CandidateGenerator, Source
@@ -27,6 +35,7 @@ def facts(n: int, **given: Any) -> CatalogueFacts:
     plain = np.zeros(n, dtype=np.float32)
     values: dict[str, Any] = {
         "counts": np.zeros((n, len(WINDOW_DAYS)), dtype=np.float32),
+        "newcomers": np.zeros((n, len(NEWCOMER_DAYS)), dtype=np.float32),
         "trend": np.ones(n, dtype=np.float32),
         "repeat_days": np.full(n, UNKNOWN, dtype=np.float32),
         "log_price": np.full(n, np.nan, dtype=np.float32),
@@ -112,6 +121,61 @@ def test_equal_scores_share_a_rank_and_the_limit_keeps_the_best_by_fusion() -> N
     assert len(kept) == 3
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_sums_by_cell_and_by_sorting_propose_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    n, shoppers = 900, 5
+    random = np.random.default_rng(seed)
+    rows = {i: {int(j): float(random.random()) for j in random.integers(n, size=8)} for i in range(0, n, 2)}
+    # Counts of few values, so that trends tie; in every fourth shop all of the best do.
+    sold = random.integers(0, 4 if seed % 4 else 2, size=(n, 1)) * np.ones((1, len(WINDOW_DAYS)))
+    sold[random.integers(n, size=30)] += random.random((30, 1)) * (seed % 4 > 0)
+    weighting, halved = EventWeighting(), EventWeighting(half_life_days=5.0, combine="sum")
+    whole = CandidateGenerator(
+        sources=(
+            Source("alike", "graph", 12, weighting, "alike", prior=True),
+            Source("decayed", "graph", 5, halved, "alike"),
+            Source("selling", "trending", 7, weighting),
+            Source("shelf", "category", 9, halved),
+            Source("own", "again", 3, weighting),
+        )[: 5 if seed % 3 else 2],
+        graphs={"alike": weights(n, rows)},
+        facts=facts(
+            n,
+            counts=sold.astype(np.float32),
+            trend=random.random(n).astype(np.float32),
+            category=random.integers(-1, 40, size=n).astype(np.int32),
+        ),
+        limit=25,
+        consumed_types=(PURCHASE,) if seed % 2 else (),
+    )
+    events = [
+        [
+            (int(random.integers(n)), InteractionType(int(random.integers(4))), float(random.random() * 30))
+            for _ in range(size)
+        ]
+        for size in random.integers(0, 12, size=shoppers)
+    ]
+    batch = histories(*events, n=n)
+    found = whole.candidates(batch)
+    assert whole.candidates(batch) is found, "one history is worked out once"
+    monkeypatch.setattr(sources_module, "DENSE_CELLS", 0)
+    sparse = whole._united(batch, None)
+    for name in ("scores", "ranks", "fusion"):
+        assert np.array_equal(getattr(found, name), getattr(sparse, name))
+    assert np.array_equal(found.products.indptr, sparse.products.indptr)
+    assert np.array_equal(found.products.values, sparse.products.values)
+    for row in range(shoppers):
+        alone = whole.candidates(batch.rows(row, row + 1))
+        assert np.array_equal(alone.products.values, found.products.row(row))
+    consumed = batch.distinct_products(whole.consumed_types) if whole.consumed_types else None
+    known = np.zeros(n, dtype=bool)
+    known[::2] = True
+    for row in range(shoppers):
+        if consumed is not None:
+            assert not np.isin(found.products.row(row), consumed.row(row)).any()
+        assert known[whole.candidates(batch, known).products.row(row)].all()
+
+
 def test_features_by_hand() -> None:
     category = np.array([0, 0, 1, -1, 1, 1, 0], dtype=np.int32)
     prices = np.log(np.array([2.0, 4.0, 8.0, np.nan, 2.0, 2.0, 2.0])).astype(np.float32)
@@ -133,6 +197,13 @@ def test_features_by_hand() -> None:
     assert own["own_gap_days"] == 4
     assert own["own_rhythm"] == 1, "four days since, four days between"
     assert own["own_strongest"] == 3
+    # Moments are 8, 4 and 1 days ago: product 0 was in the first two, so in two of the three since it was first bought.
+    assert own["own_moments"] == 2 and own["own_moments_ago"] == 1 and own["own_age_days"] == 8
+    assert own["own_share"] == pytest.approx(2 / 3)
+    assert table[2]["own_share"] == 1 and table[2]["own_moments_ago"] == 0 and table[1]["own_moments"] == 0
+    # The three newest moments hold all four events; only the second purchase of product 0 was nothing new.
+    assert own["shopper_novelty"] == 3 / 4 and own["shopper_last_size"] == pytest.approx(np.log(2))
+    assert own["shopper_gap_days"] == 3.5 and own["shopper_due"] == pytest.approx(1 / 3.5)
     assert table[6]["own_rhythm"] == pytest.approx(4 / 10), "once only: the product's own rhythm"
     assert table[1]["own_events"] == 0 and table[1]["own_idle_days"] == UNKNOWN
     # Three of four events are in category 0, the last of them four days ago; product 3 has no category.
@@ -204,6 +275,17 @@ def test_the_newest_click_counts_and_unknown_products_do_not() -> None:
     neighbours = model.generator.graphs["alike"].rows(np.array([3], dtype=np.int32))[0]
     best = model.recommend(with_click, 5).products[0]
     assert best.tolist() == np.argsort(-neighbours, kind="stable")[:5].tolist()
+
+
+def test_scoring_some_products_is_scoring_all_and_choosing() -> None:
+    model = big(500)
+    random = np.random.default_rng(0)
+    events = [[(int(random.integers(60)), VIEW, float(day)) for day in range(row % 5)] for row in range(37)]
+    batch = histories(*events, [(3, PURCHASE, 2.0), (499, VIEW, 1.0)], n=500)
+    lists = model.recommend(batch, 9).products
+    for scorer in (model, model.without_ranker()):
+        for products in (lists, np.array([3, 499, 7, 7, 120, 0], dtype=np.int32)):
+            assert np.array_equal(scorer.score(batch, products), Recommender.score(scorer, batch, products))
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:

@@ -19,6 +19,9 @@ FloatArray = NDArray[np.float32]
 WINDOW_DAYS: tuple[float, ...] = (1.0, 3.0, 7.0, 14.0, 30.0, 90.0, float("inf"))
 """Windows of popularity, in days before the moment of fitting; the last one counts everything."""
 
+NEWCOMER_DAYS: tuple[float, ...] = (7.0, 30.0)
+"""Windows in which first-time shoppers of a product are counted."""
+
 PRODUCT_FEATURES: tuple[str, ...] = (
     *(f"popularity_{name}" for name in ("1d", "3d", "7d", "14d", "30d", "90d", "all")),
     "trend_1d_7d",
@@ -32,6 +35,10 @@ PRODUCT_FEATURES: tuple[str, ...] = (
     "cart_rate",
     "price",
     "buyer_breadth",
+    "newcomers_7d",
+    "newcomers_30d",
+    "newcomer_share",
+    "repeat_days",
 )
 """Columns of `CatalogueFacts.features`. Popularity is the log of a share of all events of the window, so that a busy
 week and a quiet one speak the same language; trends are differences of such logs."""
@@ -46,6 +53,7 @@ class CatalogueFacts:
 
     Attributes:
         counts: float32 ``[n, len(WINDOW_DAYS)]``, events of the relevant types in each window.
+        newcomers: float32 ``[n, len(NEWCOMER_DAYS)]``, shoppers who first took it in each of these windows.
         trend: float32 ``[n]``, > 0, the prior that sources multiply into their scores.
         buyers: float32 ``[n]``, distinct shoppers with an event of a relevant type.
         repeat_share: float32 ``[n]``, share of them who came back for it on another day, smoothed.
@@ -61,6 +69,7 @@ class CatalogueFacts:
     """
 
     counts: FloatArray
+    newcomers: FloatArray
     trend: FloatArray
     buyers: FloatArray
     repeat_share: FloatArray
@@ -102,6 +111,9 @@ class CatalogueFacts:
             self.cart_rate,
             price,
             self.buyer_breadth,
+            *np.log((self.newcomers + 1.0) / (self.newcomers + 1.0).mean(axis=0)).T,
+            (self.newcomers[:, 1] + 1.0) / (self.counts[:, WINDOW_DAYS.index(30.0)] + 2.0),
+            self.repeat_days,
         ]
         return np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.float32)
 
@@ -124,6 +136,7 @@ class CatalogueFacts:
 
 _ARRAYS = (
     "counts",
+    "newcomers",
     "trend",
     "buyers",
     "repeat_share",

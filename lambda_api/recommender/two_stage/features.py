@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
-from lambda_api.recommender.histories import Histories
+from lambda_api.recommender.histories import Histories, run_starts
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.two_stage.facts import PRODUCT_FEATURES, UNKNOWN, CatalogueFacts
 from lambda_api.recommender.two_stage.sources import Candidates
@@ -29,6 +29,10 @@ SHOPPER_FEATURES: tuple[str, ...] = (
     "shopper_days",
     "shopper_mainstream",
     "shopper_recent_events",
+    "shopper_novelty",
+    "shopper_last_size",
+    "shopper_gap_days",
+    "shopper_due",
 )
 PAIR_FEATURES: tuple[str, ...] = (
     "own_events",
@@ -36,6 +40,10 @@ PAIR_FEATURES: tuple[str, ...] = (
     "own_strongest",
     "own_rhythm",
     "own_gap_days",
+    "own_moments",
+    "own_moments_ago",
+    "own_share",
+    "own_age_days",
     "category_share",
     "category_idle_days",
     "brand_share",
@@ -47,6 +55,7 @@ PAIR_FEATURES: tuple[str, ...] = (
 )
 
 RECENT_DAYS = 14.0
+NEWEST_MOMENTS = 3
 
 
 def feature_names(sources: Sequence[str]) -> tuple[str, ...]:
@@ -102,19 +111,44 @@ def _shopper_columns(histories: Histories, facts: CatalogueFacts) -> FloatArray:
     last, first = np.full(batch, UNKNOWN), np.full(batch, UNKNOWN)
     last[filled] = (histories.now - stamps[histories.indptr[filled + 1] - 1]) / SECONDS_PER_DAY
     first[filled] = (histories.now - stamps[histories.indptr[filled]]) / SECONDS_PER_DAY
-    changed = (np.diff(stamps, prepend=-1) != 0) | (np.diff(shopper, prepend=-1) != 0)
+    moments, ago = _moments(histories)
+    gap = np.where(moments > 1, (first - last) / np.maximum(moments - 1, 1), UNKNOWN)
     mainstream = np.bincount(shopper, weights=facts.log_share[histories.products, -1], minlength=batch) / some
     recent = stamps >= histories.now - RECENT_DAYS * SECONDS_PER_DAY
     columns = [
         np.log1p(events),
         np.log1p(np.diff(histories.distinct_products().indptr)),
-        np.log1p(np.bincount(shopper[changed], minlength=batch)),
+        np.log1p(moments),
         last,
         first,
         mainstream,
         np.log1p(np.bincount(shopper[recent], minlength=batch)),
+        _novelty(histories, ago),
+        np.log1p(np.bincount(shopper[ago == 0], minlength=batch)),
+        gap,
+        np.where(gap > 0, last / np.maximum(gap, 1.0), UNKNOWN),
     ]
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _moments(histories: Histories) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct moments of each shopper, int64 ``[B]``, and how many of them follow each event, int64 ``[E]``."""
+    shopper, stamps = histories.shopper_of_event, histories.timestamps
+    changed = run_starts(stamps) | run_starts(shopper)
+    moments = np.bincount(shopper[changed], minlength=len(histories))
+    return moments, np.cumsum(moments)[shopper] - np.cumsum(changed)
+
+
+def _novelty(histories: Histories, ago: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of a shopper's events in the newest moments that were the first with their product; float64 ``[B]``."""
+    shopper, batch = histories.shopper_of_event, len(histories)
+    pair = shopper * (int(histories.products.max(initial=0)) + 1) + histories.products
+    first = np.zeros(len(pair), dtype=bool)
+    first[np.unique(pair, return_index=True)[1]] = True
+    newest = ago < NEWEST_MOMENTS
+    lately = np.bincount(shopper[newest], minlength=batch)
+    novel = np.bincount(shopper[newest & first], minlength=batch)
+    return np.where(lately > 0, novel / np.maximum(lately, 1), UNKNOWN)
 
 
 def _pair_columns(
@@ -138,6 +172,14 @@ def _pair_columns(
         np.where(found, own.strongest[at], UNKNOWN),
         rhythm,
         np.where(np.isnan(gap), UNKNOWN, gap),
+    ]
+    latest, earliest, times = own.over(_moments(histories)[1])
+    shown = np.where(found, times[at], 0.0)
+    columns += [
+        shown,
+        np.where(found, latest[at], UNKNOWN),
+        np.where(found, shown / np.maximum(earliest[at] + 1, 1), 0.0),
+        np.where(found, (now - own.first[at]) / SECONDS_PER_DAY, UNKNOWN),
     ]
     for codes in (facts.category, facts.brand):
         group = _Group.by(histories, codes[histories.products], int(codes.max(initial=-1)) + 1)
@@ -170,7 +212,10 @@ def _price_columns(
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Events of the batch grouped by shopper and a code, sorted by that pair; never empty (a last dummy stands in)."""
+    """Events of the batch grouped by shopper and a code, sorted by that pair; never empty (a last dummy stands in).
+
+    ``events`` are the events in that order, a group's oldest first; groups begin at ``start``.
+    """
 
     keys: NDArray[np.int64]
     count: NDArray[np.float64]
@@ -178,6 +223,8 @@ class _Group:
     last: NDArray[np.int64]
     strongest: NDArray[np.float64]
     width: int
+    events: NDArray[np.int64]
+    start: NDArray[np.int64]
 
     @classmethod
     def by(cls, histories: Histories, codes: NDArray[np.int32], width: int) -> "_Group":
@@ -186,7 +233,7 @@ class _Group:
         keys = histories.shopper_of_event[coded] * width + codes[coded]
         order = np.argsort(keys, kind="stable")
         keys, coded = keys[order], coded[order]
-        start = np.flatnonzero(np.diff(keys, prepend=-1))
+        start = np.flatnonzero(run_starts(keys))
         stop = np.append(start, len(keys))[1:]
         stamps = histories.timestamps[coded]
         strength = np.array([_STRENGTH[kind] for kind in InteractionType])[histories.types[coded]]
@@ -199,7 +246,21 @@ class _Group:
             last=np.append(stamps[stop - 1], 0),
             strongest=np.append(strongest, 0.0),
             width=width,
+            events=coded,
+            start=start,
         )
+
+    def over(self, ago: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Of each group's events the least, the largest and the number of distinct values of ``ago`` (int64 ``[E]``,
+        descending in time)."""
+        if len(self.start) == 0:
+            return np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64)
+        values = ago[self.events]
+        stop = np.append(self.start, len(values))[1:]
+        new = run_starts(values)
+        new[self.start] = True
+        times = np.add.reduceat(new.astype(np.int64), self.start)
+        return np.append(values[stop - 1], 0), np.append(values[self.start], 0), np.append(times, 0)
 
     def find(self, rows: NDArray[np.int64], codes: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Position of each pair, and whether it is there; a code of -1 never is."""

@@ -17,6 +17,7 @@ from lambda_api.recommender.contract import (
     ScoreArray,
     Whitelist,
 )
+from lambda_api.recommender.factors import FactorRecommender
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.item_weights import SparseWeights, mean_likeness
@@ -33,7 +34,10 @@ GRAPH_NAME = "ranker"
 GRAPH_INPUT = "features"
 
 CELLS_PER_CHUNK = 300_000
-"""Shoppers times products held at once by each source: about a megabyte, so that it stays in a core's cache."""
+"""Products times products held at once when looking for similar ones: about a megabyte."""
+
+SHOPPERS_PER_BLOCK = 64
+"""Answered at once; more would not fit a core's cache, fewer spend their time on calls."""
 
 WEEK = WINDOW_DAYS.index(7.0)
 
@@ -103,7 +107,7 @@ class TwoStageRecommender(Recommender):
     def score_all(self, histories: Histories) -> ScoreArray:
         """Chances of the candidates, 0 for every other product; float32 ``[B, n_products]``."""
         scores = np.zeros((len(histories), len(self.products)), dtype=np.float32)
-        for start, stop in self._blocks(len(histories)):
+        for start, stop in _shopper_blocks(len(histories)):
             candidates, chances = self._scored(histories.rows(start, stop))
             scores[start + candidates.row_of_value, candidates.values] = chances
         return scores
@@ -126,7 +130,7 @@ class TwoStageRecommender(Recommender):
             listed = np.zeros(len(self.products), dtype=bool)
             listed[candidates] = True
         known = self.knows(histories)
-        for start, stop in self._blocks(len(histories)):
+        for start, stop in _shopper_blocks(len(histories)):
             forbidden = None if exclude is None else exclude.rows(start, stop)
             block = slice(start, stop)
             products[block], scores[block] = self._best(histories.rows(start, stop), k, forbidden, listed)
@@ -192,6 +196,8 @@ class TwoStageRecommender(Recommender):
         arrays = self.generator.facts.arrays()
         for name, weights in self.generator.graphs.items():
             arrays |= {f"graph_{name}_{part}": array for part, array in weights.arrays().items()}
+        if self.generator.factors is not None:
+            arrays |= {f"factors_{name}": array for name, array in self.generator.factors.arrays().items()}
         return arrays
 
     def parameters(self) -> dict[str, Any]:
@@ -201,6 +207,7 @@ class TwoStageRecommender(Recommender):
             "graphs": sorted(self.generator.graphs),
             "limit": self.generator.limit,
             "consumed_types": [kind.label for kind in self.generator.consumed_types],
+            "factors": None if self.generator.factors is None else self.generator.factors.parameters(),
             "calibration": list(self.calibration),
             "as_of": self.generator.facts.as_of,
         }
@@ -228,6 +235,7 @@ class TwoStageRecommender(Recommender):
             facts=CatalogueFacts.restore(arrays, parameters["as_of"]),
             limit=parameters["limit"],
             consumed_types=tuple(InteractionType.from_label(label) for label in parameters["consumed_types"]),
+            factors=_restored_factors(products, popularity, arrays, parameters),
         )
         slope, intercept = parameters["calibration"]
         return cls(products, popularity, generator, graphs[GRAPH_NAME], (slope, intercept))
@@ -300,6 +308,19 @@ class TwoStageRecommender(Recommender):
             options.execution_mode = ExecutionMode.ORT_SEQUENTIAL
             self._session = InferenceSession(self._ranker, options, providers=["CPUExecutionProvider"])
         return self._session
+
+
+def _shopper_blocks(shoppers: int) -> list[tuple[int, int]]:
+    return [(start, min(start + SHOPPERS_PER_BLOCK, shoppers)) for start in range(0, shoppers, SHOPPERS_PER_BLOCK)]
+
+
+def _restored_factors(
+    products: IdMap, popularity: ScoreArray, arrays: Mapping[str, NDArray[Any]], parameters: Parameters
+) -> FactorRecommender | None:
+    if parameters.get("factors") is None:
+        return None
+    own = {name: arrays[f"factors_{name}"] for name in ("item_factors", "gramian")}
+    return FactorRecommender.restore(products, popularity, own, parameters["factors"], {})
 
 
 class FusedCandidates(TwoStageRecommender):

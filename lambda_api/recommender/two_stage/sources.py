@@ -4,7 +4,7 @@ Put the ways a product can become a candidate here. Keep features of candidates 
 graphs (``recsys_assets.models.hybrid_graphs``) out. Nothing here depends on the batch a shopper is asked in.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
-from lambda_api.recommender.histories import Histories, Ragged
-from lambda_api.recommender.item_weights import SparseWeights
+from lambda_api.recommender.factors import FactorRecommender
+from lambda_api.recommender.histories import Histories, Ragged, run_starts
+from lambda_api.recommender.item_weights import SparseWeights, positions
 from lambda_api.recommender.profiles import EventWeighting, Profiles
 from lambda_api.recommender.two_stage.facts import CatalogueFacts
 
@@ -27,7 +28,7 @@ Condorcet", SIGIR 2009); smaller than their 60, since lists of ten are cut from 
 PER_CATEGORY = 20
 """Trending products proposed of one category."""
 
-SourceKind = Literal["graph", "trending", "category", "again"]
+SourceKind = Literal["graph", "trending", "category", "again", "factors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Source:
     Attributes:
         name: of the source, in feature names and tables.
         kind: ``graph`` follows item-to-item weights from the shopper's profile; ``trending`` proposes what sells now to
-            everybody; ``category`` what sells now in the shopper's categories; ``again`` the shopper's own products.
+            everybody; ``category`` what sells now in the shopper's categories; ``again`` the shopper's own products;
+            ``factors`` proposes nothing, which would take a look at every product, but scores what others propose.
         take: proposals per shopper.
         weighting: what the shopper's events weigh (``graph``, ``category`` and ``again``).
         graph: name of the weights (``graph``).
@@ -88,6 +90,11 @@ class Candidates:
 
 NO_RANK = 1000.0
 
+_LAST = "_last"
+
+DENSE_CELLS = 400_000
+"""Up to so many cells a dense sum, which stays in a core's cache, is quicker than sorting; both give the same bits."""
+
 
 @dataclass(frozen=True)
 class CandidateGenerator:
@@ -100,6 +107,7 @@ class CandidateGenerator:
         limit: candidates per shopper at most; the best by fusion stay.
         consumed_types: products the shopper has an event of these types with are no candidates; empty where buying
             again counts.
+        factors: what a source of kind ``factors`` scores by.
     """
 
     sources: tuple[Source, ...]
@@ -107,18 +115,39 @@ class CandidateGenerator:
     facts: CatalogueFacts
     limit: int
     consumed_types: tuple[InteractionType, ...]
+    factors: FactorRecommender | None = None
 
     def candidates(self, histories: Histories, allowed: NDArray[np.bool_] | None = None) -> Candidates:
         """Propose, unite, cut. ``allowed`` (bool ``[n]``) leaves other products out before anything is ranked."""
+        last: tuple[Histories, Candidates] | None = self.__dict__.get(_LAST)
+        if last is not None and last[0] is histories and allowed is None:
+            return last[1]
+        found = self._united(histories, allowed)
+        if allowed is None:
+            # A request asks twice about one history, for its list and for its reasons. Threads share: one assignment.
+            self.__dict__[_LAST] = (histories, found)
+        return found
+
+    def _united(self, histories: Histories, allowed: NDArray[np.bool_] | None) -> Candidates:
         n_products = len(self.facts)
-        blocked = self._blocked(histories, allowed)
-        dense = self._scores(histories)
-        taken = np.zeros((len(histories), n_products), dtype=bool)
-        for source, scores in zip(self.sources, dense, strict=True):
-            scores[blocked] = 0.0
-            taken |= _largest(scores, source.take)
-        rows, products = np.nonzero(taken)
-        scores = np.stack([source[rows, products] for source in dense], axis=1)
+        blocked = self._blocked(histories)
+        found = self._proposals(histories, blocked, allowed)
+        proposals = [_without(proposal, blocked, allowed, n_products) for proposal in found]
+        taken = [
+            proposal.cells[_largest(proposal, source.take, len(histories), n_products)]
+            for source, proposal in zip(self.sources, proposals, strict=True)
+        ]
+        cells = np.unique(np.concatenate(taken))
+        rows, products = np.divmod(cells, n_products)
+        scores = np.stack(
+            [
+                self._factor_scores(histories, rows, products)
+                if source.kind == "factors"
+                else self._of(source, proposal, cells)
+                for source, proposal in zip(self.sources, proposals, strict=True)
+            ],
+            axis=1,
+        )
         ranks = np.stack([_ranks(rows, column) for column in scores.T], axis=1)
         fusion = np.where(scores > 0, 1.0 / (FUSION_OFFSET + ranks), 0.0).sum(axis=1).astype(np.float32)
         kept = _places(rows, fusion) < self.limit
@@ -146,7 +175,7 @@ class CandidateGenerator:
         is_candidate = found.products.values[at] == products
         for column, source in enumerate(self.sources):
             leads = np.flatnonzero(is_candidate & (found.scores[at, column] > 0))
-            if source.kind == "trending" or len(leads) == 0:
+            if source.kind in ("trending", "factors") or len(leads) == 0:
                 continue
             profile = source.weighting.profiles(history)
             terms = self._source_terms(source, profile, products[leads])
@@ -166,63 +195,153 @@ class CandidateGenerator:
         category = self.facts.category
         return profile.weights * (category[own] == category[products][:, None])
 
-    def _scores(self, histories: Histories) -> list[FloatArray]:
-        """Scores of every source, each float32 ``[B, n]``, writable."""
+    def _proposals(
+        self, histories: Histories, blocked: NDArray[np.int64], allowed: NDArray[np.bool_] | None
+    ) -> Iterator["_Proposal"]:
+        """What each source leads to, ``blocked`` among it or not."""
         profiles: dict[EventWeighting, Profiles] = {}
-        dense = []
         for source in self.sources:
+            if source.kind == "trending":
+                yield self._trending(source.take, len(histories), blocked, allowed)
+                continue
+            if source.kind == "factors":
+                yield _Proposal(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+                continue
             if source.weighting not in profiles:
                 profiles[source.weighting] = source.weighting.profiles(histories)
-            dense.append(self._source_scores(source, profiles[source.weighting]))
-        return dense
+            yield self._proposal(source, profiles[source.weighting])
 
-    def _source_scores(self, source: Source, profiles: Profiles) -> FloatArray:
+    def _proposal(self, source: Source, profiles: Profiles) -> "_Proposal":
+        n_products = len(self.facts)
         if source.kind == "graph":
-            scores = self.graphs[source.graph].scores(profiles)
+            found = _added_up(*self.graphs[source.graph].terms(profiles), len(profiles), n_products)
             if source.prior:
-                scores *= self.facts.trend
-            return scores
-        if source.kind == "trending":
-            return np.tile(self.facts.trending, (len(profiles), 1))
-        shopper = np.repeat(np.arange(len(profiles)), np.diff(profiles.indptr))
+                found.scores[:] *= self.facts.trend[found.cells % n_products]
+            return found
+        shopper = np.repeat(np.arange(len(profiles), dtype=np.int64), np.diff(profiles.indptr))
         if source.kind == "again":
-            own = np.zeros((len(profiles), len(self.facts)), dtype=np.float32)
-            own[shopper, profiles.products] = profiles.weights
-            return own
+            return _Proposal(shopper * n_products + profiles.products, profiles.weights.astype(np.float32))
         category = self.facts.category[profiles.products]
-        width = int(self.facts.category.max(initial=-1)) + 2
-        cells = shopper * width + category + 1
-        affinity = np.bincount(cells, weights=profiles.weights, minlength=len(profiles) * width)
-        affinity = affinity.reshape(len(profiles), width).astype(np.float32)
-        affinity[:, 0] = 0.0
-        return affinity[:, self.facts.category + 1] * self._category_trending
+        coded = category >= 0
+        width = len(self._category_best)
+        affinity = _added_up(
+            shopper[coded] * width + category[coded], profiles.weights[coded], len(profiles), max(1, width)
+        )
+        row, code = np.divmod(affinity.cells, max(1, width))
+        starts, lengths = self._category_best.indptr[code], np.diff(self._category_best.indptr)[code]
+        products = self._category_best.values[positions(starts, lengths)]
+        cells = np.repeat(row * n_products, lengths) + products
+        scores = np.repeat(affinity.scores, lengths) * self.facts.trending[products]
+        order = np.argsort(cells)
+        return _Proposal(cells[order].astype(np.int64), scores[order])
+
+    def _trending(
+        self, take: int, batch: int, blocked: NDArray[np.int64], allowed: NDArray[np.bool_] | None
+    ) -> "_Proposal":
+        """The ``take`` products that sell best now and are not blocked, for every shopper."""
+        n_products = len(self.facts)
+        order = self._trending_order
+        if allowed is not None:
+            order = order[allowed[order]]
+        spare = np.bincount(blocked // n_products, minlength=batch).max(initial=0)
+        order = order[: take + int(spare)]
+        cells = (np.arange(batch)[:, None] * n_products + order[None, :]).astype(np.int64)
+        free = ~_among(cells.ravel(), blocked).reshape(cells.shape)
+        chosen = np.sort(cells[free & (np.cumsum(free, axis=1) <= take)])
+        return _Proposal(chosen, self.facts.trending[chosen % n_products])
+
+    def _of(self, source: Source, proposal: "_Proposal", cells: NDArray[np.int64]) -> FloatArray:
+        """The source's scores of ``cells``, whichever source proposed them."""
+        if source.kind == "trending":
+            return self.facts.trending[cells % len(self.facts)]
+        scores = np.zeros(len(cells), dtype=np.float32)
+        if len(proposal.cells):
+            at = np.minimum(np.searchsorted(proposal.cells, cells), len(proposal.cells) - 1)
+            hit = proposal.cells[at] == cells
+            scores[hit] = proposal.scores[at[hit]]
+        return scores
+
+    def _factor_scores(self, histories: Histories, rows: NDArray[np.int64], products: NDArray[np.int64]) -> FloatArray:
+        """Inner products of shoppers folded in and products, 0 where negative; float32 ``[R]``."""
+        assert self.factors is not None, "a source of kind factors comes with factors"
+        vectors = self.factors.shopper_factors(histories).astype(np.float32)
+        scores = np.einsum("rf,rf->r", self.factors.item_factors[products], vectors[rows])
+        return np.maximum(scores, np.float32(0.0))
 
     @cached_property
-    def _category_trending(self) -> FloatArray:
-        """float32 ``[n]``: the trend of the best of each category, 0 for the others."""
+    def _trending_order(self) -> NDArray[np.int32]:
+        """Products that sell now, best first."""
         trending = self.facts.trending
-        return np.where(_ranks(self.facts.category.astype(np.int64), trending) < PER_CATEGORY, trending, 0.0)
+        order = np.argsort(-trending, kind="stable").astype(np.int32)
+        return order[trending[order] > 0]
 
-    def _blocked(self, histories: Histories, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-        blocked = np.zeros((len(histories), len(self.facts)), dtype=bool)
-        if allowed is not None:
-            blocked[:] = ~allowed
+    @cached_property
+    def _category_best(self) -> Ragged:
+        """Per category its `PER_CATEGORY` products that sell best now."""
+        order = self._trending_order
+        code = self.facts.category[order]
+        coded = code >= 0
+        order, code = order[coded], code[coded]
+        grouped = np.argsort(code, kind="stable")
+        order, code = order[grouped], code[grouped]
+        kept = np.arange(len(code)) - np.searchsorted(code, code) < PER_CATEGORY
+        counts = np.bincount(code[kept], minlength=int(self.facts.category.max(initial=-1)) + 1)
+        return Ragged(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), order[kept])
+
+    def _blocked(self, histories: Histories) -> NDArray[np.int64]:
+        """Cells that are no candidates, ascending."""
         consumed = np.isin(histories.types, [int(kind) for kind in self.consumed_types])
-        blocked[histories.shopper_of_event[consumed], histories.products[consumed]] = True
-        return blocked
+        products = histories.products[consumed].astype(np.int64)
+        return np.unique(histories.shopper_of_event[consumed] * len(self.facts) + products)
 
 
-def _largest(scores: FloatArray, count: int) -> NDArray[np.bool_]:
-    """The positive scores among the ``count`` largest of each row; ties at the border stay out, unless all tie."""
-    above = scores > 0
-    for row in np.flatnonzero(np.count_nonzero(above, axis=1) > count):
-        # Most scores are 0, and selecting among many equals is what partition is slowest at.
-        line = scores[row]
-        positive = line[above[row]]
-        positive.partition(len(positive) - count - 1)
-        border = positive[-count - 1]
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    """Scores of one source: cells ``shopper * n_products + product``, int64 ascending, and scores, float32 >= 0."""
+
+    cells: NDArray[np.int64]
+    scores: FloatArray
+
+
+def _added_up(cells: NDArray[np.int64], terms: NDArray[np.float64], batch: int, width: int) -> _Proposal:
+    """Sums of the terms of equal cells, those that are positive, each added in the order given."""
+    if batch * width <= DENSE_CELLS:
+        sums = np.bincount(cells, weights=terms, minlength=batch * width)
+        found = np.flatnonzero(sums > 0)
+        return _Proposal(found, sums[found].astype(np.float32))
+    found, place = np.unique(cells, return_inverse=True)
+    sums = np.bincount(place, weights=terms, minlength=len(found))
+    return _Proposal(found[sums > 0], sums[sums > 0].astype(np.float32))
+
+
+def _without(
+    proposal: _Proposal, blocked: NDArray[np.int64], allowed: NDArray[np.bool_] | None, n_products: int
+) -> _Proposal:
+    kept = proposal.scores > 0
+    if len(blocked):
+        kept &= ~_among(proposal.cells, blocked)
+    if allowed is not None:
+        kept &= allowed[proposal.cells % n_products]
+    return proposal if kept.all() else _Proposal(proposal.cells[kept], proposal.scores[kept])
+
+
+def _among(cells: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
+    if len(ascending) == 0:
+        return np.zeros(len(cells), dtype=bool)
+    at = np.minimum(np.searchsorted(ascending, cells), len(ascending) - 1)
+    return np.asarray(ascending[at] == cells)
+
+
+def _largest(proposal: _Proposal, count: int, batch: int, n_products: int) -> NDArray[np.bool_]:
+    """The ``count`` largest scores of each shopper; ties at the border stay out, unless all tie."""
+    above = np.ones(len(proposal.cells), dtype=bool)
+    edges = np.searchsorted(proposal.cells, np.arange(batch + 1, dtype=np.int64) * n_products)
+    for row in np.flatnonzero(np.diff(edges) > count):
+        line = proposal.scores[edges[row] : edges[row + 1]]
+        ordered = np.partition(line, len(line) - count - 1)
+        border = ordered[-count - 1]
         # A row whose largest scores all tie would propose nothing; then the tie comes in whole and fusion cuts it.
-        above[row] = line > border if positive[-count:].max() > border else line >= border
+        above[edges[row] : edges[row + 1]] = line > border if ordered[-count:].max() > border else line >= border
     return above
 
 
@@ -239,8 +358,8 @@ def _ranks(rows: NDArray[np.int64], scores: FloatArray) -> FloatArray:
     order = np.argsort(keys)
     ordered = keys[order]
     places = np.arange(len(keys))
-    run = np.maximum.accumulate(np.where(np.diff(ordered, prepend=-1) != 0, places, 0))
-    start = np.maximum.accumulate(np.where(np.diff(ordered >> 32, prepend=-1) != 0, places, 0))
+    run = np.maximum.accumulate(np.where(run_starts(ordered), places, 0))
+    start = np.maximum.accumulate(np.where(run_starts(ordered >> 32), places, 0))
     ranks = np.empty(len(keys), dtype=np.float32)
     ranks[order] = run - start
     ranks[scores <= 0] = NO_RANK

@@ -1,0 +1,230 @@
+"""What the hybrid ranks by: trees of two objectives and the orders of its sources, weighed forward in time.
+
+Put the choice between them and their union as one ONNX graph here. Keep fitting of one set of trees in
+``hybrid_ranker``.
+
+On a large log trees win. On a small one they may lose to the very source that they look at; then the weights that did
+best on windows the trees had not seen give that source its say, up to all of it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_assets.models.hybrid_ranker import (
+    CUTOFFS,
+    OPSET,
+    RankingRows,
+    exported,
+    fit_trees,
+    ndcg_curve,
+    single_column,
+    smooth_peak,
+    with_float32_thresholds,
+)
+
+MEMBERS = ("lambdarank", "lambdarank", "rank_xendcg")
+"""Objectives of the sets of trees, each with a seed of its own: LambdaMART (Burges 2010) twice and XE-NDCG-MART (Bruch,
+"An alternative cross entropy loss for learning-to-rank", WWW 2021). Trees of one seed differed by 3 % of their NDCG
+from those of the next; the sum of a few ranks better than nearly every one of them."""
+
+TREE_SHARES = ((1 / 3, 1 / 3, 1 / 3), (0.5, 0.5, 0.0), (0.25, 0.25, 0.5))
+"""Shares of the members that are tried; no set of trees is ever alone."""
+
+ENOUGH_GROUPS = 400
+"""Shoppers to judge mixtures on: further windows are held out in turn until so many are reached."""
+
+FEW_GROUPS = 50
+"""Fewer shoppers than this choose by luck; then trees and the first of the columns count half each."""
+
+COLUMNS_TRIED = 3
+"""Sources, the best by themselves, that may have a say beside the trees."""
+
+SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""Shares of a source in a mixture that are tried."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows of windows that the scores beside them have not seen.
+
+    Attributes:
+        scores: float64 ``[R, len(MEMBERS)]``, of trees fitted on earlier windows.
+        rows: the windows' rows.
+        trees: how many of each member rank them best.
+    """
+
+    scores: NDArray[np.float64] = field(repr=False)
+    rows: RankingRows = field(repr=False)
+    trees: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """``sum of weight * score`` over `MEMBERS`, plus the same over feature columns.
+
+    Attributes:
+        trees: one weight >= 0 per member.
+        columns: weight > 0 by feature column.
+    """
+
+    trees: tuple[float, ...]
+    columns: Mapping[int, float]
+
+    def score(self, trees: NDArray[np.float64], features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """float64 ``[R]`` from scores of each member (``[R, len(MEMBERS)]``) and features (``[R, F]``)."""
+        total = trees @ np.asarray(self.trees)
+        for column, weight in self.columns.items():
+            total = total + weight * features[:, column]
+        return np.asarray(total, dtype=np.float64)
+
+
+def held_out(
+    parts: Sequence[RankingRows], names: Sequence[str], parameters: Mapping[str, Any], most_trees: int
+) -> HeldOut:
+    """Fit trees on the windows before each of the newest ones (``parts``: at least two, oldest first) and score these.
+
+    Raises:
+        ValueError: fewer than two windows.
+    """
+    if len(parts) < 2:
+        raise ValueError(f"holding out a window needs an older one to learn from; there are {len(parts)} windows")
+    first = len(parts) - 1
+    while first > 1 and sum(len(part.groups) for part in parts[first:]) < ENOUGH_GROUPS:
+        first -= 1
+    counts, columns = [], []
+    for member in range(len(MEMBERS)):
+        wanted = _of_member(parameters, member)
+        fits = [
+            ndcg_curve(RankingRows.concatenate(parts[:newest]), parts[newest], names, wanted, most_trees)
+            for newest in range(first, len(parts))
+        ]
+        weights = [len(part.groups) for part in parts[first:]]
+        trees = smooth_peak(np.average([curve for _, curve in fits], axis=0, weights=weights))
+        counts.append(trees)
+        columns.append(
+            np.concatenate(
+                [
+                    np.asarray(booster.predict(part.features, num_iteration=trees, raw_score=True))
+                    for (booster, _), part in zip(fits, parts[first:], strict=True)
+                ]
+            )
+        )
+    return HeldOut(np.stack(columns, axis=1), RankingRows.concatenate(parts[first:]), tuple(counts))
+
+
+def best_mixture(judged: HeldOut, columns: Sequence[int]) -> Mixture:
+    """The mixture of trees and of feature ``columns`` that ranks held-out windows best, by mean NDCG at `CUTOFFS`.
+
+    With `FEW_GROUPS` nothing is chosen.
+
+    What is mixed is first divided by its standard deviation there. Trees alone are tried first and win ties.
+    """
+    features = judged.rows.features
+    spread = _or_one(judged.scores.std(axis=0))
+    if len(judged.rows.groups) < FEW_GROUPS:
+        trees = tuple(float(0.5 * share / width) for share, width in zip(TREE_SHARES[0], spread, strict=True))
+        return Mixture(trees, {columns[0]: 0.5 / float(_or_one(features[:, columns[0]].std()))})
+    alone = {column: judged_ndcg(features[:, column], judged.rows) for column in columns}
+    tried = sorted(alone, key=lambda column: (-alone[column], column))[:COLUMNS_TRIED]
+    best, highest = Mixture((0.0,) * len(spread), {}), -np.inf
+    for mixture in _mixtures(spread, {column: float(_or_one(features[:, column].std())) for column in tried}):
+        reached = judged_ndcg(mixture.score(judged.scores, features), judged.rows)
+        if reached > highest:
+            best, highest = mixture, reached
+    return best
+
+
+def _mixtures(spread: NDArray[np.float64], columns: Mapping[int, float]) -> Iterator[Mixture]:
+    for shares in TREE_SHARES:
+        trees = tuple(float(share / width) for share, width in zip(shares, spread, strict=True))
+        yield Mixture(trees, {})
+        for column, width in columns.items():
+            for share in SHARES[1:-1]:
+                scaled = tuple((1.0 - share) * weight for weight in trees)
+                yield Mixture(scaled, {column: share / width})
+    for column, width in columns.items():
+        yield Mixture((0.0,) * len(spread), {column: 1.0 / width})
+
+
+def judged_ndcg(scores: NDArray[Any], rows: RankingRows) -> float:
+    """Mean over shoppers and `CUTOFFS` of NDCG of rows in the order of ``scores``; the highest grade is relevant.
+
+    Ties go to the earlier row. The ideal counts what is among the rows; shoppers without a relevant row do not count.
+    """
+    relevant = rows.grades == rows.grades.max(initial=0)
+    shopper = np.repeat(np.arange(len(rows.groups)), rows.groups)
+    order = np.lexsort((-np.asarray(scores, dtype=np.float64), shopper))
+    place = np.arange(len(shopper)) - np.repeat(np.cumsum(rows.groups) - rows.groups, rows.groups)
+    count = np.bincount(shopper, weights=relevant, minlength=len(rows.groups)).astype(int)
+    gain = relevant[order] / np.log2(place + 2.0)
+    means = []
+    for cutoff in CUTOFFS:
+        ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(2, cutoff + 2)))])[np.minimum(count, cutoff)]
+        found = np.bincount(shopper, weights=np.where(place < cutoff, gain, 0.0), minlength=len(rows.groups))
+        means.append((found[count > 0] / ideal[count > 0]).mean() if (count > 0).any() else 0.0)
+    return float(np.mean(means))
+
+
+def exported_mixture(
+    mixture: Mixture,
+    everything: RankingRows,
+    names: Sequence[str],
+    parameters: Mapping[str, Any],
+    trees: Sequence[int],
+    samples: NDArray[np.float32],
+) -> bytes:
+    """Fit the trees that have a weight on ``everything`` and join all parts to one graph, checked on ``samples``.
+
+    Raises:
+        ValueError: an exported graph does not score ``samples`` as LightGBM does.
+    """
+    graphs, weights = [], []
+    for member, (weight, count) in enumerate(zip(mixture.trees, trees, strict=True)):
+        if weight > 0:
+            booster = fit_trees(everything, names, _of_member(parameters, member), count)
+            graphs.append(exported(with_float32_thresholds(booster), samples))
+            weights.append(weight)
+    for column, weight in mixture.columns.items():
+        graphs.append(single_column(column, len(names)))
+        weights.append(weight)
+    return joined(graphs, weights)
+
+
+def joined(graphs: Sequence[bytes], weights: Sequence[float]) -> bytes:
+    """One graph whose scores are ``sum of weight * score`` over ``graphs`` of one input."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, initializers, scaled = [], [], []
+    opsets: dict[str, int] = {"": OPSET}
+    for number, (serialised, weight) in enumerate(zip(graphs, weights, strict=True)):
+        model = onnx.compose.add_prefix(onnx.load_from_string(serialised), f"part{number}_", rename_inputs=False)
+        opsets |= {opset.domain: opset.version for opset in model.opset_import if opset.domain}
+        nodes += list(model.graph.node)
+        initializers += list(model.graph.initializer)
+        initializers.append(numpy_helper.from_array(np.array(weight, dtype=np.float32), f"weight{number}"))
+        nodes.append(helper.make_node("Mul", [model.graph.output[0].name, f"weight{number}"], [f"scaled{number}"]))
+        scaled.append(f"scaled{number}")
+        inputs = list(model.graph.input)
+    nodes.append(helper.make_node("Sum", scaled, ["scores"]))
+    output = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, 1])
+    graph = helper.make_graph(nodes, "ranker", inputs, [output], initializers)
+    imports = [helper.make_opsetid(domain, version) for domain, version in sorted(opsets.items())]
+    result: bytes = helper.make_model(graph, opset_imports=imports, ir_version=8).SerializeToString()
+    return result
+
+
+def _of_member(parameters: Mapping[str, Any], member: int) -> dict[str, Any]:
+    seed = int(parameters["seed"]) + member * SEED_STEP
+    return {**parameters, "objective": MEMBERS[member], "seed": seed}
+
+
+SEED_STEP = 1_000_003
+
+
+def _or_one(spread: Any) -> Any:
+    return np.where(spread > 0, spread, 1.0)

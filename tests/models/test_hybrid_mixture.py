@@ -1,0 +1,105 @@
+"""What the hybrid ranks by: the mixture is chosen forward in time, and its one graph scores as its parts do."""
+
+import numpy as np
+import pytest
+from onnxruntime import InferenceSession
+
+from lambda_api.recommender.two_stage.recommender import GRAPH_INPUT
+from recsys_assets.models.hybrid import Hybrid
+from recsys_assets.models.hybrid_mixture import (
+    FEW_GROUPS,
+    MEMBERS,
+    HeldOut,
+    Mixture,
+    best_mixture,
+    exported_mixture,
+    held_out,
+    joined,
+    judged_ndcg,
+)
+from recsys_assets.models.hybrid_ranker import RankingRows, single_column, smooth_peak
+from tests.models.hybrid_shop import SMALL
+
+NAMES = ["a", "b", "c"]
+
+
+def rows(groups: int, seed: int, informative: float = 1.0) -> RankingRows:
+    """Twenty rows per shopper; the first column tells ``informative`` much about what was taken, the others nothing."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(groups * 20, 3)).astype(np.float32)
+    taken = informative * features[:, 0] + rng.normal(size=len(features)) > 1.8
+    taken[::20] = True
+    return RankingRows(features, np.where(taken, 3, 0).astype(np.int32), np.full(groups, 20))
+
+
+def test_ndcg_by_hand() -> None:
+    few = RankingRows(np.zeros((7, 1), np.float32), np.array([0, 3, 1, 3, 0, 0, 0], np.int32), np.array([4, 3]))
+    # The first shopper has two relevant rows, found second and third; the second shopper has none and does not count.
+    expected = (1 / np.log2(3) + 1 / np.log2(4)) / (1 / np.log2(2) + 1 / np.log2(3))
+    assert judged_ndcg(np.array([4.0, 3.0, 1.0, 2.0, 0.0, 0.0, 0.0]), few) == pytest.approx(expected)
+    assert judged_ndcg(np.array([0.0, 3.0, 1.0, 3.0, 0.0, 0.0, 0.0]), few) == pytest.approx(1.0)
+
+
+def test_trees_that_learned_nothing_leave_the_word_to_a_source() -> None:
+    judged = rows(400, 0)
+    noise = np.random.default_rng(1).normal(size=(len(judged.grades), len(MEMBERS)))
+    mixture = best_mixture(HeldOut(noise, judged, (5,) * len(MEMBERS)), [1, 0, 2])
+    assert mixture.trees == (0.0,) * len(MEMBERS) and list(mixture.columns) == [0]
+    oracle = np.repeat((judged.grades > 0).astype(float)[:, None], len(MEMBERS), axis=1)
+    assert not best_mixture(HeldOut(oracle, judged, (5,) * len(MEMBERS)), [0, 1, 2]).columns
+
+
+def test_no_mixture_ranks_the_held_out_rows_worse_than_any_of_its_parts() -> None:
+    judged = rows(300, 2)
+    rng = np.random.default_rng(3)
+    scores = np.stack([judged.features[:, 0] + rng.normal(size=len(judged.grades)) * width for width in (1, 2, 4)], 1)
+    mixture = best_mixture(HeldOut(scores, judged, (5, 5, 5)), [0, 1])
+    reached = judged_ndcg(mixture.score(scores, judged.features), judged)
+    assert all(reached >= judged_ndcg(judged.features[:, column], judged) for column in (0, 1))
+    assert reached >= judged_ndcg((scores / scores.std(axis=0)).sum(axis=1), judged)
+
+
+def test_few_shoppers_choose_nothing() -> None:
+    judged = rows(FEW_GROUPS - 1, 4)
+    noise = np.random.default_rng(5).normal(size=(len(judged.grades), len(MEMBERS)))
+    mixture = best_mixture(HeldOut(noise, judged, (5,) * len(MEMBERS)), [2, 0])
+    assert list(mixture.columns) == [2] and all(weight > 0 for weight in mixture.trees)
+
+
+def test_windows_are_held_out_from_the_newest_on_until_there_are_enough() -> None:
+    parameters = {**Hybrid(**SMALL)._lightgbm(), "min_data_in_leaf": 5}
+    parts = [rows(150, seed) for seed in range(5)]
+    judged = held_out(parts, NAMES, parameters, 12)
+    assert len(judged.rows.groups) == 450, "two windows would be too few"
+    assert (judged.rows.features == np.concatenate([part.features for part in parts[2:]])).all()
+    assert all(1 <= count <= 12 for count in judged.trees)
+    assert judged_ndcg(judged.scores[:, 0], judged.rows) > judged_ndcg(judged.rows.features[:, 1], judged.rows)
+    with pytest.raises(ValueError, match="older one to learn from"):
+        held_out(parts[:1], NAMES, parameters, 12)
+
+
+def test_the_exported_graph_scores_as_the_sum_of_its_parts() -> None:
+    everything = rows(120, 6)
+    parameters = {**Hybrid(**SMALL)._lightgbm(), "min_data_in_leaf": 5}
+    mixture = Mixture((0.5, 0.0, 2.0), {1: 0.25})
+    graph = exported_mixture(mixture, everything, NAMES, parameters, (8, 8, 8), everything.features)
+    parts = [
+        exported_mixture(Mixture(weights, {}), everything, NAMES, parameters, (8, 8, 8), everything.features)
+        for weights in ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
+    ]
+
+    def scores(serialised: bytes) -> np.ndarray:
+        session = InferenceSession(serialised, providers=["CPUExecutionProvider"])
+        return np.asarray(session.run(None, {GRAPH_INPUT: everything.features})[0]).ravel()
+
+    expected = 0.5 * scores(parts[0]) + 2.0 * scores(parts[1]) + 0.25 * everything.features[:, 1]
+    np.testing.assert_allclose(scores(graph), expected, rtol=1e-5, atol=1e-6)
+    one = joined([single_column(2, 3)], [3.0])
+    np.testing.assert_allclose(scores(one), 3.0 * everything.features[:, 2], rtol=1e-6)
+
+
+def test_the_peak_is_that_of_the_smoothed_curve() -> None:
+    curve = np.concatenate([np.linspace(0, 1, 60), np.linspace(1, 0.5, 60)])
+    curve[3] = 2.0
+    assert 55 < smooth_peak(curve) < 90
+    assert smooth_peak(np.array([0.1, 0.3])) == 2
