@@ -1,0 +1,265 @@
+"""The very packages: made twice they are the same bytes, and unzipped they answer with nothing else on the path."""
+
+import ast
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+from benchmarks.serving_home import ServedHome, make_home
+from lambda_api.serving.question import Question
+from recsys_deploy.packaging import build
+from recsys_deploy.packaging.build import ROOT, Package, package
+from recsys_deploy.packaging.functions import FUNCTIONS, PackagingError
+from recsys_deploy.packaging.targets import Platform, Target
+from recsys_deploy.packaging.wheels import Wheel
+from tests.handlers.shop import event
+from tests.packaging.conftest import HERE
+
+Packages = dict[str, tuple[Package, Path]]
+
+AUTHORIZER_LIMIT = 20_000_000
+UNZIPPED_LIMIT = 200_000_000
+DIRECT_UPLOAD_LIMIT = 50 * 1024 * 1024
+
+OBJECT = r"(\w+)\s*= object\(\{(.*?)\}\)"
+
+CALL = """
+import importlib, json, sys
+sys.path.insert(0, sys.argv[1])
+module, _, name = sys.argv[2].rpartition(".")
+handler = getattr(importlib.import_module(module), name)
+answers = [handler(event, None) for event in json.loads(sys.stdin.read())]
+for extra in sys.argv[3:]:
+    importlib.import_module(extra)
+held = sys.modules.get("lambda_api.handlers.dependencies")
+if held is not None:
+    held.serving().close()
+files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+print(json.dumps([answers, sorted({file for file in files if file})]))
+"""
+
+
+def answers_of(found: Package, folder: Path, home: ServedHome, events: list[Any], *also: str) -> list[Any]:
+    """What the unzipped package answers, in a process that can import nothing but it and the standard library."""
+    finished = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", CALL, str(folder), found.handler, *also],
+        input=json.dumps(events),
+        env={"RECSYS_HOME": str(home.settings.home), "PATH": "", "AWS_DEFAULT_REGION": "eu-central-1"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    answers, files = json.loads(finished.stdout.splitlines()[-1])
+    assert not [file for file in files if "site-packages" in file or file.startswith(str(ROOT))]
+    return list(answers)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> ServedHome:
+    return make_home(tmp_path_factory.mktemp("shop"), products=300, shoppers=10, events=20)
+
+
+def test_the_api_answers_a_shopper_from_its_zip_alone(packages: Packages, home: ServedHome) -> None:
+    wanted = {"user_id": home.shoppers[0], "num_recommendations": 7}
+    events = [event("POST", "/recommend", wanted), event("GET", "/openapi.json"), event("GET", "/health")]
+    recommended, document, health = answers_of(*packages["api"], home, events, "onnxruntime", "aws_xray_sdk.core")
+    assert [answer["statusCode"] for answer in (recommended, document, health)] == [200, 200, 200]
+    content = json.loads(recommended["body"])
+    assert content["model_version"] == home.target.version
+    assert len(content["recommendations"]) == 7
+    assert {item["product_id"] for item in content["recommendations"]} <= set(home.product_ids)
+
+
+def test_the_authorizer_opens_to_a_key_and_to_nothing_else(packages: Packages, home: ServedHome) -> None:
+    sent = [event("POST", "/recommend", {}, headers={"x-api-key": key}) for key in (home.key, home.key[:-1] + "!")]
+    accepted, refused = answers_of(*packages["authorizer"], home, sent)
+    assert accepted["isAuthorized"] is True
+    assert accepted["context"]["scopes"] == "operations shop"
+    assert refused == {"isAuthorized": False, "context": {}}
+
+
+def test_the_shadow_answers_a_batch(packages: Packages, home: ServedHome) -> None:
+    question = Question(user_id=home.shoppers[1], events=(), now=1_900_000_000, k=5)
+    body = {"request_id": "r1", "question": question.to_json(), "target": home.target.to_json(), "enqueued_at": 1}
+    record = {"messageId": "m1", "receiptHandle": "h", "attributes": {"ApproximateReceiveCount": "1"}}
+    records = [{**record, "body": json.dumps(body)}, {**record, "messageId": "m2", "body": "{}"}]
+    (answer,) = answers_of(*packages["shadow"], home, [{"Records": records}], "onnxruntime")
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m2"}]}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_sdk_in_a_package_can_open_every_client_and_the_code_asks_for_no_other(
+    name: str, packages: Packages
+) -> None:
+    folder = packages[name][1]
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import boto3; "
+        "[boto3.client(name, region_name='eu-central-1') for name in sys.argv[2:]]"
+    )
+    spec = FUNCTIONS[name]
+    subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", program, str(folder), *spec.services], check=True, timeout=60
+    )
+    asked = {service for file in (ROOT / "lambda_api").rglob("*.py") for service in clients_in(file)}
+    assert asked == set(FUNCTIONS["api"].services) - {"xray"}
+
+
+def clients_in(file: Path) -> set[str]:
+    """Services the code opens clients of: literal arguments of ``client(...)`` and ``_client(...)``."""
+    return {
+        call.args[0].value
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call)
+        and (getattr(call.func, "attr", None) == "client" or getattr(call.func, "id", None) == "_client")
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+        and isinstance(call.args[0].value, str)
+    }
+
+
+def test_sizes(packages: Packages) -> None:
+    for found, folder in packages.values():
+        measured = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        assert found.unzipped_bytes == measured < UNZIPPED_LIMIT
+        assert found.zipped_bytes < DIRECT_UPLOAD_LIMIT
+    found, folder = packages["authorizer"]
+    assert found.unzipped_bytes < AUTHORIZER_LIMIT
+    assert not {"numpy", "onnxruntime", "aws_lambda_powertools"} & {path.name for path in folder.iterdir()}
+
+
+def test_manifests_say_what_is_true(packages: Packages) -> None:
+    for name, (found, folder) in packages.items():
+        file = folder.parent / found.zip
+        checksum = hashlib.sha256(file.read_bytes()).digest()
+        assert json.loads((folder.parent / f"{name}.json").read_text())["sha256"] == found.sha256 == checksum.hex()
+        assert base64.b64decode(found.source_code_hash) == checksum
+        assert (found.platform, found.python) == (str(HERE.platform), HERE.python)
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            # The revision is beside the zip only: a commit that changes nothing served must not change the hash.
+            code = [n for n in names if n.startswith("lambda_api/")]
+            assert not [n for n in code if found.git_revision.encode() in archive.read(n)]
+        assert len(names) == found.files
+        assert found.handler.rpartition(".")[0].replace(".", "/") + ".py" in names
+        assert not [n for n in names if "__pycache__" in n or "/tests/" in n or n.endswith("RECORD")]
+
+
+def test_terraform_is_told_of_every_package(packages: Packages, tmp_path: Path) -> None:
+    out = next(folder for _, folder in packages.values()).parent
+    told = json.loads((out / "packages.tfvars.json").read_text())
+    assert told == {
+        "packages": {
+            name: {"path": str(out / found.zip), "hash": found.source_code_hash}
+            for name, (found, _) in packages.items()
+        }
+    }
+    declared = (ROOT / "terraform" / "environments" / "dev" / "variables.tf").read_text()
+    block = declared[declared.index('variable "packages"') :].split("\n}\n")[0]
+    fields = {name: {"path", "hash"} for name in FUNCTIONS}
+    assert {name: set(re.findall(r"(\w+) = string", text)) for name, text in re.findall(OBJECT, block)} == fields
+
+
+def test_paths_in_a_checkout_are_relative_to_where_terraform_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No wheels and no services: only the paths matter here.
+    monkeypatch.setattr(build, "fetch", lambda *given: {})
+    monkeypatch.setattr(build, "package_files", lambda *given: {"a.py": b""})
+    code = tmp_path / "lambda_api"
+    code.mkdir()
+    (tmp_path / "constraints.txt").write_text("")
+    package(tmp_path / "build" / "lambda", root=tmp_path)
+    folder = tmp_path / "terraform" / "environments" / "dev"
+    folder.mkdir(parents=True)
+    told = json.loads((tmp_path / "build" / "lambda" / "packages.tfvars.json").read_text())["packages"]
+    for name, variable in told.items():
+        assert variable["path"] == f"../../../build/lambda/{name}.zip"
+        assert (folder / variable["path"]).is_file()
+    package(tmp_path / "part", functions=["api"], root=tmp_path)
+    assert not (tmp_path / "part" / "packages.tfvars.json").exists()
+
+
+def test_made_twice_in_other_circumstances_the_bytes_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arm_wheels: dict[str, Wheel]
+) -> None:
+    monkeypatch.setattr(build, "fetch", lambda *given: arm_wheels)
+    roots = [tmp_path / "one", tmp_path / "two"]
+    for root in roots:
+        shutil.copytree(ROOT / "lambda_api", root / "lambda_api", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "constraints.txt", root)
+    for path in roots[1].rglob("*.py"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        path.chmod(0o600)
+    (roots[1] / "lambda_api" / "__pycache__").mkdir()
+    (roots[1] / "lambda_api" / "__pycache__" / "x.cpython-311.pyc").write_bytes(b"x")
+    (first,) = package(tmp_path / "a", Target(), ["authorizer"], root=roots[0])
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    previous = os.umask(0o077)
+    try:
+        (second,) = package(tmp_path / "b", Target(), ["authorizer"], root=roots[1])
+    finally:
+        os.umask(previous)
+    assert second == first
+    assert (tmp_path / "a" / first.zip).read_bytes() == (tmp_path / "b" / second.zip).read_bytes()
+    (roots[1] / "lambda_api" / "__init__.py").write_text('"""Another."""\n')
+    (third,) = package(tmp_path / "c", Target(), ["authorizer"], root=roots[1])
+    assert (third.sha256 != first.sha256, third.code_sha256 != first.code_sha256) == (True, True)
+    assert third.wheels == first.wheels
+
+
+def test_the_default_is_what_lambda_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arm_wheels: dict[str, Wheel]
+) -> None:
+    monkeypatch.setattr(build, "fetch", lambda *given: arm_wheels)
+    (made,) = package(tmp_path, functions=["authorizer"])
+    assert (made.platform, made.python) == (Platform.LINUX_ARM64, "3.13")
+    with zipfile.ZipFile(tmp_path / made.zip) as archive:
+        (library,) = [name for name in archive.namelist() if name.endswith(".so")]
+        header = archive.read(library)[:20]
+    assert "cpython-313-aarch64" in library
+    # ELF, 64 bit, little-endian; e_machine 183 is AArch64 ("ELF for the Arm 64-bit Architecture").
+    assert (header[:4], header[4:6], int.from_bytes(header[18:20], "little")) == (b"\x7fELF", b"\x02\x01", 183)
+
+
+def test_what_functions_require_is_what_the_project_declares_for_lambda() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {Requirement(text).name for text in project["dependencies"]}
+    serving = {Requirement(text).name for text in project["optional-dependencies"]["lambda"]}
+    required = {Requirement(text).name for spec in FUNCTIONS.values() for text in spec.requirements}
+    assert serving <= required <= declared | serving
+
+
+def test_an_unknown_function_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PackagingError, match="no function 'recommend' to package; there are api, authorizer, shadow"):
+        package(tmp_path, functions=["recommend"])
+
+
+def test_the_command_names_wheel_and_platform_where_the_index_has_none(tmp_path: Path) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "recsys_deploy.cli", "package", "--function", "authorizer", "--out", str(tmp_path)],
+        env={**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": "/dev/null"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert finished.returncode == 2
+    assert "no wheel of boto3==" in finished.stderr
+    assert "linux-arm64 with Python 3.13" in " ".join(finished.stderr.split())
+    assert not list(tmp_path.iterdir())
