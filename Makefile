@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 DATA ?=
+TESTS ?=
+TF_INIT_ARGS ?=
 PORT ?= 3000
 API_PORT ?= 8000
 BIN := $(VENV)/bin
@@ -14,7 +16,8 @@ BIN := $(VENV)/bin
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up serve load ui test lint types benchmarks constraints clean
+.PHONY: help setup demo up serve load ui test lint types benchmarks constraints clean \
+  coverage security audit workflows packages images release terraform-checks terraform-plan
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -68,6 +71,72 @@ constraints: | $(VENV)/bin/python  ## resolve constraints.txt anew
 	$(PYTHON) -c "print('# Resolved by make constraints; what set-up installs.')" > constraints.txt
 	$(VENV)/.resolve/bin/python -m pip freeze --exclude-editable | sed 's/ @ .*//; s/+cpu$$//' >> constraints.txt
 	rm -rf $(VENV)/.resolve
+
+# Tools that judge the code have an environment of their own, so that their pins meet none of ours.
+CHECKS := $(VENV)/.checks
+CHECKS_PINS := bandit==1.9.4 check-jsonschema==0.39.0 pip-audit==2.10.1 zizmor==1.32.0
+COVERAGE_PIN := coverage==7.17.3
+# B104: a container listens on every interface. B108: /tmp is the one folder Lambda lets a function write to.
+# B310: the addresses opened are those of our own servers.
+BANDIT_SKIPS := B104,B108,B310
+
+$(CHECKS)/.ready: Makefile | $(VENV)/bin/python
+	$(PYTHON) -m venv $(CHECKS)
+	$(CHECKS)/bin/python -m pip install --quiet --disable-pip-version-check $(CHECKS_PINS) $(PIP_ARGS)
+	@touch $@
+
+security: $(CHECKS)/.ready  ## bandit on the code
+	$(CHECKS)/bin/bandit --quiet --recursive --severity-level medium --skip $(BANDIT_SKIPS) lambda_api recsys_assets recsys_deploy
+
+workflows: $(CHECKS)/.ready  ## zizmor and the published schema on .github/workflows
+	$(CHECKS)/bin/zizmor --offline --no-progress --pedantic .github/workflows
+	$(CHECKS)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+audit: $(CHECKS)/.ready  ## known vulnerabilities of the pins; asks a database on the internet
+	$(CHECKS)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+coverage: $(VENV)/.ready-dev  ## the tests again, measured; TESTS="tests/state" for a part
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/.coverage $(COVERAGE_PIN) $(PIP_ARGS)
+	PYTHONPATH=$(VENV)/.coverage $(BIN)/python -m coverage run --data-file=build/coverage/data \
+	  --source=lambda_api,recsys_assets,recsys_deploy -m pytest $(TESTS)
+	PYTHONPATH=$(VENV)/.coverage $(BIN)/python -m coverage report --data-file=build/coverage/data --skip-covered
+	PYTHONPATH=$(VENV)/.coverage $(BIN)/python -m coverage xml --data-file=build/coverage/data -o build/coverage/coverage.xml
+
+packages: $(VENV)/.ready-pipeline  ## zips for Lambda, in build/lambda
+	$(BIN)/recsys package
+
+# What a caller says reaches these recipes as shell variables, never as text of a command.
+IMAGES := training inference dagster
+IMAGE_PLATFORM ?= linux/amd64
+ENVIRONMENT ?= dev
+export PYTHON_IMAGE PIP_ARGS IMAGE_PLATFORM TAG ENVIRONMENT
+
+images:  ## container images; needs Docker and PYTHON_IMAGE=name@sha256:... (docker/README.md)
+	@case "$$PYTHON_IMAGE" in *@sha256:*) ;; *) \
+	  echo "images: PYTHON_IMAGE has to be pinned by digest, name@sha256:...; docker/README.md says why" >&2; exit 2;; esac
+	@revision=$$(git describe --always --dirty --abbrev=12 --exclude='*'); \
+	for image in $(IMAGES); do \
+	  GIT_REVISION=$$revision docker build --platform "$$IMAGE_PLATFORM" --file docker/$$image.Dockerfile \
+	    --build-arg PYTHON_IMAGE --build-arg PIP_ARGS --build-arg GIT_REVISION \
+	    --tag "recsys-$$image:$$revision" . || exit 1; \
+	done
+
+release: packages  ## a GitHub release of TAG with the packages; needs gh
+	@case "$$TAG" in v[0-9]*) ;; *) echo "release: TAG has to be a version such as v1.2.3" >&2; exit 2;; esac
+	gh release create "$$TAG" --verify-tag --generate-notes build/lambda/*.zip build/lambda/*.json
+
+terraform-checks:  ## fmt, validate and test; TF_INIT_ARGS="-plugin-dir=..." without the registry
+	terraform -chdir=terraform fmt -check -recursive
+	terraform -chdir=terraform init -input=false -backend=false $(TF_INIT_ARGS)
+	terraform -chdir=terraform validate
+	terraform -chdir=terraform test
+
+terraform-plan: packages  ## what an apply would change in ENVIRONMENT (dev, staging, prod); needs a role in AWS
+	@case "$$ENVIRONMENT" in dev|staging|prod) ;; *) \
+	  echo "terraform-plan: ENVIRONMENT is dev, staging or prod, not '$$ENVIRONMENT'" >&2; exit 2;; esac
+	terraform -chdir="terraform/environments/$$ENVIRONMENT" init -input=false -backend-config=backend.hcl $(TF_INIT_ARGS)
+	terraform -chdir="terraform/environments/$$ENVIRONMENT" plan -input=false -lock=false \
+	  -var-file=../../../build/lambda/packages.tfvars.json
 
 clean:  ## remove the demo's state (not the environment)
 	rm -rf .recsys

@@ -48,10 +48,19 @@ class Settings(BaseModel):
     allow_repeats: bool = Field(default=False, description="Whether products bought before may be recommended.")
     k: int = Field(default=10, ge=1, le=100, description="Length of lists in evaluation.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
+    parameters: Literal["defaults", "tuned"] = Field(
+        default="defaults", description="Hyper-parameters that trainings use: defaults, or what `recsys tune` found."
+    )
     exploration_share: float = Field(default=0.0, ge=0, le=0.5, description="Share of places given to chance.")
     inference_log: bool = Field(default=True, description="Whether every list shown is logged, for evaluation.")
     event_stream: str = Field(default="", description="Kinesis stream of lists and feedback (target aws). Empty: none.")
     shadow_queue_url: str = Field(default="", description="SQS queue of the shadow model (target aws). Empty: none.")
+    training_image: str = Field(
+        default="", description="ECR image of SageMaker training jobs (target aws). Empty: trained where the step runs."
+    )
+    training_role_arn: str = Field(default="", description="Execution role of SageMaker training jobs.")
+    training_instance_type: str = Field(default="ml.m5.xlarge", description="Instance type of training jobs.")
+    training_uri: str = Field(default="", description="S3 prefix of training jobs' files, in the region of the jobs.")
 
     @field_validator("home")
     @classmethod
@@ -87,6 +96,13 @@ class Settings(BaseModel):
             for name in ("lake_uri", "models_uri", "catalogue_uri"):
                 if not getattr(self, name).startswith("s3://"):
                     raise ValueError(f"{PREFIX}{name.upper()} must be an s3:// URI when {PREFIX}TARGET is aws")
+        if self.training_image:
+            if self.target != "aws":
+                raise ValueError(f"{PREFIX}TRAINING_IMAGE needs {PREFIX}TARGET=aws: jobs read and write S3")
+            if not self.training_role_arn:
+                raise ValueError(f"{PREFIX}TRAINING_IMAGE needs {PREFIX}TRAINING_ROLE_ARN: the role jobs run under")
+            if not self.training_uri.startswith("s3://"):
+                raise ValueError(f"{PREFIX}TRAINING_IMAGE needs {PREFIX}TRAINING_URI: an s3:// prefix for jobs' files")
         if (self.validation_start is None) != (self.test_start is None):
             raise ValueError(f"{PREFIX}VALIDATION_START and {PREFIX}TEST_START go together: set both or neither")
         if self.validation_start and self.test_start and self.validation_start >= self.test_start:

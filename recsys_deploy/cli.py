@@ -33,6 +33,8 @@ from recsys_deploy.child_processes import PortInUse, ServerFailed
 from recsys_deploy.console import summary
 from recsys_deploy.packaging.functions import PackagingError
 from recsys_deploy.packaging.targets import Platform, Target
+from recsys_deploy.tune.options import TuneError, TuneOptions
+from recsys_deploy.tune.options import parse_models as parse_tuned_models
 
 PIPED_WIDTH = 120
 """Columns where no terminal says how wide it is, as in a log."""
@@ -63,6 +65,7 @@ EXPECTED = (
     RegistryError,
     NoChampion,
     BenchmarkError,
+    TuneError,
     homes.HomeTaken,
     PortInUse,
     ServerFailed,
@@ -91,6 +94,7 @@ def demo(
         str | None, typer.Option(help="Folder, file or s3:// prefix of your data; default: synthetic shop.")
     ] = None,
     shoppers: Annotated[int, typer.Option(min=0, help="For how many shoppers to print recommendations.")] = 2,
+    register_only: Annotated[bool, typer.Option("--register-only", help="Leave what is live as it is.")] = False,
 ) -> None:
     """Run the whole graph: raw events to a registered model, then print what it recommends."""
     root = homes.default_root()
@@ -116,7 +120,7 @@ def demo(
         )
         raise typer.Exit(1)
     console.print(f"[green]built[/] in {run.seconds:.0f} s")
-    if _stores(settings)[0].champion() is not None:
+    if not register_only and _stores(settings)[0].champion() is not None:
         released = release(settings, console)
         summary.print_problems(console, released.problems)
         console.print(f"[green]live[/] {released.outcome}" if released.success else f"[red]{released.outcome}[/]")
@@ -203,6 +207,29 @@ def benchmark(
     from recsys_deploy.benchmark.command import run_in_terminal
 
     run_in_terminal(options, console, _stores(_settings())[0] if record else None)
+
+
+@app.command()
+def tune(
+    models: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Sets of parameters per model, the defaults among them.")] = 15,
+    minutes: Annotated[float, typer.Option(min=0.01, help="For all models together.")] = 8.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the search; by default the shop's.")] = None,
+) -> None:
+    """Search hyper-parameters on the shop of the last demo; RECSYS_PARAMETERS=tuned makes trainings use them."""
+    settings = _settings()
+    registry, _, lake = _stores(settings)
+
+    from recsys_assets.training.assets import MODEL_NAMES
+    from recsys_deploy.tune.command import run_in_terminal
+
+    options = TuneOptions(
+        models=parse_tuned_models(models, MODEL_NAMES),
+        trials=trials,
+        minutes=minutes,
+        seed=settings.seed if seed is None else seed,
+    )
+    run_in_terminal(options, MODEL_NAMES, settings, lake, registry, console)
 
 
 @app.command()
@@ -312,7 +339,11 @@ def package(
     target = Target(platform, python)
     for made in make_packages(out, target, function or tuple(FUNCTIONS)):
         size = f"{made.zipped_bytes / 1e6:.1f} MB, {made.unzipped_bytes / 1e6:.1f} MB unzipped"
-        console.print(f"{out / made.zip}  {size}, {target}\n  sha256 {made.sha256}", highlight=False, soft_wrap=True)
+        console.print(
+            f"{out / made.zip}  {size}, {target}\n  sha256 {made.sha256}, source_code_hash {made.source_code_hash}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 @app.command()

@@ -143,10 +143,10 @@ def test_the_demo_ends_with_a_champion_and_recommendations(shop: Shop, demo: sub
     assert champion is not None and champion.status is Status.CHAMPION
     assert champion.data_window.end.date() < FIRST + timedelta(days=DELIVERED)
     assert {run.model for run in shop.registry.list_runs()} == {
-        "popularity", "item_knn", "ease", "matrix_factorisation", "content", "ncf",
+        "popularity", "item_knn", "ease", "matrix_factorisation", "content", "ncf", "hybrid",
     }  # fmt: skip
     report = json.loads((shop.home / "reports" / "evaluation_report.json").read_text())
-    assert len(report["models"]) == 6
+    assert len(report["models"]) == 7
     assert (shop.home / "reports" / "evaluation_report.html").stat().st_size > 10_000
 
 

@@ -29,6 +29,9 @@ from recsys_assets.models.trainer import Report
 
 GIGABYTE = 1e9
 
+SPARSE_NEIGHBOURS = 500
+"""Weights kept per product in shops of more than ``max_products``, where storing all would be gigabytes."""
+
 
 @dataclass(frozen=True)
 class Ease:
@@ -40,12 +43,15 @@ class Ease:
     B[i, j]`` (`ItemToItemRecommender`), the profile decayed as in `EventWeighting` and the prior as in
     `recsys_assets.models.popularity.trend`.
 
-    Cold shoppers get popular products. Cold products have no weights and are reached only as popular padding.
+    Cold shoppers get popular products. Cold products have no weights and are reached only as popular padding; so are
+    all but the ``max_products`` products with the most shoppers, because the solution grows with their square.
 
     Attributes:
         l2: the penalty; larger leans more on popular co-occurrence.
         top_neighbours: keep this many positive weights per product of the past and store them sparsely; ``None``
             keeps all, densely (4 bytes times products squared in the bundle).
+        max_products: the solution is found among so many products; a larger catalogue keeps `SPARSE_NEIGHBOURS`
+            weights per product unless ``top_neighbours`` says otherwise.
         max_memory_gb: refuse to start when the solution would need more.
         half_life_days, step_decay: recency decay of the shopper's events; ``None`` and 1 for none.
         trend_days, trend_power: window and exponent of the trend prior; power 0 for none.
@@ -57,6 +63,7 @@ class Ease:
 
     l2: float = 400.0
     top_neighbours: int | None = None
+    max_products: int = 12_000
     max_memory_gb: float = 4.0
     half_life_days: float | None = 90.0
     step_decay: float = 1.0
@@ -73,7 +80,8 @@ class Ease:
             trend_days=self.trend_days,
             popularity_half_life_days=self.popularity_half_life_days,
         )
-        require_whole(top_neighbours=self.top_neighbours)
+        require_given(max_products=self.max_products)
+        require_whole(top_neighbours=self.top_neighbours, max_products=self.max_products)
         require_not_negative(trend_power=self.trend_power)
         weighting(self.type_weights, self.half_life_days, self.step_decay)
 
@@ -86,13 +94,18 @@ class Ease:
         weights = by_type(self.type_weights)
         require_interactions(data, weights, self.name)
         matrix = data.matrix(weights, binary=True).astype(np.float64)
-        warm = np.flatnonzero(np.diff(matrix.tocsc().indptr)).astype(np.int32)
-        self._require_memory(len(warm), len(data.products))
+        shoppers = np.diff(matrix.tocsc().indptr)
+        busiest = np.argsort(-shoppers, kind="stable")[: self.max_products]
+        warm = np.sort(busiest[shoppers[busiest] > 0]).astype(np.int32)
+        neighbours = self.top_neighbours
+        if neighbours is None and len(data.products) > self.max_products:
+            neighbours = SPARSE_NEIGHBOURS
+        self._require_memory(len(warm), len(data.products), neighbours)
         solution = ease_weights((matrix[:, warm].T @ matrix[:, warm]).toarray(), self.l2)
         return ItemToItemRecommender(
             data.products,
             decayed_popularity(data, weights, self.popularity_half_life_days),
-            stored(solution, warm, len(data.products), self.top_neighbours),
+            stored(solution, warm, len(data.products), neighbours),
             weighting(self.type_weights, self.half_life_days, self.step_decay),
             trend(data, weights, self.trend_days, self.trend_power) if self.trend_power else None,
         )
@@ -101,14 +114,15 @@ class Ease:
         """The hyper-parameters, JSON-able."""
         return asdict(self)
 
-    def _require_memory(self, warm: int, products: int) -> None:
+    def _require_memory(self, warm: int, products: int, neighbours: int | None) -> None:
         # Gramian and its sparse origin, the inverse, and the weights as stored.
-        needed = (20.0 * warm**2 + (0.0 if self.top_neighbours else 4.0 * products**2)) / GIGABYTE
+        needed = (20.0 * warm**2 + (0.0 if neighbours else 4.0 * products**2)) / GIGABYTE
         if needed > self.max_memory_gb:
             raise ValueError(
                 f"ease would need {needed:.1f} GB for {warm:,} products with interactions (of {products:,}), more than "
-                f"max_memory_gb={self.max_memory_gb:g}: raise it, shorten the data window, set top_neighbours to store "
-                "fewer weights, or use item_knn or matrix_factorisation, which grow with the interactions instead"
+                f"max_memory_gb={self.max_memory_gb:g}: raise it, lower max_products, shorten the data window, set "
+                "top_neighbours to store fewer weights, or use item_knn or matrix_factorisation, which grow with the "
+                "interactions instead"
             )
 
 

@@ -126,7 +126,7 @@ class Hybrid:
     row_share: float = 0.7
     l2: float = 5.0
     truncation: int = 20
-    threads: int = 2
+    threads: int = 1
     seed: int = 0
     popularity_half_life_days: float | None = DEFAULT_HALF_LIFE_DAYS
     type_weights: Mapping[str, float] = field(default_factory=default_type_weights)

@@ -13,6 +13,8 @@ from recsys_assets.ingest.registry import open_source
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.training.launched_training import Launcher
+from recsys_assets.training.subprocess_training import SubprocessLauncher
 
 
 def resources_for(settings: Settings) -> dict[str, object]:
@@ -21,7 +23,7 @@ def resources_for(settings: Settings) -> dict[str, object]:
     Returns:
         ``settings``, ``lake`` (`Lake`), ``source`` (`Source`), ``registry`` (`ModelRegistry`), ``bundles``
         (`BundleStore`), ``serving`` (the table of what serving reads of everybody), ``histories`` (`HistoryStore`) and
-        ``training`` (the client that runs the train program).
+        ``training`` (the `Launcher` that runs the train program).
     """
     return {
         "settings": settings,
@@ -33,5 +35,15 @@ def resources_for(settings: Settings) -> dict[str, object]:
         "bundles": dg.ResourceDefinition(lambda _: BundleStore(settings.models_uri)),
         "serving": dg.ResourceDefinition(lambda _: open_table(settings, "serving")),
         "histories": dg.ResourceDefinition(lambda _: HistoryStore(open_table(settings, "history"))),
-        "training": dg.PipesSubprocessClient(),
+        "training": dg.ResourceDefinition(lambda _: open_launcher(settings)),
     }
+
+
+def open_launcher(settings: Settings) -> Launcher:
+    """SageMaker training jobs where the shop runs on AWS and names an image for them, processes otherwise."""
+    if settings.target == "aws" and settings.training_image:
+        # boto3 takes a tenth of a second to import; a laptop never needs it.
+        from recsys_assets.training.sagemaker_training import open_sagemaker_launcher
+
+        return open_sagemaker_launcher(settings)
+    return SubprocessLauncher(settings.home / "training")

@@ -88,6 +88,20 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def job_hyperparameters(
+    model: str, parameters: Mapping[str, Any], as_of: datetime, git_revision: str | None = None
+) -> dict[str, str]:
+    """What a launcher gives a job, as text: the inverse of `read_job`.
+
+    Raises:
+        ValueError: ``as_of`` has no time zone.
+    """
+    if as_of.tzinfo is None:
+        raise ValueError(f"as_of {as_of.isoformat()} has no time zone; give an aware moment in UTC")
+    described = {MODEL: model, AS_OF: as_of.isoformat(), **({GIT_REVISION: git_revision} if git_revision else {})}
+    return {name: as_text(value) for name, value in {**parameters, **described}.items()}
+
+
 def _merge(given: Given) -> dict[str, str]:
     merged: dict[str, str] = {}
     origin: dict[str, str] = {}

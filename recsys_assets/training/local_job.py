@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import recsys_assets
-from recsys_assets.training.hyperparameters import AS_OF, GIT_REVISION, MODEL, as_text
+from recsys_assets.training.hyperparameters import job_hyperparameters
 from recsys_assets.training.sagemaker_paths import SageMakerPaths
 from recsys_assets.training.train import INTERACTIONS_CHANNEL, METRICS_FILE, PRODUCTS_CHANNEL
 
@@ -68,14 +68,11 @@ class LocalTrainingJob:
         Raises:
             ValueError: ``as_of`` has no time zone.
         """
-        if as_of.tzinfo is None:
-            raise ValueError(f"as_of {as_of.isoformat()} has no time zone; give an aware moment in UTC")
+        texts = job_hyperparameters(model, parameters, as_of, git_revision)
         paths = self.paths
         for channel, table in ((INTERACTIONS_CHANNEL, interactions), (PRODUCTS_CHANNEL, products)):
             paths.channel(channel).mkdir(parents=True, exist_ok=True)
             _replace_table(table, paths.channel(channel) / "part-0.parquet")
-        described = {MODEL: model, AS_OF: as_of.isoformat(), **({GIT_REVISION: git_revision} if git_revision else {})}
-        texts = {name: as_text(value) for name, value in {**parameters, **described}.items()}
         channel_config = {
             "TrainingInputMode": "File",
             "S3DistributionType": "FullyReplicated",

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
-from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, PipesContext, open_dagster_pipes
+from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, PipesContext
+
+from recsys_assets.training.sagemaker_messages import open_pipes
 
 
 class Destination(Protocol):
@@ -71,5 +73,5 @@ def open_destination() -> Iterator[Destination]:
     if DAGSTER_PIPES_CONTEXT_ENV_VAR not in os.environ:
         yield Terminal(sys.stderr)
         return
-    with open_dagster_pipes() as context:
+    with open_pipes() as context:
         yield DagsterPipes(context)

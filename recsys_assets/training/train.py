@@ -1,6 +1,6 @@
 """The ``train`` program: a model of the zoo, fitted in a process of its own, under the ``/opt/ml`` contract.
 
-    python -m recsys_assets.training.train [--root /opt/ml] [--channel NAME=PATH] [--set NAME=VALUE]
+    python -m recsys_assets.training.train [train] [--root /opt/ml] [--channel NAME=PATH] [--set NAME=VALUE]
                                            [--exit-with-parent]
 
 Put the order of events of one training job here. Keep folders (``sagemaker_paths.py``), hyper-parameters
@@ -97,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse_command_line(arguments: Sequence[str]) -> CommandLine:
     """Parse ``arguments``. Raises ``SystemExit`` (code 2) when they cannot be understood."""
     parser = argparse.ArgumentParser(prog="train", description="Fit a model of the zoo under the /opt/ml contract.")
+    parser.add_argument("command", nargs="?", choices=["train"], help="what SageMaker says behind an image's name")
     parser.add_argument("--root", type=Path, default=Path("/opt/ml"), help="root of the job's folders")
     parser.add_argument("--channel", action="append", default=[], metavar="NAME=PATH", type=_pair)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", type=_pair, dest="hyperparameters")

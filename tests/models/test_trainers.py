@@ -91,6 +91,28 @@ def test_ease_says_how_much_memory_it_needs() -> None:
     assert len(Ease(max_memory_gb=0.03, top_neighbours=5).fit(data).products) == 2000
 
 
+def test_ease_of_a_large_shop_is_that_of_its_busiest_products() -> None:
+    generator = np.random.default_rng(3)
+    popularity = 1.0 / np.arange(1, 31)
+    rows = [
+        (f"u{user}", f"p{product}", "view", float(product))
+        for user in range(60)
+        for product in generator.choice(30, size=6, replace=False, p=popularity / popularity.sum())
+    ]
+    data = shop(rows, {"product_id": [f"p{index}" for index in range(40)]})
+    shoppers = np.bincount(data.product, minlength=40)
+    busiest = np.argsort(-shoppers, kind="stable")[:10]
+    names = data.products.external(busiest)
+    small = shop([row for row in rows if row[1] in names], {"product_id": names})
+    options = {"trend_power": 0.0, "half_life_days": None}
+    of_large, of_small = Ease(max_products=10, **options).fit(data), Ease(**options).fit(small)
+    place = data.products.indices(small.products.external(np.arange(10)))
+    found = of_large.weights.rows(place)
+    expected = of_small.weights.rows(np.arange(10, dtype=np.int32))
+    np.testing.assert_allclose(found[:, place], np.maximum(expected, 0.0), atol=1e-6)
+    assert not found[:, np.setdiff1d(np.arange(40), place)].any()
+
+
 def test_content_works_on_a_shop_that_never_sold_anything() -> None:
     data = shop(
         [],

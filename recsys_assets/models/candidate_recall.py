@@ -1,0 +1,106 @@
+"""How much of what shoppers then took a two-stage recommender had among its candidates, as a whole and by source.
+
+Put measures of the first stage here. Keep measures of lists (``recsys_assets.evaluation``) and the sources themselves
+(``lambda_api.recommender.two_stage.sources``) out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_api.recommender.histories import Histories, Ragged
+from lambda_api.recommender.two_stage.sources import CandidateGenerator
+
+CUTOFFS = (100, 300)
+
+UNION, RANKED = "union", "ranked"
+"""All sources together; and what the ranker is really given, with the model's own limits on each source and on all."""
+
+SHOPPERS_PER_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecall:
+    """Recall of one source, or of several together.
+
+    Attributes:
+        name: of the source, or `UNION`, or `RANKED`.
+        at: cut-off -> mean over shoppers of the share, in [0, 1], of their products among so many best candidates.
+    """
+
+    name: str
+    at: Mapping[int, float]
+
+
+def candidate_recall(
+    generator: CandidateGenerator, histories: Histories, truth: Ragged, cutoffs: Sequence[int] = CUTOFFS
+) -> tuple[StageRecall, ...]:
+    """Recall of the union, of what is ranked, and of each source by itself, in this order.
+
+    But for what is ranked, every source proposes as many products as the largest cut-off, whatever it may propose in
+    the model, so that sources compare, and the union shows what wider limits would gain. Sources that propose nothing
+    and only score have no line. Candidates of several sources are in the order of their reciprocal rank fusion.
+
+    Args:
+        histories: what is known of ``B`` shoppers.
+        truth: ``B`` rows of distinct products each took afterwards; shoppers without one do not count.
+        cutoffs: numbers of candidates, at least one.
+
+    Raises:
+        ValueError: nobody took anything, ``truth`` is of other shoppers, or there is no cut-off above 0.
+    """
+    if len(truth) != len(histories):
+        raise ValueError(f"truth of {len(truth)} shoppers for histories of {len(histories)}")
+    if not cutoffs or min(cutoffs) < 1:
+        raise ValueError(f"cut-offs of candidate recall must be whole numbers >= 1, not {tuple(cutoffs)}")
+    if len(truth.values) == 0:
+        raise ValueError("no shopper took anything, so no recall can be measured; choose another window")
+    most = max(cutoffs)
+    proposing = [source for source in generator.sources if source.take > 0]
+    wide = tuple(replace(source, take=most) if source.take > 0 else source for source in generator.sources)
+    stages = [(UNION, replace(generator, sources=wide, limit=most)), (RANKED, generator)]
+    stages += [
+        (source.name, replace(generator, sources=(replace(source, take=most),), limit=most)) for source in proposing
+    ]
+    return tuple(StageRecall(name, _recall(stage, histories, truth, cutoffs)) for name, stage in stages)
+
+
+def _recall(
+    generator: CandidateGenerator, histories: Histories, truth: Ragged, cutoffs: Sequence[int]
+) -> dict[int, float]:
+    places = np.concatenate(
+        [
+            _places_of_truth(generator, histories.rows(start, stop), truth.rows(start, stop))
+            for start, stop in _batches(len(histories))
+        ]
+    )
+    row, taken = truth.row_of_value, np.diff(truth.indptr)
+    counted = taken > 0
+    return {
+        cutoff: float(
+            (np.bincount(row, weights=places < cutoff, minlength=len(taken))[counted] / taken[counted]).mean()
+        )
+        for cutoff in cutoffs
+    }
+
+
+def _places_of_truth(generator: CandidateGenerator, histories: Histories, truth: Ragged) -> NDArray[np.int64]:
+    """Place from 0 of each value of ``truth`` among its shopper's candidates; the largest int64 where it is none."""
+    found = generator.candidates(histories)
+    rows, products = found.products.row_of_value, found.products.values.astype(np.int64)
+    order = np.lexsort((products, -found.fusion, rows))
+    place = np.empty(len(rows), dtype=np.int64)
+    place[order] = np.arange(len(rows)) - found.products.indptr[rows[order]]
+    # Candidates are ascending within a shopper, so these keys are ascending too.
+    keys = rows * len(generator.facts) + products
+    wanted = truth.row_of_value * len(generator.facts) + truth.values
+    if len(keys) == 0:
+        return np.full(len(wanted), np.iinfo(np.int64).max)
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[at] == wanted, place[at], np.iinfo(np.int64).max)
+
+
+def _batches(rows: int) -> list[tuple[int, int]]:
+    return [(start, min(start + SHOPPERS_PER_BATCH, rows)) for start in range(0, rows, SHOPPERS_PER_BATCH)]

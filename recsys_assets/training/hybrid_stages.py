@@ -1,0 +1,58 @@
+"""How well the first stage of the hybrid does on the validation window, for its asset's metadata.
+
+Put the bridge from an evaluation task to `candidate_recall`, and its table, here. Keep the measure itself in
+``recsys_assets.models`` and Dagster in ``assets.py``.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lambda_api.recommender.histories import Ragged
+from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
+from recsys_assets.evaluation.protocol import EvaluationTask
+from recsys_assets.evaluation.translation import Translation
+from recsys_assets.models.candidate_recall import RANKED, UNION, StageRecall, candidate_recall
+
+MEANING = {
+    UNION: "all sources together",
+    RANKED: "what the ranker is given",
+}
+
+
+def recall_on(recommender: TwoStageRecommender, task: EvaluationTask) -> tuple[StageRecall, ...]:
+    """`candidate_recall` on the shoppers of ``task``, over relevant products that somebody had touched before it.
+
+    The others no list may hold. Empty where none of the relevant products was known.
+    """
+    translation = Translation.between(task.products, recommender.products)
+    seen = task.facts.candidates[task.truth.values]
+    rows = np.bincount(task.truth.row_of_value[seen], minlength=len(task))
+    hot = Ragged(np.concatenate([[0], np.cumsum(rows)]).astype(np.int64), task.truth.values[seen])
+    truth = translation.ragged(hot)
+    if len(truth.values) == 0:
+        return ()
+    return candidate_recall(recommender.generator, translation.histories(task.histories), truth)
+
+
+def recall_figures(recalls: Sequence[StageRecall]) -> dict[str, float]:
+    """Recall of the union by the name of the figure, such as ``candidate_recall_at_100``."""
+    return {
+        f"candidate_recall_at_{cutoff}": value
+        for recall in recalls
+        if recall.name == UNION
+        for cutoff, value in recall.at.items()
+    }
+
+
+def recall_table(recalls: Sequence[StageRecall]) -> str:
+    """Every stage as a Markdown table."""
+    if not recalls:
+        return "None of the products taken in the validation window was known before it."
+    cutoffs = list(recalls[0].at)
+    head = "| source | " + " | ".join(f"recall@{cutoff}" for cutoff in cutoffs) + " |"
+    lines = [head, "|---|" + "--:|" * len(cutoffs)]
+    for recall in recalls:
+        name = MEANING.get(recall.name, recall.name)
+        lines.append(f"| {name} | " + " | ".join(f"{recall.at[cutoff]:.3f}" for cutoff in cutoffs) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,68 @@
+"""Which hyper-parameters a training gets: the model's defaults or what tuning found, then what shop and run demand.
+
+Put the order of precedence here. Keep the search (``recsys_assets.tuning``) and Dagster's configuration (``assets.py``)
+out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from lambda_api.settings import Settings
+from recsys_assets.models.trainer import Trainer
+from recsys_assets.models.zoo import TRAINERS, make_trainer
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.tuning.stored_parameters import tuned_parameters
+
+THREADS = 1
+"""Of a model that can use several. Waiting OpenMP threads spin: on cores that other steps use, two are slower than one.
+A run that has the machine to itself may ask for more."""
+
+
+@dataclass(frozen=True)
+class ParameterChoice:
+    """A trainer ready to fit, and in a sentence where its hyper-parameters are from."""
+
+    trainer: Trainer
+    origin: str
+
+
+def settled_parameters(model: str, settings: Settings) -> dict[str, Any]:
+    """The hyper-parameters that shop and machine settle, of those ``model`` has: never searched for."""
+    settled = {"seed": settings.seed, "allow_repeats": settings.allow_repeats, "threads": THREADS}
+    has = {field.name for field in fields(TRAINERS[model])}  # type: ignore[arg-type]
+    return {name: value for name, value in settled.items() if name in has}
+
+
+def choose_parameters(
+    model: str,
+    given: Mapping[str, Any],
+    settings: Settings,
+    registry: ModelRegistry,
+    before: datetime,
+    *,
+    tuned: bool,
+) -> ParameterChoice:
+    """The trainer called ``model``.
+
+    What is ``given`` counts most, then what is settled, then, if ``tuned``, what was found by tuning on data before
+    ``before`` (aware, UTC; `tuned_parameters`), then the defaults. Tuned values that the model accepts no longer are
+    left aside, and the origin says so.
+
+    Raises:
+        ValueError: a given hyper-parameter is unknown or out of range; the message names it and what is accepted.
+    """
+    settled = settled_parameters(model, settings)
+    by_default = make_trainer(model, {**settled, **given})
+    if not tuned:
+        return ParameterChoice(by_default, "defaults")
+    found = tuned_parameters(registry, model, before, allow_repeats=settings.allow_repeats)
+    if found is None:
+        return ParameterChoice(by_default, f"defaults: no tuning before {before:%Y-%m-%d %H:%M} UTC; run `recsys tune`")
+    try:
+        trainer = make_trainer(model, {**found.parameters, **settled, **given})
+    except ValueError as error:
+        # The defaults accept what is given, so it is a tuned value that a change of the code has outdated.
+        return ParameterChoice(by_default, f"defaults: those of {found.run_id} are outdated ({error}); tune again")
+    return ParameterChoice(trainer, f"{found.run_id}, NDCG {found.score:.4f} on its folds")

@@ -1,0 +1,71 @@
+"""One search after the other: every model on the same folds, within one budget of time.
+
+Put how a budget is shared between models here. Keep one model's search (``search``) and where progress is shown out.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from recsys_assets.tuning.folds import FoldTask
+from recsys_assets.tuning.search import Budget, MakeTrainer, OnTrial, TuningResult, tune
+from recsys_assets.tuning.search_spaces import search_space
+
+LEAST_SECONDS = 1.0
+
+OnModel = Callable[[str, int], OnTrial]
+"""Told a model's name and how many trials it gets at most, returns who hears of them."""
+
+
+@dataclass(frozen=True)
+class ZooTuning:
+    """What came of tuning several models.
+
+    Attributes:
+        found: by model, in the order asked for.
+        left_out: name -> why, for models that refuse the data even with their defaults.
+    """
+
+    found: Mapping[str, TuningResult] = field(repr=False)
+    left_out: Mapping[str, str]
+
+
+def tune_models(
+    models: Sequence[str],
+    folds: Sequence[FoldTask],
+    make: MakeTrainer,
+    on_model: OnModel,
+    *,
+    trials: int,
+    seconds: float,
+    seed: int = 0,
+    k: int = 10,
+    kinds_of_interaction: int = 2,
+) -> ZooTuning:
+    """`tune` each of ``models`` with at most ``trials`` trials, all of them in about ``seconds``.
+
+    Time that a quick model leaves over goes to those after it, so name the quick ones first. Every model gets at least
+    its defaults judged. Equal arguments give equal trials, as far as time allows both to get.
+
+    Args:
+        kinds_of_interaction: in the log; see `search_space`.
+
+    Raises:
+        ValueError: no folds, or fewer than 1 trial.
+    """
+    found: dict[str, TuningResult] = {}
+    left_out: dict[str, str] = {}
+    if not folds:
+        raise ValueError("tuning needs at least one fold; give it a longer log or shorter windows")
+    deadline = time.perf_counter() + seconds
+    for position, name in enumerate(models):
+        share = max((deadline - time.perf_counter()) / (len(models) - position), LEAST_SECONDS)
+        space = search_space(name, kinds_of_interaction)
+        budget = Budget(trials, share)
+        on_trial = on_model(name, trials if space else 1)
+        try:
+            found[name] = tune(name, folds, budget, seed, k=k, space=space, make=make, on_trial=on_trial)
+        except ValueError as error:
+            # What a trainer raises for data that it cannot learn from; the others may.
+            left_out[name] = str(error)
+    return ZooTuning(found, left_out)

@@ -1,0 +1,45 @@
+"""The model archive an endpoint unpacks: ``bundle/`` and ``catalogue/`` in one reproducible ``model.tar.gz``.
+
+Put making of the archive here. Keep what reads it (``lambda_api.handlers.inference_server``) out.
+"""
+
+import gzip
+import hashlib
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from lambda_api.recommender.bundle import read_bundle
+from lambda_api.recommender.catalogue import read_catalogue
+
+
+def write_archive(bundle: Path, catalogue: Path, target: Path) -> str:
+    """Write the archive of two verified folders to ``target`` and return its SHA-256; same content, same bytes.
+
+    Raises:
+        BundleError, CatalogueError: one of the folders is not whole.
+    """
+    read_bundle(bundle)
+    read_catalogue(catalogue)
+    partial = target.with_name(f".{target.name}.partial")
+    with (
+        partial.open("wb") as file,
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name, folder in (("bundle", bundle), ("catalogue", catalogue)):
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                member = tarfile.TarInfo(f"{name}/{path.relative_to(folder).as_posix()}")
+                member.size, member.mode = path.stat().st_size, 0o644
+                with path.open("rb") as content:
+                    archive.addfile(member, content)
+    partial.replace(target)
+    with target.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def upload_archive(s3: Any, archive: Path, bucket: str, prefix: str, checksum: str) -> str:
+    """Put ``archive`` where endpoints fetch it, named by its checksum; returns the ``s3://`` address."""
+    key = f"{prefix.strip('/')}/{checksum}/model.tar.gz"
+    s3.upload_file(str(archive), bucket, key)
+    return f"s3://{bucket}/{key}"

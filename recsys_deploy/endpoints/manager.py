@@ -1,0 +1,228 @@
+"""Creating, waiting for, describing and deleting the endpoint of a model version.
+
+Put calls to SageMaker about endpoints here. Keep what is asked and what is refused (``requests.py``) out.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from recsys_assets.training.sagemaker_outcome import read_trouble
+from recsys_deploy.endpoints.requests import (
+    DEFAULT_CONCURRENCY_QUOTA,
+    EndpointPlan,
+    EndpointRefused,
+    EndpointRequests,
+    belongs_to,
+    concurrency_problem,
+    endpoint_requests,
+)
+
+IN_SERVICE, CREATING, FAILED, DELETING = "InService", "Creating", "Failed", "Deleting"
+
+
+class EndpointError(Exception):
+    """An endpoint could not be brought to where it should be; the message says where it stands and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """An endpoint as AWS describes it. ``status`` is SageMaker's own word; ``reason`` says why one failed."""
+
+    name: str
+    status: str
+    config_name: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class EndpointManager:
+    """Endpoints of one account and region. Every method can be called again after it was cut short.
+
+    Attributes:
+        sagemaker: a ``boto3.client("sagemaker")``.
+        concurrency_quota: the account's total of serverless concurrency.
+        wait_s: how long an endpoint may take to come into service, or to go.
+    """
+
+    sagemaker: Any
+    concurrency_quota: int = DEFAULT_CONCURRENCY_QUOTA
+    wait_s: float = 1800.0
+    between_looks_s: float = 15.0
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    def ensure(self, plan: EndpointPlan) -> EndpointState:
+        """The endpoint of ``plan``, in service; created unless it is there. Nothing is pointed at it.
+
+        An endpoint that failed earlier is removed first. What this call created is removed when the endpoint fails.
+
+        Raises:
+            EndpointRefused: AWS would not take it; nothing was created.
+            EndpointError: it failed, does not come into service in time, or stands with another configuration.
+        """
+        requests = endpoint_requests(plan)
+        with self._explained("sagemaker:CreateEndpoint", plan.role_arn):
+            state = self.describe(plan.name)
+            if state is not None and state.status in (FAILED, DELETING):
+                self.delete(plan.name)
+                state = None
+            if state is None:
+                self._create(requests)
+            elif state.config_name != requests.config["EndpointConfigName"]:
+                raise EndpointError(
+                    f"endpoint {plan.name} exists with configuration {state.config_name}, not "
+                    f"{requests.config['EndpointConfigName']}: route its traffic away, delete it, then create it again"
+                )
+            return self._wait_until_in_service(plan.name, requests)
+
+    def describe(self, name: str) -> EndpointState | None:
+        """The endpoint, or ``None`` where there is none. Raises `EndpointError` when AWS does not say."""
+        with self._explained("sagemaker:DescribeEndpoint"):
+            try:
+                answer = self.sagemaker.describe_endpoint(EndpointName=name)
+            except ClientError as error:
+                if _is_missing(error):
+                    return None
+                raise
+            return EndpointState(
+                name, answer["EndpointStatus"], answer["EndpointConfigName"], answer.get("FailureReason", "")
+            )
+
+    def delete(self, name: str) -> None:
+        """Delete the endpoint, its configuration and its models; what is gone already is no error.
+
+        Raises:
+            EndpointError: it is being created or updated, which AWS does not interrupt, or it does not go in time.
+        """
+        with self._explained("sagemaker:DeleteEndpoint"):
+            state = self.describe(name)
+            if state is not None:
+                if state.status not in (IN_SERVICE, FAILED, DELETING, "OutOfService", "UpdateRollbackFailed"):
+                    raise EndpointError(
+                        f"endpoint {name} is {state.status}; AWS deletes it only once it is InService or Failed: "
+                        "delete it again later"
+                    )
+                if state.status != DELETING:
+                    self._tolerate_missing(self.sagemaker.delete_endpoint, EndpointName=name)
+                self._wait_until_gone(name)
+            for config_name in self._config_names(name, state):
+                self._delete_config(config_name)
+
+    def _create(self, requests: EndpointRequests) -> None:
+        name = requests.endpoint["EndpointName"]
+        if problem := concurrency_problem(requests.config, self._other_configs(name), self.concurrency_quota):
+            raise EndpointRefused(f"endpoint {name}: {problem}")
+        try:
+            self._unless_present(self.sagemaker.create_model, requests.model)
+            self._unless_present(self.sagemaker.create_endpoint_config, requests.config)
+            self._unless_present(self.sagemaker.create_endpoint, requests.endpoint)
+        except (ClientError, BotoCoreError):
+            self._clean(requests)
+            raise
+
+    def _wait_until_in_service(self, name: str, requests: EndpointRequests) -> EndpointState:
+        deadline = self.clock() + self.wait_s
+        while True:
+            state = self.describe(name)
+            if state is None:
+                raise EndpointError(f"endpoint {name} was deleted while it was waited for; create it again")
+            if state.status == IN_SERVICE:
+                return state
+            if state.status == FAILED:
+                self._clean(requests)
+                raise EndpointError(
+                    f"endpoint {name} failed and was removed: {state.reason or 'AWS gives no reason'}. Look at the log "
+                    f"group /aws/sagemaker/Endpoints/{name}; the container must answer GET /ping"
+                )
+            if self.clock() >= deadline:
+                raise EndpointError(
+                    f"endpoint {name} is still {state.status} after {self.wait_s:.0f} s; nothing uses it yet. Look at "
+                    f"the log group /aws/sagemaker/Endpoints/{name}; run this again to go on waiting. AWS cannot "
+                    "interrupt a creation: delete it once it has failed"
+                )
+            self.sleep(self.between_looks_s)
+
+    def _wait_until_gone(self, name: str) -> None:
+        deadline = self.clock() + self.wait_s
+        while (state := self.describe(name)) is not None:
+            if self.clock() >= deadline:
+                raise EndpointError(
+                    f"endpoint {name} is still {state.status} after {self.wait_s:.0f} s; delete it again"
+                )
+            self.sleep(self.between_looks_s)
+
+    def _clean(self, requests: EndpointRequests) -> None:
+        """Remove what a failed creation left, in the order in which the parts need each other."""
+        name = requests.endpoint["EndpointName"]
+        state = self.describe(name)
+        if state is not None and state.status in (CREATING, IN_SERVICE):
+            return  # somebody else's creation of the same endpoint goes on, and needs its parts
+        if state is not None:
+            self._tolerate_missing(self.sagemaker.delete_endpoint, EndpointName=name)
+            self._wait_until_gone(name)
+        config, model = requests.config["EndpointConfigName"], requests.model["ModelName"]
+        self._tolerate_missing(self.sagemaker.delete_endpoint_config, EndpointConfigName=config)
+        self._tolerate_missing(self.sagemaker.delete_model, ModelName=model)
+
+    def _config_names(self, name: str, state: EndpointState | None) -> set[str]:
+        """The endpoint's configuration, and those of the same name that a cut-short creation left behind."""
+        pages = self.sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=name)
+        left = {item["EndpointConfigName"] for page in pages for item in page["EndpointConfigs"]}
+        own = {config for config in left if belongs_to(config, name)}
+        return own | ({state.config_name} if state else set())
+
+    def _delete_config(self, config_name: str) -> None:
+        try:
+            config = self.sagemaker.describe_endpoint_config(EndpointConfigName=config_name)
+        except ClientError as error:
+            if _is_missing(error):
+                return
+            raise
+        self._tolerate_missing(self.sagemaker.delete_endpoint_config, EndpointConfigName=config_name)
+        for variant in config["ProductionVariants"]:
+            self._tolerate_missing(self.sagemaker.delete_model, ModelName=variant["ModelName"])
+
+    def _other_configs(self, name: str) -> dict[str, Mapping[str, Any]]:
+        configs: dict[str, Mapping[str, Any]] = {}
+        for page in self.sagemaker.get_paginator("list_endpoints").paginate():
+            for item in page["Endpoints"]:
+                other = item["EndpointName"]
+                state = self.describe(other) if other != name and item["EndpointStatus"] != FAILED else None
+                if state is not None:
+                    configs[other] = self.sagemaker.describe_endpoint_config(EndpointConfigName=state.config_name)
+        return configs
+
+    def _unless_present(self, create: Callable[..., Any], request: Mapping[str, Any]) -> None:
+        try:
+            create(**request)
+        except ClientError as error:
+            # Names carry a digest of the content, so what has this name is what was asked for.
+            if "already exist" not in str(error).lower():
+                raise
+
+    def _tolerate_missing(self, delete: Callable[..., Any], **names: str) -> None:
+        try:
+            delete(**names)
+        except ClientError as error:
+            if not _is_missing(error):
+                raise
+
+    @contextmanager
+    def _explained(self, action: str, role_arn: str = "") -> Iterator[None]:
+        try:
+            yield
+        except (ClientError, BotoCoreError) as error:
+            raise EndpointError(read_trouble(error, action, role_arn).message) from error
+
+
+def _is_missing(error: ClientError) -> bool:
+    code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "").lower()
+    return code in ("ResourceNotFound", "ResourceNotFoundException") or (
+        code == "ValidationException"
+        and ("could not find" in message or "not found" in message or "not exist" in message)
+    )

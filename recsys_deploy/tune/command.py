@@ -1,0 +1,209 @@
+"""A tuning as a person runs it: the lake's own past, progress, every trial into the registry, the table at the end.
+
+Put what joins lake, search, registry and terminal here. Keep option parsing in ``recsys_deploy.cli``.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lambda_api.recommender.bundle import DataWindow
+from lambda_api.settings import Settings
+from recsys_assets.evaluation.protocol import relevant_types
+from recsys_assets.lake import Lake
+from recsys_assets.models.trainer import Trainer
+from recsys_assets.models.zoo import make_trainer
+from recsys_assets.quality.gate import GateClosed
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.splits.assets import FOLDS_WANTED, load_split
+from recsys_assets.training.candidate import git_revision
+from recsys_assets.training.parameter_choice import settled_parameters
+from recsys_assets.training.training_window import interactions_before
+from recsys_assets.tuning.experiment_runs import recorder
+from recsys_assets.tuning.folds import PastLog
+from recsys_assets.tuning.search import OnTrial, Stop, Trial, TrialState, TuningResult
+from recsys_assets.tuning.stored_parameters import tuning_id
+from recsys_assets.tuning.zoo_tuning import ZooTuning, tune_models
+from recsys_deploy.benchmark.options import SLOW_MODELS, SMALL_LOG_EVENTS
+from recsys_deploy.benchmark.table import ConsoleDisplay
+from recsys_deploy.tune.options import TuneError, TuneOptions
+
+
+@dataclass(frozen=True)
+class TuneOutcome:
+    """What came out.
+
+    Attributes:
+        id: of the tuning, first part of the ids of its experiment runs.
+        tuning: of every model.
+        folds: how many there were.
+        end: aware, UTC; nothing from here on was looked at.
+        skipped: models not tried for being slow on a log of this size.
+        seconds: wall time of everything.
+    """
+
+    id: str
+    tuning: ZooTuning = field(repr=False)
+    folds: int
+    end: datetime
+    skipped: tuple[str, ...]
+    seconds: float
+
+
+def run_in_terminal(
+    options: TuneOptions,
+    known: Sequence[str],
+    settings: Settings,
+    lake: Lake,
+    registry: ModelRegistry,
+    console: Console,
+) -> TuneOutcome:
+    """Tune, show progress, print the table. Errors as of `tune_shop`."""
+    with ConsoleDisplay(console).live() as display:
+        outcome = tune_shop(options, known, settings, lake, registry, display)
+    print_outcome(console, outcome, settings)
+    return outcome
+
+
+def tune_shop(
+    options: TuneOptions,
+    known: Sequence[str],
+    settings: Settings,
+    lake: Lake,
+    registry: ModelRegistry,
+    display: ConsoleDisplay,
+) -> TuneOutcome:
+    """Search on rolling-origin folds before the validation window and record every trial as it ends.
+
+    The validation window, by which models are chosen later, and the test window are not looked at. Asked again on the
+    same lake with the same seed, it tries the same and replaces what it recorded.
+
+    Args:
+        known: the models that the graph trains.
+
+    Raises:
+        LakeError: there is no split yet.
+        TuneError: the data is poisoned, or too little for one fold.
+    """
+    began = time.perf_counter()
+    split = load_split(lake)
+    end = split.validation_start
+    try:
+        events = interactions_before(lake, end)
+        past = PastLog(events, lake.read("products"), end, relevant_types(events), settings.allow_repeats)
+        folds = past.fold_tasks(FOLDS_WANTED)
+    except (GateClosed, ValueError) as error:
+        raise TuneError(f"{lake.uri('interactions')} cannot be tuned on: {error}") from error
+    names, skipped = models_to_tune(options, known, events.num_rows)
+    run_id = tuning_id(end, allow_repeats=settings.allow_repeats, k=settings.k, seed=options.seed)
+    record = recorder(registry, run_id, DataWindow(start=split.train_start, end=end), git_revision())
+
+    progress = _Progress(display, record)
+
+    def make(model: str, parameters: Mapping[str, Any]) -> Trainer:
+        return make_trainer(model, {**settled_parameters(model, settings), **parameters})
+
+    tuning = tune_models(
+        names,
+        folds,
+        make,
+        progress.next_model,
+        trials=options.trials,
+        seconds=options.minutes * 60,
+        seed=options.seed,
+        k=settings.k,
+        kinds_of_interaction=len(pc.unique(events["interaction_type"])),
+    )
+    progress.end()
+    return TuneOutcome(run_id, tuning, len(folds), end, skipped, time.perf_counter() - began)
+
+
+def models_to_tune(
+    options: TuneOptions, known: Sequence[str], past_events: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The models to tune on a log of this size, and those skipped for being slow."""
+    if options.models is not None:
+        return options.models, ()
+    skipped = SLOW_MODELS if past_events > SMALL_LOG_EVENTS else ()
+    return tuple(name for name in known if name not in skipped), skipped
+
+
+def print_outcome(console: Console, outcome: TuneOutcome, settings: Settings) -> None:
+    """Every model's defaults and best trial on the folds, and what the best one changes."""
+    table = Table(
+        title=f"{outcome.folds} folds before {outcome.end:%Y-%m-%d %H:%M} UTC, lists of {settings.k}, "
+        f"{'repeats allowed' if settings.allow_repeats else 'new products only'}"
+    )
+    for heading in ("model", "defaults", "best", "trials", "s", "what the best one changes"):
+        table.add_column(heading, justify="left" if heading[0] in "mw" else "right")
+    for name, result in outcome.tuning.found.items():
+        table.add_row(
+            name,
+            f"{result.trials[0].score:.4f}",
+            f"[bold]{result.best.score:.4f}[/]" if result.best.number else f"{result.best.score:.4f}",
+            _counts(result),
+            f"{result.seconds:.0f}",
+            escape(_changes(result)),
+        )
+    console.print(table)
+    for name, why in outcome.tuning.left_out.items():
+        console.print(f"[yellow]left out[/] {name}: {escape(why)}", highlight=False)
+    for name in outcome.skipped:
+        console.print(f"[yellow]left out[/] {name}: slow on a log of this size; name it with --models", highlight=False)
+    console.print(
+        f"recorded as {outcome.id} in {outcome.seconds:.0f} s; trainings use it with RECSYS_PARAMETERS=tuned "
+        "(`recsys runs` lists every trial)",
+        highlight=False,
+    )
+
+
+class _Progress:
+    """A bar for every model in turn; a model that is out of time fills its bar when the next one begins."""
+
+    def __init__(self, display: ConsoleDisplay, record: OnTrial) -> None:
+        self._display = display
+        self._record = record
+        self._end: Callable[[], None] | None = None
+
+    def next_model(self, name: str, most: int) -> OnTrial:
+        self.end()
+        advance = self._display.step(f"tuning {name}", most)
+        best = float("-inf")
+
+        def on_trial(trial: Trial, most: int) -> None:
+            nonlocal best
+            self._record(trial, most)
+            if trial.state is TrialState.FINISHED:
+                best = max(best, trial.score)
+            advance(trial.number + 1, f"best {best:.4f}")
+
+        self._end = lambda: advance(most, "" if best < 0 else f"best {best:.4f}")
+        return on_trial
+
+    def end(self) -> None:
+        if self._end is not None:
+            self._end()
+
+
+def _counts(result: TuningResult) -> str:
+    early = sum(trial.state is not TrialState.FINISHED for trial in result.trials)
+    text = f"{len(result.trials)}, {early} stopped early" if early else str(len(result.trials))
+    return f"{text}, time was up" if result.stopped_by is Stop.TIME else text
+
+
+def _changes(result: TuningResult) -> str:
+    """Name and value of every hyper-parameter in which the best trial differs from the defaults."""
+    before = result.trials[0].parameters
+    changed = {name: value for name, value in result.best.parameters.items() if value != before[name]}
+    return ", ".join(f"{name} {_short(value)}" for name, value in changed.items()) or "nothing"
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,40 @@
+"""S3 as a server, because programs in processes of their own use it, and the service that runs jobs."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.sagemaker.fake_sagemaker import CREDENTIALS, REGION, FakeSageMaker, running
+from tests.sagemaker.jobs import BUCKET
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_endpoint: str) -> Any:
+    """A client; the bucket of the jobs is there and empty."""
+    client = boto3.client("s3", endpoint_url=s3_endpoint, **CREDENTIALS)
+    if BUCKET not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
+        client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+        client.delete_object(Bucket=BUCKET, Key=item["Key"])
+    return client
+
+
+@pytest.fixture
+def service(tmp_path: Path, s3_endpoint: str, s3: Any) -> Iterator[FakeSageMaker]:
+    with running(tmp_path / "instances", s3_endpoint) as fake:
+        yield fake

@@ -1,0 +1,91 @@
+"""An asset that trains on the small shop through a launcher, materialised with real Dagster.
+
+Put what several tests of training jobs need here. Keep assertions out.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from recsys_assets.resources.sagemaker import Patience, PipesSageMakerClient
+from recsys_assets.training.launched_training import Fit, Launcher
+from recsys_assets.training.sagemaker_job import Hardware, JobPlaces, Placement
+from recsys_assets.training.sagemaker_outcome import Attempts
+from recsys_assets.training.sagemaker_training import SageMakerLauncher
+from tests.sagemaker.fake_sagemaker import FakeSageMaker
+from tests.training.shop import AS_OF, TINY_NCF, tables
+
+BUCKET = "training-eu"
+ROOT = f"s3://{BUCKET}/training"
+PLACEMENT = Placement(
+    "123456789012.dkr.ecr.eu-west-1.amazonaws.com/recsys:1", "arn:aws:iam::123456789012:role/training"
+)
+LONG = {"epochs": 100_000, "patience": 0}
+"""Parameters of an NCF that nobody waits for."""
+
+
+def fit_of(model: str = "popularity", **parameters: Any) -> Fit:
+    """A fit on the small shop; NCF gets its tiny parameters."""
+    return Fit(model, {**(TINY_NCF if model == "ncf" else {}), **parameters}, *tables(), AS_OF)
+
+
+def launcher_on(service: FakeSageMaker, root: Path, **changes: Any) -> SageMakerLauncher:
+    """A launcher that looks often and does not pause between attempts; ``changes`` are fields of the client."""
+    hardware = changes.pop("hardware", Hardware())
+    places = changes.pop("places", JobPlaces(ROOT))
+    settings: dict[str, Any] = {
+        "patience": Patience(between_looks=0.2, start=60, stop=60, trouble=5),
+        "attempts": Attempts(most=3, first_pause_s=0.01),
+        **changes,
+    }
+    client = PipesSageMakerClient(service.client(), service.s3, places, **settings)
+    return SageMakerLauncher(root, client, PLACEMENT, hardware)
+
+
+def training_asset(fit: Fit) -> dg.AssetsDefinition:
+    """An asset that makes ``fit``."""
+
+    @dg.asset
+    def small_model(context: dg.AssetExecutionContext, training: dg.ResourceParam[Launcher]) -> dg.MaterializeResult:
+        _, reported = training.fit(context, fit)
+        return reported
+
+    return small_model
+
+
+def materialise(
+    launcher: Launcher, fit: Fit, instance: dg.DagsterInstance, run_id: str | None = None
+) -> dg.ExecuteInProcessResult:
+    """Materialise the asset of ``fit``; failures are in the result."""
+    definitions = dg.Definitions(
+        assets=[training_asset(fit)],
+        jobs=[dg.define_asset_job("train_job", executor_def=dg.in_process_executor)],
+        resources={"training": launcher},
+    )
+    job = definitions.resolve_job_def("train_job")
+    return job.execute_in_process(instance=instance, run_id=run_id, raise_on_error=False)
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """Why the asset failed."""
+    data = result.failure_data_for_node("small_model")
+    assert data is not None
+    if data.user_failure_data is not None:
+        return str(data.user_failure_data.description)
+    error = data.error
+    assert error is not None
+    return (error.cause or error).message
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> Mapping[str, Any]:
+    """Metadata of the one materialisation, as plain values."""
+    assert result.success
+    [event] = result.asset_materializations_for_node("small_model")
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def log_of(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> str:
+    """The run's log."""
+    return "\n".join(record.user_message for record in instance.all_logs(result.run_id))

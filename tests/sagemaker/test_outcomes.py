@@ -1,0 +1,144 @@
+"""What SageMaker's answers and AWS's errors mean, and what people are told to do."""
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+
+from recsys_assets.training.sagemaker_outcome import (
+    Attempts,
+    Verdict,
+    error_code,
+    figures,
+    overdue_start,
+    read_outcome,
+    read_trouble,
+    transition_lines,
+)
+
+CREATED = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def failed(reason: str) -> dict:
+    return {"TrainingJobStatus": "Failed", "SecondaryStatus": "Failed", "FailureReason": reason}
+
+
+def refused(code: str, status: int = 400, message: str = "no") -> ClientError:
+    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "CreateTrainingJob")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("description", "verdict", "advice"),
+    [
+        ({"TrainingJobStatus": "InProgress"}, Verdict.RUNNING, ""),
+        ({"TrainingJobStatus": "Stopping"}, Verdict.RUNNING, ""),
+        ({"TrainingJobStatus": "Completed"}, Verdict.SUCCEEDED, ""),
+        (failed("CapacityError: Unable to provision"), Verdict.RETRY, "another instance type"),
+        (failed("InternalServerError: We encountered an internal error"), Verdict.RETRY, "on its side"),
+        (failed("ClientError: Throttling: Rate exceeded"), Verdict.RETRY, "rate of calls"),
+        (failed("AlgorithmError: , exit code: 75"), Verdict.RETRY, "goes on from its checkpoint"),
+        (failed("AlgorithmError: ValueError: x, exit code: 1"), Verdict.FAILED, "its log says more"),
+        (failed("AlgorithmError: , exit code: 137"), Verdict.FAILED, "larger RECSYS_TRAINING_INSTANCE_TYPE"),
+        (failed("ClientError: Data download failed: PermanentRedirect"), Verdict.FAILED, "another region"),
+        (failed("ClientError: AccessDenied: s3:GetObject"), Verdict.FAILED, "RECSYS_TRAINING_ROLE_ARN"),
+        (failed("ClientError: No S3 objects found"), Verdict.FAILED, "repeating it changes nothing"),
+        (failed("SomethingNew: hm"), Verdict.FAILED, "log"),
+        (
+            {
+                "TrainingJobStatus": "Stopped",
+                "SecondaryStatus": "MaxWaitTimeExceeded",
+                "StoppingCondition": {"MaxWaitTimeInSeconds": 60},
+            },
+            Verdict.RETRY,
+            "max_wait_s (60)",
+        ),
+        (
+            {
+                "TrainingJobStatus": "Stopped",
+                "SecondaryStatus": "MaxRuntimeExceeded",
+                "StoppingCondition": {"MaxRuntimeInSeconds": 50},
+            },
+            Verdict.FAILED,
+            "raise max_runtime_s (now 50)",
+        ),
+        ({"TrainingJobStatus": "Stopped", "SecondaryStatus": "Stopped"}, Verdict.FAILED, "somebody stopped the job"),
+    ],
+)
+def test_a_description_has_one_meaning(description: dict, verdict: Verdict, advice: str) -> None:
+    outcome = read_outcome(description)
+    assert outcome.verdict is verdict
+    assert advice in outcome.advice
+    assert bool(outcome.reason) == (verdict in (Verdict.RETRY, Verdict.FAILED))
+
+
+@pytest.mark.parametrize(
+    ("error", "passing", "advice"),
+    [
+        (refused("ThrottlingException"), True, "run again later"),
+        (refused("InternalFailure", 500), True, "run again later"),
+        (refused("Whatever", 503), True, "run again later"),
+        (EndpointConnectionError(endpoint_url="https://x"), True, "run again later"),
+        (refused("ExpiredTokenException"), False, "renew them"),
+        (NoCredentialsError(), False, "renew them"),
+        (refused("AccessDeniedException"), False, "sagemaker:CreateTrainingJob, and iam:PassRole on arn:role"),
+        (refused("PermanentRedirect", 301), False, "another region"),
+        (refused("404", 404), False, "does not exist"),
+        (refused("ResourceLimitExceeded"), False, "Service Quotas"),
+        (refused("ValidationException"), False, "correct the setting"),
+        (refused("Novel"), False, "Novel"),
+    ],
+)
+def test_an_error_passes_or_names_a_remedy(error: Exception, passing: bool, advice: str) -> None:
+    trouble = read_trouble(error, "sagemaker:CreateTrainingJob", "arn:role")
+    assert trouble.passing is passing
+    assert advice in trouble.message
+    assert trouble.message.startswith("sagemaker:CreateTrainingJob: ")
+    assert error_code(error)
+
+
+def test_a_start_is_overdue_only_while_it_waits() -> None:
+    waiting = {
+        "TrainingJobStatus": "InProgress",
+        "SecondaryStatus": "Pending",
+        "CreationTime": CREATED,
+        "ResourceConfig": {"InstanceType": "ml.g5.xlarge"},
+    }
+    late = CREATED + timedelta(seconds=101)
+    assert overdue_start(waiting, CREATED + timedelta(seconds=100), 100) is None
+    assert "ml.g5.xlarge is scarce" in (overdue_start(waiting, late, 100) or "")
+    assert overdue_start({**waiting, "TrainingStartTime": CREATED}, late, 100) is None
+    assert overdue_start({**waiting, "TrainingJobStatus": "Stopping"}, late, 100) is None
+
+
+def test_transitions_are_told_once() -> None:
+    description = {"SecondaryStatusTransitions": [{"Status": "Starting", "StatusMessage": "a"}, {"Status": "Training"}]}
+    assert transition_lines(description, 0) == ["Starting: a", "Training"]
+    assert transition_lines(description, 1) == ["Training"]
+    assert transition_lines(description, 2) == []
+
+
+def test_pauses_grow_to_a_limit_and_are_spread() -> None:
+    attempts, chance = Attempts(most=9, first_pause_s=10, longest_pause_s=60), random.Random(0)
+    for attempt, most in ((1, 10), (2, 20), (3, 40), (4, 60), (9, 60)):
+        pauses = [attempts.pause(attempt, chance) for _ in range(300)]
+        assert min(pauses) < most * 0.1
+        assert most * 0.9 < max(pauses) <= most
+
+
+def test_cost_is_what_is_billed() -> None:
+    description = {
+        "TrainingTimeInSeconds": 3600,
+        "BillableTimeInSeconds": 900,
+        "EnableManagedSpotTraining": True,
+        "ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1},
+    }
+    assert figures(description, {"ml.m5.xlarge": 0.24}) == {
+        "training_seconds": 3600.0,
+        "billable_seconds": 900.0,
+        "spot_saving": 0.75,
+        "estimated_cost_usd": 0.06,
+    }
+    assert "estimated_cost_usd" not in figures(description, {}), "an unknown price is not made up"
+    assert figures({}) == {}

@@ -1,0 +1,118 @@
+"""AWS in trouble, or refusing: what passes is waited for, what does not says what to do, and no job is lost."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import dagster as dg
+import pytest
+
+from recsys_assets.training.sagemaker_job import Hardware, JobPlaces
+from tests.sagemaker.fake_sagemaker import CREDENTIALS, FakeSageMaker, Script
+from tests.sagemaker.jobs import failure_of, fit_of, launcher_on, log_of, materialise
+
+DONE = Script(fails="AlgorithmError: the end of this test, exit code: 1")
+"""A job that ends at once, for tests of what comes before."""
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.mark.parametrize("operation", ["CreateTrainingJob", "DescribeTrainingJob"])
+def test_throttling_and_server_errors_pass(
+    service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance, operation: str
+) -> None:
+    service.scripts.append(DONE)
+    service.errors[operation].extend(
+        [(400, "ThrottlingException", "Rate exceeded"), (500, "InternalFailure", "hm"), (503, "Unavailable", "hm")]
+    )
+    result = materialise(launcher_on(service, tmp_path), fit_of(), instance)
+    assert "the end of this test" in failure_of(result)
+    assert "Rate exceeded" in log_of(instance, result)
+    assert len(service.jobs) == 1
+
+
+def test_trouble_that_does_not_pass_ends_the_wait(
+    service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    service.scripts.append(Script(never_starts=True))
+    service.errors["DescribeTrainingJob"].extend([(500, "InternalFailure", "hm")] * 1000)
+    seconds = iter(range(0, 10**6))
+    launcher = launcher_on(service, tmp_path, sleep=lambda _: None, clock=lambda: float(next(seconds)))
+    reason = failure_of(materialise(launcher, fit_of(), instance))
+    [name] = service.jobs
+    assert "AWS did not answer properly" in reason
+    assert f"aws sagemaker stop-training-job --training-job-name {name}" in reason
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "told"),
+    [
+        ("CreateTrainingJob", "ExpiredTokenException", "credentials are missing or expired; renew them"),
+        ("CreateTrainingJob", "AccessDeniedException", "iam:PassRole on arn:aws:iam::123456789012:role/training"),
+        ("CreateTrainingJob", "ResourceLimitExceeded", "Ask for a higher quota"),
+        ("CreateTrainingJob", "ValidationException", "correct the setting it names"),
+        ("DescribeTrainingJob", "ExpiredTokenException", "may still be running and billed"),
+        (
+            "DescribeTrainingJob",
+            "AccessDeniedException",
+            "Allow the role Dagster runs under sagemaker:DescribeTraining",
+        ),
+    ],
+)
+def test_a_refusal_says_what_to_do(
+    service: FakeSageMaker,
+    s3: Any,
+    tmp_path: Path,
+    instance: dg.DagsterInstance,
+    operation: str,
+    code: str,
+    told: str,
+) -> None:
+    service.scripts.append(Script(never_starts=True))
+    service.errors[operation].append((400, code, "no"))
+    assert told in failure_of(materialise(launcher_on(service, tmp_path), fit_of(), instance))
+    assert service.calls.count(operation) == 1, "repeating it changes nothing"
+
+
+def test_a_bucket_in_another_region_is_refused_before_anything_starts(
+    service: FakeSageMaker, s3: Any, s3_endpoint: str, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    elsewhere = boto3.client("s3", endpoint_url=s3_endpoint, **{**CREDENTIALS, "region_name": "us-west-2"})
+    elsewhere.create_bucket(Bucket="training-us", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    launcher = launcher_on(service, tmp_path, places=JobPlaces("s3://training-us/training"))
+    reason = failure_of(materialise(launcher, fit_of(), instance))
+    assert "bucket training-us is in us-west-2, training runs in eu-west-1" in reason
+    assert "RECSYS_TRAINING_URI to a bucket in eu-west-1" in reason
+    assert service.calls == []
+    assert "Contents" not in elsewhere.list_objects_v2(Bucket="training-us"), "no data travelled"
+
+
+def test_a_missing_bucket_is_refused_before_anything_starts(
+    service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    launcher = launcher_on(service, tmp_path, places=JobPlaces("s3://training-nowhere/training"))
+    assert "create it or correct RECSYS_TRAINING_URI" in failure_of(materialise(launcher, fit_of(), instance))
+    assert service.calls == []
+
+
+def test_a_wrong_setting_is_refused_before_anything_starts(
+    service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    hardware = Hardware(max_runtime_s=100, max_wait_s=10)
+    reason = failure_of(materialise(launcher_on(service, tmp_path, hardware=hardware), fit_of(), instance))
+    assert "max_wait_s (10) counts running and waiting" in reason
+    assert service.calls == []
+
+
+def test_a_job_that_somebody_stopped_is_not_started_again(
+    service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    service.scripts.append(Script(ends="Stopped"))
+    reason = failure_of(materialise(launcher_on(service, tmp_path), fit_of(), instance))
+    assert "somebody stopped the job; materialise again" in reason
+    assert len(service.jobs) == 1
