@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import features, metrics, model_quality, pipeline, serving, synthetic_shop
+from benchmarks import features, metrics, model_quality, pipeline, serving, synthetic_shop, synthetic_truth
 from benchmarks.measure import print_rows
 
 if __name__ == "__main__":
@@ -15,6 +15,7 @@ if __name__ == "__main__":
     rows = [
         *metrics.run(),
         *synthetic_shop.run(),
+        *synthetic_truth.run(),
         *features.run(),
         *model_quality.run(data),
         *pipeline.run(data),

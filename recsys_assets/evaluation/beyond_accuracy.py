@@ -54,6 +54,7 @@ class ProductFacts:
         events: int64 ``[n]``, events on the product before the window.
         n_users: distinct users with any event before the window.
         vectors: float64 CSR ``[n, d]`` of `content_vectors`.
+        sales: int64 ``[n]``, those of the events that are of a relevant type: purchases, in a shop.
     """
 
     candidates: NDArray[np.bool_]
@@ -61,6 +62,7 @@ class ProductFacts:
     events: NDArray[np.int64]
     n_users: int
     vectors: sparse.csr_matrix = field(repr=False)
+    sales: NDArray[np.int64] = field(repr=False)
 
     @property
     def head(self) -> NDArray[np.bool_]:

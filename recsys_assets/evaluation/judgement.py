@@ -17,10 +17,12 @@ import pyarrow as pa
 from lambda_api.recommender.bundle import LoadedBundle, read_bundle
 from lambda_api.recommender.contract import Recommender
 from lambda_api.settings import Settings
+from recsys_assets.evaluation.gather import build_report
 from recsys_assets.evaluation.html import write_html
+from recsys_assets.evaluation.importance import read_importance
 from recsys_assets.evaluation.protocol import EvaluationTask, ModelEvaluation, build_task, evaluate
 from recsys_assets.evaluation.ratings import build_rating_task, evaluate_ratings
-from recsys_assets.evaluation.report import EvaluationReport, GateFigures, build_report
+from recsys_assets.evaluation.report import EvaluationReport, GateFigures
 from recsys_assets.lake import Lake
 from recsys_assets.splits.temporal import TemporalSplit
 from recsys_assets.training.candidate import VALIDATION_NDCG, candidate_folder, window_of
@@ -79,16 +81,19 @@ def judge(
     bundles = dict(candidates) if champion is None else {**candidates, CHAMPION: champion}
     recommenders = {name: bundle.recommender for name, bundle in bundles.items()}
     evaluations = _evaluate_all(recommenders, task, settings, log)
+    explained = {name: read_importance(candidate_folder(settings, name)) for name in candidates}
     rating_task = build_rating_task(interactions, products, split.validation_start, split.test_start, split.end)
     report = build_report(
         task,
         list(evaluations.values()),
         users=_users(lake),
+        products=products,
         champion=CHAMPION if champion is not None else None,
         validation_ndcg={name: bundle.manifest.info.metrics[VALIDATION_NDCG] for name, bundle in candidates.items()},
         ratings=None
         if rating_task is None
         else {name: evaluate_ratings(recommender, rating_task) for name, recommender in recommenders.items()},
+        importances={name: importance for name, importance in explained.items() if importance is not None},
         seed=settings.seed,
     )
     return Judgement(

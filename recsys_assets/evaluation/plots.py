@@ -1,6 +1,6 @@
 """The pictures of an evaluation report: SVG data URIs that stand in a page or in Dagster's Markdown by themselves.
 
-Put drawing here, one function per picture, from an `EvaluationReport` alone. Keep computation (``report``) and page
+Put drawing here, one function per picture, from what a report holds. Keep computation (``report``) and page
 layout (``html``) out. matplotlib is imported inside functions, through its figure objects: no global state, no display.
 """
 
@@ -9,9 +9,10 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recsys_assets.evaluation.beyond_accuracy import POPULARITY_BANDS
+from recsys_assets.evaluation.importance import RankerImportance
 from recsys_assets.evaluation.report import EvaluationReport
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c8c8c")
 """Distinguishable with colour-blind eyes, on light and dark ground (Okabe and Ito, "Color universal design", 2008)."""
 MARKERS = "osD^vPX*<>hp"
+SHOWN_FEATURES = 15
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,14 @@ class Plot:
 
 def plots(report: EvaluationReport) -> tuple[Plot, ...]:
     """All pictures, in reading order."""
-    return metric_plot(report), coverage_plot(report), segment_plot(report), exposure_plot(report)
+    explained = [(model.name, model.importance) for model in report.models if model.importance is not None]
+    return (
+        metric_plot(report),
+        coverage_plot(report),
+        segment_plot(report),
+        exposure_plot(report),
+        *(importance_plot(name, importance) for name, importance in explained),
+    )
 
 
 def metric_plot(report: EvaluationReport) -> Plot:
@@ -85,6 +96,13 @@ def exposure_plot(report: EvaluationReport) -> Plot:
         f"events, of which the first band had {100 * report.catalogue_events[0]:.0f} %."
     )
     return _plot(report, "Popularity of what is listed", alt, draw_exposure)
+
+
+def importance_plot(model: str, importance: RankerImportance) -> Plot:
+    """SHAP summary of a ranker: one row per feature, one point per explained candidate."""
+    named = "; ".join(f"{one.name} {100 * one.share:.0f} %" for one in importance.features[:5])
+    alt = f"Points per feature: contribution to the score, by how high the feature's value is. Most weight: {named}."
+    return _plot(importance, f"What the ranker of {model} looks at", alt, draw_importance)
 
 
 def draw_metric(report: EvaluationReport, theme: Theme) -> "Figure":
@@ -166,7 +184,29 @@ def draw_exposure(report: EvaluationReport, theme: Theme) -> "Figure":
     return figure
 
 
-def _plot(report: EvaluationReport, title: str, alt: str, draw: Callable[[EvaluationReport, Theme], "Figure"]) -> Plot:
+def draw_importance(importance: RankerImportance, theme: Theme) -> "Figure":
+    """The features with the largest mean absolute contribution, largest on top."""
+    import numpy as np
+
+    top = importance.features[:SHOWN_FEATURES][::-1]
+    figure, axes = _figure(theme, (7.2, 1.0 + 0.3 * len(top)))
+    rng = np.random.default_rng(0)  # spreads points of equal contribution; carries nothing
+    dots = None
+    for place, feature in enumerate(top):
+        points = np.array(feature.points)
+        height = place + rng.uniform(-0.28, 0.28, len(points))
+        dots = axes.scatter(points[:, 0], height, c=points[:, 1], s=7, cmap="viridis", vmin=0, vmax=1, linewidths=0)
+    axes.axvline(0, color=theme.ink, linewidth=1)
+    axes.set_yticks(range(len(top)), [f"{feature.name} ({100 * feature.share:.0f} %)" for feature in top])
+    axes.set_xlabel("contribution to the raw score")
+    if dots is not None:
+        bar = figure.colorbar(dots, ax=axes, ticks=[0, 1], pad=0.02)
+        bar.ax.set_yticklabels(["low", "high"], color=theme.ink, fontsize=9)
+        bar.set_label("value of the feature", color=theme.ink, fontsize=9)
+    return figure
+
+
+def _plot(subject: T, title: str, alt: str, draw: Callable[[T, Theme], "Figure"]) -> Plot:
     from matplotlib import rc_context
 
     pictures = []
@@ -174,7 +214,7 @@ def _plot(report: EvaluationReport, title: str, alt: str, draw: Callable[[Evalua
         # Text stays text (small, sharp, selectable); ids by a fixed salt, so equal reports give equal bytes.
         with rc_context({"svg.fonttype": "none", "svg.hashsalt": "recsys", "font.family": "sans-serif"}):
             stream = io.BytesIO()
-            draw(report, theme).savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
+            draw(subject, theme).savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
         pictures.append("data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode())
     return Plot(title, alt, *pictures)
 

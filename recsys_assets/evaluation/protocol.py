@@ -248,4 +248,5 @@ def _product_facts(
         events=events,
         n_users=len(np.unique(log.user[early])),
         vectors=content_vectors(products, log.products),
+        sales=np.bincount(log.product[early & _is_relevant(log, window, judge_rating=False)], minlength=n_products),
     )

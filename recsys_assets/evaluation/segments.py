@@ -1,22 +1,16 @@
-"""For whom a recommender works: groups of users and of products, and whether differences are more than noise.
+"""For whom a recommender works: groups of users and of products, and its figures in each.
 
-Put splitting of results by group, and gaps between groups, here. Keep the metrics themselves (``metrics``,
-``beyond_accuracy``) out.
-
-Three questions are asked of every demographic attribute, after Ekstrand et al., "All the cool kids, how do they fit in?
-Popularity and demographic biases in recommender evaluation and effectiveness", FAT* 2018: do groups get a hit equally
-often (demographic parity of hits, ``hit_rate``), is as much of what they wanted found (``recall``), and are they shown
-popular products to the same degree (demographic parity of exposure, ``tail_share``)?
+Put splitting of users and results by group here. Keep gaps between groups (``fairness``) and the metrics themselves
+(``metrics``, ``beyond_accuracy``) out.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from recsys_assets.evaluation.bootstrap import (
     RESAMPLES,
@@ -33,9 +27,6 @@ Values = Mapping[str, Mapping[str, FloatArray]]
 UNKNOWN = "(unknown)"
 OTHER = "(other)"
 PRODUCT_KINDS: tuple[str, ...] = ("hot", "warm", "cold")
-GAP_MEASURES: tuple[str, ...] = ("hit_rate", "recall", "tail_share")
-PERMUTED_USERS = 20_000_000
-"""Users shuffled in all while testing one gap: bounds the time on large shops, at the price of a coarser p-value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,32 +98,6 @@ class ProductSegmentResult:
     exposure_share: float
     relevant_share: float
     recall: Interval | None
-
-
-@dataclass(frozen=True, slots=True)
-class FairnessGap:
-    """Difference of one measure between the best and the worst group of one attribute.
-
-    Attributes:
-        attribute, measure: what was compared.
-        best_group, worst_group: of the groups judged, those with the highest and the lowest mean.
-        gap: their difference of means; ``low`` and ``high`` bound it at 95 % for these two groups as they stand.
-        p_value: share of random regroupings of the users with a gap at least as wide. It accounts for having picked the
-            extremes, which the interval does not.
-        n: users in the groups judged.
-        flagged: significant after Holm's correction over all gaps of the model.
-    """
-
-    attribute: str
-    measure: str
-    best_group: str
-    worst_group: str
-    gap: float
-    low: float
-    high: float
-    p_value: float
-    n: int
-    flagged: bool
 
 
 def segment_users(
@@ -220,127 +185,6 @@ def product_segment_results(
         )
         for evaluation in evaluations
     }
-
-
-def fairness_gaps(
-    values: Values, segmentations: Sequence[Segmentation], rules: SegmentRules = DEFAULT_RULES, *, seed: int = 0
-) -> dict[str, tuple[FairnessGap, ...]]:
-    """Gaps of `GAP_MEASURES`, by model, for every demographic attribute with two groups large enough to judge.
-
-    Args:
-        values: must hold the measures; a user with NaN in one (an empty list has no tail share) is left out of it.
-        seed: of the regroupings.
-    """
-    gaps: dict[str, list[FairnessGap]] = {model: [] for model in values}
-    for segmentation in segmentations:
-        if segmentation.demographic:
-            for measure in GAP_MEASURES:
-                columns = {model: named[measure] for model, named in values.items()}
-                for model, gap in _gaps(columns, measure, segmentation, rules, seed).items():
-                    gaps[model].append(gap)
-    flagged = {model: holm([gap.p_value for gap in found], rules.significance) for model, found in gaps.items()}
-    return {
-        model: tuple(replace(gap, flagged=flag) for gap, flag in zip(found, flagged[model], strict=True))
-        for model, found in gaps.items()
-    }
-
-
-def holm(p_values: Sequence[float], significance: float) -> list[bool]:
-    """Which hypotheses Holm's step-down procedure rejects, in the order given."""
-    rejected = [False] * len(p_values)
-    for step, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        if p_values[index] > significance / (len(p_values) - step):
-            break
-        rejected[index] = True
-    return rejected
-
-
-def permutation_p_values(values: FloatArray, codes: NDArray[np.int64], *, permutations: int, seed: int) -> list[float]:
-    """Share of shufflings of the users whose largest difference of group means is at least the observed one.
-
-    Args:
-        values: float64 ``[n, m]``, one column per quantity, no NaN.
-        codes: int64 ``[n]``, group of each user, ``0..g-1``, none empty.
-        permutations: shufflings; the observed grouping counts as one more. All columns see the same.
-
-    Returns:
-        One p-value per column.
-    """
-    sizes = np.bincount(codes)
-    starts = np.cumsum(sizes) - sizes
-    rng = np.random.default_rng(seed)
-
-    def width(order: NDArray[np.int64]) -> FloatArray:
-        means = np.add.reduceat(values[order], starts, axis=0) / sizes[:, None]
-        difference: FloatArray = means.max(axis=0) - means.min(axis=0)
-        return difference
-
-    # Equal on paper may differ in the last digits by order of summation.
-    observed = width(np.argsort(codes, kind="stable")) - 1e-12
-    extreme = np.zeros(values.shape[1], dtype=np.int64)
-    for _ in range(permutations):
-        extreme += width(rng.permutation(len(codes))) >= observed
-    return [(count + 1) / (permutations + 1) for count in extreme.tolist()]
-
-
-def _gaps(
-    columns: Mapping[str, FloatArray], measure: str, segmentation: Segmentation, rules: SegmentRules, seed: int
-) -> dict[str, FairnessGap]:
-    """Gaps of one measure by one attribute, by model; models whose users with a value are the same share shufflings."""
-    gaps: dict[str, FairnessGap] = {}
-    by_users: dict[bytes, list[str]] = {}
-    for model, column in columns.items():
-        by_users.setdefault(np.isnan(column).tobytes(), []).append(model)
-    named = np.array([group != UNKNOWN for group in segmentation.groups])
-    for models in by_users.values():
-        usable = ~np.isnan(columns[models[0]])
-        sizes = np.bincount(segmentation.codes[usable], minlength=len(segmentation.groups))
-        judged = np.flatnonzero((sizes >= rules.minimum_size) & named)
-        if len(judged) < 2:
-            continue
-        members = usable & np.isin(segmentation.codes, judged)
-        codes = np.searchsorted(judged, segmentation.codes[members])
-        matrix = np.stack([columns[model][members] for model in models], axis=1)
-        permutations = int(np.clip(PERMUTED_USERS // len(codes), 199, 999))
-        p_values = permutation_p_values(matrix, codes, permutations=permutations, seed=seed)
-        groups = [segmentation.groups[group] for group in judged]
-        for model, column, p_value in zip(models, matrix.T, p_values, strict=True):
-            gaps[model] = _gap(column, codes, groups, (segmentation.dimension, measure), p_value)
-    return gaps
-
-
-def _gap(
-    values: FloatArray, codes: NDArray[np.int64], groups: Sequence[str], what: tuple[str, str], p_value: float
-) -> FairnessGap:
-    parts = [values[codes == code] for code in range(len(groups))]
-    means = [float(part.mean()) for part in parts]
-    best, worst = int(np.argmax(means)), int(np.argmin(means))
-    margin = _welch_margin(parts[best], parts[worst])
-    gap = means[best] - means[worst]
-    attribute, measure = what
-    return FairnessGap(
-        attribute=attribute,
-        measure=measure,
-        best_group=groups[best],
-        worst_group=groups[worst],
-        gap=gap,
-        low=gap - margin,
-        high=gap + margin,
-        p_value=p_value,
-        n=len(values),
-        flagged=False,
-    )
-
-
-def _welch_margin(a: FloatArray, b: FloatArray) -> float:
-    """Half the width of the 95 % interval of the difference of two means of unequal variance (Welch, "The
-    generalization of Student's problem when several different population variances are involved", Biometrika 1947)."""
-    parts = [part.var(ddof=1) / len(part) for part in (a, b)]
-    total = sum(parts)
-    if total == 0:
-        return 0.0
-    freedom = total**2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, (a, b), strict=True))
-    return float(stdtrit(freedom, 0.975) * np.sqrt(total))
 
 
 def _by_history(task: EvaluationTask, rules: SegmentRules) -> Segmentation:

@@ -6,6 +6,7 @@ Put the choice of rows, columns and number formats here. Keep computation (``rep
 from dataclasses import dataclass
 
 from recsys_assets.evaluation.bootstrap import Interval, PairedComparison
+from recsys_assets.evaluation.fairness import FairnessGap
 from recsys_assets.evaluation.report import EvaluationReport, ModelReport
 
 NOTHING = "-"
@@ -51,6 +52,8 @@ def tables(report: EvaluationReport) -> tuple[Table, ...]:
         user_segment_table(report),
         product_segment_table(report),
         gap_table(report),
+        provider_table(report),
+        provider_share_table(report),
         rating_table(report),
     )
     return tuple(table for table in candidates if table.rows)
@@ -155,6 +158,7 @@ def gap_table(report: EvaluationReport) -> Table:
         (
             f"{model.name}: {LABELS[gap.measure].lower()} by {gap.attribute}",
             f"{gap.gap:.4f} [{gap.low:.4f}, {gap.high:.4f}]",
+            _ratio_cell(gap),
             gap.best_group,
             gap.worst_group,
             p_text(gap.p_value),
@@ -163,9 +167,53 @@ def gap_table(report: EvaluationReport) -> Table:
         for model in _contenders(report)
         for gap in model.gaps
     )
-    header = ("Model and measure", "Gap [95 %]", "Highest", "Lowest", "p", "Verdict")
-    note = "p: share of random regroupings with so wide a gap. Verdicts after Holm's correction within a model."
+    header = ("Model and measure", "Gap [95 %]", "Ratio [95 %]", "Highest", "Lowest", "p", "Verdict")
+    note = (
+        "Ratio: the lowest mean as a share of the highest. p: share of random regroupings with so wide a gap. Verdicts "
+        "after Holm's correction within a model."
+    )
     return Table("Gaps between demographic groups", header, rows, note)
+
+
+def provider_table(report: EvaluationReport) -> Table:
+    """How far each model's places are from the catalogue's and from sales' division, by brand and the like."""
+    rows = tuple(
+        (
+            f"{role_name(report, model.name)}: {found.dimension}",
+            f"{found.groups:,}",
+            f"{found.unexposed:,}",
+            _share_cell(found.from_catalogue),
+            _share_cell(found.from_sales),
+            NOTHING if found.gini is None else f"{found.gini:.3f}",
+        )
+        for model in report.models
+        for found in model.providers
+    )
+    header = ("Model and division", "Groups", "Never listed", "Off catalogue", "Off sales", "Gini of exposure")
+    note = (
+        "Off: share of listed places that would have to go to other groups for exposure to follow their share of the "
+        "catalogue, or of earlier sales."
+    )
+    return Table("Exposure of producers", header, rows, note)
+
+
+def provider_share_table(report: EvaluationReport) -> Table:
+    """The best-selling groups' shares of places, catalogue and sales, by challenger, champion and reference."""
+    rows = tuple(
+        (
+            f"{model.name}, {found.dimension}: {share.group}",
+            f"{share.products:,}",
+            percent(share.exposure),
+            percent(share.catalogue),
+            percent(share.sales),
+        )
+        for model in _contenders(report)
+        for found in model.providers
+        for share in found.shares
+    )
+    header = ("Model and group", "Products", "Share of lists", "Share of catalogue", "Share of sales")
+    note = "Groups with the most earlier sales; popularity in bands of the catalogue, most popular first."
+    return Table("Exposure beside catalogue and sales", header, rows, note)
 
 
 def rating_table(report: EvaluationReport) -> Table:
@@ -240,6 +288,16 @@ def _contenders(report: EvaluationReport) -> list[ModelReport]:
 def _beyond_cell(model: ModelReport, name: str) -> str:
     interval = model.beyond[name]
     return NOTHING if interval is None else f"{interval.mean:.3f}"
+
+
+def _ratio_cell(gap: FairnessGap) -> str:
+    if gap.ratio is None or gap.ratio_low is None or gap.ratio_high is None:
+        return NOTHING
+    return f"{gap.ratio:.2f} [{gap.ratio_low:.2f}, {gap.ratio_high:.2f}]"
+
+
+def _share_cell(share: float | None) -> str:
+    return NOTHING if share is None else percent(share)
 
 
 def _escape(text: str) -> str:

@@ -29,6 +29,7 @@ def facts(users: list[int], events: list[int], n_users: int = 8, candidates: lis
         events=np.array(events),
         n_users=n_users,
         vectors=sparse.csr_matrix(np.eye(n)),
+        sales=np.array(events),
     )
 
 

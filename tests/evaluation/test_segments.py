@@ -7,15 +7,13 @@ import pytest
 from scipy import stats
 
 from recsys_assets.evaluation.bootstrap import mean_interval
+from recsys_assets.evaluation.fairness import fairness_gaps, holm, permutation_p_values
 from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
 from recsys_assets.evaluation.segments import (
     OTHER,
     UNKNOWN,
     Segmentation,
     SegmentRules,
-    fairness_gaps,
-    holm,
-    permutation_p_values,
     product_segment_results,
     segment_results,
     segment_users,

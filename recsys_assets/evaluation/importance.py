@@ -1,0 +1,150 @@
+"""What a ranker of trees looks at: feature importances and a SHAP summary.
+
+Put explanations of a whole ranker here. Keep reasons for single recommendations (``lambda_api``) and drawing
+(``plots``) out. LightGBM computes TreeSHAP itself (Lundberg et al., "From local explanations to global understanding
+with explainable AI for trees", Nature Machine Intelligence 2020); the shap package is not needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter
+
+if TYPE_CHECKING:
+    from lightgbm import Booster
+
+EXPLAINED_ROWS = 2_000
+SUMMARY_POINTS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureImportance:
+    """One feature of a ranker.
+
+    Attributes:
+        name: of the feature.
+        shap: mean absolute contribution to the raw score.
+        share: of the sum of ``shap`` over features.
+        gain: share of the total gain of splits in training.
+        direction: rank correlation (Spearman) of value and contribution, in [-1, 1]; 0 where either is constant.
+        points: contribution and standing of the value (0 lowest, 1 highest, ties in the middle) of some rows.
+    """
+
+    name: str
+    shap: float
+    share: float
+    gain: float
+    direction: float
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RankerImportance:
+    """Features of a ranker, most important first, as ``rows`` explained candidates show them.
+
+    ``base`` is the mean raw score: it and a row's contributions add up to the row's raw score.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    rows: int
+    base: float
+    features: tuple[FeatureImportance, ...]
+
+    def to_json(self) -> str:
+        """As JSON; `from_json` reads it back."""
+        return _ADAPTER.dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "RankerImportance":
+        """Inverse of `to_json`. Raises pydantic's ``ValidationError`` naming every field that does not fit."""
+        return _ADAPTER.validate_json(text)
+
+
+def ranker_importance(
+    booster: "Booster",
+    features: NDArray[np.float32],
+    names: Sequence[str],
+    *,
+    rows: int = EXPLAINED_ROWS,
+    seed: int = 0,
+) -> RankerImportance:
+    """Explain ``rows`` of ``features`` (drawn at random where there are more).
+
+    Args:
+        booster: a native LightGBM model of ``F`` features and one score.
+        features: float32 ``[n, F]``, as the ranker is asked: candidates of some shoppers.
+        names: of the ``F`` features, in the order of the columns.
+
+    Raises:
+        ValueError: no rows, or the number of columns, names and the model's features differ.
+    """
+    expected = booster.num_feature()
+    if len(features) == 0 or features.ndim != 2 or not features.shape[1] == len(names) == expected:
+        raise ValueError(
+            f"the ranker has {expected} features; explain at least one row of as many columns and names, "
+            f"not {features.shape} with {len(names)} names"
+        )
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(len(features))[:rows])
+    sample = features[chosen]
+    contributions = np.asarray(booster.predict(sample, pred_contrib=True), dtype=np.float64)
+    shap, base = contributions[:, :-1], float(contributions[:, -1].mean())
+    size = np.abs(shap).mean(axis=0)
+    gains = np.asarray(booster.feature_importance("gain"), dtype=np.float64)
+    shown = np.sort(rng.permutation(len(sample))[:SUMMARY_POINTS])
+    found = []
+    for column in np.argsort(-size, kind="stable").tolist():
+        standing = _standing(sample[:, column].astype(np.float64))
+        found.append(
+            FeatureImportance(
+                name=names[column],
+                shap=float(size[column]),
+                share=float(size[column] / max(float(size.sum()), 1e-300)),
+                gain=float(gains[column] / max(float(gains.sum()), 1e-300)),
+                direction=_correlation(standing, _standing(shap[:, column])),
+                points=tuple((float(shap[row, column]), float(standing[row])) for row in shown),
+            )
+        )
+    return RankerImportance(len(sample), base, tuple(found))
+
+
+def importance_path(candidate: Path) -> Path:
+    """Where the explanation of a candidate bundle lies: beside its folder, which holds only what it serves with."""
+    return candidate.with_name(f"{candidate.name}.importance.json")
+
+
+def write_importance(importance: RankerImportance, candidate: Path) -> Path:
+    """Write it to `importance_path`, replacing an earlier one in a single step."""
+    path = importance_path(candidate)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(importance.to_json(), encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def read_importance(candidate: Path) -> RankerImportance | None:
+    """What `write_importance` wrote for this candidate; ``None`` where nothing was."""
+    path = importance_path(candidate)
+    return RankerImportance.from_json(path.read_bytes()) if path.exists() else None
+
+
+def _standing(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mid-rank of each value, scaled to [0, 1]; missing values stand lowest, all equal ones in the middle."""
+    filled = np.where(np.isnan(values), -np.inf, values)
+    _, place, counts = np.unique(filled, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts + 1) / 2
+    return np.asarray(middle[place] / max(len(values) - 1, 1), dtype=np.float64)
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / scale if scale > 0 else 0.0
+
+
+_ADAPTER = TypeAdapter(RankerImportance)

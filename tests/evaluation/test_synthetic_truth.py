@@ -1,0 +1,63 @@
+"""The best answer of the synthetic shop: judged as models are, better than all of them, and knowing no draw."""
+
+import numpy as np
+import pytest
+
+from benchmarks.learning_curve import newest, of_users
+from benchmarks.synthetic_truth import Known, best_lists, expected_ndcg, foreseeable_lists, futures, known_shop
+from recsys_assets.evaluation.metrics import ranking_metrics
+from recsys_assets.evaluation.protocol import evaluate
+from recsys_assets.ingest.synthetic import SyntheticShopConfig
+from recsys_assets.models.item_knn import ItemKnn
+
+
+@pytest.fixture(scope="module")
+def known() -> Known:
+    return known_shop(SyntheticShopConfig(seed=2, days=50, n_users=250, n_products=150, n_categories=6), 10)
+
+
+def test_protocol_is_kept(known: Known) -> None:
+    task, lists = known.task, best_lists(known)
+    assert known.data.timestamp.max() < known.data.as_of == int(task.window.start.timestamp())
+    assert task.facts.candidates[lists[lists >= 0]].all()
+    truth = set((task.truth.row_of_value * len(task.products) + task.truth.values).tolist())
+    owned = set((task.exclude.row_of_value * len(task.products) + task.exclude.values).tolist())
+    listed = {row * len(task.products) + product for row, line in enumerate(lists.tolist()) for product in line}
+    assert truth and owned and not truth & owned and not listed & owned
+
+
+def test_first_places_are_those_the_shop_names(known: Known) -> None:
+    task = known.task
+    unseen = set(task.products.external(np.flatnonzero(~task.facts.candidates)))
+    exclude = [sorted(unseen | set(task.products.external(task.exclude.row(row)))) for row in range(5)]
+    theirs = known.shop.best_products(task.user_ids[:5], task.window.start, 10, known.days, exclude)
+    ours = [set(task.products.external(line[line >= 0])) for line in best_lists(known)[:5]]
+    assert ours == [set(line) for line in theirs]
+
+
+def test_best_above_foreseeable_above_a_model(known: Known) -> None:
+    truths = futures(known, 5)
+    model = evaluate("item_knn", ItemKnn().fit(known.data), known.task).recommended
+    reached = [expected_ndcg(lists, truths) for lists in (best_lists(known), foreseeable_lists(known), model)]
+    assert reached[0] > reached[1] > reached[2] > 0
+    again = futures(known, 2)
+    np.testing.assert_array_equal(again[1].values, truths[1].values)
+    assert len(truths[0].values) != len(truths[1].values) or (truths[0].values != truths[1].values).any()
+
+
+def test_futures_are_as_likely_as_what_happened(known: Known) -> None:
+    """How much is bought in a future is what was bought: within five Poisson deviations."""
+    counts = [len(truth.values) for truth in futures(known, 8)]
+    assert abs(len(known.task.truth.values) - np.mean(counts)) < 5 * np.sqrt(np.mean(counts))
+    ndcg = ranking_metrics(best_lists(known), known.task.truth, 10)["ndcg"]
+    assert expected_ndcg(best_lists(known), [known.task.truth]) == pytest.approx(np.nanmean(ndcg))
+
+
+def test_shares_of_data_nest(known: Known) -> None:
+    data = known.data
+    assert len(newest(data, 1.0).user) == len(data.user) == len(of_users(data, 1.0, 0).user)
+    half, tenth = newest(data, 0.5), newest(data, 0.1)
+    assert half.timestamp.min() >= data.as_of - round(0.5 * (data.as_of - data.timestamp.min()))
+    assert 0 < len(tenth.user) < len(half.user) < len(data.user)
+    few, many = (set(of_users(data, share, 3).user.tolist()) for share in (0.25, 0.5))
+    assert few < many and len(of_users(data, 0.5, 3).users) == len(data.users)
