@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up serve load ui test lint types benchmarks constraints clean \
+.PHONY: help setup demo up serve load ui test lint types benchmarks constraints clean \ terraform
   coverage security audit workflows packages images release terraform-checks terraform-plan
 
 help:  ## list the targets
@@ -124,6 +124,9 @@ images:  ## container images; needs Docker and PYTHON_IMAGE=name@sha256:... (doc
 release: packages  ## a GitHub release of TAG with the packages; needs gh
 	@case "$$TAG" in v[0-9]*) ;; *) echo "release: TAG has to be a version such as v1.2.3" >&2; exit 2;; esac
 	gh release create "$$TAG" --verify-tag --generate-notes build/lambda/*.zip build/lambda/*.json
+
+terraform: $(VENV)/.ready-dev  ## every module and environment against a mocked provider, driven by pytest
+	$(BIN)/python -m pytest tests/terraform
 
 terraform-checks:  ## fmt, validate and test; TF_INIT_ARGS="-plugin-dir=..." without the registry
 	terraform -chdir=terraform fmt -check -recursive

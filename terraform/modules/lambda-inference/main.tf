@@ -1,0 +1,237 @@
+locals {
+  snap_started = { for name, function in var.functions : name => function.snap_start }
+  provisioned  = { for name, function in var.functions : name => function.provisioned_concurrency if function.provisioned_concurrency > 0 }
+  queue_fed    = { for name, function in var.functions : name => function if function.queue != null }
+
+  runtime_minor = tonumber(regex("^python3\\.(\\d+)$", var.runtime)[0])
+
+  reserved = sum(concat([0], [for function in values(var.functions) : function.reserved_concurrency if function.reserved_concurrency != null]))
+
+  # AWS refuses reservations that would leave less to all other functions of the account.
+  left_unreserved = 100
+}
+
+resource "aws_cloudwatch_log_group" "this" {
+  for_each = var.functions
+
+  name              = "/aws/lambda/${var.name}-${each.key}"
+  retention_in_days = var.log_days
+  kms_key_id        = var.kms_key_arn
+}
+
+# Of asynchronous invocations, which only people and schedules make; an alias takes versions with one and the same.
+resource "aws_sqs_queue" "dead_letters" {
+  for_each = var.functions
+
+  name                      = "${var.name}-${each.key}-dead-letters"
+  message_retention_seconds = 14 * 24 * 3600
+  kms_master_key_id         = var.kms_key_arn
+}
+
+resource "aws_sqs_queue_policy" "dead_letters" {
+  for_each = var.functions
+
+  queue_url = aws_sqs_queue.dead_letters[each.key].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "TlsOnly"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = "sqs:*"
+      Resource  = aws_sqs_queue.dead_letters[each.key].arn
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    }]
+  })
+}
+
+module "access" {
+  source   = "../service-access"
+  for_each = var.functions
+
+  grants = merge(each.value.access, {
+    kms_write  = [var.kms_key_arn]
+    logs_write = ["${aws_cloudwatch_log_group.this[each.key].arn}:*"]
+    sqs_send   = concat(lookup(each.value.access, "sqs_send", []), [aws_sqs_queue.dead_letters[each.key].arn])
+    xray_trace = ["*"]
+  })
+}
+
+resource "aws_iam_role" "this" {
+  for_each = var.functions
+
+  name = "${var.name}-${each.key}"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "lambda.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "this" {
+  for_each = var.functions
+
+  name   = "access"
+  role   = aws_iam_role.this[each.key].id
+  policy = module.access[each.key].policy
+}
+
+# Through S3: Lambda takes no more than 50 MB with the call itself. A package has the name of its bytes.
+resource "aws_s3_object" "package" {
+  for_each = var.functions
+
+  bucket      = var.package_bucket
+  key         = "packages/${each.key}/${replace(replace(trimsuffix(each.value.package_hash, "="), "/", "_"), "+", "-")}.zip"
+  source      = each.value.package_path
+  source_hash = each.value.package_hash
+}
+
+resource "aws_lambda_function" "this" {
+  for_each = var.functions
+
+  function_name = "${var.name}-${each.key}"
+  description   = each.value.description
+  role          = aws_iam_role.this[each.key].arn
+  handler       = each.value.handler
+  runtime       = var.runtime
+  architectures = [var.architecture]
+  memory_size   = each.value.memory_mb
+  timeout       = each.value.timeout_s
+  publish       = true
+
+  s3_bucket        = aws_s3_object.package[each.key].bucket
+  s3_key           = aws_s3_object.package[each.key].key
+  source_code_hash = each.value.package_hash
+
+  reserved_concurrent_executions = coalesce(each.value.reserved_concurrency, -1)
+  kms_key_arn                    = var.kms_key_arn
+
+  environment {
+    variables = merge(var.environment, each.value.environment)
+  }
+
+  ephemeral_storage {
+    size = each.value.ephemeral_storage_mb
+  }
+
+  dead_letter_config {
+    target_arn = aws_sqs_queue.dead_letters[each.key].arn
+  }
+
+  # The handlers write JSON themselves; Lambda's own JSON format would wrap their metrics.
+  logging_config {
+    log_format = "Text"
+    log_group  = aws_cloudwatch_log_group.this[each.key].name
+  }
+
+  tracing_config {
+    mode = "Active"
+  }
+
+  dynamic "snap_start" {
+    for_each = local.snap_started[each.key] ? ["PublishedVersions"] : []
+
+    content {
+      apply_on = snap_start.value
+    }
+  }
+
+  # Lambda tries role, key and queue when a function is made.
+  depends_on = [aws_iam_role_policy.this]
+
+  lifecycle {
+    precondition {
+      condition     = !local.snap_started[each.key] || local.runtime_minor >= 12
+      error_message = "${each.key}: SnapStart needs python3.12 or later; choose a later runtime or snap_start = false."
+    }
+
+    precondition {
+      condition     = !local.snap_started[each.key] || each.value.provisioned_concurrency == 0
+      error_message = "${each.key}: SnapStart and provisioned concurrency exclude each other; choose one."
+    }
+
+    precondition {
+      condition     = !local.snap_started[each.key] || each.value.ephemeral_storage_mb <= 512
+      error_message = "${each.key}: SnapStart takes 512 MB of /tmp at most; use less or snap_start = false."
+    }
+
+    precondition {
+      condition     = !var.weighted_rollouts || each.value.provisioned_concurrency == 0
+      error_message = "${each.key}: an alias with weights takes no provisioned concurrency; use SnapStart, or set weighted_rollouts = false."
+    }
+
+    precondition {
+      condition     = each.value.provisioned_concurrency <= coalesce(each.value.reserved_concurrency, var.account_concurrency)
+      error_message = "${each.key}: more provisioned than reserved concurrency."
+    }
+
+    precondition {
+      condition     = local.reserved <= var.account_concurrency - local.left_unreserved
+      error_message = "Reserved concurrency adds up to ${local.reserved}, of ${var.account_concurrency} in the account AWS keeps ${local.left_unreserved} unreserved: reserve less (null: none), or ask for a higher quota and say so in account_concurrency."
+    }
+
+    precondition {
+      # Environment: 4 KB for names and values together.
+      condition     = length(jsonencode(merge(var.environment, each.value.environment))) <= 4096
+      error_message = "${each.key}: Lambda takes 4 KB of environment variables."
+    }
+  }
+}
+
+resource "aws_lambda_alias" "live" {
+  for_each = var.functions
+
+  name             = "live"
+  description      = "What answers; a rollout moves it, Terraform only makes it."
+  function_name    = aws_lambda_function.this[each.key].function_name
+  function_version = aws_lambda_function.this[each.key].version
+
+  lifecycle {
+    ignore_changes = [function_version, routing_config]
+  }
+}
+
+resource "aws_lambda_provisioned_concurrency_config" "this" {
+  for_each = local.provisioned
+
+  function_name                     = aws_lambda_function.this[each.key].function_name
+  qualifier                         = aws_lambda_alias.live[each.key].name
+  provisioned_concurrent_executions = each.value
+}
+
+# Asynchronous invocations are repeated by whoever made them, and looked at in the dead letters.
+resource "aws_lambda_function_event_invoke_config" "this" {
+  for_each = var.functions
+
+  function_name                = aws_lambda_function.this[each.key].function_name
+  qualifier                    = aws_lambda_alias.live[each.key].name
+  maximum_event_age_in_seconds = 3600
+  maximum_retry_attempts       = 1
+}
+
+resource "aws_lambda_event_source_mapping" "queue" {
+  for_each = local.queue_fed
+
+  event_source_arn                   = each.value.queue.arn
+  function_name                      = aws_lambda_alias.live[each.key].arn
+  batch_size                         = each.value.queue.batch_size
+  maximum_batching_window_in_seconds = each.value.queue.batch_window_s
+  function_response_types            = ["ReportBatchItemFailures"]
+
+  # SQS would otherwise start ever more instances and be throttled by the reservation.
+  scaling_config {
+    maximum_concurrency = each.value.queue.maximum_concurrency
+  }
+
+  lifecycle {
+    precondition {
+      condition     = each.value.queue.maximum_concurrency >= 2 && each.value.queue.maximum_concurrency <= coalesce(each.value.reserved_concurrency, var.account_concurrency)
+      error_message = "${each.key}: a queue is read by 2 instances or more, and by no more than are reserved for the function."
+    }
+  }
+}

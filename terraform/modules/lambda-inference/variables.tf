@@ -1,0 +1,98 @@
+variable "name" {
+  description = "Project and environment, the prefix of every name."
+  type        = string
+}
+
+variable "functions" {
+  description = "Functions by short name. package_hash is the base64 SHA-256 of the zip; access are grants of service-access; timeout_s and memory_mb are Lambda's; snap_start and provisioned_concurrency exclude each other; reserved_concurrency null leaves the function in the account's common pool; queue is an SQS queue that feeds it."
+  type = map(object({
+    description             = string
+    handler                 = string
+    package_path            = string
+    package_hash            = string
+    memory_mb               = number
+    timeout_s               = number
+    access                  = map(list(string))
+    environment             = optional(map(string), {})
+    reserved_concurrency    = optional(number)
+    provisioned_concurrency = optional(number, 0)
+    snap_start              = optional(bool, true)
+    ephemeral_storage_mb    = optional(number, 512)
+    queue = optional(object({
+      arn                 = string
+      batch_size          = optional(number, 10)
+      batch_window_s      = optional(number, 1)
+      maximum_concurrency = optional(number, 2)
+    }))
+  }))
+
+  validation {
+    condition     = alltrue([for function in values(var.functions) : can(regex("^[A-Za-z0-9+/]{43}=$", function.package_hash))])
+    error_message = "package_hash is the SHA-256 of the zip in base64, as `recsys package` prints it (source_code_hash)."
+  }
+
+  validation {
+    condition     = alltrue([for function in values(var.functions) : function.memory_mb >= 128 && function.memory_mb <= 10240])
+    error_message = "Lambda takes 128 to 10240 MB of memory."
+  }
+
+  validation {
+    condition     = alltrue([for function in values(var.functions) : function.timeout_s >= 1 && function.timeout_s <= 900])
+    error_message = "Lambda takes time limits of 1 to 900 seconds."
+  }
+}
+
+variable "environment" {
+  description = "Variables of every function: RECSYS_* settings."
+  type        = map(string)
+}
+
+variable "package_bucket" {
+  description = "Bucket the zips are put into."
+  type        = string
+}
+
+variable "kms_key_arn" {
+  description = "Key of variables, logs and dead letters."
+  type        = string
+}
+
+variable "runtime" {
+  description = "Lambda runtime. The packages hold wheels for exactly this one."
+  type        = string
+  default     = "python3.13"
+
+  validation {
+    condition     = can(regex("^python3\\.\\d+$", var.runtime))
+    error_message = "The functions are Python: python3.<minor>."
+  }
+}
+
+variable "architecture" {
+  description = "Processor the packages were made for."
+  type        = string
+  default     = "arm64"
+
+  validation {
+    condition     = contains(["arm64", "x86_64"], var.architecture)
+    error_message = "Lambda runs on arm64 or x86_64."
+  }
+}
+
+variable "weighted_rollouts" {
+  description = "Whether new code is rolled out by weights of the alias `live`. Excludes provisioned concurrency."
+  type        = bool
+  default     = true
+}
+
+variable "account_concurrency" {
+  description = "Concurrent executions this account may have in the region (Service Quotas, L-B99A9384)."
+  type        = number
+  default     = 1000
+}
+
+variable "log_days" {
+  description = "Days for which logs are kept."
+  type        = number
+  default     = 30
+}

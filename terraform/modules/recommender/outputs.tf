@@ -1,0 +1,34 @@
+output "api_url" {
+  description = "Address of the API, without a slash at the end."
+  value       = module.api.url
+}
+
+output "storefront_url" {
+  description = "Address of the shop page; null where there is none."
+  value       = one(module.storefront[*].url)
+}
+
+output "storefront_bucket" {
+  description = "Bucket into which the page's data is published; null where there is none."
+  value       = one(module.storefront[*].bucket_name)
+}
+
+output "settings" {
+  description = "RECSYS_* variables for everything that works on this environment from outside: pipeline and command line."
+  value       = local.settings
+}
+
+output "functions" {
+  description = "Functions with their aliases and the version last published."
+  value       = module.functions.functions
+}
+
+output "route_keys" {
+  description = "Every route of the API and how it is authorised."
+  value       = module.api.route_keys
+}
+
+output "alarm_topic_arn" {
+  description = "Topic of alarms and budget."
+  value       = module.monitoring.topic_arn
+}

@@ -1,0 +1,16 @@
+output "url" {
+  description = "Address of the page."
+  value       = "https://${var.domain == null ? aws_cloudfront_distribution.this.domain_name : var.domain.name}"
+}
+
+output "bucket_name" {
+  description = "Bucket of the page; data/ is published into it."
+  value       = aws_s3_bucket.page.bucket
+
+  depends_on = [aws_s3_bucket_policy.page]
+}
+
+output "distribution_id" {
+  description = "To be invalidated when data/ has been published."
+  value       = aws_cloudfront_distribution.this.id
+}

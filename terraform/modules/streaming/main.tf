@@ -1,0 +1,177 @@
+data "aws_caller_identity" "current" {}
+
+locals {
+  # Firehose batches what dynamic partitioning splits in at least 64 MB.
+  buffer_mb = 64
+
+  # A shopper's question to the shadow model is worth nothing an hour later (lambda_api/state/shadow_queue.py).
+  question_lifetime_s = 3600
+  max_deliveries      = 3
+}
+
+resource "aws_kinesis_stream" "events" {
+  name             = "${var.name}-events"
+  retention_period = var.retention_hours
+  shard_count      = var.shards
+  encryption_type  = "KMS"
+  kms_key_id       = var.kms_key_arn
+
+  stream_mode_details {
+    stream_mode = var.shards == null ? "ON_DEMAND" : "PROVISIONED"
+  }
+}
+
+resource "aws_cloudwatch_log_group" "delivery" {
+  name              = "/aws/kinesisfirehose/${var.name}-events"
+  retention_in_days = var.log_days
+  kms_key_id        = var.kms_key_arn
+}
+
+resource "aws_cloudwatch_log_stream" "delivery" {
+  name           = "S3Delivery"
+  log_group_name = aws_cloudwatch_log_group.delivery.name
+}
+
+module "delivery_access" {
+  source = "../service-access"
+
+  grants = {
+    kinesis_read      = [aws_kinesis_stream.events.arn]
+    s3_deliver        = ["${var.lake_bucket_arn}/events/*", "${var.lake_bucket_arn}/events_refused/*"]
+    s3_deliver_bucket = [var.lake_bucket_arn]
+    kms_write         = [var.kms_key_arn]
+    logs_write        = ["${aws_cloudwatch_log_group.delivery.arn}:*"]
+  }
+}
+
+resource "aws_iam_role" "delivery" {
+  name = "${var.name}-event-delivery"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "firehose.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+      Condition = { StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id } }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "delivery" {
+  name   = "delivery"
+  role   = aws_iam_role.delivery.id
+  policy = module.delivery_access.policy
+}
+
+resource "aws_kinesis_firehose_delivery_stream" "events" {
+  name        = "${var.name}-events"
+  destination = "extended_s3"
+
+  kinesis_source_configuration {
+    kinesis_stream_arn = aws_kinesis_stream.events.arn
+    role_arn           = aws_iam_role.delivery.arn
+  }
+
+  extended_s3_configuration {
+    role_arn   = aws_iam_role.delivery.arn
+    bucket_arn = var.lake_bucket_arn
+
+    # The folders a laptop writes as well: <kind>/date=<day>, the day on which a record arrived (UTC).
+    prefix              = "events/!{partitionKeyFromQuery:kind}/date=!{timestamp:yyyy-MM-dd}/"
+    error_output_prefix = "events_refused/!{firehose:error-output-type}/date=!{timestamp:yyyy-MM-dd}/"
+    file_extension      = ".jsonl.gz"
+    custom_time_zone    = "UTC"
+    buffering_size      = local.buffer_mb
+    buffering_interval  = var.buffer_s
+    compression_format  = "GZIP"
+    kms_key_arn         = var.kms_key_arn
+
+    dynamic_partitioning_configuration {
+      enabled        = true
+      retry_duration = 300
+    }
+
+    processing_configuration {
+      enabled = true
+
+      processors {
+        type = "MetadataExtraction"
+
+        parameters {
+          parameter_name  = "JsonParsingEngine"
+          parameter_value = "JQ-1.6"
+        }
+
+        parameters {
+          parameter_name  = "MetadataExtractionQuery"
+          parameter_value = "{kind:.kind}"
+        }
+      }
+    }
+
+    cloudwatch_logging_options {
+      enabled         = true
+      log_group_name  = aws_cloudwatch_log_group.delivery.name
+      log_stream_name = aws_cloudwatch_log_stream.delivery.name
+    }
+  }
+
+  # Firehose tries its role when it is created.
+  depends_on = [aws_iam_role_policy.delivery]
+}
+
+resource "aws_sqs_queue" "shadow_failed" {
+  name                      = "${var.name}-shadow-failed"
+  message_retention_seconds = 14 * 24 * 3600
+  kms_master_key_id         = var.kms_key_arn
+}
+
+resource "aws_sqs_queue" "shadow" {
+  name                       = "${var.name}-shadow"
+  message_retention_seconds  = local.question_lifetime_s
+  visibility_timeout_seconds = 6 * var.shadow_timeout_s
+  kms_master_key_id          = var.kms_key_arn
+
+  redrive_policy = jsonencode({
+    deadLetterTargetArn = aws_sqs_queue.shadow_failed.arn
+    maxReceiveCount     = local.max_deliveries
+  })
+
+  lifecycle {
+    precondition {
+      condition     = 6 * var.shadow_timeout_s * local.max_deliveries <= local.question_lifetime_s
+      error_message = "Questions would expire before their last delivery: shadow_timeout_s must be 200 or less."
+    }
+  }
+}
+
+resource "aws_sqs_queue_redrive_allow_policy" "shadow_failed" {
+  queue_url = aws_sqs_queue.shadow_failed.id
+
+  redrive_allow_policy = jsonencode({
+    redrivePermission = "byQueue"
+    sourceQueueArns   = [aws_sqs_queue.shadow.arn]
+  })
+}
+
+resource "aws_sqs_queue_policy" "tls" {
+  for_each = {
+    shadow        = aws_sqs_queue.shadow
+    shadow_failed = aws_sqs_queue.shadow_failed
+  }
+
+  queue_url = each.value.id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "TlsOnly"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = "sqs:*"
+      Resource  = each.value.arn
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    }]
+  })
+}

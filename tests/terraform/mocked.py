@@ -1,0 +1,53 @@
+"""The test that is put into each environment's folder: everything AWS would name gets a name of its own.
+
+Put here what tells resources apart, so that a test can see who was given what. Keep what must be true in the tests.
+"""
+
+ACCOUNT = "eu-central-1:123456789012"
+KEY = "rk_0123456789abcdef_0123456789012345678901234567890123456789012"
+PACKAGE_HASH = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+
+TABLES = ("api_keys", "exposures", "history", "registry", "serving")
+FUNCTIONS = ("api", "authorizer", "shadow")
+
+_WITH_ARNS = {
+    **{f'registry.aws_dynamodb_table.this["{name}"]': table for name in TABLES for table in [f"table:{name}"]},
+    **{f'functions.aws_sqs_queue.dead_letters["{name}"]': f"dead-letters:{name}" for name in FUNCTIONS},
+    **{f'functions.aws_cloudwatch_log_group.this["{name}"]': f"log-group:{name}" for name in FUNCTIONS},
+    **{f'functions.aws_iam_role.this["{name}"]': f"role:{name}" for name in FUNCTIONS},
+    **{f'storage.aws_s3_bucket.this["{name}"]': f"bucket:{name}" for name in ("lake", "models", "logs")},
+    "streaming.aws_sqs_queue.shadow": "queue:shadow",
+    "streaming.aws_sqs_queue.shadow_failed": "queue:shadow-failed",
+}
+
+
+def arn(name: str) -> str:
+    """The ARN under which ``table:serving``, ``queue:shadow`` or ``bucket:lake`` goes in the mocked account."""
+    return f"arn:aws:test:{ACCOUNT}:{name}"
+
+
+def environment_test(values: str, storefront_key: str = "") -> str:
+    """The test's text: apply an environment with ``values``, what stands in its ``terraform.tfvars``."""
+    packages = "".join(f'    {name} = {{ path = "{name}.zip", hash = "{PACKAGE_HASH}" }}\n' for name in FUNCTIONS)
+    return "\n".join(
+        [
+            'mock_provider "aws" {',
+            '  source = "../../tests/mocks"',
+            *(_override(target, name) for target, name in _WITH_ARNS.items()),
+            "}",
+            "variables {",
+            values,
+            f'storefront_key = "{storefront_key}"',
+            f"packages = {{\n{packages}}}",
+            "}",
+            'run "environment" {',
+            "  command = apply",
+            "}",
+            "",
+        ]
+    )
+
+
+def _override(target: str, name: str) -> str:
+    address = f"module.recommender.module.{target}"
+    return f'  override_resource {{\n    target = {address}\n    values = {{ arn = "{arn(name)}" }}\n  }}'

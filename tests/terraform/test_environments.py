@@ -1,0 +1,223 @@
+"""Each environment, applied with its own values to a mocked account: what the state says is connected to what."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from lambda_api.handlers.routes import DEFAULT, routes
+from lambda_api.settings import Settings, read_settings
+from lambda_api.state.dynamodb_table import DynamoDbTable
+from lambda_api.state.open_table import open_table
+from recsys_deploy.packaging.functions import FUNCTIONS
+from tests.terraform.mocked import KEY, TABLES, arn
+from tests.terraform.runs import State, Terraform
+
+Applied = tuple[str, State]
+Statement = Mapping[str, Any]
+
+CONFINED_BY_NOTHING = re.compile(r"xray:\w+")
+"""Actions for which AWS knows no resource."""
+
+BY_CALLER = {"kms", "logs", "xray"}
+"""Services a function's policy names for Lambda's sake, not its code's."""
+
+
+def _settings(state: State, name: str) -> Settings:
+    function = _function(state, name)
+    return read_settings(function["environment"][0]["variables"])
+
+
+def _function(state: State, name: str) -> Mapping[str, Any]:
+    found = [v for address, v in state.of_type("aws_lambda_function").items() if address.endswith(f'["{name}"]')]
+    assert len(found) == 1
+    return found[0]
+
+
+def _statements(state: State, name: str) -> list[Statement]:
+    policies = state.of_type("aws_iam_role_policy")
+    (policy,) = (
+        v["policy"]
+        for address, v in policies.items()
+        if address.endswith(f'functions.aws_iam_role_policy.this["{name}"]')
+    )
+    statements: list[Statement] = json.loads(policy)["Statement"]
+    return statements
+
+
+def _every_policy(state: State) -> Iterator[tuple[str, Statement]]:
+    for address, values in state.resources.items():
+        for attribute in ("policy", "assume_role_policy"):
+            text = values.get(attribute)
+            if isinstance(text, str) and text.startswith("{"):
+                for statement in json.loads(text)["Statement"]:
+                    yield address, statement
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_valid(terraform: Terraform, environments: Mapping[str, State]) -> None:
+    terraform.run("environments/dev", "validate", "-no-color")  # the others have the same files
+
+
+def test_functions_are_those_that_are_packaged(environment: Applied) -> None:
+    _, state = environment
+    deployed = {address.split('"')[1]: v["handler"] for address, v in state.of_type("aws_lambda_function").items()}
+    assert deployed == {name: spec.handler for name, spec in FUNCTIONS.items()}
+
+
+def test_code_takes_the_variables_it_is_given(environment: Applied) -> None:
+    name, state = environment
+    for function in FUNCTIONS:
+        settings = _settings(state, function)
+        assert settings.target == "aws"
+        assert settings.table_prefix == f"recsys-{name}-"
+        assert settings.event_stream == state.one("aws_kinesis_stream")["name"]
+        assert settings.shadow_queue_url
+
+
+def test_code_finds_its_tables(environment: Applied, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, state = environment
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    settings = _settings(state, "api")
+    opened = [open_table(settings, name) for name in TABLES]
+    made = {values["name"] for values in state.of_type("aws_dynamodb_table").values()}
+    assert {table.name for table in opened if isinstance(table, DynamoDbTable)} == made
+
+
+def test_routes_are_those_of_the_code(environment: Applied) -> None:
+    _, state = environment
+    found = {v["route_key"]: v["authorization_type"] for v in state.of_type("aws_apigatewayv2_route").values()}
+    expected = {route.key: "CUSTOM" if route.protected else "NONE" for route in routes()}
+    assert found == {**expected, DEFAULT: "NONE"}
+    assert state.outputs["route_keys"] == found
+
+
+def test_every_function_has_log_group_alarms_and_dead_letters(environment: Applied) -> None:
+    _, state = environment
+    alarms = [v for v in state.of_type("aws_cloudwatch_metric_alarm").values() if v["alarm_actions"]]
+    for function in state.of_type("aws_lambda_function").values():
+        name = function["function_name"]
+        group = state.one("aws_cloudwatch_log_group", name=function["logging_config"][0]["log_group"])
+        assert group["retention_in_days"] > 0
+        assert group["kms_key_id"]
+        watched = {v["metric_name"] for v in alarms if (v["dimensions"] or {}).get("FunctionName") == name}
+        assert watched == {"Throttles", "Duration"}
+        rates = [
+            v for v in alarms if name in json.dumps(v["metric_query"]) and "Errors" in json.dumps(v["metric_query"])
+        ]
+        assert len(rates) == 1
+        queue = state.one("aws_sqs_queue", arn=function["dead_letter_config"][0]["target_arn"])
+        assert [v for v in alarms if v["dimensions"] == {"QueueName": queue["name"]}]
+
+
+def test_slow_alarm_comes_before_the_time_limit(environment: Applied) -> None:
+    _, state = environment
+    for function in state.of_type("aws_lambda_function").values():
+        (alarm,) = (
+            v
+            for v in state.of_type("aws_cloudwatch_metric_alarm").values()
+            if v["metric_name"] == "Duration" and v["dimensions"]["FunctionName"] == function["function_name"]
+        )
+        assert 0 < alarm["threshold"] < 1000 * function["timeout"]
+
+
+def test_no_policy_allows_a_wildcard(environment: Applied) -> None:
+    _, state = environment
+    seen = 0
+    for address, statement in _every_policy(state):
+        if statement["Effect"] != "Allow":
+            continue
+        seen += 1
+        assert "NotAction" not in statement and "NotResource" not in statement
+        assert statement.get("Principal") not in ("*", {"AWS": "*"}), address
+        actions = _listed(statement["Action"])
+        assert not [action for action in actions if "*" in action], (address, actions)
+        if "*" in _listed(statement.get("Resource", ())) and ".aws_kms_key." not in address:
+            assert all(CONFINED_BY_NOTHING.fullmatch(action) for action in actions), (address, actions)
+    assert seen > 20
+
+
+def test_functions_may_use_what_their_code_calls(environment: Applied) -> None:
+    _, state = environment
+    for name, spec in FUNCTIONS.items():
+        dead_letters = arn(f"dead-letters:{name}")
+        allowed = {
+            action.partition(":")[0]
+            for statement in _statements(state, name)
+            for action in statement["Action"]
+            if statement["Resource"] != [dead_letters]
+        }
+        called = {service.removesuffix("-runtime") for service in spec.services}
+        assert allowed - BY_CALLER == called - BY_CALLER
+
+
+def test_functions_reach_their_own_tables_only(environment: Applied) -> None:
+    _, state = environment
+    reached = {
+        (name, statement["Sid"]): {resource for resource in statement["Resource"]}
+        for name in FUNCTIONS
+        for statement in _statements(state, name)
+        if statement["Sid"].startswith("Dynamodb")
+    }
+    assert reached == {
+        ("api", "DynamodbRead"): {arn(f"table:{table}") for table in ("serving", "history", "exposures")},
+        ("api", "DynamodbWrite"): {arn(f"table:{table}") for table in ("history", "exposures")},
+        ("authorizer", "DynamodbRead"): {arn("table:api_keys")},
+        ("shadow", "DynamodbRead"): {arn(f"table:{table}") for table in ("serving", "exposures")},
+        ("shadow", "DynamodbWrite"): {arn("table:exposures")},
+    }
+
+
+def test_functions_read_models_and_write_no_object(environment: Applied) -> None:
+    _, state = environment
+    for name in FUNCTIONS:
+        for statement in _statements(state, name):
+            if any(action.startswith("s3:") for action in statement["Action"]):
+                assert set(statement["Action"]) <= {"s3:GetObject", "s3:ListBucket"}
+                assert all(resource.startswith(arn("bucket:models")) for resource in statement["Resource"])
+
+
+def test_each_function_has_a_role_of_its_own(environment: Applied) -> None:
+    _, state = environment
+    roles = {name: _function(state, name)["role"] for name in FUNCTIONS}
+    assert roles == {name: arn(f"role:{name}") for name in FUNCTIONS}
+
+
+def test_what_is_stored_is_encrypted_with_the_key(environment: Applied) -> None:
+    _, state = environment
+    key = state.one("aws_kms_key")["arn"]
+    for kind, attribute in {
+        "aws_cloudwatch_log_group": "kms_key_id",
+        "aws_kinesis_stream": "kms_key_id",
+        "aws_lambda_function": "kms_key_arn",
+        "aws_sns_topic": "kms_master_key_id",
+        "aws_sqs_queue": "kms_master_key_id",
+    }.items():
+        values = state.of_type(kind)
+        assert values
+        assert {address: v[attribute] for address, v in values.items()} == dict.fromkeys(values, key)
+    tables = state.of_type("aws_dynamodb_table").values()
+    assert {table["server_side_encryption"][0]["kms_key_arn"] for table in tables} == {key}
+
+
+def test_shoppers_reach_the_api_through_the_page_only_with_a_key(environment: Applied) -> None:
+    name, state = environment
+    distribution = state.one("aws_cloudfront_distribution")
+    passed = [behaviour["path_pattern"] for behaviour in distribution["ordered_cache_behavior"]]
+    shop = [re.sub(r"\{[^}]+\}", "*", route.path) for route in routes() if route.scope == "shop"]
+    assert passed == ([] if name == "dev" else shop)
+    holders = [address for address, values in state.resources.items() if KEY in json.dumps(values)]
+    assert holders == ([] if name == "dev" else [a for a in holders if ".aws_cloudfront_distribution." in a])
+    assert bool(holders) == (name != "dev")
+
+
+def test_a_shops_data_is_kept(environment: Applied) -> None:
+    name, state = environment
+    protected = {v["deletion_protection_enabled"] for v in state.of_type("aws_dynamodb_table").values()}
+    emptied = {v["force_destroy"] for a, v in state.of_type("aws_s3_bucket").items() if ".storage." in a}
+    assert (protected, emptied) == (({False}, {True}) if name == "dev" else ({True}, {False}))
