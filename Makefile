@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up serve load ui test lint types benchmarks constraints clean \ terraform
+.PHONY: help setup demo up serve load ui test lint types benchmarks constraints clean terraform \
   coverage security audit workflows packages images release terraform-checks terraform-plan
 
 help:  ## list the targets
