@@ -119,7 +119,7 @@ class FactorRecommender(Recommender):
         scores = np.array(self.popularity[columns], dtype=np.float32)
         vectors = self.shopper_factors(histories).astype(np.float32)
         for row in np.flatnonzero(known):
-            scores[row] = self._rows(columns[row]) @ vectors[row]
+            scores[row] = self.rows_of(columns[row]) @ vectors[row]
         return scores
 
     def recommend(
@@ -157,7 +157,7 @@ class FactorRecommender(Recommender):
         scores = np.full((len(products), k), -np.inf, dtype=np.float32)
         if self.index is not None:
             for row, product in enumerate(products):
-                own = self._rows(products[row : row + 1])[0]
+                own = self.rows_of(products[row : row + 1])[0]
                 length = float(np.linalg.norm(own))
                 if length > 0:
                     found, values = self.index.search(own / np.float32(length), k, exclude=product[None], cosine=True)
@@ -184,13 +184,13 @@ class FactorRecommender(Recommender):
         if len(profiles.products) == 0:
             return super().contributions(history, products)
         left, _ = self._system(profiles, 0)
-        seen = self._rows(profiles.products).astype(np.float64)
-        towards = np.linalg.solve(left, self._rows(products).astype(np.float64).T)
+        seen = self.rows_of(profiles.products).astype(np.float64)
+        towards = np.linalg.solve(left, self.rows_of(products).astype(np.float64).T)
         return profiles.products, (seen @ towards).T * (1.0 + self.alpha * profiles.weights)
 
     def likeness(self, products: IndexArray) -> ScoreArray:
         """Cosine of the factors, 0 where negative."""
-        rows = self._rows(products)
+        rows = self.rows_of(products)
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         return cosine_likeness((rows / np.where(norms > 0, norms, 1.0)).astype(np.float32))
 
@@ -229,7 +229,7 @@ class FactorRecommender(Recommender):
             alpha=parameters["alpha"],
         )
 
-    def _rows(self, products: IndexArray) -> NDArray[np.float32]:
+    def rows_of(self, products: IndexArray) -> NDArray[np.float32]:
         """Factors of ``products`` (``[m]``), float32 ``[m, f]``, a copy."""
         return self._vectors[products] if self.index is None else self.index.rows(products)
 
@@ -258,7 +258,7 @@ class FactorRecommender(Recommender):
 
     def _system(self, profiles: Profiles, row: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         pairs = slice(int(profiles.indptr[row]), int(profiles.indptr[row + 1]))
-        seen = self._rows(profiles.products[pairs]).astype(np.float64)
+        seen = self.rows_of(profiles.products[pairs]).astype(np.float64)
         extra = self.alpha * profiles.weights[pairs]
         left = self.gramian + (seen.T * extra) @ seen
         left[np.diag_indices_from(left)] += self.regularisation

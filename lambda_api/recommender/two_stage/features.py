@@ -64,14 +64,21 @@ def feature_names(sources: Sequence[str]) -> tuple[str, ...]:
     return (*per_source, "n_sources", "fusion", *PRODUCT_FEATURES, *SHOPPER_FEATURES, *PAIR_FEATURES)
 
 
-def ranking_features(histories: Histories, candidates: Candidates, facts: CatalogueFacts) -> FloatArray:
+def ranking_features(
+    histories: Histories, candidates: Candidates, facts: CatalogueFacts, only: NDArray[np.int64] | None = None
+) -> FloatArray:
     """float32 ``[R, F]``, row-aligned with ``candidates``, columns as `feature_names`; never NaN.
+
+    ``only``: rows wanted, ``[r]``; the same rows, bit for bit, as of all of them.
 
     A row depends on its shopper and ``histories.now`` alone, not on the batch. Product facts are those of
     ``facts.as_of``. What is not known is `UNKNOWN`; a column the shop does not record is constant.
     """
     rows, products = candidates.products.row_of_value, candidates.products.values
     columns = [*_source_columns(candidates, rows, len(histories))]
+    if only is not None:
+        rows, products = rows[only], products[only]
+        columns = [column[only] for column in columns]
     shoppers = _shopper_columns(histories, facts)
     pairs = _pair_columns(histories, facts, rows, products, shoppers)
     n_before = len(columns)

@@ -112,6 +112,24 @@ class TwoStageRecommender(Recommender):
             scores[start + candidates.row_of_value, candidates.values] = chances
         return scores
 
+    def score(self, histories: Histories, products: IndexArray) -> ScoreArray:
+        """See `Recommender.score`; only the products asked for are given features and ranked."""
+        products = np.atleast_2d(products)
+        wanted = np.broadcast_to(products, (len(histories), products.shape[1])).astype(np.int64)
+        scores = np.zeros(wanted.shape, dtype=np.float32)
+        for start, stop in _shopper_blocks(len(histories)):
+            part = histories.rows(start, stop)
+            found = self.generator.candidates(part)
+            cells = found.products.row_of_value * len(self.products) + found.products.values
+            asked = np.arange(stop - start)[:, None] * len(self.products) + wanted[start:stop]
+            at = np.minimum(np.searchsorted(cells, asked), len(cells) - 1)
+            is_candidate = (cells[at] if len(cells) else np.full(asked.shape, -1)) == asked
+            rows, place = np.unique(at[is_candidate], return_inverse=True)
+            scores[start:stop][is_candidate] = self._ranked(part, found, rows)[place]
+        unknown = ~self.knows(histories)
+        scores[unknown] = self.popularity[wanted[unknown]]
+        return scores
+
     def recommend(
         self,
         histories: Histories,
@@ -248,10 +266,15 @@ class TwoStageRecommender(Recommender):
         return scores.reshape(-1)
 
     def _scored(self, histories: Histories) -> tuple[Ragged, ScoreArray]:
-        candidates, features = self.candidates_and_features(histories)
+        candidates = self.generator.candidates(histories)
+        return candidates.products, self._ranked(histories, candidates, None)
+
+    def _ranked(self, histories: Histories, candidates: Candidates, only: NDArray[np.int64] | None) -> ScoreArray:
+        """Chances of ``candidates``, or of these rows of them."""
+        features = ranking_features(histories, candidates, self.generator.facts, only)
         slope, intercept = self.calibration
         logits = np.clip(slope * self.rank(features).astype(np.float64) + intercept, -MAX_LOGIT, MAX_LOGIT)
-        return candidates.products, (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
+        return (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
 
     def _best(
         self, histories: Histories, k: int, exclude: Ragged | None, listed: NDArray[np.bool_] | None
@@ -329,6 +352,5 @@ class FusedCandidates(TwoStageRecommender):
     Scores are the fusion itself, > 0. Never stored: it is made by `TwoStageRecommender.without_ranker`.
     """
 
-    def _scored(self, histories: Histories) -> tuple[Ragged, ScoreArray]:
-        candidates = self.generator.candidates(histories)
-        return candidates.products, candidates.fusion
+    def _ranked(self, histories: Histories, candidates: Candidates, only: NDArray[np.int64] | None) -> ScoreArray:
+        return candidates.fusion if only is None else candidates.fusion[only]

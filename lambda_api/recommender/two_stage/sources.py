@@ -173,11 +173,14 @@ class CandidateGenerator:
         if len(found.products.values) == 0:
             return past, total
         is_candidate = found.products.values[at] == products
+        profiles: dict[EventWeighting, Profiles] = {}
         for column, source in enumerate(self.sources):
             leads = np.flatnonzero(is_candidate & (found.scores[at, column] > 0))
             if source.kind in ("trending", "factors") or len(leads) == 0:
                 continue
-            profile = source.weighting.profiles(history)
+            if source.weighting not in profiles:
+                profiles[source.weighting] = source.weighting.profiles(history)
+            profile = profiles[source.weighting]
             terms = self._source_terms(source, profile, products[leads])
             sums = terms.sum(axis=1, keepdims=True)
             credit = 1.0 / (FUSION_OFFSET + found.ranks[at[leads], column].astype(np.float64))
@@ -265,7 +268,7 @@ class CandidateGenerator:
         """Inner products of shoppers folded in and products, 0 where negative; float32 ``[R]``."""
         assert self.factors is not None, "a source of kind factors comes with factors"
         vectors = self.factors.shopper_factors(histories).astype(np.float32)
-        scores = np.einsum("rf,rf->r", self.factors.item_factors[products], vectors[rows])
+        scores = np.einsum("rf,rf->r", self.factors.rows_of(products.astype(np.int32)), vectors[rows])
         return np.maximum(scores, np.float32(0.0))
 
     @cached_property
