@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lambda_api.interactions import Event, InteractionType
+from lambda_api.product_card import ProductCard
 from lambda_api.recommender.bundle import LoadedBundle, read_bundle
 from lambda_api.serving.engine import Engine
-from lambda_api.serving.question import ProductCard, Question
+from lambda_api.serving.question import Question
 from recsys_assets.lake import Lake
 from recsys_assets.publishing.catalogue import catalogue_of, first_events
 from recsys_assets.publishing.lake_reading import shop_catalogue

@@ -13,13 +13,17 @@ Layout of the folder, sealed like a bundle (``sealed_folder``)::
     price.npy                       float64, NaN where unknown
     available.npy                   bool
     first_seen.npy                  int64, seconds since 1970 UTC, -1 where unknown
+    companions.npy                  int32, a row per product: places of what is bought together with it, -1 for none
+
+A folder without ``companions.npy`` was written before there was one, and knows no companions; older code passes over
+the file. So either may be rolled out first, and the schema version is still the first.
 
 Everything is memory-mapped: opening a million products reads nothing but the manifest.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lambda_api.product_card import ProductCard
 from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.sealed_folder import (
     MANIFEST,
@@ -36,7 +41,6 @@ from lambda_api.recommender.sealed_folder import (
     content_checksum,
     write_manifest,
 )
-from lambda_api.serving.question import ProductCard
 
 SCHEMA_VERSION = 1
 """Version of the layout above; a reader refuses every other."""
@@ -90,6 +94,7 @@ class Catalogue:
 
     Attributes:
         name_bytes: uint8; name_ends: int64 ``[n]``, where each name ends; an empty name is unknown.
+        companions: int32 ``[n, w]``, places of the products most bought together with each, most so first, then -1.
     """
 
     products: IdMap
@@ -102,6 +107,7 @@ class Catalogue:
     price: NDArray[np.float64]
     available: NDArray[np.bool_]
     first_seen: NDArray[np.int64]
+    companions: IndexArray = field(default_factory=lambda: np.empty((0, 0), dtype=np.int32))
 
     def __post_init__(self) -> None:
         for column in ("name_ends", "category", "brand", "price", "available", "first_seen"):
@@ -109,6 +115,10 @@ class Catalogue:
                 raise CatalogueError(
                     f"{column} has {len(getattr(self, column))} values for {len(self)} products; publish it again"
                 )
+        if self.companions.ndim != 2 or len(self.companions) not in (0, len(self)):
+            raise CatalogueError(
+                f"companions have the shape {self.companions.shape} for {len(self)} products; publish it again"
+            )
 
     @classmethod
     def from_columns(
@@ -184,6 +194,24 @@ class Catalogue:
             available=bool(self.available[place]),
         )
 
+    def with_companions(self, companions: IndexArray) -> "Catalogue":
+        """The same catalogue with ``companions``, int32 ``[n, w]`` as the attribute says.
+
+        Raises:
+            CatalogueError: another shape, or a place that is none of this catalogue.
+        """
+        if companions.size and (companions.min() < -1 or companions.max() >= len(self)):
+            raise CatalogueError(
+                f"a companion lies outside 0..{len(self) - 1}; companions are places of this catalogue"
+            )
+        return replace(self, companions=companions.astype(np.int32, copy=False))
+
+    def has_companion(self, place: int, other: int) -> bool:
+        """Whether the product at ``other`` is among the companions of the one at ``place``; -1 is nobody's."""
+        if place < 0 or other < 0 or not len(self.companions):
+            return False
+        return bool((self.companions[place] == other).any())
+
     @cached_property
     def category_names(self) -> tuple[str, ...]:
         """Labels in code order."""
@@ -219,6 +247,7 @@ class Catalogue:
         )
 
 
+COMPANIONS = "companions"
 _ARRAYS = {
     "names": "name_bytes",
     "names.ends": "name_ends",
@@ -229,6 +258,7 @@ _ARRAYS = {
     "price": "price",
     "available": "available",
     "first_seen": "first_seen",
+    COMPANIONS: "companions",
 }
 _DTYPES = {
     "name_bytes": "u1",
@@ -238,6 +268,7 @@ _DTYPES = {
     "price": "f8",
     "available": "b1",
     "first_seen": "i8",
+    "companions": "i4",
 }
 
 
@@ -300,12 +331,17 @@ def read_catalogue(folder: Path, verify: bool = True, checksum: str | None = Non
     if checksum is not None and checksum != manifest.checksum:
         raise CatalogueError(f"{folder} is catalogue {manifest.checksum}, expected {checksum}; fetch the expected one")
     _FOLDER.require_files(folder, manifest.files, verify)
-    arrays = {attribute: _FOLDER.load(folder / f"{name}.npy") for name, attribute in _ARRAYS.items()}
+    held = {record.name for record in manifest.files}
+    arrays = {
+        attribute: _FOLDER.load(folder / f"{name}.npy")
+        for name, attribute in _ARRAYS.items()
+        if name != COMPANIONS or f"{name}.npy" in held
+    }
     ids, order = (_FOLDER.load(folder / f"products.{part}.npy") for part in ("ids", "order"))
     if not len(ids) == len(order) == manifest.products:
         raise CatalogueError(f"{folder} must hold {manifest.products} products, not {len(ids)}; publish it again")
     for attribute, dtype in _DTYPES.items():
-        if arrays[attribute].dtype.str[1:] != dtype:
+        if attribute in arrays and arrays[attribute].dtype.str[1:] != dtype:
             raise CatalogueError(
                 f"{folder}: {attribute} must be of type {dtype}, not {arrays[attribute].dtype}; publish it again"
             )

@@ -10,8 +10,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from lambda_api.product_card import ProductCard
 from lambda_api.serving.guard import DependencyFailed, Guard
-from lambda_api.serving.question import Filters, ProductCard, Question, RankedItem, Ranking, Reason
+from lambda_api.serving.question import Filters, Question, RankedItem, Ranking, Reason
 from lambda_api.serving.scorers import excluded_products
 from lambda_api.state.popular import PopularEntry, PopularProducts
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.interactions import Event, InteractionType
+from lambda_api.product_card import ProductCard
 from lambda_api.recommender import rules as rerank
 from lambda_api.recommender.catalogue import AlignedCatalogue, Catalogue
 from lambda_api.recommender.contract import Recommender, ScoreArray
@@ -20,7 +21,7 @@ from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IndexArray
 from lambda_api.recommender.rules import Rules
 from lambda_api.serving.new_products import NewProducts
-from lambda_api.serving.question import Filters, ProductCard, Question, RankedItem, Ranking, Reason, Stage
+from lambda_api.serving.question import Filters, Question, RankedItem, Ranking, Reason, Stage
 from lambda_api.serving.reasons import Moved, Standing, Wording, reasons_for
 
 FILTERS_KEPT = 64
@@ -142,7 +143,7 @@ class Engine:
         exclude = self._excluded(question, events)
         personal = bool(recommender.knows(history)[0])
         pool = self._pool(question, recommender, history, filters, exclude)
-        wording = Wording(history, products, self.catalogue, self.columns)
+        wording = Wording(history, products, self.catalogue, self.columns, self._on_show(question))
         reasons, moved = reasons_for(recommender, self.standing, wording, pool.products, pool.scores, personal)
         items = self._items(question, pool, reasons, moved)
         items = self._with_new(question, events, filters, items)
@@ -265,6 +266,12 @@ class Engine:
         if kind is None:
             return ()
         return tuple(Event(product_id, kind, question.now) for product_id in question.context.product_ids)
+
+    def _on_show(self, question: Question) -> frozenset[int]:
+        """The recommender's products whose own page the list is for."""
+        if question.context.page != "product":
+            return frozenset()
+        return frozenset(self.recommender.products.indices(question.context.product_ids).tolist())
 
     def _filters(self, question: Question) -> Filters:
         context, filters = question.context, question.filters

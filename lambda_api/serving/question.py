@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import TypeAdapter
 
 from lambda_api.interactions import Event
+from lambda_api.product_card import ProductCard
 
 Page = Literal["homepage", "product", "cart", "category"]
 ReasonCode = Literal[
@@ -136,20 +137,6 @@ class Reason(_Json):
     code: ReasonCode
     text: str
     product_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ProductCard(_Json):
-    """What a shop shows of a product. ``price`` in the shop's currency; ``None`` is unknown."""
-
-    __pydantic_config__ = _STRICT
-
-    product_id: str
-    name: str | None
-    category: str | None
-    brand: str | None
-    price: float | None
-    available: bool
 
 
 @dataclass(frozen=True, slots=True)

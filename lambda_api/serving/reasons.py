@@ -147,15 +147,28 @@ def without_each(history: Histories, products: IndexArray) -> Histories:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """Words for reasons of one shopper. ``columns`` is ``catalogue`` in the order of ``products``."""
+    """Words for reasons of one shopper.
+
+    Attributes:
+        columns: ``catalogue`` in the order of ``products``.
+        on_show: indices of the products whose own page the list is for.
+    """
 
     history: Histories
     products: IdMap
     catalogue: Catalogue
     columns: AlignedCatalogue
+    on_show: frozenset[int] = frozenset()
 
     def of(self, cause: int, shown: int) -> Reason:
-        """The reason that ``shown`` is listed because of ``cause``, in the words that fit what the shopper did."""
+        """The reason that ``shown`` is listed because of ``cause``: the first of these that is true.
+
+        1. It is ``cause`` itself: bought before, in the cart, looked at.
+        2. Bought together: ``shown`` is a companion of ``cause``, which the shopper bought, put into the cart or has
+           open on a product page. Of what was only looked at some other time, that they looked at it says more.
+        3. New, and of the category of ``cause``.
+        4. What the shopper did with ``cause``, the firmest first: bought, put into the cart, rated, viewed.
+        """
         own = self.history.products == cause
         types, times = self.history.types[own], self.history.timestamps[own]
         bought = types == InteractionType.PURCHASE
@@ -165,6 +178,9 @@ class Wording:
         name = (self.catalogue.name(place) if place >= 0 else None) or cause_id
         if cause == shown:
             return self._again(cause_id, len(np.unique(times[bought])), carted)
+        acquired = bool(bought.any()) or carted or cause in self.on_show
+        if acquired and self.catalogue.has_companion(place, int(self.columns.place[shown])):
+            return Reason("bought_together", f"Bought together with {name}", cause_id)
         if self._is_new(shown) and self._alike(cause, shown):
             return Reason("new_and_similar", f"New, and similar to {name}", cause_id)
         code: ReasonCode = "viewed"

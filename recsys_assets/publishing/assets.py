@@ -73,6 +73,7 @@ def serving_catalogue(
             "available": int(catalogue.available.sum()),
             "never_touched": int((catalogue.first_seen < 0).sum()),
             "categories": len(catalogue.categories),
+            "with_companions": int((catalogue.companions >= 0).any(axis=1).sum()),
             "checksum": published.checksum,
             "changed": published.changed,
             "old_catalogues_removed": len(removed),

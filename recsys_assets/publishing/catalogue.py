@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from lambda_api.recommender.catalogue import Catalogue
 from recsys_assets.lake import Lake
+from recsys_assets.publishing.companions import companions_of
 from recsys_assets.publishing.lake_reading import months, shop_catalogue
 from recsys_assets.quality.gate import require_open
 
@@ -23,7 +24,7 @@ SHOWN: Final = 5
 
 
 def build_catalogue(lake: Lake) -> Catalogue:
-    """Every product that is listed or was ever touched.
+    """Every product that is listed or was ever touched, and what is bought together.
 
     A product that only occurs in interactions was delisted since (the quality gate lets no event of an unlisted product
     through): it stays known by id and first event, and is not available.
@@ -34,7 +35,10 @@ def build_catalogue(lake: Lake) -> Catalogue:
         CatalogueError: a value no catalogue can hold.
     """
     require_open(lake)
-    return catalogue_of(shop_catalogue(lake), first_events(months(lake, ("product_id", "timestamp"))))
+    catalogue = catalogue_of(shop_catalogue(lake), first_events(months(lake, ("product_id", "timestamp"))))
+    if not lake.days("interactions"):
+        return catalogue
+    return catalogue.with_companions(companions_of(lake, catalogue.products))
 
 
 def first_events(parts: Iterable[pa.Table]) -> pa.Table:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lambda_api.recommender import catalogue as module
 from lambda_api.recommender.catalogue import (
     UNKNOWN_TIME,
     Catalogue,
@@ -207,3 +208,36 @@ def test_translation_between_maps_is_a_lookup_per_id(mine: list[str], theirs: li
 def test_ids_longer_than_any_of_the_map_are_unknown() -> None:
     here = IdMap.from_ids(["ab", "cd"])
     assert here.indices(["abc", "ab" * 50, "ab", "a"]).tolist() == [-1, -1, here.indices(["ab"])[0], -1]
+
+
+def test_companions_are_stored_and_stay_on_disk(tmp_path: Path) -> None:
+    rows = np.array([[1, 2], [0, -1], [-1, -1]], dtype=np.int32)
+    write_catalogue(small().with_companions(rows), tmp_path / "c")
+    stored = read_catalogue(tmp_path / "c")
+    assert isinstance(stored.companions.base, np.memmap)
+    assert stored.companions.tolist() == rows.tolist()
+    assert stored.has_companion(0, 2) and not stored.has_companion(2, 0)
+    assert not stored.has_companion(1, -1) and not stored.has_companion(-1, 1)
+
+
+def test_a_folder_from_before_companions_is_read_as_knowing_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(module._ARRAYS, "companions")
+    write_catalogue(small(), tmp_path / "old")
+    monkeypatch.undo()
+    assert not (tmp_path / "old" / "companions.npy").exists()
+    stored = read_catalogue(tmp_path / "old")
+    assert stored.card("mug") == small().card("mug")
+    assert not stored.has_companion(0, 1)
+    # Named in the manifest and gone is damage, not an older folder.
+    write_catalogue(small(), tmp_path / "new")
+    (tmp_path / "new" / "companions.npy").unlink()
+    with pytest.raises(CatalogueError, match=r"companions\.npy is missing"):
+        read_catalogue(tmp_path / "new")
+
+
+@pytest.mark.parametrize("rows", [[[3], [0], [0]], [[-2], [0], [0]], [[0], [1]], [0, 1, 2]])
+def test_companions_outside_the_catalogue_are_refused(rows: list[object]) -> None:
+    with pytest.raises(CatalogueError):
+        small().with_companions(np.array(rows, dtype=np.int32))

@@ -15,7 +15,7 @@ from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IndexArray
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
 from lambda_api.serving.engine import Engine
-from lambda_api.serving.question import Question, RankedItem
+from lambda_api.serving.question import PageContext, Question, RankedItem
 from tests.serving.learned_shops import MODELS, NOW, catalogue, learned, question, shopper_events
 
 DAY = 86_400
@@ -180,3 +180,59 @@ def test_explanations_name_the_past_and_only_when_asked() -> None:
         assert {product for product, _ in item.explanation} <= past
         assert 0 < len(weights) <= 5
     assert all(not item.explanation for item in engine("item_knn").answer(replace(asked, explain=False)).items)
+
+
+def paired(*pairs: tuple[str, str]) -> Engine:
+    """The shop with companions: for each first product the second."""
+    known = catalogue()
+    companions = np.full((len(known), 3), -1, dtype=np.int32)
+    for own, other in pairs:
+        companions[known.products.indices([own])[0], 0] = known.products.indices([other])[0]
+    return Engine(learned("item_knn"), known.with_companions(companions))
+
+
+def test_bought_together_is_said_of_companions_and_moves_the_score() -> None:
+    home = PageContext()
+
+    def asked(kind: InteractionType, page: PageContext = home) -> Question:
+        events = (Event("p40", kind, NOW - 9),)
+        return question("new", events=events, exclude_product_ids=("p40",), context=page)
+
+    shown = engine("item_knn").answer(asked(PURCHASE)).items[0].product_id
+    shop = paired(("p40", shown))
+    for kind, page, expected in [
+        (PURCHASE, PageContext(), "bought_together"),
+        (CART, PageContext(), "bought_together"),
+        (VIEW, PageContext(), "viewed"),
+        (VIEW, PageContext("category", category="c1"), "viewed"),
+        (VIEW, PageContext("product", ("p41",)), "viewed"),
+        (VIEW, PageContext("product", ("p40",)), "bought_together"),
+        (VIEW, PageContext("cart", ("p40",)), "bought_together"),
+    ]:
+        items = shop.answer(asked(kind, page)).items
+        reasons = {item.product_id: item.reason for item in items if item.reason.product_id == "p40"}
+        if shown in reasons:
+            assert reasons.pop(shown).code == expected, (kind, page)
+        else:
+            assert page.category or page.product_ids == ("p41",)
+        assert "bought_together" not in {reason.code for reason in reasons.values()}
+    first = shop.answer(asked(PURCHASE)).items[0]
+    assert (first.reason.text, first.reason.product_id) == ("Bought together with taste3 thing40", "p40")
+    require_true("item_knn", asked(PURCHASE), first)
+    # Companions one way are not companions the other way.
+    other = paired((shown, "p40")).answer(asked(PURCHASE)).items[0]
+    assert (other.product_id, other.reason.code) == (shown, "bought")
+
+
+def test_every_bought_together_of_a_shop_is_true() -> None:
+    known = catalogue()
+    places = np.arange(len(known), dtype=np.int32)
+    everything = np.array([np.roll(places, -place - 1) for place in places])[:, : len(known) - 1]
+    shop, said = Engine(learned("ease"), known.with_companions(everything)), 0
+    for user in range(0, 30, 3):
+        asked = question(f"u{user}")
+        for item in shop.answer(asked).items:
+            if item.reason.code == "bought_together":
+                said += 1
+                require_true("ease", asked, item)
+    assert said > 20
