@@ -10,6 +10,7 @@ TESTS ?=
 TF_INIT_ARGS ?=
 PORT ?= 3000
 API_PORT ?= 8000
+TEST_WORKERS ?= 2
 BIN := $(VENV)/bin
 
 # One thread per BLAS call from library code that opens threads of its own; trainers widen it where it pays.
@@ -60,7 +61,7 @@ types: $(VENV)/.ready-dev  ## mypy, strict
 	$(BIN)/mypy
 
 test: $(VENV)/.ready-dev lint types  ## every check and test; what CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 benchmarks: $(VENV)/.ready-dev  ## every figure of the README, measured here
 	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA))

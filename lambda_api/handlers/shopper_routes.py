@@ -4,6 +4,7 @@ Put here how a typed request becomes a question to the service and its answer a 
 ``models`` and ``gate``, and what is answered in ``lambda_api.serving``.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
@@ -97,9 +98,8 @@ def register(app: Resolver) -> None:
         product_id: Annotated[str, Path(min_length=1, max_length=2000, description="Percent-encoded.")],
         k: Length = 10,
     ) -> Response[str]:
-        candidates = product_id_candidates(product_id)
+        candidates = _identifiers(product_id_candidates(product_id))
         for place, candidate in enumerate(candidates):
-            _require_identifier(candidate)
             try:
                 answer = serving().service.similar(candidate, k, app.request_id)
             except UnknownProduct:
@@ -186,10 +186,17 @@ def _timestamp(given: int | None, now: int, field: str) -> int:
         raise Refusal(422, "invalid_request", f"{field}: {rule}", field) from None
 
 
-def _require_identifier(product_id: str) -> None:
-    if not 1 <= len(product_id) <= 128 or any(ord(c) < 32 or 127 <= ord(c) < 160 for c in product_id):
+def _identifiers(candidates: Sequence[str]) -> list[str]:
+    """Those of ``candidates`` that may be ids. Raises `Refusal` (422) when there is none."""
+    found = [
+        candidate
+        for candidate in candidates
+        if 1 <= len(candidate) <= 128 and not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in candidate)
+    ]
+    if not found:
         rule = "must have 1 to 128 characters, none of them a control character"
         raise Refusal(422, "invalid_request", f"product_id: {rule}", "product_id")
+    return found
 
 
 def _note(app: Resolver, answer: ServiceAnswer) -> None:

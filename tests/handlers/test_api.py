@@ -146,7 +146,7 @@ def test_a_body_of_exactly_64_kilobytes_is_read(serving: Serving) -> None:
 
 def test_ids_of_every_script_and_percent_signs_are_products_like_others(serving: Serving) -> None:
     assert call("POST", "/recommend", {"user_id": "Zoë/50%?#&日本"})[0] == 200
-    for sent in ("a%2Fb", "50%25", "%E6%97%A5", "日本", "a b"):
+    for sent in ("a%2Fb", "50%25", "%E6%97%A5", "日本", "a b", "a%250Ab", "%E6%97%A5" * 60):
         status, content = call("GET", f"/similar/{sent}")
         assert (status, content["error"]["code"]) == (404, "unknown_product"), sent
 

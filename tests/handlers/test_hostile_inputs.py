@@ -183,7 +183,7 @@ HOSTILE = [
     Hostile("surrogates in the path", get("/similar/\ud800"), 400, "path"),
     Hostile("similar to nothing", get("/similar/"), 404),
     Hostile("similar to an unknown product", get("/similar/no-such-product"), 404, "product_id"),
-    Hostile("similar to a line break", get("/similar/a%0Ab"), 422, "product_id"),
+    Hostile("similar to a line break", get("/similar/a%0Ab"), 404, "product_id"),
     Hostile("similar to broken UTF-8", get("/similar/%ff%fe"), 404, "product_id"),
     Hostile("similar to 129 characters", get("/similar/" + "p" * 129), 422, "product_id"),
     Hostile("similar to upwards", get("/similar/..%2f..%2fetc%2fpasswd"), 404, "product_id"),

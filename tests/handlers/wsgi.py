@@ -10,10 +10,13 @@ from lambda_api.handlers import api
 from tests.handlers.shop import IDENTITY, event
 
 KEY = "test-key"
+received: list[str] = [""]
+"""The query of the newest request as it came: clients drop and change parts of what they were asked to send."""
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """See PEP 3333. A wrong key is refused as the authorizer would; a missing one by the handler itself."""
+    received[:] = [environ.get("QUERY_STRING", "")]
     headers = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
     if environ.get("CONTENT_TYPE"):
         headers["content-type"] = environ["CONTENT_TYPE"]
