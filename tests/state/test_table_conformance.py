@@ -132,7 +132,7 @@ def test_tuples_and_numpy_floats_are_stored_as_lists_and_floats(table: Table) ->
         {1, 2},
         np.int64(1),
         np.float32(1),
-        object(),
+        pytest.param(object(), id="object"),
         "\ud800",
         {"\ud800": 1},
     ],
