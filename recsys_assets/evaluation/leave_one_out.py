@@ -19,7 +19,7 @@ published code does. A figure that does not say both cannot be compared.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -150,12 +150,12 @@ def leave_one_out(
             f"none of {len(log.users)} shoppers has the {MINIMUM_EVENTS} events ({labels}) that leave-one-out needs; "
             "use a split in time, or name other types in relevant"
         )
-    histories = _histories(log, _before(log, cut), log.user[cut])
+    histories = log.where(_before(log, cut)).histories_of(log.user[cut])
     exclude = histories.distinct_products(kinds if mask_history else ())
     target = log.product[cut]
     return LeaveOneOut(
         held_out=held_out,
-        training=_events(log, _before(log, cut if learn_validation else second_last)),
+        training=log.where(_before(log, cut if learn_validation else second_last)),
         histories=histories,
         exclude=exclude,
         target=target,
@@ -215,32 +215,6 @@ def _before(log: TrainingData, cut: NDArray[np.int64]) -> NDArray[np.bool_]:
     cut_of_user = np.full(len(log.users), len(log.user), dtype=np.int64)
     cut_of_user[log.user[cut]] = cut
     return np.arange(len(log.user)) < cut_of_user[log.user]
-
-
-def _events(log: TrainingData, kept: NDArray[np.bool_]) -> TrainingData:
-    return replace(
-        log,
-        user=log.user[kept],
-        product=log.product[kept],
-        kind=log.kind[kept],
-        timestamp=log.timestamp[kept],
-        rating=log.rating[kept],
-    )
-
-
-def _histories(log: TrainingData, kept: NDArray[np.bool_], users: IndexArray) -> Histories:
-    chosen = np.zeros(len(log.users), dtype=bool)
-    chosen[users] = True
-    early = kept & chosen[log.user]
-    counts = np.bincount(log.user[early], minlength=len(log.users))[users]
-    return Histories(
-        user_ids=tuple(log.users.external(users)),
-        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        products=log.product[early],
-        types=log.kind[early],
-        timestamps=log.timestamp[early],
-        now=log.as_of,
-    )
 
 
 def _ambiguous(log: TrainingData, cut: NDArray[np.int64]) -> int:

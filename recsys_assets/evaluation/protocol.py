@@ -162,7 +162,7 @@ def build_task(interactions: pa.Table, products: pa.Table, window: EvaluationWin
     return EvaluationTask(
         window=window,
         products=log.products,
-        histories=_histories_of(log, early, evaluated, int(window.start.timestamp())),
+        histories=log.where(early, as_of=int(window.start.timestamp())).histories_of(evaluated),
         exclude=_rows_of(consumed, evaluated, n_products),
         truth=_rows_of(pairs, evaluated, n_products),
         facts=_product_facts(log, early, products, window),
@@ -220,21 +220,6 @@ def _rows_of(pairs: NDArray[np.int64], users: NDArray[np.int64], n_products: int
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     places = np.arange(starts[-1]) - np.repeat(starts[:-1], counts) + np.repeat(first, counts)
     return Ragged(starts, (pairs[places] % n_products).astype(np.int32))
-
-
-def _histories_of(log: TrainingData, early: NDArray[np.bool_], users: NDArray[np.int64], now: int) -> Histories:
-    chosen = np.zeros(len(log.users), dtype=bool)
-    chosen[users] = True
-    kept = early & chosen[log.user]
-    counts = np.bincount(log.user[kept], minlength=len(log.users))[users]
-    return Histories(
-        user_ids=tuple(log.users.external(users)),
-        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        products=log.product[kept],
-        types=log.kind[kept],
-        timestamps=log.timestamp[kept],
-        now=now,
-    )
 
 
 def _product_facts(

@@ -4,7 +4,7 @@ Put the one conversion from lake tables to training arrays here. Keep weighting 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -118,6 +118,33 @@ class TrainingData:
             products=self.product,
             types=self.kind,
             timestamps=self.timestamp,
+            now=self.as_of,
+        )
+
+    def where(self, kept: NDArray[np.bool_], *, as_of: int | None = None) -> "TrainingData":
+        """The events ``kept`` (bool ``[E]``), seen from ``as_of`` if given; ids and catalogue keep their indices."""
+        return replace(
+            self,
+            user=self.user[kept],
+            product=self.product[kept],
+            kind=self.kind[kept],
+            timestamp=self.timestamp[kept],
+            rating=self.rating[kept],
+            as_of=self.as_of if as_of is None else as_of,
+        )
+
+    def histories_of(self, users: NDArray[np.integer]) -> Histories:
+        """The events of ``users`` (ascending indices) as a batch in that order, seen from ``as_of``."""
+        chosen = np.zeros(len(self.users), dtype=bool)
+        chosen[users] = True
+        kept = chosen[self.user]
+        counts = np.bincount(self.user[kept], minlength=len(self.users))[users]
+        return Histories(
+            user_ids=tuple(self.users.external(users)),
+            indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            products=self.product[kept],
+            types=self.kind[kept],
+            timestamps=self.timestamp[kept],
             now=self.as_of,
         )
 

@@ -26,7 +26,7 @@ from recsys_assets.models.hybrid_ranker import (
     calibrated,
     single_column,
 )
-from recsys_assets.models.hybrid_windows import Window, before, histories_of, labels, plan_windows, relevant
+from recsys_assets.models.hybrid_windows import Window, before, labels, plan_windows, relevant
 from recsys_assets.models.matrix_factorisation import MatrixFactorisation
 from recsys_assets.models.parameters import (
     by_type,
@@ -216,7 +216,7 @@ class Hybrid:
         features, grades, groups = [], [], []
         for start in range(0, len(users), SHOPPERS_PER_BATCH):
             some = users[start : start + SHOPPERS_PER_BATCH]
-            histories = histories_of(past, some)
+            histories = past.histories_of(some)
             candidates = generator.candidates(histories, known)
             row = candidates.products.row_of_value
             grade = truth.of(some[row], candidates.products.values)

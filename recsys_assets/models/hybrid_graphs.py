@@ -5,7 +5,6 @@ Put a new view of the data here, with its formula. Keep following the graphs at 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,16 +145,7 @@ def _most_touched(data: TrainingData, most: int) -> TrainingData:
     chosen = np.zeros(len(data.products), dtype=bool)
     chosen[_top(np.bincount(data.product, minlength=len(data.products)), most)] = True
     kept = chosen[data.product]
-    if kept.all():
-        return data
-    return replace(
-        data,
-        user=data.user[kept],
-        product=data.product[kept],
-        kind=data.kind[kept],
-        timestamp=data.timestamp[kept],
-        rating=data.rating[kept],
-    )
+    return data if kept.all() else data.where(kept)
 
 
 OF_CATALOGUE = frozenset({"described"})

@@ -5,7 +5,7 @@ nothing looks ahead. Keep candidates and trees out.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +13,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lambda_api.interactions import INTERACTION_LABELS, InteractionType
-from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from recsys_assets.evaluation.protocol import relevant_types
 from recsys_assets.models.dataset import TrainingData
@@ -68,16 +67,7 @@ def plan_windows(
 
 def before(data: TrainingData, moment: int) -> TrainingData:
     """``data`` as it was at ``moment`` (seconds since 1970 UTC); ids and catalogue keep their indices."""
-    early = data.timestamp < moment
-    return replace(
-        data,
-        user=data.user[early],
-        product=data.product[early],
-        kind=data.kind[early],
-        timestamp=data.timestamp[early],
-        rating=data.rating[early],
-        as_of=moment,
-    )
+    return data.where(data.timestamp < moment, as_of=moment)
 
 
 def labels(data: TrainingData, window: Window, wanted: Collection[InteractionType]) -> "Labels":
@@ -119,22 +109,6 @@ class Labels:
             return np.zeros(len(wanted), dtype=np.int32)
         at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         return np.where(self.keys[at] == wanted, self.grades[at], 0).astype(np.int32)
-
-
-def histories_of(data: TrainingData, users: NDArray[np.int64]) -> Histories:
-    """The events of ``users`` (ascending) as a batch, seen from ``data.as_of``."""
-    chosen = np.zeros(len(data.users), dtype=bool)
-    chosen[users] = True
-    kept = chosen[data.user]
-    counts = np.bincount(data.user[kept], minlength=len(data.users))[users]
-    return Histories(
-        user_ids=tuple(data.users.external(users)),
-        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        products=data.product[kept],
-        types=data.kind[kept],
-        timestamps=data.timestamp[kept],
-        now=data.as_of,
-    )
 
 
 def _shoppers(data: TrainingData, wanted: Collection[InteractionType], days: float) -> int:

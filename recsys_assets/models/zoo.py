@@ -52,8 +52,18 @@ def make_trainer(name: str, parameters: Mapping[str, Any] | None = None) -> Trai
     if name not in TRAINERS:
         raise ValueError(f"unknown model {name!r}; expected one of: {', '.join(TRAINERS)}")
     trainer = TRAINERS[name]
-    accepted = [field.name for field in fields(trainer) if field.init]  # type: ignore[arg-type]
+    accepted = _parameters(trainer)
     unknown = sorted(set(parameters or {}) - set(accepted))
     if unknown:
         raise ValueError(f"{name} has no parameter {', '.join(unknown)}; it has: {', '.join(accepted)}")
     return trainer(**dict(parameters or {}))
+
+
+def parameters_of(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``values`` that the trainer called ``name`` has a parameter for."""
+    accepted = _parameters(TRAINERS[name])
+    return {parameter: value for parameter, value in values.items() if parameter in accepted}
+
+
+def _parameters(trainer: type[Trainer]) -> list[str]:
+    return [field.name for field in fields(trainer) if field.init]  # type: ignore[arg-type]

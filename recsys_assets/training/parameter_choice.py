@@ -5,13 +5,13 @@ out.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from lambda_api.settings import Settings
 from recsys_assets.models.trainer import Trainer
-from recsys_assets.models.zoo import TRAINERS, make_trainer
+from recsys_assets.models.zoo import make_trainer, parameters_of
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.tuning.stored_parameters import tuned_parameters
 
@@ -31,8 +31,7 @@ class ParameterChoice:
 def settled_parameters(model: str, settings: Settings) -> dict[str, Any]:
     """The hyper-parameters that shop and machine settle, of those ``model`` has: never searched for."""
     settled = {"seed": settings.seed, "allow_repeats": settings.allow_repeats, "threads": THREADS}
-    has = {field.name for field in fields(TRAINERS[model])}  # type: ignore[arg-type]
-    return {name: value for name, value in settled.items() if name in has}
+    return parameters_of(model, settled)
 
 
 def choose_parameters(

@@ -16,6 +16,9 @@ LEAST_SECONDS = 1.0
 OnModel = Callable[[str, int], OnTrial]
 """Told a model's name and how many trials it gets at most, returns who hears of them."""
 
+OnRefusal = Callable[[str, str], None]
+"""Told the name of a model that refuses the data, and why."""
+
 
 @dataclass(frozen=True)
 class ZooTuning:
@@ -37,17 +40,20 @@ def tune_models(
     on_model: OnModel,
     *,
     trials: int,
-    seconds: float,
+    seconds: float | None,
     seed: int = 0,
     k: int = 10,
     kinds_of_interaction: int = 2,
+    on_refusal: OnRefusal | None = None,
 ) -> ZooTuning:
     """`tune` each of ``models`` with at most ``trials`` trials, all of them in about ``seconds``.
 
     Time that a quick model leaves over goes to those after it, so name the quick ones first. Every model gets at least
-    its defaults judged. Equal arguments give equal trials, as far as time allows both to get.
+    its defaults judged; where ``trials`` is 1, nothing else is. Equal arguments give equal trials, as far as time
+    allows both to get.
 
     Args:
+        seconds: ``None`` for no limit.
         kinds_of_interaction: in the log; see `search_space`.
 
     Raises:
@@ -57,10 +63,12 @@ def tune_models(
     left_out: dict[str, str] = {}
     if not folds:
         raise ValueError("tuning needs at least one fold; give it a longer log or shorter windows")
-    deadline = time.perf_counter() + seconds
+    deadline = None if seconds is None else time.perf_counter() + seconds
     for position, name in enumerate(models):
-        share = max((deadline - time.perf_counter()) / (len(models) - position), LEAST_SECONDS)
-        space = search_space(name, kinds_of_interaction)
+        share = None
+        if deadline is not None:
+            share = max((deadline - time.perf_counter()) / (len(models) - position), LEAST_SECONDS)
+        space = search_space(name, kinds_of_interaction) if trials > 1 else {}
         budget = Budget(trials, share)
         on_trial = on_model(name, trials if space else 1)
         try:
@@ -68,4 +76,6 @@ def tune_models(
         except ValueError as error:
             # What a trainer raises for data that it cannot learn from; the others may.
             left_out[name] = str(error)
+            if on_refusal is not None:
+                on_refusal(name, str(error))
     return ZooTuning(found, left_out)

@@ -5,13 +5,13 @@ Put options and their checks here. Keep reading files (``files``) and the termin
 
 import errno
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from recsys_assets.models.zoo import TRAINERS
+from recsys_assets.models.zoo import TRAINERS, parameters_of
 
 SLOW_MODELS: Final = ("ncf",)
 SMALL_LOG_EVENTS: Final = 20_000
@@ -109,8 +109,7 @@ def settled_parameters(model: str, options: BenchmarkOptions) -> dict[str, Any]:
     """The hyper-parameters that the question settles, of those ``model`` has: they are given, not searched for."""
     wanted_again = options.allow_repeats if options.protocol is ProtocolName.GLOBAL else not options.mask_history
     settled = {"allow_repeats": wanted_again, "seed": options.seed}
-    has = {field.name for field in fields(TRAINERS[model])}  # type: ignore[arg-type]
-    return {name: value for name, value in settled.items() if name in has}
+    return parameters_of(model, settled)
 
 
 def models_to_try(options: BenchmarkOptions, past_events: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

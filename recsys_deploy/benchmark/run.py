@@ -7,36 +7,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from lambda_api.recommender.contract import Recommender
 from recsys_assets.evaluation.metrics import FloatArray
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.trainer import Trainer
 from recsys_assets.models.zoo import make_trainer
-from recsys_assets.tuning.folds import FoldTask
-from recsys_assets.tuning.search import Budget, OnTrial, Trial, TrialState, TuningResult, common_scores, tune
-from recsys_assets.tuning.search_spaces import search_space
+from recsys_assets.tuning.search import OnTrial, TuningResult, common_scores
+from recsys_assets.tuning.zoo_tuning import tune_models
 from recsys_deploy.benchmark.files import read_shop
 from recsys_deploy.benchmark.options import BenchmarkError, BenchmarkOptions, models_to_try, settled_parameters
 from recsys_deploy.benchmark.protocols import BenchmarkProtocol, open_protocol, recommend_to_all
 from recsys_deploy.benchmark.recommendations import write_recommendations
+from recsys_deploy.benchmark.tuning_progress import Display, TuningProgress
 
 TUNING_FOLDS = 3
 """Parameters that win on one window are often a fluke of that window."""
 
 PLAIN_FOLDS = 1
 """Without tuning only the model is chosen; one window does, and every model is fitted twice instead of four times."""
-
-
-class Display(Protocol):
-    """Where progress is shown. Every method may be called often."""
-
-    def step(self, description: str, total: int) -> "Callable[[int, str], None]":
-        """Begin a step of ``total`` parts; call the answer with how many are done and a word on the newest."""
-
-    def note(self, text: str) -> None:
-        """Say something that stays."""
 
 
 @dataclass(frozen=True)
@@ -136,53 +126,31 @@ def _tune_all(
     record: OnStart | None,
 ) -> dict[str, TuningResult]:
     folds = protocol.folds(TUNING_FOLDS if options.tuned else PLAIN_FOLDS)
-    recorded = None if record is None else record(*_period(protocol.data()))
-    deadline = time.perf_counter() + options.tuning_minutes * 60
-    found = {}
-    for position, name in enumerate(models):
-        # Time that a quick model leaves over goes to those after it.
-        share = max((deadline - time.perf_counter()) / (len(models) - position), 1.0)
-        budget = Budget(options.trials, share if options.tuned else None)
-        try:
-            found[name] = _tune(name, folds, budget, options, protocol.kinds, display, recorded)
-        except ValueError as error:
-            left_out[name] = str(error)
-            display.note(f"{name} left out: {error}")
-    if not found:
-        raise BenchmarkError(
-            f"{options.interactions}: no model can be fitted on what lies before the test; "
-            + "; ".join(f"{name}: {why}" for name, why in left_out.items())
-        )
-    return found
-
-
-def _tune(
-    name: str,
-    folds: Sequence[FoldTask],
-    budget: Budget,
-    options: BenchmarkOptions,
-    kinds: int,
-    display: Display,
-    recorded: OnTrial | None,
-) -> TuningResult:
-    space = search_space(name, kinds) if options.tuned else {}
-    advance = display.step(f"{'tuning' if space else 'trying'} {name}", budget.trials if space else 1)
-    best = float("-inf")
-
-    def on_trial(trial: Trial, most: int) -> None:
-        nonlocal best
-        if trial.state is TrialState.FINISHED:
-            best = max(best, trial.score)
-        advance(trial.number + 1, f"best {best:.4f}")
-        if recorded is not None:
-            recorded(trial, most)
+    progress = TuningProgress(display, None if record is None else record(*_period(protocol.data())))
 
     def make(model: str, parameters: Mapping[str, Any]) -> Trainer:
         return make_trainer(model, {**settled_parameters(model, options), **parameters})
 
-    result = tune(name, folds, budget, options.seed, k=options.k, space=space, make=make, on_trial=on_trial)
-    advance(budget.trials if space else 1, f"best {best:.4f}")
-    return result
+    tuning = tune_models(
+        models,
+        folds,
+        make,
+        progress.next_model,
+        trials=options.trials,
+        seconds=options.tuning_minutes * 60 if options.tuned else None,
+        seed=options.seed,
+        k=options.k,
+        kinds_of_interaction=protocol.kinds,
+        on_refusal=lambda name, why: display.note(f"{name} left out: {why}"),
+    )
+    progress.end()
+    left_out |= tuning.left_out
+    if not tuning.found:
+        raise BenchmarkError(
+            f"{options.interactions}: no model can be fitted on what lies before the test; "
+            + "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        )
+    return dict(tuning.found)
 
 
 def _fit_best(

@@ -4,7 +4,7 @@ Put what joins lake, search, registry and terminal here. Keep option parsing in 
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -28,11 +28,12 @@ from recsys_assets.training.parameter_choice import settled_parameters
 from recsys_assets.training.training_window import interactions_before
 from recsys_assets.tuning.experiment_runs import recorder
 from recsys_assets.tuning.folds import PastLog
-from recsys_assets.tuning.search import OnTrial, Stop, Trial, TrialState, TuningResult
+from recsys_assets.tuning.search import Stop, TrialState, TuningResult
 from recsys_assets.tuning.stored_parameters import tuning_id
 from recsys_assets.tuning.zoo_tuning import ZooTuning, tune_models
 from recsys_deploy.benchmark.options import SLOW_MODELS, SMALL_LOG_EVENTS
 from recsys_deploy.benchmark.table import ConsoleDisplay
+from recsys_deploy.benchmark.tuning_progress import TuningProgress
 from recsys_deploy.tune.options import TuneError, TuneOptions
 
 
@@ -105,7 +106,7 @@ def tune_shop(
     run_id = tuning_id(end, allow_repeats=settings.allow_repeats, k=settings.k, seed=options.seed)
     record = recorder(registry, run_id, DataWindow(start=split.train_start, end=end), git_revision())
 
-    progress = _Progress(display, record)
+    progress = TuningProgress(display, record)
 
     def make(model: str, parameters: Mapping[str, Any]) -> Trainer:
         return make_trainer(model, {**settled_parameters(model, settings), **parameters})
@@ -162,34 +163,6 @@ def print_outcome(console: Console, outcome: TuneOutcome, settings: Settings) ->
         "(`recsys runs` lists every trial)",
         highlight=False,
     )
-
-
-class _Progress:
-    """A bar for every model in turn; a model that is out of time fills its bar when the next one begins."""
-
-    def __init__(self, display: ConsoleDisplay, record: OnTrial) -> None:
-        self._display = display
-        self._record = record
-        self._end: Callable[[], None] | None = None
-
-    def next_model(self, name: str, most: int) -> OnTrial:
-        self.end()
-        advance = self._display.step(f"tuning {name}", most)
-        best = float("-inf")
-
-        def on_trial(trial: Trial, most: int) -> None:
-            nonlocal best
-            self._record(trial, most)
-            if trial.state is TrialState.FINISHED:
-                best = max(best, trial.score)
-            advance(trial.number + 1, f"best {best:.4f}")
-
-        self._end = lambda: advance(most, "" if best < 0 else f"best {best:.4f}")
-        return on_trial
-
-    def end(self) -> None:
-        if self._end is not None:
-            self._end()
 
 
 def _counts(result: TuningResult) -> str:

@@ -16,13 +16,14 @@ from lambda_api.recommender.bundle import read_bundle, write_bundle
 from lambda_api.recommender.histories import Event, Histories, Ragged
 from lambda_api.recommender.two_stage.features import ranking_features
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
+from lambda_api.recommender.two_stage.sources import Candidates
 from recsys_assets.evaluation.metrics import ranking_metrics
 from recsys_assets.evaluation.protocol import EvaluationWindow, build_task, evaluate
 from recsys_assets.models import hybrid_ranker
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid import SOURCES, Hybrid
 from recsys_assets.models.hybrid_ranker import RankingRows, calibrated, exported, fit_trees, with_float32_thresholds
-from recsys_assets.models.hybrid_windows import Window, before, histories_of, labels, plan_windows, relevant
+from recsys_assets.models.hybrid_windows import Window, before, labels, plan_windows, relevant
 from recsys_assets.models.popularity import Popularity
 from tests.models.hybrid_shop import AS_OF, SMALL, shop, training_data
 
@@ -32,6 +33,12 @@ PURCHASE = frozenset({InteractionType.PURCHASE})
 @lru_cache
 def fitted(allow_repeats: bool = False) -> TwoStageRecommender:
     return Hybrid(**SMALL, allow_repeats=allow_repeats).fit(training_data())
+
+
+def asked_of_ranker(model: TwoStageRecommender, histories: Histories) -> tuple[Candidates, np.ndarray]:
+    """Candidates and their rows of features, as `TwoStageRecommender` asks its ranker about them."""
+    candidates = model.generator.candidates(histories)
+    return candidates, ranking_features(histories, candidates, model.generator.facts)
 
 
 def as_events(data: TrainingData, user: int) -> list[Event]:
@@ -64,7 +71,7 @@ def test_rows_of_training_are_the_rows_of_serving(allow_repeats: bool, tmp_path:
     for user in users:
         events = as_events(before(longer, start), int(user))
         online_history = Histories.from_events([events], start, served.products)
-        candidates, online = served.candidates_and_features(online_history)
+        candidates, online = asked_of_ranker(served, online_history)
         grade = truth.of(np.full(len(online), user), candidates.products.values)
         if not grade.any():
             continue  # training leaves out shoppers whose candidates hold nothing they took
@@ -76,9 +83,9 @@ def test_rows_of_training_are_the_rows_of_serving(allow_repeats: bool, tmp_path:
 
 def test_a_batch_is_its_shoppers_one_by_one() -> None:
     model, histories = fitted(), training_data().histories()
-    candidates, together = model.candidates_and_features(histories.rows(0, 70))
+    candidates, together = asked_of_ranker(model, histories.rows(0, 70))
     for row in range(70):
-        alone, features = model.candidates_and_features(histories.rows(row, row + 1))
+        alone, features = asked_of_ranker(model, histories.rows(row, row + 1))
         assert (alone.products.values == candidates.products.row(row)).all()
         span = slice(candidates.products.indptr[row], candidates.products.indptr[row + 1])
         assert (features == together[span]).all()
@@ -184,7 +191,7 @@ def test_missing_columns_leave_a_working_model(columns: tuple[str, ...], tmp_pat
     data = TrainingData(**{**vars(data), **{name: vars(data)[name][purchases] for name in fields}})
     model = Hybrid(**SMALL).fit(data)
     histories = data.histories().rows(0, 40)
-    _, features = model.candidates_and_features(histories)
+    _, features = asked_of_ranker(model, histories)
     assert np.isfinite(features).all()
     by_name = dict(zip(model.feature_names, features.T, strict=True))
     assert set(np.unique(by_name["conversion"])) == {-1.0}
@@ -202,7 +209,7 @@ def test_a_log_too_short_to_learn_from_is_ranked_by_fusion() -> None:
     data = training_data()
     model = Hybrid(**{**SMALL, "windows": 0}).fit(data)
     histories = data.histories().rows(0, 20)
-    candidates, _ = model.candidates_and_features(histories)
+    candidates, _ = asked_of_ranker(model, histories)
     lists = model.recommend(histories, 5)
     for row in range(20):
         fusion = candidates.fusion[candidates.products.indptr[row] : candidates.products.indptr[row + 1]]
@@ -307,7 +314,7 @@ np.savez(folder / "answer.npz", products=answer.products, scores=answer.scores)
 
 def test_the_bundle_answers_where_nothing_that_trained_it_is_installed(tmp_path: Path) -> None:
     data = training_data()
-    histories = histories_of(data, np.arange(25))
+    histories = data.histories_of(np.arange(25))
     stored = {name: getattr(histories, name) for name in ("indptr", "products", "types", "timestamps", "now")}
     np.savez(tmp_path / "histories.npz", user_ids=np.array(histories.user_ids), **stored)
     write_bundle(fitted(), tmp_path / "bundle")

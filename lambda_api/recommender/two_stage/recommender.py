@@ -99,11 +99,6 @@ class TwoStageRecommender(Recommender):
             known |= weighting.knows(histories)
         return known
 
-    def candidates_and_features(self, histories: Histories) -> tuple[Candidates, NDArray[np.float32]]:
-        """What the ranker is asked about these shoppers: candidates, and one row of features for each."""
-        candidates = self.generator.candidates(histories)
-        return candidates, ranking_features(histories, candidates, self.generator.facts)
-
     def score_all(self, histories: Histories) -> ScoreArray:
         """Chances of the candidates, 0 for every other product; float32 ``[B, n_products]``."""
         scores = np.zeros((len(histories), len(self.products)), dtype=np.float32)
