@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from lambda_api.recommender.bundle import BundleError
-from lambda_api.settings import Settings, SettingsError, read_settings
+from lambda_api.settings import Settings, SettingsError
 from lambda_api.state import api_keys
 from lambda_api.state.open_table import open_table
 from lambda_api.state.table import TableUnavailable
@@ -33,6 +33,9 @@ from recsys_deploy.child_processes import PortInUse, ServerFailed
 from recsys_deploy.console import summary
 from recsys_deploy.packaging.functions import PackagingError
 from recsys_deploy.packaging.targets import Platform, Target
+from recsys_deploy.release import commands as release_commands
+from recsys_deploy.release.check import ReleaseRefused
+from recsys_deploy.release.route import RouteRefused
 from recsys_deploy.tune.options import TuneError, TuneOptions
 from recsys_deploy.tune.options import parse_models as parse_tuned_models
 
@@ -55,6 +58,7 @@ app = typer.Typer(
 )
 keys = typer.Typer(no_args_is_help=True, help="API keys: who may call the API.")
 app.add_typer(keys, name="keys")
+app.add_typer(release_commands.release, name="release")
 console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 EXPECTED = (
@@ -72,6 +76,8 @@ EXPECTED = (
     serving_up.NotReady,
     TableUnavailable,
     PackagingError,
+    ReleaseRefused,
+    RouteRefused,
 )
 """Errors whose message is all a person needs; anything else is a defect and keeps its traceback."""
 
@@ -147,7 +153,7 @@ def recommend(
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="Length of the list.")] = 10,
 ) -> None:
     """What the champion would show a shopper now."""
-    settings = _settings()
+    settings = homes.settings_of_last_home()
     registry, bundles, lake = _stores(settings)
     bundle = load_champion(registry, bundles, settings.home / "bundles")
     summary.print_answers(console, answer(bundle, lake, [user_id], k, allow_repeats=settings.allow_repeats))
@@ -156,7 +162,7 @@ def recommend(
 @app.command()
 def models() -> None:
     """The registered versions."""
-    registry, _, _ = _stores(_settings())
+    registry, _, _ = _stores(homes.settings_of_last_home())
     summary.print_versions(console, registry.list_versions())
 
 
@@ -165,7 +171,7 @@ def runs(
     model: Annotated[str | None, typer.Option(help="Only runs of this model.")] = None,
 ) -> None:
     """Every training, newest first, whether or not a version came of it."""
-    registry, _, _ = _stores(_settings())
+    registry, _, _ = _stores(homes.settings_of_last_home())
     summary.print_runs(console, registry.list_runs(model))
 
 
@@ -206,7 +212,7 @@ def benchmark(
 
     from recsys_deploy.benchmark.command import run_in_terminal
 
-    run_in_terminal(options, console, _stores(_settings())[0] if record else None)
+    run_in_terminal(options, console, _stores(homes.settings_of_last_home())[0] if record else None)
 
 
 @app.command()
@@ -217,7 +223,7 @@ def tune(
     seed: Annotated[int | None, typer.Option(min=0, help="Of the search; by default the shop's.")] = None,
 ) -> None:
     """Search hyper-parameters on the shop of the last demo; RECSYS_PARAMETERS=tuned makes trainings use them."""
-    settings = _settings()
+    settings = homes.settings_of_last_home()
     registry, _, lake = _stores(settings)
 
     from recsys_assets.training.assets import MODEL_NAMES
@@ -238,7 +244,7 @@ def ui(
 ) -> None:
     """The Dagster UI, with both code locations, on the state of the last demo."""
     homes.use_last_home(homes.default_root(), os.environ)
-    settings = _settings()
+    settings = homes.settings_of_last_home()
     homes.prepare_dagster(settings, os.environ)
     console.print(f"Dagster on http://127.0.0.1:{port} for {settings.home} (Ctrl-C ends it)")
     os.execv(sys.executable, [sys.executable, *serving_up.ui_arguments(port)])
@@ -262,7 +268,7 @@ def up(
         homes.choose_home(root, data, os.environ)
     else:
         homes.use_last_home(root, os.environ)
-    if _stores(read_settings())[0].champion() is None:
+    if _stores(homes.settings_of_last_home())[0].champion() is None:
         demo(data=data, shoppers=1)
     settings = homes.open_shop(data, os.environ)
     homes.note_last_home(root, settings.home)
@@ -286,7 +292,7 @@ def serve(
     static: Annotated[bool, typer.Option(help="The shop page too.")] = True,
 ) -> None:
     """The API alone, in the foreground, on the state of the last demo."""
-    settings = _settings()
+    settings = homes.settings_of_last_home()
     arguments = ["-m", "lambda_api.local_server", "--host", host, "--port", str(port)]
     arguments += ["--workers", str(workers), "--threads", str(threads)]
     arguments += [part for origin in cors_origin or () for part in ("--cors-origin", origin)]
@@ -306,13 +312,13 @@ def keys_create(
 ) -> None:
     """Make a key. It is printed this once; only its hash is kept."""
     expires = None if days is None else int(time.time()) + days * 86_400
-    print(api_keys.create(open_table(_settings(), "api_keys"), name, {scope.value}, expires))
+    print(api_keys.create(open_table(homes.settings_of_last_home(), "api_keys"), name, {scope.value}, expires))
 
 
 @keys.command("list")
 def keys_list() -> None:
     """Every key ever made, without its secret."""
-    summary.print_keys(console, api_keys.list_keys(open_table(_settings(), "api_keys")), time.time())
+    summary.print_keys(console, api_keys.list_keys(open_table(homes.settings_of_last_home(), "api_keys")), time.time())
 
 
 @keys.command("revoke")
@@ -320,7 +326,7 @@ def keys_revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `recsys keys list` shows it.")],
 ) -> None:
     """Refuse a key from now on; servers follow within a minute."""
-    if not api_keys.revoke(open_table(_settings(), "api_keys"), key_id):
+    if not api_keys.revoke(open_table(homes.settings_of_last_home(), "api_keys"), key_id):
         raise typer.BadParameter(f"there is no key {key_id!r}; `recsys keys list` shows them", param_hint="ID")
     console.print(f"{key_id} is revoked; servers refuse it within a minute")
 
@@ -357,11 +363,6 @@ def graph(
 
     out.write_text(draw(nodes_of(deploy_defs, assets_defs)), encoding="utf-8")
     console.print(f"wrote {out}")
-
-
-def _settings() -> Settings:
-    homes.use_last_home(homes.default_root(), os.environ)
-    return read_settings()
 
 
 def _stores(settings: Settings) -> tuple[ModelRegistry, BundleStore, Lake]:

@@ -3,6 +3,7 @@
 Put the choosing and laying out of ``RECSYS_HOME`` here. Keep what the settings mean in ``lambda_api.settings``.
 """
 
+import os
 import re
 from collections.abc import MutableMapping
 from datetime import UTC, date, datetime, timedelta
@@ -54,6 +55,13 @@ def use_last_home(root: Path, environment: MutableMapping[str, str]) -> Path:
         name = noted.read_text().strip() if noted.is_file() else _slug(None)
         environment["RECSYS_HOME"] = str((root / name).resolve())
     return Path(environment["RECSYS_HOME"])
+
+
+def settings_of_last_home(environment: MutableMapping[str, str] | None = None) -> Settings:
+    """Settings of the home the last demo used, unless ``RECSYS_HOME`` names one. Raises `SettingsError`."""
+    variables = os.environ if environment is None else environment
+    use_last_home(default_root(), variables)
+    return read_settings(variables)
 
 
 def note_last_home(root: Path, home: Path) -> None:

@@ -152,6 +152,13 @@ class Home:
 
     def promote(self, *product_ids: str, trained_before: datetime = END, seed: int = 0) -> ModelVersion:
         """Register a bundle that knows these products, and make it champion."""
+        champion = self.registry.champion()
+        version = self.register(*product_ids, trained_before=trained_before, seed=seed)
+        self.registry.promote(version.version, champion.version if champion else None)
+        return self.registry.get(version.version)
+
+    def register(self, *product_ids: str, trained_before: datetime = END, seed: int = 0) -> ModelVersion:
+        """Register a bundle that knows these products."""
         folder = self.settings.home / "candidates" / "popularity"
         products = IdMap.from_ids(product_ids)
         popularity = np.random.default_rng(seed).random(len(products)).astype(np.float32)
@@ -164,10 +171,7 @@ class Home:
             git_revision="0123abc",
         )
         write_bundle(PopularityRecommender(products, popularity), folder, lineage)
-        champion = self.registry.champion()
-        version = register_bundle(self.registry, self.bundles, folder, run_id=f"run-{seed}")
-        self.registry.promote(version.version, champion.version if champion else None)
-        return self.registry.get(version.version)
+        return register_bundle(self.registry, self.bundles, folder, run_id=f"run-{seed}")
 
 
 @contextmanager

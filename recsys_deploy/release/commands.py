@@ -1,0 +1,89 @@
+"""``recsys release``: a version put in front of shoppers, watched over, promoted or taken back.
+
+Put parsing and printing here. Keep what is done in ``moves.py``.
+"""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from lambda_api.settings import Settings
+from lambda_api.state.open_table import open_table
+from lambda_api.state.routing_record import RoutingRecord, read_routing
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.registry.versions import Version
+from recsys_deploy.homes import settings_of_last_home
+from recsys_deploy.release.moves import Releases
+from recsys_deploy.release.strategies import Strategy
+
+release = typer.Typer(no_args_is_help=True, help="Which version meets which shoppers: start, share, promote, rollback.")
+console = Console()
+
+
+@release.command()
+def start(
+    version: Annotated[str | None, typer.Argument(help="A registered version; by default the champion.")] = None,
+    strategy: Annotated[Strategy, typer.Option(help="How it meets its first shoppers.")] = Strategy.CANARY,
+    share: Annotated[float, typer.Option(min=0.01, max=99.99, help="Of shoppers in a canary, per cent.")] = 10.0,
+    endpoint: Annotated[str | None, typer.Option(help="Its SageMaker endpoint; without: scored in the API.")] = None,
+) -> None:
+    """Check a version and put it in front of shoppers."""
+    try:
+        chosen = None if version is None else Version.parse(version)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="VERSION") from error
+    console.print(_releases().start(chosen, strategy, share / 100, endpoint), highlight=False)
+
+
+@release.command()
+def share(percent: Annotated[float, typer.Argument(min=0.01, max=100.0, help="Of shoppers.")]) -> None:
+    """Change the share of shoppers who meet the challenger."""
+    console.print(_releases().share(percent / 100), highlight=False)
+
+
+@release.command()
+def promote() -> None:
+    """Let what is being tried answer everybody, and make it champion."""
+    console.print(_releases().promote(), highlight=False)
+
+
+@release.command()
+def rollback(reason: Annotated[str, typer.Option(help="Kept in the registry.")] = "") -> None:
+    """Take back what is being tried; else return to the champion before."""
+    console.print(_releases().rollback(reason), highlight=False)
+
+
+@release.command()
+def status() -> None:
+    """Who answers whom."""
+    settings = settings_of_last_home()
+    champion = ModelRegistry(open_table(settings, "registry")).champion()
+    console.print(f"champion of the registry: {champion.version if champion else 'none yet'}", highlight=False)
+    record = read_routing(open_table(settings, "serving"))
+    console.print("nothing is live: shoppers get what is popular" if record is None else _grid(record))
+
+
+def _grid(record: RoutingRecord) -> Grid:
+    grid = Grid("variant", "version", "shoppers", "scored by", title=f"route, revision {record.revision}")
+    for variant in record.variants:
+        grid.add_row(
+            variant.name, variant.target.version, f"{variant.weight / 100:g} %", variant.target.endpoint or "the API"
+        )
+    if record.shadow is not None:
+        grid.add_row(
+            "shadow", record.shadow.version, "after the reply", record.shadow.endpoint or "the shadow function"
+        )
+    return grid
+
+
+def _releases() -> Releases:
+    settings: Settings = settings_of_last_home()
+    return Releases(
+        ModelRegistry(open_table(settings, "registry")),
+        BundleStore(settings.models_uri),
+        open_table(settings, "serving"),
+        settings.home / "bundles",
+    )
