@@ -31,6 +31,7 @@ from recsys_deploy.answers import NoChampion, answer, busiest_shoppers, load_cha
 from recsys_deploy.benchmark.options import BenchmarkError, BenchmarkOptions, ProtocolName, parse_models, parse_moment
 from recsys_deploy.child_processes import PortInUse, ServerFailed
 from recsys_deploy.console import summary
+from recsys_deploy.monitoring import commands as monitoring_commands
 from recsys_deploy.packaging.functions import PackagingError
 from recsys_deploy.packaging.targets import Platform, Target
 from recsys_deploy.release import commands as release_commands
@@ -59,6 +60,7 @@ app = typer.Typer(
 keys = typer.Typer(no_args_is_help=True, help="API keys: who may call the API.")
 app.add_typer(keys, name="keys")
 app.add_typer(release_commands.release, name="release")
+app.command()(monitoring_commands.monitor)
 console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 EXPECTED = (
