@@ -138,9 +138,9 @@ terraform-checks:  ## fmt, validate and test; TF_INIT_ARGS="-plugin-dir=..." wit
 terraform-plan: packages  ## what an apply would change in ENVIRONMENT (dev, staging, prod); needs a role in AWS
 	@case "$$ENVIRONMENT" in dev|staging|prod) ;; *) \
 	  echo "terraform-plan: ENVIRONMENT is dev, staging or prod, not '$$ENVIRONMENT'" >&2; exit 2;; esac
-	terraform -chdir="terraform/environments/$$ENVIRONMENT" init -input=false -backend-config=backend.hcl $(TF_INIT_ARGS)
-	terraform -chdir="terraform/environments/$$ENVIRONMENT" plan -input=false -lock=false \
-	  -var-file=../../../build/lambda/packages.tfvars.json
+	terraform -chdir=terraform/stack init -input=false -reconfigure -backend-config="../environments/$$ENVIRONMENT/backend.hcl" $(TF_INIT_ARGS)
+	terraform -chdir=terraform/stack plan -input=false -lock=false \
+	  -var-file="../environments/$$ENVIRONMENT/terraform.tfvars" -var-file=../../build/lambda/packages.tfvars.json
 
 clean:  ## remove the demo's state (not the environment)
 	rm -rf .recsys

@@ -22,8 +22,8 @@ from recsys_deploy.packaging.wheels import Wheel, fetch, needed, read_pins
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout."""
 
-TERRAFORM_FOLDER = "terraform/environments/any"
-"""Terraform runs in one of these; paths it is told are relative to it, so that a plan is the same on every machine."""
+TERRAFORM_FOLDER = "terraform/stack"
+"""Terraform runs here; paths it is told are relative to it, so that a plan is the same on every machine."""
 
 VARIABLES = "packages.tfvars.json"
 

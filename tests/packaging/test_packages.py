@@ -168,7 +168,7 @@ def test_terraform_is_told_of_every_package(packages: Packages, tmp_path: Path) 
             for name, (found, _) in packages.items()
         }
     }
-    declared = (ROOT / "terraform" / "environments" / "dev" / "variables.tf").read_text()
+    declared = (ROOT / "terraform" / "stack" / "variables.tf").read_text()
     block = declared[declared.index('variable "packages"') :].split("\n}\n")[0]
     fields = {name: {"path", "hash"} for name in FUNCTIONS}
     assert {name: set(re.findall(r"(\w+) = string", text)) for name, text in re.findall(OBJECT, block)} == fields
@@ -184,11 +184,11 @@ def test_paths_in_a_checkout_are_relative_to_where_terraform_runs(
     code.mkdir()
     (tmp_path / "constraints.txt").write_text("")
     package(tmp_path / "build" / "lambda", root=tmp_path)
-    folder = tmp_path / "terraform" / "environments" / "dev"
+    folder = tmp_path / "terraform" / "stack"
     folder.mkdir(parents=True)
     told = json.loads((tmp_path / "build" / "lambda" / "packages.tfvars.json").read_text())["packages"]
     for name, variable in told.items():
-        assert variable["path"] == f"../../../build/lambda/{name}.zip"
+        assert variable["path"] == f"../../build/lambda/{name}.zip"
         assert (folder / variable["path"]).is_file()
     package(tmp_path / "part", functions=["api"], root=tmp_path)
     assert not (tmp_path / "part" / "packages.tfvars.json").exists()

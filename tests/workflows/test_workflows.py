@@ -14,6 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from recsys_deploy import cli
+from recsys_deploy.release.strategies import Strategy
 from tests.workflows.rules import broken, commands, jobs, steps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,8 @@ def load(name: str) -> tuple[dict[Any, Any], str]:
 
 
 def test_what_there_is() -> None:
-    assert [file.name for file in FILES] == ["ml-ci.yml", "model-training.yml", "release.yml", "terraform-plan.yml"]
+    names = ["ml-ci", "model-deployment", "model-monitoring", "model-training", "release", "terraform-plan"]
+    assert [file.stem for file in FILES] == names
 
 
 @each
@@ -91,7 +93,7 @@ def test_every_command_and_option_exists(line: str) -> None:
     names = [word for word in words if re.fullmatch(r"[a-z][a-z-]*", word)]
     shown = CliRunner().invoke(cli.app, [*names, "--help"], env={"TERMINAL_WIDTH": "200", "NO_COLOR": "1"})
     assert shown.exit_code == 0, shown.output
-    for option in (word for word in words if word.startswith("--")):
+    for option in (word for word in words if re.match(r"--\w", word)):
         assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown.output)
 
 
@@ -112,6 +114,23 @@ def test_training_is_weekly_on_request_and_never_touches_what_is_live() -> None:
     assert "workflow_dispatch" in workflow[True]
     demos = [line for line in commands(workflow) if "recsys demo" in line]
     assert demos and all("--register-only" in line for line in demos)
+
+
+def test_a_release_is_watched_and_taken_back_without_asking_and_promoted_only_when_well() -> None:
+    workflow, _ = load("model-deployment")
+    inputs = workflow[True]["workflow_dispatch"]["inputs"]
+    assert inputs["strategy"]["options"] == [str(strategy) for strategy in Strategy]
+    made = dict(jobs(workflow))
+    asks = {name for name, job in made.items() if job["environment"] == "${{ inputs.environment }}"}
+    assert asks == {"start", "promote"}
+    assert made["promote"]["needs"] == "watch" and "always()" not in made["promote"]["if"]
+    assert set(made["rollback"]["needs"]) == {"start", "watch", "promote"} and "always()" in made["rollback"]["if"]
+    assert workflow["concurrency"]["cancel-in-progress"] is False
+
+
+def test_monitoring_runs_every_six_hours() -> None:
+    workflow, _ = load("model-monitoring")
+    assert workflow[True]["schedule"] == [{"cron": "41 */6 * * *"}]
 
 
 HOSTILE = 'v1.0.0@sha256:"; touch injected; echo "$(touch injected)'
