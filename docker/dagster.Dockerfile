@@ -5,7 +5,7 @@ FROM ${PYTHON_IMAGE} AS libraries
 ARG PIP_ARGS=""
 COPY pyproject.toml constraints.txt docker/requirements.py /build/
 RUN python -m venv /opt/venv \
- && python /build/requirements.py /build/pyproject.toml pipeline > /build/requirements.txt \
+ && python /build/requirements.py /build/pyproject.toml pipeline aws > /build/requirements.txt \
  && /opt/venv/bin/pip install --no-cache-dir \
       -r /build/requirements.txt -c /build/constraints.txt ${PIP_ARGS}
 
@@ -24,9 +24,12 @@ RUN useradd --system --uid 10001 --no-create-home recsys \
  && chown recsys /opt/dagster /opt/recsys
 WORKDIR /srv/recsys
 COPY workspace.yaml workspace.yaml
+COPY docker/dagster-aws /opt/dagster-aws
 COPY lambda_api lambda_api
 COPY recsys_assets recsys_assets
 COPY recsys_deploy recsys_deploy
+# What is mounted here on a read-only root file system keeps the rights of /tmp.
+VOLUME /tmp
 USER 10001
 EXPOSE 3000 4000
 ENTRYPOINT ["python", "-m"]

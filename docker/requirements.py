@@ -1,4 +1,4 @@
-"""Print the requirements of an extra, one a line: ``python docker/requirements.py pyproject.toml serve``.
+"""Print the requirements of extras, one a line: ``python docker/requirements.py pyproject.toml pipeline aws``.
 
 Put here what pip cannot do: name a project's dependencies without building the project. An image installs them in a
 layer that changes with the pins only, and copies the code afterwards.
@@ -7,19 +7,19 @@ layer that changes with the pins only, and copies the code afterwards.
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 
-def requirements_of(project: Mapping[str, Any], extra: str) -> list[str]:
-    """Dependencies of ``project`` (the table of ``pyproject.toml``) with ``extra``; extras of itself are followed.
+def requirements_of(project: Mapping[str, Any], extras: Sequence[str]) -> list[str]:
+    """Dependencies of ``project`` (the table of ``pyproject.toml``) with ``extras``; extras of itself are followed.
 
     Raises:
         SystemExit: there is no such extra.
     """
     found = list(project["dependencies"])
-    waiting, seen = [extra], set()
+    waiting, seen = list(extras), set()
     while waiting:
         name = waiting.pop()
         if name in seen:
@@ -39,5 +39,5 @@ def requirements_of(project: Mapping[str, Any], extra: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    file, wanted = sys.argv[1:]
+    file, *wanted = sys.argv[1:]
     print("\n".join(requirements_of(tomllib.loads(Path(file).read_text())["project"], wanted)))

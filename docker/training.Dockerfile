@@ -1,4 +1,4 @@
-# The training container: a model of the zoo, fitted under the /opt/ml contract (recsys_assets/training/train.py).
+# The training container: a model of the zoo, fitted under the /opt/ml contract (recsys_assets/training/sagemaker_container.py).
 # SageMaker starts it as `docker run IMAGE train`, as root, with the job in /opt/ml.
 ARG PYTHON_IMAGE
 
@@ -6,7 +6,7 @@ FROM ${PYTHON_IMAGE} AS libraries
 ARG PIP_ARGS=""
 COPY pyproject.toml constraints.txt docker/requirements.py /build/
 RUN python -m venv /opt/venv \
- && python /build/requirements.py /build/pyproject.toml pipeline > /build/requirements.txt \
+ && python /build/requirements.py /build/pyproject.toml pipeline aws > /build/requirements.txt \
  && /opt/venv/bin/pip install --no-cache-dir \
       -r /build/requirements.txt -c /build/constraints.txt ${PIP_ARGS}
 
@@ -22,5 +22,5 @@ COPY --from=libraries /opt/venv /opt/venv
 WORKDIR /srv/recsys
 COPY lambda_api lambda_api
 COPY recsys_assets recsys_assets
-ENTRYPOINT ["python", "-m", "recsys_assets.training.train"]
+ENTRYPOINT ["python", "-m", "recsys_assets.training.sagemaker_container"]
 CMD ["train"]

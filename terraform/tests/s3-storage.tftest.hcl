@@ -36,9 +36,9 @@ run "buckets" {
     condition = alltrue([
       for policy in values(aws_s3_bucket_policy.this) :
       length([for statement in jsondecode(policy.policy).Statement : statement if statement.Effect == "Deny"]) == 2
-      && alltrue([for statement in jsondecode(policy.policy).Statement : statement.Principal.Service == "logging.s3.amazonaws.com" if statement.Effect == "Allow"])
+      && alltrue([for statement in jsondecode(policy.policy).Statement : contains(["logging.s3.amazonaws.com", "logdelivery.elasticloadbalancing.amazonaws.com"], statement.Principal.Service) if statement.Effect == "Allow"])
     ])
-    error_message = "Every bucket refuses plain HTTP and old TLS, and lets in nobody but the log delivery."
+    error_message = "Every bucket refuses plain HTTP and old TLS, and lets in nobody but the delivery of logs."
   }
 
   assert {

@@ -6,6 +6,7 @@ variables {
   name                 = "recsys-test"
   lake_bucket_arn      = "arn:aws:s3:::lake"
   models_bucket_arn    = "arn:aws:s3:::models"
+  models_bucket_name   = "models"
   log_group_arn_prefix = "arn:aws:logs:eu-central-1:123456789012"
   kms_key_arn          = "arn:aws:kms:eu-central-1:123456789012:key/k"
   endpoint             = { serverless = { memory_mb = 2048, max_concurrency = 3 } }
@@ -32,6 +33,71 @@ run "role_and_repositories" {
     condition     = output.endpoint.serverless.max_concurrency == 3
     error_message = "The settings come out as they went in."
   }
+}
+
+run "settings_of_jobs" {
+  command = apply
+
+  module {
+    source = "./modules/sagemaker"
+  }
+
+  variables {
+    image_tag           = "0123abc"
+    jobs                = { instance_type = "ml.m5.xlarge", spot = true, volume_gb = 30, max_runtime_s = 3600, max_wait_s = 7200 }
+    batch_instance_type = "ml.m5.large"
+  }
+
+  assert {
+    condition     = endswith(output.settings.RECSYS_TRAINING_IMAGE, ":0123abc") && output.settings.RECSYS_TRAINING_SPOT == "true" && output.settings.RECSYS_TRAINING_MAX_WAIT_S == "7200"
+    error_message = "Jobs run the image of this tag, on what was asked for."
+  }
+
+  assert {
+    condition     = output.settings.RECSYS_TRAINING_URI == "s3://models/training" && output.settings.RECSYS_ENDPOINT_PREFIX == "recsys-test" && output.settings.RECSYS_INFERENCE_INSTANCE_TYPE == "ml.m5.large"
+    error_message = "Files of jobs lie where the role may write, and names begin with the environment's."
+  }
+}
+
+run "without_jobs_no_image_is_named" {
+  command = apply
+
+  module {
+    source = "./modules/sagemaker"
+  }
+
+  assert {
+    condition     = length(setintersection(keys(output.settings), ["RECSYS_TRAINING_IMAGE", "RECSYS_INFERENCE_IMAGE"])) == 0
+    error_message = "Without jobs, models are trained and batches answered where the asset graph runs."
+  }
+}
+
+run "spot_that_waits_less_than_it_runs_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/sagemaker"
+  }
+
+  variables {
+    jobs = { instance_type = "ml.m5.xlarge", spot = true, volume_gb = 30, max_runtime_s = 3600, max_wait_s = 600 }
+  }
+
+  expect_failures = [terraform_data.jobs]
+}
+
+run "an_instance_of_ec2_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/sagemaker"
+  }
+
+  variables {
+    jobs = { instance_type = "m5.xlarge", spot = false, volume_gb = 30, max_runtime_s = 3600, max_wait_s = 0 }
+  }
+
+  expect_failures = [terraform_data.jobs]
 }
 
 run "two_variants_on_a_serverless_endpoint_are_refused" {

@@ -47,7 +47,7 @@ run "no_action_has_a_wildcard" {
   }
 
   assert {
-    condition     = alltrue([for line in values(local.service_integrations) : alltrue([for action in line.actions : can(regex("^[a-z0-9]+:[A-Za-z0-9]+$", action))])])
+    condition     = alltrue([for line in values(local.service_integrations) : alltrue([for action in line.actions : can(regex("^[a-z0-9-]+:[A-Za-z0-9]+$", action))])])
     error_message = "The table of service integrations holds an action with a wildcard."
   }
 }

@@ -37,7 +37,7 @@ run "streams_and_queues" {
   }
 
   assert {
-    condition     = alltrue([for policy in values(aws_sqs_queue_policy.tls) : jsondecode(policy.policy).Statement[0].Effect == "Deny"]) && length(aws_sqs_queue_policy.tls) == 2
+    condition     = [for queue in [aws_sqs_queue.shadow, aws_sqs_queue.shadow_failed] : jsondecode(queue.policy).Statement[0].Effect] == ["Deny", "Deny"]
     error_message = "Both queues refuse plain HTTP."
   }
 }

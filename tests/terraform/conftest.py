@@ -2,12 +2,24 @@
 
 import shutil
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping
 
 import pytest
 
 from tests.terraform.mocked import KEY, environment_test
-from tests.terraform.runs import ENVIRONMENTS, SOURCE, State, Terraform, copy_tree, failures, find_plugins, read_state
+from tests.terraform.runs import (
+    ENVIRONMENTS,
+    SOURCE,
+    TESTED,
+    Messages,
+    State,
+    Terraform,
+    copy_tree,
+    failures,
+    find_plugins,
+    read_state,
+)
 
 
 @pytest.fixture(scope="session")
@@ -28,21 +40,39 @@ def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
 
 
 @pytest.fixture(scope="session")
+def messages(terraform: Terraform) -> Mapping[str, Messages]:
+    """What the tests of every module and of the stack said, by file.
+
+    One process does it all: loading the provider's schema takes longer than the tests.
+    """
+    terraform.init("")
+    return _by_file(terraform.test("", *(f"-filter=tests/{name}.tftest.hcl" for name in TESTED)))
+
+
+@pytest.fixture(scope="session")
 def environments(terraform: Terraform) -> Mapping[str, State]:
     """State of each environment, applied with its own values; all but dev with a key for the page.
 
-    In the folder of dev, because one process is much faster than three and the folders differ in values only
-    (``test_text.py``).
+    By another process, because every run of one that prints states prints the provider's schema, too.
     """
-    folder = "environments/dev"
-    for name in ENVIRONMENTS:
+    files = {name: f"environment-{name}.tftest.hcl" for name in ENVIRONMENTS}
+    for name, file in files.items():
         values = (SOURCE / "environments" / name / "terraform.tfvars").read_text()
-        test = terraform.copy / "terraform" / folder / f"{name}.tftest.hcl"
-        test.write_text(environment_test(values, "" if name == "dev" else KEY))
-    terraform.init(folder)
-    messages = terraform.test(folder, "-verbose")
-    assert not failures(messages), failures(messages)
-    return {name: read_state(messages, f"{name}.tftest.hcl") for name in ENVIRONMENTS}
+        test = environment_test(values, "" if name == "dev" else KEY)
+        (terraform.copy / "terraform" / "tests" / file).write_text(test)
+    terraform.init("")
+    messages = _by_file(terraform.test("", "-verbose", *(f"-filter=tests/{file}" for file in files.values())))
+    for said in messages.values():
+        assert not failures(said), failures(said)
+    return {name: read_state(messages[file]) for name, file in files.items()}
+
+
+def _by_file(messages: Messages) -> dict[str, Messages]:
+    found: dict[str, Messages] = defaultdict(list)
+    for message in messages:
+        found[message.get("@testfile", "").removeprefix("tests/")].append(message)
+    assert not failures(found[""]), failures(found[""])
+    return found
 
 
 @pytest.fixture(params=ENVIRONMENTS)

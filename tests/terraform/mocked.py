@@ -1,4 +1,4 @@
-"""The test that is put into each environment's folder: everything AWS would name gets a name of its own.
+"""The test made of each environment's values: everything AWS would name gets a name of its own.
 
 Put here what tells resources apart, so that a test can see who was given what. Keep what must be true in the tests.
 """
@@ -32,7 +32,7 @@ def environment_test(values: str, storefront_key: str = "") -> str:
     return "\n".join(
         [
             'mock_provider "aws" {',
-            '  source = "../../tests/mocks"',
+            '  source = "./tests/mocks"',
             *(_override(target, name) for target, name in _WITH_ARNS.items()),
             "}",
             "variables {",
@@ -42,6 +42,9 @@ def environment_test(values: str, storefront_key: str = "") -> str:
             "}",
             'run "environment" {',
             "  command = apply",
+            "  module {",
+            '    source = "./stack"',
+            "  }",
             "}",
             "",
         ]
@@ -49,5 +52,5 @@ def environment_test(values: str, storefront_key: str = "") -> str:
 
 
 def _override(target: str, name: str) -> str:
-    address = f"module.recommender.module.{target}"
+    address = f"module.{target}"
     return f'  override_resource {{\n    target = {address}\n    values = {{ arn = "{arn(name)}" }}\n  }}'

@@ -15,12 +15,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "terraform"
 MODULES = sorted(path.name for path in (SOURCE / "modules").iterdir() if path.is_dir())
+TESTED = [*MODULES, "stack"]
 ENVIRONMENTS = ("dev", "staging", "prod")
+
+Messages = list[dict[str, Any]]
+"""Lines of ``terraform test -json``."""
 
 PROVIDER = Path("registry.terraform.io/hashicorp/aws")
 """Within a folder of plugins, as Terraform lays them out."""
 
-NEEDED = ("lambda_api/handlers/routes.json", "storefront")
+NEEDED = ("lambda_api/handlers/routes.json", "storefront", "recsys_deploy/training_machine")
 """What the configuration reads of the repository besides itself."""
 
 
@@ -69,7 +73,7 @@ class Terraform:
         """Install modules and the provider of ``folder``, from the plugins alone."""
         self.run(folder, "init", "-backend=false", "-input=false", "-no-color", f"-plugin-dir={self.plugins}")
 
-    def test(self, folder: str, *arguments: str) -> list[dict[str, Any]]:
+    def test(self, folder: str, *arguments: str) -> Messages:
         """``terraform test`` there: every message it printed. Failing tests are messages, too."""
         done = self.run(folder, "test", "-json", *arguments, check=False)
         return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -104,14 +108,14 @@ class State:
         return found[0]
 
 
-def read_state(messages: list[dict[str, Any]], file: str) -> State:
+def read_state(messages: Messages) -> State:
     """The state of the only run of a test file that applied, with ``-verbose``."""
-    state = next(m["test_state"] for m in messages if m["type"] == "test_state" and m["@testfile"] == file)
+    state = next(m["test_state"] for m in messages if m["type"] == "test_state")
     resources = {r["address"]: r["values"] for r in _resources(state["root_module"]) if r["mode"] == "managed"}
     return State(resources, {name: output.get("value") for name, output in state.get("outputs", {}).items()})
 
 
-def failures(messages: list[dict[str, Any]]) -> list[str]:
+def failures(messages: Messages) -> list[str]:
     """What went wrong, in words."""
     return [
         f"{message['diagnostic']['summary']}: {message['diagnostic'].get('detail', '')}"

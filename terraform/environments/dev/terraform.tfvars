@@ -3,20 +3,57 @@ region      = "eu-central-1"
 owner       = "recsys"
 disposable  = true
 
-api_function        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = true }
-authorizer_function = { memory_mb = 256, timeout_s = 5, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = true }
-shadow_function     = { memory_mb = 1769, timeout_s = 30, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = true }
-weighted_rollouts   = true
-account_concurrency = 1000
+functions = {
+  api        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = true }
+  authorizer = { memory_mb = 256, timeout_s = 5, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = true }
+  shadow     = { memory_mb = 1769, timeout_s = 30, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = true }
+}
 
-exploration_share     = 0.05
-throttle              = { rate = 50, burst = 100 }
-cors_origins          = ["http://localhost:8000"]
-event_shards          = 1
-event_retention_hours = 24
-storefront            = true
+serving = {
+  weighted_rollouts   = true
+  account_concurrency = 1000
+  exploration_share   = 0.05
+  throttle            = { rate = 50, burst = 100 }
+  cors_origins        = ["http://localhost:8000"]
+}
 
-log_days           = 14
-alarm_emails       = ["recsys-dev@example.com"]
-latency_p99_ms     = 1000
-monthly_budget_usd = 100
+events = {
+  shards          = 1
+  retention_hours = 24
+}
+
+storefront = {
+  web_acl_arn = null
+}
+
+network = {
+  cidr                = "10.20.0.0/20"
+  zones               = ["eu-central-1a", "eu-central-1b"]
+  nat                 = "one"
+  interface_endpoints = []
+}
+
+runs = {
+  cpu          = 2048
+  memory_mb    = 16384
+  disk_gib     = 40
+  architecture = "X86_64"
+}
+
+sagemaker = null
+
+training = {
+  schedule            = { expression = "cron(0 4 ? * MON *)", timezone = "UTC", enabled = false }
+  rollout_machine_arn = null
+}
+
+dagster = null
+
+ci_access = null
+
+operations = {
+  log_days           = 14
+  alarm_emails       = ["recsys-dev@example.com"]
+  latency_p99_ms     = 1000
+  monthly_budget_usd = 100
+}

@@ -3,20 +3,91 @@ region      = "eu-central-1"
 owner       = "recsys"
 disposable  = false
 
-api_function        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = 400, provisioned_concurrency = 0, snap_start = true }
-authorizer_function = { memory_mb = 512, timeout_s = 5, reserved_concurrency = 400, provisioned_concurrency = 0, snap_start = true }
-shadow_function     = { memory_mb = 1769, timeout_s = 30, reserved_concurrency = 20, provisioned_concurrency = 0, snap_start = true }
-weighted_rollouts   = true
-account_concurrency = 1000
+functions = {
+  api        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = 400, provisioned_concurrency = 0, snap_start = true }
+  authorizer = { memory_mb = 512, timeout_s = 5, reserved_concurrency = 400, provisioned_concurrency = 0, snap_start = true }
+  shadow     = { memory_mb = 1769, timeout_s = 30, reserved_concurrency = 20, provisioned_concurrency = 0, snap_start = true }
+}
 
-exploration_share     = 0.05
-throttle              = { rate = 2000, burst = 2000 }
-cors_origins          = []
-event_shards          = null
-event_retention_hours = 168
-storefront            = true
+serving = {
+  weighted_rollouts   = true
+  account_concurrency = 1000
+  exploration_share   = 0.05
+  throttle            = { rate = 2000, burst = 2000 }
+  cors_origins        = []
+}
 
-log_days           = 90
-alarm_emails       = ["recsys-prod@example.com"]
-latency_p99_ms     = 300
-monthly_budget_usd = 3000
+events = {
+  shards          = null
+  retention_hours = 168
+}
+
+storefront = {
+  web_acl_arn = null
+}
+
+network = {
+  cidr  = "10.22.0.0/18"
+  zones = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+  nat   = "none"
+  interface_endpoints = [
+    "ec2", "ecr.api", "ecr.dkr", "ecs", "glue", "kinesis-streams", "kms", "logs", "monitoring", "sagemaker.api",
+    "sagemaker.runtime", "secretsmanager", "sns", "sqs", "states", "sts",
+  ]
+}
+
+runs = {
+  cpu          = 8192
+  memory_mb    = 32768
+  disk_gib     = 200
+  architecture = "X86_64"
+}
+
+sagemaker = {
+  jobs = {
+    instance_type = "ml.m5.2xlarge"
+    spot          = true
+    volume_gb     = 30
+    max_runtime_s = 14400
+    max_wait_s    = 28800
+  }
+  batch_instance_type = "ml.m5.large"
+  endpoint = {
+    serverless = { memory_mb = 4096, max_concurrency = 3, provisioned_concurrency = 0 }
+  }
+  serverless_concurrency_quota = 10
+}
+
+training = {
+  schedule            = { expression = "cron(0 4 ? * MON *)", timezone = "UTC", enabled = true }
+  rollout_machine_arn = null
+}
+
+dagster = {
+  size = { cpu = 1024, memory_mb = 4096 }
+  web = {
+    internal        = true
+    certificate_arn = null
+    allowed_cidrs   = ["10.22.0.0/18"]
+  }
+  database = {
+    version        = "17"
+    instance_class = "db.t4g.small"
+    storage_gib    = 20
+    multi_az       = true
+    backup_days    = 14
+  }
+}
+
+ci_access = {
+  repository   = "example/recsys"
+  provider_arn = null
+  state        = { bucket = "recsys-prod-terraform-state", key = "recsys/terraform.tfstate" }
+}
+
+operations = {
+  log_days           = 365
+  alarm_emails       = ["recsys-prod@example.com"]
+  latency_p99_ms     = 300
+  monthly_budget_usd = 3000
+}

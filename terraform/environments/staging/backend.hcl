@@ -1,4 +1,4 @@
-# terraform init -backend-config=backend.hcl; the bucket is the account's own, made before this.
+# The bucket is the account's own, made before this.
 bucket       = "recsys-staging-terraform-state"
 key          = "recsys/terraform.tfstate"
 region       = "eu-central-1"

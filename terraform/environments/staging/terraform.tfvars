@@ -3,20 +3,57 @@ region      = "eu-central-1"
 owner       = "recsys"
 disposable  = false
 
-api_function        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = 50, provisioned_concurrency = 0, snap_start = true }
-authorizer_function = { memory_mb = 256, timeout_s = 5, reserved_concurrency = 50, provisioned_concurrency = 0, snap_start = true }
-shadow_function     = { memory_mb = 1769, timeout_s = 30, reserved_concurrency = 5, provisioned_concurrency = 0, snap_start = true }
-weighted_rollouts   = true
-account_concurrency = 1000
+functions = {
+  api        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = 50, provisioned_concurrency = 0, snap_start = true }
+  authorizer = { memory_mb = 256, timeout_s = 5, reserved_concurrency = 50, provisioned_concurrency = 0, snap_start = true }
+  shadow     = { memory_mb = 1769, timeout_s = 30, reserved_concurrency = 5, provisioned_concurrency = 0, snap_start = true }
+}
 
-exploration_share     = 0.05
-throttle              = { rate = 200, burst = 400 }
-cors_origins          = []
-event_shards          = 1
-event_retention_hours = 24
-storefront            = true
+serving = {
+  weighted_rollouts   = true
+  account_concurrency = 1000
+  exploration_share   = 0.05
+  throttle            = { rate = 200, burst = 400 }
+  cors_origins        = []
+}
 
-log_days           = 30
-alarm_emails       = ["recsys-staging@example.com"]
-latency_p99_ms     = 500
-monthly_budget_usd = 300
+events = {
+  shards          = 1
+  retention_hours = 24
+}
+
+storefront = {
+  web_acl_arn = null
+}
+
+network = {
+  cidr                = "10.21.0.0/20"
+  zones               = ["eu-central-1a", "eu-central-1b"]
+  nat                 = "one"
+  interface_endpoints = []
+}
+
+runs = {
+  cpu          = 4096
+  memory_mb    = 16384
+  disk_gib     = 100
+  architecture = "X86_64"
+}
+
+sagemaker = null
+
+training = {
+  schedule            = { expression = "cron(0 4 ? * MON *)", timezone = "UTC", enabled = true }
+  rollout_machine_arn = null
+}
+
+dagster = null
+
+ci_access = null
+
+operations = {
+  log_days           = 30
+  alarm_emails       = ["recsys-staging@example.com"]
+  latency_p99_ms     = 500
+  monthly_budget_usd = 300
+}

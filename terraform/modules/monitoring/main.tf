@@ -7,133 +7,94 @@ locals {
   namespace = "Recsys"
   service   = "recommend-api"
 
-  # One alarm each. `percentile` in place of `statistic` where a percentile is meant; what is missing is no breach,
-  # because nothing is written where nobody shops.
+  # One alarm each: statistic (a percentile begins with p) of a metric over five minutes above the threshold. What is
+  # missing is no breach, because nothing is written where nobody shops.
   function_alarms = merge([
     for name, function in var.functions : {
       "${name}-throttles" = {
-        description = "Lambda refused to start ${name}: its reserved concurrency is used up. Raise it, or find who floods the API."
-        namespace   = "AWS/Lambda"
-        metric      = "Throttles"
+        metric      = ["AWS/Lambda", "Throttles", "Sum"]
         dimensions  = { FunctionName = function.function_name }
-        statistic   = "Sum"
-        percentile  = null
         threshold   = 0
+        description = "Lambda refused to start ${name}: its reserved concurrency is used up. Raise it, or find who floods the API."
       }
       "${name}-slow" = {
-        description = "One in a hundred runs of ${name} takes over four fifths of its time limit. See its traces for the slow part."
-        namespace   = "AWS/Lambda"
-        metric      = "Duration"
+        metric      = ["AWS/Lambda", "Duration", "p99"]
         dimensions  = { FunctionName = function.function_name }
-        statistic   = null
-        percentile  = "p99"
         threshold   = 0.8 * 1000 * function.timeout_s
+        description = "One in a hundred runs of ${name} takes over four fifths of its time limit. See its traces for the slow part."
       }
       "${name}-dead-letters" = {
-        description = "Runs of ${name} were given up. Read the messages, mend the cause, send them again."
-        namespace   = "AWS/SQS"
-        metric      = "ApproximateNumberOfMessagesVisible"
+        metric      = ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum"]
         dimensions  = { QueueName = function.dead_letter_queue_name }
-        statistic   = "Maximum"
-        percentile  = null
         threshold   = 0
+        description = "Runs of ${name} were given up. Read the messages, mend the cause, send them again."
       }
     }
   ]...)
-
-  api_alarms = {
-    "api-5xx" = {
-      description = "The API answers with server errors, which its handler never does: look for integrationError and authorizerError in the access log."
-      namespace   = "AWS/ApiGateway"
-      metric      = "5xx"
-      dimensions  = { ApiId = var.api_id }
-      statistic   = "Sum"
-      percentile  = null
-      threshold   = 0
-    }
-    "api-latency" = {
-      description = "One shopper in a hundred waits longer than agreed. Compare the function's duration with its cold starts."
-      namespace   = "AWS/ApiGateway"
-      metric      = "Latency"
-      dimensions  = { ApiId = var.api_id }
-      statistic   = null
-      percentile  = "p99"
-      threshold   = var.latency_p99_ms
-    }
-    "fallback-share" = {
-      description = "Shoppers see popular products in place of personal ones. FallbackByCause says why: model, history, endpoint or time."
-      namespace   = local.namespace
-      metric      = "Fallback"
-      dimensions  = { service = local.service, route = "/recommend" }
-      statistic   = "Average"
-      percentile  = null
-      threshold   = var.fallback_share
-    }
-    "feedback-lost" = {
-      description = "Feedback could not be stored and was handed back to shops to be sent again. See tables and stream."
-      namespace   = local.namespace
-      metric      = "FeedbackToRetry"
-      dimensions  = { service = local.service, route = "/feedback" }
-      statistic   = "Sum"
-      percentile  = null
-      threshold   = 0
-    }
-  }
 
   table_alarms = merge([
     for name, table in var.table_names : {
       for kind in ["Read", "Write"] : "${name}-table-${lower(kind)}-throttles" => {
-        description = "DynamoDB refuses to ${lower(kind)} ${table} at this rate: a hot partition, or its limit of request units is reached."
-        namespace   = "AWS/DynamoDB"
-        metric      = "${kind}ThrottleEvents"
+        metric      = ["AWS/DynamoDB", "${kind}ThrottleEvents", "Sum"]
         dimensions  = { TableName = table }
-        statistic   = "Sum"
-        percentile  = null
         threshold   = 0
+        description = "DynamoDB refuses to ${lower(kind)} ${table} at this rate: a hot partition, or its limit of request units is reached."
       }
     }
   ]...)
 
-  stream_alarms = {
-    "events-refused" = {
-      description = "The event stream takes no more at this rate: add shards, or switch it to on demand."
-      namespace   = "AWS/Kinesis"
-      metric      = "WriteProvisionedThroughputExceeded"
-      dimensions  = { StreamName = var.event_stream_name }
-      statistic   = "Sum"
-      percentile  = null
+  own_alarms = {
+    "api-5xx" = {
+      metric      = ["AWS/ApiGateway", "5xx", "Sum"]
+      dimensions  = { ApiId = var.api_id }
       threshold   = 0
+      description = "The API answers with server errors, which its handler never does: look for integrationError and authorizerError in the access log."
+    }
+    "api-latency" = {
+      metric      = ["AWS/ApiGateway", "Latency", "p99"]
+      dimensions  = { ApiId = var.api_id }
+      threshold   = var.latency_p99_ms
+      description = "One shopper in a hundred waits longer than agreed. Compare the function's duration with its cold starts."
+    }
+    "fallback-share" = {
+      metric      = [local.namespace, "Fallback", "Average"]
+      dimensions  = { service = local.service, route = "/recommend" }
+      threshold   = var.fallback_share
+      description = "Shoppers see popular products in place of personal ones. FallbackByCause says why: model, history, endpoint or time."
+    }
+    "feedback-lost" = {
+      metric      = [local.namespace, "FeedbackToRetry", "Sum"]
+      dimensions  = { service = local.service, route = "/feedback" }
+      threshold   = 0
+      description = "Feedback could not be stored and was handed back to shops to be sent again. See tables and stream."
+    }
+    "events-refused" = {
+      metric      = ["AWS/Kinesis", "WriteProvisionedThroughputExceeded", "Sum"]
+      dimensions  = { StreamName = var.event_stream_name }
+      threshold   = 0
+      description = "The event stream takes no more at this rate: add shards, or switch it to on demand."
     }
     "events-late" = {
-      description = "Events wait too long on their way into the lake, and are lost when the stream's retention ends. See the delivery's log."
-      namespace   = "AWS/Firehose"
-      metric      = "DeliveryToS3.DataFreshness"
+      metric      = ["AWS/Firehose", "DeliveryToS3.DataFreshness", "Maximum"]
       dimensions  = { DeliveryStreamName = var.delivery_stream_name }
-      statistic   = "Maximum"
-      percentile  = null
       threshold   = var.delivery_buffer_s + 900
+      description = "Events wait too long on their way into the lake, and are lost when the stream's retention ends. See the delivery's log."
     }
     "shadow-late" = {
-      description = "Questions wait half an hour for the model in the shadow and will expire: its function is too slow or fails."
-      namespace   = "AWS/SQS"
-      metric      = "ApproximateAgeOfOldestMessage"
+      metric      = ["AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum"]
       dimensions  = { QueueName = var.shadow_queue_name }
-      statistic   = "Maximum"
-      percentile  = null
       threshold   = 1800
+      description = "Questions wait half an hour for the model in the shadow and will expire: its function is too slow or fails."
     }
     "shadow-failed" = {
-      description = "The model in the shadow could not answer questions in three deliveries. Read them in the queue, and the function's log."
-      namespace   = "AWS/SQS"
-      metric      = "ApproximateNumberOfMessagesVisible"
+      metric      = ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum"]
       dimensions  = { QueueName = var.shadow_failed_queue_name }
-      statistic   = "Maximum"
-      percentile  = null
       threshold   = 0
+      description = "The model in the shadow could not answer questions in three deliveries. Read them in the queue, and the function's log."
     }
   }
 
-  alarms = merge(local.function_alarms, local.api_alarms, local.table_alarms, local.stream_alarms)
+  alarms = merge(local.function_alarms, local.own_alarms, local.table_alarms, var.alarms)
 }
 
 resource "aws_sns_topic" "alarms" {
@@ -180,12 +141,12 @@ resource "aws_cloudwatch_metric_alarm" "this" {
 
   alarm_name          = "${var.name}-${each.key}"
   alarm_description   = each.value.description
-  namespace           = each.value.namespace
-  metric_name         = each.value.metric
+  namespace           = each.value.metric[0]
+  metric_name         = each.value.metric[1]
   dimensions          = each.value.dimensions
-  statistic           = each.value.statistic
-  extended_statistic  = each.value.percentile
-  comparison_operator = "GreaterThanThreshold"
+  statistic           = startswith(each.value.metric[2], "p") ? null : each.value.metric[2]
+  extended_statistic  = startswith(each.value.metric[2], "p") ? each.value.metric[2] : null
+  comparison_operator = try(each.value.below, false) ? "LessThanThreshold" : "GreaterThanThreshold"
   threshold           = each.value.threshold
   period              = 300
   evaluation_periods  = 1
@@ -194,7 +155,7 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   ok_actions          = [aws_sns_topic.alarms.arn]
 
   # A percentile of a handful of runs says nothing.
-  evaluate_low_sample_count_percentiles = each.value.percentile == null ? null : "ignore"
+  evaluate_low_sample_count_percentiles = startswith(each.value.metric[2], "p") ? "ignore" : null
 }
 
 # A share, not a count: a few errors in a million are weather, a few in ten are an outage.

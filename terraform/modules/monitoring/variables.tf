@@ -67,6 +67,23 @@ variable "shadow_failed_queue_name" {
   type        = string
 }
 
+variable "alarms" {
+  description = "Alarms of other modules, by name: namespace, metric and statistic; dimensions; threshold, below which instead of above which it sounds if `below`; what it means and what to do."
+  type = map(object({
+    metric      = list(string)
+    dimensions  = map(string)
+    threshold   = number
+    below       = optional(bool, false)
+    description = string
+  }))
+  default = {}
+
+  validation {
+    condition     = alltrue([for alarm in values(var.alarms) : length(alarm.metric) == 3 && length(alarm.description) > 40])
+    error_message = "An alarm names namespace, metric and statistic, and says in a sentence what it means and what to do."
+  }
+}
+
 variable "latency_p99_ms" {
   description = "Alarm when one request in a hundred takes longer, in milliseconds."
   type        = number

@@ -49,11 +49,23 @@ locals {
           StringEquals = { "aws:SourceAccount" = local.account }
         }
       }))],
+      [jsondecode(jsonencode({
+        Sid       = "LoadBalancerLogs"
+        Effect    = "Allow"
+        Principal = { Service = "logdelivery.elasticloadbalancing.amazonaws.com" }
+        Action    = ["s3:PutObject"]
+        Resource  = "${aws_s3_bucket.this["logs"].arn}/alb/AWSLogs/${local.account}/*"
+        Condition = { ArnLike = { "aws:SourceArn" = "arn:${data.aws_partition.current.partition}:elasticloadbalancing:*:${local.account}:loadbalancer/*" } }
+      }))],
     ))
   }
 }
 
 resource "aws_s3_bucket" "this" {
+  #checkov:skip=CKV2_AWS_61:Every bucket has one, below: `data` and `logs`
+  #checkov:skip=CKV2_AWS_62:Nothing waits for objects: the pipeline looks when it runs
+  #checkov:skip=CKV_AWS_144:A second region is a decision of the shop; versions and point-in-time recovery guard against mistakes
+  #checkov:skip=CKV_AWS_18:The data buckets are logged, below; the log bucket logging itself would never end
   for_each = local.names
 
   bucket        = each.value

@@ -128,3 +128,30 @@ resource "terraform_data" "endpoint" {
     }
   }
 }
+
+# Jobs are started by the asset graph; these are its settings, and what SageMaker would refuse of them.
+resource "terraform_data" "jobs" {
+  input = var.jobs
+
+  lifecycle {
+    precondition {
+      condition     = alltrue([for type in compact([try(var.jobs.instance_type, ""), coalesce(var.batch_instance_type, "ml.")]) : startswith(type, "ml.")])
+      error_message = "Instance types of SageMaker start with ml., such as ml.m5.xlarge."
+    }
+
+    precondition {
+      condition     = var.jobs == null ? true : !var.jobs.spot || var.jobs.max_wait_s >= var.jobs.max_runtime_s
+      error_message = "max_wait_s counts running and waiting for spot capacity: it is no less than max_runtime_s."
+    }
+
+    precondition {
+      condition     = var.jobs == null ? true : var.jobs.max_runtime_s >= 60 && max(var.jobs.max_runtime_s, var.jobs.max_wait_s) <= 2419200
+      error_message = "A job runs from a minute to 28 days."
+    }
+
+    precondition {
+      condition     = var.jobs == null ? true : var.jobs.volume_gb >= 1 && var.jobs.volume_gb <= 16384
+      error_message = "A job's disk has 1 to 16384 GB."
+    }
+  }
+}

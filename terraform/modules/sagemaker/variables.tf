@@ -22,6 +22,35 @@ variable "endpoint" {
   })
 }
 
+variable "jobs" {
+  description = "What training jobs run on: instance type, spot or not, disk in GB, longest run and (spot) longest run and waiting together in seconds. Null: no jobs, models are trained where the asset graph runs."
+  type = object({
+    instance_type = string
+    spot          = bool
+    volume_gb     = number
+    max_runtime_s = number
+    max_wait_s    = number
+  })
+  default = null
+}
+
+variable "image_tag" {
+  description = "Tag of the images of jobs and endpoints: the git revision `make images` gave them."
+  type        = string
+  default     = "unreleased"
+}
+
+variable "batch_instance_type" {
+  description = "Instance type of batch transforms. Null: batches run where the asset graph runs."
+  type        = string
+  default     = null
+}
+
+variable "models_bucket_name" {
+  description = "Bucket of the files of jobs."
+  type        = string
+}
+
 variable "shadow" {
   description = "Whether a model may stand in the shadow on an endpoint of its own during a rollout."
   type        = bool

@@ -1,6 +1,6 @@
 locals {
   # What a service needs to be used in one way. A grant names a line and the resources; nothing else becomes a policy.
-  # `everywhere` holds the reason where AWS knows no resource for these actions.
+  # `everywhere` holds the reason where AWS knows no resource for these actions, `condition` what confines a grant further.
   service_integrations = {
     dynamodb_read = {
       actions = ["dynamodb:GetItem", "dynamodb:Query"]
@@ -22,11 +22,18 @@ locals {
     s3_deliver_bucket = {
       actions = ["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"]
     }
+    # What the lake and the bundles need of pyarrow and boto3.
+    s3_write = {
+      actions = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"]
+    }
     kinesis_write = {
       actions = ["kinesis:PutRecords"]
     }
     kinesis_read = {
       actions = ["kinesis:DescribeStream", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"]
+    }
+    sns_publish = {
+      actions = ["sns:Publish"]
     }
     sqs_send = {
       actions = ["sqs:SendMessage"]
@@ -44,8 +51,93 @@ locals {
       actions    = ["ecr:GetAuthorizationToken"]
       everywhere = "A token is the registry's, not a repository's (Service Authorization Reference, Amazon ECR)"
     }
+    ecs_run = {
+      actions = ["ecs:RunTask"]
+    }
+    ecs_tasks = {
+      actions = ["ecs:DescribeTasks", "ecs:StopTask"]
+    }
+    ecs_restart = {
+      actions = ["ecs:UpdateService"]
+    }
+    ecs_tag_new = {
+      actions   = ["ecs:TagResource"]
+      condition = { StringEquals = { "ecs:CreateAction" = "RunTask" } }
+    }
+    ecs_definitions = {
+      actions    = ["ecs:DescribeTaskDefinition"]
+      everywhere = "ECS knows no resource for it (Service Authorization Reference, Amazon ECS)"
+    }
+    ec2_interfaces = {
+      actions    = ["ec2:DescribeNetworkInterfaces"]
+      everywhere = "EC2 knows no resource for Describe actions (Service Authorization Reference, Amazon EC2)"
+    }
+    # For deploying: every role of the environment, to the services that take one.
+    pass_role = {
+      actions = ["iam:PassRole"]
+      condition = {
+        StringEquals = {
+          "iam:PassedToService" = [
+            "ecs-tasks.amazonaws.com", "firehose.amazonaws.com", "glue.amazonaws.com", "lambda.amazonaws.com",
+            "sagemaker.amazonaws.com", "scheduler.amazonaws.com", "states.amazonaws.com", "vpc-flow-logs.amazonaws.com",
+          ]
+        }
+      }
+    }
+    pass_role_to_ecs = {
+      actions   = ["iam:PassRole"]
+      condition = { StringEquals = { "iam:PassedToService" = "ecs-tasks.amazonaws.com" } }
+    }
+    pass_role_to_sagemaker = {
+      actions   = ["iam:PassRole"]
+      condition = { StringEquals = { "iam:PassedToService" = "sagemaker.amazonaws.com" } }
+    }
     sagemaker_invoke = {
       actions = ["sagemaker:InvokeEndpoint"]
+    }
+    sagemaker_jobs = {
+      actions = [
+        "sagemaker:AddTags",
+        "sagemaker:CreateHyperParameterTuningJob", "sagemaker:DescribeHyperParameterTuningJob", "sagemaker:StopHyperParameterTuningJob",
+        "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
+        "sagemaker:CreateProcessingJob", "sagemaker:DescribeProcessingJob", "sagemaker:StopProcessingJob",
+        "sagemaker:CreateTrainingJob", "sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob",
+        "sagemaker:CreateTransformJob", "sagemaker:DescribeTransformJob", "sagemaker:StopTransformJob",
+        "sagemaker:ListTags",
+      ]
+    }
+    sagemaker_models = {
+      actions = ["sagemaker:AddTags", "sagemaker:CreateModel", "sagemaker:DeleteModel", "sagemaker:DescribeModel"]
+    }
+    sagemaker_endpoints = {
+      actions = [
+        "sagemaker:AddTags",
+        "sagemaker:CreateEndpoint", "sagemaker:DeleteEndpoint", "sagemaker:DescribeEndpoint",
+        "sagemaker:CreateEndpointConfig", "sagemaker:DeleteEndpointConfig", "sagemaker:DescribeEndpointConfig",
+      ]
+    }
+    sagemaker_lists = {
+      actions    = ["sagemaker:ListEndpointConfigs", "sagemaker:ListEndpoints"]
+      everywhere = "SageMaker knows no resource for lists (Service Authorization Reference, Amazon SageMaker)"
+    }
+    endpoint_scaling = {
+      actions = [
+        "application-autoscaling:DeregisterScalableTarget", "application-autoscaling:PutScalingPolicy",
+        "application-autoscaling:RegisterScalableTarget",
+      ]
+    }
+    secret_read = {
+      actions = ["secretsmanager:GetSecretValue"]
+    }
+    states_start = {
+      actions = ["states:StartExecution"]
+    }
+    # Step Functions hears of a task's end through a rule it manages in the caller's name.
+    events_managed_rule = {
+      actions = ["events:DescribeRule", "events:PutRule", "events:PutTargets"]
+    }
+    glue_runs = {
+      actions = ["glue:BatchStopJobRun", "glue:GetJobRun", "glue:StartJobRun"]
     }
     kms_read = {
       actions = ["kms:Decrypt"]
@@ -56,9 +148,24 @@ locals {
     logs_write = {
       actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
     }
+    logs_read = {
+      actions = ["logs:GetLogEvents"]
+    }
     # For services that make their log groups themselves.
     logs_create = {
       actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+    }
+    # For services whose logs CloudWatch fetches: Step Functions.
+    logs_deliver = {
+      actions = [
+        "logs:CreateLogDelivery", "logs:DeleteLogDelivery", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies",
+        "logs:GetLogDelivery", "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery",
+      ]
+      everywhere = "CloudWatch Logs knows no resource for log deliveries (Service Authorization Reference, Amazon CloudWatch Logs)"
+    }
+    cloudwatch_alarms = {
+      actions    = ["cloudwatch:DescribeAlarms"]
+      everywhere = "Alarms are asked for by a prefix of their names, which is no resource"
     }
     cloudwatch_metrics = {
       actions    = ["cloudwatch:PutMetricData"]
@@ -80,12 +187,15 @@ locals {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
-      for name, resources in local.granted : {
-        Sid      = replace(title(replace(name, "_", " ")), " ", "")
-        Effect   = "Allow"
-        Action   = local.service_integrations[name].actions
-        Resource = resources
-      }
+      for name, resources in local.granted : merge(
+        {
+          Sid      = replace(title(replace(name, "_", " ")), " ", "")
+          Effect   = "Allow"
+          Action   = local.service_integrations[name].actions
+          Resource = resources
+        },
+        can(local.service_integrations[name].condition) ? { Condition = local.service_integrations[name].condition } : {},
+      )
     ]
   })
 }

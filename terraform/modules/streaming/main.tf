@@ -1,6 +1,27 @@
 data "aws_caller_identity" "current" {}
 
+data "aws_partition" "current" {}
+
+data "aws_region" "current" {}
+
 locals {
+  queues      = "arn:${data.aws_partition.current.partition}:sqs:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}"
+  queue_names = { shadow = "${var.name}-shadow", shadow_failed = "${var.name}-shadow-failed" }
+
+  tls_only = {
+    for key, name in local.queue_names : key => jsonencode({
+      Version = "2012-10-17"
+      Statement = [{
+        Sid       = "TlsOnly"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "sqs:*"
+        Resource  = "${local.queues}:${name}"
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      }]
+    })
+  }
+
   # Firehose batches what dynamic partitioning splits in at least 64 MB.
   buffer_mb = 64
 
@@ -121,17 +142,25 @@ resource "aws_kinesis_firehose_delivery_stream" "events" {
   depends_on = [aws_iam_role_policy.delivery]
 }
 
+# Policies of queues stand in the queues: as resources of their own each waits for half a minute.
 resource "aws_sqs_queue" "shadow_failed" {
-  name                      = "${var.name}-shadow-failed"
+  name                      = local.queue_names.shadow_failed
   message_retention_seconds = 14 * 24 * 3600
   kms_master_key_id         = var.kms_key_arn
+  policy                    = local.tls_only["shadow_failed"]
+
+  redrive_allow_policy = jsonencode({
+    redrivePermission = "byQueue"
+    sourceQueueArns   = ["${local.queues}:${local.queue_names.shadow}"]
+  })
 }
 
 resource "aws_sqs_queue" "shadow" {
-  name                       = "${var.name}-shadow"
+  name                       = local.queue_names.shadow
   message_retention_seconds  = local.question_lifetime_s
   visibility_timeout_seconds = 6 * var.shadow_timeout_s
   kms_master_key_id          = var.kms_key_arn
+  policy                     = local.tls_only["shadow"]
 
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.shadow_failed.arn
@@ -144,34 +173,4 @@ resource "aws_sqs_queue" "shadow" {
       error_message = "Questions would expire before their last delivery: shadow_timeout_s must be 200 or less."
     }
   }
-}
-
-resource "aws_sqs_queue_redrive_allow_policy" "shadow_failed" {
-  queue_url = aws_sqs_queue.shadow_failed.id
-
-  redrive_allow_policy = jsonencode({
-    redrivePermission = "byQueue"
-    sourceQueueArns   = [aws_sqs_queue.shadow.arn]
-  })
-}
-
-resource "aws_sqs_queue_policy" "tls" {
-  for_each = {
-    shadow        = aws_sqs_queue.shadow
-    shadow_failed = aws_sqs_queue.shadow_failed
-  }
-
-  queue_url = each.value.id
-
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Sid       = "TlsOnly"
-      Effect    = "Deny"
-      Principal = "*"
-      Action    = "sqs:*"
-      Resource  = each.value.arn
-      Condition = { Bool = { "aws:SecureTransport" = "false" } }
-    }]
-  })
 }

@@ -16,9 +16,6 @@ output "delivery_stream_name" {
 output "shadow_queue_url" {
   description = "RECSYS_SHADOW_QUEUE_URL of the code."
   value       = aws_sqs_queue.shadow.url
-
-  # A message is to be encrypted in transit from the first one on.
-  depends_on = [aws_sqs_queue_policy.tls]
 }
 
 output "shadow_queue_arn" {

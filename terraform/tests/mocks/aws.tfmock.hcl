@@ -89,3 +89,64 @@ mock_resource "aws_sqs_queue" {
 mock_resource "aws_ecr_repository" {
   defaults = { arn = "arn:aws:ecr:eu-central-1:123456789012:repository/image" }
 }
+
+mock_resource "aws_db_instance" {
+  defaults = {
+    address            = "database.example.eu-central-1.rds.amazonaws.com"
+    master_user_secret = [{ kms_key_id = "k", secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!db-a1b2c3-x", secret_status = "active" }]
+  }
+}
+
+mock_resource "aws_ecs_cluster" {
+  defaults = { arn = "arn:aws:ecs:eu-central-1:123456789012:cluster/cluster" }
+}
+
+mock_resource "aws_ecs_service" {
+  defaults = { id = "arn:aws:ecs:eu-central-1:123456789012:service/cluster/service" }
+}
+
+mock_resource "aws_ecs_task_definition" {
+  defaults = {
+    arn                  = "arn:aws:ecs:eu-central-1:123456789012:task-definition/task:1"
+    arn_without_revision = "arn:aws:ecs:eu-central-1:123456789012:task-definition/task"
+  }
+}
+
+mock_resource "aws_iam_openid_connect_provider" {
+  defaults = { arn = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com" }
+}
+
+mock_resource "aws_iam_policy" {
+  defaults = { arn = "arn:aws:iam::123456789012:policy/policy" }
+}
+
+mock_resource "aws_lb" {
+  defaults = {
+    arn        = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:loadbalancer/app/balancer/0123456789abcdef"
+    arn_suffix = "app/balancer/0123456789abcdef"
+    dns_name   = "balancer.eu-central-1.elb.amazonaws.com"
+  }
+}
+
+mock_resource "aws_lb_listener" {
+  defaults = { arn = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener/app/balancer/0123456789abcdef/0" }
+}
+
+mock_resource "aws_lb_target_group" {
+  defaults = {
+    arn        = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/group/0123456789abcdef"
+    arn_suffix = "targetgroup/group/0123456789abcdef"
+  }
+}
+
+mock_resource "aws_service_discovery_service" {
+  defaults = { arn = "arn:aws:servicediscovery:eu-central-1:123456789012:service/srv-a1" }
+}
+
+mock_resource "aws_sfn_state_machine" {
+  defaults = { arn = "arn:aws:states:eu-central-1:123456789012:stateMachine:machine" }
+}
+
+mock_resource "aws_glue_job" {
+  defaults = { arn = "arn:aws:glue:eu-central-1:123456789012:job/job" }
+}

@@ -1,0 +1,170 @@
+data "aws_caller_identity" "current" {}
+
+data "aws_partition" "current" {}
+
+data "aws_region" "current" {}
+
+locals {
+  account   = data.aws_caller_identity.current.account_id
+  partition = data.aws_partition.current.partition
+  region    = data.aws_region.current.name
+
+  # "Configuring OpenID Connect in Amazon Web Services", GitHub Docs.
+  issuer   = "token.actions.githubusercontent.com"
+  provider = var.provider_arn == null ? one(aws_iam_openid_connect_provider.github[*].arn) : var.provider_arn
+
+  # A role, the GitHub environments whose jobs may take it, and what it may do beside. A job without an environment takes
+  # none, and neither does a fork's: GitHub gives it no token.
+  roles = {
+    plan     = { environments = ["plan"], access = { s3_read = [local.state.object], s3_list = [local.state.bucket], kms_read = [var.kms_key_arn] } }
+    deploy   = { environments = [var.environment], access = merge(local.deploy_access, local.endpoint_access) }
+    release  = { environments = [var.environment, "${var.environment}-unattended"], access = merge(local.reads, local.endpoint_access, { dynamodb_write = [var.tables["serving"], var.tables["registry"]] }) }
+    monitor  = { environments = ["${var.environment}-unattended"], access = merge(local.reads, { s3_list = [var.lake_bucket_arn] }) }
+    training = { environments = ["training"], access = merge(var.pipeline_access, { kms_write = [var.kms_key_arn] }) }
+  }
+
+  state = {
+    bucket = "${local.arn}:s3:::${var.state.bucket}"
+    object = "${local.arn}:s3:::${var.state.bucket}/${var.state.key}"
+  }
+
+  reads = {
+    cloudwatch_alarms = ["*"]
+    dynamodb_read     = values(var.tables)
+    kms_write         = [var.kms_key_arn]
+    s3_list           = [var.models_bucket_arn]
+    s3_read           = ["${var.models_bucket_arn}/bundles/*", "${var.models_bucket_arn}/catalogue/*"]
+  }
+
+  # One endpoint per model version; a rollout makes and removes them.
+  endpoint_access = {
+    sagemaker_models       = ["${local.arn}:sagemaker:${local.here}:model/${local.named}"]
+    sagemaker_endpoints    = ["${local.arn}:sagemaker:${local.here}:endpoint/${local.named}", "${local.arn}:sagemaker:${local.here}:endpoint-config/${local.named}"]
+    sagemaker_lists        = ["*"]
+    endpoint_scaling       = ["${local.arn}:application-autoscaling:${local.here}:scalable-target/*"]
+    pass_role_to_sagemaker = ["${local.arn}:iam::${local.account}:role/${var.name}-sagemaker"]
+  }
+
+  # Terraform's state and its lock; then what `recsys deploy` publishes: bundle, catalogue, records, keys, page.
+  deploy_access = {
+    dynamodb_read  = values(var.tables)
+    dynamodb_write = values(var.tables)
+    kms_write      = [var.kms_key_arn]
+    s3_list        = [local.state.bucket, var.models_bucket_arn]
+    s3_write       = [local.state.object, "${local.state.object}.tflock", "${var.models_bucket_arn}/bundles/*", "${var.models_bucket_arn}/catalogue/*"]
+    pass_role      = ["${local.arn}:iam::${local.account}:role/${local.named}"]
+  }
+
+  # Services in the table and no others; of IAM its actions alone.
+  ceiling = concat(
+    ["application-autoscaling:*"],
+    sort(distinct([for name, service in local.services : "${try(service.service, name)}:*" if try(service.service, name) != "iam"])),
+    [for action in concat(local.services.iam.read, local.services.iam.write, local.services.iam_for_ci.read, ["PassRole"]) : "iam:${action}"],
+  )
+
+  # Terraform's own permissions, in policies of their own: one would be longer than IAM takes.
+  attached = merge(
+    { for group in keys(local.statements.read) : "plan-${group}" => { role = "plan", kind = "read", group = group } },
+    { for group in keys(local.statements.read) : "deploy-${group}-read" => { role = "deploy", kind = "read", group = group } },
+    { for group in keys(local.statements.write) : "deploy-${group}-write" => { role = "deploy", kind = "write", group = group } },
+  )
+
+  policies = merge([
+    for kind in ["read", "write"] : {
+      for group, statements in local.statements[kind] : "${kind}-${group}" => jsonencode({ Version = "2012-10-17", Statement = statements })
+    }
+  ]...)
+}
+
+resource "aws_iam_openid_connect_provider" "github" {
+  count = var.provider_arn == null ? 1 : 0
+
+  url            = "https://${local.issuer}"
+  client_id_list = ["sts.amazonaws.com"]
+}
+
+resource "aws_iam_role" "this" {
+  for_each = local.roles
+
+  name                 = "${var.name}-ci-${each.key}"
+  description          = "GitHub jobs of ${var.repository} in ${join(", ", each.value.environments)}"
+  permissions_boundary = aws_iam_policy.boundary.arn
+  max_session_duration = 3600
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Federated = local.provider }
+      Action    = "sts:AssumeRoleWithWebIdentity"
+      Condition = {
+        StringEquals = {
+          "${local.issuer}:aud" = "sts.amazonaws.com"
+          "${local.issuer}:sub" = [for name in each.value.environments : "repo:${var.repository}:environment:${name}"]
+        }
+      }
+    }]
+  })
+}
+
+module "access" {
+  source   = "../service-access"
+  for_each = local.roles
+
+  grants = each.value.access
+}
+
+resource "aws_iam_role_policy" "this" {
+  for_each = local.roles
+
+  name   = "access"
+  role   = aws_iam_role.this[each.key].id
+  policy = module.access[each.key].policy
+}
+
+resource "aws_iam_policy" "terraform" {
+  for_each = local.policies
+
+  name        = "${var.name}-ci-${each.key}"
+  description = "What Terraform needs to ${startswith(each.key, "read") ? "see" : "change"} ${var.name}"
+  policy      = each.value
+
+  lifecycle {
+    precondition {
+      condition     = length(each.value) <= 6144
+      error_message = "IAM takes managed policies of 6144 characters: split the group of ${each.key} in actions.tf."
+    }
+  }
+}
+
+resource "aws_iam_role_policy_attachment" "terraform" {
+  for_each = local.attached
+
+  role       = aws_iam_role.this[each.value.role].name
+  policy_arn = aws_iam_policy.terraform["${each.value.kind}-${each.value.group}"].arn
+}
+
+# A ceiling, not a grant: no other service or region, no people, keys or providers of identity, no way past the ceiling.
+resource "aws_iam_policy" "boundary" {
+  name        = "${var.name}-ci-boundary"
+  description = "What no GitHub job of ${var.name} may do, whatever its role says"
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid       = "Here"
+        Effect    = "Allow"
+        Action    = local.ceiling
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:RequestedRegion" = [local.region, "us-east-1"] } } # us-east-1: IAM, CloudFront, budgets
+      },
+      {
+        Sid      = "NotItself"
+        Effect   = "Deny"
+        Action   = [for action in concat(local.services.iam.write, ["PassRole"]) : "iam:${action}"]
+        Resource = ["${local.arn}:iam::${local.account}:role/${var.name}-ci-*"]
+      },
+    ]
+  })
+}

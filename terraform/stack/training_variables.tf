@@ -1,0 +1,88 @@
+variable "shop" {
+  description = "The shop's data: s3:// prefix, kind of source (auto: recognised), first day on the calendar (null: the data's). Null: the synthetic shop."
+  type = object({
+    data      = string
+    source    = optional(string, "auto")
+    first_day = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.shop == null ? true : can(regex("^s3://[^/]+/.+[^/]$", var.shop.data))
+    error_message = "data is an s3:// prefix below a bucket, without a slash at the end."
+  }
+}
+
+variable "sagemaker" {
+  description = "SageMaker: what training jobs run on (null: models are trained in the run), instance type of batch transforms (null: in the run), how a model version is served by an endpoint of its own, and how many concurrent runs the account's serverless endpoints may have; see modules/sagemaker. Null: none."
+  type = object({
+    jobs = optional(object({
+      instance_type = string
+      spot          = bool
+      volume_gb     = number
+      max_runtime_s = number
+      max_wait_s    = number
+    }))
+    batch_instance_type = optional(string)
+    endpoint = object({
+      serverless = optional(object({
+        memory_mb               = number
+        max_concurrency         = number
+        provisioned_concurrency = optional(number, 0)
+      }))
+      realtime = optional(object({
+        instance_type = string
+        min_instances = number
+        max_instances = number
+      }))
+      variants     = optional(number, 1)
+      data_capture = optional(bool, false)
+    })
+    serverless_concurrency_quota = optional(number, 10)
+  })
+  default = null
+}
+
+variable "training" {
+  description = "The training machine, which runs the asset graph and reads its outcome: when it starts by itself (null: only when somebody starts it) and the machine that rolls out what it registered (null: somebody is told). Null: no machine."
+  type = object({
+    schedule = optional(object({
+      expression = string
+      timezone   = string
+      enabled    = optional(bool, true)
+    }))
+    rollout_machine_arn = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.training == null || var.runs != null
+    error_message = "The training machine runs the asset graph as a task on ECS: set runs, or training = null."
+  }
+}
+
+variable "feature_job" {
+  description = "Feature tables on Glue: size of a worker, workers, minutes after which a run is ended; see modules/glue. Null: computed in the run, by DuckDB."
+  type = object({
+    worker_type     = string
+    workers         = number
+    timeout_minutes = number
+  })
+  default = null
+
+  validation {
+    condition     = var.feature_job == null || var.feature_package != null
+    error_message = "The job's code comes from `recsys package`: pass feature_package, or feature_job = null."
+  }
+}
+
+variable "feature_package" {
+  description = "Code of the feature job, as `recsys package` prints it: zip and its base64 SHA-256, entry program, libraries it needs besides."
+  type = object({
+    path           = string
+    hash           = string
+    entry          = string
+    python_modules = list(string)
+  })
+  default = null
+}

@@ -1,0 +1,187 @@
+# Values stand in ../environments/*/terraform.tfvars. An attribute without `optional` is stated by every environment.
+variable "environment" {
+  description = "Name of the environment; everything is called recsys-<environment>-..."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,20}$", var.environment))
+    error_message = "2 to 21 lower-case letters, digits and hyphens, a letter first."
+  }
+}
+
+variable "region" {
+  description = "AWS region."
+  type        = string
+}
+
+variable "owner" {
+  description = "Team that answers for the environment, value of the tag Owner."
+  type        = string
+}
+
+variable "disposable" {
+  description = "Whether tables and buckets may be destroyed with what they hold. Never where a shop's data is."
+  type        = bool
+
+  validation {
+    condition     = !(var.disposable && var.environment == "prod")
+    error_message = "prod holds a shop's data: it is not disposable."
+  }
+}
+
+variable "packages" {
+  description = "Zips of the functions: path and base64 SHA-256 (source_code_hash), as `recsys package` prints them."
+  type = object({
+    api        = object({ path = string, hash = string })
+    authorizer = object({ path = string, hash = string })
+    shadow     = object({ path = string, hash = string })
+  })
+}
+
+variable "functions" {
+  description = "Sizes of the functions: api answers shoppers, authorizer checks keys, shadow asks the model in the shadow; see modules/lambda-inference."
+  type = object({
+    api = object({
+      memory_mb               = number
+      timeout_s               = number
+      reserved_concurrency    = number
+      provisioned_concurrency = number
+      snap_start              = bool
+    })
+    authorizer = object({
+      memory_mb               = number
+      timeout_s               = number
+      reserved_concurrency    = number
+      provisioned_concurrency = number
+      snap_start              = bool
+    })
+    shadow = object({
+      memory_mb               = number
+      timeout_s               = number
+      reserved_concurrency    = number
+      provisioned_concurrency = number
+      snap_start              = bool
+    })
+  })
+}
+
+variable "serving" {
+  description = "How shoppers are answered: whether new code is rolled out by weights of the alias `live` (excludes provisioned concurrency), concurrent executions the account may have in the region (Service Quotas, L-B99A9384), share of places given to chance, requests per second and burst of each route, origins of shop pages that call the API from a browser (the page behind CloudFront needs none)."
+  type = object({
+    weighted_rollouts   = bool
+    account_concurrency = number
+    exploration_share   = number
+    throttle            = object({ rate = number, burst = number })
+    cors_origins        = list(string)
+  })
+
+  validation {
+    condition     = var.serving.exploration_share >= 0 && var.serving.exploration_share <= 0.5
+    error_message = "exploration_share lies between 0 and 0.5, as lambda_api/settings.py has it."
+  }
+}
+
+variable "events" {
+  description = "Event stream: shards (null: on demand) and hours for which it keeps records."
+  type = object({
+    shards          = number
+    retention_hours = number
+  })
+}
+
+variable "storefront" {
+  description = "The demonstration shop page on CloudFront, with the AWS WAF web ACL in front of it or null. Null: no page."
+  type = object({
+    web_acl_arn = string
+  })
+}
+
+variable "storefront_key" {
+  description = "API key of scope shop that CloudFront adds to the page's requests. Empty: the page alone."
+  type        = string
+  default     = ""
+  sensitive   = true
+}
+
+variable "network" {
+  description = "VPC for containers: addresses, zones, way to the internet (none, one, per_zone), AWS services with an endpoint; see modules/network. Null: none, and so no runs on AWS."
+  type = object({
+    cidr                = string
+    zones               = set(string)
+    nat                 = string
+    interface_endpoints = set(string)
+  })
+  default = null
+}
+
+variable "image_tag" {
+  description = "Tag of the container images: the git revision `make images` gave them. Nothing starts before images of this tag are pushed."
+  type        = string
+  default     = "unreleased"
+}
+
+variable "runs" {
+  description = "A run of the asset graph on ECS: CPU units, memory in MB, disk in GiB, processor (X86_64, ARM64); see modules/runs. Null: none."
+  type = object({
+    cpu          = number
+    memory_mb    = number
+    disk_gib     = number
+    architecture = string
+  })
+  default = null
+
+  validation {
+    condition     = var.runs == null || var.network != null
+    error_message = "Runs on ECS need a network: set network, or runs = null."
+  }
+}
+
+variable "dagster" {
+  description = "Dagster's web server, daemon and code locations on ECS: size of each (CPU units, memory in MB), load balancer, database; see modules/dagster. Null: none."
+  type = object({
+    size = object({ cpu = number, memory_mb = number })
+    web = object({
+      internal        = bool
+      certificate_arn = string
+      allowed_cidrs   = list(string)
+    })
+    database = object({
+      version        = string
+      instance_class = string
+      storage_gib    = number
+      multi_az       = bool
+      backup_days    = number
+    })
+  })
+  default = null
+
+  validation {
+    condition     = var.dagster == null || var.runs != null
+    error_message = "Dagster starts its runs as tasks: set runs, or dagster = null."
+  }
+}
+
+variable "ci_access" {
+  description = "Roles of GitHub's jobs: repository (owner/name), the account's OIDC provider or null to make it, Terraform's state as in backend.hcl; see modules/ci-access. Null: none."
+  type = object({
+    repository   = string
+    provider_arn = string
+    state        = object({ bucket = string, key = string })
+  })
+  default = null
+}
+
+variable "operations" {
+  description = "Days for which logs are kept, who is told of alarms and of the budget, the latency in milliseconds beyond which one request in a hundred is an alarm, and what the environment may cost a month in US dollars."
+  type = object({
+    log_days           = number
+    alarm_emails       = list(string)
+    latency_p99_ms     = number
+    monthly_budget_usd = number
+  })
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.operations.log_days)
+    error_message = "CloudWatch keeps logs for certain numbers of days only, e.g. 7, 14, 30, 90 or 365."
+  }
+}
