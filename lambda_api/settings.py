@@ -61,6 +61,24 @@ class Settings(BaseModel):
     training_role_arn: str = Field(default="", description="Execution role of SageMaker training jobs.")
     training_instance_type: str = Field(default="ml.m5.xlarge", description="Instance type of training jobs.")
     training_uri: str = Field(default="", description="S3 prefix of training jobs' files, in the region of the jobs.")
+    training_spot: bool = Field(default=True, description="Whether training jobs run on spot capacity.")
+    training_volume_gb: int = Field(default=30, ge=1, le=16_384, description="Disk of a job.")
+    training_max_runtime_s: int = Field(default=14_400, ge=60, le=2_419_200, description="Longest run of a job.")
+    training_max_wait_s: int = Field(
+        default=28_800, ge=60, le=2_419_200, description="Longest run of a spot job and its waiting, together."
+    )
+    training_subnets: str = Field(default="", description="Subnets of jobs, separated by commas. Empty: no VPC.")
+    training_security_groups: str = Field(default="", description="Security groups of jobs in a VPC, likewise.")
+    training_kms_key: str = Field(default="", description="KMS key of jobs' volumes and output. Empty: AWS's own.")
+    training_tags: str = Field(default="", description="Tags of jobs and endpoints: name=value, separated by commas.")
+    inference_image: str = Field(
+        default="", description="ECR image of endpoints and batch transforms. Empty: batches run where the step runs."
+    )
+    inference_instance_type: str = Field(default="ml.m5.large", description="Instance type of batch transforms.")
+    endpoint_prefix: str = Field(default="recsys", description="First part of endpoints' names: recsys-<environment>.")
+    features_glue_job: str = Field(
+        default="", description="Glue job of feature tables (target aws). Empty: computed where the step runs."
+    )
 
     @field_validator("home")
     @classmethod
@@ -103,6 +121,7 @@ class Settings(BaseModel):
                 raise ValueError(f"{PREFIX}TRAINING_IMAGE needs {PREFIX}TRAINING_ROLE_ARN: the role jobs run under")
             if not self.training_uri.startswith("s3://"):
                 raise ValueError(f"{PREFIX}TRAINING_IMAGE needs {PREFIX}TRAINING_URI: an s3:// prefix for jobs' files")
+        self._require_consistent_jobs()
         if (self.validation_start is None) != (self.test_start is None):
             raise ValueError(f"{PREFIX}VALIDATION_START and {PREFIX}TEST_START go together: set both or neither")
         if self.validation_start and self.test_start and self.validation_start >= self.test_start:
@@ -115,10 +134,58 @@ class Settings(BaseModel):
             raise ValueError(f"{PREFIX}SOURCE={self.source} needs {PREFIX}DATA to say where the data is")
         return self
 
+    def _require_consistent_jobs(self) -> None:
+        """Raise ``ValueError`` naming everything about jobs that does not go together."""
+        problems = []
+        if bool(split_list(self.training_subnets)) != bool(split_list(self.training_security_groups)):
+            problems.append(
+                f"{PREFIX}TRAINING_SUBNETS and {PREFIX}TRAINING_SECURITY_GROUPS go together: set both or neither"
+            )
+        if self.training_spot and self.training_max_wait_s < self.training_max_runtime_s:
+            problems.append(
+                f"{PREFIX}TRAINING_MAX_WAIT_S ({self.training_max_wait_s}) counts running and waiting, so it must be "
+                f"at least {PREFIX}TRAINING_MAX_RUNTIME_S ({self.training_max_runtime_s}); or set "
+                f"{PREFIX}TRAINING_SPOT=false"
+            )
+        for name in ("training_instance_type", "inference_instance_type"):
+            if not getattr(self, name).startswith("ml."):
+                problems.append(f"{PREFIX}{name.upper()} must start with ml., such as ml.m5.xlarge")
+        try:
+            parse_tags(self.training_tags)
+        except ValueError as error:
+            problems.append(f"{PREFIX}TRAINING_TAGS: {error}")
+        if self.inference_image and not (
+            self.target == "aws" and self.training_role_arn and self.training_uri.startswith("s3://")
+        ):
+            problems.append(
+                f"{PREFIX}INFERENCE_IMAGE needs {PREFIX}TARGET=aws, {PREFIX}TRAINING_ROLE_ARN (the role containers run "
+                f"under) and {PREFIX}TRAINING_URI (an s3:// prefix for their files)"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+
     @property
     def partitions_start(self) -> date:
         """First daily partition."""
         return self.first_day or DEFAULT_FIRST_DAY
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """What stands between commas, without blanks."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parse_tags(text: str) -> dict[str, str]:
+    """Tags in ``name=value,name=value``. Raises ``ValueError`` naming the part that is none."""
+    tags: dict[str, str] = {}
+    for part in split_list(text):
+        name, equals, value = part.partition("=")
+        if not equals or not 0 < len(name) <= 128 or len(value) > 256 or name.lower().startswith("aws:"):
+            raise ValueError(
+                f"{part[:60]!r} is not name=value (128 and 256 characters at most, not starting with aws:)"
+            )
+        tags[name] = value
+    return tags
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:

@@ -9,6 +9,7 @@ import dagster as dg
 
 from lambda_api.settings import Settings, current_settings
 from recsys_assets.resources import resources_for
+from recsys_deploy.batch.assets import batch_questions, batch_recommendations, batch_recommendations_job
 from recsys_deploy.release.assets import live_route, release_candidate, set_live_route_job
 from recsys_deploy.sensors import registered_model_sensor
 
@@ -19,10 +20,10 @@ def build_defs(
     """Assemble a fresh `Definitions`; arguments as in ``recsys_assets.definitions.build_defs``."""
     every = {**resources_for(settings or current_settings()), **(resource_overrides or {})}
     return dg.Definitions(
-        assets=[release_candidate, live_route],
-        jobs=[set_live_route_job],
+        assets=[release_candidate, live_route, batch_questions, batch_recommendations],
+        jobs=[set_live_route_job, batch_recommendations_job],
         sensors=[registered_model_sensor],
-        resources={role: every[role] for role in ("settings", "registry", "bundles", "serving")},
+        resources={role: every[role] for role in ("settings", "lake", "registry", "bundles", "serving")},
         executor=dg.in_process_executor,
     )
 

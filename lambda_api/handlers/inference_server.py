@@ -5,7 +5,8 @@ Put here what that contract says: paths, port, status codes, batch lines, stoppi
 
 Start it with ``python -m lambda_api.handlers.inference_server serve``. The model folder (``/opt/ml/model``, the
 unpacked model archive) holds ``bundle/`` and ``catalogue/``. Variables: ``SAGEMAKER_BIND_TO_PORT`` (8080) and
-``SM_MODEL_DIR``, ``MODEL_SERVER_WORKERS`` (one per core), as SageMaker's own containers call them.
+``SM_MODEL_DIR``, ``MODEL_SERVER_WORKERS`` (one per core), as SageMaker's own containers call them; with
+``SAGEMAKER_MULTI_MODEL=true`` it is a multi-model endpoint (``multi_model``) with ``MODEL_SERVER_MODELS`` at most.
 
 "Use Your Own Inference Code with Hosting Services", Amazon SageMaker Developer Guide: ``/ping`` answers 200 when the
 container can take requests; SIGTERM, then SIGKILL after 30 s.
@@ -46,6 +47,8 @@ DRAINED_BYTES = 64 * 1024 * 1024
 """Read and thrown away of a body that is too long; beyond it the connection is cut."""
 
 MAX_LIST = 1_000
+MOST_MODELS = 16
+"""Held at once by a multi-model endpoint. Arrays are mapped from disk, so what counts is what is touched."""
 THREADS = 2
 RETRY_S = 5.0
 
@@ -101,7 +104,12 @@ class ModelHolder:
 
 
 def load_model(folder: Path) -> Model:
-    """Read ``folder/bundle`` and ``folder/catalogue``, every file verified, and ask the model for its first list.
+    """The model of ``folder/bundle`` and ``folder/catalogue``. Raises as `open_model`."""
+    return open_model(folder / "bundle", folder / "catalogue")
+
+
+def open_model(bundle_folder: Path, catalogue_folder: Path) -> Model:
+    """Read both folders, every file verified, and ask the model for its first list.
 
     Raises:
         ModelUnavailable: one of them is missing or refused, or the model does not answer.
@@ -111,8 +119,8 @@ def load_model(folder: Path) -> Model:
     from lambda_api.serving.engine import Engine
 
     try:
-        bundle = read_bundle(folder / "bundle")
-        engine = Engine(bundle.recommender, read_catalogue(folder / "catalogue"))
+        bundle = read_bundle(bundle_folder)
+        engine = Engine(bundle.recommender, read_catalogue(catalogue_folder))
     except (BundleError, CatalogueError) as error:
         raise ModelUnavailable(str(error)) from error
     manifest = bundle.manifest
@@ -156,45 +164,51 @@ class InferenceApp:
         """See PEP 3333."""
         headers: Mapping[str, str] = {}
         try:
-            status, content_type, body = self._respond(environ)
+            status, content_type, body = self.respond(environ)
         except Refusal as refusal:
-            status, content_type, body = refusal.status, JSON, _dump(_error(refusal))
+            status, content_type, body = refusal.status, JSON, dump(_error(refusal))
             headers = refusal.headers
         except ModelUnavailable as problem:
             status, content_type = 503, JSON
-            body = _dump({"error": {"code": "model_unavailable", "message": str(problem)}})
+            body = dump({"error": {"code": "model_unavailable", "message": str(problem)}})
         except Exception:  # the caller must have an answer, and the log the cause
             log.exception("the model failed")
             status, content_type = 500, JSON
-            body = _dump({"error": {"code": "model_error", "message": "the model failed; see the container's log"}})
+            body = dump({"error": {"code": "model_error", "message": "the model failed; see the container's log"}})
         sent = [("Content-Type", content_type), ("Content-Length", str(len(body))), *headers.items()]
         start_response(f"{status} {HTTPStatus(status).phrase}", sent)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
-    def _respond(self, environ: Mapping[str, Any]) -> tuple[int, str, bytes]:
+    def respond(self, environ: Mapping[str, Any]) -> tuple[int, str, bytes]:
+        """Status, content type and body for a request. Raises `Refusal` and `ModelUnavailable`."""
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
         if path == "/ping":
-            _require_method(method, ("GET", "HEAD"))
-            return 200, JSON, _dump({"model_version": self._holder.get().version})
+            require_method(method, ("GET", "HEAD"))
+            return 200, JSON, dump({"model_version": self._holder.get().version})
         if path != "/invocations":
             raise Refusal(404, "not_found", "there is nothing at this path; it is GET /ping or POST /invocations")
-        _require_method(method, ("POST",))
-        content_type = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-        if content_type not in (JSON, LINES):
-            raise Refusal(415, "unsupported_media_type", f"send {JSON} or {LINES}", "content-type")
-        body = _read(environ)
-        model = self._holder.get()
-        if content_type == LINES:
-            return 200, LINES, b"".join(_line(model, line) + b"\n" for line in body.splitlines() if line.strip())
-        return 200, JSON, answer(model, _parse(body))
+        require_method(method, ("POST",))
+        return invoke(environ, self._holder.get)
 
 
-def _line(model: Model, line: bytes) -> bytes:
-    """One line of a batch: a line that cannot be answered says so in its place and spoils no other."""
+def invoke(environ: Mapping[str, Any], get_model: Callable[[], Model]) -> tuple[int, str, bytes]:
+    """Answer one question, or one on every line. Raises `Refusal`, and whatever ``get_model`` raises."""
+    content_type = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    if content_type not in (JSON, LINES):
+        raise Refusal(415, "unsupported_media_type", f"send {JSON} or {LINES}", "content-type")
+    body = read_body(environ)
+    model = get_model()
+    if content_type == LINES:
+        return 200, LINES, b"".join(answer_line(model, line) + b"\n" for line in body.splitlines() if line.strip())
+    return 200, JSON, answer(model, parse_body(body))
+
+
+def answer_line(model: Model, line: bytes) -> bytes:
+    """One line of a batch, without its end: a line that cannot be answered says so in its place and spoils no other."""
     try:
-        return answer(model, _parse(line))
+        return answer(model, parse_body(line))
     except Refusal as refusal:
-        return _dump(_error(refusal))
+        return dump(_error(refusal))
 
 
 def _invocation(content: dict[str, Any]) -> Invocation:
@@ -211,13 +225,15 @@ def _invocation(content: dict[str, Any]) -> Invocation:
     return invocation
 
 
-def _require_method(method: str, allowed: tuple[str, ...]) -> None:
+def require_method(method: str, allowed: tuple[str, ...]) -> None:
+    """Raise `Refusal` (405) unless ``method`` is allowed."""
     if method not in allowed:
         message = f"this path answers {' and '.join(allowed)} only"
         raise Refusal(405, "method_not_allowed", message, headers={"Allow": ", ".join(allowed)})
 
 
-def _read(environ: Mapping[str, Any]) -> bytes:
+def read_body(environ: Mapping[str, Any]) -> bytes:
+    """The request's body. Raises `Refusal` (413) when it is too long."""
     stream = environ["wsgi.input"]
     body: bytes = stream.read(MAX_BODY_BYTES + 1)
     if len(body) > MAX_BODY_BYTES:
@@ -229,7 +245,8 @@ def _read(environ: Mapping[str, Any]) -> bytes:
     return body
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def parse_body(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body. Raises `Refusal` (400) when it is none."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -242,12 +259,17 @@ def _error(refusal: Refusal) -> dict[str, Any]:
     return {"error": {"code": refusal.code, "message": refusal.message, **field}}
 
 
-def _dump(content: Any) -> bytes:
+def dump(content: Any) -> bytes:
+    """Compact JSON."""
     return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
 
 
-def serve(folder: Path, host: str, port: int, workers: int) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight. Every worker maps the same files."""
+def serve(folder: Path, host: str, port: int, workers: int, models: int = 0) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight. Every worker maps the same files.
+
+    Args:
+        models: above 0, a multi-model endpoint that holds so many at once, in one worker; ``folder`` is not read.
+    """
     from gunicorn.app.base import BaseApplication
 
     holder = ModelHolder(folder)
@@ -256,14 +278,14 @@ def serve(folder: Path, host: str, port: int, workers: int) -> None:
         def load_config(self) -> None:
             chosen = {
                 "bind": f"{host}:{port}",
-                "workers": workers,
+                "workers": 1 if models else workers,
                 "worker_class": "gthread",
-                "threads": THREADS,
+                "threads": THREADS * workers if models else THREADS,
                 "graceful_timeout": STOP_WITHIN_S,
                 "timeout": 60,
                 "keepalive": 30,
                 "proc_name": "recsys-inference",
-                "post_worker_init": lambda worker: _warm(holder),
+                "post_worker_init": lambda worker: None if models else _warm(holder),
                 "loglevel": "warning",
                 "control_socket_disable": True,
             }
@@ -272,7 +294,11 @@ def serve(folder: Path, host: str, port: int, workers: int) -> None:
                     self.cfg.set(name, value)
 
         def load(self) -> InferenceApp:
-            return InferenceApp(holder)
+            if not models:
+                return InferenceApp(holder)
+            from lambda_api.handlers.multi_model import ModelShelf, MultiModelApp
+
+            return MultiModelApp(ModelShelf(models))
 
     Server().run()
 
@@ -295,8 +321,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=int(environment.get("SAGEMAKER_BIND_TO_PORT") or PORT))
     workers = int(environment.get("MODEL_SERVER_WORKERS") or os.cpu_count() or 1)
     parser.add_argument("--workers", type=int, default=workers)
+    several = environment.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
+    models = int(environment.get("MODEL_SERVER_MODELS") or MOST_MODELS) if several else 0
+    parser.add_argument("--models", type=int, default=models, help="held at once; above 0: a multi-model endpoint")
     given = parser.parse_args(arguments)
-    serve(given.model, given.host, given.port, given.workers)
+    serve(given.model, given.host, given.port, given.workers, given.models)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,9 @@ def _post(connection: http.client.HTTPConnection, path: str, body: bytes) -> byt
 def sagemaker_invoke(timeout_s: float, client: Any = None) -> Callable[[RouteTarget, bytes], bytes]:
     """Calls ``InvokeEndpoint`` of the endpoint named by the target.
 
+    The name is the endpoint's; ``name/archive`` is one of the models of a multi-model endpoint, by the address of its
+    archive below the endpoint's prefix (``TargetModel``).
+
     Raises (the returned function):
         EndpointFailed: whatever the runtime or the network raised.
     """
@@ -95,8 +98,10 @@ def sagemaker_invoke(timeout_s: float, client: Any = None) -> Callable[[RouteTar
     def call(target: RouteTarget, body: bytes) -> bytes:
         from botocore.exceptions import BotoCoreError, ClientError
 
+        name, _, archive = (target.endpoint or "").partition("/")
+        chosen = {"TargetModel": archive} if archive else {}
         try:
-            response = runtime().invoke_endpoint(EndpointName=target.endpoint, ContentType=JSON, Accept=JSON, Body=body)
+            response = runtime().invoke_endpoint(EndpointName=name, ContentType=JSON, Accept=JSON, Body=body, **chosen)
             answer: bytes = response["Body"].read(MAX_ANSWER_BYTES + 1)
         except (BotoCoreError, ClientError, OSError) as error:
             raise EndpointFailed(f"{type(error).__name__}: {error}") from error

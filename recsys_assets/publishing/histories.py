@@ -55,6 +55,11 @@ _DIGESTS: Final = """
         AS digest
     FROM newest GROUP BY user_id ORDER BY user_id
 """
+_EVERYBODY: Final = """
+    SELECT user_id, interaction_id, product_id, interaction_type, seconds
+    FROM newest
+    ORDER BY user_id, seconds, interaction_id
+"""
 _CHANGED: Final = """
     SELECT user_id, interaction_id, product_id, interaction_type, seconds
     FROM newest SEMI JOIN changed USING (user_id)
@@ -126,6 +131,20 @@ def publish_histories(
     if changed or gone:
         _remember(lake, serving, digests)
     return PublishedHistories(digests.num_rows, total, len(changed), written, len(gone))
+
+
+def newest_histories(lake: Lake, *, days: int = HISTORY_DAYS) -> Iterator[tuple[str, list[StoredEvent]]]:
+    """Every shopper of the last ``days`` of the log, in order of their ids, with what `publish_histories` gives them.
+
+    Raises:
+        GateClosed, LakeError: as `publish_histories`.
+    """
+    require_open(lake)
+    as_of = end_of_log(lake)
+    with duckdb_engine() as connection:
+        read_lake(connection, lake, as_of)
+        connection.con.execute(_NEWEST, [as_of - timedelta(days=days), HISTORY_LENGTH])
+        yield from _histories(connection.con.sql(_EVERYBODY).to_arrow_reader(100_000))
 
 
 def unreadable_histories(lake: Lake, store: HistoryStore, sample: int) -> tuple[list[str], int]:

@@ -9,6 +9,7 @@ import dagster as dg
 from lambda_api.settings import Settings
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.open_table import open_table
+from recsys_assets.features.launching import FeatureLauncher, LocalFeatures
 from recsys_assets.ingest.registry import open_source
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
@@ -22,8 +23,9 @@ def resources_for(settings: Settings) -> dict[str, object]:
 
     Returns:
         ``settings``, ``lake`` (`Lake`), ``source`` (`Source`), ``registry`` (`ModelRegistry`), ``bundles``
-        (`BundleStore`), ``serving`` (the table of what serving reads of everybody), ``histories`` (`HistoryStore`) and
-        ``training`` (the `Launcher` that runs the train program).
+        (`BundleStore`), ``serving`` (the table of what serving reads of everybody), ``histories`` (`HistoryStore`),
+        ``features`` (the `FeatureLauncher` that computes feature tables) and ``training`` (the `Launcher` that runs the
+        train program).
     """
     return {
         "settings": settings,
@@ -35,6 +37,7 @@ def resources_for(settings: Settings) -> dict[str, object]:
         "bundles": dg.ResourceDefinition(lambda _: BundleStore(settings.models_uri)),
         "serving": dg.ResourceDefinition(lambda _: open_table(settings, "serving")),
         "histories": dg.ResourceDefinition(lambda _: HistoryStore(open_table(settings, "history"))),
+        "features": dg.ResourceDefinition(lambda _: open_feature_launcher(settings)),
         "training": dg.ResourceDefinition(lambda _: open_launcher(settings)),
     }
 
@@ -47,3 +50,13 @@ def open_launcher(settings: Settings) -> Launcher:
 
         return open_sagemaker_launcher(settings)
     return SubprocessLauncher(settings.home / "training")
+
+
+def open_feature_launcher(settings: Settings) -> FeatureLauncher:
+    """The Glue job where the shop runs on AWS and names one, DuckDB in the step otherwise."""
+    if settings.target == "aws" and settings.features_glue_job:
+        # boto3 takes a tenth of a second to import; a laptop never needs it.
+        from recsys_assets.resources.glue import open_glue_features
+
+        return open_glue_features(settings)
+    return LocalFeatures()

@@ -1,33 +1,31 @@
-"""What a SageMaker training job is called and asked for: names, S3 places and the ``CreateTrainingJob`` request.
+"""What every SageMaker job has, whatever its kind: a name, S3 places, hardware, rights, and rules AWS holds it to.
 
-Put what must be right before a job is created here: plain data in, plain data out. Keep what a described job means
-(``sagemaker_outcome.py``), calling AWS (``recsys_assets.resources.sagemaker``) and Dagster out.
+Put what must be right before a job of any kind is created here: plain data in, plain data out. Keep what one kind is
+asked for (its plan: ``sagemaker_training_job.py``, ``sagemaker_processing_job.py``, the tuning's and the batch's), what
+a described job means (``sagemaker_outcome.py``), calling AWS (``recsys_assets.resources.sagemaker_jobs``) and Dagster
+out.
 
-Limits are those of the API reference of ``CreateTrainingJob``, as botocore's service model states them; AWS enforces
-them with messages that name no remedy, and most fakes do not enforce them at all.
+Limits are those of the API reference, as botocore's service model states them; AWS enforces them with messages that
+name no remedy, and most fakes do not enforce them at all.
 """
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
-PROGRAM: Final = ("python", "-m", "recsys_assets.training.train")
-"""What the container runs; named in the request, so that the image needs the package and no entry point of its own."""
+from recsys_assets.training.sagemaker_kinds import JobKind
 
-NAME_LENGTH: Final = 63
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 _S3 = re.compile(r"s3://([^/]+)/(.+)")
 
-HYPERPARAMETERS: Final = 100
-HYPERPARAMETER_KEY: Final = 256
-HYPERPARAMETER_VALUE: Final = 2500
-ENVIRONMENT_VALUE: Final = 512
 IMAGE_LENGTH: Final = 255
 LONGEST_RUN_S: Final = 28 * 24 * 3600
 TAGS: Final = 50
+TAG_KEY: Final = 128
+TAG_VALUE: Final = 256
 
 
 class JobRefused(ValueError):
@@ -43,24 +41,28 @@ class JobIdentity:
         asset: what the job is for, for example an asset's key.
         retry: which retry of the step this is, from 0.
         label: tells the jobs of one step apart, and is what people read in the console.
+        lasting: ``run_id`` is that of the work itself, so that whoever asks for it again finds it done; a job that
+            ended badly is then passed over and another one started.
     """
 
     run_id: str
     asset: str
     label: str
     retry: int = 0
+    lasting: bool = False
 
-    def name(self, attempt: int) -> str:
-        """At most 63 characters of letters, digits and hyphens; unique by run, asset, label, retry and attempt.
+    def name(self, attempt: int, length: int = 63) -> str:
+        """Letters, digits and hyphens; unique by run, asset, label, retry and attempt.
 
         Args:
             attempt: from 1; how often this step has started the job.
+            length: of the name, at most.
         """
         identity = "\0".join((self.run_id, self.asset, self.label, str(self.retry)))
         digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
         readable = slug(self.label) or "job"
         tail = f"{slug(self.run_id)[:8].strip('-') or 'run'}-{digest}-{attempt}"
-        return f"{readable[: NAME_LENGTH - len(tail) - 1].rstrip('-')}-{tail}"
+        return f"{readable[: length - len(tail) - 1].rstrip('-')}-{tail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,10 @@ class JobPlaces:
     def checkpoints(self, label: str) -> str:
         """Prefix of the checkpoints of one training, whichever run trains it."""
         return f"{self.root.rstrip('/')}/checkpoints/{slug(label)}"
+
+    def shared(self, what: str) -> str:
+        """Prefix of what does not belong to one run: input and trials of tunings, named by their content."""
+        return f"{self.root.rstrip('/')}/tuning/{what}"
 
     def _run(self, identity: JobIdentity) -> str:
         return f"{self.root.rstrip('/')}/runs/{identity.run_id}/{slug(identity.label)}-{identity.retry}"
@@ -123,87 +129,63 @@ class Placement:
     kms_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingJobPlan:
-    """A job without its name: what to train with what.
+class JobPlan(Protocol):
+    """A job of some kind without its name."""
 
-    Attributes:
-        hyperparameters: all strings, as SageMaker carries them.
-        channels: input channel -> ``s3://`` prefix.
-        output_uri: ``s3://`` prefix for the artefact.
-        checkpoint_uri: ``s3://`` prefix; needed with ``hardware.spot``.
-    """
+    @property
+    def kind(self) -> JobKind:
+        """Of the job."""
 
-    placement: Placement
-    hyperparameters: Mapping[str, str]
-    channels: Mapping[str, str]
-    output_uri: str
-    checkpoint_uri: str = ""
-    hardware: Hardware = field(default_factory=Hardware)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
+    @property
+    def placement(self) -> Placement:
+        """Whose rights it has."""
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """What it is found by."""
 
     @property
     def buckets(self) -> tuple[str, ...]:
         """Every bucket the job reads or writes."""
-        uris = [*self.channels.values(), self.output_uri, *([self.checkpoint_uri] if self.checkpoint_uri else [])]
-        return tuple(sorted({bucket_and_key(uri)[0] for uri in uris}))
+
+    def problems(self) -> list[str]:
+        """What AWS would refuse, or could not run, each with its remedy; empty when nothing is wrong."""
+
+    def request(self, variables: Mapping[str, str]) -> dict[str, Any]:
+        """Arguments of the ``create`` call but for name and tags; ``variables`` go to the program."""
+
+    def work(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """What of a request or a description matters for the result, by name."""
 
 
-def create_request(plan: TrainingJobPlan, name: str, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Arguments of ``create_training_job``.
+def create_request(
+    plan: JobPlan, name: str, variables: Mapping[str, str] | None = None, tags: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Arguments of the ``create`` call of ``plan``'s kind.
 
     Args:
-        environment: variables beside those of the plan: where the context lies and messages go.
+        variables: for the program: where the context lies and messages go.
+        tags: beside those of the plan.
 
     Raises:
         JobRefused: AWS would not take it, or the job could not run.
     """
-    variables = {**plan.environment, **(environment or {})}
-    if problems := [*_name_problems(name), *plan_problems(plan), *_environment_problems(variables)]:
-        raise JobRefused(f"training job {name}: {'; '.join(problems)}")
-    hardware, placement = plan.hardware, plan.placement
-    stopping = {"MaxRuntimeInSeconds": hardware.max_runtime_s}
-    if hardware.spot:
-        stopping["MaxWaitTimeInSeconds"] = hardware.max_wait_s
-    request: dict[str, Any] = {
-        "TrainingJobName": name,
-        "AlgorithmSpecification": {
-            "TrainingImage": placement.image,
-            "TrainingInputMode": "File",
-            "ContainerEntrypoint": list(PROGRAM),
-        },
-        "RoleArn": placement.role_arn,
-        "HyperParameters": dict(plan.hyperparameters),
-        "InputDataConfig": [_channel(channel, uri) for channel, uri in plan.channels.items()],
-        "OutputDataConfig": {"S3OutputPath": plan.output_uri, **_key("KmsKeyId", placement)},
-        "ResourceConfig": _resources(hardware, placement),
-        "StoppingCondition": stopping,
-        "EnableManagedSpotTraining": hardware.spot,
-        "Environment": variables,
-        "Tags": [{"Key": key, "Value": value} for key, value in plan.tags.items()],
-    }
-    if plan.checkpoint_uri:
-        request["CheckpointConfig"] = {"S3Uri": plan.checkpoint_uri}
-    if placement.subnets:
-        request["VpcConfig"] = {"Subnets": [*placement.subnets], "SecurityGroupIds": [*placement.security_groups]}
-    return request
-
-
-def plan_problems(plan: TrainingJobPlan) -> list[str]:
-    """What is wrong with ``plan``, each with its remedy; empty when nothing is."""
-    return [
-        *_placement_problems(plan.placement),
-        *_hardware_problems(plan),
-        *_hyperparameter_problems(plan.hyperparameters),
-        *_place_problems(plan),
-        *([f"{len(plan.tags)} tags; SageMaker takes at most {TAGS}"] if len(plan.tags) > TAGS else []),
+    variables, tags = variables or {}, {**(tags or {}), **plan.tags}
+    problems = [
+        *_name_problems(name, plan.kind),
+        *plan.problems(),
+        *_environment_problems(variables, plan.kind),
+        *tag_problems(tags),
     ]
+    if problems:
+        raise JobRefused(f"{plan.kind.noun} {name}: {'; '.join(problems)}")
+    listed = [{"Key": key, "Value": value[:TAG_VALUE]} for key, value in tags.items()]
+    return {plan.kind.name_field: name, **plan.request(variables), "Tags": listed}
 
 
-def differences(request: Mapping[str, Any], description: Mapping[str, Any]) -> list[str]:
-    """In what a described job differs from ``request`` that matters for its result; empty for the same work."""
-    wanted, found = _work(request), _work(description)
+def differences(plan: JobPlan, description: Mapping[str, Any]) -> list[str]:
+    """In what a described job differs from ``plan`` that matters for its result; empty for the same work."""
+    wanted, found = plan.work(plan.request({})), plan.work(description)
     return [f"{name}: {found[name]!r} instead of {wanted[name]!r}" for name in wanted if wanted[name] != found[name]]
 
 
@@ -220,43 +202,35 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-zA-Z0-9]+", "-", text).strip("-")
 
 
-def _work(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "image": content.get("AlgorithmSpecification", {}).get("TrainingImage"),
-        "hyper-parameters": dict(content.get("HyperParameters", {})),
-        "channels": {
-            channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"]
-            for channel in content.get("InputDataConfig", [])
-        },
-        "output": content.get("OutputDataConfig", {}).get("S3OutputPath"),
-    }
+def key_field(name: str, placement: Placement) -> dict[str, str]:
+    """The placement's key under ``name``, where it has one."""
+    return {name: placement.kms_key} if placement.kms_key else {}
 
 
-def _channel(name: str, uri: str) -> dict[str, Any]:
-    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
-    return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "InputMode": "File"}
+def vpc_config(placement: Placement) -> dict[str, Any]:
+    """``VpcConfig`` of the placement, where it names subnets."""
+    if not placement.subnets:
+        return {}
+    return {"VpcConfig": {"Subnets": [*placement.subnets], "SecurityGroupIds": [*placement.security_groups]}}
 
 
-def _resources(hardware: Hardware, placement: Placement) -> dict[str, Any]:
+def cluster(hardware: Hardware, placement: Placement) -> dict[str, Any]:
+    """One instance with its volume."""
     return {
         "InstanceType": hardware.instance_type,
         "InstanceCount": 1,
         "VolumeSizeInGB": hardware.volume_gb,
-        **_key("VolumeKmsKeyId", placement),
+        **key_field("VolumeKmsKeyId", placement),
     }
 
 
-def _key(name: str, placement: Placement) -> dict[str, str]:
-    return {name: placement.kms_key} if placement.kms_key else {}
+def buckets_of(uris: Iterable[str]) -> tuple[str, ...]:
+    """The buckets of those URIs that are not empty."""
+    return tuple(sorted({bucket_and_key(uri)[0] for uri in uris if uri}))
 
 
-def _name_problems(name: str) -> list[str]:
-    if len(name) <= NAME_LENGTH and _NAME.fullmatch(name):
-        return []
-    return [f"its name must be letters, digits and hyphens, at most {NAME_LENGTH} of them"]
-
-
-def _placement_problems(placement: Placement) -> list[str]:
+def placement_problems(placement: Placement) -> list[str]:
+    """What is wrong with image, role and network."""
     problems = []
     if not 0 < len(placement.image) <= IMAGE_LENGTH:
         problems.append("no training image; set RECSYS_TRAINING_IMAGE to the image's ECR address")
@@ -269,52 +243,45 @@ def _placement_problems(placement: Placement) -> list[str]:
     return problems
 
 
-def _hardware_problems(plan: TrainingJobPlan) -> list[str]:
-    hardware, problems = plan.hardware, []
+def hardware_problems(hardware: Hardware, longest_run_s: int = LONGEST_RUN_S) -> list[str]:
+    """What is wrong with instance, volume and times, spot aside."""
+    problems = []
     if not hardware.instance_type.startswith("ml."):
         problems.append(f"instance type {hardware.instance_type!r} must start with ml., such as ml.m5.xlarge")
     if hardware.volume_gb < 1:
         problems.append(f"a volume of {hardware.volume_gb} GB; give at least 1")
-    if not 1 <= hardware.max_runtime_s <= LONGEST_RUN_S:
-        problems.append(f"max_runtime_s is {hardware.max_runtime_s}; it must be 1 to {LONGEST_RUN_S} (28 days)")
-    if hardware.spot and hardware.max_wait_s < hardware.max_runtime_s:
-        problems.append(
-            f"spot: max_wait_s ({hardware.max_wait_s}) counts running and waiting, so it must be at least "
-            f"max_runtime_s ({hardware.max_runtime_s})"
-        )
-    if hardware.spot and not plan.checkpoint_uri:
-        problems.append("spot without checkpoint_uri would start from nothing after every interruption; give one")
+    if not 1 <= hardware.max_runtime_s <= longest_run_s:
+        days = longest_run_s // 86_400
+        problems.append(f"max_runtime_s is {hardware.max_runtime_s}; it must be 1 to {longest_run_s} ({days} days)")
     return problems
 
 
-def _hyperparameter_problems(hyperparameters: Mapping[str, str]) -> list[str]:
-    problems = []
-    if len(hyperparameters) > HYPERPARAMETERS:
-        problems.append(f"{len(hyperparameters)} hyper-parameters; SageMaker takes at most {HYPERPARAMETERS}")
-    for name, value in hyperparameters.items():
-        if not isinstance(value, str):
-            problems.append(f"hyper-parameter {name} is {value!r}; SageMaker carries strings only")
-        elif len(name) > HYPERPARAMETER_KEY or len(value) > HYPERPARAMETER_VALUE:
-            problems.append(
-                f"hyper-parameter {name[:40]} is {len(value)} characters long; at most {HYPERPARAMETER_VALUE}: "
-                "put long values into an input channel"
-            )
-    return problems
-
-
-def _place_problems(plan: TrainingJobPlan) -> list[str]:
-    problems = []
-    if not plan.channels:
-        problems.append("no input channels; a training reads at least one")
-    for what, uri in (*plan.channels.items(), ("output", plan.output_uri), ("checkpoints", plan.checkpoint_uri)):
-        if (uri and not _S3.fullmatch(uri)) or (what == "output" and not uri):
-            problems.append(f"{what}: {uri!r} is no s3://bucket/prefix URI; set RECSYS_TRAINING_URI")
-    return problems
-
-
-def _environment_problems(variables: Mapping[str, str]) -> list[str]:
+def place_problems(places: Mapping[str, str]) -> list[str]:
+    """Which of the places, by what they are for, are no ``s3://`` prefix; those that may be empty are not passed."""
     return [
-        f"variable {name} is {len(value)} characters long; SageMaker takes {ENVIRONMENT_VALUE}: shorten the S3 prefix"
+        f"{what}: {uri!r} is no s3://bucket/prefix URI; set RECSYS_TRAINING_URI"
+        for what, uri in places.items()
+        if not _S3.fullmatch(uri)
+    ]
+
+
+def tag_problems(tags: Mapping[str, str]) -> list[str]:
+    """What AWS refuses of tags; values that are too long are cut, as run ids and asset lists may be."""
+    problems = [f"{len(tags)} tags; SageMaker takes at most {TAGS}"] if len(tags) > TAGS else []
+    reserved = sorted(key for key in tags if key.lower().startswith("aws:") or not 0 < len(key) <= TAG_KEY)
+    return problems + [f"tag {key[:40]!r}: names are 1 to {TAG_KEY} characters and not AWS's own" for key in reserved]
+
+
+def _name_problems(name: str, kind: JobKind) -> list[str]:
+    if len(name) <= kind.name_length and _NAME.fullmatch(name):
+        return []
+    return [f"its name must be letters, digits and hyphens, at most {kind.name_length} of them"]
+
+
+def _environment_problems(variables: Mapping[str, str], kind: JobKind) -> list[str]:
+    return [
+        f"variable {name} is {len(value)} characters long; a {kind.noun} takes {kind.variable_length}: shorten the S3 "
+        "prefix"
         for name, value in variables.items()
-        if len(value) > ENVIRONMENT_VALUE
+        if len(value) > kind.variable_length
     ]

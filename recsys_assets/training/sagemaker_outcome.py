@@ -1,9 +1,10 @@
 """What a described SageMaker job or an AWS error means: go on waiting, done, worth another attempt, or final.
 
-Put judgement of answers from AWS here, as pure functions of plain data, each refusal with what to do about it. Keep
-making requests (``sagemaker_job.py``), calling AWS (``recsys_assets.resources.sagemaker``) and Dagster out.
+Put judgement of described jobs here, as pure functions of plain data, each refusal with what to do about it. Keep
+errors of calls (``sagemaker_trouble.py``), making requests (``sagemaker_job.py``), calling AWS
+(``recsys_assets.resources.sagemaker_jobs``) and Dagster out.
 
-Statuses, secondary statuses and failure reasons: ``DescribeTrainingJob`` in the SageMaker API reference.
+Statuses, secondary statuses and failure reasons: ``DescribeTrainingJob`` and its like in the SageMaker API reference.
 """
 
 import random
@@ -13,6 +14,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Final
 
+from recsys_assets.training.sagemaker_kinds import TRAINING, TUNING, JobKind
 from recsys_assets.training.train import INTERRUPTED
 
 
@@ -46,44 +48,67 @@ _FAILURES: Final[Sequence[tuple[str, Verdict, str]]] = (
     (f"exit code: {INTERRUPTED}", Verdict.RETRY, "the program was told to stop; it goes on from its checkpoint"),
     ("exit code: 137", Verdict.FAILED, "the container ran out of memory; use a larger RECSYS_TRAINING_INSTANCE_TYPE"),
     ("OutOfMemory", Verdict.FAILED, "the container ran out of memory; use a larger RECSYS_TRAINING_INSTANCE_TYPE"),
-    ("No space left", Verdict.FAILED, "the volume is full; give the job a larger volume_gb"),
+    ("No space left", Verdict.FAILED, "the volume is full; raise RECSYS_TRAINING_VOLUME_GB"),
     ("PermanentRedirect", Verdict.FAILED, "a bucket is in another region; training and its buckets must share one"),
     ("in this region", Verdict.FAILED, "a bucket is in another region; training and its buckets must share one"),
     ("AccessDenied", Verdict.FAILED, "the job's execution role (RECSYS_TRAINING_ROLE_ARN) lacks a right named above"),
     ("not authorized", Verdict.FAILED, "the job's execution role (RECSYS_TRAINING_ROLE_ARN) lacks a right named above"),
     ("ImagePull", Verdict.FAILED, "the image cannot be pulled; check RECSYS_TRAINING_IMAGE and its repository policy"),
-    ("AlgorithmError", Verdict.FAILED, "the training program failed; its log says more"),
+    ("Could not find model data", Verdict.FAILED, "the model's archive was deleted; run it again, which uploads it"),
+    ("AlgorithmError", Verdict.FAILED, "the program failed; its log says more"),
     ("ClientError", Verdict.FAILED, "the job is set up wrongly; repeating it changes nothing"),
 )
 """Text in a failure reason -> what it means; the first that matches counts."""
 
 
-def read_outcome(description: Mapping[str, Any]) -> Outcome:
-    """Judge the answer of ``describe_training_job``."""
-    status, secondary = description["TrainingJobStatus"], description.get("SecondaryStatus", "")
+def read_outcome(kind: JobKind, description: Mapping[str, Any]) -> Outcome:
+    """Judge the answer of the ``describe`` call of ``kind``."""
+    status, secondary = description[kind.status_field], description.get("SecondaryStatus", "")
     if status in ("InProgress", "Stopping"):
         return Outcome(Verdict.RUNNING)
     if status == "Completed":
         return Outcome(Verdict.SUCCEEDED)
-    reason = description.get("FailureReason") or last_status_message(description) or f"{status} ({secondary})"
+    # What a processing program left in its message file says more than the reason beside it.
+    said = ". ".join(text for name in ("FailureReason", "ExitMessage") if (text := description.get(name)))
+    reason = said or last_status_message(description) or f"{status} ({secondary})".removesuffix(" ()")
     if status == "Stopped":
-        return _stopped(secondary, reason, description)
+        return _stopped(kind, secondary, reason, description)
     for text, verdict, advice in _FAILURES:
         if text in reason:
             return Outcome(verdict, reason, advice)
     return Outcome(Verdict.FAILED, reason, "the job's log says more")
 
 
-def _stopped(secondary: str, reason: str, description: Mapping[str, Any]) -> Outcome:
+def _stopped(kind: JobKind, secondary: str, reason: str, description: Mapping[str, Any]) -> Outcome:
     limits = description.get("StoppingCondition", {})
     if secondary == "MaxWaitTimeExceeded":
         waited = limits.get("MaxWaitTimeInSeconds")
-        advice = f"spot capacity did not suffice within max_wait_s ({waited}); the next attempt goes on from there"
+        advice = (
+            f"spot capacity did not suffice within RECSYS_TRAINING_MAX_WAIT_S ({waited}); the next attempt goes on "
+            "from there"
+        )
         return Outcome(Verdict.RETRY, reason, advice)
-    if secondary == "MaxRuntimeExceeded":
-        ran = limits.get("MaxRuntimeInSeconds")
-        return Outcome(Verdict.FAILED, reason, f"raise max_runtime_s (now {ran}) or use a faster instance type")
-    return Outcome(Verdict.FAILED, reason, "somebody stopped the job; materialise again to go on from its checkpoint")
+    if kind == TUNING and _time_was_up(description):
+        return Outcome(Verdict.SUCCEEDED, "the time for all trials was up")
+    ran = limits.get("MaxRuntimeInSeconds")
+    longer = f"raise RECSYS_TRAINING_MAX_RUNTIME_S (now {ran}) or use a faster instance type"
+    if secondary == "MaxRuntimeExceeded" or _ran_out(kind, description, ran):
+        return Outcome(Verdict.FAILED, reason, longer)
+    again = "materialise again to go on from its checkpoint" if kind == TRAINING else "run it again"
+    return Outcome(Verdict.FAILED, reason, f"somebody stopped the job; {again}")
+
+
+def _time_was_up(description: Mapping[str, Any]) -> bool:
+    """Whether a tuning job stopped itself at its limit, with trials to show."""
+    limit_s = description["HyperParameterTuningJobConfig"]["ResourceLimits"].get("MaxRuntimeInSeconds")
+    began, ended = description["CreationTime"], description.get("HyperParameterTuningEndTime")
+    completed = description.get("TrainingJobStatusCounters", {}).get("Completed", 0)
+    return bool(completed and limit_s and ended and (ended - began).total_seconds() >= limit_s)
+
+
+def _ran_out(kind: JobKind, description: Mapping[str, Any], limit_s: float | None) -> bool:
+    """Whether a job without secondary status ran until its limit, which AWS shows as stopped."""
+    return kind != TRAINING and limit_s is not None and ran_seconds(kind, description) >= limit_s
 
 
 def last_status_message(description: Mapping[str, Any]) -> str:
@@ -98,24 +123,26 @@ def transition_lines(description: Mapping[str, Any], seen: int) -> list[str]:
     return [f"{one['Status']}: {one.get('StatusMessage') or ''}".rstrip(": ") for one in transitions]
 
 
-def overdue_start(description: Mapping[str, Any], now: datetime, start_within_s: float) -> str | None:
-    """Why a job that has not started training is given up, or ``None``.
+def overdue_start(kind: JobKind, description: Mapping[str, Any], now: datetime, start_within_s: float) -> str | None:
+    """Why a job whose program has not started is given up, or ``None``.
 
     Args:
         now: aware.
         start_within_s: how long a job may wait for its instance, counted from its creation.
     """
-    if description["TrainingJobStatus"] != "InProgress" or description.get("TrainingStartTime"):
+    # A tuning job has no start of its own; the time it may take altogether bounds it.
+    if description[kind.status_field] != "InProgress" or not kind.began or description.get(kind.began):
         return None
     waited = (now - description["CreationTime"]).total_seconds()
     if waited <= start_within_s:
         return None
     where = description.get("SecondaryStatus", "Starting")
-    instance = description.get("ResourceConfig", {}).get("InstanceType", "its instance type")
+    instance = kind.instances(description).get("InstanceType", "its instance type")
     said = last_status_message(description)
     return (
         f"it has not started within {start_within_s:.0f} s (still {where}{f': {said}' if said else ''}); {instance} is "
-        "scarce here: choose another RECSYS_TRAINING_INSTANCE_TYPE, turn spot off, or allow a longer start_within_s"
+        "scarce here: choose another RECSYS_TRAINING_INSTANCE_TYPE, set RECSYS_TRAINING_SPOT=false, or run it again "
+        "later"
     )
 
 
@@ -139,84 +166,6 @@ class Attempts:
         return chance.uniform(0.0, min(self.longest_pause_s, self.first_pause_s * 2.0 ** (attempt - 1)))
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """An AWS call that failed: whether the same call may work soon, and what to say to people."""
-
-    passing: bool
-    message: str
-
-
-_PASSING: Final = frozenset(
-    {
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "RequestLimitExceeded",
-        "TooManyRequestsException",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "ServiceUnavailable",
-        "ServiceUnavailableException",
-        "SlowDown",
-        "InternalError",
-        "InternalFailure",
-        "InternalServerError",
-        "InternalServiceException",
-    }
-)
-_CREDENTIALS: Final = frozenset(
-    {"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException", "RequestExpired"}
-)
-_NETWORK: Final = frozenset(
-    {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError", "HTTPClientError"}
-)
-_NO_CREDENTIALS: Final = frozenset(
-    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"}
-)
-
-IN_USE: Final = "ResourceInUse"
-"""Error code of ``CreateTrainingJob`` for a name that exists."""
-
-
-def error_code(error: Exception) -> str:
-    """AWS's code for an error of botocore, or the error's own class name."""
-    response: Mapping[str, Any] = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code") or type(error).__name__)
-
-
-def read_trouble(error: Exception, action: str, role_arn: str = "") -> Trouble:
-    """Judge an error that botocore raised.
-
-    Args:
-        action: the IAM action of the call, such as ``sagemaker:CreateTrainingJob``.
-        role_arn: the role passed on by the call, if any.
-    """
-    code = error_code(error)
-    status = (getattr(error, "response", None) or {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    told = f"{action}: {error}"
-    if code in _CREDENTIALS or code in _NO_CREDENTIALS:
-        return Trouble(False, f"{told}. The AWS credentials are missing or expired; renew them and run again")
-    if code in _PASSING or code in _NETWORK or status >= 500:
-        return Trouble(True, f"{told}. AWS did not answer properly; run again later if it goes on")
-    if code in ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"):
-        passing = f", and iam:PassRole on {role_arn}" if role_arn else ""
-        return Trouble(False, f"{told}. Allow the role Dagster runs under {action}{passing}")
-    if code in ("PermanentRedirect", "AuthorizationHeaderMalformed", "301"):
-        return Trouble(False, f"{told}. The bucket is in another region; training and its buckets must share one")
-    if code in ("NoSuchBucket", "404"):
-        return Trouble(False, f"{told}. The bucket does not exist; create it or correct RECSYS_TRAINING_URI")
-    if code == "ResourceLimitExceeded":
-        return Trouble(
-            False,
-            f"{told}. Ask for a higher quota of this instance type in Service Quotas (spot has a quota of its own), or "
-            "run fewer jobs at a time",
-        )
-    if code in ("ValidationException", "ParamValidationError"):
-        return Trouble(False, f"{told}. The request is wrong; correct the setting it names")
-    return Trouble(False, told)
-
-
 USD_PER_HOUR: Final[Mapping[str, float]] = {
     "ml.m5.large": 0.115,
     "ml.m5.xlarge": 0.23,
@@ -226,22 +175,36 @@ USD_PER_HOUR: Final[Mapping[str, float]] = {
     "ml.g4dn.xlarge": 0.736,
     "ml.g5.xlarge": 1.408,
 }
-"""List prices of on-demand training in us-east-1, for estimates; a spot job is billed for fewer seconds instead."""
+"""List prices of on-demand jobs in us-east-1, for estimates; a spot job is billed for fewer seconds instead."""
 
 
-def figures(description: Mapping[str, Any], usd_per_hour: Mapping[str, float] = USD_PER_HOUR) -> dict[str, float]:
-    """``training_seconds``, ``billable_seconds``, ``spot_saving`` (share) and ``estimated_cost_usd``, where known."""
+def ran_seconds(kind: JobKind, description: Mapping[str, Any]) -> float:
+    """Seconds between the start of the program and the end of the job; of all trials of a tuning job; 0 if unknown."""
+    if kind == TUNING:
+        return float(description.get("ConsumedResources", {}).get("RuntimeInSeconds", 0))
+    began, ended = description.get(kind.began), description.get(kind.ended)
+    return (ended - began).total_seconds() if began and ended else 0.0
+
+
+def figures(
+    kind: JobKind, description: Mapping[str, Any], usd_per_hour: Mapping[str, float] = USD_PER_HOUR
+) -> dict[str, float]:
+    """``<kind>_seconds``, ``billable_seconds``, ``spot_saving`` (share) and ``estimated_cost_usd``, where known."""
     result: dict[str, float] = {}
-    trained, billed = description.get("TrainingTimeInSeconds"), description.get("BillableTimeInSeconds")
-    if trained is not None:
-        result["training_seconds"] = float(trained)
+    if kind == TRAINING:
+        ran, billed = description.get("TrainingTimeInSeconds"), description.get("BillableTimeInSeconds")
+    else:
+        # AWS tells what it bills of training jobs only; other kinds are billed for every second.
+        ran = billed = ran_seconds(kind, description) or None
+    if ran is not None:
+        result[f"{kind.noun.removesuffix(' job')}_seconds"] = float(ran)
     if billed is None:
         return result
     result["billable_seconds"] = float(billed)
-    if trained and description.get("EnableManagedSpotTraining"):
-        result["spot_saving"] = round(1.0 - billed / trained, 4)
-    resources = description.get("ResourceConfig", {})
-    price = usd_per_hour.get(resources.get("InstanceType", ""))
+    if ran and description.get("EnableManagedSpotTraining"):
+        result["spot_saving"] = round(1.0 - billed / ran, 4)
+    instances = kind.instances(description)
+    price = usd_per_hour.get(instances.get("InstanceType", ""))
     if price is not None:
-        result["estimated_cost_usd"] = round(billed / 3600.0 * price * resources.get("InstanceCount", 1), 4)
+        result["estimated_cost_usd"] = round(billed / 3600.0 * price * instances.get("InstanceCount", 1), 4)
     return result

@@ -9,6 +9,7 @@ import shutil
 import tarfile
 import tempfile
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,17 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
-from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lambda_api.recommender.bundle import BundleError, read_bundle
-from lambda_api.settings import Settings
-from recsys_assets.resources.sagemaker import PipesSageMakerClient, job_identity
+from lambda_api.settings import Settings, parse_tags
+from recsys_assets.resources.sagemaker import PipesSageMakerClient, job_identity, open_client
 from recsys_assets.training.launched_training import Fit
-from recsys_assets.training.sagemaker_job import (
-    Hardware,
-    JobPlaces,
-    JobRefused,
-    Placement,
-    TrainingJobPlan,
-    bucket_and_key,
-    plan_problems,
-)
-from recsys_assets.training.sagemaker_outcome import read_trouble
+from recsys_assets.training.sagemaker_job import Hardware, JobRefused, Placement, bucket_and_key
+from recsys_assets.training.sagemaker_paths import SageMakerPaths
+from recsys_assets.training.sagemaker_settings import hardware_of, placement_of
+from recsys_assets.training.sagemaker_training_job import TrainingJobPlan
+from recsys_assets.training.sagemaker_trouble import error_code, read_trouble
 from recsys_assets.training.train import INTERACTIONS_CHANNEL, PRODUCTS_CHANNEL
 
 
@@ -43,6 +39,7 @@ class SageMakerLauncher:
     client: PipesSageMakerClient
     placement: Placement
     hardware: Hardware = field(default_factory=Hardware)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def fit(self, context: dg.AssetExecutionContext, fit: Fit) -> tuple[Path, dg.MaterializeResult[None]]:
         """See `Launcher.fit`."""
@@ -55,18 +52,20 @@ class SageMakerLauncher:
             output_uri=places.output(identity),
             checkpoint_uri=places.checkpoints(fit.label),
             hardware=self.hardware,
-            tags={"recsys/model": fit.model},
+            tags={**self.tags, "recsys/model": fit.model},
         )
-        if problems := plan_problems(plan):  # before gigabytes travel
+        if problems := plan.problems():  # before gigabytes travel
             raise JobRefused(f"training of {fit.label}: {'; '.join(problems)}")
         self.client.require_buckets(plan)
         try:
             for channel, table in tables.items():
-                upload_table(self.client.s3, table, plan.channels[channel])
+                upload_table(self.client.jobs.s3, table, plan.channels[channel])
             finished = self.client.run(context=context, plan=plan, label=fit.label)
             folder = self.root / fit.label / "model"
-            download_model(self.client.s3, str(finished.metadata["model_artefact"].value), folder)
-            delete_prefix(self.client.s3, plan.checkpoint_uri)
+            artefact = str(finished.metadata["model_artefact"].value)
+            download_model(self.client.jobs.s3, artefact, folder)
+            download_output(self.client.jobs.s3, artefact, SageMakerPaths(folder.parent).output_data)
+            delete_prefix(self.client.jobs.s3, plan.checkpoint_uri)
         except (ClientError, BotoCoreError) as error:
             trouble = read_trouble(error, f"s3 access to {places.root}")
             raise dg.Failure(trouble.message, allow_retries=trouble.passing) from error
@@ -74,25 +73,13 @@ class SageMakerLauncher:
 
 
 def open_sagemaker_launcher(settings: Settings) -> SageMakerLauncher:
-    """The launcher that ``RECSYS_TRAINING_*`` describe, with clients of the region AWS's own configuration names.
-
-    Raises:
-        dagster.Failure: no region is configured.
-    """
-    import boto3
-    from botocore.config import Config
-
-    # Calls are repeated by botocore for seconds and by the client for minutes; see `Patience.trouble`.
-    config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 4})
-    try:
-        sagemaker, s3 = (boto3.client(name, config=config) for name in ("sagemaker", "s3"))
-    except NoRegionError as error:
-        raise dg.Failure("no AWS region is configured; set AWS_REGION", allow_retries=False) from error
+    """The launcher that ``RECSYS_TRAINING_*`` describe. Raises `dagster.Failure`: no region is configured."""
     return SageMakerLauncher(
         root=settings.home / "training",
-        client=PipesSageMakerClient(sagemaker, s3, JobPlaces(settings.training_uri)),
-        placement=Placement(settings.training_image, settings.training_role_arn),
-        hardware=Hardware(instance_type=settings.training_instance_type),
+        client=open_client(settings),
+        placement=placement_of(settings),
+        hardware=hardware_of(settings),
+        tags=parse_tags(settings.training_tags),
     )
 
 
@@ -127,6 +114,30 @@ def download_model(s3: Any, artefact_uri: str, folder: Path) -> None:
         raise BundleError(f"{artefact_uri} cannot be unpacked ({error}); train again") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def download_output(s3: Any, artefact_uri: str, folder: Path) -> None:
+    """Put what else the program found worth keeping (``output.tar.gz``, beside the model) into ``folder``, afresh.
+
+    Raises:
+        BundleError: the archive cannot be unpacked safely.
+    """
+    bucket, key = bucket_and_key(f"{artefact_uri.rsplit('/', 1)[0]}/output.tar.gz")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryFile() as file:
+        try:
+            s3.download_fileobj(bucket, key, file)
+        except ClientError as error:
+            if error_code(error) in ("404", "NoSuchKey"):
+                return  # the program kept nothing
+            raise
+        file.seek(0)
+        try:
+            with tarfile.open(fileobj=file, mode="r:gz") as archive:
+                archive.extractall(folder, filter="data")
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise BundleError(f"s3://{bucket}/{key} cannot be unpacked ({error}); train again") from error
 
 
 def delete_prefix(s3: Any, prefix_uri: str) -> None:

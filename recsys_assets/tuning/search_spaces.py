@@ -136,6 +136,7 @@ SEARCH_SPACES: Mapping[str, SearchSpace] = MappingProxyType(
             "factors": Whole(16, 128, log=True),
             "regularisation": Real(0.01, 100.0, log=True),
             "alpha": Real(0.1, 100.0, log=True),
+            "confidence_half_life_days": HALF_LIFE_DAYS,
             **RECENCY,
             "type_weights": TYPE_WEIGHTS,
         },
@@ -146,6 +147,14 @@ SEARCH_SPACES: Mapping[str, SearchSpace] = MappingProxyType(
             "price_weight": Real(0.0, 0.5),
             **RECENCY,
             **TREND,
+            "type_weights": TYPE_WEIGHTS,
+        },
+        "two_tower": {
+            "size": Whole(16, 128, log=True),
+            "horizon_days": Real(3.0, 60.0, log=True),
+            "dropout": Real(0.0, 0.5),
+            "learning_rate": Real(0.0005, 0.01, log=True),
+            "weight_decay": Real(0.0001, 0.1, log=True),
             "type_weights": TYPE_WEIGHTS,
         },
         "ncf": {

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from recsys_assets.tuning.folds import FoldTask
 from recsys_assets.tuning.search import Budget, MakeTrainer, OnTrial, TuningResult, tune
-from recsys_assets.tuning.search_spaces import search_space
+from recsys_assets.tuning.search_spaces import SearchSpace, search_space
 
 LEAST_SECONDS = 1.0
 
@@ -18,6 +18,10 @@ OnModel = Callable[[str, int], OnTrial]
 
 OnRefusal = Callable[[str, str], None]
 """Told the name of a model that refuses the data, and why."""
+
+
+Search = Callable[[str, Budget, SearchSpace, OnTrial], TuningResult]
+"""Searches one model's space within a budget; raises ``ValueError`` where the model refuses the data."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,36 @@ def tune_models(
     Raises:
         ValueError: no folds, or fewer than 1 trial.
     """
-    found: dict[str, TuningResult] = {}
-    left_out: dict[str, str] = {}
     if not folds:
         raise ValueError("tuning needs at least one fold; give it a longer log or shorter windows")
+
+    def search(name: str, budget: Budget, space: SearchSpace, on_trial: OnTrial) -> TuningResult:
+        return tune(name, folds, budget, seed, k=k, space=space, make=make, on_trial=on_trial)
+
+    return search_models(
+        models,
+        search,
+        on_model,
+        trials=trials,
+        seconds=seconds,
+        kinds_of_interaction=kinds_of_interaction,
+        on_refusal=on_refusal,
+    )
+
+
+def search_models(
+    models: Sequence[str],
+    search: Search,
+    on_model: OnModel,
+    *,
+    trials: int,
+    seconds: float | None,
+    kinds_of_interaction: int = 2,
+    on_refusal: OnRefusal | None = None,
+) -> ZooTuning:
+    """As `tune_models`, by any ``search``."""
+    found: dict[str, TuningResult] = {}
+    left_out: dict[str, str] = {}
     deadline = None if seconds is None else time.perf_counter() + seconds
     for position, name in enumerate(models):
         share = None
@@ -72,7 +102,7 @@ def tune_models(
         budget = Budget(trials, share)
         on_trial = on_model(name, trials if space else 1)
         try:
-            found[name] = tune(name, folds, budget, seed, k=k, space=space, make=make, on_trial=on_trial)
+            found[name] = search(name, budget, space, on_trial)
         except ValueError as error:
             # What a trainer raises for data that it cannot learn from; the others may.
             left_out[name] = str(error)

@@ -6,11 +6,20 @@ Put making of the archive here. Keep what reads it (``lambda_api.handlers.infere
 import gzip
 import hashlib
 import tarfile
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lambda_api.recommender.bundle import read_bundle
 from lambda_api.recommender.catalogue import read_catalogue
+from lambda_api.settings import Settings
+from recsys_assets.training.sagemaker_job import bucket_and_key
+from recsys_assets.training.sagemaker_trouble import read_trouble
+from recsys_deploy.endpoints.manager import EndpointError
+
+ARCHIVE: Final = "model.tar.gz"
 
 
 def write_archive(bundle: Path, catalogue: Path, target: Path) -> str:
@@ -40,6 +49,32 @@ def write_archive(bundle: Path, catalogue: Path, target: Path) -> str:
 
 def upload_archive(s3: Any, archive: Path, bucket: str, prefix: str, checksum: str) -> str:
     """Put ``archive`` where endpoints fetch it, named by its checksum; returns the ``s3://`` address."""
-    key = f"{prefix.strip('/')}/{checksum}/model.tar.gz"
+    key = f"{prefix.strip('/')}/{checksum}/{ARCHIVE}"
     s3.upload_file(str(archive), bucket, key)
     return f"s3://{bucket}/{key}"
+
+
+def archives_uri(settings: Settings) -> str:
+    """Where archives of models lie: beside the bundles, in the same bucket."""
+    return f"s3://{bucket_and_key(settings.models_uri)[0]}/archives"
+
+
+def publish_archive(s3: Any, uri: str, bundle: Path, catalogue: Path) -> str:
+    """Make the archive of two verified folders and put it below ``uri``; returns its address.
+
+    Raises:
+        BundleError, CatalogueError: one of the folders is not whole.
+        EndpointError: S3 did not take it.
+    """
+    from boto3.exceptions import S3UploadFailedError
+
+    bucket, prefix = bucket_and_key(uri)
+    with tempfile.TemporaryDirectory(prefix="recsys-archive-") as folder:
+        archive = Path(folder) / ARCHIVE
+        checksum = write_archive(bundle, catalogue, archive)
+        try:
+            return upload_archive(s3, archive, bucket, prefix, checksum)
+        except (ClientError, BotoCoreError, S3UploadFailedError) as error:
+            cause = error.__context__ if isinstance(error, S3UploadFailedError) and error.__context__ else error
+            trouble = read_trouble(cause if isinstance(cause, Exception) else error, f"s3:PutObject below {uri}")
+            raise EndpointError(trouble.message) from error

@@ -11,12 +11,15 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recsys_assets.training.sagemaker_outcome import read_trouble
+from recsys_assets.training.sagemaker_trouble import read_trouble
+from recsys_deploy.endpoints.autoscaling import policy_request, target, target_request
 from recsys_deploy.endpoints.requests import (
     DEFAULT_CONCURRENCY_QUOTA,
+    VARIANT,
     EndpointPlan,
     EndpointRefused,
     EndpointRequests,
+    RealTime,
     belongs_to,
     concurrency_problem,
     endpoint_requests,
@@ -45,11 +48,13 @@ class EndpointManager:
 
     Attributes:
         sagemaker: a ``boto3.client("sagemaker")``.
+        scaling: a ``boto3.client("application-autoscaling")``; needed only for endpoints that scale, and to delete any.
         concurrency_quota: the account's total of serverless concurrency.
         wait_s: how long an endpoint may take to come into service, or to go.
     """
 
     sagemaker: Any
+    scaling: Any = None
     concurrency_quota: int = DEFAULT_CONCURRENCY_QUOTA
     wait_s: float = 1800.0
     between_looks_s: float = 15.0
@@ -78,7 +83,27 @@ class EndpointManager:
                     f"endpoint {plan.name} exists with configuration {state.config_name}, not "
                     f"{requests.config['EndpointConfigName']}: route its traffic away, delete it, then create it again"
                 )
-            return self._wait_until_in_service(plan.name, requests)
+            state = self._wait_until_in_service(plan.name, requests)
+        self._scale(plan)
+        return state
+
+    def list(self, prefix: str) -> list[EndpointState]:
+        """Endpoints whose names begin with ``prefix``, by name. Raises `EndpointError` when AWS does not say."""
+        with self._explained("sagemaker:ListEndpoints"):
+            pages = self.sagemaker.get_paginator("list_endpoints").paginate(NameContains=prefix)
+            names = sorted(item["EndpointName"] for page in pages for item in page["Endpoints"])
+            states = [self.describe(name) for name in names if name.startswith(prefix)]
+            return [state for state in states if state is not None]
+
+    def ensure_model(self, request: Mapping[str, Any]) -> None:
+        """The model of ``request`` (`model_request`), made unless it is there. Raises `EndpointError`."""
+        with self._explained("sagemaker:CreateModel", request["ExecutionRoleArn"]):
+            self._unless_present(self.sagemaker.create_model, request)
+
+    def delete_model(self, name: str) -> None:
+        """Delete a model that no endpoint has; what is gone already is no error. Raises `EndpointError`."""
+        with self._explained("sagemaker:DeleteModel"):
+            self._tolerate_missing(self.sagemaker.delete_model, ModelName=name)
 
     def describe(self, name: str) -> EndpointState | None:
         """The endpoint, or ``None`` where there is none. Raises `EndpointError` when AWS does not say."""
@@ -107,11 +132,30 @@ class EndpointManager:
                         f"endpoint {name} is {state.status}; AWS deletes it only once it is InService or Failed: "
                         "delete it again later"
                     )
+                self._stop_scaling(name)
                 if state.status != DELETING:
                     self._tolerate_missing(self.sagemaker.delete_endpoint, EndpointName=name)
                 self._wait_until_gone(name)
             for config_name in self._config_names(name, state):
                 self._delete_config(config_name)
+
+    def _scale(self, plan: EndpointPlan) -> None:
+        """Let the endpoint scale as planned; both calls replace what was there. It answers whether or not they work."""
+        scaling = plan.capacity.scaling if isinstance(plan.capacity, RealTime) else None
+        if scaling is None:
+            return
+        try:
+            with self._explained("application-autoscaling:RegisterScalableTarget and PutScalingPolicy"):
+                self.scaling.register_scalable_target(**target_request(plan.name, VARIANT, scaling))
+                self.scaling.put_scaling_policy(**policy_request(plan.name, VARIANT, scaling))
+        except EndpointError as error:
+            raise EndpointError(
+                f"endpoint {plan.name} answers, but does not scale: {error}. Create it again"
+            ) from error
+
+    def _stop_scaling(self, name: str) -> None:
+        if self.scaling is not None:
+            self._tolerate_missing(self.scaling.deregister_scalable_target, **target(name, VARIANT))
 
     def _create(self, requests: EndpointRequests) -> None:
         name = requests.endpoint["EndpointName"]
@@ -137,7 +181,8 @@ class EndpointManager:
                 self._clean(requests)
                 raise EndpointError(
                     f"endpoint {name} failed and was removed: {state.reason or 'AWS gives no reason'}. Look at the log "
-                    f"group /aws/sagemaker/Endpoints/{name}; the container must answer GET /ping"
+                    f"group /aws/sagemaker/Endpoints/{name}; the container must answer GET /ping, and the model's "
+                    "archive must be there (creating the endpoint again uploads it)"
                 )
             if self.clock() >= deadline:
                 raise EndpointError(
@@ -222,7 +267,7 @@ class EndpointManager:
 
 def _is_missing(error: ClientError) -> bool:
     code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "").lower()
-    return code in ("ResourceNotFound", "ResourceNotFoundException") or (
+    return code in ("ResourceNotFound", "ResourceNotFoundException", "ObjectNotFoundException") or (
         code == "ValidationException"
-        and ("could not find" in message or "not found" in message or "not exist" in message)
+        and any(words in message for words in ("could not find", "not found", "not exist", "no scalable target"))
     )

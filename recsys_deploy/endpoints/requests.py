@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from recsys_deploy.endpoints.autoscaling import Scaling, scaling_problems
+
 VARIANT: Final = "AllTraffic"
 """The one variant of an endpoint. Shares of traffic are the routing record's matter."""
 
@@ -63,11 +65,14 @@ class RealTime:
     """Capacity on instances, always on.
 
     Attributes:
+        instance_count: to begin with; and always, without ``scaling``.
+        scaling: bounds and aim of autoscaling.
         capture_uri: ``s3://`` prefix of SageMaker's own data capture; empty for none. ``capture_percent`` of requests.
     """
 
     instance_type: str = "ml.m5.large"
     instance_count: int = 1
+    scaling: Scaling | None = None
     capture_uri: str = ""
     capture_percent: int = 100
 
@@ -78,9 +83,12 @@ class EndpointPlan:
 
     Attributes:
         prefix: project and environment, such as ``recsys-dev``.
-        version: of the registered model.
+        version: of the registered model; of an endpoint with several models, its name.
         image: ECR address of the inference container.
-        model_uri: ``s3://`` address of ``model.tar.gz`` (`recsys_deploy.endpoints.archive`).
+        model_uri: ``s3://`` address of ``model.tar.gz`` (`recsys_deploy.endpoints.archive`); with ``many_models`` the
+            prefix of such archives, ending with a slash.
+        many_models: one endpoint for every archive below the prefix, each loaded when it is first asked; only with
+            instances. Callers name the archive (``TargetModel``).
         subnets, security_groups: only with instances.
     """
 
@@ -90,6 +98,7 @@ class EndpointPlan:
     role_arn: str
     model_uri: str
     capacity: Serverless | RealTime = field(default_factory=Serverless)
+    many_models: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
@@ -131,14 +140,8 @@ def belongs_to(part: str, endpoint: str) -> bool:
 
 def endpoint_requests(plan: EndpointPlan) -> EndpointRequests:
     """What creates the endpoint of ``plan``. Raises `EndpointRefused`."""
-    if problems := _plan_problems(plan):
-        raise EndpointRefused(f"endpoint {plan.name}: {'; '.join(problems)}")
-    tags = [{"Key": key, "Value": value} for key, value in sorted(plan.tags.items())]
-    container = {"Image": plan.image, "ModelDataUrl": plan.model_uri, "Environment": dict(plan.environment)}
-    model: dict[str, Any] = {"PrimaryContainer": container, "ExecutionRoleArn": plan.role_arn, "Tags": tags}
-    if plan.subnets:
-        model["VpcConfig"] = {"Subnets": list(plan.subnets), "SecurityGroupIds": list(plan.security_groups)}
-    model = {"ModelName": _named_by_content(plan.name, model), **model}
+    model = model_request(plan)
+    tags = model["Tags"]
     variant = {"VariantName": VARIANT, "ModelName": model["ModelName"], **_capacity(plan.capacity)}
     config: dict[str, Any] = {"ProductionVariants": [variant], "Tags": tags}
     if isinstance(plan.capacity, RealTime) and plan.capacity.capture_uri:
@@ -148,6 +151,23 @@ def endpoint_requests(plan: EndpointPlan) -> EndpointRequests:
         raise EndpointRefused(f"endpoint {plan.name}: {'; '.join(problems)}")
     endpoint = {"EndpointName": plan.name, "EndpointConfigName": config["EndpointConfigName"], "Tags": tags}
     return EndpointRequests(model, config, endpoint)
+
+
+def model_request(plan: EndpointPlan) -> dict[str, Any]:
+    """Arguments of ``create_model``: what an endpoint, and a batch transform, runs. Raises `EndpointRefused`."""
+    if problems := _plan_problems(plan):
+        raise EndpointRefused(f"endpoint {plan.name}: {'; '.join(problems)}")
+    tags = [{"Key": key, "Value": value} for key, value in sorted(plan.tags.items())]
+    container = {
+        "Image": plan.image,
+        "ModelDataUrl": plan.model_uri,
+        "Environment": dict(plan.environment),
+        **({"Mode": "MultiModel"} if plan.many_models else {}),
+    }
+    model: dict[str, Any] = {"PrimaryContainer": container, "ExecutionRoleArn": plan.role_arn, "Tags": tags}
+    if plan.subnets:
+        model["VpcConfig"] = {"Subnets": list(plan.subnets), "SecurityGroupIds": list(plan.security_groups)}
+    return {"ModelName": _named_by_content(plan.name, model), **model}
 
 
 def refusals(config: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
@@ -212,8 +232,15 @@ def _plan_problems(plan: EndpointPlan) -> list[str]:
         problems.append(f"{plan.role_arn!r} is no role ARN; give the SageMaker execution role")
     if not _S3.fullmatch(plan.model_uri):
         problems.append(f"{plan.model_uri!r} is no s3:// address of a model archive")
+    elif plan.many_models != plan.model_uri.endswith("/"):
+        problems.append(
+            f"{plan.model_uri!r}: an endpoint with many models takes a prefix that ends with a slash, one with a "
+            "single model its archive"
+        )
     if bool(plan.subnets) != bool(plan.security_groups):
         problems.append("subnets and security groups go together; give both or neither")
+    if isinstance(plan.capacity, RealTime) and plan.capacity.scaling is not None:
+        problems += scaling_problems(plan.capacity.scaling, plan.capacity.instance_count)
     return problems
 
 

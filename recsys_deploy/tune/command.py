@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lambda_api.recommender.bundle import DataWindow
-from lambda_api.settings import Settings
+from lambda_api.settings import Settings, parse_tags
 from recsys_assets.evaluation.protocol import relevant_types
 from recsys_assets.lake import Lake
 from recsys_assets.models.trainer import Trainer
@@ -25,16 +25,20 @@ from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.splits.assets import FOLDS_WANTED, load_split
 from recsys_assets.training.candidate import git_revision
 from recsys_assets.training.parameter_choice import settled_parameters
+from recsys_assets.training.sagemaker_job import JobPlaces
+from recsys_assets.training.sagemaker_settings import hardware_of, placement_of
 from recsys_assets.training.training_window import interactions_before
 from recsys_assets.tuning.experiment_runs import recorder
-from recsys_assets.tuning.folds import PastLog
-from recsys_assets.tuning.search import Stop, TrialState, TuningResult
+from recsys_assets.tuning.folds import PastLog, TimeFold
+from recsys_assets.tuning.search import Budget, OnTrial, Stop, TrialState, TuningResult, tune
+from recsys_assets.tuning.search_spaces import SearchSpace
 from recsys_assets.tuning.stored_parameters import tuning_id
-from recsys_assets.tuning.zoo_tuning import ZooTuning, tune_models
+from recsys_assets.tuning.trial import TrialQuestion
+from recsys_assets.tuning.zoo_tuning import Search, ZooTuning, search_models
 from recsys_deploy.benchmark.options import SLOW_MODELS, SMALL_LOG_EVENTS
 from recsys_deploy.benchmark.table import ConsoleDisplay
 from recsys_deploy.benchmark.tuning_progress import TuningProgress
-from recsys_deploy.tune.options import TuneError, TuneOptions
+from recsys_deploy.tune.options import Place, TuneError, TuneOptions
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ def tune_shop(
     Raises:
         LakeError: there is no split yet.
         TuneError: the data is poisoned, or too little for one fold.
+        JobFailed: trials run on SageMaker and a job failed.
     """
     began = time.perf_counter()
     split = load_split(lake)
@@ -107,23 +112,63 @@ def tune_shop(
     record = recorder(registry, run_id, DataWindow(start=split.train_start, end=end), git_revision())
 
     progress = TuningProgress(display, record)
-
-    def make(model: str, parameters: Mapping[str, Any]) -> Trainer:
-        return make_trainer(model, {**settled_parameters(model, settings), **parameters})
-
-    tuning = tune_models(
+    if options.place is Place.SAGEMAKER:
+        search = managed_search(options, settings, past, display)
+    else:
+        search = local_search(options, settings, folds)
+    tuning = search_models(
         names,
-        folds,
-        make,
+        search,
         progress.next_model,
         trials=options.trials,
         seconds=options.minutes * 60,
-        seed=options.seed,
-        k=settings.k,
         kinds_of_interaction=len(pc.unique(events["interaction_type"])),
     )
     progress.end()
     return TuneOutcome(run_id, tuning, len(folds), end, skipped, time.perf_counter() - began)
+
+
+def local_search(options: TuneOptions, settings: Settings, folds: Sequence[TimeFold]) -> Search:
+    """The search in this process."""
+
+    def make(model: str, parameters: Mapping[str, Any]) -> Trainer:
+        return make_trainer(model, {**settled_parameters(model, settings), **parameters})
+
+    def search(name: str, budget: Budget, space: SearchSpace, on_trial: OnTrial) -> TuningResult:
+        return tune(name, folds, budget, options.seed, k=settings.k, space=space, make=make, on_trial=on_trial)
+
+    return search
+
+
+def managed_search(options: TuneOptions, settings: Settings, past: PastLog, display: ConsoleDisplay) -> Search:
+    """The search as SageMaker jobs.
+
+    Raises:
+        JobFailed: no AWS region is configured.
+    """
+    # boto3 takes a tenth of a second to import; a laptop never needs it.
+    from recsys_assets.resources.sagemaker import open_jobs
+    from recsys_assets.tuning.managed_search import ManagedSearch
+
+    managed = ManagedSearch(
+        jobs=open_jobs(),
+        places=JobPlaces(settings.training_uri),
+        placement=placement_of(settings),
+        hardware=hardware_of(settings),
+        interactions=past.interactions,
+        products=past.products,
+        question=TrialQuestion(past.end, FOLDS_WANTED, settings.k, past.allow_repeats),
+        settled=lambda model: settled_parameters(model, settings),
+        git_revision=git_revision() or "",
+        parallel=options.parallel,
+        tell=lambda weight, line: display.note(line),
+        tags=parse_tags(settings.training_tags),
+    )
+
+    def search(name: str, budget: Budget, space: SearchSpace, on_trial: OnTrial) -> TuningResult:
+        return managed.search(name, budget, options.seed, space, on_trial)
+
+    return search
 
 
 def models_to_tune(

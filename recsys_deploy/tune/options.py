@@ -5,6 +5,21 @@ Put options and their checks here. Keep heavy imports out: the command line read
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from lambda_api.settings import Settings
+
+
+class Place(StrEnum):
+    """Where trials run: in this process, or as SageMaker jobs."""
+
+    HERE = "here"
+    SAGEMAKER = "sagemaker"
+
+
+MINUTES: Final = {Place.HERE: 8.0, Place.SAGEMAKER: 240.0}
+"""For all models together, unless asked otherwise; an instance takes minutes to start a trial."""
 
 
 class TuneError(Exception):
@@ -20,12 +35,30 @@ class TuneOptions:
         trials: per model, the defaults among them.
         minutes: for all models together; each model's defaults are judged in any case.
         seed: of the search.
+        place: where trials run; ``parallel`` of them at a time, on SageMaker.
     """
 
     models: tuple[str, ...] | None
     trials: int
     minutes: float
     seed: int
+    place: Place = Place.HERE
+    parallel: int = 1
+
+
+def choose_place(wanted: Place | None, settings: Settings) -> Place:
+    """Where trials run: as ``wanted``, by default where trainings run.
+
+    Raises:
+        TuneError: SageMaker is wanted and the settings do not say how.
+    """
+    managed = settings.target == "aws" and bool(settings.training_image)
+    if wanted is Place.SAGEMAKER and not managed:
+        raise TuneError(
+            "--on sagemaker needs RECSYS_TARGET=aws, RECSYS_TRAINING_IMAGE, RECSYS_TRAINING_ROLE_ARN and "
+            "RECSYS_TRAINING_URI; set them, or tune here"
+        )
+    return wanted or (Place.SAGEMAKER if managed else Place.HERE)
 
 
 def parse_models(text: str | None, known: Sequence[str]) -> tuple[str, ...] | None:

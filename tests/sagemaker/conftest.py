@@ -1,6 +1,7 @@
 """S3 as a server, because programs in processes of their own use it, and the service that runs jobs."""
 
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from lambda_api.settings import make_settings
+from tests.sagemaker.batch_shop import BatchShop, make_batch_shop
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, REGION, FakeSageMaker, running
 from tests.sagemaker.jobs import BUCKET
 
@@ -38,3 +41,17 @@ def s3(s3_endpoint: str) -> Any:
 def service(tmp_path: Path, s3_endpoint: str, s3: Any) -> Iterator[FakeSageMaker]:
     with running(tmp_path / "instances", s3_endpoint) as fake:
         yield fake
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("batch")
+    make_batch_shop(folder)
+    return folder
+
+
+@pytest.fixture
+def shop(made: Path, tmp_path: Path) -> BatchShop:
+    """A copy of its own: addresses of bundle and catalogue stay those of the one that was made."""
+    shutil.copytree(made / "home", tmp_path / "home")
+    return BatchShop(make_settings({"home": tmp_path / "home", "first_day": "2010-12-01"}))

@@ -1,6 +1,7 @@
-"""A SageMaker that really runs training jobs: the requested program in a process, over an ``/opt/ml`` tree and S3.
+"""A SageMaker that really runs jobs: the requested program in a process, over an ``/opt/ml`` tree and S3.
 
-Put the behaviour of the training service here, and the troubles a test can order. Keep assertions out.
+Put the behaviour of the service here: calls, statuses, and the troubles a test can order. Keep what happens on an
+instance (``fake_instances.py``) and assertions out.
 
 It sits behind a real boto3 client, at the point where the HTTP request would leave (``before-send``): parameters are
 validated, requests serialised, answers parsed and calls repeated by botocore itself. What botocore leaves to the
@@ -9,12 +10,7 @@ service (lengths, patterns, enumerations) is checked here against botocore's own
 
 import io
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import tarfile
 import threading
 import time
 from collections import defaultdict, deque
@@ -27,13 +23,16 @@ from typing import Any
 import boto3
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
+from botocore.exceptions import ReadTimeoutError
 
-from recsys_assets.training.sagemaker_job import bucket_and_key
+from recsys_assets.training.sagemaker_kinds import PROCESSING, TRAINING, TRANSFORM, TUNING, JobKind
 
 REGION = "eu-west-1"
-CHECKOUT = Path(__file__).resolve().parents[2]
 CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": REGION}
-_TICK = 0.05
+KINDS = {kind.operation: kind for kind in (TRAINING, PROCESSING, TUNING, TRANSFORM)}
+TIMEOUT = 0
+"""As the status of an ordered error: no answer at all."""
+ARN = f"arn:aws:sagemaker:{REGION}:123456789012"
 
 
 @dataclass
@@ -44,36 +43,72 @@ class Script:
         never_starts: it waits for its instance for ever.
         fails: it ends as Failed with this reason, and its program never runs.
         ends: it ends as Stopped with this secondary status, and its program never runs.
+        done: it ends well, and its program never runs.
         spot_interruption: asked of the tree while the program runs; once true, the instance is taken away once.
         before_restart: called with the new instance's tree once it is laid out.
         environment: further variables of the container; an empty one is taken away.
+        stops_early: of a trial: asked of its log while it runs; once true, the tuning job stops it.
     """
 
     never_starts: bool = False
     fails: str = ""
     ends: str = ""
+    done: bool = False
     spot_interruption: Callable[[Path], bool] | None = None
     before_restart: Callable[[Path], None] | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    stops_early: Callable[[str], bool] | None = None
 
 
 @dataclass
 class Job:
     """A job as the service knows it."""
 
+    kind: JobKind
+    name: str
     request: dict[str, Any]
     script: Script
+    tuning: "Job | None" = None
     created: float = field(default_factory=time.time)
     status: str = "InProgress"
     secondary: str = "Starting"
     transitions: list[dict[str, Any]] = field(default_factory=list)
     failure: str = ""
+    message: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    tuned: dict[str, str] = field(default_factory=dict)
     started: float | None = None
     ended: float | None = None
     starts: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
     pids: list[int] = field(default_factory=list)
+
+    @property
+    def arn(self) -> str:
+        return f"{ARN}:{self.kind.noun.replace(' ', '-')}/{self.name}"
+
+    @property
+    def output(self) -> str:
+        """Of a training job."""
+        return f"{self.request['OutputDataConfig']['S3OutputPath']}/{self.name}/output"
+
+    def move(self, secondary: str, message: str = "") -> None:
+        self.secondary = secondary
+        self.transitions.append({"Status": secondary, "StartTime": time.time(), "StatusMessage": message})
+
+    def end(self, status: str, secondary: str = "", failure: str = "") -> None:
+        self.failure, self.ended = failure, time.time()
+        self.move(secondary or status, failure)
+        self.status = status
+
+
+class ServiceError(Exception):
+    """The service refuses a call."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class FakeSageMaker:
@@ -83,6 +118,7 @@ class FakeSageMaker:
         self.root = root
         self.s3_endpoint = s3_endpoint
         self.jobs: dict[str, Job] = {}
+        self.models: dict[str, dict[str, Any]] = {}
         self.scripts: deque[Script] = deque()
         self.errors: dict[str, deque[tuple[int, str, str]]] = defaultdict(deque)
         self.calls: list[str] = []
@@ -98,6 +134,8 @@ class FakeSageMaker:
             operation = event_name.rsplit(".", 1)[-1]
             content = json.loads(request.body)
             status, body = self._answer(operation, content, model.operation_model(operation).input_shape)
+            if status == TIMEOUT:
+                raise ReadTimeoutError(endpoint_url=request.url)
             raw = io.BytesIO(json.dumps(body).encode())
             raw.stream = lambda **_: iter([raw.getvalue()])  # type: ignore[attr-defined]
             return AWSResponse(request.url, status, {"x-amzn-RequestId": "fake"}, raw)
@@ -107,11 +145,35 @@ class FakeSageMaker:
 
     def close(self) -> None:
         """End every job."""
-        for job in self.jobs.values():
+        for job in list(self.jobs.values()):
             job.stop.set()
-        for job in self.jobs.values():
+        for job in list(self.jobs.values()):
             if job.thread:
                 job.thread.join(timeout=30)
+
+    def of_kind(self, kind: JobKind) -> list[Job]:
+        """Jobs of one kind, oldest first."""
+        return [job for job in self.jobs.values() if job.kind == kind]
+
+    def next_script(self) -> Script:
+        """What befalls the job that is created now."""
+        return self.scripts.popleft() if self.scripts else Script()
+
+    def add(self, job: Job) -> None:
+        """Know ``job`` and start living it."""
+        self.jobs[job.name] = job
+        job.move("Starting", "Launching requested ML instances")
+        job.thread = threading.Thread(target=self._live, args=(job,), name=job.name, daemon=True)
+        job.thread.start()
+
+    def _live(self, job: Job) -> None:
+        from tests.sagemaker.fake_instances import live
+
+        try:
+            live(self, job)
+        except Exception as error:
+            job.end("Failed", failure=f"InternalServerError: the fake broke: {error!r}")
+            raise
 
     def _answer(self, operation: str, content: dict[str, Any], shape: Any) -> tuple[int, dict[str, Any]]:
         self.calls.append(operation)
@@ -121,203 +183,137 @@ class FakeSageMaker:
         if broken := list(violations(content, shape)):
             return 400, {"__type": "ValidationException", "message": "; ".join(broken)}
         try:
+            for verb, serve in (("Create", self._create), ("Describe", self._describe), ("Stop", self._stop)):
+                if operation.startswith(verb) and operation.removeprefix(verb) in KINDS:
+                    return 200, serve(KINDS[operation.removeprefix(verb)], content)
             return 200, getattr(self, f"_{operation}")(content)
         except ServiceError as error:
             return 400, {"__type": error.code, "message": str(error)}
 
-    def _CreateTrainingJob(self, request: dict[str, Any]) -> dict[str, Any]:
-        name = request["TrainingJobName"]
+    def _create(self, kind: JobKind, request: dict[str, Any]) -> dict[str, Any]:
+        name = request[kind.name_field]
         if name in self.jobs:
-            raise ServiceError("ResourceInUse", f"Training job names must be unique: {name}")
-        stopping = request["StoppingCondition"]
-        if request.get("EnableManagedSpotTraining"):
-            if stopping.get("MaxWaitTimeInSeconds", 0) < stopping["MaxRuntimeInSeconds"]:
-                raise ServiceError("ValidationException", "MaxWaitTimeInSeconds must be at least MaxRuntimeInSeconds")
-        elif "MaxWaitTimeInSeconds" in stopping:
-            raise ServiceError("ValidationException", "MaxWaitTimeInSeconds needs EnableManagedSpotTraining")
-        job = Job(request, self.scripts.popleft() if self.scripts else Script())
-        self.jobs[name] = job
-        self._move(job, "Starting", "Launching requested ML instances")
-        job.thread = threading.Thread(target=self._live, args=(name, job), name=name, daemon=True)
-        job.thread.start()
-        return {"TrainingJobArn": f"arn:aws:sagemaker:{REGION}:123456789012:training-job/{name}"}
+            raise ServiceError("ResourceInUse", f"{kind.noun} names must be unique: {name}")
+        if kind == TRAINING:
+            _require_stopping(request)
+        if kind == TUNING:
+            _require_stopping(request["TrainingJobDefinition"])
+        if kind == TRANSFORM and request["ModelName"] not in self.models:
+            raise ServiceError("ValidationException", f"Could not find model {request['ModelName']}")
+        job = Job(kind, name, request, self.next_script())
+        self.add(job)
+        return {f"{kind.operation}Arn": job.arn}
 
-    def _DescribeTrainingJob(self, request: dict[str, Any]) -> dict[str, Any]:
-        job = self._find(request)
+    def _describe(self, kind: JobKind, request: dict[str, Any]) -> dict[str, Any]:
+        job = self._find(kind, request)
         answer = {key: value for key, value in job.request.items() if key != "Tags"}
-        answer |= {
-            "TrainingJobArn": f"arn:aws:sagemaker:{REGION}:123456789012:training-job/{request['TrainingJobName']}",
-            "TrainingJobStatus": job.status,
-            "SecondaryStatus": job.secondary,
-            "SecondaryStatusTransitions": list(job.transitions),
-            "CreationTime": job.created,
-            "ModelArtifacts": {"S3ModelArtifacts": self._output(job) + "/model.tar.gz"},
-        }
-        if job.failure:
-            answer["FailureReason"] = job.failure
-        if job.started:
-            answer["TrainingStartTime"] = job.started
-        if job.ended and job.started:
-            seconds = int(job.ended - job.started) + 10
-            spot = job.request.get("EnableManagedSpotTraining")
-            answer |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds // 2 if spot else seconds}
+        answer |= {f"{kind.operation}Arn": job.arn, kind.status_field: job.status, "CreationTime": job.created}
+        answer |= {"FailureReason": job.failure} if job.failure else {}
+        answer |= {kind.began: job.started} if kind.began and job.started else {}
+        answer |= {kind.ended: job.ended} if job.ended and (job.started or kind == TUNING) else {}
+        if kind == TRAINING:
+            answer |= _of_training(job)
+        if kind == PROCESSING and job.message:
+            answer["ExitMessage"] = job.message
+        if kind == TUNING:
+            answer |= self._of_tuning(job)
         return answer
 
-    def _StopTrainingJob(self, request: dict[str, Any]) -> dict[str, Any]:
-        job = self._find(request)
+    def _of_tuning(self, job: Job) -> dict[str, Any]:
+        trials = self.trials(job)
+        count = {status: sum(trial.status == status for trial in trials) for status in _ENDS}
+        seconds = sum(int(trial.ended - trial.started) + 10 for trial in trials if trial.ended and trial.started)
+        return {
+            "TrainingJobStatusCounters": {
+                "Completed": count["Completed"],
+                "InProgress": count["InProgress"],
+                "NonRetryableError": count["Failed"],
+                "RetryableError": 0,
+                "Stopped": count["Stopped"],
+            },
+            "ObjectiveStatusCounters": {"Succeeded": count["Completed"], "Pending": 0, "Failed": count["Failed"]},
+            "ConsumedResources": {"RuntimeInSeconds": seconds},
+        }
+
+    def trials(self, job: Job) -> list[Job]:
+        """The training jobs of a tuning job."""
+        return [one for one in self.jobs.values() if one.tuning is job]
+
+    def _ListTrainingJobsForHyperParameterTuningJob(self, request: dict[str, Any]) -> dict[str, Any]:
+        tuning = self._find(TUNING, request)
+        summaries = [
+            {
+                "TrainingJobName": trial.name,
+                "TrainingJobArn": trial.arn,
+                "CreationTime": trial.created,
+                "TrainingJobStatus": trial.status,
+                "TunedHyperParameters": trial.tuned,
+                **({"TrainingStartTime": trial.started} if trial.started else {}),
+                **({"TrainingEndTime": trial.ended} if trial.ended else {}),
+                **({"FailureReason": trial.failure} if trial.failure else {}),
+            }
+            for trial in self.trials(tuning)
+        ]
+        # Two on a page, so that whoever forgets the other pages is found out.
+        start = int(request.get("NextToken", 0))
+        more = {"NextToken": str(start + 2)} if len(summaries) > start + 2 else {}
+        return {"TrainingJobSummaries": summaries[start : start + 2], **more}
+
+    def _stop(self, kind: JobKind, request: dict[str, Any]) -> dict[str, Any]:
+        job = self._find(kind, request)
         if job.status != "InProgress":
             raise ServiceError("ValidationException", f"The request was rejected: the job is {job.status}")
         job.status = "Stopping"
-        self._move(job, "Stopping", "Stopping the training job")
+        job.move("Stopping", f"Stopping the {kind.noun}")
         job.stop.set()
+        for trial in self.trials(job):
+            trial.stop.set()
         return {}
 
-    def _find(self, request: dict[str, Any]) -> Job:
-        if request["TrainingJobName"] not in self.jobs:
+    def _find(self, kind: JobKind, request: dict[str, Any]) -> Job:
+        job = self.jobs.get(request[kind.name_field])
+        if job is None or job.kind != kind:
             raise ServiceError("ValidationException", "Requested resource not found.")
-        return self.jobs[request["TrainingJobName"]]
+        return job
 
-    def _live(self, name: str, job: Job) -> None:
-        try:
-            self._run(name, job)
-        except Exception as error:
-            self._end(job, "Failed", "Failed", f"InternalServerError: the fake broke: {error!r}")
-            raise
+    def _CreateModel(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request["ModelName"] in self.models:
+            raise ServiceError("ValidationException", "Cannot create already existing model")
+        self.models[request["ModelName"]] = request
+        return {"ModelArn": f"{ARN}:model/{request['ModelName']}"}
 
-    def _run(self, name: str, job: Job) -> None:
-        if job.script.fails:
-            self._end(job, "Failed", "Failed", job.script.fails)
-        elif job.script.ends:
-            self._end(job, "Stopped", job.script.ends)
-        elif job.script.never_starts:
-            job.stop.wait()
-            self._end(job, "Stopped", "Stopped")
-        else:
-            self._train(name, job)
-
-    def _train(self, name: str, job: Job) -> None:
-        while True:
-            job.starts += 1
-            # A new instance has nothing of the old one; what survives has gone through S3.
-            tree = self.root / name / str(job.starts)
-            self._move(job, "Downloading", "Downloading input data")
-            self._lay_out(tree, job.request)
-            if job.starts > 1 and job.script.before_restart:
-                job.script.before_restart(tree)
-            self._move(job, "Training", "Training image download completed. Training in progress.")
-            job.started = job.started or time.time()
-            code, interrupted = self._execute(tree, job)
-            self._upload_checkpoints(tree, job.request)
-            if not interrupted or job.stop.is_set():
-                break
-            self._move(job, "Interrupted", "Training job interrupted: spot capacity was reclaimed")
-        self._move(job, "Uploading", "Uploading generated training model")
-        if job.stop.is_set():
-            self._end(job, "Stopped", "Stopped")
-        elif code != 0:
-            failure = tree / "output" / "failure"
-            said = failure.read_text()[:1024] if failure.exists() else ""
-            self._end(job, "Failed", "Failed", f"AlgorithmError: {said}, exit code: {code}")
-        else:
-            for folder, archive in (("model", "model.tar.gz"), ("output/data", "output.tar.gz")):
-                self._upload_archive(tree / folder, f"{self._output(job)}/{archive}")
-            self._end(job, "Completed", "Completed")
-
-    def _execute(self, tree: Path, job: Job) -> tuple[int, bool]:
-        specification = job.request["AlgorithmSpecification"]
-        entry = [sys.executable if part == "python" else part for part in specification["ContainerEntrypoint"]]
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(CHECKOUT),
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ENDPOINT_URL": self.s3_endpoint,
-            **job.request.get("Environment", {}),
-            **job.script.environment,
-        }
-        environment = {name: value for name, value in environment.items() if value}
-        log = (tree / "log").open("w")
-        with log, subprocess.Popen([*entry, "--root", str(tree)], cwd="/", env=environment, stderr=log) as process:
-            job.pids.append(process.pid)
-            interrupted = False
-            while process.poll() is None:
-                wanted = job.script.spot_interruption
-                interrupted = bool(wanted and job.starts == 1 and wanted(tree))
-                if job.stop.is_set() or interrupted:
-                    terminate(process)
-                    break
-                time.sleep(_TICK)
-        return process.returncode, interrupted
-
-    def _lay_out(self, tree: Path, request: dict[str, Any]) -> None:
-        for folder in ("input/config", "input/data", "model", "output/data", "checkpoints"):
-            (tree / folder).mkdir(parents=True, exist_ok=True)
-        config = tree / "input" / "config"
-        (config / "hyperparameters.json").write_text(json.dumps(request["HyperParameters"]))
-        channels = {}
-        for channel in request["InputDataConfig"]:
-            name = channel["ChannelName"]
-            channels[name] = {"TrainingInputMode": channel.get("InputMode", "File"), "S3DistributionType": "..."}
-            self._download(channel["DataSource"]["S3DataSource"]["S3Uri"], tree / "input" / "data" / name)
-        (config / "inputdataconfig.json").write_text(json.dumps(channels))
-        (config / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1"]}))
-        if "CheckpointConfig" in request:
-            self._download(request["CheckpointConfig"]["S3Uri"], tree / "checkpoints")
-
-    def _download(self, uri: str, folder: Path) -> None:
-        bucket, prefix = bucket_and_key(uri)
-        for item in self.s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("Contents", []):
-            target = folder / item["Key"].removeprefix(f"{prefix}/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self.s3.download_file(bucket, item["Key"], str(target))
-
-    def _upload_checkpoints(self, tree: Path, request: dict[str, Any]) -> None:
-        if "CheckpointConfig" not in request:
-            return
-        bucket, prefix = bucket_and_key(request["CheckpointConfig"]["S3Uri"])
-        for file in (tree / "checkpoints").iterdir():
-            self.s3.upload_file(str(file), bucket, f"{prefix}/{file.name}")
-
-    def _upload_archive(self, folder: Path, uri: str) -> None:
-        bucket, key = bucket_and_key(uri)
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-            archive.add(folder, arcname=".")
-        self.s3.put_object(Bucket=bucket, Key=key, Body=buffer.getvalue())
-
-    def _output(self, job: Job) -> str:
-        return f"{job.request['OutputDataConfig']['S3OutputPath']}/{job.request['TrainingJobName']}/output"
-
-    def _move(self, job: Job, secondary: str, message: str = "") -> None:
-        job.secondary = secondary
-        job.transitions.append({"Status": secondary, "StartTime": time.time(), "StatusMessage": message})
-
-    def _end(self, job: Job, status: str, secondary: str, failure: str = "") -> None:
-        job.failure, job.ended = failure, time.time()
-        self._move(job, secondary, failure)
-        job.status = status
+    def _DeleteModel(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self.models.pop(request["ModelName"], None) is None:
+            raise ServiceError("ValidationException", "Could not find model")
+        return {}
 
 
-class ServiceError(Exception):
-    """The service refuses a call."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+_ENDS = ("Completed", "Failed", "Stopped", "InProgress", "Stopping")
 
 
-def terminate(process: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM, then SIGKILL; SageMaker gives 120 s in between."""
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(timeout=60)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _of_training(job: Job) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "SecondaryStatus": job.secondary,
+        "SecondaryStatusTransitions": list(job.transitions),
+        "ModelArtifacts": {"S3ModelArtifacts": job.output + "/model.tar.gz"},
+        "FinalMetricDataList": [
+            {"MetricName": name, "Value": value, "Timestamp": job.created} for name, value in job.metrics.items()
+        ],
+    }
+    if job.ended and job.started:
+        seconds = int(job.ended - job.started) + 10
+        spot = job.request.get("EnableManagedSpotTraining")
+        answer |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds // 2 if spot else seconds}
+    return answer
+
+
+def _require_stopping(request: dict[str, Any]) -> None:
+    stopping = request["StoppingCondition"]
+    if request.get("EnableManagedSpotTraining"):
+        if stopping.get("MaxWaitTimeInSeconds", 0) < stopping["MaxRuntimeInSeconds"]:
+            raise ServiceError("ValidationException", "MaxWaitTimeInSeconds must be at least MaxRuntimeInSeconds")
+    elif "MaxWaitTimeInSeconds" in stopping:
+        raise ServiceError("ValidationException", "MaxWaitTimeInSeconds needs EnableManagedSpotTraining")
 
 
 def violations(value: Any, shape: Any, where: str = "") -> Iterator[str]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import dagster as dg
 
-from recsys_assets.resources.sagemaker import Patience, PipesSageMakerClient
+from recsys_assets.resources.sagemaker import PipesSageMakerClient
+from recsys_assets.resources.sagemaker_jobs import Patience, SageMakerJobs
 from recsys_assets.training.launched_training import Fit, Launcher
 from recsys_assets.training.sagemaker_job import Hardware, JobPlaces, Placement
 from recsys_assets.training.sagemaker_outcome import Attempts
@@ -31,17 +32,22 @@ def fit_of(model: str = "popularity", **parameters: Any) -> Fit:
     return Fit(model, {**(TINY_NCF if model == "ncf" else {}), **parameters}, *tables(), AS_OF)
 
 
-def launcher_on(service: FakeSageMaker, root: Path, **changes: Any) -> SageMakerLauncher:
-    """A launcher that looks often and does not pause between attempts; ``changes`` are fields of the client."""
-    hardware = changes.pop("hardware", Hardware())
-    places = changes.pop("places", JobPlaces(ROOT))
+def jobs_on(service: FakeSageMaker, **changes: Any) -> SageMakerJobs:
+    """Jobs that are looked at often, without pauses between attempts; ``changes`` are fields of `SageMakerJobs`."""
     settings: dict[str, Any] = {
         "patience": Patience(between_looks=0.2, start=60, stop=60, trouble=5),
         "attempts": Attempts(most=3, first_pause_s=0.01),
+        "interruptions": (KeyboardInterrupt, dg.DagsterExecutionInterruptedError),
         **changes,
     }
-    client = PipesSageMakerClient(service.client(), service.s3, places, **settings)
-    return SageMakerLauncher(root, client, PLACEMENT, hardware)
+    return SageMakerJobs(service.client(), service.s3, **settings)
+
+
+def launcher_on(service: FakeSageMaker, root: Path, **changes: Any) -> SageMakerLauncher:
+    """A launcher on such jobs; ``changes`` as of `jobs_on`."""
+    hardware = changes.pop("hardware", Hardware())
+    places = changes.pop("places", JobPlaces(ROOT))
+    return SageMakerLauncher(root, PipesSageMakerClient(jobs_on(service, **changes), places), PLACEMENT, hardware)
 
 
 def training_asset(fit: Fit) -> dg.AssetsDefinition:

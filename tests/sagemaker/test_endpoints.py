@@ -168,9 +168,9 @@ def test_another_configuration_under_the_same_name_is_not_taken_for_this_one(man
         manager.ensure(dataclasses.replace(PLAN, capacity=Serverless(memory_mb=4096)))
 
 
-def failing(code: str) -> Callable[..., Any]:
+def failing(code: str, message: str = "no") -> Callable[..., Any]:
     def answer(**_: Any) -> Any:
-        parsed = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+        parsed = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}}
         return AWSResponse("", 400, {}, None), parsed
 
     return answer
@@ -190,6 +190,14 @@ def test_a_refused_creation_leaves_nothing_and_says_what_to_do(
 ) -> None:
     sagemaker.meta.events.register("before-call.sagemaker.CreateEndpoint", failing(code))
     with pytest.raises(EndpointError, match=re.escape(told)):
+        manager.ensure(PLAN)
+    assert left_behind(sagemaker) == (0, 0, 0)
+
+
+def test_a_deleted_archive_is_told_from_a_wrong_request(sagemaker: Any, manager: EndpointManager) -> None:
+    gone = failing("ValidationException", f"Could not find model data at {PLAN.model_uri}.")
+    sagemaker.meta.events.register("before-call.sagemaker.CreateModel", gone)
+    with pytest.raises(EndpointError, match="archive was deleted, or the role may not read it; run it again"):
         manager.ensure(PLAN)
     assert left_behind(sagemaker) == (0, 0, 0)
 

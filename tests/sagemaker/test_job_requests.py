@@ -14,11 +14,10 @@ from recsys_assets.training.sagemaker_job import (
     JobPlaces,
     JobRefused,
     Placement,
-    TrainingJobPlan,
     create_request,
     differences,
-    plan_problems,
 )
+from recsys_assets.training.sagemaker_training_job import TrainingJobPlan
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, violations
 
 PLAN = TrainingJobPlan(
@@ -102,7 +101,7 @@ def test_what_sagemaker_would_refuse_is_refused_here(changes: dict, told: str) -
 
 def test_every_problem_is_named_at_once() -> None:
     plan = dataclasses.replace(PLAN, placement=Placement("", ""), hardware=Hardware(volume_gb=0))
-    assert len(plan_problems(plan)) == 3
+    assert len(plan.problems()) == 3
 
 
 def test_names_and_variables_have_their_limits() -> None:
@@ -114,10 +113,9 @@ def test_names_and_variables_have_their_limits() -> None:
 
 
 def test_a_job_is_the_same_work_whatever_it_runs_on() -> None:
-    request = create_request(PLAN, NAME)
-    assert differences(request, create_request(dataclasses.replace(PLAN, hardware=Hardware(volume_gb=99)), NAME)) == []
+    assert differences(PLAN, create_request(dataclasses.replace(PLAN, hardware=Hardware(volume_gb=99)), NAME)) == []
     other = dataclasses.replace(PLAN, hyperparameters={"model": "ncf", "epochs": "5"}, output_uri="s3://bucket/else")
-    assert [text.split(":")[0] for text in differences(request, create_request(other, NAME))] == [
+    assert [text.split(":")[0] for text in differences(PLAN, create_request(other, NAME))] == [
         "hyper-parameters",
         "output",
     ]

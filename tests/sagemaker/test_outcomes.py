@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
+from recsys_assets.training.sagemaker_kinds import TRAINING
 from recsys_assets.training.sagemaker_outcome import (
     Attempts,
     Verdict,
-    error_code,
     figures,
     overdue_start,
     read_outcome,
-    read_trouble,
     transition_lines,
 )
+from recsys_assets.training.sagemaker_trouble import error_code, read_trouble
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ def refused(code: str, status: int = 400, message: str = "no") -> ClientError:
                 "StoppingCondition": {"MaxWaitTimeInSeconds": 60},
             },
             Verdict.RETRY,
-            "max_wait_s (60)",
+            "MAX_WAIT_S (60)",
         ),
         (
             {
@@ -61,13 +61,13 @@ def refused(code: str, status: int = 400, message: str = "no") -> ClientError:
                 "StoppingCondition": {"MaxRuntimeInSeconds": 50},
             },
             Verdict.FAILED,
-            "raise max_runtime_s (now 50)",
+            "raise RECSYS_TRAINING_MAX_RUNTIME_S (now 50)",
         ),
         ({"TrainingJobStatus": "Stopped", "SecondaryStatus": "Stopped"}, Verdict.FAILED, "somebody stopped the job"),
     ],
 )
 def test_a_description_has_one_meaning(description: dict, verdict: Verdict, advice: str) -> None:
-    outcome = read_outcome(description)
+    outcome = read_outcome(TRAINING, description)
     assert outcome.verdict is verdict
     assert advice in outcome.advice
     assert bool(outcome.reason) == (verdict in (Verdict.RETRY, Verdict.FAILED))
@@ -106,10 +106,10 @@ def test_a_start_is_overdue_only_while_it_waits() -> None:
         "ResourceConfig": {"InstanceType": "ml.g5.xlarge"},
     }
     late = CREATED + timedelta(seconds=101)
-    assert overdue_start(waiting, CREATED + timedelta(seconds=100), 100) is None
-    assert "ml.g5.xlarge is scarce" in (overdue_start(waiting, late, 100) or "")
-    assert overdue_start({**waiting, "TrainingStartTime": CREATED}, late, 100) is None
-    assert overdue_start({**waiting, "TrainingJobStatus": "Stopping"}, late, 100) is None
+    assert overdue_start(TRAINING, waiting, CREATED + timedelta(seconds=100), 100) is None
+    assert "ml.g5.xlarge is scarce" in (overdue_start(TRAINING, waiting, late, 100) or "")
+    assert overdue_start(TRAINING, {**waiting, "TrainingStartTime": CREATED}, late, 100) is None
+    assert overdue_start(TRAINING, {**waiting, "TrainingJobStatus": "Stopping"}, late, 100) is None
 
 
 def test_transitions_are_told_once() -> None:
@@ -134,11 +134,11 @@ def test_cost_is_what_is_billed() -> None:
         "EnableManagedSpotTraining": True,
         "ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1},
     }
-    assert figures(description, {"ml.m5.xlarge": 0.24}) == {
+    assert figures(TRAINING, description, {"ml.m5.xlarge": 0.24}) == {
         "training_seconds": 3600.0,
         "billable_seconds": 900.0,
         "spot_saving": 0.75,
         "estimated_cost_usd": 0.06,
     }
-    assert "estimated_cost_usd" not in figures(description, {}), "an unknown price is not made up"
-    assert figures({}) == {}
+    assert "estimated_cost_usd" not in figures(TRAINING, description, {}), "an unknown price is not made up"
+    assert figures(TRAINING, {}) == {}

@@ -18,7 +18,7 @@ from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR
 
 from lambda_api.recommender.bundle import BundleError, read_bundle
 from recsys_assets.models.zoo import make_trainer
-from recsys_assets.resources.sagemaker import Patience
+from recsys_assets.resources.sagemaker_jobs import Patience
 from recsys_assets.training.sagemaker_training import download_model
 from recsys_assets.training.subprocess_training import SubprocessLauncher
 from tests.models.test_ncf import shop
@@ -193,7 +193,7 @@ def test_the_programs_own_failure_is_the_runs_failure_and_not_repeated(
     result = materialise(launcher_on(service, tmp_path), fit_of(momentum=0.9), instance)
     reason = failure_of(result)
     assert "AlgorithmError: JobError: unknown hyper-parameter momentum" in reason
-    assert "the training program failed" in reason
+    assert "the program failed" in reason
     assert len(service.jobs) == 1
 
 

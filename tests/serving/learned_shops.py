@@ -21,6 +21,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "content": {"neighbours": 30},
     "matrix_factorisation": {"factors": 8, "regularisation": 1.0, "alpha": 10.0},
     "ncf": {"gmf_size": 8, "mlp_size": 8, "mlp_layers": [16, 8], "batch_size": 256, "patience": 0, "epochs": 2},
+    "two_tower": {"size": 16, "heads": 2, "batch_size": 64, "patience": 0, "epochs": 2},
     "hybrid": SMALL,
 }
 """Of every kind at least one, and hyper-parameters for a shop of this size."""

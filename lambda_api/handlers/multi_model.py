@@ -1,0 +1,136 @@
+"""Several models in one inference container, loaded and unloaded as SageMaker asks: a multi-model endpoint.
+
+Put here what that contract adds to the one of a single model: paths, status codes, which models are held. Keep how a
+model is opened and asked (``inference_server``) out. All models live in one process, because what one worker loaded
+another would not have.
+
+"Build Your Own Container for SageMaker AI Multi-Model Endpoints", Amazon SageMaker Developer Guide: ``POST /models``
+loads (409: it is loaded; 507: no room, and SageMaker unloads another and tries again), ``GET /models`` lists, ``GET
+/models/{name}`` describes, ``DELETE /models/{name}`` unloads, ``POST /models/{name}/invoke`` asks.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from lambda_api.handlers.gate import Refusal
+from lambda_api.handlers.inference_server import (
+    JSON,
+    MOST_MODELS,
+    InferenceApp,
+    Model,
+    ModelUnavailable,
+    dump,
+    invoke,
+    load_model,
+    parse_body,
+    read_body,
+    require_method,
+)
+
+log = logging.getLogger(__name__)
+
+MODELS_VARIABLE: Final = "MODEL_SERVER_MODELS"
+PAGE: Final = 100
+
+
+class ModelShelf:
+    """The models that are loaded, by the names SageMaker gives them; safe to use from several threads.
+
+    Args:
+        most: models held at once.
+        open_folder: opens the model in a folder, or raises `ModelUnavailable`.
+    """
+
+    def __init__(self, most: int = MOST_MODELS, open_folder: Callable[[Path], Model] = load_model) -> None:
+        self._most = most
+        self._open = open_folder
+        self._lock = threading.Lock()
+        self._models: dict[str, tuple[Model, str]] = {}
+
+    def load(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """``{"model_name", "url"}``: the folder where SageMaker unpacked the archive.
+
+        Raises:
+            Refusal: 422 a field is missing; 409 it is loaded; 507 no room; 404 the folder holds no model.
+        """
+        name, url = content.get("model_name"), content.get("url")
+        for field, value in (("model_name", name), ("url", url)):
+            if not isinstance(value, str) or not value:
+                raise Refusal(422, "invalid_request", f"{field}: is required", field)
+        with self._lock:
+            if name in self._models:
+                raise Refusal(409, "model_loaded", f"model {name!r} is loaded; unload it before loading another")
+            if len(self._models) >= self._most:
+                raise Refusal(507, "no_room", f"{self._most} models are loaded; unload one, or raise {MODELS_VARIABLE}")
+            try:
+                self._models[str(name)] = (self._open(Path(str(url))), str(url))
+            except MemoryError:
+                raise Refusal(507, "no_room", "there is not enough memory for another model; unload one") from None
+            except ModelUnavailable as problem:
+                log.error("model %s in %s cannot be served: %s", name, url, problem)
+                raise Refusal(404, "model_unavailable", f"{url} holds no model: {problem}"[:500]) from None
+        return self.describe(str(name))
+
+    def unload(self, name: str) -> dict[str, Any]:
+        """Forget a model; who is asking it is still answered. Raises `Refusal` (404)."""
+        with self._lock:
+            described = self.describe(name)
+            del self._models[name]
+        return described
+
+    def page(self, start: str = "") -> dict[str, Any]:
+        """A page of models from the one named ``start`` on, by name."""
+        names = [name for name in sorted(self._models) if name >= start]
+        page: dict[str, Any] = {"models": [self.describe(name) for name in names[:PAGE]]}
+        return {**page, "nextPageToken": names[PAGE]} if len(names) > PAGE else page
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """A model's name and folder. Raises `Refusal` (404)."""
+        return {"modelName": name, "modelUrl": self._find(name)[1]}
+
+    def get(self, name: str) -> Model:
+        """A loaded model. Raises `Refusal` (404)."""
+        return self._find(name)[0]
+
+    def _find(self, name: str) -> tuple[Model, str]:
+        found = self._models.get(name)
+        if found is None:
+            raise Refusal(404, "model_not_found", f"model {name!r} is not loaded; load it with POST /models")
+        return found
+
+
+class MultiModelApp(InferenceApp):
+    """The WSGI application of a multi-model endpoint."""
+
+    def __init__(self, shelf: ModelShelf) -> None:
+        self._shelf = shelf
+
+    def respond(self, environ: Mapping[str, Any]) -> tuple[int, str, bytes]:
+        """See `InferenceApp.respond`."""
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        if path == "/ping":
+            require_method(method, ("GET", "HEAD"))
+            return 200, JSON, dump({})
+        if path == "/models":
+            require_method(method, ("GET", "POST"))
+            if method == "POST":
+                return 200, JSON, dump(self._shelf.load(parse_body(read_body(environ))))
+            return 200, JSON, dump(self._shelf.page(_page_token(environ.get("QUERY_STRING", ""))))
+        name, asks = path.removeprefix("/models/"), path.endswith("/invoke")
+        if not path.startswith("/models/") or not name or (asks and name == "invoke"):
+            raise Refusal(
+                404, "not_found", "there is nothing at this path; it is /ping, /models, /models/NAME[/invoke]"
+            )
+        if asks:
+            require_method(method, ("POST",))
+            return invoke(environ, lambda: self._shelf.get(name.removesuffix("/invoke")))
+        require_method(method, ("GET", "DELETE"))
+        return 200, JSON, dump(self._shelf.unload(name) if method == "DELETE" else self._shelf.describe(name))
+
+
+def _page_token(query: str) -> str:
+    return parse_qs(query).get("next_page_token", [""])[0]

@@ -1,0 +1,83 @@
+"""Batch recommending as assets with their job: the questions, and the lists for every known shopper.
+
+Put only the adapting to Dagster here; what happens stands in ``run.py`` and the modules beside it.
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from lambda_api.settings import Settings
+from lambda_api.state.table import Table
+from recsys_assets.batch.questions import summary
+from recsys_assets.lake import Lake
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.resources.sagemaker import failures_told, linked, open_client, open_jobs
+from recsys_assets.resources.sagemaker_jobs import Weight
+from recsys_assets.training.sagemaker_job import JobPlan
+from recsys_deploy.batch.answering import answerer_of, subject_of
+from recsys_deploy.batch.run import make_questions, questions_place, recommend_to_all
+from recsys_deploy.release.assets import live_route
+
+GROUP = "batch"
+OWNERS = ["team:recsys"]
+
+
+@dg.asset(group_name=GROUP, owners=OWNERS, deps=[dg.AssetKey("interactions")], kinds={"json"})
+def batch_questions(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
+) -> dg.MaterializeResult[None]:
+    """One question per known shopper, with the newest events, as JSON lines; by a job where trainings are jobs."""
+    metadata: dict[str, Any] = {}
+
+    def run_job(plan: JobPlan) -> None:
+        finished = open_client(settings).run(context=context, plan=plan, label="batch-questions")
+        metadata.update(finished.metadata)
+
+    questions = make_questions(settings, lake, run_job)
+    return dg.MaterializeResult(
+        metadata={**metadata, **summary(questions), "dagster/uri": questions_place(settings)},
+        data_version=dg.DataVersion(questions.checksum),
+    )
+
+
+@dg.asset(group_name=GROUP, owners=OWNERS, deps=[batch_questions, live_route], kinds={"parquet"})
+def batch_recommendations(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    lake: dg.ResourceParam[Lake],
+    registry: dg.ResourceParam[ModelRegistry],
+    bundles: dg.ResourceParam[BundleStore],
+    serving: dg.ResourceParam[Table],
+) -> dg.MaterializeResult[None]:
+    """The champion's list for every known shopper: a lake table, and one record each for whoever sends them out."""
+
+    def tell(weight: Weight, line: str) -> None:
+        getattr(context.log, weight.value)(line)
+
+    with failures_told():
+        subject = subject_of(registry, bundles, serving, settings.home)
+        answer = answerer_of(settings, open_jobs)
+        outcome = recommend_to_all(settings, lake, serving, subject, answer, tell)
+    if outcome.tally.bad:
+        context.log.warning(f"{outcome.tally.bad} lines could not be used: {'; '.join(outcome.tally.problems)}")
+    return dg.MaterializeResult(
+        metadata={
+            **linked(outcome.metadata),
+            "dagster/uri": outcome.table,
+            "dagster/row_count": outcome.tally.rows,
+            "shoppers": outcome.tally.shoppers,
+            "records": outcome.records,
+            "bad_lines": outcome.tally.bad,
+            "parts_answered": outcome.parts_answered,
+            "version": outcome.version,
+        }
+    )
+
+
+batch_recommendations_job = dg.define_asset_job(
+    "batch_recommendations_job",
+    selection=[batch_questions, batch_recommendations],
+    description="Ask the champion for a list for every known shopper and store the lists.",
+)

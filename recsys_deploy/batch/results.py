@@ -1,0 +1,193 @@
+"""What becomes of answers: a lake table of all lists, and one record per shopper in the table ``serving``.
+
+Put reading answers beside their questions, and storing lists, here. Keep who answered (``answering``) out.
+
+The records are for whoever sends lists out (mail, app messages); the API answers from the shopper's newest events
+instead. A line that cannot be used is counted and named, and spoils no other; with more than `MOST_BAD` of them nothing
+is stored, so that yesterday's lists stay.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pyarrow as pa
+
+from lambda_api.serving.scorers import EndpointFailed, Scored, decode_answer
+from lambda_api.state.addressing import MalformedRecord, digest
+from lambda_api.state.encoding import MAX_WRITES
+from lambda_api.state.table import Key, Put, Table
+from recsys_assets.batch.errors import BatchError
+from recsys_assets.batch.questions import QuestionSet, parts_in, shopper_of
+from recsys_assets.lake import Lake, open_filesystem
+
+TABLE: Final = "batch_recommendations"
+KEPT_S: Final = 14 * 86_400
+"""A record that no later batch replaced is gone after two weeks: its shopper is, or batches are not made any more."""
+
+MOST_BAD: Final = 0.01
+"""Share of unusable lines above which a batch is not stored."""
+
+NAMED: Final = 5
+"""Unusable lines that messages name."""
+
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("product_id", pa.string(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("model_version", pa.string(), nullable=False),
+        pa.field("as_of", pa.timestamp("us", "UTC"), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ShopperList:
+    """A shopper and what the model recommends."""
+
+    user_id: str
+    scored: Scored
+
+
+@dataclass
+class Tally:
+    """What was found in the answers."""
+
+    shoppers: int = 0
+    rows: int = 0
+    bad: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def note(self, where: str, problem: str) -> None:
+        """Count an unusable line."""
+        self.bad += 1
+        if len(self.problems) < NAMED:
+            self.problems.append(f"{where}: {problem[:200]}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredList:
+    """A list as a record: product ids best first, the version that made it, seconds since 1970 UTC it was made for."""
+
+    product_ids: tuple[str, ...]
+    model_version: str
+    as_of: int
+
+
+def read_lists(questions_uri: str, questions: QuestionSet, answers: str, tally: Tally) -> Iterator[list[ShopperList]]:
+    """The usable lists, a part at a time, in the order of the questions; ``tally`` counts the others.
+
+    Raises:
+        BatchError: answers to a part are missing, or fewer or more than its questions.
+    """
+    for part, asked in parts_in(questions, questions_uri):
+        said = _answers_to(answers, part.name)
+        if len(said) != len(asked):
+            raise BatchError(
+                f"{answers}/{part.name}.out has {len(said)} answers to {len(asked)} questions; delete it and run the "
+                "batch again"
+            )
+        lists = []
+        for number, (question, answer) in enumerate(zip(asked, said, strict=True), start=1):
+            try:
+                lists.append(ShopperList(shopper_of(question), decode_answer(answer, questions.k)))
+            except EndpointFailed as problem:
+                tally.note(f"{part.name} line {number}", f"{problem} ({answer[:120]!r})")
+        tally.shoppers += len(lists)
+        tally.rows += sum(len(one.scored.ranking.items) for one in lists)
+        yield lists
+
+
+def check_answers(questions_uri: str, questions: QuestionSet, answers: str) -> Tally:
+    """Read every answer once.
+
+    Raises:
+        BatchError: more than `MOST_BAD` of the lines are unusable.
+    """
+    tally = Tally()
+    for _ in read_lists(questions_uri, questions, answers, tally):
+        pass
+    if tally.bad > MOST_BAD * questions.shoppers:
+        raise BatchError(
+            f"{tally.bad} of {questions.shoppers} answers cannot be used ({'; '.join(tally.problems)}), more than "
+            f"{MOST_BAD:.0%}; nothing was stored. Look at the model, or at the questions in {questions_uri}"
+        )
+    return tally
+
+
+def store_in_lake(lake: Lake, questions_uri: str, questions: QuestionSet, answers: str) -> str:
+    """Replace the lake table of lists, a part in memory at a time; returns its file."""
+    batches = (_batch(lists, questions.as_of) for lists in read_lists(questions_uri, questions, answers, Tally()))
+    return lake.write_batches(TABLE, SCHEMA, batches)
+
+
+def store_records(table: Table, questions_uri: str, questions: QuestionSet, answers: str, now: int) -> int:
+    """One record per shopper with a list; written again, they are the same. Returns how many.
+
+    Raises:
+        TableUnavailable: some may have been written; run the batch again.
+    """
+    written = 0
+    for lists in read_lists(questions_uri, questions, answers, Tally()):
+        puts = [_put(one, questions.as_of, now) for one in lists if one.scored.ranking.items]
+        for first in range(0, len(puts), MAX_WRITES):
+            table.write(puts[first : first + MAX_WRITES])
+        written += len(puts)
+    return written
+
+
+def stored_list(table: Table, user_id: str) -> StoredList | None:
+    """The list stored for a shopper, or ``None``. Raises `MalformedRecord`."""
+    key = _key(user_id)
+    record = table.get(key)
+    if record is None:
+        return None
+    try:
+        content = record.attributes
+        return StoredList(tuple(content["product_ids"]), content["model_version"], content["as_of"])
+    except (KeyError, TypeError) as error:
+        raise MalformedRecord(key, repr(error)) from error
+
+
+def _answers_to(answers: str, name: str) -> list[bytes]:
+    filesystem, path = open_filesystem(f"{answers}/{name}.out")
+    try:
+        with filesystem.open_input_stream(path) as stream:
+            return stream.read().splitlines()
+    except FileNotFoundError as error:
+        raise BatchError(f"{answers}/{name}.out is gone; run the batch again") from error
+
+
+def _batch(lists: list[ShopperList], as_of: int) -> pa.RecordBatch:
+    rows: list[dict[str, Any]] = [
+        {
+            "user_id": one.user_id,
+            "rank": rank,
+            "product_id": item.product_id,
+            "score": item.score,
+            "reason": item.reason.code,
+            "model_version": one.scored.model_version,
+            "as_of": as_of * 1_000_000,
+        }
+        for one in lists
+        for rank, item in enumerate(one.scored.ranking.items, start=1)
+    ]
+    columns = [pa.array([row[name] for row in rows], SCHEMA.field(name).type) for name in SCHEMA.names]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _put(one: ShopperList, as_of: int, now: int) -> Put:
+    content = {
+        "user_id": one.user_id,
+        "product_ids": [item.product_id for item in one.scored.ranking.items],
+        "model_version": one.scored.model_version,
+        "as_of": as_of,
+    }
+    return Put(_key(one.user_id), content, expires_at=now + KEPT_S)
+
+
+def _key(user_id: str) -> Key:
+    return Key(f"batch#{digest(user_id)}", "list")

@@ -1,0 +1,113 @@
+"""A batch from end to end, for the assets and the command: questions made, answered, stored.
+
+Put the order of events, and the choice of places by settings, here. Keep each step in its own module.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lambda_api.settings import Settings, parse_tags
+from lambda_api.state.table import Table
+from recsys_assets.batch.questions import QuestionSet, clear, publish, read_questions, write_questions
+from recsys_assets.lake import Lake
+from recsys_assets.resources.sagemaker_jobs import Tell
+from recsys_assets.training.sagemaker_job import Hardware, JobPlan
+from recsys_assets.training.sagemaker_processing_job import ProcessingJobPlan
+from recsys_assets.training.sagemaker_settings import hardware_of, placement_of
+from recsys_deploy.batch.answering import Answer, Subject
+from recsys_deploy.batch.results import Tally, check_answers, store_in_lake, store_records
+
+PROGRAM = "recsys_assets.batch.questions"
+
+RunJob = Callable[[JobPlan], Any]
+"""Runs a processing job to its end."""
+
+
+@dataclass(frozen=True)
+class BatchOutcome:
+    """What a batch left.
+
+    Attributes:
+        tally: of lines.
+        table: file of the lake.
+        records: written to the table ``serving``.
+        parts_answered: now; 0 where all answers were there.
+        metadata: of the job that answered, if one did.
+    """
+
+    version: str
+    tally: Tally
+    table: str
+    records: int
+    parts_answered: int
+    metadata: dict[str, Any]
+
+
+def batch_root(settings: Settings) -> str:
+    """Where questions and answers lie: below the prefix of jobs' files if there is one, in the home otherwise."""
+    return f"{settings.training_uri.rstrip('/')}/batch" if settings.training_uri else str(settings.home / "batch")
+
+
+def questions_place(settings: Settings) -> str:
+    """Where the newest questions lie."""
+    return f"{batch_root(settings)}/questions"
+
+
+def makes_questions_by_job(settings: Settings) -> bool:
+    """Whether questions are made by a processing job: where trainings are jobs."""
+    return settings.target == "aws" and bool(settings.training_image)
+
+
+def questions_plan(settings: Settings) -> ProcessingJobPlan:
+    """The processing job that makes questions."""
+    flags = ("--allow-repeats",) if settings.allow_repeats else ()
+    hardware = hardware_of(settings)
+    return ProcessingJobPlan(
+        placement=placement_of(settings),
+        module=PROGRAM,
+        arguments=("--lake", settings.lake_uri, "--k", str(settings.k), *flags),
+        outputs={"questions": questions_place(settings)},
+        reads=(settings.lake_uri,),
+        # There is no spot capacity for processing jobs.
+        hardware=Hardware(hardware.instance_type, hardware.volume_gb, False, hardware.max_runtime_s),
+        tags={**parse_tags(settings.training_tags), "recsys/batch": "questions"},
+    )
+
+
+def make_questions(settings: Settings, lake: Lake, run_job: RunJob) -> QuestionSet:
+    """Make the questions anew, in this process or by ``run_job``.
+
+    Raises:
+        GateClosed, LakeError, BatchError: there is nothing to ask of.
+    """
+    place = questions_place(settings)
+    if makes_questions_by_job(settings):
+        clear(place)
+        run_job(questions_plan(settings))
+        return read_questions(place)
+    with tempfile.TemporaryDirectory(prefix="recsys-questions-") as folder:
+        questions = write_questions(lake, Path(folder), settings.k, allow_repeats=settings.allow_repeats)
+        publish(Path(folder), place)
+    return questions
+
+
+def recommend_to_all(
+    settings: Settings, lake: Lake, serving: Table, subject: Subject, answer: Answer, tell: Tell
+) -> BatchOutcome:
+    """Answer the newest questions and store the lists; records last, so that they are of a table that stands.
+
+    Raises:
+        BatchError: there are no questions, or too many answers cannot be used; nothing was stored.
+        JobFailed, TableUnavailable: run it again; what is answered is not asked again.
+    """
+    place = questions_place(settings)
+    questions = read_questions(place)
+    answered = answer(batch_root(settings), place, questions, subject, tell)
+    tally = check_answers(place, questions, answered.uri)
+    table = store_in_lake(lake, place, questions, answered.uri)
+    records = store_records(serving, place, questions, answered.uri, int(time.time()))
+    return BatchOutcome(subject.version, tally, table, records, answered.parts_answered, dict(answered.metadata))

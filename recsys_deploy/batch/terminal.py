@@ -1,0 +1,60 @@
+"""A batch from the terminal, without a run of Dagster.
+
+Put what joins a batch and a terminal here. Keep option parsing in ``commands`` and what is done in ``run``.
+"""
+
+import uuid
+from typing import Any
+
+from rich.console import Console
+
+from lambda_api.settings import Settings
+from lambda_api.state.table import Table
+from recsys_assets.lake import Lake
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.resources.sagemaker_jobs import SageMakerJobs, Weight
+from recsys_assets.training.sagemaker_job import JobIdentity, JobPlan
+from recsys_deploy.batch.answering import answerer_of, subject_of
+from recsys_deploy.batch.run import BatchOutcome, make_questions, recommend_to_all
+
+
+def run_in_terminal(
+    settings: Settings,
+    serving: Table,
+    registry: ModelRegistry,
+    bundles: BundleStore,
+    lake: Lake,
+    console: Console,
+    keep_questions: bool = False,
+) -> BatchOutcome:
+    """Make the questions, unless they are kept, answer them and say what came of it. Raises as `recommend_to_all`."""
+
+    def open_jobs() -> SageMakerJobs:
+        # boto3's clients take a tenth of a second to make; a laptop never needs them.
+        from recsys_assets.resources.sagemaker import open_jobs
+
+        return open_jobs()
+
+    def tell(weight: Weight, line: str) -> None:
+        console.print(line if weight is Weight.INFO else f"[yellow]{line}[/]", highlight=False)
+
+    def run_job(plan: JobPlan) -> Any:
+        # Questions are of today's lake: a job that was run for yesterday's is not taken up.
+        return open_jobs().run(plan, JobIdentity(uuid.uuid4().hex, "batch", "batch-questions"), tell)
+
+    # Found out before anything is made: without a champion or a catalogue there is nobody to ask.
+    subject = subject_of(registry, bundles, serving, settings.home)
+    if not keep_questions:
+        questions = make_questions(settings, lake, run_job)
+        console.print(f"{questions.shoppers} shoppers in {len(questions.parts)} parts", highlight=False)
+    outcome = recommend_to_all(settings, lake, serving, subject, answerer_of(settings, open_jobs), tell)
+    console.print(
+        f"[green]stored[/] {outcome.records} lists of {outcome.version} in {outcome.table} and the table serving; "
+        f"{outcome.parts_answered} parts were answered now",
+        highlight=False,
+    )
+    if outcome.tally.bad:
+        said = "; ".join(outcome.tally.problems)
+        console.print(f"[yellow]{outcome.tally.bad} lines could not be used[/]: {said}", highlight=False)
+    return outcome

@@ -1,0 +1,77 @@
+"""``recsys endpoints``: SageMaker endpoints made, listed and deleted by version.
+
+Put parsing and printing here. Keep what is done in ``shop_endpoints.py``.
+"""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lambda_api.state.open_table import open_table
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_deploy.endpoints.autoscaling import Scaling
+from recsys_deploy.endpoints.requests import RealTime, Serverless
+from recsys_deploy.homes import settings_of_last_home
+
+endpoints = typer.Typer(no_args_is_help=True, help="SageMaker endpoints, one per model version.")
+console = Console()
+
+
+@endpoints.command()
+def create(
+    version: Annotated[str, typer.Argument(help="A registered version, as `recsys models` shows it.")],
+    memory_mb: Annotated[int, typer.Option(help="Serverless: 1024 to 6144, in steps of 1024.")] = 2048,
+    concurrency: Annotated[int, typer.Option(help="Serverless: requests at a time.")] = 3,
+    provisioned: Annotated[int | None, typer.Option(help="Serverless: kept warm, of those.")] = None,
+    instances: Annotated[int, typer.Option(min=0, help="On so many instances instead.")] = 0,
+    instance_type: Annotated[str, typer.Option(help="Of those.")] = "ml.m5.large",
+    max_instances: Annotated[int, typer.Option(min=0, help="Scale up to so many; 0: do not scale.")] = 0,
+    invocations: Annotated[float, typer.Option(help="A minute and instance that scaling aims at.")] = 3_000.0,
+    many_models: Annotated[
+        bool, typer.Option("--many-models", help="Add it to the endpoint that versions share; on instances.")
+    ] = False,
+) -> None:
+    """An endpoint for a model version, in service; nothing is routed to it."""
+    from recsys_deploy.endpoints.shop_endpoints import open_endpoints
+
+    settings = settings_of_last_home()
+    scaling = Scaling(instances, max_instances, invocations) if max_instances else None
+    capacity = (
+        RealTime(instance_type, instances, scaling) if instances else Serverless(memory_mb, concurrency, provisioned)
+    )
+    state, address = open_endpoints(settings).create(
+        version,
+        capacity,
+        ModelRegistry(open_table(settings, "registry")),
+        BundleStore(settings.models_uri),
+        open_table(settings, "serving"),
+        many_models=many_models,
+    )
+    console.print(
+        f"{state.name} is {state.status}; shoppers meet it with `recsys release start {version} --endpoint {address}`",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@endpoints.command("list")
+def list_all() -> None:
+    """Every endpoint of the shop, with its state."""
+    from recsys_deploy.endpoints.shop_endpoints import open_endpoints
+
+    for state in open_endpoints(settings_of_last_home()).list():
+        console.print(f"{state.name}  {state.status}  {state.reason}".rstrip(), highlight=False, soft_wrap=True)
+
+
+@endpoints.command()
+def delete(
+    version: Annotated[str, typer.Argument(help="A version, or `models` for the endpoint that versions share.")],
+) -> None:
+    """Delete the endpoint of a version, unless shoppers are routed to it."""
+    from recsys_deploy.endpoints.shop_endpoints import open_endpoints
+
+    settings = settings_of_last_home()
+    name = open_endpoints(settings).delete(version, open_table(settings, "serving"))
+    console.print(f"{name} is deleted", highlight=False)

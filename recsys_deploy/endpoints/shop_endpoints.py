@@ -1,0 +1,124 @@
+"""A shop's endpoints: a registered version on an endpoint of its own, what there is, and taking one away.
+
+Put what joins registry, archive and endpoints here. Keep option parsing in ``commands``, AWS's calls in ``manager``,
+and who gets which traffic (the routing record) out: an endpoint that was made answers nobody yet.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lambda_api.settings import Settings, parse_tags
+from lambda_api.state.routing_record import read_routing
+from lambda_api.state.table import Table
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.training.sagemaker_settings import placement_of
+from recsys_deploy.batch.answering import subject_of
+from recsys_deploy.endpoints.archive import archives_uri, publish_archive
+from recsys_deploy.endpoints.manager import EndpointError, EndpointManager, EndpointState
+from recsys_deploy.endpoints.requests import EndpointPlan, EndpointRefused, RealTime, Serverless, endpoint_name
+
+MANY = "models"
+"""Stands for the version in the name of the endpoint with many models."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Endpoints of one shop. Make it with `open_endpoints`."""
+
+    settings: Settings
+    manager: EndpointManager
+    s3: Any
+
+    def create(
+        self,
+        version: str,
+        capacity: Serverless | RealTime,
+        registry: ModelRegistry,
+        bundles: BundleStore,
+        serving: Table,
+        *,
+        many_models: bool = False,
+    ) -> tuple[EndpointState, str]:
+        """An endpoint in service for a registered version, with the live catalogue; called again, it changes nothing.
+
+        Args:
+            many_models: add the version to the endpoint with many models, which is made at the first call.
+
+        Returns:
+            Its state, and what a route target's ``endpoint`` says to reach the version.
+
+        Raises:
+            UnknownVersion, BatchError, BundleError, CatalogueError: there is nothing to serve, or it is damaged.
+            EndpointRefused, EndpointError: AWS would not, or did not.
+        """
+        self._require_image()
+        subject = subject_of(registry, bundles, serving, self.settings.home, version)
+        archives = archives_uri(self.settings)
+        archive = publish_archive(self.s3, archives, subject.bundle, subject.catalogue)
+        placement, on_instances = placement_of(self.settings), isinstance(capacity, RealTime)
+        plan = EndpointPlan(
+            prefix=self.settings.endpoint_prefix,
+            version=MANY if many_models else subject.version,
+            image=self.settings.inference_image,
+            role_arn=placement.role_arn,
+            model_uri=f"{archives}/" if many_models else archive,
+            capacity=capacity,
+            many_models=many_models,
+            # AWS recommends one worker where memory is all that is paid for.
+            environment={} if on_instances else {"MODEL_SERVER_WORKERS": "1"},
+            subnets=placement.subnets if on_instances else (),
+            security_groups=placement.security_groups if on_instances else (),
+            tags={
+                **parse_tags(self.settings.training_tags),
+                "recsys/version": MANY if many_models else subject.version,
+            },
+        )
+        state = self.manager.ensure(plan)
+        return state, f"{state.name}/{archive.removeprefix(f'{archives}/')}" if many_models else state.name
+
+    def list(self) -> list[EndpointState]:
+        """Every endpoint of the shop. Raises `EndpointError`."""
+        return self.manager.list(self.settings.endpoint_prefix)
+
+    def delete(self, version: str, serving: Table) -> str:
+        """Delete the endpoint of a version (or `MANY`) and return its name; one that is gone already is no error.
+
+        Raises:
+            EndpointRefused: the routing record still sends shoppers there.
+            EndpointError: AWS did not.
+        """
+        name = endpoint_name(self.settings.endpoint_prefix, version)
+        record = read_routing(serving)
+        targets = [variant.target for variant in record.variants] if record else []
+        targets += [record.shadow] if record and record.shadow else []
+        used = sorted({one.version for one in targets if (one.endpoint or "").partition("/")[0] == name})
+        if used:
+            raise EndpointRefused(
+                f"endpoint {name} answers for {', '.join(used)}: route its traffic away, then delete it"
+            )
+        self.manager.delete(name)
+        return name
+
+    def _require_image(self) -> None:
+        if not self.settings.inference_image:
+            raise EndpointRefused(
+                "no inference image; set RECSYS_INFERENCE_IMAGE, RECSYS_TRAINING_ROLE_ARN and RECSYS_TRAINING_URI "
+                "(with RECSYS_TARGET=aws)"
+            )
+
+
+def open_endpoints(settings: Settings) -> Endpoints:
+    """Endpoints in the region that AWS's own configuration names. Raises `EndpointError` where it names none."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import NoRegionError
+
+    config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 4})
+    try:
+        sagemaker, scaling, s3 = (
+            boto3.client(name, config=config) for name in ("sagemaker", "application-autoscaling", "s3")
+        )
+    except NoRegionError as error:
+        raise EndpointError("no AWS region is configured; set AWS_REGION") from error
+    return Endpoints(settings, EndpointManager(sagemaker, scaling), s3)

@@ -1,0 +1,103 @@
+"""A shop with a lake, a champion and a live catalogue, small enough for a test and large enough for parts.
+
+Put what tests of batches need here. Keep assertions out.
+"""
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lambda_api.recommender.bundle import BundleInfo, DataWindow, write_bundle
+from lambda_api.settings import Settings, make_settings
+from lambda_api.state.open_table import open_table
+from lambda_api.state.table import Table
+from recsys_assets.batch.questions import QuestionSet, publish, read_questions, write_questions
+from recsys_assets.features.engine import end_of_log
+from recsys_assets.lake import Lake
+from recsys_assets.models.zoo import make_trainer
+from recsys_assets.publishing.catalogue import build_catalogue
+from recsys_assets.publishing.catalogue_store import publish_catalogue
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.registry.records import candidate_from_manifest
+from recsys_assets.training.training_window import training_data_before
+from recsys_deploy.batch import results
+from recsys_deploy.batch.answering import Subject, subject_of
+from recsys_deploy.batch.run import questions_place
+from tests.test_tune_command import FIRST, deliver
+
+DAYS = 20
+
+
+@dataclass(frozen=True)
+class BatchShop:
+    """What a batch reads and writes."""
+
+    settings: Settings
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.settings.lake_uri)
+
+    @property
+    def serving(self) -> Table:
+        return open_table(self.settings, "serving")
+
+    @property
+    def registry(self) -> ModelRegistry:
+        return ModelRegistry(open_table(self.settings, "registry"))
+
+    @property
+    def bundles(self) -> BundleStore:
+        return BundleStore(self.settings.models_uri)
+
+    def promote(self, scratch: Path) -> str:
+        """Fit item-to-item on the whole log and make it the champion; returns its version."""
+        end = end_of_log(self.lake)
+        recommender = make_trainer("item_knn", {}).fit(training_data_before(self.lake, end))
+        window = DataWindow(start=datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC), end=end)
+        info = BundleInfo(trainer="item_knn", data_window=window, git_revision="abc", metrics={"validation_ndcg": 0.1})
+        manifest = write_bundle(recommender, scratch / "bundle", info)
+        candidate = candidate_from_manifest(manifest, self.bundles.put(scratch / "bundle"), "run")
+        version = self.registry.register(candidate)
+        self.bundles.label(manifest.checksum, "item_knn", str(version.version))
+        self.registry.promote(version.version, None)
+        return str(version.version)
+
+    def publish(self) -> None:
+        """Make the lake's catalogue the live one."""
+        publish_catalogue(build_catalogue(self.lake), self.settings.catalogue_uri, self.serving, 1_700_000_000)
+
+
+def make_batch_shop(folder: Path, *, promoted: bool = True) -> BatchShop:
+    """A shop in ``folder``."""
+    shop = BatchShop(make_settings({"home": folder / "home", "first_day": "2010-12-01"}))
+    deliver(shop.lake, range(DAYS))
+    if promoted:
+        shop.promote(folder)
+        shop.publish()
+    return shop
+
+
+def hush(*_: Any) -> None:
+    """Nobody listens."""
+
+
+def subject(shop: BatchShop) -> Subject:
+    return subject_of(shop.registry, shop.bundles, shop.serving, shop.settings.home)
+
+
+def ask(shop: BatchShop, per_part: int = 20) -> QuestionSet:
+    scratch = shop.settings.home / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    write_questions(shop.lake, scratch, shop.settings.k, allow_repeats=False, per_part=per_part)
+    publish(scratch, questions_place(shop.settings))
+    return read_questions(questions_place(shop.settings))
+
+
+def lists_of(shop: BatchShop) -> pa.Table:
+    return shop.lake.read(results.TABLE)
