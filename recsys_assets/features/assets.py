@@ -1,7 +1,7 @@
 """The three feature tables as assets.
 
-Put Dagster wiring of features here. Keep expressions (``user.py`` and its neighbours), their meaning (``columns.py``)
-and the engine (``engine.py``) out.
+Put Dagster wiring of features here. Keep expressions (``user.py`` and its neighbours), their meaning (``columns.py``),
+engines, and where they run (``launching.py``) out.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import dagster as dg
 
 from recsys_assets.features.columns import PRODUCT_FEATURES, USER_FEATURES, USER_PRODUCT_FEATURES, FeatureColumn
-from recsys_assets.features.engine import end_of_log, write_features
+from recsys_assets.features.engine import end_of_log
+from recsys_assets.features.launching import FeatureLauncher
 from recsys_assets.lake import Lake
 from recsys_assets.quality.gate import require_open
 from recsys_assets.tags import OWNERS
@@ -20,23 +21,27 @@ CANONICAL = ["interactions", "products", "users"]
 
 
 @dg.asset(group_name=GROUP, owners=OWNERS, deps=CANONICAL, kinds=KINDS)
-def user_features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult[None]:
+def user_features(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], features: dg.ResourceParam[FeatureLauncher]
+) -> dg.MaterializeResult[None]:
     """Per shopper: recency, frequency, monetary value, conversion, and taste in categories, brands and prices."""
-    return _materialise(context, lake, USER_FEATURES)
+    return _materialise(context, lake, features, USER_FEATURES)
 
 
 @dg.asset(group_name=GROUP, owners=OWNERS, deps=CANONICAL, kinds=KINDS)
-def product_features(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult[None]:
+def product_features(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], features: dg.ResourceParam[FeatureLauncher]
+) -> dg.MaterializeResult[None]:
     """Per product: decayed popularity, reach, conversion, rating and price level."""
-    return _materialise(context, lake, PRODUCT_FEATURES)
+    return _materialise(context, lake, features, PRODUCT_FEATURES)
 
 
 @dg.asset(group_name=GROUP, owners=OWNERS, deps=CANONICAL, kinds=KINDS)
 def user_product_features(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], features: dg.ResourceParam[FeatureLauncher]
 ) -> dg.MaterializeResult[None]:
     """Per shopper and product that have met: their history, and how the product fits the shopper's taste."""
-    return _materialise(context, lake, USER_PRODUCT_FEATURES)
+    return _materialise(context, lake, features, USER_PRODUCT_FEATURES)
 
 
 def column_schema(columns: Sequence[FeatureColumn]) -> dg.TableSchema:
@@ -68,11 +73,11 @@ def column_lineage(columns: Sequence[FeatureColumn]) -> dg.TableColumnLineage:
 
 
 def _materialise(
-    context: dg.AssetExecutionContext, lake: Lake, columns: Sequence[FeatureColumn]
+    context: dg.AssetExecutionContext, lake: Lake, features: FeatureLauncher, columns: Sequence[FeatureColumn]
 ) -> dg.MaterializeResult[None]:
     require_open(lake)
     table, as_of = context.asset_key.path[-1], end_of_log(lake)
-    written = write_features(lake, table, as_of)
+    written = features.write(context, lake, table, as_of)
     context.log.info(f"{written.rows:,} rows as of {as_of.isoformat()} in {written.uri}")
     return dg.MaterializeResult(
         metadata={

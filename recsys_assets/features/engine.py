@@ -129,15 +129,18 @@ def write_features(lake: Lake, table: str, as_of: datetime, limits: EngineLimits
             features = features.order_by(keys)
         # DuckDB's Arrow stream makes rows as they are taken; its reader methods, and Ibis's, hold the whole result.
         reader = pa.RecordBatchReader.from_stream(connection.con.sql(ibis.to_sql(features, dialect="duckdb")))
+        # DuckDB's sums are wider than what the expressions declare; every engine leaves the declared types.
+        schema = features.schema().to_pyarrow()
         rows = 0
 
         def counted() -> Iterator[pa.RecordBatch]:
             nonlocal rows
             for batch in reader:
                 rows += batch.num_rows
-                yield batch
+                typed = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+                yield pa.RecordBatch.from_arrays(typed, schema=schema)
 
-        uri = lake.write_batches(table, reader.schema, counted())
+        uri = lake.write_batches(table, schema, counted())
     filesystem, path = open_filesystem(uri)
     return WrittenFeatures(uri, rows, int(filesystem.get_file_info(path).size))
 

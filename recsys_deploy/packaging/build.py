@@ -15,6 +15,7 @@ from typing import Any
 from recsys_assets.training.candidate import git_revision
 from recsys_deploy.packaging.archive import as_lambda_says, content_checksum, file_checksum, write_zip
 from recsys_deploy.packaging.contents import Files, code_files, package_files
+from recsys_deploy.packaging.features import package_features
 from recsys_deploy.packaging.functions import FUNCTIONS, FunctionSpec, PackagingError, spec_of
 from recsys_deploy.packaging.targets import Target
 from recsys_deploy.packaging.wheels import Wheel, fetch, needed, read_pins
@@ -78,7 +79,8 @@ def package(
 ) -> list[Package]:
     """Make ``out/<function>.zip`` and its manifest for each of ``functions``.
 
-    When these are all functions, ``out/packages.tfvars.json`` holds Terraform's variable ``packages``.
+    When these are all functions, the Glue job's code (``features``) is packaged too, and ``out/packages.tfvars.json``
+    holds Terraform's variables ``packages`` and ``feature_package``.
 
     Args:
         out: folder, made if need be.
@@ -98,15 +100,29 @@ def package(
         wheels = fetch(roots, pins, target, Path(folder))
         made = [_package(spec, code, wheels, target, out) for spec in specs]
     if {spec.name for spec in specs} == set(FUNCTIONS):
-        _write_json({"packages": {found.function: _as_variable(found, out, root) for found in made}}, out / VARIABLES)
+        features = package_features(out, root, pins)
+        variables = {
+            "packages": {
+                found.function: {"path": _from_stack(out / found.zip, root), "hash": found.source_code_hash}
+                for found in made
+            },
+            "feature_package": {
+                "path": _from_stack(features.zip, root),
+                "entry": _from_stack(features.entry, root),
+                "hash": features.hash,
+                "python_modules": list(features.python_modules),
+            },
+        }
+        _write_json(variables, out / VARIABLES)
     return made
 
 
-def _as_variable(made: Package, out: Path, root: Path) -> dict[str, str]:
-    file = (out / made.zip).resolve()
+def _from_stack(file: Path, root: Path) -> str:
+    """``file`` as Terraform is told of it: relative to where it runs, if it lies in the checkout."""
+    file = file.resolve()
     if file.is_relative_to(root.resolve()):
         file = Path(os.path.relpath(file, root.resolve() / TERRAFORM_FOLDER))
-    return {"path": file.as_posix(), "hash": made.source_code_hash}
+    return file.as_posix()
 
 
 def _package(spec: FunctionSpec, code: Files, wheels: Mapping[str, Wheel], target: Target, out: Path) -> Package:

@@ -14,6 +14,7 @@ from moto.server import ThreadedMotoServer
 from recsys_assets.features import assets
 from recsys_assets.features.columns import PRODUCT_FEATURES, USER_FEATURES, USER_PRODUCT_FEATURES
 from recsys_assets.features.engine import FEATURES, end_of_log, write_features
+from recsys_assets.features.launching import LocalFeatures
 from recsys_assets.lake import Lake, LakeError
 from recsys_assets.quality import gate
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS
@@ -91,7 +92,7 @@ def test_an_empty_lake_says_what_to_do(tmp_path: Path) -> None:
 def test_assets_describe_what_they_wrote(tmp_path: Path) -> None:
     lake = filled(str(tmp_path / "lake"))
     with dg.instance_for_test() as instance:
-        result = dg.materialize(list(ASSETS), instance=instance, resources={"lake": lake})
+        result = dg.materialize(list(ASSETS), instance=instance, resources={"lake": lake, "features": LocalFeatures()})
         assert result.success
     end = end_of_log(lake)
     assert end - timedelta(days=1) <= max(row["timestamp"] for row in ROWS[0]) < end
@@ -126,5 +127,5 @@ def test_a_closed_gate_stops_features(tmp_path: Path) -> None:
     lake = filled(str(tmp_path / "lake"))
     gate.close_unreadable(lake, date(2024, 3, 1), "the file is truncated")
     with dg.instance_for_test() as instance, pytest.raises(gate.GateClosed, match="the file is truncated"):
-        dg.materialize([assets.user_features], instance=instance, resources={"lake": lake})
+        dg.materialize([assets.user_features], instance=instance, resources={"lake": lake, "features": LocalFeatures()})
     assert not lake.has_table("user_features")

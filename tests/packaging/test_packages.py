@@ -20,7 +20,9 @@ from packaging.requirements import Requirement
 from benchmarks.serving_home import ServedHome, make_home
 from lambda_api.serving.question import Question
 from recsys_deploy.packaging import build
+from recsys_deploy.packaging.archive import as_lambda_says, file_checksum
 from recsys_deploy.packaging.build import ROOT, Package, package
+from recsys_deploy.packaging.features import FeaturePackage
 from recsys_deploy.packaging.functions import FUNCTIONS, PackagingError
 from recsys_deploy.packaging.targets import Platform, Target
 from recsys_deploy.packaging.wheels import Wheel
@@ -162,12 +164,13 @@ def test_manifests_say_what_is_true(packages: Packages) -> None:
 def test_terraform_is_told_of_every_package(packages: Packages, tmp_path: Path) -> None:
     out = next(folder for _, folder in packages.values()).parent
     told = json.loads((out / "packages.tfvars.json").read_text())
-    assert told == {
-        "packages": {
-            name: {"path": str(out / found.zip), "hash": found.source_code_hash}
-            for name, (found, _) in packages.items()
-        }
+    assert told["packages"] == {
+        name: {"path": str(out / found.zip), "hash": found.source_code_hash} for name, (found, _) in packages.items()
     }
+    features = told["feature_package"]
+    assert (features["path"], features["entry"]) == (str(out / "features.zip"), str(out / "glue_features.py"))
+    assert (out / "features.zip").is_file() and (out / "glue_features.py").is_file()
+    assert features["hash"] == as_lambda_says(file_checksum(out / "features.zip"))
     declared = (ROOT / "terraform" / "stack" / "variables.tf").read_text()
     block = declared[declared.index('variable "packages"') :].split("\n}\n")[0]
     fields = {name: {"path", "hash"} for name in FUNCTIONS}
@@ -183,11 +186,14 @@ def test_paths_in_a_checkout_are_relative_to_where_terraform_runs(
     code = tmp_path / "lambda_api"
     code.mkdir()
     (tmp_path / "constraints.txt").write_text("")
+    features = FeaturePackage(tmp_path / "build" / "lambda" / "features.zip", tmp_path / "glue.py", "hash", ())
+    monkeypatch.setattr(build, "package_features", lambda *given: features)
     package(tmp_path / "build" / "lambda", root=tmp_path)
     folder = tmp_path / "terraform" / "stack"
     folder.mkdir(parents=True)
-    told = json.loads((tmp_path / "build" / "lambda" / "packages.tfvars.json").read_text())["packages"]
-    for name, variable in told.items():
+    told = json.loads((tmp_path / "build" / "lambda" / "packages.tfvars.json").read_text())
+    assert told["feature_package"]["path"] == "../../build/lambda/features.zip"
+    for name, variable in told["packages"].items():
         assert variable["path"] == f"../../build/lambda/{name}.zip"
         assert (folder / variable["path"]).is_file()
     package(tmp_path / "part", functions=["api"], root=tmp_path)

@@ -1,0 +1,108 @@
+"""The same expressions on Spark: the lake read and replaced by a session that somebody else made.
+
+Put what only Spark needs here. Keep what is computed (``user.py`` and its neighbours), Glue (``glue_features.py``) and
+Dagster out. Imports nothing that a Glue job has not: see ``recsys_deploy.packaging.features``.
+"""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow.fs as pa_fs
+
+from recsys_assets.features.engine import FEATURES, LakeTables, WrittenFeatures
+from recsys_assets.features.shared import utc
+from recsys_assets.lake import Lake, LakeError, open_filesystem
+from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS, TableContract
+
+SPARK_SETTINGS: Mapping[str, str] = {
+    # Days are UTC days, whatever the machine thinks.
+    "spark.sql.session.timeZone": "UTC",
+    # As in Spark 4: what DuckDB would refuse is an error, not a null.
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.parquet.compression.codec": "zstd",
+}
+"""What a session has to be made with, for both engines to give the same."""
+
+
+def write_features_on_spark(session: Any, lake: Lake, table: str, as_of: datetime) -> WrittenFeatures:
+    """Compute one of `recsys_assets.features.engine.FEATURES` at ``as_of`` and replace the lake's table of that name.
+
+    Spark writes one file beside the table, under a name that readers skip, and it is moved into place: as with
+    DuckDB, a reader sees the old table or the new one. User and product tables are sorted by id, pairs in no order.
+
+    Raises:
+        KeyError: ``table`` is not one of `FEATURES`.
+        LakeError: there are no interactions before ``as_of``.
+    """
+    connection = ibis.pyspark.connect(session)
+    tables = read_lake_on_spark(connection, session, lake, as_of)
+    features = FEATURES[table](tables.interactions, tables.products, tables.users, as_of)
+    keys = [key for key in ("user_id", "product_id") if key in features.columns]
+    # Spark reads a literal such as 1.0 as a decimal; the types are the expression's own.
+    types = {field.name: field.dataType for field in _spark_schema(features.schema()).fields}
+    computed = session.sql(ibis.to_sql(features, dialect="pyspark"))
+    rows = computed.select([computed[name].cast(kind).alias(name) for name, kind in types.items()]).repartition(1)
+    if len(keys) == 1:
+        rows = rows.sortWithinPartitions(*keys)
+    filesystem, root = open_filesystem(lake.root)
+    staging = f"{table}/_spark-{uuid.uuid4().hex}"
+    try:
+        rows.write.parquet(_spark_path(lake, staging))
+        (written,) = [
+            info
+            for info in filesystem.get_file_info(pa_fs.FileSelector(f"{root}/{staging}"))
+            if info.base_name.endswith(".parquet")
+        ]
+        filesystem.move(written.path, f"{root}/{table}/part-0.parquet")
+    finally:
+        if filesystem.get_file_info(f"{root}/{staging}").type != pa_fs.FileType.NotFound:
+            filesystem.delete_dir(f"{root}/{staging}")
+    uri = f"{lake.uri(table)}/part-0.parquet"
+    count = session.read.parquet(_spark_path(lake, f"{table}/part-0.parquet")).count()
+    return WrittenFeatures(uri, count, int(written.size))
+
+
+def read_lake_on_spark(connection: Any, session: Any, lake: Lake, as_of: datetime) -> LakeTables:
+    """The lake's tables as they were before ``as_of``; see `recsys_assets.features.engine.read_lake`."""
+    end = (utc(as_of) + timedelta(days=1) - timedelta(microseconds=1)).date()
+    files = lake.files(INTERACTIONS.name, end=end)
+    if not files:
+        raise LakeError(
+            f"{lake.uri(INTERACTIONS.name)} holds nothing before {as_of.isoformat()}; materialise 'interactions' first"
+        )
+    return LakeTables(
+        interactions=_scan(connection, session, INTERACTIONS, files),
+        products=_scan(connection, session, PRODUCTS, lake.files(PRODUCTS.name)),
+        users=_scan(connection, session, USERS, lake.files(USERS.name)),
+    )
+
+
+def _scan(connection: Any, session: Any, contract: TableContract, files: list[str]) -> ir.Table:
+    # The contract's schema, because files of different days may lack what their days had none of.
+    schema = _spark_schema(ibis.schema(contract.schema))
+    if files:
+        rows = session.read.schema(schema).parquet(*map(_spark_uri, files))
+    else:
+        rows = session.createDataFrame([], schema)
+    view = f"{contract.name}_{uuid.uuid4().hex}"
+    rows.createOrReplaceTempView(view)
+    return connection.table(view)
+
+
+def _spark_schema(schema: Any) -> Any:
+    from ibis.backends.pyspark.datatypes import PySparkSchema
+
+    return PySparkSchema.from_ibis(schema)
+
+
+def _spark_path(lake: Lake, relative: str) -> str:
+    return _spark_uri(f"{lake.root.rstrip('/')}/{relative}")
+
+
+def _spark_uri(path: str) -> str:
+    """As Spark is told: a bare path could mean HDFS."""
+    return path if "://" in path else f"file://{path}"

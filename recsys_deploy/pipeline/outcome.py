@@ -1,0 +1,100 @@
+"""What became of a run, kept under its name in the registry's table.
+
+Put the record and the rules of replacing it here. Keep running (``run.py``) out. The training machine reads the record
+straight from DynamoDB (``training_machine/training.asl.json``): names and texts of it are part of that contract.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from lambda_api.state.table import Absent, ConditionFailed, Key, Matches, Put, Table
+
+PARTITION = "pipeline_runs"
+LONGEST_REASON = 2_000
+"""Characters of a reason that are kept: it travels in messages and in the state of the machine."""
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    REGISTERED = "registered"
+    """A version was registered and replaced the champion in the registry."""
+    NOT_BETTER = "not_better"
+    """A version was registered and refused; the champion stays."""
+    FAILED = "failed"
+    """The graph failed."""
+
+
+FINAL = frozenset({Outcome.REGISTERED, Outcome.NOT_BETTER})
+"""Outcomes that a repetition under the same name keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What became of the run ``run_name``.
+
+    Attributes:
+        run_name: of the execution.
+        outcome: how it ended.
+        version: that was registered; empty where none was.
+        model: kind of model, likewise.
+        metrics: offline metrics of that version.
+        reason: in words.
+        run_id: of the Dagster run.
+    """
+
+    run_name: str
+    outcome: Outcome
+    version: str = ""
+    model: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    run_id: str = ""
+
+    def to_attributes(self) -> dict[str, object]:
+        """As it is stored."""
+        return {
+            "run_name": self.run_name,
+            "outcome": self.outcome.value,
+            "version": self.version,
+            "model": self.model,
+            "metrics": dict(self.metrics),
+            "reason": _shortened(self.reason),
+            "run_id": self.run_id,
+        }
+
+
+def read_outcome(table: Table, run_name: str) -> RunOutcome | None:
+    """What is kept of ``run_name``; ``None`` before its first end."""
+    record = table.get(_key(run_name))
+    return None if record is None else _from_attributes(record.attributes)
+
+
+def keep_outcome(table: Table, outcome: RunOutcome) -> RunOutcome:
+    """Keep ``outcome``, unless a final one is kept already; returns the one that is kept.
+
+    A failure is replaced by what a repetition found, and never replaces anything but a failure.
+    """
+    found = read_outcome(table, outcome.run_name)
+    while found is None or found.outcome not in FINAL:
+        condition = Absent() if found is None else Matches({"outcome": found.outcome.value, "run_id": found.run_id})
+        try:
+            table.write([Put(_key(outcome.run_name), outcome.to_attributes(), condition)])
+        except ConditionFailed as failed:
+            found = None if failed.found is None else _from_attributes(failed.found)
+            continue
+        return outcome
+    return found
+
+
+def _key(run_name: str) -> Key:
+    return Key(PARTITION, run_name)
+
+
+def _from_attributes(attributes: Mapping[str, object]) -> RunOutcome:
+    return RunOutcome(**{**attributes, "outcome": Outcome(str(attributes["outcome"]))})  # type: ignore[arg-type]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
