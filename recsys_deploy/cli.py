@@ -15,29 +15,43 @@ import dagster as dg
 import typer
 from rich.console import Console
 
+from lambda_api.handlers.inference_server import ModelUnavailable
 from lambda_api.recommender.bundle import BundleError
+from lambda_api.recommender.catalogue import CatalogueError
 from lambda_api.settings import Settings, SettingsError
 from lambda_api.state import api_keys
 from lambda_api.state.open_table import open_table
 from lambda_api.state.table import TableUnavailable
+from recsys_assets.batch.errors import BatchError
 from recsys_assets.ingest.registry import open_source
 from recsys_assets.ingest.source import SourceError
 from recsys_assets.lake import Lake, LakeError
+from recsys_assets.quality.gate import GateClosed
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry, RegistryError
+from recsys_assets.training.sagemaker_job import JobRefused
+from recsys_assets.training.sagemaker_trouble import JobFailed
 from recsys_deploy import homes
 from recsys_deploy import up as serving_up
 from recsys_deploy.answers import NoChampion, answer, busiest_shoppers, load_champion
+from recsys_deploy.batch import commands as batch_commands
 from recsys_deploy.benchmark.options import BenchmarkError, BenchmarkOptions, ProtocolName, parse_models, parse_moment
 from recsys_deploy.child_processes import PortInUse, ServerFailed
 from recsys_deploy.console import summary
+from recsys_deploy.deploy import commands as deploy_commands
+from recsys_deploy.deploy.errors import DeployError
+from recsys_deploy.endpoints import commands as endpoint_commands
+from recsys_deploy.endpoints.manager import EndpointError
+from recsys_deploy.endpoints.requests import EndpointRefused
 from recsys_deploy.monitoring import commands as monitoring_commands
 from recsys_deploy.packaging.functions import PackagingError
 from recsys_deploy.packaging.targets import Platform, Target
+from recsys_deploy.pipeline import commands as pipeline_commands
+from recsys_deploy.pipeline.run import RunNameRefused
 from recsys_deploy.release import commands as release_commands
 from recsys_deploy.release.check import ReleaseRefused
 from recsys_deploy.release.route import RouteRefused
-from recsys_deploy.tune.options import TuneError, TuneOptions
+from recsys_deploy.tune.options import MINUTES, Place, TuneError, TuneOptions, choose_place
 from recsys_deploy.tune.options import parse_models as parse_tuned_models
 
 PIPED_WIDTH = 120
@@ -59,8 +73,14 @@ app = typer.Typer(
 )
 keys = typer.Typer(no_args_is_help=True, help="API keys: who may call the API.")
 app.add_typer(keys, name="keys")
+app.add_typer(endpoint_commands.endpoints, name="endpoints")
 app.add_typer(release_commands.release, name="release")
 app.command()(monitoring_commands.monitor)
+app.command()(batch_commands.batch)
+app.command()(pipeline_commands.pipeline)
+app.command()(deploy_commands.deploy)
+app.command()(deploy_commands.destroy)
+app.command()(deploy_commands.cost)
 console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 EXPECTED = (
@@ -78,8 +98,18 @@ EXPECTED = (
     serving_up.NotReady,
     TableUnavailable,
     PackagingError,
+    DeployError,
     ReleaseRefused,
     RouteRefused,
+    RunNameRefused,
+    JobFailed,
+    JobRefused,
+    EndpointError,
+    EndpointRefused,
+    BatchError,
+    CatalogueError,
+    GateClosed,
+    ModelUnavailable,
 )
 """Errors whose message is all a person needs; anything else is a defect and keeps its traceback."""
 
@@ -193,6 +223,7 @@ def benchmark(
     tuning_minutes: Annotated[float, typer.Option(min=0.01, help="For all models together.")] = 8.0,
     models: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the search and of the intervals.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Fits of each model that draws at random.")] = 1,
     record: Annotated[bool, typer.Option("--record", help="Keep every trial in the registry.")] = False,
 ) -> None:
     """Tune, choose and judge every model on any shop's files; write the lists of the one chosen."""
@@ -210,6 +241,7 @@ def benchmark(
         tuning_minutes=tuning_minutes,
         models=parse_models(models),
         seed=seed,
+        seeds=seeds,
     )
 
     from recsys_deploy.benchmark.command import run_in_terminal
@@ -221,11 +253,16 @@ def benchmark(
 def tune(
     models: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Sets of parameters per model, the defaults among them.")] = 15,
-    minutes: Annotated[float, typer.Option(min=0.01, help="For all models together.")] = 8.0,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="For all models together; by default 8 here, 240 on SageMaker.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the search; by default the shop's.")] = None,
+    on: Annotated[Place | None, typer.Option(help="Where trials run; by default where trainings run.")] = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Trials at a time, on SageMaker.")] = 1,
 ) -> None:
     """Search hyper-parameters on the shop of the last demo; RECSYS_PARAMETERS=tuned makes trainings use them."""
     settings = homes.settings_of_last_home()
+    place = choose_place(on, settings)
     registry, _, lake = _stores(settings)
 
     from recsys_assets.training.assets import MODEL_NAMES
@@ -234,8 +271,10 @@ def tune(
     options = TuneOptions(
         models=parse_tuned_models(models, MODEL_NAMES),
         trials=trials,
-        minutes=minutes,
+        minutes=MINUTES[place] if minutes is None else minutes,
         seed=settings.seed if seed is None else seed,
+        place=place,
+        parallel=parallel,
     )
     run_in_terminal(options, MODEL_NAMES, settings, lake, registry, console)
 

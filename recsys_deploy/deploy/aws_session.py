@@ -1,0 +1,83 @@
+"""Clients of one region, and the same region and credentials for whatever else this process calls AWS with.
+
+Put here how this command reaches AWS. Keep what is asked of it out.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+
+from recsys_deploy.deploy.errors import CredentialsMissing
+from recsys_deploy.deploy.explain import explained
+
+_RETRIES: Final = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=60)
+
+
+class Aws:
+    """AWS in one region, with the credentials that boto3 finds. Clients retry what is worth it, five times at most."""
+
+    def __init__(self, region: str) -> None:
+        self.region = region
+        # Any: boto3's typed overloads take literals, and a name is not one.
+        self._session: Any = boto3.Session(region_name=region)
+        self._clients: dict[tuple[str, str], Any] = {}
+
+    def client(self, service: str, region: str | None = None) -> Any:
+        """A client of ``service``, in this region or another."""
+        key = (service, region or self.region)
+        if key not in self._clients:
+            self._clients[key] = self._session.client(service, region_name=key[1], config=_RETRIES)
+        return self._clients[key]
+
+    def account(self) -> str:
+        """Number of the account the credentials belong to.
+
+        Raises:
+            CredentialsMissing, CredentialsExpired: or another `DeployError`.
+        """
+        with explained("asking AWS who we are (sts:GetCallerIdentity)"):
+            return str(self.client("sts").get_caller_identity()["Account"])
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """While inside, the process's variables name this region and these credentials.
+
+        The table port opens its own client, Terraform is a process of its own, and Arrow's S3 client knows fewer
+        sources of credentials than boto3 does (no single sign-on).
+
+        Raises:
+            CredentialsMissing: boto3 finds none.
+        """
+        with explained("reading AWS credentials"):
+            found = self._session.get_credentials()
+            frozen = None if found is None else found.get_frozen_credentials()
+        if frozen is None:
+            raise CredentialsMissing(
+                "no AWS credentials were found. Sign in (aws sso login, with AWS_PROFILE set), or put "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the environment; nothing was changed"
+            )
+        given = {
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ACCESS_KEY_ID": frozen.access_key,
+            "AWS_SECRET_ACCESS_KEY": frozen.secret_key,
+            "AWS_SESSION_TOKEN": frozen.token,
+        }
+        before = {name: os.environ.get(name) for name in given}
+        try:
+            _set(given)
+            yield
+        finally:
+            _set(before)
+
+
+def _set(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

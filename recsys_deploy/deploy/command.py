@@ -1,0 +1,387 @@
+"""``recsys deploy``: the order in which an environment is brought up to this checkout and this home.
+
+Put the order here, and what holds between steps. Keep what a step does in its module.
+
+Everything can be run again, and goes on where it stopped: Terraform knows what stands, uploads compare first, the key
+is made once. What shoppers notice comes last, and in this order: code, when each new version has answered a direct
+question with the model that is live now; then the champion pointer and the route, because new code reads old bundles,
+while old code may refuse new ones. If the address then answers wrongly, what was moved is moved back.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from lambda_api.settings import Settings, read_settings
+from lambda_api.state.open_table import open_table
+from lambda_api.state.routing_record import read_routing
+from lambda_api.state.table import Table
+from recsys_assets.lake import Lake
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.registry.versions import Version
+from recsys_assets.training.candidate import git_revision
+from recsys_deploy.deploy import model as models
+from recsys_deploy.deploy import page, versions
+from recsys_deploy.deploy.aws_session import Aws
+from recsys_deploy.deploy.checks import check, check_standing
+from recsys_deploy.deploy.errors import CheckFailed, NotConfirmed
+from recsys_deploy.deploy.explain import explained
+from recsys_deploy.deploy.http_call import HttpCall, call
+from recsys_deploy.deploy.options import Promotion
+from recsys_deploy.deploy.packages import package_variables
+from recsys_deploy.deploy.publication import has_shop, page_data, publish
+from recsys_deploy.deploy.smoke import fault_of_api
+from recsys_deploy.deploy.steps import Steps, names, print_plan
+from recsys_deploy.deploy.terraform_runner import Plan, Terraform
+from recsys_deploy.deploy.values import Environment, read_environment
+from recsys_deploy.release.route import Move, RouteRefused
+
+KEY_VARIABLE: Final = "TF_VAR_storefront_key"
+PACKAGES: Final = Path("build") / "lambda"
+
+Confirm = Callable[[str], bool]
+"""Asks a person; whether they agree."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeployOptions:
+    """What a person chose.
+
+    Attributes:
+        environment: name of a folder in ``terraform/environments``.
+        home: settings of the home whose champion and lake are brought.
+        terraform: the tree with ``stack`` and ``environments``.
+        plugin_dir: folder of Terraform providers; ``None``: Terraform's own ways.
+        packages: folder of zips that are ready; ``None``: they are made now.
+        data_dir: what Terraform keeps between runs; ``None``: ``build/terraform/<environment>`` of the checkout.
+        yes: agree beforehand to changes that remove something, and to prod.
+        create_state_bucket: make the bucket of Terraform's state where it is missing.
+        image_tag: of the container images; ``None``: the git revision of this checkout, as ``make images`` tags them.
+        bring_model: whether the home's champion is brought.
+        promotion: whether it becomes champion there.
+    """
+
+    environment: str
+    home: Settings
+    terraform: Path
+    plugin_dir: Path | None = None
+    packages: Path | None = None
+    data_dir: Path | None = None
+    yes: bool = False
+    create_state_bucket: bool = False
+    image_tag: str | None = None
+    bring_model: bool = True
+    promotion: Promotion = Promotion.AUTO
+
+    @property
+    def checkout(self) -> Path:
+        """Where the tree of Terraform lies."""
+        return self.terraform.resolve().parent
+
+    @property
+    def data(self) -> Path:
+        """`data_dir`, or its default."""
+        return self.data_dir or self.checkout / "build" / "terraform" / self.environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """What stands now.
+
+    Attributes:
+        environment, account, region: where.
+        api_url: address of the API.
+        storefront_url: of the shop page; ``None``: there is none.
+        functions: version that answers, by function.
+        moved: functions whose alias was moved by this run.
+        model: version that answers shoppers; ``None``: the baseline does.
+        brought: what became of the home's champion, in words.
+        changes: resources made, changed, replaced or removed.
+        key_parameter: where the key of the shop page is kept.
+        seconds: by step.
+        outputs: of Terraform.
+    """
+
+    environment: str
+    account: str
+    region: str
+    api_url: str
+    storefront_url: str | None
+    functions: Mapping[str, str]
+    moved: tuple[str, ...]
+    model: str | None
+    brought: str
+    changes: int
+    key_parameter: str
+    seconds: Mapping[str, float]
+    outputs: Mapping[str, Any] = field(repr=False)
+
+
+def deploy(
+    options: DeployOptions,
+    console: Console,
+    *,
+    http: HttpCall = call,
+    confirm: Confirm | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Deployment:
+    """Bring the environment up, and everything into it. May be repeated, and goes on where it was stopped.
+
+    Args:
+        options: what a person chose.
+        console: where steps and changes are shown.
+        http: how the deployed address is asked.
+        confirm: asks a person; ``None``: nobody is there.
+        sleep: waits between attempts.
+
+    Raises:
+        DeployError, PackagingError: see the message; it says what stands and what to do.
+    """
+    environment = read_environment(options.terraform, options.environment)
+    aws = Aws(environment.region)
+    with aws.shared():
+        return _Run(options, environment, aws, console, http, confirm, sleep).everything()
+
+
+class _There:
+    """The environment as this process reaches it; a table is opened once, because it keeps its connections."""
+
+    def __init__(self, outputs: Mapping[str, Any], scratch: Path) -> None:
+        self.settings = read_settings({**outputs["settings"], "RECSYS_HOME": str(scratch)})
+        self._tables: dict[str, Table] = {}
+        self.stores = models.Stores(ModelRegistry(self.table("registry")), BundleStore(self.settings.models_uri))
+
+    def table(self, name: str) -> Table:
+        """A table of the environment."""
+        if name not in self._tables:
+            self._tables[name] = open_table(self.settings, name)
+        return self._tables[name]
+
+    def routed(self) -> frozenset[str]:
+        """Versions of which one answers a shopper by the route as it is; empty before the first."""
+        with explained("reading the route"):
+            record = read_routing(self.table("serving"))
+        return frozenset() if record is None else frozenset(one.target.version for one in record.variants)
+
+
+@dataclass
+class _Run:
+    options: DeployOptions
+    environment: Environment
+    aws: Aws
+    console: Console
+    http: HttpCall
+    confirm: Confirm | None
+    sleep: Callable[[float], None]
+    steps: Steps = field(init=False)
+    terraform: Terraform = field(init=False)
+    changes: int = 0
+
+    def __post_init__(self) -> None:
+        self.steps = Steps(self.console)
+        self.terraform = self._terraform("")
+
+    def everything(self) -> Deployment:
+        account, variables, key = self._prepare()
+        self._apply(variables)
+        outputs = self.terraform.output()
+        there = _There(outputs, self.options.data / "home")
+        key = self._key(there, outputs, variables, key)
+        brought = self._bring(there)
+        filled = self._publish(there, outputs, brought)
+        functions, moved = self._code(there, outputs, key, filled)
+        story = self._model(there, outputs, key, brought, filled)
+        return Deployment(
+            environment=self.environment.name,
+            account=account,
+            region=self.environment.region,
+            api_url=outputs["api_url"],
+            storefront_url=outputs.get("storefront_url"),
+            functions={one.name: one.published for one in functions},
+            moved=tuple(one.name for one in moved),
+            model=models.answering(there.table("serving")),
+            brought=story,
+            changes=self.changes,
+            key_parameter=page.parameter_name(self.environment.prefix),
+            seconds=self.steps.seconds,
+            outputs=outputs,
+        )
+
+    def _prepare(self) -> tuple[str, dict[str, Any], str | None]:
+        with self.steps.step("checks") as step:
+            checked = check(
+                self.environment, self.terraform, self.aws, create_state_bucket=self.options.create_state_bucket
+            )
+            made = f", made the bucket {checked.bucket_made}" if checked.bucket_made else ""
+            step.note = (
+                f"account {checked.account}, {self.environment.region}, Terraform {checked.terraform_version}{made}"
+            )
+        with self.steps.step("packages") as step:
+            folder = self.options.packages or self.options.checkout / PACKAGES
+            variables = package_variables(folder, self.terraform.stack, build=self.options.packages is None)
+            variables["image_tag"] = self.options.image_tag or git_revision()
+            step.note = f"{folder}, images {variables['image_tag']}"
+        with self.steps.step("terraform init"):
+            self.terraform.init()
+            check_standing(self.environment, self.terraform.output(), checked.account, self.environment.region)
+        key = page.read_key(self.aws, self.environment.prefix)
+        if key is not None:
+            self.terraform = self._terraform(key)
+        return checked.account, variables, key
+
+    def _apply(self, variables: Mapping[str, Any], name: str = "terraform apply") -> None:
+        with self.steps.step(name.replace("apply", "plan")):
+            plan = self.terraform.plan(variables)
+        print_plan(self.console, plan)
+        if plan.is_empty:
+            plan.file.unlink(missing_ok=True)
+            return
+        try:
+            self._agree(plan)
+        except NotConfirmed:
+            plan.file.unlink(missing_ok=True)
+            raise
+        with self.steps.step(name) as step:
+            self.terraform.apply(plan)
+            step.note = f"{len(plan.changes)} changes"
+        self.changes += len(plan.changes)
+
+    def _agree(self, plan: Plan) -> None:
+        reasons = [f"it removes or replaces {names(plan.destructive)}"] if plan.destructive else []
+        reasons += ["this is prod"] if self.environment.name == "prod" else []
+        if not reasons or self.options.yes:
+            return
+        why = " and ".join(reasons)
+        if self.confirm is None:
+            raise NotConfirmed(f"the plan needs somebody's consent: {why}. Nothing was changed; run again with --yes")
+        if not self.confirm(f"{why}; apply?"):
+            raise NotConfirmed("not applied; nothing was changed")
+
+    def _key(self, there: _There, outputs: Mapping[str, Any], variables: Mapping[str, Any], kept: str | None) -> str:
+        with self.steps.step("key of the shop page") as step:
+            key = page.ensure_key(self.aws, self.environment.prefix, there.table("api_keys"), kept)
+            step.note = (
+                "the one that is kept" if key == kept else f"made; in {page.parameter_name(self.environment.prefix)}"
+            )
+        if key != kept:
+            self.terraform = self._terraform(key)
+            if outputs.get("storefront_url"):
+                self._apply(variables, "terraform apply (key)")
+        return key
+
+    def _bring(self, there: _There) -> models.Brought | None:
+        if not self.options.bring_model:
+            return None
+        home = models.Stores(
+            ModelRegistry(open_table(self.options.home, "registry")), BundleStore(self.options.home.models_uri)
+        )
+        with self.steps.step("bundle") as step, explained("bringing the model"):
+            cache = self.options.data / "bundles"
+            disposable = self.environment.is_disposable
+            brought = models.bring(home, there.stores, cache, disposable=disposable, promotion=self.options.promotion)
+            step.note = (
+                f"{brought.here} of this home is {brought.version.version} there"
+                if brought
+                else "this home has no champion"
+            )
+        return brought
+
+    def _publish(self, there: _There, outputs: Mapping[str, Any], brought: models.Brought | None) -> bool:
+        lake = Lake(self.options.home.lake_uri)
+        if not has_shop(lake):
+            self.console.print(f"        {lake.root} holds no shop, so nothing is published", highlight=False)
+            return False
+        serving, history = there.table("serving"), there.table("history")
+        with self.steps.step("serving data") as step, explained("publishing what serving reads"):
+            bundle = brought.release.folder if brought and brought.promote else None
+            done = publish(lake, there.settings, serving, history, bundle, int(time.time()))
+            step.note = (
+                f"{done.products:,} products, {done.popular} popular, {done.shoppers_written:,} of {done.shoppers:,} "
+                "shoppers written"
+            )
+        if outputs.get("storefront_bucket"):
+            with self.steps.step("shop page's data") as step, explained("publishing the shop page's data"):
+                end = int(brought.version.data_window.end.timestamp()) if brought else None
+                files = page_data(lake, end, self.options.data / "page")
+                distribution = outputs.get("storefront_distribution_id")
+                changed = page.upload_page_data(self.aws, files, outputs["storefront_bucket"], distribution)
+                step.note = f"{changed} of {len(files)} files changed"
+        return True
+
+    def _code(
+        self, there: _There, outputs: Mapping[str, Any], key: str, filled: bool
+    ) -> tuple[list[versions.Function], list[versions.Function]]:
+        functions = versions.read_functions(self.aws, outputs)
+        live = there.routed()
+        with self.steps.step("new code asked directly") as step:
+            for function in functions:
+                versions.check_version(self.aws, function, key, live, filled=filled, sleep=self.sleep)
+            step.note = ", ".join(f"{one.name} {one.published}" for one in functions)
+        with self.steps.step("new code live") as step:
+            moved = versions.move(self.aws, functions)
+            try:
+                fault = fault_of_api(self.http, outputs["api_url"], key, live, filled=filled, sleep=self.sleep)
+                if fault:
+                    raise CheckFailed(self._code_failed(outputs["api_url"], fault, moved))
+            except BaseException:
+                versions.move_back(self.aws, moved)
+                raise
+            step.note = ", ".join(f"{one.name} {one.live} -> {one.published}" for one in moved) or "as before"
+        return functions, moved
+
+    def _code_failed(self, url: str, fault: str, moved: list[versions.Function]) -> str:
+        back = ", ".join(f"{one.name} {one.live}" for one in moved)
+        stands = f"shoppers are answered by the code before it again ({back})" if moved else "no alias was moved"
+        return (
+            f"{url} answers wrongly: {fault}. {stands}; what was applied and published stands. Look at /aws/lambda/"
+            f"{self.environment.prefix}-api in CloudWatch, correct it, then run the same command"
+        )
+
+    def _model(
+        self, there: _There, outputs: Mapping[str, Any], key: str, brought: models.Brought | None, filled: bool
+    ) -> str:
+        serving = there.table("serving")
+        if brought is None:
+            standing = models.answering(serving)
+            return f"{standing} keeps answering" if standing else "no model was brought: the baseline answers"
+        version = str(brought.version.version)
+        if not brought.promote:
+            return f"{version} is registered and waits: {brought.why}"
+        with self.steps.step("model live") as step, explained("moving the champion"):
+            before = there.stores.registry.champion()
+            try:
+                routing = models.make_champion(brought, there.stores, serving, int(time.time()))
+            except RouteRefused as refusal:
+                return f"{version} is champion, but {refusal}"
+            fault = fault_of_api(self.http, outputs["api_url"], key, there.routed(), filled=filled, sleep=self.sleep)
+            if fault:
+                raise CheckFailed(
+                    self._model_failed(there, version, before.version if before else None, routing.move, fault)
+                )
+            step.note = routing.reason
+        return f"{version} ({brought.version.model}) answers; {brought.why}"
+
+    def _model_failed(self, there: _There, version: str, before: Version | None, move: Move, fault: str) -> str:
+        remedy = f"look at /aws/lambda/{self.environment.prefix}-api in CloudWatch, then run the same command"
+        if move is not Move.ROUTED or before is None or str(before) == version:
+            return (
+                f"{version} is routed, but the API answers otherwise: {fault}. The baseline stands in for it; {remedy}"
+            )
+        there.stores.registry.rollback(Version.parse(version), f"recsys deploy: {fault}")
+        models.route_back(there.stores, there.table("serving"), str(before), int(time.time()))
+        return f"{version} answers wrongly: {fault}. {before} is champion again and answers shoppers; {remedy}"
+
+    def _terraform(self, key: str) -> Terraform:
+        return Terraform(
+            self.options.terraform,
+            self.options.environment,
+            data_dir=self.options.data,
+            plugin_dir=self.options.plugin_dir,
+            environment_variables={KEY_VARIABLE: key} if key else {},
+            on_progress=lambda progress: self.steps.progress(progress),
+        )

@@ -1,0 +1,144 @@
+"""``recsys deploy``, ``recsys destroy`` and ``recsys cost`` as typed in a terminal.
+
+Put options and what is printed at the end here. Keep what the commands do in the modules beside this one.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from lambda_api.settings import read_settings
+from recsys_deploy import homes
+from recsys_deploy.deploy.options import Promotion
+
+if TYPE_CHECKING:
+    from recsys_deploy.deploy.command import Deployment
+
+TREE = Path(__file__).resolve().parents[2] / "terraform"
+
+EnvironmentOption = Annotated[str, typer.Option("--environment", "-e", help="dev, staging, prod, or another of yours.")]
+TreeOption = Annotated[Path, typer.Option("--terraform", help="Folder with stack/ and environments/.")]
+PluginOption = Annotated[
+    Path | None, typer.Option(help="Folder of Terraform providers, where the registry is out of reach.")
+]
+
+
+def deploy(
+    environment: EnvironmentOption,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to removals and to prod beforehand.")] = False,
+    promote: Annotated[
+        Promotion,
+        typer.Option(help="Whether this home's champion becomes champion there too."),
+    ] = Promotion.AUTO,
+    model: Annotated[bool, typer.Option(help="Bring this home's champion.")] = True,
+    packages: Annotated[
+        Path | None, typer.Option(help="Folder of zips made by `recsys package`; else made now.")
+    ] = None,
+    image_tag: Annotated[
+        str | None, typer.Option(help="Tag of the container images; else this checkout's git revision.")
+    ] = None,
+    create_state_bucket: Annotated[
+        bool, typer.Option("--create-state-bucket", help="Make the bucket of Terraform's state if it is missing.")
+    ] = False,
+    terraform: TreeOption = TREE,
+    plugin_dir: PluginOption = None,
+) -> None:
+    """Bring an environment on AWS up to this checkout and the shop of the last demo. May be repeated."""
+    from recsys_deploy.deploy.command import DeployOptions
+    from recsys_deploy.deploy.command import deploy as run
+
+    homes.use_last_home(homes.default_root(), os.environ)
+    options = DeployOptions(
+        environment=environment,
+        home=read_settings(),
+        terraform=terraform,
+        plugin_dir=plugin_dir,
+        packages=packages,
+        yes=yes,
+        create_state_bucket=create_state_bucket,
+        image_tag=image_tag,
+        bring_model=model,
+        promotion=promote,
+    )
+    console = _console()
+    _print_deployment(console, run(options, console, confirm=_asker()))
+
+
+def destroy(
+    environment: EnvironmentOption,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree beforehand.")] = False,
+    terraform: TreeOption = TREE,
+    plugin_dir: PluginOption = None,
+) -> None:
+    """Take a disposable environment down, with everything in it. May be repeated."""
+    from recsys_deploy.deploy.removal import DestroyOptions
+    from recsys_deploy.deploy.removal import destroy as run
+
+    console = _console()
+    options = DestroyOptions(environment=environment, terraform=terraform, plugin_dir=plugin_dir, yes=yes)
+    gone = run(options, console, confirm=_asker())
+    console.print(
+        f"[green]gone[/]    {gone.resources} resources, {len(gone.endpoints)} endpoints in {gone.seconds:.0f} s; the "
+        f"bucket of Terraform's state stays",
+        highlight=False,
+    )
+
+
+def cost(
+    requests: Annotated[str, typer.Option(help="Recommendations a month, such as 250k or 10M.")],
+    environment: EnvironmentOption = "dev",
+    events: Annotated[str | None, typer.Option(help="Feedback events a month; else as many as requests.")] = None,
+    shoppers: Annotated[str, typer.Option(help="Shoppers with a history.")] = "100k",
+    recommend_ms: Annotated[float, typer.Option(min=1, help="Billed milliseconds of one recommendation.")] = 40,
+    lake_gb: Annotated[float, typer.Option(min=0, help="Kept in S3.")] = 20,
+    training_hours: Annotated[float, typer.Option(min=0, help="Of one weekly run of the asset graph.")] = 1,
+    region: Annotated[str | None, typer.Option(help="Another region than the environment's.")] = None,
+    terraform: TreeOption = TREE,
+) -> None:
+    """What a month of an environment costs, by its own values and a dated table of public prices."""
+    from recsys_deploy.deploy.cost.estimate import Usage, estimate, parse_count
+    from recsys_deploy.deploy.cost.table import print_estimate
+    from recsys_deploy.deploy.values import read_environment
+
+    values = dict(read_environment(terraform, environment).values)
+    values |= {"region": region} if region else {}
+    usage = Usage(
+        requests=parse_count(requests),
+        events=None if events is None else parse_count(events),
+        shoppers=parse_count(shoppers),
+        recommend_ms=recommend_ms,
+        lake_gb=lake_gb,
+        training_hours=training_hours,
+    )
+    budget = values["operations"].get("monthly_budget_usd")
+    print_estimate(_console(), estimate(values, usage), environment, budget)
+
+
+def _print_deployment(console: Console, done: "Deployment") -> None:
+    took = sum(done.seconds.values())
+    console.print(f"\n[bold]API[/]        {done.api_url}", highlight=False, soft_wrap=True)
+    if done.storefront_url:
+        console.print(f"[bold]shop page[/]  {done.storefront_url}", highlight=False, soft_wrap=True)
+    code = ", ".join(f"{name} {version}" for name, version in done.functions.items())
+    console.print(f"[bold]code[/]       {code}", highlight=False)
+    console.print(f"[bold]model[/]      {done.model or 'baseline'}: {done.brought}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]took[/]       {took:.0f} s, {done.changes} resources changed\n", highlight=False)
+    key = f"aws ssm get-parameter --with-decryption --region {done.region} --query Parameter.Value --output text"
+    lines = [f"{key} --name {done.key_parameter}   # the key", f"recsys cost --environment {done.environment}"]
+    lines += [] if done.model else ["recsys demo && recsys deploy ...   # train a model, then bring it"]
+    for line in lines:
+        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _asker() -> Callable[[str], bool] | None:
+    """Asks the person at the terminal; ``None`` where there is none, as in CI."""
+    return typer.confirm if sys.stdin.isatty() else None
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 120)

@@ -1,0 +1,357 @@
+"""Quantities of a month, from an environment's values and a shop's traffic, and what they cost.
+
+Put a line here when the stack makes something AWS charges for. Keep prices in ``prices.toml``.
+
+Free tiers, discounts and taxes are left out, as are retries and what people do by hand, so a real bill differs. Each
+function states its formula; `HOURS` is a month of 730 hours, as AWS's own calculator counts.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from recsys_deploy.deploy.cost.prices import REFERENCE, Price, read_prices
+from recsys_deploy.deploy.errors import DeployError
+
+HOURS: Final = 730.0
+WEEKS: Final = HOURS / 168
+SECONDS: Final = HOURS * 3600
+
+AUTHORIZER_CACHE_S: Final = 30
+"""terraform/modules/api-gateway: how long the gateway remembers an answer of the authorizer, by key and route."""
+
+KEYED_ROUTES: Final = 2
+"""POST /recommend and POST /feedback; the others are asked rarely."""
+
+DELIVERY_S: Final = 300
+"""terraform/modules/streaming: Firehose writes an object so often."""
+
+FIREHOSE_STEP_KB: Final = 5
+"""Firehose charges every record in steps of 5 KB (Amazon Data Firehose pricing)."""
+
+QUEUE_POLLERS: Final = 5
+POLL_S: Final = 20
+"""Lambda reads a queue with five long polls at a time (Lambda Developer Guide, "Using Lambda with Amazon SQS")."""
+
+ALARMS: Final = 30
+"""terraform/modules/monitoring: 4 of each function, 2 of each table, 8 of the whole."""
+
+METRICS: Final = 12
+"""Names and dimensions that lambda_api/handlers/observe.py writes."""
+
+DAGSTER_SERVICES: Final = 4
+"""Web server, daemon, two code locations."""
+
+TRANSITIONS_PER_RUN: Final = 10
+FREE_DISK_GIB: Final = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """A month of a shop.
+
+    Attributes:
+        requests: calls of POST /recommend.
+        events: events sent to POST /feedback, one per call; ``None``: as many as ``requests``.
+        shoppers: who have a history.
+        recommend_ms, feedback_ms, authorizer_ms: billed duration of one invocation, cold starts averaged in.
+        history_kb: a shopper's newest events as they are read.
+        exposure_kb: a logged list.
+        answer_kb: an answer of the API.
+        log_kb: log lines of one call, metrics and access log included.
+        lake_gb: events, features and bundles in S3.
+        page_share: share of calls that come from the shop page on CloudFront.
+        shadow_share: share of requests the model in the shadow is asked as well.
+        training_hours: of one weekly run of the asset graph.
+        images_gb: container images kept.
+        nat_gb: through the NAT gateways.
+        endpoint_share: share of requests that an endpoint answers, where there is one.
+    """
+
+    requests: float
+    events: float | None = None
+    shoppers: float = 100_000
+    recommend_ms: float = 40
+    feedback_ms: float = 15
+    authorizer_ms: float = 10
+    history_kb: float = 8
+    exposure_kb: float = 2
+    answer_kb: float = 3
+    log_kb: float = 1.5
+    lake_gb: float = 20
+    page_share: float = 0.1
+    shadow_share: float = 0.0
+    training_hours: float = 1.0
+    images_gb: float = 10
+    nat_gb: float = 20
+    endpoint_share: float = 0.0
+
+    @property
+    def feedback(self) -> float:
+        """Calls of POST /feedback."""
+        return self.requests if self.events is None else self.events
+
+    @property
+    def calls(self) -> float:
+        """Calls of the API."""
+        return self.requests + self.feedback
+
+    @property
+    def authorizer_calls(self) -> float:
+        """One key asks: at most one invocation per route and time the gateway remembers."""
+        return min(self.calls, KEYED_ROUTES * SECONDS / AUTHORIZER_CACHE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that is charged for.
+
+    Attributes:
+        service, what: in words.
+        quantity: of ``price.unit``.
+        price: ``None``: not in the table.
+        dollars: a month, in the environment's region; ``None``: not known there.
+        reference: the same at prices of `REFERENCE`; ``None``: not known at all.
+    """
+
+    service: str
+    what: str
+    quantity: float
+    price: Price | None
+    dollars: float | None
+    reference: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Every line, in the order of the stack."""
+
+    region: str
+    lines: tuple[Line, ...]
+
+    @property
+    def known(self) -> float:
+        """Sum of the lines whose price in the region is known, in US dollars."""
+        return sum(line.dollars for line in self.lines if line.dollars is not None)
+
+    @property
+    def reference(self) -> float:
+        """Sum, at prices of `REFERENCE`, of the lines whose price in the region is not known."""
+        return sum(line.reference for line in self.lines if line.dollars is None and line.reference is not None)
+
+    @property
+    def unpriced(self) -> tuple[Line, ...]:
+        """Lines nobody priced at all."""
+        return tuple(line for line in self.lines if line.dollars is None and line.reference is None)
+
+
+Quantity = tuple[str, str, str, float]
+"""Service, what, key of the price, quantity."""
+
+
+def estimate(values: Mapping[str, Any], usage: Usage) -> Estimate:
+    """A month of the environment with these values (``terraform.tfvars``) and this traffic."""
+    region, prices = str(values["region"]), read_prices()
+    lines = []
+    for service, what, key, quantity in _quantities(values, usage):
+        if quantity <= 0:
+            continue
+        price = prices.get(key)
+        here = price.of(quantity, region) if price else None
+        lines.append(Line(service, what, quantity, price, here, price.of(quantity, REFERENCE) if price else None))
+    return Estimate(region, tuple(lines))
+
+
+def _quantities(values: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
+    yield from functions(values["functions"], usage)
+    yield from gateway(usage if values.get("storefront") is not None else replace(usage, page_share=0.0))
+    yield from tables(usage)
+    yield from stream(values["events"], usage)
+    yield from storage(usage)
+    if values.get("storefront") is not None:
+        yield from page(usage)
+    yield from observation(values["operations"], usage)
+    yield ("KMS", "the environment's key", "kms.keys", 1)
+    yield ("SQS", "polls of the shadow's queue", "sqs.requests", QUEUE_POLLERS * SECONDS / POLL_S)
+    if values.get("network") is not None:
+        yield from network(values["network"], usage)
+    if values.get("runs") is not None:
+        yield from runs(values["runs"], values.get("training"), usage)
+    if values.get("dagster") is not None:
+        yield from dagster(values["dagster"])
+    if values.get("sagemaker") is not None:
+        yield from sagemaker(values["sagemaker"], usage)
+    if values.get("feature_job") is not None:
+        job = values["feature_job"]
+        yield ("Glue", "feature job, worker-hours", "glue.worker", job["workers"] * usage.training_hours * WEEKS)
+
+
+def functions(sizes: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
+    """Lambda: a request per call, authorizer call and shadow question; ``calls x ms / 1000 x MB / 1024`` GB-seconds.
+
+    Provisioned concurrency: ``instances x MB / 1024`` GB for the whole month. SnapStart for Python: one cached version,
+    ``MB / 1024`` GB for the whole month.
+    """
+    shadow = usage.requests * usage.shadow_share
+    yield ("Lambda", "requests", "lambda.requests", usage.calls + usage.authorizer_calls + shadow)
+    gb = {name: size["memory_mb"] / 1024 for name, size in sizes.items()}
+    api_s = (usage.requests * usage.recommend_ms + usage.feedback * usage.feedback_ms) / 1000
+    yield ("Lambda", "api", "lambda.arm64", api_s * gb["api"])
+    yield (
+        "Lambda",
+        "authorizer",
+        "lambda.arm64",
+        usage.authorizer_calls * usage.authorizer_ms / 1000 * gb["authorizer"],
+    )
+    yield ("Lambda", "shadow", "lambda.arm64", shadow * usage.recommend_ms / 1000 * gb["shadow"])
+    for name, size in sizes.items():
+        provisioned = size.get("provisioned_concurrency") or 0
+        yield ("Lambda", f"{name}, provisioned", "lambda.provisioned.arm64", provisioned * gb[name] * SECONDS)
+        yield (
+            "Lambda",
+            f"{name}, SnapStart cache",
+            "lambda.snapstart",
+            gb[name] * SECONDS if size.get("snap_start") else 0,
+        )
+
+
+def gateway(usage: Usage) -> Iterator[Quantity]:
+    """API Gateway: one call each (answers are under 512 KB); ``calls x answer`` out, but for those of the page."""
+    yield ("API Gateway", "HTTP API calls", "api.http", usage.calls)
+    direct = usage.calls * (1 - usage.page_share)
+    yield ("Data transfer", "answers of the API", "transfer.out", direct * usage.answer_kb / 1e6)
+
+
+def tables(usage: Usage) -> Iterator[Quantity]:
+    """DynamoDB on demand.
+
+    A recommendation reads the history once, strongly consistent (``ceil(KB / 4)`` units), and writes its exposure
+    (``ceil(KB)`` units). An event is a transaction of two small records: 2 x 2 units. Kept: histories, and a month of
+    exposures and of events (1 KB each); recovery covers the same.
+    """
+    reads = usage.requests * math.ceil(usage.history_kb / 4)
+    writes = usage.requests * (1 + usage.shadow_share) * math.ceil(usage.exposure_kb) + usage.feedback * 4
+    kept = (usage.shoppers * usage.history_kb + usage.requests * usage.exposure_kb + usage.feedback) / 1e6
+    yield ("DynamoDB", "reads", "dynamodb.read", reads)
+    yield ("DynamoDB", "writes", "dynamodb.write", writes)
+    yield ("DynamoDB", "storage", "dynamodb.storage", kept)
+    yield ("DynamoDB", "point-in-time recovery", "dynamodb.recovery", kept)
+
+
+def stream(events: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
+    """Kinesis and Firehose, for one record per list and per event.
+
+    With shards: ``shards x 730`` hours, one unit of 25 KB per record, and the same hours again where records are kept
+    beyond a day. On demand (``shards = null``): the stream's hours, and GB in and out. Firehose charges every record in
+    steps of 5 KB.
+    """
+    lists_kb, event_kb = usage.exposure_kb, 1.0
+    records = usage.requests + usage.feedback
+    gb = (usage.requests * lists_kb + usage.feedback * event_kb) / 1e6
+    shards = events.get("shards")
+    if shards is None:
+        yield ("Kinesis", "stream on demand", "kinesis.stream", HOURS)
+        yield ("Kinesis", "data in", "kinesis.in", gb)
+        yield ("Kinesis", "data out to Firehose", "kinesis.out", gb)
+    else:
+        yield ("Kinesis", f"{shards} shards", "kinesis.shard", shards * HOURS)
+        units = usage.requests * math.ceil(lists_kb / 25) + usage.feedback * math.ceil(event_kb / 25)
+        yield ("Kinesis", "records in", "kinesis.put", units)
+        longer = shards * HOURS if events.get("retention_hours", 24) > 24 else 0
+        yield ("Kinesis", "kept beyond a day", "kinesis.retention", longer)
+    stepped = usage.requests * _steps(lists_kb) + usage.feedback * _steps(event_kb)
+    yield ("Firehose", f"{records:,.0f} records into the lake", "firehose.in", stepped / 1e6)
+
+
+def storage(usage: Usage) -> Iterator[Quantity]:
+    """S3: GB kept, and one object per delivery of Firehose."""
+    yield ("S3", "lake and models", "s3.storage", usage.lake_gb)
+    yield ("S3", "objects written", "s3.put", SECONDS / DELIVERY_S)
+
+
+def page(usage: Usage) -> Iterator[Quantity]:
+    """CloudFront: the page's share of calls comes through it, and their answers go out through it."""
+    through = usage.calls * usage.page_share
+    yield ("CloudFront", "HTTPS requests", "cloudfront.requests", through)
+    yield ("CloudFront", "data out", "cloudfront.out", through * usage.answer_kb / 1e6)
+
+
+def observation(operations: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
+    """CloudWatch: ``calls x log`` GB in, kept ``log_days / 30`` months; alarms, metrics and the dashboard of the stack.
+
+    X-Ray traces the first request of every second and one in twenty of the rest (its default sampling rule).
+    """
+    gb = usage.calls * usage.log_kb / 1e6
+    yield ("CloudWatch", "logs in", "logs.in", gb)
+    yield ("CloudWatch", "logs kept", "logs.storage", gb * operations["log_days"] / 30)
+    yield ("CloudWatch", "metrics of the functions", "cloudwatch.metrics", METRICS)
+    yield ("CloudWatch", "alarms", "cloudwatch.alarms", ALARMS)
+    yield ("CloudWatch", "dashboard", "cloudwatch.dashboards", 1)
+    first = min(usage.calls, SECONDS)
+    yield ("X-Ray", "traces", "xray.traces", first + (usage.calls - first) * 0.05)
+
+
+def network(made: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
+    """VPC: hours of NAT gateways (none, one, or one per zone) and of their addresses, their data, endpoints x zones."""
+    zones = len(made["zones"])
+    gateways = {"none": 0, "one": 1, "per_zone": zones}[made["nat"]]
+    yield ("VPC", f"{gateways} NAT gateways", "network.nat", gateways * HOURS)
+    yield ("VPC", "their addresses", "network.address", gateways * HOURS)
+    yield ("VPC", "data through them", "network.nat.data", usage.nat_gb if gateways else 0)
+    endpoints = len(made["interface_endpoints"])
+    yield ("VPC", f"{endpoints} interface endpoints in {zones} zones", "network.endpoint", endpoints * zones * HOURS)
+
+
+def runs(size: Mapping[str, Any], training: Mapping[str, Any] | None, usage: Usage) -> Iterator[Quantity]:
+    """ECS: a weekly run of the asset graph for ``training_hours``; its images; steps of the machine that starts it."""
+    hours = usage.training_hours * WEEKS
+    yield from _task("ECS", "weekly runs", size, hours, size["architecture"].lower())
+    yield ("ECS", "weekly runs, disk", "fargate.disk", max(0, size["disk_gib"] - FREE_DISK_GIB) * hours)
+    yield ("ECR", "images", "ecr.storage", usage.images_gb)
+    if training is not None:
+        yield ("Step Functions", "training machine", "steps.transitions", TRANSITIONS_PER_RUN * WEEKS)
+
+
+def dagster(made: Mapping[str, Any]) -> Iterator[Quantity]:
+    """Dagster: four services all month, the load balancer's hours, the database (twice with a standby)."""
+    yield from _task("ECS", "Dagster", made["size"], DAGSTER_SERVICES * HOURS, "x86_64")
+    yield ("Load balancer", "Dagster's pages", "balancer.hour", HOURS)
+    database, copies = made["database"], 2 if made["database"]["multi_az"] else 1
+    yield ("RDS", database["instance_class"], f"rds.{database['instance_class']}", copies * HOURS)
+    yield ("RDS", "storage", "rds.storage", copies * database["storage_gib"])
+
+
+def sagemaker(made: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
+    """SageMaker: weekly training jobs, and an endpoint: GB-seconds of its share of requests, or instances all month."""
+    if jobs := made.get("jobs"):
+        hours = usage.training_hours * WEEKS
+        yield ("SageMaker", f"training on {jobs['instance_type']}", f"sagemaker.{jobs['instance_type']}", hours)
+    endpoint = made.get("endpoint") or {}
+    if serverless := endpoint.get("serverless"):
+        seconds = usage.requests * usage.endpoint_share * usage.recommend_ms / 1000
+        gb = serverless["memory_mb"] / 1024
+        yield ("SageMaker", "serverless endpoint", "sagemaker.serverless", seconds * gb)
+        provisioned = (serverless.get("provisioned_concurrency") or 0) * gb * SECONDS
+        yield ("SageMaker", "serverless, provisioned", "sagemaker.serverless.provisioned", provisioned)
+    if realtime := endpoint.get("realtime"):
+        hours = realtime["min_instances"] * endpoint.get("variants", 1) * HOURS
+        yield ("SageMaker", f"endpoint on {realtime['instance_type']}", f"sagemaker.{realtime['instance_type']}", hours)
+
+
+def _task(service: str, what: str, size: Mapping[str, Any], hours: float, architecture: str) -> Iterator[Quantity]:
+    yield (service, f"{what}, processors", f"fargate.{architecture}.vcpu", size["cpu"] / 1024 * hours)
+    yield (service, f"{what}, memory", f"fargate.{architecture}.memory", size["memory_mb"] / 1024 * hours)
+
+
+def _steps(kb: float) -> float:
+    return math.ceil(kb / FIREHOSE_STEP_KB) * FIREHOSE_STEP_KB
+
+
+def parse_count(text: str) -> float:
+    """``10M``, ``250k``, ``1.5G`` or ``1_000_000`` as a number. Raises `DeployError` for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:_\d+)*(?:\.\d+)?)\s*([kKmMgG]?)\s*", text)
+    if found is None:
+        raise DeployError(f"{text!r} is no count; write 250k, 10M or 1_000_000")
+    return float(found[1].replace("_", "")) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[found[2].lower()]

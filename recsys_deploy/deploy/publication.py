@@ -1,0 +1,114 @@
+"""What serving reads besides a bundle, from the lake of a home into an environment.
+
+Put here the order in which it is published and the bridge between the two places. Keep what is published, and when it
+may replace what is live, in ``recsys_assets.publishing``.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from lambda_api.recommender.bundle import read_bundle
+from lambda_api.settings import Settings
+from lambda_api.state.history import HistoryStore
+from lambda_api.state.popular import PopularProducts
+from lambda_api.state.table import Table
+from recsys_assets.features.engine import end_of_log
+from recsys_assets.lake import Lake
+from recsys_assets.publishing.catalogue import build_catalogue, judge_catalogue
+from recsys_assets.publishing.catalogue_store import publish_catalogue, remove_old
+from recsys_assets.publishing.histories import PUBLISHED, publish_histories
+from recsys_assets.publishing.popular import POPULAR_DAYS, popular_lists, recent_data
+from recsys_assets.publishing.storefront import make_storefront, whole_log, write_storefront
+from recsys_deploy.deploy.errors import DeployError
+
+NEEDED: Final = ("products", "interactions")
+
+
+@dataclass(frozen=True)
+class BridgedLake(Lake):
+    """A home's lake, but for the digests of published histories: those describe the environment, and stay there.
+
+    So publishing to an environment neither misleads the next publication at home nor is misled by the last one, and a
+    pipeline that runs there later goes on from what was published here.
+    """
+
+    there: Lake
+
+    def write_table(self, table: str, data: pa.Table) -> str:
+        return self.there.write_table(table, data) if table == PUBLISHED else super().write_table(table, data)
+
+    def has_table(self, table: str) -> bool:
+        return self.there.has_table(table) if table == PUBLISHED else super().has_table(table)
+
+    def read(self, table: str, *args: object, **kwargs: object) -> pa.Table:
+        place = self.there if table == PUBLISHED else Lake(self.root)
+        return place.read(table, *args, **kwargs)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What is there now, in figures."""
+
+    products: int
+    popular: int
+    shoppers: int
+    shoppers_written: int
+
+
+def has_shop(lake: Lake) -> bool:
+    """Whether there is anything to publish."""
+    return lake.has_table("products") and bool(lake.days("interactions"))
+
+
+def publish(home: Lake, there: Settings, serving: Table, history: Table, bundle: Path | None, now: int) -> Published:
+    """Catalogue, popular products and histories; each is judged before it replaces what is live. May be repeated.
+
+    Args:
+        home: the lake to publish from.
+        there: settings of the environment.
+        serving, history: its tables.
+        bundle: local copy of the model that is to answer, whose products the catalogue must know.
+        now: seconds since 1970 UTC.
+
+    Raises:
+        DeployError: the catalogue or the popular list was refused; the old ones stay.
+        GateClosed, LakeError: the lake may not be used.
+    """
+    catalogue = build_catalogue(home)
+    verdict = judge_catalogue(catalogue, _products_of(bundle))
+    if verdict.problem:
+        raise DeployError(f"the catalogue was not published: {verdict.problem}. What was live stays")
+    published = publish_catalogue(catalogue, there.catalogue_uri, serving, now)
+    remove_old(there.catalogue_uri, published.uri)
+    as_of = end_of_log(home)
+    lists = popular_lists(recent_data(home, as_of))
+    if not lists.overall:
+        raise DeployError(
+            f"no available product was touched in the {POPULAR_DAYS} days before {as_of.date()}, so the popular lists "
+            f"stay as they are; look at the newest days of interactions, and at the availability in products"
+        )
+    PopularProducts(serving).publish(lists.overall, lists.by_category, now)
+    histories = publish_histories(BridgedLake(home.root, Lake(there.lake_uri)), HistoryStore(history), serving)
+    return Published(published.products, len(lists.overall), histories.shoppers, histories.written_shoppers)
+
+
+def page_data(home: Lake, trained_before: int | None, folder: Path) -> tuple[Path, Path]:
+    """Write the shop page's data into ``folder``; returns catalogue and shoppers.
+
+    Args:
+        trained_before: seconds since 1970 UTC where the training window of the serving model ends; ``None``: no model.
+    """
+    log = whole_log(home)
+    end = log.as_of if trained_before is None else trained_before
+    return write_storefront(make_storefront(log, recent_data(home, end_of_log(home)), end), folder)
+
+
+def _products_of(bundle: Path | None) -> list[str]:
+    if bundle is None:
+        return []
+    known = read_bundle(bundle, verify=False).recommender.products
+    return known.external(np.arange(len(known)))

@@ -1,0 +1,195 @@
+"""New code before shoppers: each published version is asked directly, then the alias ``live`` is moved to it.
+
+Put checking versions and moving aliases here. Keep weights between versions out: while an alias has them, somebody else
+is rolling out, and this refuses.
+"""
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from botocore.exceptions import ClientError, WaiterError
+
+from recsys_deploy.deploy.aws_session import Aws
+from recsys_deploy.deploy.errors import CheckFailed
+from recsys_deploy.deploy.explain import explained
+from recsys_deploy.deploy.questions import fault_of_health, fault_of_list, http_event, question, read_json
+
+LIVE: Final = "live"
+LAST: Final = "api"
+"""Moved last: by then who may call it, and who asks the shadow, are new as well."""
+
+PAUSES_S: Final = (1, 2, 4)
+
+READY_ATTEMPTS: Final = 40
+READY_DELAY_S: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A deployed function: the version its alias points to, and the one published last."""
+
+    name: str
+    function_name: str
+    live: str
+    published: str
+    revision: str
+
+    @property
+    def is_new(self) -> bool:
+        """Whether shoppers are not answered by what was published last."""
+        return self.live != self.published
+
+
+def read_functions(aws: Aws, outputs: Mapping[str, Any]) -> list[Function]:
+    """Functions of the environment, the API last.
+
+    Raises:
+        CheckFailed: an alias shares its traffic between versions.
+    """
+    client = aws.client("lambda")
+    found = []
+    for name, one in sorted(outputs["functions"].items(), key=lambda pair: (pair[0] == LAST, pair[0])):
+        with explained(f"reading the alias {LIVE} of {one['function_name']}"):
+            alias = client.get_alias(FunctionName=one["function_name"], Name=LIVE)
+        if (alias.get("RoutingConfig") or {}).get("AdditionalVersionWeights"):
+            raise CheckFailed(
+                f"the alias {LIVE} of {one['function_name']} shares its traffic between versions: a rollout of code is "
+                f"in progress. End it or roll it back, then run the same command; what was applied stands, no alias "
+                f"was moved"
+            )
+        published = str(one["published_version"])
+        found.append(Function(name, one["function_name"], alias["FunctionVersion"], published, alias["RevisionId"]))
+    return found
+
+
+def check_version(
+    aws: Aws,
+    function: Function,
+    key: str,
+    models: Collection[str],
+    *,
+    filled: bool,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Ask the version published last directly, as API Gateway and SQS would; shoppers notice nothing.
+
+    Args:
+        key: an API key of scope shop.
+        models: versions of which one must answer; empty: any, the baseline too.
+        filled: whether there is something to recommend.
+        sleep: waits between attempts; a function that has just started may still be fetching its bundle.
+
+    Raises:
+        CheckFailed: it does not start, fails, or answers wrongly.
+    """
+    _wait(aws, function)
+    if function.name == "authorizer":
+        _expect(aws, function, http_event("POST", "/recommend", key=key), {"isAuthorized": True})
+        _expect(aws, function, http_event("POST", "/recommend", key="rk_none"), {"isAuthorized": False})
+    elif function.name == "shadow":
+        _expect(aws, function, {"Records": []}, {})
+    elif function.name == "api":
+        status, body = _ask(aws, function, http_event("GET", "/health"))
+        _refuse(function, fault_of_health(status, body))
+        for pause in (*PAUSES_S, None):
+            status, body = _ask(
+                aws, function, http_event("POST", "/recommend", question(), key, behind_authorizer=True)
+            )
+            fault = fault_of_list(status, body, models, filled=filled)
+            if fault is None or pause is None:
+                break
+            sleep(pause)
+        _refuse(function, fault)
+
+
+def move(aws: Aws, functions: Sequence[Function]) -> list[Function]:
+    """Point the alias of each new one to what was published last, in the order given; returns those that were moved.
+
+    Raises:
+        CheckFailed: an alias was moved by somebody else meanwhile. Those moved before it are moved back.
+    """
+    moved: list[Function] = []
+    for function in functions:
+        if not function.is_new:
+            continue
+        try:
+            _point(aws, function, function.published, function.revision)
+        except ClientError as error:
+            move_back(aws, moved)
+            raise CheckFailed(
+                f"the alias {LIVE} of {function.function_name} could not be moved ({error}); none is moved now. "
+                "Run the same command again"
+            ) from error
+        moved.append(function)
+    return moved
+
+
+def move_back(aws: Aws, moved: Sequence[Function]) -> None:
+    """Point aliases to what they pointed to before `move`."""
+    for function in reversed(moved):
+        with explained(f"moving the alias {LIVE} of {function.function_name} back to version {function.live}"):
+            _point(aws, function, function.live, None)
+
+
+def _point(aws: Aws, function: Function, version: str, revision: str | None) -> None:
+    guard = {"RevisionId": revision} if revision else {}
+    aws.client("lambda").update_alias(
+        FunctionName=function.function_name, Name=LIVE, FunctionVersion=version, RoutingConfig={}, **guard
+    )
+
+
+def _wait(aws: Aws, function: Function) -> None:
+    """SnapStart takes its snapshot after publishing, which may last minutes."""
+    waiter = aws.client("lambda").get_waiter("published_version_active")
+    reason: str | None = None
+    with explained(f"waiting for {function.function_name} version {function.published}"):
+        try:
+            waiter.wait(
+                FunctionName=function.function_name,
+                Qualifier=function.published,
+                WaiterConfig={"Delay": READY_DELAY_S, "MaxAttempts": READY_ATTEMPTS},
+            )
+        except WaiterError as error:
+            if "Error" in error.last_response:
+                raise
+            said = str(error.last_response.get("StateReason") or "")
+            reason = said or f"it is not active after {READY_ATTEMPTS * READY_DELAY_S} s"
+    if reason is not None:
+        _refuse(function, f"it does not start: {reason}")
+
+
+def _ask(aws: Aws, function: Function, event: Mapping[str, Any]) -> tuple[int, Any]:
+    answer = _invoke(aws, function, event)
+    if not isinstance(answer, Mapping) or "statusCode" not in answer:
+        _refuse(function, f"it answered {json.dumps(answer)[:300]} where an HTTP answer was expected")
+    return int(answer["statusCode"]), read_json(answer.get("body") or "")
+
+
+def _expect(aws: Aws, function: Function, event: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    answer = _invoke(aws, function, event)
+    if not isinstance(answer, Mapping) or any(answer.get(name) != value for name, value in wanted.items()):
+        _refuse(function, f"it answered {json.dumps(answer)[:300]} where {json.dumps(wanted)} was expected")
+
+
+def _invoke(aws: Aws, function: Function, event: Mapping[str, Any]) -> Any:
+    with explained(f"invoking {function.function_name} version {function.published}"):
+        done = aws.client("lambda").invoke(
+            FunctionName=function.function_name, Qualifier=function.published, Payload=json.dumps(event).encode()
+        )
+        payload = read_json(done["Payload"].read())
+    if done.get("FunctionError"):
+        said = payload.get("errorMessage") if isinstance(payload, Mapping) else payload
+        _refuse(function, f"it failed with {str(said)[:300]}")
+    return payload
+
+
+def _refuse(function: Function, fault: str | None) -> None:
+    if fault is not None:
+        raise CheckFailed(
+            f"{function.function_name} version {function.published} was not let before shoppers: {fault}. Version "
+            f"{function.live} keeps answering; what was applied and published stands. Look at its log "
+            f"(/aws/lambda/{function.function_name}), correct the code, then run the same command"
+        )

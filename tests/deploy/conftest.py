@@ -1,0 +1,32 @@
+"""One simulated AWS for the whole folder; every test gets a fresh world in it."""
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.world import World, simulated_aws, world_at
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[None]:
+    """A simulated AWS."""
+    with simulated_aws():
+        yield
+
+
+@pytest.fixture
+def terraform_binary() -> None:
+    """Skips, loudly, where there is no terraform."""
+    if shutil.which("terraform") is None:
+        warnings.warn("DEPLOYING IS NOT TESTED WITH TERRAFORM: it is not on the path; install 1.11", stacklevel=1)
+        pytest.skip("terraform is not on the path; see the warning")
+
+
+@pytest.fixture
+def world(aws: None, terraform_binary: None, tmp_path: Path) -> Iterator[World]:
+    """A checkout, a home with a shop and no champion, and an AWS nothing was deployed into."""
+    with world_at(tmp_path) as made:
+        yield made

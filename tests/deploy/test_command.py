@@ -1,0 +1,369 @@
+"""``recsys deploy`` on a small but real Terraform stack and a simulated AWS: what stands after it and every fault."""
+
+import io
+import json
+import re
+from typing import Any
+from unittest import mock
+
+import boto3
+import pytest
+from rich.console import Console
+
+from lambda_api.recommender.bundle import BundleError
+from lambda_api.state.api_keys import list_keys
+from lambda_api.state.history import HistoryStore
+from lambda_api.state.popular import PopularProducts
+from lambda_api.state.routing_record import read_routing
+from lambda_api.state.table import TableUnavailable
+from recsys_assets.publishing.catalogue_store import current_publication
+from recsys_assets.publishing.histories import publish_histories
+from recsys_deploy.deploy.command import deploy
+from recsys_deploy.deploy.errors import (
+    ApplyFailed,
+    CheckFailed,
+    ModelRefused,
+    NotConfirmed,
+    Throttled,
+    WrongAccount,
+    WrongRegion,
+)
+from recsys_deploy.deploy.options import Promotion
+from recsys_deploy.release.route import target_of
+from tests.deploy.world import BUCKETS, URL, World, write_packages
+
+PRODUCTS = tuple(f"p{number}" for number in range(12))
+
+
+def said(world: World, **changes: Any) -> tuple[Any, str]:
+    """A deployment and everything it printed."""
+    console = Console(file=io.StringIO(), width=300)
+    done = world.deploy(console, **changes)
+    return done, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def broken(event: Any) -> Any:
+    raise RuntimeError("no module named numpy")
+
+
+def test_without_a_model_the_baseline_answers_and_it_says_so(world: World) -> None:
+    done, text = said(world)
+    assert done.model is None and "the baseline answers" in done.brought
+    assert done.api_url == URL
+    serving = world.table("serving")
+    assert current_publication(serving) is not None
+    assert PopularProducts(serving).overall()
+    assert read_routing(serving) is None
+    assert HistoryStore(world.table("history")).recent("u1")
+    assert "this home has no champion" in text
+
+
+def test_the_champion_answers_and_is_what_was_registered_at_home(world: World) -> None:
+    at_home = world.home.promote(*PRODUCTS)
+    done = world.deploy()
+    registered = world.registry().champion()
+    assert registered is not None and done.model == str(registered.version)
+    assert registered.bundle_checksum == at_home.bundle_checksum
+    assert (registered.metrics, registered.run_id) == (at_home.metrics, at_home.run_id)
+    record = read_routing(world.table("serving"))
+    assert record is not None and record.variants[0].target == target_of(registered)
+    # The answer that was waited for came from the model.
+    answer = world.http("POST", f"{URL}/recommend", {"x-api-key": world.key()}, b"{}", 1.0)
+    assert json.loads(answer.body)["model_version"] == done.model
+
+
+def test_again_changes_nothing(world: World) -> None:
+    world.home.promote(*PRODUCTS)
+    first = world.deploy()
+    revision = read_routing(world.table("serving"))
+    key, objects = world.key(), _objects()
+    again, text = said(world)
+    assert (again.changes, again.moved, again.model) == (0, (), first.model)
+    assert read_routing(world.table("serving")) == revision
+    assert (world.key(), _objects()) == (key, objects)
+    assert len(list_keys(world.table("api_keys"))) == 1
+    assert "0 of 20 shoppers written" in text and "nothing changes" in text
+    assert len(world.registry().history()) == 1
+
+
+def test_the_key_reaches_terraform_once_and_no_log(world: World) -> None:
+    first, text = said(world)
+    again, later = said(world)
+    assert first.seconds.keys() - again.seconds.keys() == {
+        "terraform apply",
+        "terraform plan (key)",
+        "terraform apply (key)",
+    }
+    assert re.fullmatch(r"rk_[0-9a-f]{16}_[\w-]{43}", world.key())
+    assert world.key() not in text + later
+    kept = [path for path in (world.root / "build").rglob("*") if path.is_file()]
+    assert not [path for path in kept if world.key().encode() in path.read_bytes()]
+
+
+def test_a_key_that_was_revoked_is_made_anew(world: World) -> None:
+    from lambda_api.state.api_keys import revoke
+
+    world.deploy()
+    revoked = world.key()
+    revoke(world.table("api_keys"), revoked.split("_")[1])
+    world.deploy()
+    assert world.key() != revoked
+
+
+def test_page_data_is_uploaded_with_no_secret_in_it(world: World) -> None:
+    world.deploy()
+    s3 = boto3.client("s3")
+    listed = {found["Key"] for found in s3.list_objects_v2(Bucket=BUCKETS["page"])["Contents"]}
+    assert listed == {"data/catalogue.json", "data/shoppers.json"}
+    content = s3.get_object(Bucket=BUCKETS["page"], Key="data/catalogue.json")
+    assert content["ContentType"] == "application/json"
+    assert {product["id"] for product in json.loads(content["Body"].read())["products"]} == set(PRODUCTS)
+
+
+def test_new_code_is_asked_before_shoppers_meet_it(world: World) -> None:
+    world.deploy()
+    world.publish_code("two")
+    done = world.deploy()
+    assert done.moved == ("authorizer", "shadow", "api")
+    assert {world.live(name) for name in done.functions} == {"2"}
+    # Nobody was asked at the address before every new version had answered directly.
+    direct = world.asked[: world.asked.index(("api", "2")) + 2]
+    assert direct == [("authorizer", "2"), ("authorizer", "2"), ("shadow", "2"), ("api", "2"), ("api", "2")]
+
+
+@pytest.mark.parametrize("name", ["authorizer", "shadow", "api"])
+def test_new_code_that_fails_is_kept_from_shoppers(world: World, name: str) -> None:
+    world.deploy()
+    world.publish_code("two")
+    world.faults.by_version[name, "2"] = broken
+    with pytest.raises(
+        CheckFailed, match=rf"recsys-dev-{name} version 2 .*no module named numpy.*Version 1 keeps answering"
+    ):
+        world.deploy()
+    assert {world.live(function) for function in ("authorizer", "shadow", "api")} == {"1"}
+    world.faults.by_version.clear()
+    assert world.deploy().moved == ("authorizer", "shadow", "api")
+
+
+def test_an_authorizer_that_lets_everybody_in_is_kept_from_shoppers(world: World) -> None:
+    world.deploy()
+    world.publish_code("two")
+    world.faults.by_version["authorizer", "2"] = lambda event: {"isAuthorized": True, "context": {}}
+    with pytest.raises(CheckFailed, match="isAuthorized"):
+        world.deploy()
+    assert world.live("authorizer") == "1"
+
+
+def test_new_code_that_fails_at_the_address_only_is_moved_back(world: World) -> None:
+    world.deploy()
+    world.publish_code("two")
+
+    def fails_behind_the_gateway(event: Any) -> Any:
+        if "requestContext" in event:
+            return {
+                "statusCode": 200,
+                "body": json.dumps({"status": "ok", "recommendations": ["p1"], "model_version": "baseline"}),
+            }
+        return {"statusCode": 502, "body": "{}"}
+
+    world.faults.by_version["api", "2"] = fails_behind_the_gateway
+    with pytest.raises(
+        CheckFailed,
+        match=r"GET /health answered 502.*answered by the code before it again \(authorizer 1, shadow 1, api 1\)",
+    ):
+        world.deploy()
+    assert {world.live(function) for function in ("authorizer", "shadow", "api")} == {"1"}
+    assert sum(world.slept) < 60
+
+
+def test_new_code_that_cannot_load_the_live_model_is_kept_from_shoppers(world: World) -> None:
+    world.home.promote(*PRODUCTS)
+    live = world.deploy().model
+    world.publish_code("two")
+    world.faults.by_version["api", "2"] = lambda event: {
+        "statusCode": 200,
+        "body": json.dumps(
+            {"status": "ok", "recommendations": ["p1"], "model_version": "baseline", "fallback": "bundle: refused"}
+        ),
+    }
+    with pytest.raises(CheckFailed, match=rf"answered by baseline \(bundle: refused\), not by {live}"):
+        world.deploy()
+    assert world.live() == "1"
+
+
+def test_while_code_is_rolled_out_by_weights_nothing_is_moved(world: World) -> None:
+    world.deploy()
+    world.publish_code("two")
+    boto3.client("lambda").update_alias(
+        FunctionName="recsys-dev-api", Name="live", RoutingConfig={"AdditionalVersionWeights": {"2": 0.1}}
+    )
+    with pytest.raises(CheckFailed, match="a rollout of code is in progress"):
+        world.deploy()
+    assert {world.live(function) for function in ("authorizer", "shadow", "api")} == {"1"}
+
+
+def test_a_model_that_answers_wrongly_gives_way_to_the_one_before(world: World) -> None:
+    world.home.promote(*PRODUCTS, seed=0)
+    before = world.deploy().model
+    world.home.promote(*PRODUCTS, seed=1)
+    world.faults.not_found_models.add("v1.0.1")
+    with pytest.raises(CheckFailed, match=rf"v1.0.1 answers wrongly.*{before} is champion again"):
+        world.deploy()
+    champion = world.registry().champion()
+    assert champion is not None and str(champion.version) == before
+    record = read_routing(world.table("serving"))
+    assert record is not None and record.variants[0].target.version == before
+    # Nobody forces it in again by accident.
+    world.faults.not_found_models.clear()
+    done = world.deploy()
+    assert done.model == before and "was champion there before" in done.brought
+    assert world.deploy(promotion=Promotion.ALWAYS).model == "v1.0.1"
+
+
+def test_where_a_shop_lives_a_second_model_waits_for_a_rollout(world: World) -> None:
+    file = world.tree / "environments" / "dev" / "terraform.tfvars"
+    file.write_text(file.read_text().replace("disposable = true", "disposable = false"))
+    world.home.promote(*PRODUCTS, seed=0)
+    first = world.deploy().model
+    world.home.promote(*PRODUCTS, seed=1)
+    done = world.deploy()
+    assert done.model == first and "v1.0.1 is registered and waits" in done.brought
+    assert world.deploy(promotion=Promotion.ALWAYS).model == "v1.0.1"
+
+
+def test_a_damaged_bundle_leaves_everything_as_it_was(world: World) -> None:
+    world.home.promote(*PRODUCTS, seed=0)
+    before = world.deploy().model
+    second = world.home.promote(*PRODUCTS, seed=1)
+    victim = next(path for path in (world.home.settings.home / "models" / second.bundle_checksum).glob("*.np*"))
+    victim.write_bytes(victim.read_bytes()[:-1])
+    with pytest.raises(ModelRefused, match=r"cannot be brought.*--no-model") as refused:
+        world.deploy()
+    assert isinstance(refused.value.__cause__, BundleError)
+    assert [str(version.version) for version in world.registry().list_versions()] == [before]
+    assert world.deploy(bring_model=False).model == before
+
+
+def test_a_bundle_deleted_there_is_put_back(world: World) -> None:
+    champion = world.home.promote(*PRODUCTS)
+    world.deploy()
+    s3 = boto3.client("s3")
+    bundle = [key for key in _objects() if champion.bundle_checksum in key]
+    for key in bundle:
+        s3.delete_object(Bucket=BUCKETS["models"], Key=key)
+    world.deploy()
+    assert set(bundle) <= set(_objects())
+
+
+def test_publishing_there_does_not_mislead_publishing_at_home(world: World) -> None:
+    publish_histories(world.home.lake, world.home.histories, world.home.serving)
+    world.deploy()
+    assert publish_histories(world.home.lake, world.home.histories, world.home.serving).written_shoppers == 0
+
+
+def test_an_environment_half_applied_goes_on_where_it_stopped(world: World) -> None:
+    fault = world.tree / "stack" / "no-more-streams"
+    fault.touch()
+    console = Console(file=io.StringIO(), width=300)
+    with pytest.raises(
+        ApplyFailed, match=r"terraform_data\.late .*LimitExceededException.* changes were made and stand"
+    ):
+        world.deploy(console)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "stands  checks, packages, terraform init, terraform plan" in printed
+    # Nothing of ours was done on top of half an environment.
+    assert not boto3.client("ssm").describe_parameters()["Parameters"]
+    assert read_routing(world.table("serving")) is None
+    fault.unlink()
+    world.home.promote(*PRODUCTS)
+    done, text = said(world)
+    assert done.model == "v1.0.0" and "1 to replace" in text
+    assert said(world)[0].changes == 0
+
+
+STOPS = {
+    "while the bundle is uploaded": "recsys_assets.registry.bundle_store.BundleStore._write_manifest",
+    "while histories are published": "recsys_deploy.deploy.publication.publish_histories",
+    "between champion and route": "recsys_deploy.deploy.model.route_champion",
+}
+
+
+@pytest.mark.parametrize("place", STOPS.values(), ids=STOPS)
+def test_stopped_anywhere_nothing_is_half_switched_and_the_next_run_ends_it(world: World, place: str) -> None:
+    world.home.promote(*PRODUCTS, seed=0)
+    before = world.deploy().model
+    world.home.promote(*PRODUCTS, seed=1)
+    world.publish_code("two")
+    throttled = TableUnavailable("table recsys-dev-serving: ThrottlingException: Rate exceeded")
+    with mock.patch(place, side_effect=throttled), pytest.raises(Throttled, match="run the same command"):
+        world.deploy()
+    record = read_routing(world.table("serving"))
+    assert record is not None and record.variants[0].target.version == before
+    answer = world.http("POST", f"{URL}/recommend", {"x-api-key": world.key()}, b"{}", 1.0)
+    assert (answer.status, json.loads(answer.body)["model_version"]) == (200, before)
+    done = world.deploy()
+    assert (done.model, world.live()) == ("v1.0.1", "2")
+    assert [str(version.version) for version in world.registry().list_versions()] == ["v1.0.0", "v1.0.1"]
+
+
+def test_removals_need_consent(world: World) -> None:
+    world.deploy()
+    file = world.tree / "environments" / "dev" / "terraform.tfvars"
+    file.write_text(file.read_text() + 'tables = ["other"]\n')
+    with pytest.raises(NotConfirmed, match=r'removes or replaces terraform_data.table\["history"\].*--yes'):
+        world.deploy(yes=False)
+    asked: list[str] = []
+    with pytest.raises(NotConfirmed, match="nothing was changed"):
+        deploy(
+            world.options(yes=False),
+            Console(quiet=True),
+            http=world.http,
+            confirm=lambda text: bool(asked.append(text)),
+        )
+    assert len(asked) == 1 and 'terraform_data.table["history"]' in asked[0]
+    assert not list((world.root / "build").rglob("plan.tfplan"))
+    assert world.deploy(yes=True).changes == 2
+
+
+def test_additions_need_no_consent(world: World) -> None:
+    assert world.deploy(yes=False).changes > 0
+
+
+def test_another_account_and_another_region_are_refused(world: World) -> None:
+    world.deploy()
+    outputs = world.tree / "stack" / "outputs.json"
+    text = outputs.read_text()
+    outputs.write_text(text.replace(":123456789012:function", ":210987654321:function"))
+    _apply_outputs(world)
+    with pytest.raises(WrongAccount, match=r"stands in account 210987654321, these credentials belong to 123456789012"):
+        world.deploy()
+    outputs.write_text(text)
+    _apply_outputs(world)
+    file = world.tree / "environments" / "dev" / "terraform.tfvars"
+    file.write_text(file.read_text().replace("eu-central-1", "us-east-1"))
+    with pytest.raises(WrongRegion, match=r"stands in eu-central-1, but its terraform.tfvars says us-east-1"):
+        world.deploy()
+
+
+def test_packages_that_are_not_what_they_say_are_refused(world: World) -> None:
+    from recsys_deploy.deploy.errors import DeployError
+
+    (world.root / "packages" / "api.zip").write_bytes(b"tampered")
+    with pytest.raises(DeployError, match=r"api\.zip is not what packages\.tfvars\.json describes"):
+        world.deploy()
+    write_packages(world.root / "packages")
+    assert world.deploy().changes > 0
+
+
+def _apply_outputs(world: World) -> None:
+    """As if an earlier run had left these outputs."""
+    from recsys_deploy.deploy.packages import package_variables
+    from recsys_deploy.deploy.terraform_runner import Terraform
+
+    terraform = Terraform(world.tree, "dev", data_dir=world.options().data)
+    terraform.apply(terraform.plan(package_variables(world.root / "packages", terraform.stack, build=False)))
+
+
+def _objects() -> list[str]:
+    found = boto3.client("s3").list_objects_v2(Bucket=BUCKETS["models"])
+    return [one["Key"] for one in found["Contents"]]
