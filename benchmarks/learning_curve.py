@@ -122,8 +122,7 @@ def _kept(data: TrainingData, kept: np.ndarray) -> TrainingData:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments, print the table, draw the picture."""
     parser = argparse.ArgumentParser(prog="benchmarks.learning_curve", description=__doc__)
-    fast = [name for name in TRAINERS if name not in ("ncf", "hybrid")]
-    parser.add_argument("--models", nargs="+", default=fast, choices=list(TRAINERS))
+    parser.add_argument("--models", nargs="+", default=list(TRAINERS), choices=list(TRAINERS))
     parser.add_argument("--by", choices=get_args(By), default="newest")
     parser.add_argument("--users", type=int, default=1_500)
     parser.add_argument("--products", type=int, default=900)

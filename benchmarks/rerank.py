@@ -161,12 +161,12 @@ def main() -> None:
     task, data, catalogue = _shop()
     results = measure(make_trainer(name).fit(data), catalogue, task, SETTINGS)
     table = Table(title=f"{name}, {len(task)} shoppers of the synthetic shop")
-    table.add_column("rule")
+    table.add_column("rule", no_wrap=True)
     for column in next(iter(results.values())):
         table.add_column(column, justify="right")
     for rule, values in results.items():
         table.add_row(rule, *(f"{value:.4f}" for value in values.values()))
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

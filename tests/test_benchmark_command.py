@@ -1,6 +1,7 @@
 """`recsys benchmark` as a person runs it: real processes on a small shop's files, with whatever columns are missing."""
 
 import csv
+import io
 import math
 import os
 import re
@@ -18,13 +19,23 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from lambda_api.recommender.contract import Recommendations
 from lambda_api.recommender.ids import IdMap
 from recsys_assets.ingest.synthetic import SyntheticShop, SyntheticShopConfig
 from recsys_assets.models.zoo import TRAINERS
-from recsys_deploy.benchmark.options import BenchmarkOptions, ProtocolName, models_to_try, settled_parameters
+from recsys_deploy.benchmark.options import (
+    SLOW_MODELS,
+    BenchmarkError,
+    BenchmarkOptions,
+    ProtocolName,
+    models_to_try,
+    settled_parameters,
+)
 from recsys_deploy.benchmark.recommendations import HEADER, write_recommendations
+from recsys_deploy.benchmark.run import BenchmarkOutcome, run_benchmark
+from recsys_deploy.benchmark.table import ConsoleDisplay, print_outcome
 
 FIRST = date(2024, 3, 1)
 TEST_START = datetime(2024, 4, 10, tzinfo=UTC)
@@ -316,6 +327,35 @@ def test_leave_one_out(shop: Files) -> None:
     assert free.lists != done.lists
 
 
+def test_models_that_draw_are_judged_with_several_seeds(shop: Files, tmp_path: Path) -> None:
+    log, catalogue = tmp_path / "interactions.csv", tmp_path / "products.csv"
+    pa_csv.write_csv(shop.events, log)
+    pa_csv.write_csv(shop.products, catalogue)
+
+    def outcome(seed: int, seeds: int, out: str) -> tuple[BenchmarkOptions, BenchmarkOutcome]:
+        options = BenchmarkOptions(
+            interactions=log, products=catalogue, out=tmp_path / out, test_start=TEST_START, trials=1,
+            models=("popularity", "matrix_factorisation"), seed=seed, seeds=seeds,
+        )  # fmt: skip
+        return options, run_benchmark(options, ConsoleDisplay(Console(quiet=True)))
+
+    options, several = outcome(4, 3, "several.csv")
+    alone = [outcome(seed, 1, f"{seed}.csv")[1] for seed in (4, 5, 6)]
+    assert (tmp_path / "several.csv").read_bytes() == (tmp_path / "4.csv").read_bytes()
+    popularity, factors = several.models
+    assert len(popularity.seeds) == 1
+    expected = [one.models[1].seeds[0] for one in alone]
+    assert list(factors.seeds) == expected and len(set(expected)) > 1
+    console = Console(record=True, width=120, file=io.StringIO())
+    print_outcome(console, several, options)
+    shown = console.export_text()
+    assert "over seeds 4 to 6" in shown
+    figures = (np.mean(expected), min(expected), max(expected))
+    assert re.search(r"matrix_factorisation\D+" + r"\D+".join(f"{figure:.4f}" for figure in figures), shown)
+    with pytest.raises(BenchmarkError, match="--seeds 0"):
+        BenchmarkOptions(interactions=log, products=catalogue, out=tmp_path / "x", test_start=TEST_START, seeds=0)
+
+
 def test_trials_are_kept_where_asked(shop: Files, tmp_path: Path) -> None:
     environment = {"RECSYS_HOME": str(tmp_path / "home")}
     done = shop.benchmark("--models", "popularity,item_knn", "--trials", "3", "--record", environment=environment)
@@ -401,7 +441,7 @@ def options(**changes: object) -> BenchmarkOptions:
 
 def test_slow_models_join_on_small_logs_or_by_name() -> None:
     assert models_to_try(options(), 20_000) == (tuple(TRAINERS), ())
-    assert models_to_try(options(), 20_001) == (tuple(name for name in TRAINERS if name != "ncf"), ("ncf",))
+    assert models_to_try(options(), 20_001) == (tuple(n for n in TRAINERS if n not in SLOW_MODELS), SLOW_MODELS)
     assert models_to_try(options(models=("ncf",)), 10**9) == (("ncf",), ())
 
 

@@ -16,6 +16,7 @@ from recsys_assets.evaluation.judgement import judge, load_candidates, save_judg
 from recsys_assets.evaluation.plots import plots
 from recsys_assets.evaluation.report import EvaluationReport
 from recsys_assets.evaluation.tables import tables
+from recsys_assets.ingest.source import Source
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
@@ -31,6 +32,7 @@ def evaluation_report(
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
     bundles: dg.ResourceParam[BundleStore],
+    source: dg.ResourceParam[Source],
 ) -> dg.MaterializeResult[None]:
     """Every model and the current champion on the same later weeks: metrics with intervals, groups, fairness."""
     champion = registry.champion()
@@ -41,6 +43,7 @@ def evaluation_report(
         load_split(lake),
         settings,
         context.log.info,
+        source,
     )
     page = save_judgement(judgement, settings.home / "reports")
     return dg.MaterializeResult(metadata=_metadata(judgement.report, page))
@@ -55,6 +58,8 @@ def _metadata(report: EvaluationReport, page: Path) -> dict[str, dg.MetadataValu
         "challenger_ndcg": dg.MetadataValue.float(challenger.metrics["ndcg"].mean),
         "shoppers": dg.MetadataValue.int(report.setting.users),
     }
+    if report.business is not None:
+        metadata["business_figures_from"] = dg.MetadataValue.text(f"{report.business.origin}: {report.business.note}")
     for table in tables(report):
         metadata[_slug(table.title)] = dg.MetadataValue.md(table.to_markdown())
     for plot in plots(report):

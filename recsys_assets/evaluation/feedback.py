@@ -187,10 +187,10 @@ def business_metrics(
 
 
 def target_of_lists(log: Shown, lists: Mapping[str, Sequence[str]]) -> FloatArray:
-    """Chance of each shown row under a policy without chance: 1 where its list has that product at that rank, else 0.
+    """Chance of each shown product under a policy without chance: 1 where its list has that product, at whatever place.
 
     Args:
-        lists: product ids, best first, by request id.
+        lists: product ids by request id.
 
     Raises:
         ValueError: a request without a list (it is named).
@@ -200,12 +200,19 @@ def target_of_lists(log: Shown, lists: Mapping[str, Sequence[str]]) -> FloatArra
         raise ValueError(
             f"the policy has no list for {len(missing)} of the logged requests, the first is {missing[0]!r}"
         )
-    chosen = [lists[log.request_ids[request]] for request in log.request.tolist()]
-    same = [
-        place <= len(names) and names[place - 1] == product
-        for names, place, product in zip(chosen, log.rank.tolist(), log.product_ids, strict=True)
-    ]
-    return np.array(same, dtype=np.float64)
+    listed = [frozenset(lists[request]) for request in log.request_ids]
+    rows = zip(log.request.tolist(), log.product_ids, strict=True)
+    return np.array([product in listed[request] for request, product in rows], dtype=np.float64)
+
+
+def listing_chance(log: Shown, by_chance: NDArray[np.bool_]) -> FloatArray:
+    """Chance that each shown product was in its list at all, at whatever place; float64 ``[n]``.
+
+    What exploration put in (``by_chance``, bool ``[n]``) had its logged chance at every place that could explore, and
+    cannot stand at two of them (`lambda_api.recommender.rules.explored`); what the list held anyway had one place.
+    """
+    open_places = np.bincount(log.request, weights=log.propensity < 1, minlength=len(log.request_ids))[log.request]
+    return np.where(by_chance, np.minimum(log.propensity * np.maximum(open_places, 1), 1.0), log.propensity)
 
 
 def logged_feedback(
@@ -217,7 +224,7 @@ def logged_feedback(
     expected_target: FloatArray | None = None,
     supported: FloatArray | None = None,
 ) -> LoggedFeedback:
-    """Place-wise rows for ``off_policy``: ``reward`` is `clicked`, `carted`, `bought` or `earned`, or one's own."""
+    """Rows of shown products for ``off_policy``; ``reward``: `clicked`, `carted`, `bought`, `earned`, or one's own."""
     return LoggedFeedback(
         request=log.request,
         reward=reward(log),

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from recsys_assets.evaluation.beyond_accuracy import band_shares
 from recsys_assets.evaluation.bootstrap import RESAMPLES, bootstrap_intervals, paired_comparisons
+from recsys_assets.evaluation.business import BusinessFigures
 from recsys_assets.evaluation.fairness import fairness_gaps
 from recsys_assets.evaluation.importance import RankerImportance
 from recsys_assets.evaluation.metrics import RANKING_METRICS
@@ -54,6 +55,7 @@ def build_report(
     validation_ndcg: Mapping[str, float] | None = None,
     ratings: Mapping[str, RatingEvaluation] | None = None,
     importances: Mapping[str, RankerImportance] | None = None,
+    business: BusinessFigures | None = None,
     rules: SegmentRules = DEFAULT_RULES,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -71,6 +73,7 @@ def build_report(
             without it the best on the test window does.
         ratings: rating errors by model name.
         importances: explanations of rankers by model name.
+        business: clicks, purchases and money per recommendation.
         rules: where groups begin, and how large they must be.
         resamples, seed: of every interval and p-value.
 
@@ -97,6 +100,7 @@ def build_report(
         champion=champion,
         challenger=challenger,
         challenger_chosen_on="test" if validation_ndcg is None else "validation",
+        business=business,
     )
 
 

@@ -6,6 +6,7 @@ Put page assembly here, and its looks in ``templates/report.html.j2``. Keep tabl
 import uuid
 from pathlib import Path
 
+from recsys_assets.evaluation.business import PolicyFigures
 from recsys_assets.evaluation.plots import plots
 from recsys_assets.evaluation.report import EvaluationReport
 from recsys_assets.evaluation.tables import p_text, percent, tables, verdict, with_interval, with_signed_interval
@@ -30,6 +31,7 @@ def render_html(report: EvaluationReport) -> str:
         challenger=report.model(report.challenger),
         against_reference=reference,
         against_champion=champion,
+        business=_business(report),
         flagged=[
             (model, gap)
             for model in report.models
@@ -45,6 +47,13 @@ def render_html(report: EvaluationReport) -> str:
         p_text=p_text,
         verdict=verdict,
     )
+
+
+def _business(report: EvaluationReport) -> PolicyFigures | None:
+    """The challenger's figures by the last, most telling basis there is."""
+    policies = () if report.business is None else report.business.policies
+    told = [found for found in policies if found.policy == report.challenger and found.click_through is not None]
+    return told[-1] if told else None
 
 
 def write_html(report: EvaluationReport, path: Path) -> Path:

@@ -5,19 +5,19 @@ Put explanations of a whole ranker here. Keep reasons for single recommendations
 with explainable AI for trees", Nature Machine Intelligence 2020); the shap package is not needed.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter
 
-if TYPE_CHECKING:
-    from lightgbm import Booster
+from lambda_api.recommender.contract import Recommender
+from recsys_assets.models.dataset import TrainingData
+from recsys_assets.models.explained import ExplainedTrainer, FittedRanker
+from recsys_assets.models.trainer import Report, Trainer
 
-EXPLAINED_ROWS = 2_000
+EXPLAINED_ROWS = 1_000
 SUMMARY_POINTS = 120
 
 
@@ -65,37 +65,27 @@ class RankerImportance:
         return _ADAPTER.validate_json(text)
 
 
-def ranker_importance(
-    booster: "Booster",
-    features: NDArray[np.float32],
-    names: Sequence[str],
-    *,
-    rows: int = EXPLAINED_ROWS,
-    seed: int = 0,
-) -> RankerImportance:
-    """Explain ``rows`` of ``features`` (drawn at random where there are more).
+def ranker_importance(ranker: FittedRanker, *, rows: int = EXPLAINED_ROWS, seed: int = 0) -> RankerImportance:
+    """Explain ``rows`` of the ranker's features (drawn at random where there are more).
 
-    Args:
-        booster: a native LightGBM model of ``F`` features and one score.
-        features: float32 ``[n, F]``, as the ranker is asked: candidates of some shoppers.
-        names: of the ``F`` features, in the order of the columns.
+    Contributions of a weighted sum of models are the weighted sum of theirs; that of a feature added as it is, is how
+    far its value lies from its mean (Lundberg and Lee, "A unified approach to interpreting model predictions", NIPS
+    2017, corollary 1). Gains are those of the trees, weighted alike.
 
     Raises:
-        ValueError: no rows, or the number of columns, names and the model's features differ.
+        ValueError: no rows, or the number of columns, names and the trees' features differ.
     """
-    expected = booster.num_feature()
-    if len(features) == 0 or features.ndim != 2 or not features.shape[1] == len(names) == expected:
+    names, features = ranker.names, ranker.features
+    expected = {booster.num_feature() for _, booster in ranker.trees} | {len(names)}
+    if len(features) == 0 or features.ndim != 2 or expected != {features.shape[1]}:
         raise ValueError(
-            f"the ranker has {expected} features; explain at least one row of as many columns and names, "
+            f"the ranker has {max(expected)} features; explain at least one row of as many columns and names, "
             f"not {features.shape} with {len(names)} names"
         )
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(len(features))[:rows])
-    sample = features[chosen]
-    contributions = np.asarray(booster.predict(sample, pred_contrib=True), dtype=np.float64)
-    shap, base = contributions[:, :-1], float(contributions[:, -1].mean())
+    sample = features[np.sort(rng.permutation(len(features))[:rows])]
+    shap, base, gains = _contributions(ranker, sample)
     size = np.abs(shap).mean(axis=0)
-    gains = np.asarray(booster.feature_importance("gain"), dtype=np.float64)
     shown = np.sort(rng.permutation(len(sample))[:SUMMARY_POINTS])
     found = []
     for column in np.argsort(-size, kind="stable").tolist():
@@ -107,10 +97,25 @@ def ranker_importance(
                 share=float(size[column] / max(float(size.sum()), 1e-300)),
                 gain=float(gains[column] / max(float(gains.sum()), 1e-300)),
                 direction=_correlation(standing, _standing(shap[:, column])),
-                points=tuple((float(shap[row, column]), float(standing[row])) for row in shown),
+                points=tuple((round(float(shap[row, column]), 5), round(float(standing[row]), 4)) for row in shown),
             )
         )
     return RankerImportance(len(sample), base, tuple(found))
+
+
+def fit_and_explain(
+    trainer: Trainer, data: TrainingData, report: Report | None = None
+) -> tuple[Recommender, RankerImportance | None]:
+    """Fit; and explain the ranker while it is there, for models that have one.
+
+    Raises:
+        ValueError: as `Trainer.fit`.
+    """
+    if not isinstance(trainer, ExplainedTrainer):
+        return trainer.fit(data, report), None
+    found: list[RankerImportance] = []
+    fitted = trainer.fit_explained(data, report, lambda ranker: found.append(ranker_importance(ranker)))
+    return fitted, found[0] if found else None
 
 
 def importance_path(candidate: Path) -> Path:
@@ -118,9 +123,12 @@ def importance_path(candidate: Path) -> Path:
     return candidate.with_name(f"{candidate.name}.importance.json")
 
 
-def write_importance(importance: RankerImportance, candidate: Path) -> Path:
-    """Write it to `importance_path`, replacing an earlier one in a single step."""
+def write_importance(importance: RankerImportance | None, candidate: Path) -> Path:
+    """Write it to `importance_path`, replacing an earlier one in a single step; ``None`` removes that."""
     path = importance_path(candidate)
+    if importance is None:
+        path.unlink(missing_ok=True)
+        return path
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(importance.to_json(), encoding="utf-8")
     partial.replace(path)
@@ -131,6 +139,25 @@ def read_importance(candidate: Path) -> RankerImportance | None:
     """What `write_importance` wrote for this candidate; ``None`` where nothing was."""
     path = importance_path(candidate)
     return RankerImportance.from_json(path.read_bytes()) if path.exists() else None
+
+
+def _contributions(
+    ranker: FittedRanker, sample: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:
+    """Contributions ``[n, F]`` of the rows of ``sample``, the base they add up from, and gains ``[F]``."""
+    shap = np.zeros(sample.shape, dtype=np.float64)
+    gains = np.zeros(sample.shape[1])
+    base = 0.0
+    for weight, booster in ranker.trees:
+        found = np.asarray(booster.predict(sample, pred_contrib=True), dtype=np.float64)
+        shap += weight * found[:, :-1]
+        base += weight * float(found[:, -1].mean())
+        gains += weight * np.asarray(booster.feature_importance("gain"), dtype=np.float64)
+    for column, weight in ranker.columns.items():
+        mean = float(ranker.features[:, column].mean(dtype=np.float64))
+        shap[:, column] += weight * (sample[:, column] - mean)
+        base += weight * mean
+    return shap, base, gains
 
 
 def _standing(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,13 +17,19 @@ import pyarrow as pa
 from lambda_api.recommender.bundle import LoadedBundle, read_bundle
 from lambda_api.recommender.contract import Recommender
 from lambda_api.settings import Settings
+from recsys_assets.evaluation.business import LEAST_LISTS, BusinessFigures, logged_figures
 from recsys_assets.evaluation.gather import build_report
 from recsys_assets.evaluation.html import write_html
 from recsys_assets.evaluation.importance import read_importance
 from recsys_assets.evaluation.protocol import EvaluationTask, ModelEvaluation, build_task, evaluate
 from recsys_assets.evaluation.ratings import build_rating_task, evaluate_ratings
 from recsys_assets.evaluation.report import EvaluationReport, GateFigures
+from recsys_assets.evaluation.served import events_root, read_served
+from recsys_assets.ingest.registry import SYNTHETIC
+from recsys_assets.ingest.source import Source
 from recsys_assets.lake import Lake
+from recsys_assets.publishing.catalogue import catalogue_of, first_events
+from recsys_assets.publishing.lake_reading import shop_catalogue
 from recsys_assets.splits.temporal import TemporalSplit
 from recsys_assets.training.candidate import VALIDATION_NDCG, candidate_folder, window_of
 from recsys_assets.training.training_window import interactions_before
@@ -65,12 +71,14 @@ def judge(
     split: TemporalSplit,
     settings: Settings,
     log: Callable[[str], None],
+    source: Source | None = None,
 ) -> Judgement:
     """Evaluate every candidate and the champion on the test window.
 
     Args:
         candidates: bundles by model name, fitted before the test window.
         champion: the registered bundle that serves now, if there is one.
+        source: where the shop's data come from; the synthetic shop can say how its shoppers would answer lists.
 
     Raises:
         GateClosed: the data is poisoned.
@@ -94,6 +102,7 @@ def judge(
         if rating_task is None
         else {name: evaluate_ratings(recommender, rating_task) for name, recommender in recommenders.items()},
         importances={name: importance for name, importance in explained.items() if importance is not None},
+        business=business_figures(recommenders, task, interactions, lake, split, settings, source, log),
         seed=settings.seed,
     )
     return Judgement(
@@ -101,6 +110,40 @@ def judge(
         figures={name: report.gate_figures(evaluation) for name, evaluation in evaluations.items()},
         checksums={name: bundle.manifest.checksum for name, bundle in bundles.items()},
         champion_version=None if champion is None else champion.manifest.info.version,
+    )
+
+
+def business_figures(
+    models: Mapping[str, Recommender],
+    task: EvaluationTask,
+    interactions: pa.Table,
+    lake: Lake,
+    split: TemporalSplit,
+    settings: Settings,
+    source: Source | None,
+    log: Callable[[str], None],
+) -> BusinessFigures:
+    """From the lists that were served where there are enough; else from the synthetic shop; else why there are none."""
+    served = read_served(events_root(settings), split.test_start)
+    if served.exposures:
+        log(f"business figures: {len(served.exposures):,} of {served.lists:,} served lists read")
+        catalogue = catalogue_of(shop_catalogue(lake), first_events(()))
+        figures = logged_figures(served, models, catalogue, interactions, seed=settings.seed)
+        if figures is not None:
+            return figures
+    if source is not None and source.name == SYNTHETIC:
+        from recsys_assets.evaluation.simulated import simulated_figures
+        from recsys_assets.ingest.synthetic.source import SyntheticShopSource
+
+        assert isinstance(source, SyntheticShopSource)
+        log("business figures: simulated, because too few lists were served since the test window began")
+        return simulated_figures(
+            source.shop, models, task, interactions, lake.read("products"), settings.k, seed=settings.seed
+        )
+    return BusinessFigures(
+        "none",
+        f"{served.lists:,} lists were served since the test window began on {split.test_start:%Y-%m-%d}, and figures "
+        f"need {LEAST_LISTS}. They are logged while RECSYS_INFERENCE_LOG is on.",
     )
 
 

@@ -187,7 +187,11 @@ def draw_exposure(report: EvaluationReport, theme: Theme) -> "Figure":
 def draw_importance(importance: RankerImportance, theme: Theme) -> "Figure":
     """The features with the largest mean absolute contribution, largest on top."""
     import numpy as np
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
 
+    # Neither end may come close to the ground it is drawn on.
+    shades = ListedColormap(colormaps["viridis"](np.linspace(*((0.0, 0.86) if theme is LIGHT else (0.3, 1.0)), 128)))
     top = importance.features[:SHOWN_FEATURES][::-1]
     figure, axes = _figure(theme, (7.2, 1.0 + 0.3 * len(top)))
     rng = np.random.default_rng(0)  # spreads points of equal contribution; carries nothing
@@ -195,7 +199,7 @@ def draw_importance(importance: RankerImportance, theme: Theme) -> "Figure":
     for place, feature in enumerate(top):
         points = np.array(feature.points)
         height = place + rng.uniform(-0.28, 0.28, len(points))
-        dots = axes.scatter(points[:, 0], height, c=points[:, 1], s=7, cmap="viridis", vmin=0, vmax=1, linewidths=0)
+        dots = axes.scatter(points[:, 0], height, c=points[:, 1], s=7, cmap=shades, vmin=0, vmax=1, linewidths=0)
     axes.axvline(0, color=theme.ink, linewidth=1)
     axes.set_yticks(range(len(top)), [f"{feature.name} ({100 * feature.share:.0f} %)" for feature in top])
     axes.set_xlabel("contribution to the raw score")

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import ConfigDict, TypeAdapter
 
 from recsys_assets.evaluation.bootstrap import Interval, PairedComparison
+from recsys_assets.evaluation.business import BusinessFigures
 from recsys_assets.evaluation.fairness import FairnessGap
 from recsys_assets.evaluation.importance import RankerImportance
 from recsys_assets.evaluation.metrics import FloatArray
@@ -140,6 +141,7 @@ class EvaluationReport:
         challenger: the model proposed for promotion.
         challenger_chosen_on: ``"validation"``, or ``"test"`` where no validation results were given; choosing on the
             very users one reports on makes the winner look somewhat better than it is.
+        business: clicks, purchases and money per recommendation; ``None`` where nobody asked.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -153,6 +155,7 @@ class EvaluationReport:
     champion: str | None
     challenger: str
     challenger_chosen_on: Literal["validation", "test"]
+    business: BusinessFigures | None = None
 
     def model(self, name: str) -> ModelReport:
         """One model's part. Raises ``KeyError`` naming those there are."""

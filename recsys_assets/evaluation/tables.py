@@ -6,10 +6,19 @@ Put the choice of rows, columns and number formats here. Keep computation (``rep
 from dataclasses import dataclass
 
 from recsys_assets.evaluation.bootstrap import Interval, PairedComparison
+from recsys_assets.evaluation.business import PolicyFigures
 from recsys_assets.evaluation.fairness import FairnessGap
 from recsys_assets.evaluation.report import EvaluationReport, ModelReport
 
 NOTHING = "-"
+BUSINESS = "Business figures per recommendation"
+BASES: dict[str, str] = {
+    "as shown": "as shown",
+    "snips": "SNIPS",
+    "doubly_robust": "doubly robust",
+    "simulated": "simulated",
+}
+SHOWN_IMPORTANCES = 20
 
 LABELS: dict[str, str] = {
     "ndcg": "NDCG",
@@ -54,6 +63,8 @@ def tables(report: EvaluationReport) -> tuple[Table, ...]:
         gap_table(report),
         provider_table(report),
         provider_share_table(report),
+        business_table(report),
+        importance_table(report),
         rating_table(report),
     )
     return tuple(table for table in candidates if table.rows)
@@ -216,6 +227,56 @@ def provider_share_table(report: EvaluationReport) -> Table:
     return Table("Exposure beside catalogue and sales", header, rows, note)
 
 
+def business_table(report: EvaluationReport) -> Table:
+    """Clicks, purchases and money per recommendation; empty where nothing is known of them."""
+    figures = report.business
+    header: tuple[str, ...] = ("Policy", "From", "Lists", "Clicked [95 %]", "Bought [95 %]", "Revenue [95 %]")
+    if figures is None or not figures.policies:
+        return Table(BUSINESS, header, ())
+    estimated = any(found.supported is not None for found in figures.policies)
+    rows = tuple(
+        (
+            found.policy,
+            BASES[found.basis],
+            f"{found.lists:,}",
+            *(
+                NOTHING if interval is None else with_interval(interval)
+                for interval in (found.click_through, found.conversion, found.revenue)
+            ),
+            *(_support_cells(found) if estimated else ()),
+        )
+        for found in figures.policies
+    )
+    refused = [f"{found.policy}: {found.refused}." for found in figures.policies if found.refused]
+    note = f"{figures.note} Shares of shown products; revenue per shown product, in the shop's currency."
+    if estimated:
+        header = (*header, "Supported", "Effective rows")
+        note += " Effective rows: shown products of the policy itself that would tell as much (Kish)."
+    return Table(BUSINESS, header, rows, " ".join([note, *dict.fromkeys(refused)]))
+
+
+def importance_table(report: EvaluationReport) -> Table:
+    """What rankers look at most, by mean absolute contribution; empty where none was explained."""
+    rows = tuple(
+        (
+            f"{model.name}: {feature.name}",
+            percent(feature.share),
+            percent(feature.gain),
+            f"{feature.shap:.4f}",
+            f"{feature.direction:+.2f}",
+        )
+        for model in report.models
+        if model.importance is not None
+        for feature in model.importance.features[:SHOWN_IMPORTANCES]
+    )
+    header = ("Ranker and feature", "Share of contributions", "Share of gain", "Mean contribution", "Direction")
+    note = (
+        "Mean absolute TreeSHAP contribution to the raw score over candidates; gain of splits in training. Direction: "
+        "rank correlation of the feature's value and its contribution."
+    )
+    return Table("Feature importance", header, rows, note)
+
+
 def rating_table(report: EvaluationReport) -> Table:
     """Rating errors beside the bias baseline; empty where there are no ratings."""
     rows = tuple(
@@ -294,6 +355,12 @@ def _ratio_cell(gap: FairnessGap) -> str:
     if gap.ratio is None or gap.ratio_low is None or gap.ratio_high is None:
         return NOTHING
     return f"{gap.ratio:.2f} [{gap.ratio_low:.2f}, {gap.ratio_high:.2f}]"
+
+
+def _support_cells(found: PolicyFigures) -> tuple[str, str]:
+    if found.supported is None or found.effective_rows is None:
+        return NOTHING, NOTHING
+    return percent(found.supported), f"{found.effective_rows:,.0f}"
 
 
 def _share_cell(share: float | None) -> str:

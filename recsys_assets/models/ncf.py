@@ -31,8 +31,8 @@ class Ncf:
     Implicit feedback as binary classification of observed against sampled pairs (He et al. 2017, "Neural Collaborative
     Filtering", arXiv 1708.05031), trained with Adam from random embeddings (no pre-training). Fitting has two phases:
 
-    1. selection: train on all but the latest ``holdout_share`` of the log, measure NDCG@10 on that holdout after
-       every epoch, and stop when it has not improved for ``patience`` epochs;
+    1. selection: train on all but the latest ``holdout_share`` of the log, measure NDCG@10 and the loss on that holdout
+       after every epoch, and stop when neither has improved for ``patience`` epochs;
     2. final: train afresh on the whole log for as many epochs as were best.
 
     Without ``patience``, or where the holdout has fewer than ``MIN_HOLDOUT_USERS`` users, phase 2 alone runs,
@@ -47,9 +47,12 @@ class Ncf:
         negatives: sampled products per positive and epoch, never one the user touched.
         sampling: ``uniform`` over products sold, or by ``popularity`` to the power 0.75.
         learning_rate, weight_decay: of Adam.
-        batch_size: positives per step; each brings its negatives.
+        batch_size: positives per step; each brings its negatives. ``None`` takes as many as give an epoch
+            `STEPS_PER_EPOCH` steps, within `BATCH_SIZES`: small shops learn nothing from a few steps an epoch.
         epochs: at most this many in each phase.
-        patience: epochs without improvement before stopping; 0 turns the selection phase off.
+        patience: epochs without improvement before stopping; 0 turns the selection phase off. The first thing a
+            network learns is what sells, and for some epochs its lists stay those of popularity while the loss falls:
+            so the NDCG alone must not stop it.
         holdout_share: latest share of the events that selection measures on, in (0, 0.5].
         seed: of initial weights, order and negatives.
         threads: of torch while fitting; the last bits of a model depend on it. One by default, because several models
@@ -68,7 +71,7 @@ class Ncf:
     sampling: Sampling = "uniform"
     learning_rate: float = 0.004
     weight_decay: float = 0.0
-    batch_size: int = 4096
+    batch_size: int | None = None
     epochs: int = 20
     patience: int = 3
     holdout_share: float = 0.1

@@ -41,6 +41,10 @@ PARITY_TOLERANCE = 1e-5
 
 PARITY_USERS = 256
 
+STEPS_PER_EPOCH = 64
+BATCH_SIZES = (256, 4096)
+"""Fewest and most positives per step that the size of the log may choose."""
+
 SELECTION, FINAL = 1, 2
 
 Epoch = dict[str, float]
@@ -74,22 +78,30 @@ def was_selected(history: Sequence[Epoch]) -> bool:
 
 
 def is_exhausted(history: Sequence[Epoch], patience: int) -> bool:
-    """Whether the last ``patience`` selection epochs all failed to beat the best before them."""
-    epochs = sum(row["phase"] == SELECTION for row in history)
-    return epochs - best_epoch(history) >= patience
+    """Whether none of the last ``patience`` selection epochs beat all before it, in validation NDCG or loss."""
+    selection = [row for row in history if row["phase"] == SELECTION]
+    lowest = int(min(selection, key=lambda row: row["validation_loss"])["epoch"])
+    return len(selection) - max(best_epoch(history), lowest) >= patience
+
+
+def batch_size(given: int | None, positives: int) -> int:
+    """Positives per step: as ``given``, or by the rule of ``Ncf.batch_size``."""
+    least, most = BATCH_SIZES
+    return given or min(max(-(-positives // STEPS_PER_EPOCH), least), most)
 
 
 def fit_network(
     trainer: "Ncf", data: TrainingData, report: Report | None, checkpoints: Checkpoints, should_stop: ShouldStop
 ) -> NcfRecommender:
     """See ``Ncf.fit_resumable``."""
-    with _threads(trainer.threads):
+    with torch_threads(trainer.threads):
         network = _Fit(trainer, data, report or (lambda name, value: None), checkpoints, should_stop).run()
         return export(trainer, data, network)
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use ``count`` threads for the while."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -106,12 +118,13 @@ class _Fit:
         self._checkpoints, self._should_stop = checkpoints, should_stop
         self._weights = by_type(trainer.type_weights)
         self._fingerprint = fingerprint(trainer.parameters(), data)
+        self._positives = Positives.from_data(data, self._weights)
         self._how = Optimisation(
             negatives=trainer.negatives,
             sampling=trainer.sampling,
             learning_rate=trainer.learning_rate,
             weight_decay=trainer.weight_decay,
-            batch_size=trainer.batch_size,
+            batch_size=batch_size(trainer.batch_size, len(self._positives)),
             seed=trainer.seed,
         )
         self._progress, self._arrays = self._resume()
@@ -122,7 +135,7 @@ class _Fit:
             self._select()
         if was_selected(self._progress.history):
             epochs = best_epoch(self._progress.history)
-        loop = self._loop(Positives.from_data(self._data, self._weights))
+        loop = self._loop(self._positives)
         while self._progress.epoch <= epochs:
             loss = self._run_epoch(loop)
             self._finish_epoch(loop, {"final_loss": loss})
@@ -170,7 +183,7 @@ class _Fit:
         if not math.isfinite(loss):
             raise ValueError(
                 f"ncf diverged in epoch {progress.epoch}: the loss is {loss}; lower learning_rate "
-                f"(now {self._trainer.learning_rate}) or raise batch_size (now {self._trainer.batch_size})"
+                f"(now {self._trainer.learning_rate}) or raise batch_size (now {self._how.batch_size})"
             )
         return loss
 

@@ -19,6 +19,7 @@ from lambda_api.recommender.bundle import BundleInfo, DataWindow, Manifest, writ
 from lambda_api.recommender.contract import Recommender
 from lambda_api.settings import Settings
 from recsys_assets.evaluation.bootstrap import mean_interval
+from recsys_assets.evaluation.importance import fit_and_explain, write_importance
 from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate, relevant_types
 from recsys_assets.lake import Lake
 from recsys_assets.models.trainer import Report, Trainer
@@ -107,9 +108,11 @@ def train_candidate(
     metrics = validation_metrics(trainer.name, chosen_by, validation_task(lake, split, settings), settings)
     log(f"{trainer.name}: NDCG@{settings.k} {metrics[VALIDATION_NDCG]:.4f} on the validation window")
     log(f"fitting {trainer.name} on interactions before {split.test_start:%Y-%m-%d}")
-    recommender = trainer.fit(training_data_before(lake, split.test_start), report)
+    recommender, importance = fit_and_explain(trainer, training_data_before(lake, split.test_start), report)
     folder = candidate_folder(settings, trainer.name)
+    write_importance(None, folder)  # an earlier candidate's must never stand beside this one
     manifest = write_bundle(recommender, folder, bundle_info(trainer, split, metrics))
+    write_importance(importance, folder)
     return Candidate(trainer.name, folder, manifest, time.perf_counter() - began)
 
 

@@ -12,10 +12,11 @@ from lambda_api.recommender.histories import Ragged
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from recsys_assets.evaluation.protocol import EvaluationTask
 from recsys_assets.evaluation.translation import Translation
-from recsys_assets.models.candidate_recall import RANKED, UNION, StageRecall, candidate_recall
+from recsys_assets.models.candidate_recall import POOLED, RANKED, UNION, StageRecall, candidate_recall
 
 MEANING = {
     UNION: "all sources together",
+    POOLED: "lists of all sources, uncut",
     RANKED: "what the ranker is given",
 }
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 from lambda_api.recommender.bundle import read_bundle, write_bundle
 from lambda_api.recommender.contract import Recommender
 from lambda_api.settings import Settings
+from recsys_assets.evaluation.importance import RankerImportance, write_importance
 from recsys_assets.evaluation.protocol import EvaluationTask
 from recsys_assets.lake import Lake
 from recsys_assets.models.trainer import Trainer
@@ -31,6 +32,8 @@ from recsys_assets.training.candidate import (
     validation_task,
 )
 from recsys_assets.training.hyperparameters import job_hyperparameters
+from recsys_assets.training.sagemaker_paths import SageMakerPaths
+from recsys_assets.training.train import IMPORTANCE_FILE
 from recsys_assets.training.training_window import catalogue_before, interactions_before
 
 
@@ -67,6 +70,8 @@ class Launcher(Protocol):
 
     def fit(self, context: dg.AssetExecutionContext, fit: Fit) -> tuple[Path, dg.MaterializeResult[None]]:
         """Run one fit to its end; returns the folder of the bundle and what the program reported.
+
+        The folder is ``model`` of an ``/opt/ml`` tree (`SageMakerPaths`); what else the program wrote lies there too.
 
         Interrupting the run stops the program. It goes on from its checkpoint when the same fit is launched again.
 
@@ -113,9 +118,17 @@ def train_by_program(
     metrics = validation_metrics(trainer.name, chosen_by, task, settings)
     folder, reported = launcher.fit(context, _fit_before(split.test_start, trainer, lake))
     target = candidate_folder(settings, trainer.name)
+    write_importance(None, target)  # an earlier candidate's must never stand beside this one
     manifest = write_bundle(read_bundle(folder).recommender, target, bundle_info(trainer, split, metrics))
+    write_importance(_importance(folder), target)
     candidate = Candidate(trainer.name, target, manifest, time.perf_counter() - began)
     return LaunchedTraining(candidate, reported, chosen_by, task)
+
+
+def _importance(folder: Path) -> RankerImportance | None:
+    """What the program wrote of its ranker, beside the bundle in ``folder``; ``None`` where the model has none."""
+    path = SageMakerPaths(folder.parent).output_data / IMPORTANCE_FILE
+    return RankerImportance.from_json(path.read_bytes()) if path.is_file() else None
 
 
 def _fit_before(as_of: datetime, trainer: Trainer, lake: Lake) -> Fit:

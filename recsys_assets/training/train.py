@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 from lambda_api.recommender.bundle import BundleInfo, DataWindow, Manifest, write_bundle
 from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.sealed_folder import MANIFEST
+from recsys_assets.evaluation.importance import RankerImportance, fit_and_explain
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.parameters import by_type
 from recsys_assets.models.resumable import ResumableTrainer, TrainingInterrupted
@@ -47,6 +48,8 @@ DONE, FAILED, INTERRUPTED = 0, 1, 75
 
 INTERACTIONS_CHANNEL, PRODUCTS_CHANNEL = "interactions", "products"
 METRICS_FILE, LOSS_CURVE_FILE, LOSS_PLOT_FILE = "metrics.json", "loss_curve.json", "loss_curve.svg"
+IMPORTANCE_FILE = "importance.json"
+"""What the ranker looks at (`RankerImportance`), of models that have one."""
 
 _LEARNED_FROM = TableContract(
     name=INTERACTIONS.name,
@@ -149,10 +152,10 @@ def train(
     checkpoints = NpzCheckpoints(
         paths.checkpoints, lambda path, error: destination.tell(f"checkpoint {path} cannot be read ({error}); skipped")
     )
-    recommender = _fit(job.trainer, data, curve, destination, checkpoints, stop)
+    recommender, importance = _fit(job.trainer, data, curve, destination, checkpoints, stop)
     manifest = _write_model(recommender, paths, _bundle_info(job, data, curve))
     metrics = _metrics(job, data, curve, manifest, time.perf_counter() - began)
-    _write_output(paths, metrics, curve)
+    _write_output(paths, metrics, curve, importance)
     checkpoints.clear()
     destination.finish(_metadata(metrics, curve), manifest.checksum)
     return manifest
@@ -218,7 +221,7 @@ def _fit(
     destination: Destination,
     checkpoints: NpzCheckpoints,
     stop: StopRequest,
-) -> Recommender:
+) -> tuple[Recommender, RankerImportance | None]:
     def report(name: str, value: float) -> None:
         row = curve.report(name, value)
         if row is not None:
@@ -226,8 +229,8 @@ def _fit(
 
     if isinstance(trainer, ResumableTrainer):
         with stop.at_checkpoints():
-            return trainer.fit_resumable(data, report, checkpoints, stop)
-    return trainer.fit(data, report)
+            return trainer.fit_resumable(data, report, checkpoints, stop), None
+    return fit_and_explain(trainer, data, report)
 
 
 def _bundle_info(job: TrainingJob, data: TrainingData, curve: LossCurve) -> BundleInfo:
@@ -274,12 +277,16 @@ def _metrics(
     }
 
 
-def _write_output(paths: SageMakerPaths, metrics: Mapping[str, Any], curve: LossCurve) -> None:
+def _write_output(
+    paths: SageMakerPaths, metrics: Mapping[str, Any], curve: LossCurve, importance: RankerImportance | None
+) -> None:
     texts = {
         METRICS_FILE: json.dumps(metrics, indent=2, allow_nan=False),
         LOSS_CURVE_FILE: json.dumps(curve.rows, allow_nan=False),
         LOSS_PLOT_FILE: loss_curve_svg(curve.rows),
     }
+    if importance is not None:
+        texts[IMPORTANCE_FILE] = importance.to_json()
     for name, text in texts.items():
         (paths.output_data / name).write_text(text)
 

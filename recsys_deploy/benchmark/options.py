@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from recsys_assets.models.zoo import TRAINERS, parameters_of
 
-SLOW_MODELS: Final = ("ncf",)
+SLOW_MODELS: Final = ("ncf", "two_tower")
 SMALL_LOG_EVENTS: Final = 20_000
 """Up to so many past events the slow models are tried without being named."""
 
@@ -44,7 +44,8 @@ class BenchmarkOptions:
         trials: per model, the defaults among them; 1 for no tuning.
         tuning_minutes: time for all models together; see `Budget.seconds`.
         models: names in the zoo; ``None`` for all that suit the size of the log.
-        seed: of the search and of the bootstrap.
+        seed: of the search, of the bootstrap and of models that draw at random.
+        seeds: how many fits of each model that draws at random are judged; the lists written are the first one's.
     """
 
     interactions: Path
@@ -60,12 +61,15 @@ class BenchmarkOptions:
     tuning_minutes: float = 8.0
     models: tuple[str, ...] | None = None
     seed: int = 0
+    seeds: int = 1
 
     def __post_init__(self) -> None:
         if self.protocol is ProtocolName.GLOBAL and self.test_start is None:
             raise BenchmarkError("--test-start is needed by --protocol global, for example --test-start 2011-11-20")
         if self.protocol is ProtocolName.LEAVE_ONE_OUT and self.test_start is not None:
             raise BenchmarkError("--test-start has no meaning with --protocol leave-one-out; leave one of the two out")
+        if self.seeds < 1:
+            raise BenchmarkError(f"--seeds {self.seeds}: at least one fit is judged")
         _require_writable(self.out)
 
     @property
@@ -110,6 +114,11 @@ def settled_parameters(model: str, options: BenchmarkOptions) -> dict[str, Any]:
     wanted_again = options.allow_repeats if options.protocol is ProtocolName.GLOBAL else not options.mask_history
     settled = {"allow_repeats": wanted_again, "seed": options.seed}
     return parameters_of(model, settled)
+
+
+def draws_at_random(model: str) -> bool:
+    """Whether another seed would give another fit."""
+    return bool(parameters_of(model, {"seed": 0}))
 
 
 def models_to_try(options: BenchmarkOptions, past_events: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -17,7 +17,13 @@ from recsys_assets.models.zoo import make_trainer
 from recsys_assets.tuning.search import OnTrial, TuningResult, common_scores
 from recsys_assets.tuning.zoo_tuning import tune_models
 from recsys_deploy.benchmark.files import read_shop
-from recsys_deploy.benchmark.options import BenchmarkError, BenchmarkOptions, models_to_try, settled_parameters
+from recsys_deploy.benchmark.options import (
+    BenchmarkError,
+    BenchmarkOptions,
+    draws_at_random,
+    models_to_try,
+    settled_parameters,
+)
 from recsys_deploy.benchmark.protocols import BenchmarkProtocol, open_protocol, recommend_to_all
 from recsys_deploy.benchmark.recommendations import write_recommendations
 from recsys_deploy.benchmark.tuning_progress import Display, TuningProgress
@@ -39,6 +45,8 @@ class ModelResult:
         chosen_by: mean NDCG over the folds on which every model was judged; the highest is chosen.
         metrics: `SHOWN_METRICS` per shopper judged; ``None`` where nobody can be judged.
         fit_seconds: of fitting on everything before the cut; NaN where that failed.
+        seeds: mean NDCG of one fit per seed, the first being that of ``metrics``; one where nothing is drawn, none
+            where nobody can be judged.
     """
 
     name: str
@@ -46,6 +54,7 @@ class ModelResult:
     chosen_by: float
     metrics: Mapping[str, FloatArray] | None = field(repr=False)
     fit_seconds: float
+    seeds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,27 @@ def _tune_all(
     return dict(tuning.found)
 
 
+def _further_seeds(
+    options: BenchmarkOptions,
+    protocol: BenchmarkProtocol,
+    name: str,
+    tuning: TuningResult,
+    data: TrainingData,
+    display: Display,
+) -> tuple[float, ...]:
+    """Mean NDCG of fits with the same parameters and other seeds."""
+    if options.seeds == 1:
+        return ()
+    advance, found = display.step(f"{name} with other seeds", options.seeds - 1), []
+    for further in range(1, options.seeds):
+        trainer = make_trainer(name, {**tuning.best.parameters, "seed": options.seed + further})
+        metrics = protocol.judge(name, trainer.fit(data), options.k, lambda done, most: None)
+        assert metrics is not None  # the first fit was judged
+        found.append(float(metrics["ndcg"].mean()))
+        advance(further, "")
+    return tuple(found)
+
+
 def _fit_best(
     tuned: Mapping[str, TuningResult], data: TrainingData, left_out: dict[str, str], display: Display
 ) -> _Fitted:
@@ -209,7 +239,10 @@ def _judge_all(
         advance = display.step(f"judging {name}", 1)
         metrics = protocol.judge(name, fitted.recommender, options.k, lambda done, most: None)
         advance(1, "")
-        results.append(ModelResult(name, tuning, scores[name], metrics, fitted.seconds))
+        seeds: tuple[float, ...] = () if metrics is None else (float(metrics["ndcg"].mean()),)
+        if seeds and draws_at_random(name):
+            seeds += _further_seeds(options, protocol, name, tuning, data, display)
+        results.append(ModelResult(name, tuning, scores[name], metrics, fitted.seconds, seeds))
     return tuple(results)
 
 

@@ -87,6 +87,8 @@ def print_outcome(console: Console, outcome: BenchmarkOutcome, options: Benchmar
             str(len(model.tuning.trials)),
         )
     console.print(table)
+    if any(len(model.seeds) > 1 for model in outcome.models):
+        console.print(seeds_table(outcome, options))
     most_folds = max(len(model.tuning.trials[0].fold_scores) for model in outcome.models)
     for model in outcome.models:
         if details := _search_details(model.tuning, most_folds):
@@ -100,6 +102,18 @@ def print_outcome(console: Console, outcome: BenchmarkOutcome, options: Benchmar
         f"{escape(str(options.out))} in {outcome.seconds:.0f} s",
         highlight=False,
     )
+
+
+def seeds_table(outcome: BenchmarkOutcome, options: BenchmarkOptions) -> Table:
+    """Mean and range of NDCG over fits with different seeds, of the models that draw at random."""
+    table = Table(title=f"NDCG@{options.k} over seeds {options.seed} to {options.seed + options.seeds - 1}")
+    for heading in ("model", "mean", "lowest", "highest", "fits"):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for model in sorted(outcome.models, key=lambda model: -_headline(model)):
+        if len(model.seeds) > 1:
+            figures = (sum(model.seeds) / len(model.seeds), min(model.seeds), max(model.seeds))
+            table.add_row(model.name, *(f"{figure:.4f}" for figure in figures), str(len(model.seeds)))
+    return table
 
 
 def _headline(model: ModelResult) -> float:

@@ -15,6 +15,7 @@ from recsys_assets.evaluation.feedback import (
     business_metrics,
     clicked,
     earned,
+    listing_chance,
     logged_feedback,
     shown,
     target_of_lists,
@@ -95,7 +96,7 @@ def test_the_window_is_what_is_asked() -> None:
 def test_what_a_policy_would_have_shown() -> None:
     rows = log()
     np.testing.assert_array_equal(
-        target_of_lists(rows, {"r1": ["a", "x"], "r2": ["d", "c"], "r3": ["b"]}), [1, 0, 0, 0, 0, 0]
+        target_of_lists(rows, {"r1": ["a", "x"], "r2": ["d", "c"], "r3": ["b"]}), [1, 0, 1, 1, 0, 1]
     )
     with pytest.raises(ValueError, match="'r2'"):
         target_of_lists(rows, {"r1": ["a"], "r3": ["a"]})
@@ -164,3 +165,28 @@ def test_intervals_cover_what_the_shop_knows_to_be_true(shop_log: ShopLog, estim
     assert sum(one.low <= shop_log.truth <= one.high for one in found) >= 105
     values = np.array([one.value for one in found])
     assert abs(values.mean() - shop_log.truth) < 4 * values.std(ddof=1) / np.sqrt(LOGS)
+
+
+def test_chance_of_being_listed_by_enumeration() -> None:
+    """Over every coin and draw of `explored`: how often a product is anywhere in the list, told from one list's log."""
+    pool, count, explore = 6, 3, 0.4
+    listed = np.zeros(pool)
+    draws = 0
+    told: dict[int, float] = {}
+    for seed in range(20_000):
+        one = explored(np.arange(pool), count, explore, np.random.default_rng(seed))
+        listed[one.order] += 1
+        draws += 1
+        if seed < 200:
+            items = tuple(
+                ShownItem(str(place), 1.0, rank, float(chance), "exploration" if swapped else "popular")
+                for rank, (place, chance, swapped) in enumerate(
+                    zip(one.order.tolist(), one.propensity.tolist(), one.by_chance.tolist(), strict=True), 1
+                )
+            )
+            rows = shown(join_feedback([Exposure("r", "u", 0, "e", "v", 1.0, "m", "ranked", None, items, {}, 1.0)], []))
+            chances = listing_chance(rows, one.by_chance)
+            told |= dict(zip(one.order.tolist(), chances.tolist(), strict=True))
+    expected = np.array([told[place] for place in range(pool)])
+    assert expected == pytest.approx([1 - explore] * count + [count * explore / (pool - count)] * (pool - count))
+    assert listed / draws == pytest.approx(expected, abs=0.02)

@@ -13,12 +13,15 @@ import pytest
 import torch
 from sklearn.metrics import ndcg_score
 
+from benchmarks.synthetic_truth import expected_ndcg, futures, known_shop
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.ncf import GRAPH_NAME, NcfRecommender
+from recsys_assets.evaluation.protocol import evaluate
+from recsys_assets.ingest.synthetic import SyntheticShopConfig
 from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
 from recsys_assets.models.ncf import Ncf
-from recsys_assets.models.ncf_fit import ExportError, best_epoch, is_exhausted, require_parity
+from recsys_assets.models.ncf_fit import ExportError, batch_size, best_epoch, is_exhausted, require_parity
 from recsys_assets.models.ncf_loop import Optimisation, Validation, pair_loss
 from recsys_assets.models.ncf_network import NeuMF, serving_arrays, serving_graph
 from recsys_assets.models.popularity import Popularity
@@ -152,7 +155,7 @@ def test_finds_tastes_that_popularity_cannot() -> None:
 
 def test_early_stopping_looks_back_as_far_as_patience() -> None:
     history = [
-        {"phase": 1, "epoch": epoch, "validation_ndcg": ndcg}
+        {"phase": 1, "epoch": epoch, "validation_ndcg": ndcg, "validation_loss": float(epoch)}
         for epoch, ndcg in enumerate([0.1, 0.3, 0.2, 0.3, 0.25], 1)
     ]
     assert best_epoch(history) == 2
@@ -167,7 +170,8 @@ def test_fitting_stops_early_and_trains_on_everything_for_the_best_number_of_epo
     trainer.fit(data, lambda name, value: reported.setdefault(name, []).append(value))
     ndcg = reported["validation_ndcg"]
     best = int(np.argmax(ndcg)) + 1
-    assert len(ndcg) == best + 2 < 200
+    lowest = int(np.argmin(reported["validation_loss"])) + 1
+    assert len(ndcg) == max(best, lowest) + 2 < 200
     assert reported["best_epoch"] == [best]
     assert len(reported["final_loss"]) == best
     assert reported["epoch"] == list(range(1, len(ndcg) + best + 1))
@@ -370,3 +374,37 @@ def test_a_user_who_touched_everything_can_be_trained_on() -> None:
     assert (counts == 2).any()
     scores = Ncf(**TINY_NCF).fit(data).score_all(data.histories())
     assert np.isfinite(scores).all()
+
+
+def test_a_plateau_while_the_loss_falls_is_no_reason_to_stop() -> None:
+    """At first the lists are those of popularity, whatever the loss; only when neither improves, nothing will come."""
+    losses = [5.2, 3.1, 3.0, 2.9, 2.8, 2.85, 2.9, 2.95]
+    history = [
+        {"phase": 1, "epoch": epoch, "validation_ndcg": 0.033 - epoch / 1000, "validation_loss": loss}
+        for epoch, loss in enumerate(losses, 1)
+    ]
+    stopped = [is_exhausted(history[:epochs], 3) for epochs in range(1, 9)]
+    assert stopped == [False] * 7 + [True]
+    assert best_epoch(history) == 1
+
+
+@pytest.mark.parametrize(
+    ("positives", "expected"), [(0, 256), (100, 256), (64_000, 1000), (64_001, 1001), (10**7, 4096)]
+)
+def test_steps_of_an_epoch_suit_the_log(positives: int, expected: int) -> None:
+    assert batch_size(None, positives) == expected
+    assert batch_size(77, positives) == 77
+
+
+def test_no_seed_collapses_on_a_small_shop() -> None:
+    """Stopping on the first plateau left every second seed at or below popularity here."""
+    known = known_shop(SyntheticShopConfig(days=60, n_users=400, n_products=200, n_categories=6), 14)
+    truths = futures(known, 3)
+
+    def reached(trainer: Ncf | Popularity) -> float:
+        return expected_ndcg(evaluate("any", trainer.fit(known.data), known.task, 10).recommended, truths)
+
+    popular = reached(Popularity())
+    found = [reached(Ncf(seed=seed)) for seed in range(3)]
+    assert min(found) > 1.3 * popular
+    assert max(found) - min(found) < 0.1 * max(found)

@@ -15,6 +15,7 @@ from lambda_api.serving.question import Question
 from lambda_api.settings import Settings, make_settings
 from lambda_api.state.open_table import open_table
 from recsys_assets.definitions import build_defs as assets_defs
+from recsys_assets.evaluation.importance import EXPLAINED_ROWS, read_importance
 from recsys_assets.ingest.synthetic import SyntheticShop, SyntheticShopConfig
 from recsys_assets.lake import Lake
 from recsys_assets.models.candidate_recall import CUTOFFS
@@ -109,6 +110,14 @@ def test_its_bundle_is_trained_as_shop_and_run_ask(shop: Shop, trained: dict[str
     assert bundle.recommender.generator.facts.as_of == int(load_split(shop.lake).test_start.timestamp())
 
 
+def test_its_ranker_is_explained_beside_the_bundle(shop: Shop, trained: dict[str, Any]) -> None:
+    """From the training program's process to where the report looks for it."""
+    found = read_importance(candidate_folder(shop.settings, "hybrid"))
+    assert found is not None and 0 < found.rows <= EXPLAINED_ROWS
+    assert {one.name for one in found.features} == set(_recommender(shop).feature_names)
+    assert sum(one.share for one in found.features) == pytest.approx(1)
+
+
 def test_its_first_stage_is_measured_on_the_validation_window(shop: Shop, trained: dict[str, Any]) -> None:
     lines = [line for line in str(trained["candidate_recall"]).splitlines()[2:]]
     table = {cells[1].strip(): [float(cell) for cell in cells[2:-1]] for cells in (line.split("|") for line in lines)}
@@ -117,7 +126,7 @@ def test_its_first_stage_is_measured_on_the_validation_window(shop: Shop, traine
     # A list of ten cannot hold more than the ranker was given (products nobody had touched count for neither here).
     assert 0 < trained["validation_recall"] <= table["what the ranker is given"][-1] <= union[-1] <= 1
     sources = {source.name for source in _recommender(shop).generator.sources if source.take > 0}
-    assert set(table) == sources | {"all sources together", "what the ranker is given"}
+    assert set(table) == sources | {"all sources together", "lists of all sources, uncut", "what the ranker is given"}
     [run] = shop.registry.list_runs("hybrid")
     assert run.metrics["candidate_recall_at_300"] == union[-1] and run.metrics[VALIDATION_NDCG] > 0
 

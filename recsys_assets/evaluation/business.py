@@ -1,0 +1,263 @@
+"""What lists are worth to the shop: clicks, purchases and money per recommendation, as shown and as expected of others.
+
+Put the way from served lists to the business figures of a report here. Keep estimators (``off_policy``), metrics of
+what happened (``feedback``), reading (``served``) and the synthetic shop's answers (``simulated``) out.
+
+Where serving explores, each shown product carries the chance it had, so what another model would have earned can be
+estimated: the model is asked the logged questions again, through the engine that serves, and products that it would
+have listed count by one over the chance that logging had of listing them. At which place counts for nothing (the
+document-based click model of Li et al., "Offline evaluation of ranking policies with click models", KDD 2018): place by
+place, a product that logging lists anyway could never have been seen one place higher.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lambda_api.interactions import Event, InteractionType
+from lambda_api.recommender.catalogue import Catalogue
+from lambda_api.recommender.contract import Recommender
+from lambda_api.recommender.rules import Rules
+from lambda_api.serving.engine import Engine
+from lambda_api.serving.merging import merged
+from lambda_api.serving.question import PageContext, Question, ReasonCode
+from lambda_api.serving.service import DORMANT_S, HISTORY_LIMIT
+from lambda_api.state.exposures import Exposure, JoinedItem, join_feedback
+from lambda_api.state.history import StoredEvent
+from recsys_assets.evaluation.bootstrap import RESAMPLES, FloatArray, Interval
+from recsys_assets.evaluation.feedback import (
+    Reward,
+    Shown,
+    bought,
+    business_metrics,
+    clicked,
+    earned,
+    listing_chance,
+    logged_feedback,
+    shown,
+    target_of_lists,
+)
+from recsys_assets.evaluation.off_policy import Estimator, SupportError, effective_sample_size, estimate, lost_mass
+from recsys_assets.evaluation.served import ServedLog
+
+LEAST_LISTS = 100
+"""Fewer lists say too little of anything."""
+
+MOST_REPLAYED = 1_000
+"""Logged questions that every model is asked again, at most."""
+
+TOLERATED_LOSS = 0.25
+"""Share of a model's places that logging may leave unsupported; the estimate then speaks of the others, and the report
+says how many those are."""
+
+EXPLORATION: ReasonCode = "exploration"
+SERVED = "served, without exploration"
+
+REWARDS: Mapping[str, Reward] = {"click_through": clicked, "conversion": bought, "revenue": earned}
+ESTIMATED: tuple[Estimator, ...] = ("snips", "doubly_robust")
+
+Origin = Literal["logged", "simulated", "none"]
+Basis = Literal["as shown", "snips", "doubly_robust", "simulated"]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFigures:
+    """What one way of recommending brings per shown product.
+
+    Attributes:
+        policy: a model of this report, or a version that served.
+        basis: what happened (``as shown``), an estimator of `off_policy`, or the synthetic shop's answers.
+        lists: that the figures rest on.
+        click_through, conversion, revenue: per shown product; ``None`` where nothing can be said.
+        supported: share of the policy's products that logging could have listed; ``None`` without an estimate.
+        effective_rows: see `effective_sample_size`; ``None`` likewise.
+        refused: why nothing can be said; empty where something is.
+    """
+
+    policy: str
+    basis: Basis
+    lists: int
+    click_through: Interval | None = None
+    conversion: Interval | None = None
+    revenue: Interval | None = None
+    supported: float | None = None
+    effective_rows: float | None = None
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BusinessFigures:
+    """The business part of a report. ``note`` says where the figures come from, or why there are none."""
+
+    origin: Origin
+    note: str
+    policies: tuple[PolicyFigures, ...] = ()
+
+
+def logged_figures(
+    served: ServedLog,
+    models: Mapping[str, Recommender],
+    catalogue: Catalogue,
+    interactions: pa.Table,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> BusinessFigures | None:
+    """Figures from lists that were served; ``None`` with fewer than `LEAST_LISTS`.
+
+    Args:
+        served: lists shown after everything that ``models`` learned from; otherwise they would know the answers.
+        models: those to estimate, by name.
+        catalogue: of the shop, for prices, availability and categories.
+        interactions: canonical, what was known of shoppers besides the feedback in ``served``.
+    """
+    if len(served.exposures) < LEAST_LISTS:
+        return None
+    prices = {
+        product: float(price)
+        for product, price in zip(catalogue.products.external(np.arange(len(catalogue))), catalogue.price, strict=True)
+        if np.isfinite(price)
+    }
+    joined = join_feedback((one for one in served.exposures if one.items), served.events)
+    policies = list(_as_shown(joined, prices, resamples, seed))
+    explored = [one for one in served.exposures if any(item.propensity not in (None, 1.0) for item in one.items)]
+    asked = explored[:: max(1, -(-len(explored) // MOST_REPLAYED))]
+    if len(asked) >= LEAST_LISTS:
+        names = {one.request_id for one in asked}
+        items = [item for item in joined if item.exposure.request_id in names]
+        by_chance = np.array([item.item.reason == EXPLORATION for item in items])
+        log = shown(items, prices=prices)
+        log = replace(log, propensity=listing_chance(log, by_chance))
+        kept = (~by_chance).astype(np.float64)
+        policies.append(_estimated(SERVED, log, kept, "snips", resamples, seed, np.ones(len(log))))
+        past = PastEvents.of(asked, interactions, served.events)
+        for name, model in models.items():
+            target = target_of_lists(log, replayed(model, catalogue, asked, past))
+            policies += [_estimated(name, log, target, basis, resamples, seed) for basis in ESTIMATED]
+    return BusinessFigures("logged", _note(served, len(explored), len(asked)), tuple(policies))
+
+
+@dataclass(frozen=True)
+class PastEvents:
+    """What was known of shoppers before their lists: of each, oldest first."""
+
+    by_user: Mapping[str, tuple[Event, ...]] = field(repr=False)
+
+    @classmethod
+    def of(cls, exposures: Iterable[Exposure], interactions: pa.Table, feedback: Sequence[StoredEvent]) -> "PastEvents":
+        """Events of the shoppers of ``exposures`` from a canonical log and from feedback, each once."""
+        users = {exposure.user_id for exposure in exposures}
+        mine = interactions.filter(pc.is_in(interactions["user_id"], pa.array(sorted(users), pa.string())))
+        logged: dict[str, list[Event]] = {}
+        seconds = pc.floor_temporal(mine["timestamp"], unit="second").cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())
+        columns = (mine["user_id"], mine["product_id"], mine["interaction_type"], seconds)
+        for user, product, kind, second in zip(*(column.to_pylist() for column in columns), strict=True):
+            logged.setdefault(user, []).append(Event(product, InteractionType.from_label(kind), second))
+        sent: dict[str, list[Event]] = {}
+        for one in feedback:
+            if one.user_id in users:
+                sent.setdefault(one.user_id, []).append(Event(one.product_id, one.interaction_type, one.timestamp))
+        # Never "now": what was sent was sent with its time.
+        return cls({user: merged(logged.get(user, ()), sent.get(user, ()), now=-1) for user in logged | sent})
+
+    def before(self, user_id: str, at: int) -> tuple[Event, ...]:
+        """The newest events, as many as serving reads, strictly before ``at`` (seconds since 1970 UTC)."""
+        return tuple(event for event in self.by_user.get(user_id, ()) if event.timestamp < at)[-HISTORY_LIMIT:]
+
+
+def replayed(
+    model: Recommender, catalogue: Catalogue, exposures: Sequence[Exposure], past: PastEvents
+) -> dict[str, tuple[str, ...]]:
+    """What ``model`` would have listed in answer to the same questions, by request id; nothing left to chance.
+
+    Filters and products excluded by the page itself are not logged: lists they shaped count as not supported.
+    """
+    engine = Engine(model, catalogue, Rules(new_products=0))
+    lists = {}
+    for exposure in exposures:
+        at, context = exposure.at_ms // 1000, exposure.context
+        events = past.before(exposure.user_id, at)
+        newest = max((event.timestamp for event in events), default=at)
+        question = Question(
+            user_id=exposure.user_id,
+            events=events,
+            now=newest + 1 if newest < at - DORMANT_S else at,
+            k=int(context.get("k", len(exposure.items))),
+            context=PageContext(
+                page=context.get("page", "homepage"),
+                product_ids=tuple(context.get("product_ids", ())),
+                category=context.get("category"),
+                device=context.get("device"),
+            ),
+            diversity=float(context.get("diversity", 0.0)),
+        )
+        lists[exposure.request_id] = tuple(item.product_id for item in engine.answer(question).items)
+    return lists
+
+
+def _as_shown(
+    joined: Sequence[JoinedItem], prices: Mapping[str, float], resamples: int, seed: int
+) -> Iterable[PolicyFigures]:
+    """What every version that served brought, most lists first."""
+    by_version: dict[str, list[JoinedItem]] = {}
+    for item in joined:
+        by_version.setdefault(item.exposure.model_version, []).append(item)
+    for version, items in sorted(by_version.items(), key=lambda pair: -len(pair[1])):
+        found = business_metrics(shown(items, prices=prices), resamples=resamples, seed=seed)
+        yield PolicyFigures(
+            _version(version), "as shown", found.requests, found.click_through, found.conversion, found.revenue
+        )
+
+
+def _estimated(
+    name: str,
+    log: Shown,
+    target: FloatArray,
+    basis: Estimator,
+    resamples: int,
+    seed: int,
+    supported: FloatArray | None = None,
+) -> PolicyFigures:
+    found: dict[str, Interval] = {}
+    row = logged_feedback(log, clicked, target, supported=supported)
+    lists, lost = len(log.request_ids), lost_mass(row, resamples=resamples, seed=seed).mean
+    basis_name: Basis = "snips" if basis == "snips" else "doubly_robust"
+    share, rows = min(max(1.0 - lost, 0.0), 1.0), effective_sample_size(row.weight)
+    for reward_name, reward in REWARDS.items():
+        # A model of the reward that knows nothing but its mean: it takes from the weights what they scale in vain.
+        guess = np.full(len(log), reward(log).mean())
+        feedback = logged_feedback(
+            log, reward, target, expected_shown=guess, expected_target=guess, supported=supported
+        )
+        try:
+            one = estimate(feedback, basis, tolerated_loss=TOLERATED_LOSS, resamples=resamples, seed=seed)
+        except SupportError as error:
+            return PolicyFigures(name, basis_name, lists, supported=share, effective_rows=rows, refused=str(error))
+        found[reward_name] = Interval(one.value, one.low, one.high, one.requests)
+    return PolicyFigures(
+        name, basis_name, lists, found["click_through"], found["conversion"], found["revenue"], share, rows
+    )
+
+
+def _version(version: str) -> str:
+    return "baseline (no model)" if version == "baseline" else f"version {version}"
+
+
+def _note(served: ServedLog, explored: int, asked: int) -> str:
+    told = f"From {len(served.exposures):,} of {served.lists:,} lists served since the test window began"
+    if served.unreadable:
+        told += f" ({served.unreadable:,} records could not be read)"
+    if asked < LEAST_LISTS:
+        return (
+            f"{told}. {explored:,} of them left a place to chance: too few to estimate other models; set "
+            "RECSYS_EXPLORATION_SHARE above 0."
+        )
+    return (
+        f"{told}. Models were asked {asked:,} of the {explored:,} logged questions that explored. Estimates rest on "
+        "products that logging could have listed, at whatever place: SNIPS speaks of these alone, doubly robust takes "
+        "the mean of all for the others."
+    )
