@@ -161,6 +161,17 @@ class Recommender(ABC):
             scores[start:stop] = np.take_along_axis(chunk, columns[start:stop], axis=1)
         return scores
 
+    def score_without(
+        self, history: Histories, without: IndexArray, products: IndexArray
+    ) -> tuple[ScoreArray, NDArray[np.bool_]]:
+        """`score` of ``products`` (``[m]``) for one shopper, had they never touched each of ``without`` (``[d]``).
+
+        Returns:
+            Scores float32 ``[d, m]``, and `knows` of each changed history, bool ``[d]``.
+        """
+        variants = history.without_each(without)
+        return self.score(variants, products), self.knows(variants)
+
     def recommend(
         self,
         histories: Histories,

@@ -98,7 +98,10 @@ class FactorRecommender(Recommender):
 
     def shopper_factors(self, histories: Histories) -> NDArray[np.float64]:
         """The vector ``x_b`` of each shopper, float64 ``[B, f]``; zeros for a shopper without a weighted event."""
-        profiles = self.weighting.profiles(histories)
+        return self.folded_in(self.weighting.profiles(histories))
+
+    def folded_in(self, profiles: Profiles) -> NDArray[np.float64]:
+        """`shopper_factors` of shoppers with these ``profiles``, made by ``weighting``."""
         vectors = np.empty((len(profiles), self._vectors.shape[1]), dtype=np.float64)
         for start in range(0, len(profiles), SYSTEMS_PER_CHUNK):
             stop = min(start + SYSTEMS_PER_CHUNK, len(profiles))

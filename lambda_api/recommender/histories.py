@@ -133,6 +133,25 @@ class Histories:
             now=self.now,
         )
 
+    def without_each(self, products: IndexArray) -> "Histories":
+        """One shopper's history as a batch of ``d``: without all events of each of ``products`` (``[d]``).
+
+        Raises:
+            ValueError: these are histories of several shoppers.
+        """
+        if len(self) != 1:
+            raise ValueError(f"variants are of one shopper's history, not of {len(self)}")
+        keep = self.products != np.asarray(products)[:, None]
+        event = np.broadcast_to(np.arange(len(self.products)), keep.shape)[keep]
+        return Histories(
+            user_ids=self.user_ids * len(keep),
+            indptr=np.concatenate([[0], np.cumsum(keep.sum(axis=1))]).astype(np.int64),
+            products=self.products[event],
+            types=self.types[event],
+            timestamps=self.timestamps[event],
+            now=self.now,
+        )
+
     def distinct_products(self, types: Collection[InteractionType] = tuple(InteractionType)) -> Ragged:
         """Each shopper's distinct products with an event of one of ``types``, ascending; row-aligned with self."""
         wanted = np.isin(self.types, [int(kind) for kind in types])

@@ -5,8 +5,9 @@ history. Keep what the weights are multiplied with (similarities, factors) in th
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -35,6 +36,11 @@ class Profiles:
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
+
+    @property
+    def row_of_pair(self) -> NDArray[np.int64]:
+        """The shopper each pair belongs to, int64 ``[m]``."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.indptr))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,41 +103,84 @@ class EventWeighting:
 
     def profiles(self, histories: Histories) -> Profiles:
         """Weights per shopper and distinct product; shoppers without a weighted event own no pairs."""
-        weights = np.asarray(self.type_weights, dtype=np.float64)[histories.types]
-        counted = np.flatnonzero(weights > 0)
-        shopper = histories.shopper_of_event[counted]
-        product = histories.products[counted].astype(np.int64)
-        weights = weights[counted] * self._decay(shopper, histories.timestamps[counted])
+        return self._weighed(_Pairs.of(histories, np.asarray(self.type_weights) > 0))
+
+    def _weighed(self, pairs: "_Pairs") -> Profiles:
+        decay = np.ones(len(pairs.types))
+        if self.half_life_days is not None:
+            decay = 0.5 ** (pairs.age_days / self.half_life_days)
+        if self.step_decay < 1:
+            decay = decay * self.step_decay**pairs.steps
+        weights = np.asarray(self.type_weights, dtype=np.float64)[pairs.types] * decay
         # A weight that underflows stays a weight: the event happened.
         weights = np.maximum(weights, np.finfo(np.float32).tiny)
-        width = int(product.max(initial=0)) + 1
-        key = shopper * width + product
-        order = np.argsort(key, kind="stable")
-        key = key[order]
-        first = np.flatnonzero(run_starts(key))
         merge = np.add if self.combine == "sum" else np.maximum
-        merged = merge.reduceat(weights[order], first) if len(first) else np.empty(0, dtype=np.float64)
-        counts = np.bincount(key[first] // width, minlength=len(histories))
-        return Profiles(
-            indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            products=(key[first] % width).astype(np.int32),
-            weights=merged,
-        )
+        first = pairs.first
+        merged = merge.reduceat(weights[pairs.order], first) if len(first) else np.empty(0, dtype=np.float64)
+        return Profiles(pairs.indptr, pairs.products, merged)
 
-    def _decay(self, shopper: NDArray[np.int64], timestamps: NDArray[np.int64]) -> NDArray[np.float64]:
-        decay = np.ones(len(shopper), dtype=np.float64)
-        if len(shopper) == 0 or (self.half_life_days is None and self.step_decay == 1):
-            return decay
-        new_shopper = run_starts(shopper)
-        last = np.append(np.flatnonzero(new_shopper)[1:], len(shopper)) - 1
-        last_of_event = np.repeat(last, np.diff(last, prepend=-1))
-        if self.half_life_days is not None:
-            age_days = (timestamps[last_of_event] - timestamps) / SECONDS_PER_DAY
-            decay *= 0.5 ** (age_days / self.half_life_days)
-        if self.step_decay < 1:
-            moment = np.cumsum(new_shopper | run_starts(timestamps))
-            decay *= self.step_decay ** (moment[last_of_event] - moment)
-        return decay
+
+def shared_profiles(weightings: Collection[EventWeighting], histories: Histories) -> dict[EventWeighting, Profiles]:
+    """`EventWeighting.profiles` of each; what they have in common is worked out once."""
+    pairs: dict[tuple[bool, ...], _Pairs] = {}
+    found = {}
+    for weighting in weightings:
+        counted = tuple(weight > 0 for weight in weighting.type_weights)
+        if counted not in pairs:
+            pairs[counted] = _Pairs.of(histories, np.array(counted))
+        found[weighting] = weighting._weighed(pairs[counted])
+    return found
+
+
+class _Pairs:
+    """The events of counted types, ``E`` of them, grouped by shopper and product.
+
+    ``order`` brings events of one pair together, in their own order; pairs begin at ``first`` of it. ``indptr`` and
+    ``products`` are those of `Profiles`.
+    """
+
+    def __init__(
+        self,
+        shopper: NDArray[np.int64],
+        products: IndexArray,
+        types: NDArray[np.int8],
+        timestamps: NDArray[np.int64],
+        batch: int,
+    ) -> None:
+        self.types = types
+        self._shopper, self._timestamps = shopper, timestamps
+        key = shopper * (int(products.max(initial=0)) + 1) + products
+        self.order = np.argsort(key, kind="stable")
+        self.first = np.flatnonzero(run_starts(key[self.order]))
+        chosen = self.order[self.first]
+        self.products = products[chosen]
+        self.indptr = np.concatenate([[0], np.cumsum(np.bincount(shopper[chosen], minlength=batch))]).astype(np.int64)
+
+    @classmethod
+    def of(cls, histories: Histories, counted: NDArray[np.bool_]) -> "_Pairs":
+        """``counted``: bool per `InteractionType`."""
+        shopper, products = histories.shopper_of_event, histories.products
+        types, timestamps = histories.types, histories.timestamps
+        if not counted.all():
+            kept = np.flatnonzero(counted[types])
+            shopper, products, types, timestamps = shopper[kept], products[kept], types[kept], timestamps[kept]
+        return cls(shopper, products, types, timestamps, len(histories))
+
+    @cached_property
+    def age_days(self) -> NDArray[np.float64]:
+        """Days from each event to the shopper's latest, float64 ``[E]``."""
+        return (self._timestamps[self._latest] - self._timestamps) / SECONDS_PER_DAY
+
+    @cached_property
+    def steps(self) -> NDArray[np.int64]:
+        """Distinct later moments of the same shopper, int64 ``[E]``."""
+        moment = np.cumsum(run_starts(self._shopper) | run_starts(self._timestamps))
+        return moment[self._latest] - moment
+
+    @cached_property
+    def _latest(self) -> NDArray[np.int64]:
+        last = np.append(np.flatnonzero(run_starts(self._shopper))[1:], len(self._shopper)) - 1
+        return np.repeat(last, np.diff(last, prepend=-1)) if len(self._shopper) else last[:0]
 
 
 def _is_number(value: object) -> bool:

@@ -126,23 +126,8 @@ def score_falls(
     Returns:
         bool ``[d, m]``.
     """
-    variants = without_each(history, without)
-    fallen = recommender.score(variants, products) < scores - FALL * np.abs(scores)
-    return fallen | ~recommender.knows(variants)[:, None]
-
-
-def without_each(history: Histories, products: IndexArray) -> Histories:
-    """One shopper's history as a batch of ``d``: without all events of each of ``products`` (``[d]``)."""
-    keep = history.products != np.asarray(products)[:, None]
-    event = np.broadcast_to(np.arange(len(history.products)), keep.shape)[keep]
-    return Histories(
-        user_ids=history.user_ids * len(keep),
-        indptr=np.concatenate([[0], np.cumsum(keep.sum(axis=1))]).astype(np.int64),
-        products=history.products[event],
-        types=history.types[event],
-        timestamps=history.timestamps[event],
-        now=history.now,
-    )
+    changed, known = recommender.score_without(history, without, products)
+    return (changed < scores - FALL * np.abs(scores)) | ~known[:, None]
 
 
 @dataclass(frozen=True, slots=True)

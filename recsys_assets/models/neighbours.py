@@ -3,15 +3,16 @@
 Put the neighbour search that item-kNN and content similarity share here. Keep weighting of the matrix out.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from lambda_api.recommender.item_weights import SparseWeights
-from lambda_api.recommender.topk import top_k
 
 SIMILARITIES_PER_CHUNK = 4_000_000
-"""Similarities held at once (16 MB of float32)."""
+"""Similarities held at once at most (48 MB with their places)."""
 
 
 def nearest(vectors: sparse.csr_matrix, k: int) -> SparseWeights:
@@ -27,24 +28,42 @@ def nearest(vectors: sparse.csr_matrix, k: int) -> SparseWeights:
     rows = vectors.shape[0]
     transposed = vectors.T.tocsr()
     height = max(1, SIMILARITIES_PER_CHUNK // max(1, rows))
-    counts: list[NDArray[np.int64]] = []
+    counts = np.zeros(rows, dtype=np.int64)
     indices: list[NDArray[np.int32]] = []
     values: list[NDArray[np.float32]] = []
     for start in range(0, rows, height):
-        similarity = (vectors[start : start + height] @ transposed).toarray().astype(np.float32, copy=False)
-        similarity[similarity <= 0] = -np.inf
-        chosen, weights = top_k(similarity, min(k, rows))
-        order = np.argsort(np.where(chosen < 0, rows, chosen), axis=1, kind="stable")
-        chosen, weights = np.take_along_axis(chosen, order, 1), np.take_along_axis(weights, order, 1)
-        kept = chosen >= 0
-        counts.append(kept.sum(axis=1))
-        indices.append(chosen[kept])
-        values.append(weights[kept])
+        # Most products share no shopper and no word: only similarities that are there are looked at.
+        similarity = vectors[start : start + height] @ transposed
+        found = similarity.data.astype(np.float32, copy=False)
+        for row, (first, last) in enumerate(pairwise(similarity.indptr)):
+            chosen, weights = _strongest(similarity.indices[first:last], found[first:last], k)
+            counts[start + row] = len(chosen)
+            indices.append(chosen)
+            values.append(weights)
     return SparseWeights(
-        indptr=np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64),
-        indices=np.concatenate(indices).astype(np.int32),
-        data=np.concatenate(values).astype(np.float32),
+        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        indices=np.concatenate(indices).astype(np.int32) if indices else np.empty(0, dtype=np.int32),
+        data=np.concatenate(values).astype(np.float32) if values else np.empty(0, dtype=np.float32),
     )
+
+
+def _strongest(
+    columns: NDArray[np.int32], weights: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The ``k`` largest positive weights, columns ascending, ties at the border won by the lower column."""
+    if len(weights) > k:
+        border = max(np.partition(weights, len(weights) - k)[len(weights) - k], np.float32(0.0))
+        kept = np.flatnonzero(weights >= border)
+        columns, weights = columns[kept], weights[kept]
+    order = np.argsort(columns)
+    columns, weights = columns[order], weights[order]
+    if len(weights) > k:
+        spare = k - np.count_nonzero(weights > border)
+        tied = weights == border
+        kept = np.flatnonzero(~tied | (np.cumsum(tied) <= spare))
+        columns, weights = columns[kept], weights[kept]
+    positive = weights > 0
+    return columns[positive], weights[positive]
 
 
 def normalised_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -1,5 +1,7 @@
 """Candidates, ranking features and lists of the two-stage recommender, computed by hand on a shop of seven products."""
 
+import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,10 +9,12 @@ import pytest
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.contract import Recommender
+from lambda_api.recommender.factors import FactorRecommender
 from lambda_api.recommender.histories import Event, Histories, Ragged
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.profiles import EventWeighting
+from lambda_api.recommender.two_stage import blocks as blocks_module
 from lambda_api.recommender.two_stage import recommender as module
 from lambda_api.recommender.two_stage import sources as sources_module
 from lambda_api.recommender.two_stage.facts import (
@@ -21,8 +25,9 @@ from lambda_api.recommender.two_stage.facts import (
     CatalogueFacts,
 )
 from lambda_api.recommender.two_stage.features import feature_names, ranking_features
+from lambda_api.recommender.two_stage.proposals import FUSION_OFFSET, NO_RANK
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
-from lambda_api.recommender.two_stage.sources import FUSION_OFFSET, NO_RANK, CandidateGenerator, Source
+from lambda_api.recommender.two_stage.sources import PER_CATEGORY, CandidateGenerator, Candidates, Source
 from recsys_assets.models.hybrid_ranker import single_column
 
 DAY = 86_400
@@ -121,24 +126,32 @@ def test_equal_scores_share_a_rank_and_the_limit_keeps_the_best_by_fusion() -> N
     assert len(kept) == 3
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_sums_by_cell_and_by_sorting_propose_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    n, shoppers = 900, 5
+def some_shop(seed: int, n: int = 900) -> CandidateGenerator:
+    """A generator of few values, so that scores tie; in every fourth shop all of the best do."""
     random = np.random.default_rng(seed)
-    rows = {i: {int(j): float(random.random()) for j in random.integers(n, size=8)} for i in range(0, n, 2)}
-    # Counts of few values, so that trends tie; in every fourth shop all of the best do.
+    alike, other = (
+        weights(
+            n, {i: {int(j): float(random.integers(1, 9)) for j in random.integers(n, size=8)} for i in range(0, n, 2)}
+        )
+        for _ in range(2)
+    )
     sold = random.integers(0, 4 if seed % 4 else 2, size=(n, 1)) * np.ones((1, len(WINDOW_DAYS)))
     sold[random.integers(n, size=30)] += random.random((30, 1)) * (seed % 4 > 0)
     weighting, halved = EventWeighting(), EventWeighting(half_life_days=5.0, combine="sum")
-    whole = CandidateGenerator(
+    bought = EventWeighting(type_weights=(0.0, 0.0, 1.0, 1.0), half_life_days=2.0)
+    vectors = random.normal(size=(n, 4)).astype(np.float32)
+    ids = IdMap.from_ids(f"p{i}" for i in range(n))
+    return CandidateGenerator(
         sources=(
             Source("alike", "graph", 12, weighting, "alike", prior=True),
             Source("decayed", "graph", 5, halved, "alike"),
             Source("selling", "trending", 7, weighting),
             Source("shelf", "category", 9, halved),
             Source("own", "again", 3, weighting),
-        )[: 5 if seed % 3 else 2],
-        graphs={"alike": weights(n, rows)},
+            Source("other", "graph", 6, bought, "other"),
+            Source("factors", "factors", 0, weighting),
+        )[: 7 if seed % 3 else 2],
+        graphs={"alike": alike, "other": other},
         facts=facts(
             n,
             counts=sold.astype(np.float32),
@@ -147,7 +160,12 @@ def test_sums_by_cell_and_by_sorting_propose_the_same(seed: int, monkeypatch: py
         ),
         limit=25,
         consumed_types=(PURCHASE,) if seed % 2 else (),
+        factors=FactorRecommender(ids, np.ones(n, np.float32), vectors, vectors.T @ vectors, halved, 1.0, 2.0),
     )
+
+
+def some_shoppers(seed: int, n: int = 900, shoppers: int = 5) -> Histories:
+    random = np.random.default_rng(seed + 1_000)
     events = [
         [
             (int(random.integers(n)), InteractionType(int(random.integers(4))), float(random.random() * 30))
@@ -155,25 +173,108 @@ def test_sums_by_cell_and_by_sorting_propose_the_same(seed: int, monkeypatch: py
         ]
         for size in random.integers(0, 12, size=shoppers)
     ]
-    batch = histories(*events, n=n)
+    return histories(*events, n=n)
+
+
+def plain_candidates(whole: CandidateGenerator, shopper: Histories, allowed: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Products, scores, ranks and fusion of one shopper, source after source over every product."""
+    n, known, proposed = len(whole.facts), [], np.zeros(len(whole.facts), dtype=bool)
+    free = allowed.copy()
+    free[shopper.products[np.isin(shopper.types, [int(kind) for kind in whole.consumed_types])]] = False
+    for source in whole.sources:
+        profile, scores = source.weighting.profiles(shopper), np.zeros(n, dtype=np.float32)
+        if source.kind == "graph":
+            scores = whole.graphs[source.graph].scores(profile)[0]
+            scores = scores * whole.facts.trend if source.prior else scores
+        elif source.kind == "again":
+            scores[profile.products] = profile.weights
+        elif source.kind == "category":
+            for category in range(40):
+                inside = np.flatnonzero((whole.facts.category == category) & (whole.facts.trending > 0))
+                best = inside[np.argsort(-whole.facts.trending[inside], kind="stable")][:PER_CATEGORY]
+                affinity = sum(profile.weights[whole.facts.category[profile.products] == category], 0.0)
+                scores[best] = np.float32(affinity) * whole.facts.trending[best]
+        elif source.kind == "trending":
+            scores = whole.facts.trending
+            best = [p for p in np.argsort(-scores, kind="stable") if free[p] and scores[p] > 0][: source.take]
+            proposed[best] = True
+        else:
+            assert whole.factors is not None
+            scores = np.maximum(whole.factors.score_all(shopper)[0], np.float32(0.0))
+        known.append(scores)
+        if source.kind not in ("trending", "factors"):
+            ordered = np.sort(scores[free & (scores > 0)])[::-1]
+            border = ordered[source.take] if len(ordered) > source.take else np.float32(0.0)
+            tie = bool(len(ordered)) and ordered[0] == border
+            proposed |= free & (scores > 0) & ((scores >= border) if tie else (scores > border))
+    products = np.flatnonzero(proposed)
+    table = np.stack(known)[:, products]
+    ranks = np.array([[(row > value).sum() if value > 0 else NO_RANK for value in row] for row in table])
+    fusion = np.where(table > 0, 1 / (FUSION_OFFSET + ranks), 0.0).sum(axis=0)
+    return products, table, ranks, fusion
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_candidates_are_those_of_one_source_after_the_other(seed: int) -> None:
+    whole, batch = some_shop(seed), some_shoppers(seed)
+    for allowed in (None, np.arange(len(whole.facts)) % 3 > 0):
+        found = whole.candidates(batch, allowed)
+        for row in range(len(batch)):
+            products, scores, ranks, fusion = plain_candidates(
+                whole, batch.rows(row, row + 1), np.ones(len(whole.facts), bool) if allowed is None else allowed
+            )
+            part = slice(int(found.products.indptr[row]), int(found.products.indptr[row + 1]))
+            kept = np.isin(products, found.products.row(row))
+            assert kept.sum() == min(whole.limit, len(products)) == part.stop - part.start
+            np.testing.assert_allclose(found.scores[part], scores[:, kept].T, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(found.fusion[part], fusion[kept], rtol=1e-5)
+            if "factors" not in [source.name for source in whole.sources]:
+                assert np.array_equal(found.ranks[part], ranks[:, kept].T)
+            if not kept.all():
+                assert fusion[~kept].max() <= fusion[kept].min() * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_candidates_do_not_depend_on_the_batch(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, batch = some_shop(seed), some_shoppers(seed)
     found = whole.candidates(batch)
     assert whole.candidates(batch) is found, "one history is worked out once"
-    monkeypatch.setattr(sources_module, "DENSE_CELLS", 0)
-    sparse = whole._united(batch, None)
-    for name in ("scores", "ranks", "fusion"):
-        assert np.array_equal(getattr(found, name), getattr(sparse, name))
-    assert np.array_equal(found.products.indptr, sparse.products.indptr)
-    assert np.array_equal(found.products.values, sparse.products.values)
-    for row in range(shoppers):
+    monkeypatch.setattr(sources_module, "CELLS_AT_ONCE", 2 * len(whole.facts))
+    for again in (whole.candidates(replace(batch)), whole.candidates(batch, np.ones(len(whole.facts), bool))):
+        assert again is not found
+        require_same(again, found)
+    for row in range(len(batch)):
         alone = whole.candidates(batch.rows(row, row + 1))
+        part = slice(int(found.products.indptr[row]), int(found.products.indptr[row + 1]))
         assert np.array_equal(alone.products.values, found.products.row(row))
-    consumed = batch.distinct_products(whole.consumed_types) if whole.consumed_types else None
-    known = np.zeros(n, dtype=bool)
-    known[::2] = True
-    for row in range(shoppers):
-        if consumed is not None:
-            assert not np.isin(found.products.row(row), consumed.row(row)).any()
-        assert known[whole.candidates(batch, known).products.row(row)].all()
+        assert np.array_equal(alone.scores, found.scores[part]) and np.array_equal(alone.fusion, found.fusion[part])
+
+
+def require_same(one: Candidates, other: Candidates) -> None:
+    assert np.array_equal(one.products.indptr, other.products.indptr)
+    assert np.array_equal(one.products.values, other.products.values)
+    for name in ("scores", "ranks", "fusion"):
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_without_a_product_is_as_if_it_had_never_been_touched(seed: int) -> None:
+    whole, batch = some_shop(seed), some_shoppers(seed)
+    for row in range(len(batch)):
+        shopper = batch.rows(row, row + 1)
+        if not len(shopper.products):
+            continue
+        # The newest, from which decay counts back, one that is no part of the past, and others.
+        left_out = np.unique([*shopper.products[-1:], *shopper.products[:3], 899]).astype(np.int32)
+        variants, found = whole.candidates_without(shopper, left_out)
+        for number, product in enumerate(left_out):
+            assert product not in variants.rows(number, number + 1).products
+        require_same(found, whole.candidates(replace(shopper.without_each(left_out))))
+
+
+def test_variants_are_of_one_history() -> None:
+    with pytest.raises(ValueError, match="one shopper"):
+        some_shoppers(0).without_each(np.array([1], dtype=np.int32))
 
 
 def test_features_by_hand() -> None:
@@ -295,3 +396,48 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         TwoStageRecommender(other, np.ones(2, dtype=np.float32), model.generator, b"", (1.0, 0.0))
     with pytest.raises(ValueError, match="slope of the calibration must be positive"):
         TwoStageRecommender(model.products, model.popularity, model.generator, b"", (0.0, 0.0))
+
+
+def test_many_blocks_at_once_give_the_lists_of_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = big(500), some_shoppers(3, n=60, shoppers=60)
+    banned = Ragged.from_rows([[row % 40, 3] for row in range(60)])
+    monkeypatch.setattr(module, "SHOPPERS_PER_BLOCK", 7)
+    threads: set[int] = set()
+    scored = TwoStageRecommender._best
+
+    def noted(self: TwoStageRecommender, *given: Any) -> Any:
+        threads.add(threading.get_ident())
+        return scored(self, *given)
+
+    monkeypatch.setattr(TwoStageRecommender, "_best", noted)
+    monkeypatch.setattr(blocks_module, "cores", lambda: 3)
+    at_once = model.recommend(batch, 9, exclude=banned)
+    assert threading.get_ident() not in threads
+    monkeypatch.setattr(blocks_module, "cores", lambda: 1)
+    alone = model.recommend(batch, 9, exclude=banned)
+    assert threading.get_ident() in threads
+    assert np.array_equal(at_once.products, alone.products) and np.array_equal(at_once.scores, alone.scores)
+    for row in range(60):
+        assert not np.isin(banned.row(row), alone.products[row]).any()
+    monkeypatch.setattr(blocks_module, "cores", lambda: 3)
+    monkeypatch.setattr(TwoStageRecommender, "_best", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model.recommend(batch, 9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_scores_without_an_event_are_scores_of_the_shorter_history(seed: int) -> None:
+    whole = some_shop(seed)
+    names = feature_names([source.name for source in whole.sources])
+    ids = IdMap.from_ids(f"p{i}" for i in range(900))
+    ranker = single_column(names.index("fusion"), len(names))
+    model = TwoStageRecommender(ids, np.arange(900, dtype=np.float32), whole, ranker, (2.0, 0.5))
+    for row in range(5):
+        shopper = some_shoppers(seed).rows(row, row + 1)
+        products = model.recommend(shopper, 12).products[0]
+        left_out = np.unique(shopper.products)[:4]
+        if not len(left_out):
+            continue
+        scores, known = model.score_without(shopper, left_out, products)
+        plain, plainly = Recommender.score_without(model, shopper, left_out, products)
+        assert np.array_equal(scores, plain) and np.array_equal(known, plainly)

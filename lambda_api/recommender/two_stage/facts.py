@@ -94,6 +94,16 @@ class CatalogueFacts:
         return np.log(smoothed / smoothed.mean(axis=0)).astype(np.float32)
 
     @cached_property
+    def categories(self) -> int:
+        """One more than the largest code of a category, 0 where none is known."""
+        return int(self.category.max(initial=-1)) + 1
+
+    @cached_property
+    def brands(self) -> int:
+        """One more than the largest code of a brand, 0 where none is known."""
+        return int(self.brand.max(initial=-1)) + 1
+
+    @cached_property
     def features(self) -> FloatArray:
         """float32 ``[n, len(PRODUCT_FEATURES)]``, no NaN."""
         share = self.log_share
@@ -131,7 +141,7 @@ class CatalogueFacts:
     @classmethod
     def restore(cls, arrays: Mapping[str, NDArray[Any]], as_of: int) -> Self:
         """Inverse of `arrays`. Raises ``KeyError`` where one is missing."""
-        return cls(**{name: arrays[f"facts_{name}"] for name in _ARRAYS}, as_of=as_of)
+        return cls(**{name: np.asarray(arrays[f"facts_{name}"]) for name in _ARRAYS}, as_of=as_of)
 
 
 _ARRAYS = (

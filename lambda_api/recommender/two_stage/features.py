@@ -9,6 +9,8 @@ from them which window a row is from.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,210 +77,239 @@ def ranking_features(
     ``facts.as_of``. What is not known is `UNKNOWN`; a column the shop does not record is constant.
     """
     rows, products = candidates.products.row_of_value, candidates.products.values
-    columns = [*_source_columns(candidates, rows, len(histories))]
+    best = _best_scores(candidates, len(histories))
+    scores, ranks, fusion = candidates.scores, candidates.ranks, candidates.fusion
     if only is not None:
         rows, products = rows[only], products[only]
-        columns = [column[only] for column in columns]
-    shoppers = _shopper_columns(histories, facts)
-    pairs = _pair_columns(histories, facts, rows, products, shoppers)
-    n_before = len(columns)
-    n_products, n_shoppers = len(PRODUCT_FEATURES), len(SHOPPER_FEATURES)
-    features = np.empty((len(rows), n_before + n_products + n_shoppers + len(pairs)), dtype=np.float32)
-    for place, column in enumerate(columns):
-        features[:, place] = column
-    features[:, n_before : n_before + n_products] = facts.features[products]
-    features[:, n_before + n_products : n_before + n_products + n_shoppers] = shoppers[rows]
-    for place, column in enumerate(pairs):
-        features[:, n_before + n_products + n_shoppers + place] = column
+        scores, ranks, fusion = scores[only], ranks[only], fusion[only]
+    past = _Past(histories, facts)
+    sources = scores.shape[1]
+    edges = np.cumsum([0, 3 * sources, 2, len(PRODUCT_FEATURES), len(SHOPPER_FEATURES), len(PAIR_FEATURES)])
+    features = np.empty((len(rows), edges[-1]), dtype=np.float32)
+    by_source, united, of_product, of_shopper, of_pair = (
+        features[:, start:stop] for start, stop in pairwise(edges.tolist())
+    )
+    by_source[:, 0::3] = scores
+    np.divide(scores, best[rows], out=by_source[:, 1::3])
+    by_source[:, 2::3] = ranks
+    united[:, 0] = (scores > 0).sum(axis=1)
+    united[:, 1] = fusion
+    of_product[:] = facts.features[products]
+    of_shopper[:] = past.shoppers[rows]
+    _write_pairs(of_pair, past, facts, rows, products)
     return features
 
 
-def _source_columns(candidates: Candidates, rows: NDArray[np.int64], batch: int) -> list[NDArray[np.floating]]:
-    columns: list[NDArray[np.floating]] = []
+def _best_scores(candidates: Candidates, batch: int) -> FloatArray:
+    """The largest score of each source for each shopper, 1 where it has none; float32 ``[B, S]``."""
+    best = np.ones((batch, candidates.scores.shape[1]), dtype=np.float32)
     filled = np.flatnonzero(np.diff(candidates.products.indptr))
-    starts = candidates.products.indptr[filled]
-    for source in range(candidates.scores.shape[1]):
-        scores = np.ascontiguousarray(candidates.scores[:, source])
-        best = np.ones(batch, dtype=np.float32)
-        if len(starts):
-            largest = np.maximum.reduceat(scores, starts)
-            best[filled] = np.where(largest > 0, largest, 1.0)
-        columns += [scores, scores / best[rows], candidates.ranks[:, source]]
-    columns.append((candidates.scores > 0).sum(axis=1).astype(np.float32))
-    columns.append(candidates.fusion)
-    return columns
+    if len(filled):
+        found = np.maximum.reduceat(candidates.scores, candidates.products.indptr[filled], axis=0)
+        best[filled] = np.where(found > 0, found, np.float32(1.0))
+    return best
 
 
-def _shopper_columns(histories: Histories, facts: CatalogueFacts) -> FloatArray:
-    """float32 ``[B, len(SHOPPER_FEATURES)]``."""
-    batch, shopper, stamps = len(histories), histories.shopper_of_event, histories.timestamps
-    events = histories.lengths.astype(np.float64)
-    some = np.maximum(events, 1.0)
-    filled = np.flatnonzero(histories.lengths)
-    last, first = np.full(batch, UNKNOWN), np.full(batch, UNKNOWN)
-    last[filled] = (histories.now - stamps[histories.indptr[filled + 1] - 1]) / SECONDS_PER_DAY
-    first[filled] = (histories.now - stamps[histories.indptr[filled]]) / SECONDS_PER_DAY
-    moments, ago = _moments(histories)
-    gap = np.where(moments > 1, (first - last) / np.maximum(moments - 1, 1), UNKNOWN)
-    mainstream = np.bincount(shopper, weights=facts.log_share[histories.products, -1], minlength=batch) / some
-    recent = stamps >= histories.now - RECENT_DAYS * SECONDS_PER_DAY
-    columns = [
-        np.log1p(events),
-        np.log1p(np.diff(histories.distinct_products().indptr)),
-        np.log1p(moments),
-        last,
-        first,
-        mainstream,
-        np.log1p(np.bincount(shopper[recent], minlength=batch)),
-        _novelty(histories, ago),
-        np.log1p(np.bincount(shopper[ago == 0], minlength=batch)),
-        gap,
-        np.where(gap > 0, last / np.maximum(gap, 1.0), UNKNOWN),
-    ]
-    return np.stack(columns, axis=1).astype(np.float32)
+class _Past:
+    """What the histories of a batch say, worked out once for all candidates.
+
+    Attributes:
+        shoppers: float32 ``[B, len(SHOPPER_FEATURES)]``.
+        own, category, brand: what the shopper did with a product, a category, a brand, by their codes.
+    """
+
+    def __init__(self, histories: Histories, facts: CatalogueFacts) -> None:
+        self.histories = histories
+        self.shopper = histories.shopper_of_event
+        self.moments, self.ago = _moments(histories, self.shopper)
+        now, lengths = histories.now, np.maximum(histories.lengths, 1)
+        own = _Group.by(self, histories.products, len(facts))
+        self.own = own.table(
+            self._own_columns(own, facts), (0.0, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, 0.0, UNKNOWN, 0.0, UNKNOWN)
+        )
+        self.category, self.brand = (
+            group.table([group.count / lengths[group.shopper], (now - group.last) / SECONDS_PER_DAY], (0.0, UNKNOWN))
+            for group in (
+                _Group.by(self, codes[histories.products], width)
+                for codes, width in ((facts.category, facts.categories), (facts.brand, facts.brands))
+            )
+        )
+        self.shoppers = self._shopper_columns(own, facts)
+
+    def _own_columns(self, own: "_Group", facts: CatalogueFacts) -> list[NDArray[Any]]:
+        """The first of `PAIR_FEATURES`, of each product of a shopper's past."""
+        now = self.histories.now
+        with np.errstate(invalid="ignore"):
+            gap = np.where(own.count > 1, (own.last - own.first) / SECONDS_PER_DAY, np.nan) / np.maximum(
+                own.count - 1, 1
+            )
+        idle = (now - own.last) / SECONDS_PER_DAY
+        rhythm_days = np.where(np.isnan(gap) | (gap <= 0), facts.repeat_days[own.code], gap)
+        types = self.histories.types[own.events]
+        strongest = np.maximum.reduceat(_STRENGTH[types], own.start) if len(own.start) else np.empty(0)
+        latest, earliest, times = own.over(self.ago)
+        return [
+            own.count,
+            idle,
+            strongest,
+            np.where(rhythm_days > 0, idle / np.maximum(rhythm_days, 1.0), UNKNOWN),
+            np.where(np.isnan(gap), UNKNOWN, gap),
+            times,
+            latest,
+            times / np.maximum(earliest + 1, 1),
+            (now - own.first) / SECONDS_PER_DAY,
+        ]
+
+    def _shopper_columns(self, own: "_Group", facts: CatalogueFacts) -> FloatArray:
+        histories, shopper, stamps = self.histories, self.shopper, self.histories.timestamps
+        batch = len(histories)
+        events = histories.lengths.astype(np.float64)
+        some = np.maximum(events, 1.0)
+        filled = np.flatnonzero(histories.lengths)
+        last, first = np.full(batch, UNKNOWN), np.full(batch, UNKNOWN)
+        last[filled] = (histories.now - stamps[histories.indptr[filled + 1] - 1]) / SECONDS_PER_DAY
+        first[filled] = (histories.now - stamps[histories.indptr[filled]]) / SECONDS_PER_DAY
+        gap = np.where(self.moments > 1, (first - last) / np.maximum(self.moments - 1, 1), UNKNOWN)
+        shares = facts.log_share[histories.products, -1]
+        recent = stamps >= histories.now - RECENT_DAYS * SECONDS_PER_DAY
+        # An event is new where it was the shopper's first with its product.
+        new = np.zeros(len(stamps), dtype=bool)
+        new[own.events[own.start]] = True
+        newest = self.ago < NEWEST_MOMENTS
+        lately = np.bincount(shopper[newest], minlength=batch)
+        novel = np.bincount(shopper[newest & new], minlength=batch)
+        columns = [
+            np.log1p(events),
+            np.log1p(np.bincount(own.shopper, minlength=batch)),
+            np.log1p(self.moments),
+            last,
+            first,
+            np.bincount(shopper, weights=shares, minlength=batch) / some,
+            np.log1p(np.bincount(shopper[recent], minlength=batch)),
+            np.where(lately > 0, novel / np.maximum(lately, 1), UNKNOWN),
+            np.log1p(np.bincount(shopper[self.ago == 0], minlength=batch)),
+            gap,
+            np.where(gap > 0, last / np.maximum(gap, 1.0), UNKNOWN),
+        ]
+        return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _moments(histories: Histories) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _moments(histories: Histories, shopper: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Distinct moments of each shopper, int64 ``[B]``, and how many of them follow each event, int64 ``[E]``."""
-    shopper, stamps = histories.shopper_of_event, histories.timestamps
-    changed = run_starts(stamps) | run_starts(shopper)
+    changed = run_starts(histories.timestamps) | run_starts(shopper)
     moments = np.bincount(shopper[changed], minlength=len(histories))
     return moments, np.cumsum(moments)[shopper] - np.cumsum(changed)
 
 
-def _novelty(histories: Histories, ago: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of a shopper's events in the newest moments that were the first with their product; float64 ``[B]``."""
-    shopper, batch = histories.shopper_of_event, len(histories)
-    pair = shopper * (int(histories.products.max(initial=0)) + 1) + histories.products
-    first = np.zeros(len(pair), dtype=bool)
-    first[np.unique(pair, return_index=True)[1]] = True
-    newest = ago < NEWEST_MOMENTS
-    lately = np.bincount(shopper[newest], minlength=batch)
-    novel = np.bincount(shopper[newest & first], minlength=batch)
-    return np.where(lately > 0, novel / np.maximum(lately, 1), UNKNOWN)
-
-
-def _pair_columns(
-    histories: Histories,
-    facts: CatalogueFacts,
-    rows: NDArray[np.int64],
-    products: NDArray[np.int32],
-    shoppers: FloatArray,
-) -> list[NDArray[np.floating]]:
-    now, lengths = histories.now, np.maximum(histories.lengths, 1)[rows]
-    own = _Group.by(histories, histories.products, len(facts))
-    at, found = own.find(rows, products)
-    gap = np.where(found & (own.count[at] > 1), (own.last[at] - own.first[at]) / SECONDS_PER_DAY, np.nan)
-    gap = gap / np.maximum(own.count[at] - 1, 1)
-    idle = np.where(found, (now - own.last[at]) / SECONDS_PER_DAY, UNKNOWN)
-    rhythm_days = np.where(np.isnan(gap) | (gap <= 0), facts.repeat_days[products], gap)
-    rhythm = np.where(found & (rhythm_days > 0), idle / np.maximum(rhythm_days, 1.0), UNKNOWN)
-    columns: list[NDArray[np.floating]] = [
-        np.where(found, own.count[at], 0.0),
-        idle,
-        np.where(found, own.strongest[at], UNKNOWN),
-        rhythm,
-        np.where(np.isnan(gap), UNKNOWN, gap),
-    ]
-    latest, earliest, times = own.over(_moments(histories)[1])
-    shown = np.where(found, times[at], 0.0)
-    columns += [
-        shown,
-        np.where(found, latest[at], UNKNOWN),
-        np.where(found, shown / np.maximum(earliest[at] + 1, 1), 0.0),
-        np.where(found, (now - own.first[at]) / SECONDS_PER_DAY, UNKNOWN),
-    ]
-    for codes in (facts.category, facts.brand):
-        group = _Group.by(histories, codes[histories.products], int(codes.max(initial=-1)) + 1)
-        at, found = group.find(rows, codes[products])
-        columns.append(np.where(found, group.count[at] / lengths, 0.0))
-        columns.append(np.where(found, (now - group.last[at]) / SECONDS_PER_DAY, UNKNOWN))
-    columns += _price_columns(histories, facts, rows, products)
-    mainstream = shoppers[:, SHOPPER_FEATURES.index("shopper_mainstream")]
-    breadth = shoppers[:, SHOPPER_FEATURES.index("shopper_products")]
-    columns.append(facts.log_share[products, -1] - mainstream[rows])
-    columns.append(facts.buyer_breadth[products] - breadth[rows])
-    return columns
+def _write_pairs(
+    columns: FloatArray, past: _Past, facts: CatalogueFacts, rows: NDArray[np.int64], products: NDArray[np.int32]
+) -> None:
+    """Fill float32 ``[R, len(PAIR_FEATURES)]``."""
+    columns[:, :9] = past.own.of(rows, products)
+    columns[:, 9:11] = past.category.of(rows, facts.category[products])
+    columns[:, 11:13] = past.brand.of(rows, facts.brand[products])
+    columns[:, 13], columns[:, 14] = _price_columns(past, facts, rows, products)
+    mainstream = past.shoppers[:, SHOPPER_FEATURES.index("shopper_mainstream")]
+    breadth = past.shoppers[:, SHOPPER_FEATURES.index("shopper_products")]
+    np.subtract(facts.log_share[products, -1], mainstream[rows], out=columns[:, 15])
+    np.subtract(facts.buyer_breadth[products], breadth[rows], out=columns[:, 16])
 
 
 def _price_columns(
-    histories: Histories, facts: CatalogueFacts, rows: NDArray[np.int64], products: NDArray[np.int32]
-) -> list[NDArray[np.floating]]:
+    past: _Past, facts: CatalogueFacts, rows: NDArray[np.int64], products: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log price beside the shopper's usual one, in logs and in the shopper's own standard deviations; 0 if unknown."""
-    prices = facts.log_price[histories.products].astype(np.float64)
+    prices = facts.log_price[past.histories.products].astype(np.float64)
     priced = ~np.isnan(prices)
-    shopper = histories.shopper_of_event[priced]
-    count = np.bincount(shopper, minlength=len(histories))
-    mean = np.bincount(shopper, weights=prices[priced], minlength=len(histories)) / np.maximum(count, 1)
-    squares = np.bincount(shopper, weights=(prices[priced] - mean[shopper]) ** 2, minlength=len(histories))
+    shopper, batch = past.shopper, len(past.histories)
+    if not priced.all():
+        prices, shopper = prices[priced], shopper[priced]
+    count = np.bincount(shopper, minlength=batch)
+    mean = np.bincount(shopper, weights=prices, minlength=batch) / np.maximum(count, 1)
+    squares = np.bincount(shopper, weights=(prices - mean[shopper]) ** 2, minlength=batch)
     deviation = np.sqrt((squares + 1.0) / (count + 1.0))
     difference = facts.log_price[products] - mean[rows]
     difference = np.where(np.isnan(difference) | (count[rows] == 0), 0.0, difference)
-    return [difference, difference / deviation[rows]]
+    return difference, difference / deviation[rows]
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Columns by shopper and code: float32 ``[groups + 1, c]``, whose last row stands for what is not there."""
+
+    keys: NDArray[np.int64]
+    columns: FloatArray
+    width: int
+
+    def of(self, rows: NDArray[np.int64], codes: NDArray[np.int32]) -> FloatArray:
+        """Rows of the pairs of a shopper and a code, float32 ``[R, c]``; a code of -1 is never there."""
+        if len(self.keys) == 0:
+            return self.columns
+        wanted = rows * self.width + codes
+        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return self.columns[np.where((self.keys[at] == wanted) & (codes >= 0), at, -1)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Events of the batch grouped by shopper and a code, sorted by that pair; never empty (a last dummy stands in).
+    """Events of the batch grouped by shopper and a code, in order of that pair.
 
-    ``events`` are the events in that order, a group's oldest first; groups begin at ``start``.
+    ``events`` are the events in that order, a group's oldest first; groups begin at ``start``. Of each group: its
+    ``shopper`` and ``code``, ``count`` of events, and ``first`` and ``last`` timestamp.
     """
 
-    keys: NDArray[np.int64]
+    events: NDArray[np.int64]
+    start: NDArray[np.int64]
+    shopper: NDArray[np.int64]
+    code: NDArray[np.int32]
     count: NDArray[np.float64]
     first: NDArray[np.int64]
     last: NDArray[np.int64]
-    strongest: NDArray[np.float64]
     width: int
-    events: NDArray[np.int64]
-    start: NDArray[np.int64]
 
     @classmethod
-    def by(cls, histories: Histories, codes: NDArray[np.int32], width: int) -> "_Group":
+    def by(cls, past: _Past, codes: NDArray[np.int32], width: int) -> "_Group":
         """Group events by shopper and ``codes`` (``[E]``, below ``width``); events with code -1 are left out."""
-        coded = np.flatnonzero(codes >= 0)
-        keys = histories.shopper_of_event[coded] * width + codes[coded]
+        keys = past.shopper * width + codes
         order = np.argsort(keys, kind="stable")
-        keys, coded = keys[order], coded[order]
-        start = np.flatnonzero(run_starts(keys))
-        stop = np.append(start, len(keys))[1:]
-        stamps = histories.timestamps[coded]
-        strength = np.array([_STRENGTH[kind] for kind in InteractionType])[histories.types[coded]]
-        strongest = np.maximum.reduceat(strength, start) if len(start) else np.empty(0)
-        # A last entry that no search may find keeps every lookup inside the arrays.
+        if len(codes) and codes.min() < 0:
+            order = order[codes[order] >= 0]
+        start = np.flatnonzero(run_starts(keys[order]))
+        stop = np.append(start, len(order))[1:]
+        oldest, newest = order[start], order[stop - 1]
+        stamps = past.histories.timestamps
         return cls(
-            keys=np.append(keys[start], np.iinfo(np.int64).max),
-            count=np.append(stop - start, 0).astype(np.float64),
-            first=np.append(stamps[start], 0),
-            last=np.append(stamps[stop - 1], 0),
-            strongest=np.append(strongest, 0.0),
-            width=width,
-            events=coded,
+            events=order,
             start=start,
+            shopper=past.shopper[oldest],
+            code=codes[oldest],
+            count=(stop - start).astype(np.float64),
+            first=stamps[oldest],
+            last=stamps[newest],
+            width=width,
         )
+
+    def table(self, columns: Sequence[NDArray[Any]], absent: Sequence[float]) -> _Table:
+        """``columns`` of each group (``[groups]`` each), and the row ``absent`` for pairs without one."""
+        table = np.empty((len(self.start) + 1, len(columns)), dtype=np.float32)
+        for place, column in enumerate(columns):
+            table[:-1, place] = column
+        table[-1] = absent
+        return _Table(self.shopper * self.width + self.code, table, self.width)
 
     def over(self, ago: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Of each group's events the least, the largest and the number of distinct values of ``ago`` (int64 ``[E]``,
         descending in time)."""
-        if len(self.start) == 0:
-            return np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64)
         values = ago[self.events]
+        if len(values) == 0:
+            return values, values, values
         stop = np.append(self.start, len(values))[1:]
         new = run_starts(values)
         new[self.start] = True
-        times = np.add.reduceat(new.astype(np.int64), self.start)
-        return np.append(values[stop - 1], 0), np.append(values[self.start], 0), np.append(times, 0)
-
-    def find(self, rows: NDArray[np.int64], codes: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Position of each pair, and whether it is there; a code of -1 never is."""
-        wanted = rows * self.width + codes
-        at = np.searchsorted(self.keys, wanted)
-        return at, (self.keys[at] == wanted) & (codes >= 0)
+        return values[stop - 1], values[self.start], np.add.reduceat(new.astype(np.int64), self.start)
 
 
-_STRENGTH = {
-    InteractionType.VIEW: 1.0,
-    InteractionType.ADD_TO_CART: 2.0,
-    InteractionType.PURCHASE: 3.0,
-    InteractionType.RATING: 3.0,
-}
+_STRENGTH = np.array(
+    [{"RATING": 3.0, "PURCHASE": 3.0, "ADD_TO_CART": 2.0, "VIEW": 1.0}[kind.name] for kind in InteractionType]
+)
+"""How firm each kind of interaction is, by its code."""

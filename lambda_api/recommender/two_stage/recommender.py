@@ -4,6 +4,7 @@ Put assembly of the stages and the contract here. Keep sources, features and fac
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -23,9 +24,17 @@ from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.item_weights import SparseWeights, mean_likeness
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.topk import top_k
+from lambda_api.recommender.two_stage.blocks import Block, blocks_of, for_each
+from lambda_api.recommender.two_stage.credit import terms_of
 from lambda_api.recommender.two_stage.facts import WINDOW_DAYS, CatalogueFacts
 from lambda_api.recommender.two_stage.features import feature_names, ranking_features
-from lambda_api.recommender.two_stage.sources import CandidateGenerator, Candidates, Source, source_names
+from lambda_api.recommender.two_stage.sources import (
+    CELLS_AT_ONCE,
+    CandidateGenerator,
+    Candidates,
+    Source,
+    source_names,
+)
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -95,34 +104,58 @@ class TwoStageRecommender(Recommender):
     def knows(self, histories: Histories) -> NDArray[np.bool_]:
         """Shoppers with an event that some source gives a weight."""
         known = np.zeros(len(histories), dtype=bool)
-        for weighting in {source.weighting for source in self.generator.sources}:
-            known |= weighting.knows(histories)
+        known[histories.shopper_of_event[self._counts[histories.types]]] = True
         return known
+
+    @cached_property
+    def _counts(self) -> NDArray[np.bool_]:
+        """Which kinds of interaction some source gives a weight, bool per `InteractionType`."""
+        weights = [source.weighting.type_weights for source in self.generator.sources]
+        return np.asarray((np.array(weights) > 0).any(axis=0))
 
     def score_all(self, histories: Histories) -> ScoreArray:
         """Chances of the candidates, 0 for every other product; float32 ``[B, n_products]``."""
         scores = np.zeros((len(histories), len(self.products)), dtype=np.float32)
-        for start, stop in _shopper_blocks(len(histories)):
-            candidates, chances = self._scored(histories.rows(start, stop))
-            scores[start + candidates.row_of_value, candidates.values] = chances
+        for start, stop in self._shopper_blocks(len(histories)):
+            part = histories.rows(start, stop)
+            found = self.generator.candidates(part)
+            chances = self._ranked(part, found, None)
+            scores[start + found.products.row_of_value, found.products.values] = chances
         return scores
 
     def score(self, histories: Histories, products: IndexArray) -> ScoreArray:
         """See `Recommender.score`; only the products asked for are given features and ranked."""
         products = np.atleast_2d(products)
         wanted = np.broadcast_to(products, (len(histories), products.shape[1])).astype(np.int64)
-        scores = np.zeros(wanted.shape, dtype=np.float32)
-        for start, stop in _shopper_blocks(len(histories)):
+        scores = np.empty(wanted.shape, dtype=np.float32)
+        for start, stop in self._shopper_blocks(len(histories)):
             part = histories.rows(start, stop)
-            found = self.generator.candidates(part)
-            cells = found.products.row_of_value * len(self.products) + found.products.values
-            asked = np.arange(stop - start)[:, None] * len(self.products) + wanted[start:stop]
-            at = np.minimum(np.searchsorted(cells, asked), len(cells) - 1)
-            is_candidate = (cells[at] if len(cells) else np.full(asked.shape, -1)) == asked
-            rows, place = np.unique(at[is_candidate], return_inverse=True)
-            scores[start:stop][is_candidate] = self._ranked(part, found, rows)[place]
+            scores[start:stop] = self._scores_among(part, self.generator.candidates(part), wanted[start:stop])
         unknown = ~self.knows(histories)
         scores[unknown] = self.popularity[wanted[unknown]]
+        return scores
+
+    def score_without(
+        self, history: Histories, without: IndexArray, products: IndexArray
+    ) -> tuple[ScoreArray, NDArray[np.bool_]]:
+        """See `Recommender.score_without`; the item graphs are followed once for all changed histories."""
+        variants, found = self.generator.candidates_without(history, without)
+        wanted = np.broadcast_to(products, (len(variants), len(products))).astype(np.int64)
+        scores, known = self._scores_among(variants, found, wanted), self.knows(variants)
+        scores[~known] = self.popularity[products]
+        return scores, known
+
+    def _scores_among(self, histories: Histories, found: Candidates, wanted: NDArray[np.int64]) -> ScoreArray:
+        """Chances of ``wanted`` (``[B, m]``) among the candidates ``found``, 0 for what is none; float32 ``[B, m]``."""
+        scores = np.zeros(wanted.shape, dtype=np.float32)
+        cells = found.products.row_of_value * len(self.products) + found.products.values
+        if len(cells) == 0:
+            return scores
+        asked = np.arange(len(histories))[:, None] * len(self.products) + wanted
+        at = np.minimum(np.searchsorted(cells, asked), len(cells) - 1)
+        is_candidate = cells[at] == asked
+        rows, place = np.unique(at[is_candidate], return_inverse=True)
+        scores[is_candidate] = self._ranked(histories, found, rows)[place]
         return scores
 
     def recommend(
@@ -143,16 +176,19 @@ class TwoStageRecommender(Recommender):
             listed = np.zeros(len(self.products), dtype=bool)
             listed[candidates] = True
         known = self.knows(histories)
-        for start, stop in _shopper_blocks(len(histories)):
+
+        def answer(start: int, stop: int) -> None:
             forbidden = None if exclude is None else exclude.rows(start, stop)
-            block = slice(start, stop)
-            products[block], scores[block] = self._best(histories.rows(start, stop), k, forbidden, listed)
-            for row in np.flatnonzero((products[block, -1] < 0) & (fill_with_popular | ~known[block])):
+            own = slice(start, stop)
+            products[own], scores[own] = self._best(histories.rows(start, stop), known[own], k, forbidden, listed)
+            for row in np.flatnonzero((products[own, -1] < 0) & (fill_with_popular | ~known[own])):
                 banned = np.empty(0, np.int32) if forbidden is None else forbidden.row(int(row))
                 self._fill(products[start + row], scores[start + row], banned, listed, known[start + row])
                 if not fill_with_popular:
                     bare = scores[start + row] <= 0
                     products[start + row][bare], scores[start + row][bare] = -1, -np.inf
+
+        for_each(answer, self._shopper_blocks(len(histories)))
         return Recommendations(products, scores)
 
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:
@@ -160,7 +196,7 @@ class TwoStageRecommender(Recommender):
         products = np.asarray(products, dtype=np.int32)
         found = np.full((len(products), k), -1, dtype=np.int32)
         scores = np.full((len(products), k), -np.inf, dtype=np.float32)
-        for start, stop in self._blocks(len(products)):
+        for start, stop in blocks_of(len(products), max(1, CELLS_PER_CHUNK // max(1, len(self.products)))):
             part = products[start:stop]
             total = np.zeros((len(part), len(self.products)), dtype=np.float32)
             for _, weights in sorted(self.generator.graphs.items()):
@@ -181,7 +217,7 @@ class TwoStageRecommender(Recommender):
         zero where a product is no candidate, or only because it sells well. Shares tell where to look; whether a score
         falls without an event, only scoring without it tells.
         """
-        past, terms = self.generator.terms(history, products, self.generator.candidates(history))
+        past, terms = terms_of(self.generator, history, products)
         totals = terms.sum(axis=1, keepdims=True)
         if not self.knows(history).any() or not totals.any():
             return past, np.zeros_like(terms)
@@ -260,10 +296,6 @@ class TwoStageRecommender(Recommender):
         scores: NDArray[np.float32] = self._open_session().run(None, {GRAPH_INPUT: features})[0]
         return scores.reshape(-1)
 
-    def _scored(self, histories: Histories) -> tuple[Ragged, ScoreArray]:
-        candidates = self.generator.candidates(histories)
-        return candidates.products, self._ranked(histories, candidates, None)
-
     def _ranked(self, histories: Histories, candidates: Candidates, only: NDArray[np.int64] | None) -> ScoreArray:
         """Chances of ``candidates``, or of these rows of them."""
         features = ranking_features(histories, candidates, self.generator.facts, only)
@@ -272,23 +304,32 @@ class TwoStageRecommender(Recommender):
         return (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
 
     def _best(
-        self, histories: Histories, k: int, exclude: Ragged | None, listed: NDArray[np.bool_] | None
+        self,
+        histories: Histories,
+        known: NDArray[np.bool_],
+        k: int,
+        exclude: Ragged | None,
+        listed: NDArray[np.bool_] | None,
     ) -> tuple[IndexArray, ScoreArray]:
-        """The ``k`` best candidates of each shopper; shoppers nothing is known of have none."""
-        candidates, chances = self._scored(histories)
-        rows, values = candidates.row_of_value, candidates.values
-        allowed = self.knows(histories)[rows]
+        """The ``k`` best candidates of each shopper that are allowed; shoppers nothing is ``known`` of have none."""
+        found = self.generator.candidates(histories)
+        rows, values = found.products.row_of_value, found.products.values
+        allowed = known[rows]
         if listed is not None:
             allowed &= listed[values]
-        if exclude is not None:
+        if exclude is not None and len(exclude.values):
             width = len(self.products)
             allowed &= ~np.isin(rows * width + values, exclude.row_of_value * width + exclude.values)
-        width = int(np.diff(candidates.indptr).max(initial=1))
-        padded = np.full((len(histories), width), -np.inf, dtype=np.float32)
-        places = np.arange(len(values)) - candidates.indptr[rows]
-        padded[rows, places] = np.where(allowed, chances, -np.inf)
+        if not allowed.all():
+            only = np.flatnonzero(allowed)
+            chances, rows, values = self._ranked(histories, found, only), rows[only], values[only]
+        else:
+            chances = self._ranked(histories, found, None)
+        start = np.searchsorted(rows, np.arange(len(histories) + 1))
+        padded = np.full((len(histories), max(1, int(np.diff(start).max()))), -np.inf, dtype=np.float32)
+        padded[rows, np.arange(len(values)) - start[rows]] = chances
         chosen, scores = top_k(padded, k)
-        at = np.minimum(candidates.indptr[:-1, None] + np.maximum(chosen, 0), max(0, len(values) - 1))
+        at = np.minimum(start[:-1, None] + np.maximum(chosen, 0), max(0, len(values) - 1))
         products = values[at] if len(values) else np.zeros(chosen.shape, dtype=np.int32)
         return np.where(chosen >= 0, products, -1).astype(np.int32), scores
 
@@ -312,9 +353,8 @@ class TwoStageRecommender(Recommender):
         popularity = self.popularity[free]
         scores[filled] = padding[free] if known else np.where(popularity > 0, popularity, padding[free])
 
-    def _blocks(self, rows: int) -> list[tuple[int, int]]:
-        size = max(1, CELLS_PER_CHUNK // max(1, len(self.products)))
-        return [(start, min(start + size, rows)) for start in range(0, rows, size)]
+    def _shopper_blocks(self, shoppers: int) -> list[Block]:
+        return blocks_of(shoppers, max(1, min(SHOPPERS_PER_BLOCK, CELLS_AT_ONCE // max(1, len(self.products)))))
 
     def _open_session(self) -> "InferenceSession":
         if self._session is None:
@@ -326,10 +366,6 @@ class TwoStageRecommender(Recommender):
             options.execution_mode = ExecutionMode.ORT_SEQUENTIAL
             self._session = InferenceSession(self._ranker, options, providers=["CPUExecutionProvider"])
         return self._session
-
-
-def _shopper_blocks(shoppers: int) -> list[tuple[int, int]]:
-    return [(start, min(start + SHOPPERS_PER_BLOCK, shoppers)) for start in range(0, shoppers, SHOPPERS_PER_BLOCK)]
 
 
 def _restored_factors(

@@ -4,7 +4,7 @@ Put the ways a product can become a candidate here. Keep features of candidates 
 graphs (``recsys_assets.models.hybrid_graphs``) out. Nothing here depends on the batch a shopper is asked in.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -14,16 +14,22 @@ from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.factors import FactorRecommender
-from lambda_api.recommender.histories import Histories, Ragged, run_starts
+from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.item_weights import SparseWeights, positions
-from lambda_api.recommender.profiles import EventWeighting, Profiles
+from lambda_api.recommender.profiles import EventWeighting, Profiles, shared_profiles
+from lambda_api.recommender.two_stage.blocks import blocks_of
 from lambda_api.recommender.two_stage.facts import CatalogueFacts
+from lambda_api.recommender.two_stage.proposals import (
+    Grid,
+    Proposal,
+    Trails,
+    among,
+    follow,
+    largest,
+    ranked,
+)
 
 FloatArray = NDArray[np.float32]
-
-FUSION_OFFSET = 20.0
-"""``k`` of reciprocal rank fusion, ``sum of 1 / (k + rank)`` (Cormack et al., "Reciprocal rank fusion outperforms
-Condorcet", SIGIR 2009); smaller than their 60, since lists of ten are cut from few sources."""
 
 PER_CATEGORY = 20
 """Trending products proposed of one category."""
@@ -88,12 +94,18 @@ class Candidates:
     fusion: FloatArray
 
 
-NO_RANK = 1000.0
-
 _LAST = "_last"
 
-DENSE_CELLS = 400_000
-"""Up to so many cells a dense sum, which stays in a core's cache, is quicker than sorting; both give the same bits."""
+CELLS_AT_ONCE = 1_000_000
+"""Shoppers times products worked on at once: a few megabytes, which stay in a core's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """Profiles of a batch by weighting, and where the graphs lead from them."""
+
+    profiles: Mapping[EventWeighting, Profiles]
+    trails: Trails
 
 
 @dataclass(frozen=True)
@@ -119,128 +131,194 @@ class CandidateGenerator:
 
     def candidates(self, histories: Histories, allowed: NDArray[np.bool_] | None = None) -> Candidates:
         """Propose, unite, cut. ``allowed`` (bool ``[n]``) leaves other products out before anything is ranked."""
-        last: tuple[Histories, Candidates] | None = self.__dict__.get(_LAST)
-        if last is not None and last[0] is histories and allowed is None:
-            return last[1]
-        found = self._united(histories, allowed)
+        at_once = max(1, CELLS_AT_ONCE // max(1, len(self.facts)))
+        if len(histories) > at_once:
+            blocks = blocks_of(len(histories), at_once)
+            return _joined([self.candidates(histories.rows(start, stop), allowed) for start, stop in blocks])
         if allowed is None:
-            # A request asks twice about one history, for its list and for its reasons. Threads share: one assignment.
-            self.__dict__[_LAST] = (histories, found)
-        return found
+            return self.worked_out(histories)[0]
+        return self._united(histories, self._walked(histories), allowed)
 
-    def _united(self, histories: Histories, allowed: NDArray[np.bool_] | None) -> Candidates:
-        n_products = len(self.facts)
-        blocked = self._blocked(histories)
-        found = self._proposals(histories, blocked, allowed)
-        proposals = [_without(proposal, blocked, allowed, n_products) for proposal in found]
-        taken = [
-            proposal.cells[_largest(proposal, source.take, len(histories), n_products)]
-            for source, proposal in zip(self.sources, proposals, strict=True)
-        ]
-        cells = np.unique(np.concatenate(taken))
-        rows, products = np.divmod(cells, n_products)
-        scores = np.stack(
-            [
-                self._factor_scores(histories, rows, products)
-                if source.kind == "factors"
-                else self._of(source, proposal, cells)
-                for source, proposal in zip(self.sources, proposals, strict=True)
-            ],
-            axis=1,
-        )
-        ranks = np.stack([_ranks(rows, column) for column in scores.T], axis=1)
-        fusion = np.where(scores > 0, 1.0 / (FUSION_OFFSET + ranks), 0.0).sum(axis=1).astype(np.float32)
-        kept = _places(rows, fusion) < self.limit
-        counts = np.bincount(rows[kept], minlength=len(histories))
-        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return Candidates(Ragged(indptr, products[kept].astype(np.int32)), scores[kept], ranks[kept], fusion[kept])
+    def worked_out(self, histories: Histories) -> tuple[Candidates, Walked]:
+        """`candidates`, and how they were found; those of the last histories are kept."""
+        last: tuple[Histories, Candidates, Walked] | None = self.__dict__.get(_LAST)
+        if last is not None and last[0] is histories:
+            return last[1:]
+        walked = self._walked(histories)
+        found = self._united(histories, walked, None)
+        # A request asks twice about one history, for its list and for its reasons. Threads share: one assignment.
+        self.__dict__[_LAST] = (histories, found, walked)
+        return found, walked
 
-    def terms(
-        self, history: Histories, products: NDArray[np.int32], found: Candidates
-    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """How strongly each product of one shopper's past leads to ``products`` (``[m]``).
+    def candidates_without(self, history: Histories, products: NDArray[np.int32]) -> tuple[Histories, Candidates]:
+        """One shopper's history without any event of each of ``products`` (``[d]``), and `candidates` of each.
 
-        A source counts by the part it has in the fusion of a product; within it each past product by its term.
-        ``found`` are the `candidates` of ``history``.
-
-        Returns:
-            Past products int32 ``[p]``, ascending, and terms over all sources, float64 ``[m, p]``.
+        The graphs are not followed again: a step from a product that is left out has no weight.
         """
-        past = np.unique(history.products)
-        total = np.zeros((len(products), len(past)))
-        at = np.searchsorted(found.products.values, products)
-        at = np.minimum(at, max(0, len(found.products.values) - 1))
-        if len(found.products.values) == 0:
-            return past, total
-        is_candidate = found.products.values[at] == products
-        profiles: dict[EventWeighting, Profiles] = {}
-        for column, source in enumerate(self.sources):
-            leads = np.flatnonzero(is_candidate & (found.scores[at, column] > 0))
-            if source.kind in ("trending", "factors") or len(leads) == 0:
+        variants, walked = history.without_each(products), self.worked_out(history)[1]
+        batch, n_products = len(variants), len(self.facts)
+        profiles = self._profiles(variants)
+        blocked = self._blocked(variants)
+        proposed = [self._proposal(source, profiles, batch, blocked, None) for source in self.sources]
+        marked = [walked.trails.cells, *(proposal.cells % n_products for proposal in proposed if proposal is not None)]
+        # What is left out may be a candidate again, but only where it is left out.
+        own = self._blocked(history)
+        for_all = own[~np.isin(own, products)]
+        grid = Grid.of(marked, for_all, None, (1, n_products))
+        weights = self._weights_without(walked, profiles, products)
+        scores = np.zeros((len(self.sources), batch * grid.width), dtype=np.float32)
+        slot_of_step = grid.slot_of_cell[walked.trails.cells].astype(np.int64)
+        for row in range(batch):
+            part = scores[:, row * grid.width : (row + 1) * grid.width]
+            self._add_graphs(part, walked.trails, walked.trails.reweighted(weights[row]), slot_of_step, grid.products)
+        cells = np.concatenate([proposal.cells for proposal in proposed if proposal is not None] or [blocked[:0]])
+        slots = grid.slot_of_cell[cells % n_products] + cells // n_products * grid.width
+        always = self._add_others(scores, proposed, slots)
+        some = blocked[np.isin(blocked % n_products, products)]
+        place = np.minimum(np.searchsorted(grid.products[:-1], some % n_products), grid.width - 1)
+        there = grid.products[place] == some % n_products
+        scores[:, (some // n_products * grid.width + place)[there]] = 0.0
+        table = scores.reshape(len(self.sources), batch, grid.width)
+        return variants, self._cut(table, always, np.tile(grid.products, batch), profiles)
+
+    def _weights_without(
+        self, walked: Walked, profiles: Mapping[EventWeighting, Profiles], products: NDArray[np.int32]
+    ) -> NDArray[np.float64]:
+        """Weights of the pairs of ``walked``, by graph, without each of ``products``: float64 ``[d, pairs]``."""
+        made: dict[EventWeighting, NDArray[np.float64]] = {}
+        for weighting, own in walked.profiles.items():
+            weights = np.zeros((len(products), len(own.products)))
+            # What is left of the pairs is in the order of the pairs.
+            weights[own.products != products[:, None]] = profiles[weighting].weights
+            made[weighting] = weights
+        return np.concatenate([made[source.weighting] for source in self.sources if source.kind == "graph"], axis=1)
+
+    def _profiles(self, histories: Histories) -> Mapping[EventWeighting, Profiles]:
+        weightings = {source.weighting for source in self.sources if source.kind not in ("trending", "factors")}
+        if self.factors is not None:
+            weightings.add(self.factors.weighting)
+        return shared_profiles(weightings, histories)
+
+    def _walked(self, histories: Histories) -> Walked:
+        profiles = self._profiles(histories)
+        followed = [source for source in self.sources if source.kind == "graph"]
+        graphs = [self.graphs[source.graph] for source in followed]
+        return Walked(profiles, follow(graphs, [profiles[source.weighting] for source in followed], len(self.facts)))
+
+    def _united(self, histories: Histories, walked: Walked, allowed: NDArray[np.bool_] | None) -> Candidates:
+        batch, trails = len(histories), walked.trails
+        blocked = self._blocked(histories)
+        proposed = [self._proposal(source, walked.profiles, batch, blocked, allowed) for source in self.sources]
+        cells = [proposal.cells for proposal in proposed if proposal is not None]
+        grid = Grid.of([trails.cells, *cells], blocked, allowed, (batch, len(self.facts)))
+        scores = np.zeros((len(self.sources), len(grid.products)), dtype=np.float32)
+        slot_of_step = grid.slot_of_cell[trails.cells].astype(np.int64)
+        self._add_graphs(scores, trails, trails.terms, slot_of_step, grid.products)
+        slots = grid.slot_of_cell[np.concatenate(cells)] if cells else blocked[:0]
+        always = self._add_others(scores, proposed, slots)
+        table = scores.reshape(len(self.sources), batch, grid.width)
+        return self._cut(table, always, grid.products, walked.profiles)
+
+    def _add_graphs(
+        self,
+        scores: FloatArray,
+        trails: Trails,
+        terms: NDArray[np.float64],
+        slot_of_step: NDArray[np.int64],
+        products: NDArray[np.int64],
+    ) -> None:
+        """Fill the scores of graphs (``[S, slots]``, in place); ``products`` are those of the slots."""
+        graph, trend = 0, self.facts.trend[products]
+        for line, source in zip(scores, self.sources, strict=True):
+            if source.kind == "graph":
+                part = slice(int(trails.stops[graph]), int(trails.stops[graph + 1]))
+                sums = np.bincount(slot_of_step[part], weights=terms[part], minlength=len(line))
+                line[:] = sums
+                np.maximum(line, 0.0, out=line)
+                if source.prior:
+                    line *= trend
+                graph += 1
+
+    def _add_others(
+        self, scores: FloatArray, proposed: Sequence[Proposal | None], slots: NDArray[np.integer]
+    ) -> NDArray[np.bool_]:
+        """Fill the scores of ``proposed``, whose cells are at ``slots``; where what needs no score is, ``[slots]``."""
+        always, first = np.zeros(scores.shape[1], dtype=bool), 0
+        for line, source, proposal in zip(scores, self.sources, proposed, strict=True):
+            if proposal is None:
                 continue
-            if source.weighting not in profiles:
-                profiles[source.weighting] = source.weighting.profiles(history)
-            profile = profiles[source.weighting]
-            terms = self._source_terms(source, profile, products[leads])
-            sums = terms.sum(axis=1, keepdims=True)
-            credit = 1.0 / (FUSION_OFFSET + found.ranks[at[leads], column].astype(np.float64))
-            shares = np.where(sums > 0, terms / np.where(sums > 0, sums, 1.0), 0.0)
-            total[np.ix_(leads, np.searchsorted(past, profile.products))] += credit[:, None] * shares
-        return past, total
-
-    def _source_terms(self, source: Source, profile: Profiles, products: NDArray[np.int32]) -> NDArray[np.float64]:
-        """float64 ``[m, p]``: the part of each product of ``profile`` in the source's score of each of ``products``."""
-        own = profile.products
-        if source.kind == "graph":
-            return profile.weights * self.graphs[source.graph].block(own, products).T
-        if source.kind == "again":
-            return profile.weights * (own == products[:, None])
-        category = self.facts.category
-        return profile.weights * (category[own] == category[products][:, None])
-
-    def _proposals(
-        self, histories: Histories, blocked: NDArray[np.int64], allowed: NDArray[np.bool_] | None
-    ) -> Iterator["_Proposal"]:
-        """What each source leads to, ``blocked`` among it or not."""
-        profiles: dict[EventWeighting, Profiles] = {}
-        for source in self.sources:
+            own = slots[first : first + len(proposal.cells)]
+            first += len(own)
             if source.kind == "trending":
-                yield self._trending(source.take, len(histories), blocked, allowed)
-                continue
-            if source.kind == "factors":
-                yield _Proposal(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-                continue
-            if source.weighting not in profiles:
-                profiles[source.weighting] = source.weighting.profiles(histories)
-            yield self._proposal(source, profiles[source.weighting])
+                always[own] = True
+            else:
+                line[own] = proposal.scores
+        return always
 
-    def _proposal(self, source: Source, profiles: Profiles) -> "_Proposal":
+    def _cut(
+        self,
+        table: FloatArray,
+        always: NDArray[np.bool_],
+        products: NDArray[np.int64],
+        profiles: Mapping[EventWeighting, Profiles],
+    ) -> Candidates:
+        """What sources take, cut to the best by fusion. ``table``: scores ``[S, B, W]`` of ``products`` (``[B * W]``);
+        ``always`` (``[B * W]``) are taken whatever their score. The last place of each row holds what is blocked."""
+        sources, batch, width = table.shape
+        table[:, :, -1] = 0.0
+        judged = [number for number, source in enumerate(self.sources) if source.kind not in ("trending", "factors")]
+        takes = np.array([self.sources[number].take for number in judged], dtype=np.int64)
+        slots = np.flatnonzero(largest(table[judged], takes).any(axis=0).ravel() | always)
+        rows, products = slots // width, products[slots]
+        scores = table.reshape(sources, -1)[:, slots]
+        for number, source in enumerate(self.sources):
+            if source.kind == "trending":
+                scores[number] = self.facts.trending[products]
+            elif source.kind == "factors":
+                scores[number] = self._factor_scores(profiles, rows, products)
+        counts = np.bincount(rows, minlength=batch)
+        ranks, fusion, kept = ranked(scores, rows, counts, self.limit)
+        if kept is not None:
+            scores, ranks, fusion = scores[:, kept], ranks[:, kept], fusion[kept]
+            products, counts = products[kept], np.bincount(rows[kept], minlength=batch)
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return Candidates(Ragged(indptr, products.astype(np.int32)), scores.T, ranks.T, fusion)
+
+    def _proposal(
+        self,
+        source: Source,
+        profiles: Mapping[EventWeighting, Profiles],
+        batch: int,
+        blocked: NDArray[np.int64],
+        allowed: NDArray[np.bool_] | None,
+    ) -> Proposal | None:
+        """What a source other than a graph leads to, ``blocked`` among it or not; ``None`` of those that wait."""
         n_products = len(self.facts)
-        if source.kind == "graph":
-            found = _added_up(*self.graphs[source.graph].terms(profiles), len(profiles), n_products)
-            if source.prior:
-                found.scores[:] *= self.facts.trend[found.cells % n_products]
-            return found
-        shopper = np.repeat(np.arange(len(profiles), dtype=np.int64), np.diff(profiles.indptr))
+        if source.kind == "trending":
+            return self._trending(source.take, batch, blocked, allowed)
+        if source.kind in ("graph", "factors"):
+            return None
+        own = profiles[source.weighting]
+        shopper = own.row_of_pair
         if source.kind == "again":
-            return _Proposal(shopper * n_products + profiles.products, profiles.weights.astype(np.float32))
-        category = self.facts.category[profiles.products]
+            return Proposal(shopper * n_products + own.products.astype(np.int64), own.weights.astype(np.float32))
+        category = self.facts.category[own.products]
         coded = category >= 0
-        width = len(self._category_best)
-        affinity = _added_up(
-            shopper[coded] * width + category[coded], profiles.weights[coded], len(profiles), max(1, width)
+        width = max(1, len(self._category_best))
+        sums = np.bincount(
+            shopper[coded] * width + category[coded], weights=own.weights[coded], minlength=batch * width
         )
-        row, code = np.divmod(affinity.cells, max(1, width))
+        found = np.flatnonzero(sums > 0)
+        row, code = np.divmod(found, width)
         starts, lengths = self._category_best.indptr[code], np.diff(self._category_best.indptr)[code]
         products = self._category_best.values[positions(starts, lengths)]
         cells = np.repeat(row * n_products, lengths) + products
-        scores = np.repeat(affinity.scores, lengths) * self.facts.trending[products]
-        order = np.argsort(cells)
-        return _Proposal(cells[order].astype(np.int64), scores[order])
+        scores = np.repeat(sums[found].astype(np.float32), lengths) * self.facts.trending[products]
+        return Proposal(np.asarray(cells, dtype=np.int64), scores)
 
     def _trending(
         self, take: int, batch: int, blocked: NDArray[np.int64], allowed: NDArray[np.bool_] | None
-    ) -> "_Proposal":
+    ) -> Proposal:
         """The ``take`` products that sell best now and are not blocked, for every shopper."""
         n_products = len(self.facts)
         order = self._trending_order
@@ -248,28 +326,19 @@ class CandidateGenerator:
             order = order[allowed[order]]
         spare = np.bincount(blocked // n_products, minlength=batch).max(initial=0)
         order = order[: take + int(spare)]
-        cells = (np.arange(batch)[:, None] * n_products + order[None, :]).astype(np.int64)
-        free = ~_among(cells.ravel(), blocked).reshape(cells.shape)
-        chosen = np.sort(cells[free & (np.cumsum(free, axis=1) <= take)])
-        return _Proposal(chosen, self.facts.trending[chosen % n_products])
+        cells = np.arange(batch, dtype=np.int64)[:, None] * n_products + order
+        free = ~among(cells, blocked)
+        chosen = cells[free & (np.cumsum(free, axis=1) <= take)]
+        return Proposal(chosen, np.empty(0, dtype=np.float32))
 
-    def _of(self, source: Source, proposal: "_Proposal", cells: NDArray[np.int64]) -> FloatArray:
-        """The source's scores of ``cells``, whichever source proposed them."""
-        if source.kind == "trending":
-            return self.facts.trending[cells % len(self.facts)]
-        scores = np.zeros(len(cells), dtype=np.float32)
-        if len(proposal.cells):
-            at = np.minimum(np.searchsorted(proposal.cells, cells), len(proposal.cells) - 1)
-            hit = proposal.cells[at] == cells
-            scores[hit] = proposal.scores[at[hit]]
-        return scores
-
-    def _factor_scores(self, histories: Histories, rows: NDArray[np.int64], products: NDArray[np.int64]) -> FloatArray:
+    def _factor_scores(
+        self, profiles: Mapping[EventWeighting, Profiles], rows: NDArray[np.int64], products: NDArray[np.int64]
+    ) -> FloatArray:
         """Inner products of shoppers folded in and products, 0 where negative; float32 ``[R]``."""
         assert self.factors is not None, "a source of kind factors comes with factors"
-        vectors = self.factors.shopper_factors(histories).astype(np.float32)
+        vectors = self.factors.folded_in(profiles[self.factors.weighting]).astype(np.float32)
         scores = np.einsum("rf,rf->r", self.factors.rows_of(products.astype(np.int32)), vectors[rows])
-        return np.maximum(scores, np.float32(0.0))
+        return np.asarray(np.maximum(scores, np.float32(0.0)))
 
     @cached_property
     def _trending_order(self) -> NDArray[np.int32]:
@@ -292,96 +361,29 @@ class CandidateGenerator:
         return Ragged(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), order[kept])
 
     def _blocked(self, histories: Histories) -> NDArray[np.int64]:
-        """Cells that are no candidates, ascending."""
-        consumed = np.isin(histories.types, [int(kind) for kind in self.consumed_types])
-        products = histories.products[consumed].astype(np.int64)
-        return np.unique(histories.shopper_of_event[consumed] * len(self.facts) + products)
+        """Cells that are no candidates, ascending, some more than once."""
+        consumed = self._is_consumed[histories.types]
+        cells = histories.shopper_of_event[consumed] * len(self.facts) + histories.products[consumed]
+        return np.sort(cells)
+
+    @cached_property
+    def _is_consumed(self) -> NDArray[np.bool_]:
+        """bool per `InteractionType`."""
+        return np.isin([int(kind) for kind in InteractionType], [int(kind) for kind in self.consumed_types])
 
 
-@dataclass(frozen=True, slots=True)
-class _Proposal:
-    """Scores of one source: cells ``shopper * n_products + product``, int64 ascending, and scores, float32 >= 0."""
-
-    cells: NDArray[np.int64]
-    scores: FloatArray
-
-
-def _added_up(cells: NDArray[np.int64], terms: NDArray[np.float64], batch: int, width: int) -> _Proposal:
-    """Sums of the terms of equal cells, those that are positive, each added in the order given."""
-    if batch * width <= DENSE_CELLS:
-        sums = np.bincount(cells, weights=terms, minlength=batch * width)
-        found = np.flatnonzero(sums > 0)
-        return _Proposal(found, sums[found].astype(np.float32))
-    found, place = np.unique(cells, return_inverse=True)
-    sums = np.bincount(place, weights=terms, minlength=len(found))
-    return _Proposal(found[sums > 0], sums[sums > 0].astype(np.float32))
-
-
-def _without(
-    proposal: _Proposal, blocked: NDArray[np.int64], allowed: NDArray[np.bool_] | None, n_products: int
-) -> _Proposal:
-    kept = proposal.scores > 0
-    if len(blocked):
-        kept &= ~_among(proposal.cells, blocked)
-    if allowed is not None:
-        kept &= allowed[proposal.cells % n_products]
-    return proposal if kept.all() else _Proposal(proposal.cells[kept], proposal.scores[kept])
-
-
-def _among(cells: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
-    if len(ascending) == 0:
-        return np.zeros(len(cells), dtype=bool)
-    at = np.minimum(np.searchsorted(ascending, cells), len(ascending) - 1)
-    return np.asarray(ascending[at] == cells)
-
-
-def _largest(proposal: _Proposal, count: int, batch: int, n_products: int) -> NDArray[np.bool_]:
-    """The ``count`` largest scores of each shopper; ties at the border stay out, unless all tie."""
-    above = np.ones(len(proposal.cells), dtype=bool)
-    edges = np.searchsorted(proposal.cells, np.arange(batch + 1, dtype=np.int64) * n_products)
-    for row in np.flatnonzero(np.diff(edges) > count):
-        line = proposal.scores[edges[row] : edges[row + 1]]
-        ordered = np.partition(line, len(line) - count - 1)
-        border = ordered[-count - 1]
-        # A row whose largest scores all tie would propose nothing; then the tie comes in whole and fusion cuts it.
-        above[edges[row] : edges[row + 1]] = line > border if ordered[-count:].max() > border else line >= border
-    return above
-
-
-def _ranks(rows: NDArray[np.int64], scores: FloatArray) -> FloatArray:
-    """Place of each score within its row, largest first, from 0; equal scores share the first place of their run.
-
-    Args:
-        rows: int64 ``[R]``, >= -1, in any order.
-        scores: float32 ``[R]``, >= 0.
-    """
-    if len(rows) == 0:
-        return np.empty(0, dtype=np.float32)
-    keys = _row_then_score(rows, scores)
-    order = np.argsort(keys)
-    ordered = keys[order]
-    places = np.arange(len(keys))
-    run = np.maximum.accumulate(np.where(run_starts(ordered), places, 0))
-    start = np.maximum.accumulate(np.where(run_starts(ordered >> 32), places, 0))
-    ranks = np.empty(len(keys), dtype=np.float32)
-    ranks[order] = run - start
-    ranks[scores <= 0] = NO_RANK
-    return ranks
-
-
-def _places(rows: NDArray[np.int64], scores: FloatArray) -> NDArray[np.int64]:
-    """As `_ranks`, but every score has a place of its own: of equal ones the earlier comes first; rows ascending."""
-    order = np.argsort(_row_then_score(rows, scores), kind="stable")
-    places = np.empty(len(rows), dtype=np.int64)
-    places[order] = np.arange(len(rows)) - np.searchsorted(rows, rows)
-    return places
-
-
-def _row_then_score(rows: NDArray[np.int64], scores: FloatArray) -> NDArray[np.int64]:
-    """One integer per score that sorts by row, then by score downwards; equal for equal scores of one row."""
-    # Bits of non-negative floats are in the order of the floats.
-    bits = np.ascontiguousarray(scores, dtype=np.float32).view(np.int32).astype(np.int64)
-    return ((rows.astype(np.int64) + 1) << 32) | (0x7FFFFFFF - bits)
+def _joined(parts: Sequence[Candidates]) -> Candidates:
+    """Batches one after the other."""
+    counts = np.concatenate([np.diff(part.products.indptr) for part in parts])
+    return Candidates(
+        Ragged(
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            np.concatenate([part.products.values for part in parts]),
+        ),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.ranks for part in parts]),
+        np.concatenate([part.fusion for part in parts]),
+    )
 
 
 def source_names(sources: Sequence[Source]) -> tuple[str, ...]:

@@ -1,0 +1,35 @@
+"""Batches worked on block after block, several blocks at once where a machine has the cores.
+
+Put how a batch is spread over threads here. Keep what is done with a block out.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+MOST_THREADS = 4
+
+Block = tuple[int, int]
+"""Its first shopper, and the first that follows it."""
+
+
+def blocks_of(shoppers: int, size: int) -> list[Block]:
+    """``shoppers`` in blocks of at most ``size``."""
+    return [(start, min(start + size, shoppers)) for start in range(0, shoppers, size)]
+
+
+def for_each(answer: Callable[[int, int], None], blocks: Sequence[Block]) -> None:
+    """Call ``answer`` with every block, at once where there are many: numpy and ONNX Runtime let other threads run."""
+    threads = min(MOST_THREADS, cores(), len(blocks) // 2)
+    if threads < 2:
+        for start, stop in blocks:
+            answer(start, stop)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(answer, start, stop) for start, stop in blocks]:
+            done.result()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
