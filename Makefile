@@ -18,7 +18,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up serve load ui test lint types benchmarks constraints clean terraform \
-  coverage security audit workflows packages images release terraform-checks terraform-plan
+  coverage security audit workflows packages images release terraform-checks terraform-plan terraform-scan
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -86,6 +86,19 @@ $(CHECKS)/.ready: Makefile | $(VENV)/bin/python
 	$(CHECKS)/bin/python -m pip install --quiet --disable-pip-version-check $(CHECKS_PINS) $(PIP_ARGS)
 	@touch $@
 
+# checkov pins boto3, packaging and networkx: an environment of its own once more.
+POLICY := $(VENV)/.policy
+CHECKOV_PIN := checkov==3.3.30
+
+$(POLICY)/.ready: Makefile | $(VENV)/bin/python
+	$(PYTHON) -m venv $(POLICY)
+	$(POLICY)/bin/python -m pip install --quiet --disable-pip-version-check $(CHECKOV_PIN) $(PIP_ARGS)
+	@touch $@
+
+terraform-scan: $(POLICY)/.ready  ## checkov on the stack with the values of prod; fails on any finding, prints the counts
+	@found=$$($(POLICY)/bin/checkov --config-file terraform/.checkov.yaml) && echo "$$found" || { echo "$$found"; exit 1; }; \
+	case "$$found" in *"Parsing errors"*) echo "terraform-scan: a file was not read, so not judged" >&2; exit 1;; esac
+
 security: $(CHECKS)/.ready  ## bandit on the code
 	$(CHECKS)/bin/bandit --quiet --recursive --severity-level medium --skip $(BANDIT_SKIPS) lambda_api recsys_assets recsys_deploy
 
@@ -133,6 +146,8 @@ terraform-checks:  ## fmt, validate and test; TF_INIT_ARGS="-plugin-dir=..." wit
 	terraform -chdir=terraform fmt -check -recursive
 	terraform -chdir=terraform init -input=false -backend=false $(TF_INIT_ARGS)
 	terraform -chdir=terraform validate
+	terraform -chdir=terraform/stack init -input=false -backend=false $(TF_INIT_ARGS)
+	terraform -chdir=terraform/stack validate
 	terraform -chdir=terraform test
 
 terraform-plan: packages  ## what an apply would change in ENVIRONMENT (dev, staging, prod); needs a role in AWS
