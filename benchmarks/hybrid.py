@@ -4,16 +4,20 @@ FOLDER holds the daily drops of the Online Retail shop (UCI Machine Learning Rep
 split in time at 2011-11-20, full ranking, NDCG@10 over shoppers with history and at least one relevant product. The
 ablation is measured on the twenty days before, which no reported figure is.
 
-Put figures of the hybrid and of its stages here. Keep the other models beside their peers in ``model_quality``.
+Put figures of the hybrid and of its stages here. Keep the other models beside their peers in ``model_quality``, and how
+fast it answers in ``hybrid_speed``.
 """
 
 import argparse
 import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.hybrid_ablation import Fitted, ablation
 from benchmarks.measure import Row, print_rows
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from recsys_assets.evaluation.bootstrap import mean_interval, paired_comparison
@@ -33,10 +37,12 @@ VALIDATION_START = TEST_START - timedelta(days=20)
 BARS = {False: 0.140, True: 0.390}
 
 
-def run(data: Path | None, ablation: bool = False) -> list[Row]:
+def run(data: Path | None, only_ablation: bool = False) -> list[Row]:
     """Rows of the table; without ``data`` one row that says what is missing."""
     if data is None:
         return [_row("hybrid on Online Retail", "", "skipped: give --data with the daily drops")]
+    if only_ablation:
+        return list(_ablation(data, VALIDATION_START, TEST_START))
     rows: list[Row] = []
     for repeats in (False, True):
         shop = split(data, TEST_START, LAST_MOMENT, repeats=repeats)
@@ -46,9 +52,6 @@ def run(data: Path | None, ablation: bool = False) -> list[Row]:
         rows += _quality(model, shop, repeats)
         rows.append(_row(f"fit, {_protocol(repeats)}", "", f"{seconds:.0f} s"))
         rows.append(_recall_row(model, shop, repeats))
-    rows += _speed(model, shop)
-    if ablation:
-        rows += _ablation(data, VALIDATION_START, TEST_START)
     return rows
 
 
@@ -97,48 +100,15 @@ def _recall_row(model: TwoStageRecommender, shop: ShopSplit, repeats: bool) -> R
     )
 
 
-def _speed(model: TwoStageRecommender, shop: ShopSplit) -> list[Row]:
-    began = time.perf_counter()
-    model.recommend(shop.histories, 10)
-    rate = len(shop.histories) / (time.perf_counter() - began)
-    times = []
-    for row in range(300):
-        one = shop.histories.rows(row, row + 1)
-        began = time.perf_counter()
-        model.recommend(one, 10)
-        times.append(1e3 * (time.perf_counter() - began))
-    middle, slow = np.quantile(times, [0.5, 0.99])
-    return [
-        _row("batch, one process", "> 1,000 shoppers/s", f"{rate:,.0f} shoppers/s", bool(rate > 1_000)),
-        _row(
-            "one shopper, warm",
-            "p50 < 3 ms, p99 < 8 ms",
-            f"p50 {middle:.2f} ms, p99 {slow:.2f} ms",
-            bool(middle < 3 and slow < 8),
-        ),
-    ]
-
-
-def _ablation(data: Path, start: datetime, stop: datetime) -> list[Row]:
-    """What each source is worth: the hybrid without it, fitted and judged before the test window."""
-    rows = []
+def _ablation(data: Path, start: datetime, stop: datetime) -> Iterator[Row]:
+    """What each source and each group of features is worth, fitted and judged before the test window."""
     for repeats in (False, True):
         shop = split(data, start, stop, repeats=repeats)
-        whole = Hybrid(allow_repeats=repeats).fit(shop.data)
-        with_all = _ndcg(whole, shop, repeats)
-        shown = f"NDCG@10 {with_all.mean():.4f}, recall {union_recall(whole, shop)[0]:.3f}"
-        rows.append(_row(f"every source, {_protocol(repeats)}, before the test window", "", shown))
-        for name in [source.name for source in whole.generator.sources]:
-            left = tuple(other for other in Hybrid().sources if other != name)
-            model = Hybrid(allow_repeats=repeats, sources=left).fit(shop.data)
-            without = _ndcg(model, shop, repeats)
-            gain = paired_comparison(with_all, without)
-            shown = (
-                f"NDCG@10 {without.mean():.4f} (source is worth {gain.difference:+.4f} [{gain.low:+.4f}, "
-                f"{gain.high:+.4f}]), recall {union_recall(model, shop)[0]:.3f}"
-            )
-            rows.append(_row(f"without {name}, {_protocol(repeats)}", "", shown))
-    return rows
+        fitted = Fitted.on(shop.data, allow_repeats=repeats)
+        judge = partial(_ndcg, shop=shop, repeats=repeats)
+        for row in ablation(f"{_protocol(repeats)}, before the test window", fitted, judge):
+            print(f"{row['what']}: {row['measured']}", flush=True)
+            yield row
 
 
 def _ndcg(model: object, shop: ShopSplit, repeats: bool) -> np.ndarray:
@@ -158,7 +128,9 @@ def main() -> None:
     """Parse arguments and print the table."""
     parser = argparse.ArgumentParser(prog="benchmarks.hybrid", description=__doc__)
     parser.add_argument("--data", type=Path, default=None, help="folder of the shop's daily CSV drops")
-    parser.add_argument("--ablation", action="store_true", help="also fit the hybrid without each source in turn")
+    parser.add_argument(
+        "--ablation", action="store_true", help="only: the hybrid without each source and group of features"
+    )
     given = parser.parse_args()
     print_rows("hybrid on a real shop", run(given.data, given.ablation))
 

@@ -15,8 +15,9 @@ from lambda_api.recommender.two_stage.sources import CandidateGenerator
 
 CUTOFFS = (100, 300)
 
-UNION, RANKED = "union", "ranked"
-"""All sources together; and what the ranker is really given, with the model's own limits on each source and on all."""
+UNION, POOLED, RANKED = "union", "pooled", "ranked"
+"""The best of all sources together; whatever is in the list of any source, uncut; and what the ranker is really given,
+with the model's own limits on each source and on all."""
 
 SHOPPERS_PER_BATCH = 64
 
@@ -26,8 +27,9 @@ class StageRecall:
     """Recall of one source, or of several together.
 
     Attributes:
-        name: of the source, or `UNION`, or `RANKED`.
-        at: cut-off -> mean over shoppers of the share, in [0, 1], of their products among so many best candidates.
+        name: of the source, or `UNION`, `POOLED` or `RANKED`.
+        at: cut-off -> mean over shoppers of the share, in [0, 1], of their products among so many best candidates; for
+            `POOLED` among the so many best of one source or another.
     """
 
     name: str
@@ -37,7 +39,7 @@ class StageRecall:
 def candidate_recall(
     generator: CandidateGenerator, histories: Histories, truth: Ragged, cutoffs: Sequence[int] = CUTOFFS
 ) -> tuple[StageRecall, ...]:
-    """Recall of the union, of what is ranked, and of each source by itself, in this order.
+    """Recall of the union, of the pooled lists, of what is ranked, and of each source by itself, in this order.
 
     But for what is ranked, every source proposes as many products as the largest cut-off, whatever it may propose in
     the model, so that sources compare, and the union shows what wider limits would gain. Sources that propose nothing
@@ -60,22 +62,18 @@ def candidate_recall(
     most = max(cutoffs)
     proposing = [source for source in generator.sources if source.take > 0]
     wide = tuple(replace(source, take=most) if source.take > 0 else source for source in generator.sources)
-    stages = [(UNION, replace(generator, sources=wide, limit=most)), (RANKED, generator)]
-    stages += [
-        (source.name, replace(generator, sources=(replace(source, take=most),), limit=most)) for source in proposing
-    ]
-    return tuple(StageRecall(name, _recall(stage, histories, truth, cutoffs)) for name, stage in stages)
+    stages = {UNION: replace(generator, sources=wide, limit=most), RANKED: generator}
+    stages |= {
+        source.name: replace(generator, sources=(replace(source, take=most),), limit=most) for source in proposing
+    }
+    places = {name: _places(stage, histories, truth) for name, stage in stages.items()}
+    nowhere = np.full(len(truth.values), np.iinfo(np.int64).max)
+    places[POOLED] = np.minimum.reduce([nowhere, *(places[source.name] for source in proposing)])
+    names = (UNION, POOLED, RANKED, *(source.name for source in proposing))
+    return tuple(StageRecall(name, _recall(places[name], truth, cutoffs)) for name in names)
 
 
-def _recall(
-    generator: CandidateGenerator, histories: Histories, truth: Ragged, cutoffs: Sequence[int]
-) -> dict[int, float]:
-    places = np.concatenate(
-        [
-            _places_of_truth(generator, histories.rows(start, stop), truth.rows(start, stop))
-            for start, stop in _batches(len(histories))
-        ]
-    )
+def _recall(places: NDArray[np.int64], truth: Ragged, cutoffs: Sequence[int]) -> dict[int, float]:
     row, taken = truth.row_of_value, np.diff(truth.indptr)
     counted = taken > 0
     return {
@@ -84,6 +82,15 @@ def _recall(
         )
         for cutoff in cutoffs
     }
+
+
+def _places(generator: CandidateGenerator, histories: Histories, truth: Ragged) -> NDArray[np.int64]:
+    return np.concatenate(
+        [
+            _places_of_truth(generator, histories.rows(start, stop), truth.rows(start, stop))
+            for start, stop in _batches(len(histories))
+        ]
+    )
 
 
 def _places_of_truth(generator: CandidateGenerator, histories: Histories, truth: Ragged) -> NDArray[np.int64]:

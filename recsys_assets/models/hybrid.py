@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.factors import FactorRecommender
@@ -18,15 +19,16 @@ from lambda_api.recommender.two_stage.features import feature_names, ranking_fea
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.recommender.two_stage.sources import CandidateGenerator, Source, SourceKind, source_names
 from recsys_assets.models.dataset import TrainingData
+from recsys_assets.models.explained import Explain, FittedRanker
 from recsys_assets.models.hybrid_facts import catalogue_facts
 from recsys_assets.models.hybrid_graphs import GRAPHS, OF_CATALOGUE
-from recsys_assets.models.hybrid_mixture import best_mixture, exported_mixture, held_out
+from recsys_assets.models.hybrid_mixture import best_mixture, exported_mixture, fitted_trees, held_out
 from recsys_assets.models.hybrid_ranker import (
     RankingRows,
     calibrated,
     single_column,
 )
-from recsys_assets.models.hybrid_windows import Window, before, labels, plan_windows, relevant
+from recsys_assets.models.hybrid_windows import Labels, Window, before, labels, plan_windows, relevant
 from recsys_assets.models.matrix_factorisation import MatrixFactorisation
 from recsys_assets.models.parameters import (
     by_type,
@@ -165,13 +167,17 @@ class Hybrid:
         Raises:
             ValueError: no interaction has a weight, or the exported ranker does not score as the native one.
         """
+        return self.fit_explained(data, report, lambda ranker: None)
+
+    def fit_explained(self, data: TrainingData, report: Report | None, explain: Explain) -> TwoStageRecommender:
+        """`fit`, showing the ranker and the rows it learned from to ``explain``."""
         require_interactions(data, by_type(self.type_weights), self.name)
         wanted = relevant(data)
         lasting = self._graphs(data, OF_CATALOGUE, {})
         parts = self._windows(data, wanted, lasting, report)
-        generator = self._generator(data, wanted, lasting)
+        generator = self.sources_on(data, lasting)
         names = feature_names(source_names(generator.sources))
-        ranker, calibration = self._ranker(parts, names, report)
+        ranker, calibration = self.ranker(parts, names, report, explain)
         popularity = decayed_popularity(data, by_type(self.type_weights), self.popularity_half_life_days)
         return TwoStageRecommender(data.products, popularity, generator, ranker, calibration)
 
@@ -202,6 +208,17 @@ class Hybrid:
 
         ``lasting``: graphs that are the same whatever the moment, so that they are not made for every window.
         """
+        asked = self.at(data, window, wanted, lasting)
+        return None if asked is None else asked.rows()
+
+    def at(
+        self,
+        data: TrainingData,
+        window: Window,
+        wanted: Collection[InteractionType],
+        lasting: Graphs = MappingProxyType({}),
+    ) -> "PastWindow | None":
+        """The sources as they were before ``window`` and whom to ask them about; ``None`` where nobody took any."""
         past = before(data, window.start)
         truth = labels(data, window, wanted)
         users = np.intersect1d(truth.users, np.unique(past.user))
@@ -210,27 +227,15 @@ class Hybrid:
             users = users[np.sort(drawn)]
         if len(users) == 0:
             return None
-        generator = self._generator(past, relevant(past), lasting)
-        # A product first seen later was perhaps not for sale yet; that the catalogue has it today tells that it sells.
-        known = np.bincount(past.product, minlength=len(past.products)) > 0
-        features, grades, groups = [], [], []
-        for start in range(0, len(users), SHOPPERS_PER_BATCH):
-            some = users[start : start + SHOPPERS_PER_BATCH]
-            histories = past.histories_of(some)
-            candidates = generator.candidates(histories, known)
-            row = candidates.products.row_of_value
-            grade = truth.of(some[row], candidates.products.values)
-            useful = np.bincount(row, weights=grade, minlength=len(some)) > 0
-            features.append(ranking_features(histories, candidates, generator.facts)[useful[row]])
-            grades.append(grade[useful[row]])
-            groups.append(np.diff(candidates.products.indptr)[useful])
-        rows = RankingRows(np.concatenate(features), np.concatenate(grades), np.concatenate(groups))
-        return rows if len(rows.groups) else None
+        return PastWindow(self.sources_on(past, lasting), past, users, truth)
 
-    def _ranker(
-        self, parts: list[RankingRows], names: tuple[str, ...], report: Report | None
+    def ranker(
+        self, parts: list[RankingRows], names: tuple[str, ...], report: Report | None, explain: Explain
     ) -> tuple[bytes, tuple[float, float]]:
+        """The ONNX graph learned from the rows of windows, oldest first, and slope and intercept of its calibration."""
         if len(parts) < 2:
+            for part in parts:
+                explain(FittedRanker(names, part.features, columns={names.index("fusion"): 1.0}))
             return single_column(names.index("fusion"), len(names)), FUSION_CALIBRATION
         judged = held_out(parts, names, self._lightgbm(), self.trees)
         orders = [names.index("fusion"), *(at for at, name in enumerate(names) if _is_share(name))]
@@ -241,8 +246,9 @@ class Hybrid:
         if report is not None:
             report("trees", float(sum(judged.trees)))
         everything = RankingRows.concatenate(parts)
-        samples = everything.features[:PARITY_ROWS]
-        return exported_mixture(mixture, everything, names, self._lightgbm(), judged.trees, samples), calibration
+        trees = fitted_trees(mixture, everything, names, self._lightgbm(), judged.trees)
+        explain(FittedRanker(names, everything.features, tuple(trees), mixture.columns))
+        return exported_mixture(trees, mixture.columns, everything.features[:PARITY_ROWS]), calibration
 
     def _lightgbm(self) -> dict[str, Any]:
         return {
@@ -262,9 +268,9 @@ class Hybrid:
             "verbosity": -1,
         }
 
-    def _generator(
-        self, data: TrainingData, wanted: Collection[InteractionType], lasting: Graphs = MappingProxyType({})
-    ) -> CandidateGenerator:
+    def sources_on(self, data: TrainingData, lasting: Graphs = MappingProxyType({})) -> CandidateGenerator:
+        """Every source that the shop has what it needs for, fitted on ``data``."""
+        wanted = relevant(data)
         sources = [self._source(name) for name in self.sources if self._applies(name, data)]
         graphs = self._graphs(data, GRAPHS, lasting)
         return CandidateGenerator(
@@ -305,6 +311,41 @@ class Hybrid:
         )
 
 
+@dataclass(frozen=True)
+class PastWindow:
+    """One past window to learn from.
+
+    Attributes:
+        generator: fitted on ``past``.
+        past: everything before the window.
+        users: shoppers who took something within it, with a history; ``[U]``, ascending.
+        truth: what they took.
+    """
+
+    generator: CandidateGenerator
+    past: TrainingData
+    users: NDArray[np.int64]
+    truth: Labels
+
+    def rows(self) -> RankingRows | None:
+        """Candidates of the shoppers, labelled; ``None`` where nobody took a candidate."""
+        # A product first seen later was perhaps not for sale yet; that the catalogue has it today tells that it sells.
+        known = np.bincount(self.past.product, minlength=len(self.past.products)) > 0
+        features, grades, groups = [], [], []
+        for start in range(0, len(self.users), SHOPPERS_PER_BATCH):
+            some = self.users[start : start + SHOPPERS_PER_BATCH]
+            histories = self.past.histories_of(some)
+            candidates = self.generator.candidates(histories, known)
+            row = candidates.products.row_of_value
+            grade = self.truth.of(some[row], candidates.products.values)
+            useful = np.bincount(row, weights=grade, minlength=len(some)) > 0
+            features.append(ranking_features(histories, candidates, self.generator.facts)[useful[row]])
+            grades.append(grade[useful[row]])
+            groups.append(np.diff(candidates.products.indptr)[useful])
+        rows = RankingRows(np.concatenate(features), np.concatenate(grades), np.concatenate(groups))
+        return rows if len(rows.groups) else None
+
+
 SHOPPERS_PER_BATCH = 64
 PARITY_ROWS = 20_000
 FUSION_CALIBRATION = (1.0, 0.0)
@@ -312,7 +353,7 @@ FUSION_CALIBRATION = (1.0, 0.0)
 
 def _factors(data: TrainingData, type_weights: Mapping[str, float], seed: int) -> FactorRecommender:
     """`MatrixFactorisation`, without an index: only products that other sources propose are scored."""
-    fitted = MatrixFactorisation(type_weights=type_weights, seed=seed).fit(data)
+    fitted = MatrixFactorisation(type_weights=type_weights, seed=seed, confidence_half_life_days=None).fit(data)
     return FactorRecommender(
         fitted.products,
         fitted.popularity,

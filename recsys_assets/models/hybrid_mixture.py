@@ -9,7 +9,7 @@ best on windows the trees had not seen give that source its say, up to all of it
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from recsys_assets.models.hybrid_ranker import (
     CUTOFFS,
     OPSET,
     RankingRows,
+    binned,
     exported,
     fit_trees,
     ndcg_curve,
@@ -25,6 +26,9 @@ from recsys_assets.models.hybrid_ranker import (
     smooth_peak,
     with_float32_thresholds,
 )
+
+if TYPE_CHECKING:
+    from lightgbm import Booster
 
 MEMBERS = ("lambdarank", "lambdarank", "rank_xendcg")
 """Objectives of the sets of trees, each with a seed of its own: LambdaMART (Burges 2010) twice and XE-NDCG-MART (Bruch,
@@ -95,13 +99,12 @@ def held_out(
     first = len(parts) - 1
     while first > 1 and sum(len(part.groups) for part in parts[first:]) < ENOUGH_GROUPS:
         first -= 1
+    older = [binned(RankingRows.concatenate(parts[:newest]), names) for newest in range(first, len(parts))]
+    newest = [binned(part, names, past) for part, past in zip(parts[first:], older, strict=True)]
     counts, columns = [], []
     for member in range(len(MEMBERS)):
         wanted = _of_member(parameters, member)
-        fits = [
-            ndcg_curve(RankingRows.concatenate(parts[:newest]), parts[newest], names, wanted, most_trees)
-            for newest in range(first, len(parts))
-        ]
+        fits = [ndcg_curve(past, part, wanted, most_trees) for past, part in zip(older, newest, strict=True)]
         weights = [len(part.groups) for part in parts[first:]]
         trees = smooth_peak(np.average([curve for _, curve in fits], axis=0, weights=weights))
         counts.append(trees)
@@ -169,27 +172,36 @@ def judged_ndcg(scores: NDArray[Any], rows: RankingRows) -> float:
     return float(np.mean(means))
 
 
-def exported_mixture(
+def fitted_trees(
     mixture: Mixture,
     everything: RankingRows,
     names: Sequence[str],
     parameters: Mapping[str, Any],
     trees: Sequence[int],
-    samples: NDArray[np.float32],
+) -> "list[tuple[float, Booster]]":
+    """The trees that have a weight, fitted on ``everything``, each beside its weight."""
+    rows = binned(everything, names)
+    return [
+        (weight, with_float32_thresholds(fit_trees(rows, _of_member(parameters, member), count)))
+        for member, (weight, count) in enumerate(zip(mixture.trees, trees, strict=True))
+        if weight > 0
+    ]
+
+
+def exported_mixture(
+    trees: "Sequence[tuple[float, Booster]]", columns: Mapping[int, float], samples: NDArray[np.float32]
 ) -> bytes:
-    """Fit the trees that have a weight on ``everything`` and join all parts to one graph, checked on ``samples``.
+    """`fitted_trees` and weighted feature ``columns`` as one graph, checked on ``samples`` (``[R, F]``).
 
     Raises:
         ValueError: an exported graph does not score ``samples`` as LightGBM does.
     """
     graphs, weights = [], []
-    for member, (weight, count) in enumerate(zip(mixture.trees, trees, strict=True)):
-        if weight > 0:
-            booster = fit_trees(everything, names, _of_member(parameters, member), count)
-            graphs.append(exported(with_float32_thresholds(booster), samples))
-            weights.append(weight)
-    for column, weight in mixture.columns.items():
-        graphs.append(single_column(column, len(names)))
+    for weight, booster in trees:
+        graphs.append(exported(booster, samples))
+        weights.append(weight)
+    for column, weight in columns.items():
+        graphs.append(single_column(column, samples.shape[1]))
         weights.append(weight)
     return joined(graphs, weights)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lambda_api.recommender.two_stage.recommender import GRAPH_INPUT
 
 if TYPE_CHECKING:
-    from lightgbm import Booster
+    from lightgbm import Booster, Dataset
 
 OPSET = 15
 CUTOFFS = (10, 30, 100)
@@ -47,15 +47,32 @@ class RankingRows:
         )
 
 
-def fit_trees(rows: RankingRows, names: Sequence[str], parameters: Mapping[str, Any], trees: int) -> "Booster":
+def binned(rows: RankingRows, names: Sequence[str], reference: "Dataset | None" = None) -> "Dataset":
+    """``rows`` as LightGBM holds them, in the bins of ``reference`` if given.
+
+    Binning takes as long as dozens of trees, so whoever fits several sets of trees to the same rows bins them once.
+    """
+    import lightgbm
+
+    return lightgbm.Dataset(
+        rows.features,
+        label=rows.grades,
+        group=rows.groups,
+        feature_name=list(names),
+        reference=reference,
+        free_raw_data=False,
+    )
+
+
+def fit_trees(rows: "Dataset", parameters: Mapping[str, Any], trees: int) -> "Booster":
     """Gradient-boosted trees (LightGBM) of the objective in ``parameters``, exactly ``trees`` of them."""
     import lightgbm
 
-    return lightgbm.train(dict(parameters), _dataset(rows, names), num_boost_round=trees)
+    return lightgbm.train(dict(parameters), rows, num_boost_round=trees)
 
 
 def ndcg_curve(
-    older: RankingRows, newest: RankingRows, names: Sequence[str], parameters: Mapping[str, Any], trees: int
+    older: "Dataset", newest: "Dataset", parameters: Mapping[str, Any], trees: int
 ) -> tuple["Booster", NDArray[np.float64]]:
     """Fit ``trees`` trees on older windows: the booster, and how well each of its lengths ranks the newest one.
 
@@ -64,12 +81,11 @@ def ndcg_curve(
     import lightgbm
 
     curves: dict[str, dict[str, list[float]]] = {}
-    train = _dataset(older, names)
     booster = lightgbm.train(
         {**parameters, "metric": "ndcg", "eval_at": list(CUTOFFS)},
-        train,
+        older,
         num_boost_round=trees,
-        valid_sets=[_dataset(newest, names, train)],
+        valid_sets=[newest],
         callbacks=[lightgbm.record_evaluation(curves)],
     )
     curve = np.mean([np.asarray(values) for values in curves["valid_0"].values()], axis=0)
@@ -177,16 +193,3 @@ def calibrated(scores: NDArray[np.float64], taken: NDArray[np.bool_]) -> tuple[f
             break
     slope = max(slope, 1e-3)
     return slope, intercept - slope * centre
-
-
-def _dataset(rows: RankingRows, names: Sequence[str], reference: Any = None) -> Any:
-    import lightgbm
-
-    return lightgbm.Dataset(
-        rows.features,
-        label=rows.grades,
-        group=rows.groups,
-        feature_name=list(names),
-        reference=reference,
-        free_raw_data=False,
-    )

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from lambda_api.recommender.factors import FactorRecommender
-from lambda_api.recommender.profiles import EventWeighting
+from lambda_api.recommender.histories import Histories
+from lambda_api.recommender.profiles import SECONDS_PER_DAY, EventWeighting
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.parameters import (
     by_type,
@@ -26,6 +28,8 @@ from recsys_assets.models.popularity import DEFAULT_HALF_LIFE_DAYS, decayed_popu
 from recsys_assets.models.trainer import Report
 from recsys_assets.models.vector_index import INDEX_ABOVE, build_index
 
+LEAST_CONFIDENCE = 1e-6
+
 
 @dataclass(frozen=True)
 class MatrixFactorisation:
@@ -35,6 +39,11 @@ class MatrixFactorisation:
     decayed as in `EventWeighting`, in training as at inference (Hu, Koren & Volinsky, "Collaborative filtering for
     implicit feedback datasets", ICDM 2008). Only item factors are kept; shoppers are folded in (`FactorRecommender`).
 
+    A profile counts back from the shopper's own newest event, so that a shopper who stayed away is still known; but
+    which products go together is a matter of the shop's calendar. So in training ``c_ui`` of a pair halves with every
+    ``confidence_half_life_days`` between its newest event and the end of the data: what was bought together long ago
+    fades to "not known" instead of being a pattern for ever.
+
     Cold shoppers get popular products. Cold products have a zero factor and score 0, among the last.
 
     Attributes:
@@ -43,6 +52,7 @@ class MatrixFactorisation:
         alpha: how much more a seen product counts than an unseen one.
         iterations: alternations.
         half_life_days, step_decay: recency decay of the shopper's events; ``None`` and 1 for none.
+        confidence_half_life_days: of what the factors learn from; ``None`` for no decay.
         combine: events of one shopper on one product count as their ``max`` or their ``sum``.
         seed: of the initial factors.
         popularity_half_life_days: of the popularity for unknown shoppers.
@@ -57,6 +67,7 @@ class MatrixFactorisation:
     iterations: int = 15
     half_life_days: float | None = 90.0
     step_decay: float = 1.0
+    confidence_half_life_days: float | None = 30.0
     combine: Literal["sum", "max"] = "max"
     seed: int = 0
     popularity_half_life_days: float | None = DEFAULT_HALF_LIFE_DAYS
@@ -70,6 +81,7 @@ class MatrixFactorisation:
         require_positive(
             regularisation=self.regularisation,
             alpha=self.alpha,
+            confidence_half_life_days=self.confidence_half_life_days,
             popularity_half_life_days=self.popularity_half_life_days,
         )
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
@@ -120,10 +132,28 @@ class MatrixFactorisation:
 
     def confidences(self, data: TrainingData) -> sparse.csr_matrix:
         """``c_ui`` of every pair seen, float32 ``[n_users, n_products]``."""
-        profiles = self._weighting().profiles(data.histories())
+        histories = data.histories()
+        profiles = self._weighting().profiles(histories)
         values = (1.0 + self.alpha * profiles.weights).astype(np.float32)
+        if self.confidence_half_life_days is not None:
+            values *= self._age_factors(histories, self.confidence_half_life_days)
         shape = (len(data.users), len(data.products))
         return sparse.csr_matrix((values, profiles.products, profiles.indptr), shape=shape)
+
+    def _age_factors(self, histories: Histories, half_life_days: float) -> NDArray[np.float32]:
+        """By how much each pair of the profiles has faded, in their order; float32 in (0, 1]."""
+        weighting = self._weighting()
+        # The newest event of each pair, told by a decay that counts it alone: same pairs, other weights.
+        counted = tuple(float(weight > 0) for weight in weighting.type_weights)
+        newest = EventWeighting(counted, half_life_days, 1.0, "max").profiles(histories)
+        last = np.full(len(histories), histories.now, dtype=np.int64)
+        used = np.asarray(counted)[histories.types] > 0
+        last[histories.shopper_of_event[used]] = histories.timestamps[used]  # ascending: the newest stays
+        away_days = (histories.now - last) / SECONDS_PER_DAY
+        decay = 0.5 ** (away_days / half_life_days)
+        faded = newest.weights * np.repeat(decay, np.diff(newest.indptr))
+        # Never nothing: a pair of confidence 0 would be taken for one that was never seen.
+        return np.maximum(faded, LEAST_CONFIDENCE).astype(np.float32)
 
     def parameters(self) -> dict[str, Any]:
         """The hyper-parameters, JSON-able."""

@@ -22,7 +22,14 @@ from recsys_assets.evaluation.protocol import EvaluationWindow, build_task, eval
 from recsys_assets.models import hybrid_ranker
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid import SOURCES, Hybrid
-from recsys_assets.models.hybrid_ranker import RankingRows, calibrated, exported, fit_trees, with_float32_thresholds
+from recsys_assets.models.hybrid_ranker import (
+    RankingRows,
+    binned,
+    calibrated,
+    exported,
+    fit_trees,
+    with_float32_thresholds,
+)
 from recsys_assets.models.hybrid_windows import Window, before, labels, plan_windows, relevant
 from recsys_assets.models.popularity import Popularity
 from tests.models.hybrid_shop import AS_OF, SMALL, shop, training_data
@@ -99,7 +106,7 @@ def test_exported_scores_are_the_native_ones() -> None:
     names = fitted().feature_names
     assert everything.features.shape[1] == len(names) == len(set(names))
     assert np.isfinite(everything.features).all()
-    booster = fit_trees(everything, names, trainer._lightgbm(), 40)
+    booster = fit_trees(binned(everything, names), trainer._lightgbm(), 40)
     rounded = with_float32_thresholds(booster)
     native = booster.predict(everything.features, raw_score=True)
     assert (rounded.predict(everything.features, raw_score=True) == native).all(), "rounding asks the same questions"
@@ -114,8 +121,9 @@ def test_a_converter_that_is_wrong_is_not_believed(monkeypatch: pytest.MonkeyPat
     features = rng.random((400, 4)).astype(np.float32)
     rows = RankingRows(features, (features[:, 0] > 0.7).astype(np.int32), np.full(20, 20))
     parameters = Hybrid(**SMALL)._lightgbm()
-    booster = fit_trees(rows, list("abcd"), parameters, 20)
-    other = fit_trees(RankingRows(features, 1 - rows.grades, rows.groups), list("abcd"), parameters, 20)
+    booster = fit_trees(binned(rows, list("abcd")), parameters, 20)
+    upside_down = RankingRows(features, 1 - rows.grades, rows.groups)
+    other = fit_trees(binned(upside_down, list("abcd")), parameters, 20)
     exported(booster, features)
     import onnxmltools
 
@@ -146,8 +154,8 @@ def test_sources_of_a_window_see_nothing_of_it() -> None:
     product[inside] = np.random.default_rng(1).permutation(product[inside])
     other = TrainingData(**{**vars(data), "product": product})
     trainer = Hybrid(**SMALL)
-    one = trainer._generator(before(data, window.start), PURCHASE)
-    two = trainer._generator(before(other, window.start), PURCHASE)
+    one = trainer.sources_on(before(data, window.start))
+    two = trainer.sources_on(before(other, window.start))
     histories = before(data, window.start).histories()
     rows = [ranking_features(histories, part.candidates(histories), part.facts) for part in (one, two)]
     assert (rows[0] == rows[1]).all()

@@ -13,6 +13,7 @@ from recsys_assets.models.hybrid_mixture import (
     Mixture,
     best_mixture,
     exported_mixture,
+    fitted_trees,
     held_out,
     joined,
     judged_ndcg,
@@ -82,10 +83,13 @@ def test_the_exported_graph_scores_as_the_sum_of_its_parts() -> None:
     everything = rows(120, 6)
     parameters = {**Hybrid(**SMALL)._lightgbm(), "min_data_in_leaf": 5}
     mixture = Mixture((0.5, 0.0, 2.0), {1: 0.25})
-    graph = exported_mixture(mixture, everything, NAMES, parameters, (8, 8, 8), everything.features)
+
+    def fitted(weights: tuple[float, float, float]) -> list:
+        return fitted_trees(Mixture(weights, {}), everything, NAMES, parameters, (8, 8, 8))
+
+    graph = exported_mixture(fitted(mixture.trees), mixture.columns, everything.features)
     parts = [
-        exported_mixture(Mixture(weights, {}), everything, NAMES, parameters, (8, 8, 8), everything.features)
-        for weights in ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
+        exported_mixture(fitted(weights), {}, everything.features) for weights in ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
     ]
 
     def scores(serialised: bytes) -> np.ndarray:

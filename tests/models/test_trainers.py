@@ -17,6 +17,7 @@ from recsys_assets.models.content import Content
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.ease import Ease
 from recsys_assets.models.item_knn import ItemKnn
+from recsys_assets.models.matrix_factorisation import MatrixFactorisation
 from recsys_assets.models.popularity import Popularity, decayed_popularity, trend
 from recsys_assets.models.zoo import TRAINERS, make_trainer
 from recsys_assets.schema import INTERACTIONS, PRODUCTS
@@ -50,6 +51,46 @@ SALES = [
     ("v", "b", "add_to_cart", 7.0),
     ("w", "b", "view", 21.0),
 ]
+
+
+def test_confidence_of_old_pairs_by_hand() -> None:
+    """``(1 + alpha * profile)``, halved for every week since the pair's newest event; the profile counts back from the
+    shopper's own newest one."""
+    data = shop([*SALES, ("w", "b", "purchase", 28.0), ("x", "c", "view", 10_000.0)])
+    weights = {"view": 1.0, "add_to_cart": 2.0, "purchase": 4.0}
+    trainer = MatrixFactorisation(alpha=8.0, half_life_days=7.0, confidence_half_life_days=7.0, type_weights=weights)
+    half = Fraction(1, 2)
+    expected = {
+        ("u", "a"): (1 + 8) * half ** Fraction(1, 7),
+        ("v", "a"): (1 + 8 * half) * half**2,
+        ("v", "b"): (1 + 8 * Fraction(2, 4)) * half,
+        ("w", "b"): (1 + 8 * half) * half**3,
+        ("x", "c"): (1 + 8 * Fraction(1, 4)) * Fraction(1, 10**6),
+    }
+    found = trainer.confidences(data).todok()
+    named = {(data.users.external([u])[0], data.products.external([p])[0]): value for (u, p), value in found.items()}
+    assert named == pytest.approx({pair: float(value) for pair, value in expected.items()}, rel=1e-6)
+    plain = MatrixFactorisation(alpha=8.0, half_life_days=7.0, confidence_half_life_days=None, type_weights=weights)
+    assert plain.confidences(data).data.min() >= 1
+
+
+def test_factors_follow_what_goes_together_now() -> None:
+    """a went with b a year ago and goes with c today; every pair was bought by as many shoppers as often."""
+    rows = [(f"{day}-{shopper}", product, "purchase", float(day) + shopper / 10)
+            for day, pair in ((365, "ab"), (3, "ac")) for shopper in range(9) for product in pair]  # fmt: skip
+    data = shop(rows)
+    a, b, c = data.products.indices(["a", "b", "c"]).tolist()
+    options = {"factors": 2, "regularisation": 0.1, "alpha": 5.0}
+
+    def scores(half_life: float | None) -> np.ndarray:
+        model = MatrixFactorisation(confidence_half_life_days=half_life, **options).fit(data)
+        newcomer = shop([("new", "a", "purchase", 1.0)]).histories()
+        return np.asarray(model.score_all(newcomer)[0])
+
+    faded, plain = scores(30.0), scores(None)
+    assert faded[c] > 2 * faded[b]
+    assert plain[c] == pytest.approx(plain[b], rel=0.2)
+    assert min(faded[a], plain[a]) > 0
 
 
 def test_popularity_by_hand() -> None:
@@ -174,6 +215,7 @@ BAD = [
     ("ease", {"half_life_days": "long"}, "half_life_days"),
     ("matrix_factorisation", {"factors": True}, "factors"),
     ("matrix_factorisation", {"seed": -1}, "seed"),
+    ("matrix_factorisation", {"confidence_half_life_days": 0.0}, "confidence_half_life_days"),
     ("matrix_factorisation", {"combine": "mean"}, "combine"),
     ("matrix_factorisation", {"alpha": None}, "alpha must be given"),
     ("content", {"price_weight": -1}, "price_weight"),
