@@ -5,9 +5,7 @@ Put a command here when a person would type it: parse, call, print, exit code. K
 
 import os
 import sys
-import time
 import warnings
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,11 +17,10 @@ from lambda_api.handlers.inference_server import ModelUnavailable
 from lambda_api.recommender.bundle import BundleError
 from lambda_api.recommender.catalogue import CatalogueError
 from lambda_api.settings import Settings, SettingsError
-from lambda_api.state import api_keys
 from lambda_api.state.open_table import open_table
 from lambda_api.state.table import TableUnavailable
 from recsys_assets.batch.errors import BatchError
-from recsys_assets.ingest.registry import open_source
+from recsys_assets.ingest.registry import source_of
 from recsys_assets.ingest.source import SourceError
 from recsys_assets.lake import Lake, LakeError
 from recsys_assets.quality.gate import GateClosed
@@ -31,13 +28,14 @@ from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry, RegistryError
 from recsys_assets.training.sagemaker_job import JobRefused
 from recsys_assets.training.sagemaker_trouble import JobFailed
-from recsys_deploy import homes
+from recsys_deploy import homes, key_commands
 from recsys_deploy import up as serving_up
 from recsys_deploy.answers import NoChampion, answer, busiest_shoppers, load_champion
 from recsys_deploy.batch import commands as batch_commands
 from recsys_deploy.benchmark.options import BenchmarkError, BenchmarkOptions, ProtocolName, parse_models, parse_moment
 from recsys_deploy.child_processes import PortInUse, ServerFailed
 from recsys_deploy.console import summary
+from recsys_deploy.console.terminal import terminal
 from recsys_deploy.deploy import commands as deploy_commands
 from recsys_deploy.deploy.errors import DeployError
 from recsys_deploy.endpoints import commands as endpoint_commands
@@ -54,25 +52,13 @@ from recsys_deploy.release.route import RouteRefused
 from recsys_deploy.tune.options import MINUTES, Place, TuneError, TuneOptions, choose_place
 from recsys_deploy.tune.options import parse_models as parse_tuned_models
 
-PIPED_WIDTH = 120
-"""Columns where no terminal says how wide it is, as in a log."""
-
-
-class KeyScope(StrEnum):
-    """What a key may open."""
-
-    SHOP = "shop"
-    OPERATIONS = "operations"
-
-
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="A shop recommender, run from here.",
 )
-keys = typer.Typer(no_args_is_help=True, help="API keys: who may call the API.")
-app.add_typer(keys, name="keys")
+app.add_typer(key_commands.keys, name="keys")
 app.add_typer(endpoint_commands.endpoints, name="endpoints")
 app.add_typer(release_commands.release, name="release")
 app.command()(monitoring_commands.monitor)
@@ -81,7 +67,7 @@ app.command()(pipeline_commands.pipeline)
 app.command()(deploy_commands.deploy)
 app.command()(deploy_commands.destroy)
 app.command()(deploy_commands.cost)
-console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+console = terminal()
 
 EXPECTED = (
     SettingsError,
@@ -140,7 +126,7 @@ def demo(
     settings = homes.open_shop(data, os.environ)
     homes.note_last_home(root, home)
     homes.prepare_dagster(settings, os.environ)
-    source = open_source(settings.source, settings.data, first_day=settings.first_day, seed=settings.seed)
+    source = source_of(settings)
     days = homes.complete_days(source, settings)
     console.print(
         f"shop: {settings.data or 'synthetic'} ({source.name}), {len(days)} days from {days[0]} to {days[-1]}; "
@@ -341,35 +327,6 @@ def serve(
     Console(stderr=True).print(f"API on http://{host}:{port} for {settings.home} (Ctrl-C ends it)", highlight=False)
     # A process of its own: workers are forked from it, and should not inherit what this command imported.
     os.execv(sys.executable, [sys.executable, *arguments])
-
-
-@keys.command("create")
-def keys_create(
-    name: Annotated[str, typer.Argument(help="Who will use it.")],
-    scope: Annotated[KeyScope, typer.Option(help="shop: what a shop calls. operations: that, and /metrics.")] = (
-        KeyScope.SHOP
-    ),
-    days: Annotated[int | None, typer.Option(min=1, max=36500, help="Expires after so many days.")] = None,
-) -> None:
-    """Make a key. It is printed this once; only its hash is kept."""
-    expires = None if days is None else int(time.time()) + days * 86_400
-    print(api_keys.create(open_table(homes.settings_of_last_home(), "api_keys"), name, {scope.value}, expires))
-
-
-@keys.command("list")
-def keys_list() -> None:
-    """Every key ever made, without its secret."""
-    summary.print_keys(console, api_keys.list_keys(open_table(homes.settings_of_last_home(), "api_keys")), time.time())
-
-
-@keys.command("revoke")
-def keys_revoke(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `recsys keys list` shows it.")],
-) -> None:
-    """Refuse a key from now on; servers follow within a minute."""
-    if not api_keys.revoke(open_table(homes.settings_of_last_home(), "api_keys"), key_id):
-        raise typer.BadParameter(f"there is no key {key_id!r}; `recsys keys list` shows them", param_hint="ID")
-    console.print(f"{key_id} is revoked; servers refuse it within a minute")
 
 
 @app.command()

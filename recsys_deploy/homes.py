@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from lambda_api.settings import Settings, make_settings, read_settings, write_settings
-from recsys_assets.ingest.registry import open_source
+from recsys_assets.ingest.registry import source_of
 from recsys_assets.ingest.source import Source, SourceError
 
 SYNTHETIC_DAYS: Final = 120
@@ -88,7 +88,7 @@ def open_shop(data: str | None, environment: MutableMapping[str, str]) -> Settin
             f"{settings.data or 'the synthetic source'}: choose another RECSYS_HOME, or delete that folder"
         )
     if settings.first_day is None:
-        days = open_source(settings.source, settings.data, seed=settings.seed, first_day=_opening_day(settings)).days()
+        days = source_of(settings, first_day=_opening_day(settings)).days()
         if not days:
             raise SourceError(f"{settings.data}: no day with events was found; see the README for accepted layouts")
         settings = make_settings({**settings.model_dump(), "first_day": days[0]})

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
+from lambda_api.settings import Settings
 from recsys_assets.ingest import amazon_reviews, canonical, movielens, online_retail
 from recsys_assets.ingest.files import Folder
 from recsys_assets.ingest.source import Source, SourceError
@@ -33,6 +34,22 @@ _FILE_SOURCES: dict[str, _FileSource] = {
 def source_names() -> tuple[str, ...]:
     """Names that `open_source` accepts."""
     return (AUTO, *_FILE_SOURCES, SYNTHETIC)
+
+
+def source_of(settings: Settings, *, first_day: date | None = None) -> Source:
+    """The source that ``settings`` describe; ``first_day`` in place of theirs where it is given.
+
+    Raises:
+        SourceError: as `open_source`; and on AWS no data are named: an environment's shop is never taken for the
+            synthetic one by accident, whose catalogue and model would replace the real ones.
+    """
+    if settings.target == "aws" and settings.data is None and settings.source == AUTO:
+        raise SourceError(
+            "no data are named for this environment: set RECSYS_DATA to the shop's s3:// prefix (Terraform: shop), or "
+            "RECSYS_SOURCE=synthetic where a made-up shop is meant"
+        )
+    day = settings.first_day if first_day is None else first_day
+    return open_source(settings.source, settings.data, first_day=day, seed=settings.seed)
 
 
 def open_source(name: str, location: str | None, *, first_day: date | None = None, seed: int = 0) -> Source:

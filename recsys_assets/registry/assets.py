@@ -40,7 +40,7 @@ def registered_model(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """The challenger with its version and lineage; champion if it earned it, otherwise refused with the reasons."""
     judgement = load_judgement(settings.home / "reports")
-    result = register_challenger(judgement, registry, bundles, settings, context.run_id)
+    result = register_challenger(judgement, registry, bundles, settings, context.run.run_id)
     reasons = "\n".join(f"- {reason}" for reason in result.decision.reasons)
     context.log.info("%s %s", "promoted:" if result.decision.promote else "refused:", " ".join(result.decision.reasons))
     champion = registry.champion()

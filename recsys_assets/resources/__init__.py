@@ -10,7 +10,7 @@ from lambda_api.settings import Settings
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.open_table import open_table
 from recsys_assets.features.launching import FeatureLauncher, LocalFeatures
-from recsys_assets.ingest.registry import open_source
+from recsys_assets.ingest.registry import source_of
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
@@ -30,9 +30,7 @@ def resources_for(settings: Settings) -> dict[str, object]:
     return {
         "settings": settings,
         "lake": Lake(settings.lake_uri),
-        "source": dg.ResourceDefinition(
-            lambda _: open_source(settings.source, settings.data, first_day=settings.first_day, seed=settings.seed)
-        ),
+        "source": dg.ResourceDefinition(lambda _: source_of(settings)),
         "registry": dg.ResourceDefinition(lambda _: ModelRegistry(open_table(settings, "registry"))),
         "bundles": dg.ResourceDefinition(lambda _: BundleStore(settings.models_uri)),
         "serving": dg.ResourceDefinition(lambda _: open_table(settings, "serving")),

@@ -156,7 +156,7 @@ def ncf_model(
 ) -> dg.MaterializeResult[None]:
     """Neural collaborative filtering, trained by the ``train`` program in a process of its own."""
     training_run, metadata = _train_apart(context, Ncf, config, lake, settings, registry, training)
-    registry.log_run(experiment_run(training_run.candidate, context.run_id))
+    registry.log_run(experiment_run(training_run.candidate, context.run.run_id))
     return _materialised(training_run.candidate, metadata)
 
 
@@ -175,7 +175,7 @@ def hybrid_model(
     assert isinstance(recommender, TwoStageRecommender)
     recalls = recall_on(recommender, training_run.validation)
     figures = recall_figures(recalls)
-    run = experiment_run(training_run.candidate, context.run_id)
+    run = experiment_run(training_run.candidate, context.run.run_id)
     registry.log_run(replace(run, metrics={**run.metrics, **figures}))
     metadata |= {name: dg.MetadataValue.float(value) for name, value in figures.items()}
     metadata["candidate_recall"] = dg.MetadataValue.md(recall_table(recalls))
@@ -207,7 +207,7 @@ def _train(
     split = load_split(lake)
     choice = chosen(family, config, settings, registry, split)
     candidate = train_candidate(choice.trainer, lake, split, settings, context.log.info)
-    registry.log_run(experiment_run(candidate, context.run_id))
+    registry.log_run(experiment_run(candidate, context.run.run_id))
     return _materialised(candidate, {"parameters_from": dg.MetadataValue.text(choice.origin)})
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from lambda_api.settings import read_settings
 from recsys_deploy import homes
+from recsys_deploy.console.terminal import terminal
 from recsys_deploy.deploy.options import Promotion
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def deploy(
         bring_model=model,
         promotion=promote,
     )
-    console = _console()
+    console = terminal()
     _print_deployment(console, run(options, console, confirm=_asker()))
 
 
@@ -79,7 +80,7 @@ def destroy(
     from recsys_deploy.deploy.removal import DestroyOptions
     from recsys_deploy.deploy.removal import destroy as run
 
-    console = _console()
+    console = terminal()
     options = DestroyOptions(environment=environment, terraform=terraform, plugin_dir=plugin_dir, yes=yes)
     gone = run(options, console, confirm=_asker())
     console.print(
@@ -116,7 +117,7 @@ def cost(
         training_hours=training_hours,
     )
     budget = values["operations"].get("monthly_budget_usd")
-    print_estimate(_console(), estimate(values, usage), environment, budget)
+    print_estimate(terminal(), estimate(values, usage), environment, budget)
 
 
 def _print_deployment(console: Console, done: "Deployment") -> None:
@@ -138,7 +139,3 @@ def _print_deployment(console: Console, done: "Deployment") -> None:
 def _asker() -> Callable[[str], bool] | None:
     """Asks the person at the terminal; ``None`` where there is none, as in CI."""
     return typer.confirm if sys.stdin.isatty() else None
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 120)

@@ -6,17 +6,17 @@ Put parsing and printing here. Keep what is done in ``shop_endpoints.py``.
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from lambda_api.state.open_table import open_table
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_deploy.console.terminal import terminal
 from recsys_deploy.endpoints.autoscaling import Scaling
 from recsys_deploy.endpoints.requests import RealTime, Serverless
 from recsys_deploy.homes import settings_of_last_home
 
 endpoints = typer.Typer(no_args_is_help=True, help="SageMaker endpoints, one per model version.")
-console = Console()
+console = terminal()
 
 
 @endpoints.command()

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table as Grid
 
+from recsys_deploy.console.terminal import terminal
 from recsys_deploy.homes import settings_of_last_home
 from recsys_deploy.monitoring.findings import Finding, Limits, Severity, judge
 from recsys_deploy.monitoring.observe import observe
 
-console = Console()
+console = terminal()
 COLOURS = {Severity.WELL: "green", Severity.WARNING: "yellow", Severity.FAILED: "red"}
 
 

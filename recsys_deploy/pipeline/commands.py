@@ -3,15 +3,14 @@
 Put parsing, printing and exit codes here. Keep what is done in ``run.py``.
 """
 
-import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from recsys_deploy import homes
+from recsys_deploy.console.terminal import terminal
 
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = terminal()
 
 
 def pipeline(

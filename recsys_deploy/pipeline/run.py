@@ -15,7 +15,7 @@ from rich.console import Console
 from lambda_api.settings import Settings
 from lambda_api.state.open_table import open_table
 from lambda_api.state.table import Table
-from recsys_assets.ingest.registry import open_source
+from recsys_assets.ingest.registry import source_of
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.versions import Version
 from recsys_deploy import homes
@@ -66,7 +66,7 @@ def whole_graph(console: Console) -> DemoRun:
     """
     settings = homes.open_shop(None, os.environ)
     homes.prepare_dagster(settings, os.environ)
-    source = open_source(settings.source, settings.data, first_day=settings.first_day, seed=settings.seed)
+    source = source_of(settings)
     return run_graph(settings, homes.complete_days(source, settings), console)
 
 

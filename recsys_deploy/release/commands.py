@@ -6,7 +6,6 @@ Put parsing and printing here. Keep what is done in ``moves.py``.
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table as Grid
 
 from lambda_api.settings import Settings
@@ -15,12 +14,13 @@ from lambda_api.state.routing_record import RoutingRecord, read_routing
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.versions import Version
+from recsys_deploy.console.terminal import terminal
 from recsys_deploy.homes import settings_of_last_home
 from recsys_deploy.release.moves import Releases
 from recsys_deploy.release.strategies import Strategy
 
 release = typer.Typer(no_args_is_help=True, help="Which version meets which shoppers: start, share, promote, rollback.")
-console = Console()
+console = terminal()
 
 
 @release.command()

@@ -11,12 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lambda_api.settings import make_settings
 from recsys_assets.ingest.amazon_reviews import AmazonReviewsSource
 from recsys_assets.ingest.canonical import CanonicalSource
 from recsys_assets.ingest.movielens import MovielensSource
 from recsys_assets.ingest.online_retail import OnlineRetailSource
-from recsys_assets.ingest.registry import open_source
+from recsys_assets.ingest.registry import open_source, source_of
 from recsys_assets.ingest.source import Source, SourceError
+from recsys_assets.ingest.synthetic.source import SyntheticShopSource
 from tests.ingest.shops import (
     AMAZON_2014,
     CANONICAL_HEADER,
@@ -308,3 +310,12 @@ def test_without_a_location_there_is_the_synthetic_shop() -> None:
         source = open_source(name, None, first_day=date(2024, 5, 6), seed=2)
         assert source.name == "synthetic"
         assert source.days()[0] == date(2024, 5, 6)
+
+
+def test_on_aws_the_synthetic_shop_is_taken_only_where_it_is_named() -> None:
+    aws = {"target": "aws", "first_day": "2024-01-01"}
+    aws |= {f"{name}_uri": f"s3://bucket/{name}" for name in ("lake", "models", "catalogue")}
+    with pytest.raises(SourceError, match=r"RECSYS_DATA .* or RECSYS_SOURCE=synthetic"):
+        source_of(make_settings(aws))
+    assert isinstance(source_of(make_settings({**aws, "source": "synthetic"})), SyntheticShopSource)
+    assert isinstance(source_of(make_settings({"first_day": "2024-01-01"})), SyntheticShopSource)

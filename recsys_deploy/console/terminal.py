@@ -1,0 +1,17 @@
+"""The terminal that commands print to.
+
+Put what every command's output shares here. Keep what is printed out.
+"""
+
+import sys
+from typing import Final
+
+from rich.console import Console
+
+PIPED_WIDTH: Final = 120
+"""Columns where no terminal says how wide it is, as in a log."""
+
+
+def terminal() -> Console:
+    """Standard output, as wide as its terminal is."""
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
