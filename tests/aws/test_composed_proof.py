@@ -1,0 +1,449 @@
+"""The environment `dev` as a whole: deployed by ``recsys deploy`` into a simulated AWS, asked, fed, trained, removed.
+
+One environment, and one story in the order of this file: every test starts where the one before it ended. What is
+deployed is what runs: the zips from the simulated Lambda, with the variables Terraform gave them; routes and authorizer
+read back from the simulated API Gateway; the state machine as moto's interpreter runs it. `README.md` says what that
+does not show.
+"""
+
+import gzip
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lambda_api.settings import Settings
+from lambda_api.state import api_keys
+from lambda_api.state.exposures import InferenceLog
+from lambda_api.state.open_table import open_table
+from lambda_api.state.routing_record import read_routing, write_routing
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.registry.registration import register_bundle
+from recsys_assets.registry.versions import Version
+from recsys_deploy.deploy.command import Deployment, DeployOptions, deploy
+from recsys_deploy.deploy.http_call import HttpAnswer
+from recsys_deploy.deploy.removal import DestroyOptions, destroy
+from recsys_deploy.packaging.build import package
+from recsys_deploy.release.check import check_release
+from recsys_deploy.release.route import route_champion, target_of
+from tests.aws import shop
+from tests.aws.cloud.deliveries import deliver_queues, deliver_stream
+from tests.aws.cloud.front import Front, serving
+from tests.aws.stage import ACCOUNT, HERE, Journal, Stage, ask, cloud
+from tests.aws.standing import LISTINGS, standing, strays
+from tests.terraform.runs import ROOT, find_plugins
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+GOLDEN = Path(__file__).with_name("resources_of_dev.json")
+"""How many resources of each type dev has: a change of the stack changes this file, so that a reader sees it."""
+
+SHOP = {"data": f"s3://recsys-dev-lake-{ACCOUNT}/raw/shop", "source": "canonical", "first_day": shop.FIRST.isoformat()}
+BUCKETS = ("lake", "logs", "models", "page")
+RUN = "proof-1"
+WHEN_BETTER = ["Settings", "RunGraph", "ReadOutcome", "Outcome", "Registered", "NotifyRegistered", "Waiting"]
+"""States that the training machine passes when the new model is better and nobody rolls out by itself."""
+
+JOURNAL = ROOT / "tests" / "output" / "aws" / "composed_proof.md"
+
+
+@dataclass
+class Proof:
+    """The story so far."""
+
+    stage: Stage
+    home: Settings
+    packages: Path
+    open: ExitStack
+    keys: dict[str, str] = field(default_factory=dict)
+    execution: str = ""
+    notices: str = ""
+    strays: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def journal(self) -> Journal:
+        return self.stage.journal
+
+    @cached_property
+    def front(self) -> Front:
+        """The deployed HTTP API, as a server."""
+        api = self.stage.state().one("aws_apigatewayv2_api.this")
+        front = Front(api["id"], self.stage.client("apigatewayv2"), self.stage.functions)
+        return self.open.enter_context(serving(front))
+
+    @cached_property
+    def there(self) -> Settings:
+        """How the environment is worked on from outside."""
+        return self.stage.settings()
+
+    @property
+    def registry(self) -> ModelRegistry:
+        return ModelRegistry(open_table(self.there, "registry"))
+
+    def http(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout_s: float
+    ) -> HttpAnswer:
+        """The deployed address leads to the front."""
+        address = self.stage.state().outputs["api_url"]
+        assert url.startswith(address + "/"), url
+        return ask(method, self.front.url + url.removeprefix(address), headers, body, timeout_s)
+
+    def deploy(self) -> tuple[Deployment, str]:
+        """What stands, and what was printed."""
+        console = Console(width=140, record=True)
+        options = DeployOptions(
+            environment="dev",
+            home=self.home,
+            terraform=self.stage.tree,
+            plugin_dir=self.stage.plugins,
+            packages=self.packages,
+            data_dir=self.stage.data,
+            yes=True,
+        )
+        return deploy(options, console, http=self.http), console.export_text()
+
+    def post(self, path: str, body: Mapping[str, Any], scope: str | None = "shop") -> tuple[int, Any]:
+        return self._ask("POST", path, scope, body)
+
+    def get(self, path: str, scope: str | None = None) -> tuple[int, Any]:
+        return self._ask("GET", path, scope, None)
+
+    def recommend(self, user_id: str, **given: Any) -> Any:
+        status, body = self.post("/recommend", {"user_id": user_id, **given})
+        assert status == 200, body
+        return body
+
+    def start_cold(self) -> None:
+        """Take every sandbox of the functions away, as Lambda may at any time."""
+        for pid in self.stage.root.glob("cloud/functions/*/pid"):
+            try:
+                os.kill(int(pid.read_text()), signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.2)
+
+    def _ask(self, method: str, path: str, scope: str | None, body: Any) -> tuple[int, Any]:
+        headers = {"content-type": "application/json"} if body is not None else {}
+        if scope is not None:
+            if scope not in self.keys:
+                self.keys[scope] = api_keys.create(open_table(self.there, "api_keys"), "proof", {scope}, None)
+            headers["x-api-key"] = self.keys[scope]
+        answer = ask(method, self.front.url + path, headers, body)
+        try:
+            return answer.status, json.loads(answer.body)
+        except ValueError:
+            return answer.status, answer.body.decode()
+
+
+@pytest.fixture(scope="module")
+def proof(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proof]:
+    """A cloud with nothing in it, a home with a champion, and zips for this machine."""
+    plugins = find_plugins()
+    if shutil.which("terraform") is None or plugins is None:
+        missing = "terraform is not on the path" if plugins else "the AWS provider was not found"
+        warnings.warn(
+            f"THE DEPLOYMENT IS NOT PROVEN: {missing}. Install Terraform 1.11, and set TF_PLUGIN_DIR to a folder that "
+            "holds registry.terraform.io/hashicorp/aws (terraform providers mirror <folder> makes one).",
+            stacklevel=1,
+        )
+        pytest.skip(f"{missing}; see the warning")
+    root = tmp_path_factory.mktemp("aws")
+    journal = Journal(JOURNAL)
+    with ExitStack() as stack:
+        with journal.step("zips for this machine") as notes:
+            made = package(root / "packages", HERE)
+            notes.append(f"{len(made)} zips, {sum(one.zipped_bytes for one in made) / 1e6:.0f} MB, {HERE}")
+        with journal.step("shop with a champion") as notes:
+            home = shop.make_home(root / "home")
+            notes.append(f"item_knn {shop.train_champion(home).version}")
+        with journal.step("cloud"):
+            stage = stack.enter_context(cloud(root, plugins, journal))
+            stage.lay_out({"shop": SHOP})
+        yield Proof(stage, home, root / "packages", stack)
+    journal.add("cloud and sandboxes ended", 0.0)
+
+
+def test_a_deployment_that_is_stopped_half_way_leaves_a_state_to_go_on_from(proof: Proof) -> None:
+    s3 = proof.stage.client("s3")
+
+    def stop() -> None:
+        while len(s3.list_buckets()["Buckets"]) < len(BUCKETS):
+            time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    # As Ctrl-C in a terminal, or a workflow that is cancelled.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with proof.journal.step("recsys deploy, interrupted") as notes:
+            threading.Thread(target=stop, daemon=True).start()
+            with pytest.raises(KeyboardInterrupt):
+                proof.deploy()
+            stands = proof.stage.state().by_type()
+            # What was being made at that moment may stand without Terraform knowing, here as on AWS.
+            proof.strays = strays(proof.stage)
+            notes.append(f"{sum(stands.values())} resources stand; strays: {proof.strays or 'none'}")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stands["aws_s3_bucket"] == len(BUCKETS) and "aws_lambda_function" not in stands, stands
+
+
+def test_recsys_deploy_makes_every_resource_and_puts_the_champion_before_shoppers(proof: Proof) -> None:
+    with proof.journal.step("recsys deploy") as notes:
+        made, printed = proof.deploy()
+        notes.append(f"{made.changes} changes, model {made.model}")
+    for name, seconds in made.seconds.items():
+        proof.journal.add(f"&nbsp; {name}", seconds)
+    assert (made.account, made.region, made.model) == (ACCOUNT, "eu-central-1", "v1.0.0")
+    champion = proof.registry.champion()
+    assert champion is not None and str(champion.version) == "v1.0.0"
+    assert champion.bundle_uri.startswith(f"s3://recsys-dev-models-{ACCOUNT}/bundles")
+    aliases = {
+        name: proof.stage.functions.get_alias(FunctionName=f"recsys-dev-{name}", Name="live")["FunctionVersion"]
+        for name in made.functions
+    }
+    assert aliases == dict(made.functions)
+    # The key changes what CloudFront sends along. Everything else is already as the second plan wants it.
+    plans = [line for line in printed.splitlines() if line.startswith("plan ")]
+    assert len(plans) == 2 and "0 to make, 1 to change, 0 to replace, 0 to remove" in plans[1], plans
+
+
+def test_the_training_machine_starts(proof: Proof) -> None:
+    """It runs while shoppers are answered; `test_the_training_machine_registers_a_model` waits for it."""
+    with proof.journal.step("training started") as notes:
+        s3, sqs = proof.stage.client("s3"), proof.stage.client("sqs")
+        drops = shop.drops()
+        for name, content in drops.items():
+            s3.put_object(Bucket=f"recsys-dev-lake-{ACCOUNT}", Key=f"raw/shop/{name}", Body=content)
+        proof.notices = sqs.create_queue(QueueName="proof-notices")["QueueUrl"]
+        proof.stage.client("sns").subscribe(
+            TopicArn=proof.stage.state().outputs["alarm_topic_arn"],
+            Protocol="sqs",
+            Endpoint=f"arn:aws:sqs:eu-central-1:{ACCOUNT}:proof-notices",
+        )
+        machine = proof.stage.state().one("aws_sfn_state_machine.this")
+        started = proof.stage.client("stepfunctions").start_execution(stateMachineArn=machine["arn"], name=RUN)
+        proof.execution = started["executionArn"]
+        notes.append(f"{len(drops)} files of the shop; execution {RUN}")
+
+
+def test_what_was_applied_is_what_the_golden_table_says(proof: Proof) -> None:
+    found = proof.stage.state().by_type()
+    proof.journal.add("resources in the state", 0.0, f"{sum(found.values())} of {len(found)} types")
+    wanted = json.loads(GOLDEN.read_text())
+    assert found == wanted, f"the stack has changed; if that is meant, {GOLDEN.name} becomes {json.dumps(found)}"
+
+
+def test_the_deployed_zips_are_the_ones_that_were_made(proof: Proof) -> None:
+    for name in ("api", "authorizer", "shadow"):
+        described = proof.stage.functions.get_function_configuration(FunctionName=f"recsys-dev-{name}")
+        manifest = json.loads((proof.packages / f"{name}.json").read_text())
+        assert described["CodeSha256"] == manifest["source_code_hash"]
+        assert described["Handler"] == manifest["handler"]
+        given = described["Environment"]["Variables"]
+        # Who works on the environment from outside is told the same, and where the shop's data is besides.
+        assert given.items() <= proof.stage.state().outputs["settings"].items()
+
+
+def test_who_may_call_which_route(proof: Proof) -> None:
+    body = {"user_id": "anybody"}
+    with proof.journal.step("keys and routes") as notes:
+        assert proof.post("/recommend", body, scope=None) == (401, {"message": "Unauthorized"})
+        assert ask("POST", f"{proof.front.url}/recommend", {"x-api-key": "rk_wrong"}, body).status == 403
+        assert proof.post("/recommend", body)[0] == 200
+        # A key of scope shop: remembered for one route, it opens no other.
+        assert proof.get("/metrics", scope="shop")[0] == 403
+        assert proof.get("/metrics", scope="operations")[0] == 200
+        asked = [name for name in proof.front.invocations if "authorizer" in name]
+        assert proof.post("/recommend", body)[0] == 200
+        assert [name for name in proof.front.invocations if "authorizer" in name] == asked, "the answer is remembered"
+        for path in ("/health", "/docs", "/openapi.json"):
+            assert proof.get(path)[0] == 200
+        assert proof.get("/nowhere")[0] == 404
+        assert ask("GET", f"{proof.front.url}/recommend").status == 405
+        notes.append(f"{len(proof.front.routes)} routes, authorizer asked {len(asked)} times")
+    assert all(name.endswith(":live") for name in proof.front.invocations), "every call goes through the alias"
+
+
+def test_shoppers_are_answered_by_the_model_and_the_page_may_ask(proof: Proof) -> None:
+    known = shop.busiest(proof.home)
+    with proof.journal.step("answers") as notes:
+        answer = proof.recommend(known, include_products=True)
+        assert (answer["model_version"], answer["variant"], len(answer["recommendations"])) == (
+            "v1.0.0",
+            "champion",
+            10,
+        )
+        assert "fallback" not in answer
+        assert all(one["product"]["available"] for one in answer["recommendations"])
+        stranger = proof.recommend("somebody-nobody-knows")
+        assert len(stranger["recommendations"]) == 10
+        product = answer["recommendations"][0]["product_id"]
+        status, similar = proof.get(f"/similar/{product}", scope="shop")
+        assert status == 200 and product not in [one["product_id"] for one in similar["recommendations"]]
+        assert len(proof.get("/popular", scope="shop")[1]["recommendations"]) == 10
+        status, health = proof.get("/health")
+        assert (health["status"], health["problems"]) == ("ok", []), health
+        notes.append(f"{answer['inference_time_ms']:.0f} ms within the function")
+
+
+def test_feedback_changes_the_next_answer_and_arrives_in_the_lake(proof: Proof) -> None:
+    newcomer = "newcomer-1"
+    with proof.journal.step("feedback") as notes:
+        before = proof.recommend(newcomer)
+        seen = before["recommendations"][5]["product_id"]
+        event = {"event_id": "e-1", "user_id": newcomer, "product_id": seen, "event_type": "view"}
+        status, taken = proof.post("/feedback", {"events": [{**event, "request_id": before["request_id"]}]})
+        assert status in (200, 202), taken
+        after = proof.recommend(newcomer)
+        assert after["model_version"] == "v1.0.0"
+        ids = [[one["product_id"] for one in answer["recommendations"]] for answer in (before, after)]
+        assert ids[0] != ids[1], "the history changes the next answer"
+        assert seen in {one.get("reason_product_id") for one in after["recommendations"]}
+        notes.append(f"{sum(a != b for a, b in zip(*ids, strict=True))} of 10 places changed")
+    with proof.journal.step("stream to lake") as notes:
+        s3 = proof.stage.client("s3")
+        written = deliver_stream("recsys-dev-events", proof.stage.client("firehose"), proof.stage.client("kinesis"), s3)
+        assert not [key for key in written if not key.startswith("events/")], written
+        records = {
+            kind: [
+                json.loads(line)
+                for key in written
+                if key.startswith(f"events/{kind}/date=") and key.endswith(".jsonl.gz")
+                for line in gzip.decompress(
+                    s3.get_object(Bucket=f"recsys-dev-lake-{ACCOUNT}", Key=key)["Body"].read()
+                ).splitlines()
+            ]
+            for kind in ("feedback", "exposure")
+        }
+        assert [one["event_id"] for one in records["feedback"]] == ["e-1"]
+        shown = {one["request_id"] for one in records["exposure"]}
+        assert {before["request_id"], after["request_id"]} <= shown
+        notes.append(", ".join(f"{len(rows)} {kind}" for kind, rows in records.items()))
+
+
+def test_the_shadow_is_asked_once_after_the_reply(proof: Proof) -> None:
+    shop.train_champion(proof.home, neighbours=5)
+    home = ModelRegistry(open_table(proof.home, "registry"))
+    trained = home.champion()
+    assert trained is not None
+    with proof.journal.step("shadow") as notes:
+        folder = BundleStore(proof.home.models_uri).fetch(trained, proof.stage.root / "shadow")
+        store = BundleStore(proof.there.models_uri)
+        beside = register_bundle(proof.registry, store, folder, run_id="shadow")
+        table = open_table(proof.there, "serving")
+        record = read_routing(table)
+        assert record is not None
+        changed = replace(record, shadow=target_of(beside), revision=record.revision + 1)
+        write_routing(table, changed, record.revision)
+        proof.start_cold()
+        answer = proof.recommend(shop.busiest(proof.home))
+        assert answer["model_version"] == "v1.0.0"
+        sqs = proof.stage.client("sqs")
+        (batch,) = deliver_queues(proof.stage.functions, sqs)
+        assert (batch["messages"], batch["failed"], batch["error"]) == (1, 0, None), batch
+        assert deliver_queues(proof.stage.functions, sqs) == [], "the message is gone"
+        log = InferenceLog(open_table(proof.there, "exposures"))
+        shown = log.get(answer["request_id"] + "#shadow")
+        assert shown is not None and shown.model_version == str(beside.version)
+        write_routing(table, replace(changed, shadow=None, revision=changed.revision + 1), changed.revision)
+        notes.append(f"{beside.version} answered what v1.0.0 was asked")
+
+
+def test_a_deleted_bundle_is_a_baseline_that_says_so_until_it_is_back(proof: Proof) -> None:
+    s3, bucket = proof.stage.client("s3"), f"recsys-dev-models-{ACCOUNT}"
+    champion = proof.registry.champion()
+    assert champion is not None
+    prefix = champion.bundle_uri.removeprefix(f"s3://{bucket}/")
+    with proof.journal.step("deleted bundle") as notes:
+        keys = [one["Key"] for one in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]]
+        for key in keys:
+            s3.delete_object(Bucket=bucket, Key=key)
+        proof.start_cold()
+        answer = proof.recommend(shop.busiest(proof.home))
+        assert (answer["model_version"], len(answer["recommendations"])) == ("baseline", 10)
+        health = proof.get("/health")[1]
+        assert health["status"] == "degraded" and health["problems"], health
+        said = f"{answer['fallback']}; health: {health['problems'][0]}"
+        # The bucket keeps versions: what was deleted comes back by removing the marks.
+        for mark in s3.list_object_versions(Bucket=bucket, Prefix=prefix)["DeleteMarkers"]:
+            s3.delete_object(Bucket=bucket, Key=mark["Key"], VersionId=mark["VersionId"])
+        proof.start_cold()
+        assert proof.recommend(shop.busiest(proof.home))["model_version"] == "v1.0.0"
+        notes.append(said)
+
+
+def test_the_training_machine_registers_a_model(proof: Proof) -> None:
+    machines = proof.stage.client("stepfunctions")
+    with proof.journal.step("training waited for") as notes:
+        until = time.monotonic() + 400
+        while (described := machines.describe_execution(executionArn=proof.execution))["status"] == "RUNNING":
+            assert time.monotonic() < until, _log_of_task(proof)
+            time.sleep(0.5)
+        history = machines.get_execution_history(executionArn=proof.execution, maxResults=200)["events"]
+        entered = [one["stateEnteredEventDetails"]["name"] for one in history if "stateEnteredEventDetails" in one]
+        assert described["status"] == "SUCCEEDED", (entered, described, _log_of_task(proof))
+        assert entered == [
+            "Settings",
+            "RunGraph",
+            "ReadOutcome",
+            "Outcome",
+            "Registered",
+            "NotifyRegistered",
+            "Waiting",
+        ]
+        took = (described["stopDate"] - described["startDate"]).total_seconds()
+        champion = proof.registry.champion()
+        assert champion is not None and champion.version > Version.parse("v1.0.0")
+        (notice,) = proof.stage.client("sqs").receive_message(QueueUrl=proof.notices)["Messages"]
+        said = json.loads(notice["Body"])
+        assert str(champion.version) in said["Message"] and RUN in said["Message"]
+        notes.append(f"{champion.version} ({champion.model}) in {took:.0f} s; told: {said['Subject']}")
+    with proof.journal.step("new model live") as notes:
+        # Nothing has moved for shoppers yet: a rollout, or somebody, decides.
+        assert proof.recommend(shop.busiest(proof.home))["model_version"] == "v1.0.0"
+        store = BundleStore(proof.there.models_uri)
+        check_release(proof.registry, store, proof.stage.root / "release", str(champion.version))
+        routed = route_champion(
+            proof.registry, open_table(proof.there, "serving"), str(champion.version), int(time.time())
+        )
+        proof.start_cold()
+        answer = proof.recommend(shop.busiest(proof.home))
+        assert (answer["model_version"], len(answer["recommendations"])) == (str(champion.version), 10)
+        notes.append(routed.reason)
+
+
+def _log_of_task(proof: Proof) -> str:
+    return "\n".join(log.read_text()[-3000:] for log in proof.stage.root.glob("cloud/tasks/*/log"))
+
+
+def test_recsys_destroy_leaves_nothing(proof: Proof) -> None:
+    with proof.journal.step("recsys destroy") as notes:
+        options = DestroyOptions(
+            environment="dev",
+            terraform=proof.stage.tree,
+            plugin_dir=proof.stage.plugins,
+            data_dir=proof.stage.data,
+            yes=True,
+        )
+        gone = destroy(options, Console(width=140))
+        notes.append(f"{gone.resources} resources")
+    assert proof.stage.state().by_type() == {}
+    assert gone.key
+    proof.stage.client("sqs").delete_queue(QueueUrl=proof.notices)
+    with proof.journal.step("what stands") as notes:
+        left = {what: set(names) - set(proof.strays.get(what, ())) for what, names in standing(proof.stage).items()}
+        assert not any(left.values()), left
+        notes.append(f"nothing of {len(LISTINGS)} kinds but the strays of the interrupted deployment")
