@@ -65,8 +65,10 @@ class Fitted:
         trainer = Hybrid(**{**SMALLER, **parameters})
         wanted = relevant(data)
         planned = plan_windows(data, wanted, trainer.windows, trainer.window_days)
-        windows = [found for window in planned if (found := trainer.at(data, window, wanted)) is not None]
-        return cls(trainer, windows, trainer.sources_on(data), data)
+        towers = trainer.towers()
+        asked = [trainer.at(data, window, wanted, towers=towers) for window in planned]
+        windows = [found for found in asked if found is not None]
+        return cls(trainer, windows, trainer.sources_on(data, towers=towers), data)
 
     def model(self, *, source: str = "", features: tuple[str, ...] = ()) -> TwoStageRecommender:
         """The hybrid without ``source`` and without the features whose names begin with one of ``features``."""

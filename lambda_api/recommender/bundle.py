@@ -45,6 +45,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "item_to_item": ("lambda_api.recommender.item_to_item", "ItemToItemRecommender"),
     "factors": ("lambda_api.recommender.factors", "FactorRecommender"),
     "ncf": ("lambda_api.recommender.ncf", "NcfRecommender"),
+    "two_tower": ("lambda_api.recommender.two_tower", "TwoTowerRecommender"),
     "two_stage": ("lambda_api.recommender.two_stage.recommender", "TwoStageRecommender"),
 }
 """Where each kind of recommender lives; imported when a bundle of that kind is read."""

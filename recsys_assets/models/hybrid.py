@@ -18,6 +18,7 @@ from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.two_stage.features import feature_names, ranking_features
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.recommender.two_stage.sources import CandidateGenerator, Source, SourceKind, source_names
+from lambda_api.recommender.two_stage.towers import TowerSearch
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.explained import Explain, FittedRanker
 from recsys_assets.models.hybrid_facts import catalogue_facts
@@ -28,6 +29,7 @@ from recsys_assets.models.hybrid_ranker import (
     calibrated,
     single_column,
 )
+from recsys_assets.models.hybrid_towers import ContinuedTowers
 from recsys_assets.models.hybrid_windows import Labels, Window, before, labels, plan_windows, relevant
 from recsys_assets.models.matrix_factorisation import MatrixFactorisation
 from recsys_assets.models.parameters import (
@@ -68,6 +70,7 @@ RECIPES: Mapping[str, Recipe] = {
     "next_session": Recipe("graph", 40, SHORT, "next_session"),
     "follows": Recipe("graph", 60, graph="follows", prior=True),
     "factors": Recipe("factors", 0),
+    "towers": Recipe("towers", 80),
     "trending": Recipe("trending", 60),
     "category": Recipe("category", 40, needs=("category",)),
     "again": Recipe("again", 100, combine="sum"),
@@ -174,8 +177,9 @@ class Hybrid:
         require_interactions(data, by_type(self.type_weights), self.name)
         wanted = relevant(data)
         lasting = self._graphs(data, OF_CATALOGUE, {})
-        parts = self._windows(data, wanted, lasting, report)
-        generator = self.sources_on(data, lasting)
+        towers = self.towers()
+        parts = self._windows(data, wanted, lasting, towers, report)
+        generator = self.sources_on(data, lasting, towers)
         names = feature_names(source_names(generator.sources))
         ranker, calibration = self.ranker(parts, names, report, explain)
         popularity = decayed_popularity(data, by_type(self.type_weights), self.popularity_half_life_days)
@@ -185,12 +189,22 @@ class Hybrid:
         """The hyper-parameters, JSON-able."""
         return {**asdict(self), "sources": list(self.sources), "type_weights": dict(self.type_weights)}
 
+    def towers(self) -> ContinuedTowers | None:
+        """The towers before any training; ``None`` without that source."""
+        wanted = "towers" in self.sources and not self.allow_repeats
+        return ContinuedTowers(self.type_weights, self.seed) if wanted else None
+
     def _windows(
-        self, data: TrainingData, wanted: Collection[InteractionType], lasting: Graphs, report: Report | None
+        self,
+        data: TrainingData,
+        wanted: Collection[InteractionType],
+        lasting: Graphs,
+        towers: ContinuedTowers | None,
+        report: Report | None,
     ) -> list[RankingRows]:
         parts = []
         for number, window in enumerate(plan_windows(data, wanted, self.windows, self.window_days)):
-            rows = self.rows_of(data, window, wanted, lasting)
+            rows = self.rows_of(data, window, wanted, lasting, towers)
             if rows is not None:
                 parts.append(rows)
             if report is not None:
@@ -203,12 +217,14 @@ class Hybrid:
         window: Window,
         wanted: Collection[InteractionType],
         lasting: Graphs = MappingProxyType({}),
+        towers: ContinuedTowers | None = None,
     ) -> RankingRows | None:
         """Labelled rows of one window, everything but the labels from before it; ``None`` where nobody took any.
 
-        ``lasting``: graphs that are the same whatever the moment, so that they are not made for every window.
+        ``lasting``: graphs that are the same whatever the moment, so that they are not made for every window;
+        ``towers``: to be trained on, those of an older window.
         """
-        asked = self.at(data, window, wanted, lasting)
+        asked = self.at(data, window, wanted, lasting, towers)
         return None if asked is None else asked.rows()
 
     def at(
@@ -217,6 +233,7 @@ class Hybrid:
         window: Window,
         wanted: Collection[InteractionType],
         lasting: Graphs = MappingProxyType({}),
+        towers: ContinuedTowers | None = None,
     ) -> "PastWindow | None":
         """The sources as they were before ``window`` and whom to ask them about; ``None`` where nobody took any."""
         past = before(data, window.start)
@@ -227,7 +244,7 @@ class Hybrid:
             users = users[np.sort(drawn)]
         if len(users) == 0:
             return None
-        return PastWindow(self.sources_on(past, lasting), past, users, truth)
+        return PastWindow(self.sources_on(past, lasting, towers), past, users, truth)
 
     def ranker(
         self, parts: list[RankingRows], names: tuple[str, ...], report: Report | None, explain: Explain
@@ -268,17 +285,22 @@ class Hybrid:
             "verbosity": -1,
         }
 
-    def sources_on(self, data: TrainingData, lasting: Graphs = MappingProxyType({})) -> CandidateGenerator:
-        """Every source that the shop has what it needs for, fitted on ``data``."""
+    def sources_on(
+        self, data: TrainingData, lasting: Graphs = MappingProxyType({}), towers: ContinuedTowers | None = None
+    ) -> CandidateGenerator:
+        """Every source that the shop has what it needs for, fitted on ``data``; ``towers`` are trained on."""
         wanted = relevant(data)
         sources = [self._source(name) for name in self.sources if self._applies(name, data)]
         graphs = self._graphs(data, GRAPHS, lasting)
+        facts, towers = catalogue_facts(data, wanted), towers or self.towers()
+        near = None if towers is None else towers.fit(data)
         return CandidateGenerator(
             sources=tuple(sources),
             graphs=graphs,
-            facts=catalogue_facts(data, wanted),
+            facts=facts,
             limit=self.limit,
             factors=_factors(data, self.type_weights, self.seed) if "factors" in self.sources else None,
+            towers=None if near is None else TowerSearch(near, facts),
             consumed_types=() if self.allow_repeats else tuple(sorted(wanted)),
         )
 
@@ -294,6 +316,9 @@ class Hybrid:
         """Whether the shop has what a source needs; the same for every window of a log."""
         if name == "again":
             return self.allow_repeats
+        # The towers tell what is new to a shopper; where buying again counts they gained nothing.
+        if name == "towers":
+            return not self.allow_repeats
         catalogue, needs = data.catalogue, RECIPES[name].needs
         return not needs or any(
             column in catalogue.column_names and catalogue[column].null_count < catalogue.num_rows for column in needs

@@ -18,6 +18,7 @@ _PLACES: dict[str, tuple[str, str]] = {
     "temporal_linear": ("recsys_assets.models.temporal_linear", "TemporalLinear"),
     "matrix_factorisation": ("recsys_assets.models.matrix_factorisation", "MatrixFactorisation"),
     "ncf": ("recsys_assets.models.ncf", "Ncf"),
+    "two_tower": ("recsys_assets.models.two_tower", "TwoTower"),
     "content": ("recsys_assets.models.content", "Content"),
     "hybrid": ("recsys_assets.models.hybrid", "Hybrid"),
 }

@@ -72,6 +72,12 @@ CASES = [
         explains=False,
     ),
     Case(
+        "two_tower",
+        {"size": 16, "heads": 2, "batch_size": 32, "patience": 0, "epochs": 12, "learning_rate": 0.01},
+        reaches_cold=True,
+        explains=False,
+    ),
+    Case(
         "hybrid",
         {"neighbours": 20, "leaf_rows": 5, "leaves": 4, "window_days": 7.0, "threads": 1},
         reaches_cold=True,

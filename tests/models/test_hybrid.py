@@ -63,10 +63,13 @@ def test_rows_of_training_are_the_rows_of_serving(allow_repeats: bool, tmp_path:
     start = int(AS_OF.timestamp())
     window = Window(start, int(late.timestamp()))
     trainer = Hybrid(**SMALL, allow_repeats=allow_repeats)
-    offline = trainer.rows_of(longer, window, PURCHASE)
+    past = TrainingData.from_tables(*shop(), as_of=AS_OF)
+    towers = trainer.towers()
+    for earlier in plan_windows(past, PURCHASE, trainer.windows, trainer.window_days):
+        trainer.rows_of(past, earlier, PURCHASE, towers=towers)
+    offline = trainer.rows_of(longer, window, PURCHASE, towers=towers)
     assert offline is not None and len(offline.groups) > 30
 
-    past = TrainingData.from_tables(*shop(), as_of=AS_OF)
     write_bundle(trainer.fit(past), tmp_path / "bundle")
     served = read_bundle(tmp_path / "bundle").recommender
     assert isinstance(served, TwoStageRecommender)

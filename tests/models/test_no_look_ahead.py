@@ -26,6 +26,7 @@ TEST_START = datetime.combine(SHOP.start, time(), UTC) + timedelta(days=DAYS - T
 
 SMALL: dict[str, dict[str, Any]] = {
     "ncf": {"gmf_size": 8, "mlp_size": 8, "mlp_layers": [16, 8], "patience": 0, "epochs": 3},
+    "two_tower": {"size": 16, "heads": 2, "most_samples": 3_000, "patience": 0, "epochs": 4},
     "hybrid": {"trees": 40, "leaf_rows": 20, "threads": 1},
 }
 """Parameters that keep the slow models quick; the others have their defaults."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.contract import Recommender
@@ -17,6 +18,7 @@ from lambda_api.recommender.profiles import EventWeighting
 from lambda_api.recommender.two_stage import blocks as blocks_module
 from lambda_api.recommender.two_stage import recommender as module
 from lambda_api.recommender.two_stage import sources as sources_module
+from lambda_api.recommender.two_stage import towers as towers_module
 from lambda_api.recommender.two_stage.facts import (
     NEWCOMER_DAYS,
     PRODUCT_FEATURES,
@@ -27,8 +29,17 @@ from lambda_api.recommender.two_stage.facts import (
 from lambda_api.recommender.two_stage.features import feature_names, ranking_features
 from lambda_api.recommender.two_stage.proposals import FUSION_OFFSET, NO_RANK
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
-from lambda_api.recommender.two_stage.sources import PER_CATEGORY, CandidateGenerator, Candidates, Source
+from lambda_api.recommender.two_stage.sources import (
+    PER_CATEGORY,
+    WITHOUT_PROFILE,
+    CandidateGenerator,
+    Candidates,
+    Source,
+)
+from lambda_api.recommender.two_stage.towers import TowerSearch
+from lambda_api.recommender.two_tower import TwoTowerRecommender
 from recsys_assets.models.hybrid_ranker import single_column
+from recsys_assets.models.two_tower_network import TwoTowers, shopper_graph
 
 DAY = 86_400
 NOW = 1_000 * DAY
@@ -141,6 +152,12 @@ def some_shop(seed: int, n: int = 900) -> CandidateGenerator:
     bought = EventWeighting(type_weights=(0.0, 0.0, 1.0, 1.0), half_life_days=2.0)
     vectors = random.normal(size=(n, 4)).astype(np.float32)
     ids = IdMap.from_ids(f"p{i}" for i in range(n))
+    known = facts(
+        n,
+        counts=sold.astype(np.float32),
+        trend=random.random(n).astype(np.float32),
+        category=random.integers(-1, 40, size=n).astype(np.int32),
+    )
     return CandidateGenerator(
         sources=(
             Source("alike", "graph", 12, weighting, "alike", prior=True),
@@ -150,18 +167,45 @@ def some_shop(seed: int, n: int = 900) -> CandidateGenerator:
             Source("own", "again", 3, weighting),
             Source("other", "graph", 6, bought, "other"),
             Source("factors", "factors", 0, weighting),
-        )[: 7 if seed % 3 else 2],
+            Source("towers", "towers", 6, weighting),
+        )[: 8 if seed % 3 else 2],
         graphs={"alike": alike, "other": other},
-        facts=facts(
-            n,
-            counts=sold.astype(np.float32),
-            trend=random.random(n).astype(np.float32),
-            category=random.integers(-1, 40, size=n).astype(np.int32),
-        ),
+        facts=known,
         limit=25,
         consumed_types=(PURCHASE,) if seed % 2 else (),
         factors=FactorRecommender(ids, np.ones(n, np.float32), vectors, vectors.T @ vectors, halved, 1.0, 2.0),
+        towers=TowerSearch(towers(ids, random), known),
     )
+
+
+def towers(ids: IdMap, random: np.random.Generator) -> TwoTowerRecommender:
+    """Towers nobody has trained, far enough apart that shoppers differ."""
+    network = TwoTowers(torch.zeros((len(ids), 0)), 4, 2, 0.0, int(random.integers(99)))
+    vectors, bias = random.normal(size=(len(ids), 4)), random.normal(size=len(ids))
+    popularity = np.ones(len(ids), np.float32)
+    return TwoTowerRecommender(
+        ids, popularity, vectors.astype(np.float32), bias.astype(np.float32), shopper_graph(network)
+    )
+
+
+def plain_towers(whole: CandidateGenerator, shopper: Histories, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of every product by the towers, and which they propose."""
+    assert whole.towers is not None
+    model, take = whole.towers.model, next(source.take for source in whole.sources if source.kind == "towers")
+    searched = np.zeros(len(whole.facts), dtype=bool)
+    by_sales = np.lexsort((-whole.facts.counts[:, -1], -whole.facts.counts[:, WINDOW_DAYS.index(30.0)]))
+    searched[by_sales[: towers_module.SEARCHED]] = True
+    new = np.ones(len(whole.facts), dtype=bool)
+    new[shopper.products] = False
+    logits = (model.vectors @ model.shopper_vectors(shopper)[0] + model.bias).astype(np.float64)
+    asked = searched & allowed & new
+    if not len(shopper.products) or not asked.any():
+        return np.zeros(len(logits), dtype=np.float32), np.zeros(len(logits), dtype=bool)
+    level = np.log(np.exp(logits[asked]).sum() / searched.sum())
+    scores = np.where(new, np.maximum(logits - level, 0.0), 0.0)
+    proposed = np.zeros(len(logits), dtype=bool)
+    proposed[[p for p in np.argsort(-logits) if asked[p] and scores[p] > 0][:take]] = True
+    return scores.astype(np.float32), proposed
 
 
 def some_shoppers(seed: int, n: int = 900, shoppers: int = 5) -> Histories:
@@ -198,11 +242,14 @@ def plain_candidates(whole: CandidateGenerator, shopper: Histories, allowed: np.
             scores = whole.facts.trending
             best = [p for p in np.argsort(-scores, kind="stable") if free[p] and scores[p] > 0][: source.take]
             proposed[best] = True
+        elif source.kind == "towers":
+            scores, near = plain_towers(whole, shopper, allowed)
+            proposed |= near
         else:
             assert whole.factors is not None
             scores = np.maximum(whole.factors.score_all(shopper)[0], np.float32(0.0))
         known.append(scores)
-        if source.kind not in ("trending", "factors"):
+        if source.kind not in WITHOUT_PROFILE:
             ordered = np.sort(scores[free & (scores > 0)])[::-1]
             border = ordered[source.take] if len(ordered) > source.take else np.float32(0.0)
             tie = bool(len(ordered)) and ordered[0] == border
@@ -215,7 +262,8 @@ def plain_candidates(whole: CandidateGenerator, shopper: Histories, allowed: np.
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_candidates_are_those_of_one_source_after_the_other(seed: int) -> None:
+def test_candidates_are_those_of_one_source_after_the_other(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(towers_module, "SEARCHED", 300 if seed % 2 else 16_384)
     whole, batch = some_shop(seed), some_shoppers(seed)
     for allowed in (None, np.arange(len(whole.facts)) % 3 > 0):
         found = whole.candidates(batch, allowed)

@@ -20,7 +20,7 @@ from tests.serving.learned_shops import MODELS, NOW, catalogue, learned, questio
 
 DAY = 86_400
 VIEW, CART, PURCHASE = InteractionType.VIEW, InteractionType.ADD_TO_CART, InteractionType.PURCHASE
-SILENT = {"popularity", "ncf"}
+SILENT = {"popularity", "ncf", "two_tower"}
 """Models whose scores no single event can be shown to move."""
 
 each_model = pytest.mark.parametrize("name", MODELS)

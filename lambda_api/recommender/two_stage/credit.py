@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.two_stage.proposals import FUSION_OFFSET
-from lambda_api.recommender.two_stage.sources import CandidateGenerator, Walked
+from lambda_api.recommender.two_stage.sources import WITHOUT_PROFILE, CandidateGenerator, Walked
 
 
 def terms_of(
@@ -56,7 +56,7 @@ def _terms_by_source(
     step = np.flatnonzero(column[trails.cells] >= 0)
     pair_of_step = np.searchsorted(trails.pair_stops, step, side="right") - 1
     for source in generator.sources:
-        if source.kind in ("trending", "factors"):
+        if source.kind in WITHOUT_PROFILE:
             yield None
             continue
         profile = walked.profiles[source.weighting]

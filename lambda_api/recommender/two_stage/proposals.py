@@ -26,7 +26,7 @@ NO_RANK = 1000.0
 class Proposal:
     """Cells ``shopper * n_products + product``, int64, distinct, and scores of one source, float32 >= 0.
 
-    The source that proposes what sells to everybody has no scores here: it scores what others propose as well.
+    Sources that score what others propose as well have no scores here.
     """
 
     cells: NDArray[np.int64]

@@ -35,6 +35,9 @@ from lambda_api.recommender.two_stage.sources import (
     Source,
     source_names,
 )
+from lambda_api.recommender.two_stage.towers import TowerSearch
+from lambda_api.recommender.two_tower import GRAPH_NAME as TOWER_GRAPH
+from lambda_api.recommender.two_tower import TwoTowerRecommender
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -247,6 +250,8 @@ class TwoStageRecommender(Recommender):
             arrays |= {f"graph_{name}_{part}": array for part, array in weights.arrays().items()}
         if self.generator.factors is not None:
             arrays |= {f"factors_{name}": array for name, array in self.generator.factors.arrays().items()}
+        if self.generator.towers is not None:
+            arrays |= {f"towers_{name}": array for name, array in self.generator.towers.model.arrays().items()}
         return arrays
 
     def parameters(self) -> dict[str, Any]:
@@ -262,8 +267,9 @@ class TwoStageRecommender(Recommender):
         }
 
     def graphs(self) -> dict[str, bytes]:
-        """``ranker``."""
-        return {GRAPH_NAME: self._ranker}
+        """``ranker``, and the shopper tower where there is one."""
+        towers = self.generator.towers
+        return {GRAPH_NAME: self._ranker, **({} if towers is None else towers.model.graphs())}
 
     @classmethod
     def restore(
@@ -275,16 +281,18 @@ class TwoStageRecommender(Recommender):
         graphs: Mapping[str, bytes],
     ) -> Self:
         """Inverse of `arrays`, `parameters` and `graphs`."""
+        facts = CatalogueFacts.restore(arrays, parameters["as_of"])
         generator = CandidateGenerator(
             sources=tuple(Source.from_parameters(source) for source in parameters["sources"]),
             graphs={
                 name: SparseWeights(*(arrays[f"graph_{name}_{part}"] for part in ("indptr", "indices", "data")))
                 for name in parameters["graphs"]
             },
-            facts=CatalogueFacts.restore(arrays, parameters["as_of"]),
+            facts=facts,
             limit=parameters["limit"],
             consumed_types=tuple(InteractionType.from_label(label) for label in parameters["consumed_types"]),
             factors=_restored_factors(products, popularity, arrays, parameters),
+            towers=_restored_towers(products, popularity, arrays, graphs, facts),
         )
         slope, intercept = parameters["calibration"]
         return cls(products, popularity, generator, graphs[GRAPH_NAME], (slope, intercept))
@@ -375,6 +383,19 @@ def _restored_factors(
         return None
     own = {name: arrays[f"factors_{name}"] for name in ("item_factors", "gramian")}
     return FactorRecommender.restore(products, popularity, own, parameters["factors"], {})
+
+
+def _restored_towers(
+    products: IdMap,
+    popularity: ScoreArray,
+    arrays: Mapping[str, NDArray[Any]],
+    graphs: Mapping[str, bytes],
+    facts: CatalogueFacts,
+) -> TowerSearch | None:
+    if TOWER_GRAPH not in graphs:
+        return None
+    own = {name: arrays[f"towers_{name}"] for name in ("item_vectors", "item_bias")}
+    return TowerSearch(TwoTowerRecommender.restore(products, popularity, own, {}, graphs), facts)
 
 
 class FusedCandidates(TwoStageRecommender):

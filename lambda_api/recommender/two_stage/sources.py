@@ -28,13 +28,17 @@ from lambda_api.recommender.two_stage.proposals import (
     largest,
     ranked,
 )
+from lambda_api.recommender.two_stage.towers import Found, TowerSearch
 
 FloatArray = NDArray[np.float32]
 
 PER_CATEGORY = 20
 """Trending products proposed of one category."""
 
-SourceKind = Literal["graph", "trending", "category", "again", "factors"]
+SourceKind = Literal["graph", "trending", "category", "again", "factors", "towers"]
+
+WITHOUT_PROFILE: tuple[SourceKind, ...] = ("trending", "factors", "towers")
+"""Sources that score whatever is proposed, and follow no past product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ class Source:
         name: of the source, in feature names and tables.
         kind: ``graph`` follows item-to-item weights from the shopper's profile; ``trending`` proposes what sells now to
             everybody; ``category`` what sells now in the shopper's categories; ``again`` the shopper's own products;
-            ``factors`` proposes nothing, which would take a look at every product, but scores what others propose.
+            ``factors`` proposes nothing, which would take a look at every product, but scores what others propose;
+            ``towers`` proposes what is near the shopper's vector.
         take: proposals per shopper.
         weighting: what the shopper's events weigh (``graph``, ``category`` and ``again``).
         graph: name of the weights (``graph``).
@@ -119,7 +124,7 @@ class CandidateGenerator:
         limit: candidates per shopper at most; the best by fusion stay.
         consumed_types: products the shopper has an event of these types with are no candidates; empty where buying
             again counts.
-        factors: what a source of kind ``factors`` scores by.
+        factors: what a source of kind ``factors`` scores by. towers: what one of kind ``towers`` does.
     """
 
     sources: tuple[Source, ...]
@@ -128,6 +133,7 @@ class CandidateGenerator:
     limit: int
     consumed_types: tuple[InteractionType, ...]
     factors: FactorRecommender | None = None
+    towers: TowerSearch | None = None
 
     def candidates(self, histories: Histories, allowed: NDArray[np.bool_] | None = None) -> Candidates:
         """Propose, unite, cut. ``allowed`` (bool ``[n]``) leaves other products out before anything is ranked."""
@@ -158,8 +164,8 @@ class CandidateGenerator:
         variants, walked = history.without_each(products), self.worked_out(history)[1]
         batch, n_products = len(variants), len(self.facts)
         profiles = self._profiles(variants)
-        blocked = self._blocked(variants)
-        proposed = [self._proposal(source, profiles, batch, blocked, None) for source in self.sources]
+        blocked, near = self._blocked(variants), self._near(variants, None)
+        proposed = [self._proposal(source, profiles, near, batch, blocked, None) for source in self.sources]
         marked = [walked.trails.cells, *(proposal.cells % n_products for proposal in proposed if proposal is not None)]
         # What is left out may be a candidate again, but only where it is left out.
         own = self._blocked(history)
@@ -179,7 +185,7 @@ class CandidateGenerator:
         there = grid.products[place] == some % n_products
         scores[:, (some // n_products * grid.width + place)[there]] = 0.0
         table = scores.reshape(len(self.sources), batch, grid.width)
-        return variants, self._cut(table, always, np.tile(grid.products, batch), profiles)
+        return variants, self._cut(table, always, np.tile(grid.products, batch), profiles, near)
 
     def _weights_without(
         self, walked: Walked, profiles: Mapping[EventWeighting, Profiles], products: NDArray[np.int32]
@@ -194,7 +200,7 @@ class CandidateGenerator:
         return np.concatenate([made[source.weighting] for source in self.sources if source.kind == "graph"], axis=1)
 
     def _profiles(self, histories: Histories) -> Mapping[EventWeighting, Profiles]:
-        weightings = {source.weighting for source in self.sources if source.kind not in ("trending", "factors")}
+        weightings = {source.weighting for source in self.sources if source.kind not in WITHOUT_PROFILE}
         if self.factors is not None:
             weightings.add(self.factors.weighting)
         return shared_profiles(weightings, histories)
@@ -207,8 +213,8 @@ class CandidateGenerator:
 
     def _united(self, histories: Histories, walked: Walked, allowed: NDArray[np.bool_] | None) -> Candidates:
         batch, trails = len(histories), walked.trails
-        blocked = self._blocked(histories)
-        proposed = [self._proposal(source, walked.profiles, batch, blocked, allowed) for source in self.sources]
+        blocked, near = self._blocked(histories), self._near(histories, allowed)
+        proposed = [self._proposal(source, walked.profiles, near, batch, blocked, allowed) for source in self.sources]
         cells = [proposal.cells for proposal in proposed if proposal is not None]
         grid = Grid.of([trails.cells, *cells], blocked, allowed, (batch, len(self.facts)))
         scores = np.zeros((len(self.sources), len(grid.products)), dtype=np.float32)
@@ -217,7 +223,7 @@ class CandidateGenerator:
         slots = grid.slot_of_cell[np.concatenate(cells)] if cells else blocked[:0]
         always = self._add_others(scores, proposed, slots)
         table = scores.reshape(len(self.sources), batch, grid.width)
-        return self._cut(table, always, grid.products, walked.profiles)
+        return self._cut(table, always, grid.products, walked.profiles, near)
 
     def _add_graphs(
         self,
@@ -249,7 +255,7 @@ class CandidateGenerator:
                 continue
             own = slots[first : first + len(proposal.cells)]
             first += len(own)
-            if source.kind == "trending":
+            if source.kind in WITHOUT_PROFILE:
                 always[own] = True
             else:
                 line[own] = proposal.scores
@@ -261,12 +267,13 @@ class CandidateGenerator:
         always: NDArray[np.bool_],
         products: NDArray[np.int64],
         profiles: Mapping[EventWeighting, Profiles],
+        near: Found | None,
     ) -> Candidates:
         """What sources take, cut to the best by fusion. ``table``: scores ``[S, B, W]`` of ``products`` (``[B * W]``);
         ``always`` (``[B * W]``) are taken whatever their score. The last place of each row holds what is blocked."""
         sources, batch, width = table.shape
         table[:, :, -1] = 0.0
-        judged = [number for number, source in enumerate(self.sources) if source.kind not in ("trending", "factors")]
+        judged = [number for number, source in enumerate(self.sources) if source.kind not in WITHOUT_PROFILE]
         takes = np.array([self.sources[number].take for number in judged], dtype=np.int64)
         slots = np.flatnonzero(largest(table[judged], takes).any(axis=0).ravel() | always)
         rows, products = slots // width, products[slots]
@@ -276,6 +283,8 @@ class CandidateGenerator:
                 scores[number] = self.facts.trending[products]
             elif source.kind == "factors":
                 scores[number] = self._factor_scores(profiles, rows, products)
+            elif near is not None and self.towers is not None and source.kind == "towers":
+                scores[number] = self.towers.scores(near, rows, products)
         counts = np.bincount(rows, minlength=batch)
         ranks, fusion, kept = ranked(scores, rows, counts, self.limit)
         if kept is not None:
@@ -288,6 +297,7 @@ class CandidateGenerator:
         self,
         source: Source,
         profiles: Mapping[EventWeighting, Profiles],
+        near: Found | None,
         batch: int,
         blocked: NDArray[np.int64],
         allowed: NDArray[np.bool_] | None,
@@ -296,6 +306,8 @@ class CandidateGenerator:
         n_products = len(self.facts)
         if source.kind == "trending":
             return self._trending(source.take, batch, blocked, allowed)
+        if source.kind == "towers":
+            return None if near is None else Proposal(near.cells, np.empty(0, dtype=np.float32))
         if source.kind in ("graph", "factors"):
             return None
         own = profiles[source.weighting]
@@ -339,6 +351,11 @@ class CandidateGenerator:
         vectors = self.factors.folded_in(profiles[self.factors.weighting]).astype(np.float32)
         scores = np.einsum("rf,rf->r", self.factors.rows_of(products.astype(np.int32)), vectors[rows])
         return np.asarray(np.maximum(scores, np.float32(0.0)))
+
+    def _near(self, histories: Histories, allowed: NDArray[np.bool_] | None) -> Found | None:
+        """What the towers find, where they are asked."""
+        take = next((source.take for source in self.sources if source.kind == "towers"), None)
+        return None if take is None or self.towers is None else self.towers.find(histories, take, allowed)
 
     @cached_property
     def _trending_order(self) -> NDArray[np.int32]:

@@ -1,0 +1,173 @@
+"""The two-tower recommender at inference: a shopper's events through a small network, products as trained vectors.
+
+Put inference of the two towers here. Keep training (``recsys_assets.models.two_tower``) and torch out.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_api.recommender.contract import Parameters, Recommendations, Recommender, ScoreArray, cosine_likeness
+from lambda_api.recommender.histories import Histories
+from lambda_api.recommender.ids import IdMap, IndexArray
+from lambda_api.recommender.profiles import SECONDS_PER_DAY
+from lambda_api.recommender.topk import top_k
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+GRAPH_NAME = "shopper_tower"
+GRAPH_INPUTS = ("events", "types", "gaps")
+GRAPH_OUTPUT = "shopper"
+
+NEWEST_EVENTS = 100
+"""Events of a shopper that the tower reads, the latest."""
+
+GAP_DAYS = (1 / 24, 0.25, 1.0, 3.0, 7.0, 14.0, 30.0, 60.0, 120.0, 240.0)
+"""Bounds between the classes of how long ago an event was, in days: eleven classes."""
+
+ROWS_PER_CHUNK = 256
+
+
+class TwoTowerRecommender(Recommender):
+    """``score[b, j] = s_b . y_j + bias_j``: ``s_b`` from the shopper tower, ``y_j`` the vector of product ``j``.
+
+    The shopper tower reads each of the newest events as its product's vector plus vectors of its type and of how long
+    ago it was, pools them by learned attention with several heads, and maps the result into the products' space
+    (Covington et al., "Deep neural networks for YouTube recommendations", RecSys 2016, with attention in place of the
+    mean). A product's vector is the sum of one of its own and one of its description, so a product nobody has
+    touched has a place too.
+
+    Shoppers are known by what they did, not by id: the last click counts at once. Without events they get popular
+    products. Scores are not sums over past products, so `explain` is empty.
+    """
+
+    kind: ClassVar[str] = "two_tower"
+
+    def __init__(
+        self,
+        products: IdMap,
+        popularity: ScoreArray,
+        item_vectors: NDArray[np.float32],
+        item_bias: NDArray[np.float32],
+        graph: bytes,
+    ) -> None:
+        """``item_vectors``: float32 ``[n_products, f]``; ``item_bias``: float32 ``[n_products]``.
+
+        Raises:
+            ValueError: shapes disagree.
+        """
+        super().__init__(products, popularity)
+        if item_vectors.ndim != 2 or len(item_vectors) != len(products):
+            raise ValueError(f"item_vectors must have shape ({len(products)}, f), not {item_vectors.shape}")
+        if item_bias.shape != (len(products),):
+            raise ValueError(f"item_bias must have shape ({len(products)},), not {item_bias.shape}")
+        # Slices of a plain view are cut several times faster than those of a memmap, and read the same file.
+        self.vectors, self.bias = np.asarray(item_vectors), np.asarray(item_bias)
+        self._graph = graph
+        self._session: InferenceSession | None = None
+
+    def knows(self, histories: Histories) -> NDArray[np.bool_]:
+        """Shoppers with an event."""
+        known: NDArray[np.bool_] = histories.lengths > 0
+        return known
+
+    def shopper_vectors(self, histories: Histories) -> NDArray[np.float32]:
+        """``s_b`` of each shopper, float32 ``[B, f]``; zeros without an event.
+
+        One shopper per run: no padding, and the same bits whoever else is in the batch.
+        """
+        vectors = np.zeros((len(histories), self.vectors.shape[1]), dtype=np.float32)
+        gaps = gap_classes(histories.now - histories.timestamps)
+        session = self._open_session()
+        for row in np.flatnonzero(histories.lengths):
+            events = newest(histories, int(row))
+            feed = {
+                "events": self.vectors[histories.products[events]],
+                "types": histories.types[events].astype(np.int64),
+                "gaps": gaps[events],
+            }
+            vectors[row] = session.run([GRAPH_OUTPUT], feed)[0]
+        return vectors
+
+    def score_all(self, histories: Histories) -> ScoreArray:
+        """See the class; float32 ``[B, n_products]``."""
+        scores = np.empty((len(histories), len(self.products)), dtype=np.float32)
+        for row, vector in enumerate(self.shopper_vectors(histories)):
+            # One product per shopper: a matrix product rounds a row by its place in the batch.
+            np.matmul(self.vectors, vector, out=scores[row])
+        scores += self.bias
+        return scores
+
+    def similar_items(self, products: IndexArray, k: int) -> Recommendations:
+        """Products by cosine of their vectors; one without a vector is similar to none and none to it."""
+        products = np.asarray(products, dtype=np.int32)
+        chosen = np.full((len(products), k), -1, dtype=np.int32)
+        scores = np.full((len(products), k), -np.inf, dtype=np.float32)
+        lost = ~np.any(self._unit, axis=1)
+        for start in range(0, len(products), ROWS_PER_CHUNK):
+            part = products[start : start + ROWS_PER_CHUNK]
+            cosine = self._unit[part] @ self._unit.T
+            cosine[:, lost] = -np.inf
+            cosine[lost[part]] = -np.inf
+            cosine[np.arange(len(part)), part] = -np.inf
+            chosen[start : start + len(part)], scores[start : start + len(part)] = top_k(cosine, k)
+        return Recommendations(chosen, scores)
+
+    def likeness(self, products: IndexArray) -> ScoreArray:
+        """Cosine of the vectors, 0 where negative."""
+        return cosine_likeness(self._unit[products])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {"item_vectors": self.vectors, "item_bias": self.bias}
+
+    def parameters(self) -> dict[str, Any]:
+        return {}
+
+    def graphs(self) -> dict[str, bytes]:
+        return {GRAPH_NAME: self._graph}
+
+    @classmethod
+    def restore(
+        cls,
+        products: IdMap,
+        popularity: ScoreArray,
+        arrays: Mapping[str, NDArray[Any]],
+        parameters: Parameters,
+        graphs: Mapping[str, bytes],
+    ) -> Self:
+        return cls(products, popularity, arrays["item_vectors"], arrays["item_bias"], graphs[GRAPH_NAME])
+
+    @cached_property
+    def _unit(self) -> NDArray[np.float32]:
+        lengths = np.linalg.norm(self.vectors, axis=1, keepdims=True)
+        return (self.vectors / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
+
+    def _open_session(self) -> "InferenceSession":
+        if self._session is None:
+            from onnxruntime import ExecutionMode, InferenceSession, SessionOptions
+
+            options = SessionOptions()
+            # A request is a tenth of a millisecond of work; a pool would cost the others more than it saves.
+            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            options.execution_mode = ExecutionMode.ORT_SEQUENTIAL
+            self._session = InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
+        return self._session
+
+
+def gap_classes(seconds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The class of each age of an event, int64, from 0 for the newest to ``len(GAP_DAYS)``."""
+    return np.searchsorted(GAP_DAYS, seconds / SECONDS_PER_DAY, side="right").astype(np.int64)
+
+
+def newest(histories: Histories, row: int) -> NDArray[np.int64]:
+    """The events of shopper ``row`` that the tower reads; those of one moment by product, in whatever order they came.
+
+    Sums over events round by their order, and equal histories must have equal vectors.
+    """
+    own = slice(int(histories.indptr[row]), int(histories.indptr[row + 1]))
+    order = np.lexsort((histories.types[own], histories.products[own], histories.timestamps[own]))
+    return own.start + order[-NEWEST_EVENTS:]
