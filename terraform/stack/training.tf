@@ -69,7 +69,7 @@ module "training" {
   machine     = "training"
   definition  = "${local.training_machine}/training.asl.json"
   services    = jsondecode(file("${local.training_machine}/services.json"))
-  schedule    = var.training.schedule == null ? null : merge(var.training.schedule, { input = {} })
+  schedule    = var.training.schedule
   kms_key_arn = module.encryption.key_arn
   log_days    = var.operations.log_days
 
@@ -83,7 +83,7 @@ module "training" {
     security_group_ids  = module.network[0].task_security_group_id
     registry_table      = module.registry.table_names["registry"]
     topic_arn           = module.monitoring.topic_arn
-    rollout_machine_arn = coalesce(var.training.rollout_machine_arn, "-") == "-" ? "" : var.training.rollout_machine_arn
+    rollout_machine_arn = var.training.rollout_machine_arn == null ? "" : var.training.rollout_machine_arn
   }
 
   resources = {

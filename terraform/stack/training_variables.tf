@@ -1,5 +1,5 @@
 variable "shop" {
-  description = "The shop's data: s3:// prefix, kind of source (auto: recognised), first day on the calendar (null: the data's). Null: the synthetic shop."
+  description = "The shop's data: s3:// prefix, kind of source (auto: recognised), first day on the calendar (null: the data's). Null: nothing to train on, so runs on AWS refuse to start."
   type = object({
     data      = string
     source    = optional(string, "auto")
@@ -14,7 +14,7 @@ variable "shop" {
 }
 
 variable "sagemaker" {
-  description = "SageMaker: what training jobs run on (null: models are trained in the run), instance type of batch transforms (null: in the run), how a model version is served by an endpoint of its own, and how many concurrent runs the account's serverless endpoints may have; see modules/sagemaker. Null: none."
+  description = "SageMaker: what training jobs run on (null: models are trained in the run), instance type of batch transforms (batches are transforms wherever sagemaker is set, because the image that serves endpoints is named then), how a model version is served by an endpoint of its own, and how many concurrent runs the account's serverless endpoints may have; see modules/sagemaker. Null: none."
   type = object({
     jobs = optional(object({
       instance_type = string
@@ -23,7 +23,7 @@ variable "sagemaker" {
       max_runtime_s = number
       max_wait_s    = number
     }))
-    batch_instance_type = optional(string)
+    batch_instance_type = optional(string, "ml.m5.large")
     endpoint = object({
       serverless = optional(object({
         memory_mb               = number
@@ -44,7 +44,7 @@ variable "sagemaker" {
 }
 
 variable "training" {
-  description = "The training machine, which runs the asset graph and reads its outcome: when it starts by itself (null: only when somebody starts it) and the machine that rolls out what it registered (null: somebody is told). Null: no machine."
+  description = "The training machine, which runs the asset graph and reads its outcome: when it starts by itself (null: only when somebody starts it) and the machine that rolls out what it registered (null: somebody is told). An environment has one trainer: this schedule, or Dagster's (off until somebody turns it on), or GitHub's model-training (off until the repository names RECSYS_DATA); turn on one of the three. Null: no machine."
   type = object({
     schedule = optional(object({
       expression = string
@@ -59,10 +59,15 @@ variable "training" {
     condition     = var.training == null || var.runs != null
     error_message = "The training machine runs the asset graph as a task on ECS: set runs, or training = null."
   }
+
+  validation {
+    condition     = var.shop != null || !try(var.training.schedule.enabled, false)
+    error_message = "A schedule without a shop would start runs that refuse to train: name the shop's data in shop, or say enabled = false."
+  }
 }
 
 variable "feature_job" {
-  description = "Feature tables on Glue: size of a worker, workers, minutes after which a run is ended; see modules/glue. Null: computed in the run, by DuckDB."
+  description = "Feature tables on Glue: size of a worker, workers, minutes after which a run is ended; see modules/glue. Paid by the run, and worth it when a shop's log outgrows the memory of one task. Null: computed in the run, by DuckDB."
   type = object({
     worker_type     = string
     workers         = number

@@ -90,10 +90,16 @@ variable "events" {
 }
 
 variable "storefront" {
-  description = "The demonstration shop page on CloudFront, with the AWS WAF web ACL in front of it or null. Null: no page."
+  description = "The demonstration shop page on CloudFront, with the AWS WAF web ACL in front of it or null. It shows 24 shoppers of the log with what they bought, and asks and reports in any shopper's name without asking who is there: no page for a shop's own data. Refused outside disposable environments unless it is said to be a demonstration. Null: no page."
   type = object({
-    web_acl_arn = string
+    web_acl_arn   = string
+    demonstration = optional(bool, false)
   })
+
+  validation {
+    condition     = var.storefront == null || var.disposable || try(var.storefront.demonstration, false)
+    error_message = "The page shows shoppers of the log to everybody: storefront = null, or say demonstration = true where the data are made up."
+  }
 }
 
 variable "storefront_key" {

@@ -25,7 +25,7 @@ run "roles" {
     condition = {
       for name, role in aws_iam_role.this : name => jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"]
       } == {
-      plan     = ["repo:example/recsys:environment:plan"]
+      plan     = ["repo:example/recsys:environment:plan-test"]
       deploy   = ["repo:example/recsys:environment:test"]
       release  = ["repo:example/recsys:environment:test", "repo:example/recsys:environment:test-unattended"]
       monitor  = ["repo:example/recsys:environment:test-unattended"]
@@ -73,6 +73,11 @@ run "roles" {
   assert {
     condition     = length([for statement in jsondecode(aws_iam_policy.boundary.policy).Statement : statement if statement.Effect == "Deny" && contains(statement.Action, "iam:PutRolePolicy") && contains(statement.Action, "iam:PassRole")]) == 1 && !contains(local.ceiling, "*") && !contains(local.ceiling, "iam:*")
     error_message = "The boundary keeps its own roles out of reach, and is no leave for everything."
+  }
+
+  assert {
+    condition     = alltrue([for statement in jsondecode(module.access["release"].policy).Statement : statement.Condition.StringEquals["iam:PassedToService"] == "sagemaker.amazonaws.com" && statement.Resource == ["arn:aws:iam::123456789012:role/recsys-test-sagemaker"] if contains(statement.Action, "iam:PassRole")])
+    error_message = "A rollout hands the role of endpoints to SageMaker, and no other to anybody."
   }
 }
 

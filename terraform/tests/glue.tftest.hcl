@@ -33,7 +33,7 @@ run "job" {
 
   assert {
     condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.job.policy).Statement : statement.Resource if statement.Sid == "S3Write"])) == toset([
-      "arn:aws:s3:::lake/lake/*_features/*", "arn:aws:s3:::models/glue/temporary/*", "arn:aws:s3:::models/pipes/*",
+      "arn:aws:s3:::lake/lake/*_features/*", "arn:aws:s3:::lake/lake/*_features_$folder$", "arn:aws:s3:::models/glue/temporary/*", "arn:aws:s3:::models/pipes/*",
     ])
     error_message = "Of the lake, only feature tables are written."
   }
@@ -46,6 +46,16 @@ run "job" {
   assert {
     condition     = alltrue([for group in values(aws_cloudwatch_log_group.this) : group.kms_key_id == var.kms_key_arn && group.retention_in_days == 14])
     error_message = "Logs are encrypted, and kept for the environment's days."
+  }
+
+  assert {
+    condition = one([for statement in jsondecode(aws_iam_role_policy.job.policy).Statement : statement if contains(statement.Action, "logs:AssociateKmsKey")]) == {
+      Sid      = "LogsCreateEncrypted"
+      Effect   = "Allow"
+      Action   = ["logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]
+      Resource = ["arn:aws:logs:eu-central-1:123456789012:log-group:/aws-glue/jobs/*${var.name}-features*"]
+    }
+    error_message = "With a security configuration Glue makes and encrypts log groups under names of its own."
   }
 }
 

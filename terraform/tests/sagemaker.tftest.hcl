@@ -33,6 +33,18 @@ run "role_and_repositories" {
     condition     = output.endpoint.serverless.max_concurrency == 3
     error_message = "The settings come out as they went in."
   }
+
+  assert {
+    condition     = !contains(keys(output.settings), "RECSYS_TRAINING_IMAGE") && endswith(output.settings.RECSYS_INFERENCE_IMAGE, ":unreleased")
+    error_message = "Without jobs, models are trained where the asset graph runs; endpoints and batches need an image all the same."
+  }
+
+  assert {
+    condition = contains([
+      for statement in jsondecode(aws_iam_role_policy.execution.policy).Statement : statement.Action if statement.Resource == [var.kms_key_arn]
+    ], ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"])
+    error_message = "Disks and outputs of jobs are encrypted with the key."
+  }
 }
 
 run "settings_of_jobs" {
@@ -43,9 +55,8 @@ run "settings_of_jobs" {
   }
 
   variables {
-    image_tag           = "0123abc"
-    jobs                = { instance_type = "ml.m5.xlarge", spot = true, volume_gb = 30, max_runtime_s = 3600, max_wait_s = 7200 }
-    batch_instance_type = "ml.m5.large"
+    image_tag = "0123abc"
+    jobs      = { instance_type = "ml.m5.xlarge", spot = true, volume_gb = 30, max_runtime_s = 3600, max_wait_s = 7200 }
   }
 
   assert {
@@ -56,19 +67,6 @@ run "settings_of_jobs" {
   assert {
     condition     = output.settings.RECSYS_TRAINING_URI == "s3://models/training" && output.settings.RECSYS_ENDPOINT_PREFIX == "recsys-test" && output.settings.RECSYS_INFERENCE_INSTANCE_TYPE == "ml.m5.large"
     error_message = "Files of jobs lie where the role may write, and names begin with the environment's."
-  }
-}
-
-run "without_jobs_no_image_is_named" {
-  command = apply
-
-  module {
-    source = "./modules/sagemaker"
-  }
-
-  assert {
-    condition     = length(setintersection(keys(output.settings), ["RECSYS_TRAINING_IMAGE", "RECSYS_INFERENCE_IMAGE"])) == 0
-    error_message = "Without jobs, models are trained and batches answered where the asset graph runs."
   }
 }
 

@@ -34,16 +34,44 @@ variables {
   }
 }
 
-run "without_a_page" {
+run "everything_at_once" {
   command = plan
 
   module {
     source = "./stack"
   }
 
+  variables {
+    shop = { data = "s3://a-shop/log" }
+    network = {
+      cidr                = "10.20.0.0/20"
+      zones               = ["eu-central-1a", "eu-central-1b"]
+      nat                 = "one"
+      interface_endpoints = []
+    }
+    runs       = { cpu = 2048, memory_mb = 16384, disk_gib = 40, architecture = "X86_64" }
+    training   = { schedule = null }
+    storefront = { web_acl_arn = null, demonstration = true }
+    sagemaker = {
+      endpoint = { serverless = { memory_mb = 2048, max_concurrency = 3 } }
+    }
+    feature_job = { worker_type = "G.1X", workers = 2, timeout_minutes = 120 }
+    feature_package = {
+      path           = "features.zip"
+      hash           = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+      entry          = "glue_features.py"
+      python_modules = ["sqlglot==26.0.0"]
+    }
+  }
+
   assert {
-    condition     = length(module.storefront) == 0 && output.storefront_url == null
-    error_message = "A shop with a page of its own needs none of ours."
+    condition     = length(module.training) == 1 && length(module.feature_job) == 1 && length(module.storefront) == 1
+    error_message = "A machine that nobody's schedule starts, a feature job and a demonstration are made where they are asked for."
+  }
+
+  assert {
+    condition     = output.settings.RECSYS_FEATURES_GLUE_JOB == "recsys-prod-features" && output.settings.RECSYS_DATA == "s3://a-shop/log" && output.settings.RECSYS_INFERENCE_INSTANCE_TYPE == "ml.m5.large"
+    error_message = "Whoever runs the graph is told of the job, the shop's data, and what batches run on."
   }
 
   assert {
@@ -52,15 +80,18 @@ run "without_a_page" {
   }
 }
 
-run "what_would_lose_a_shops_data_is_refused" {
+run "what_would_hurt_a_shop_is_refused" {
   command = plan
 
   module {
     source = "./stack"
   }
 
+  # Data that may be lost, chance beyond measure, training on nothing, features without their code, logs of an odd age.
   variables {
-    disposable = true
+    disposable  = true
+    feature_job = { worker_type = "G.1X", workers = 2, timeout_minutes = 120 }
+    training    = { schedule = { expression = "cron(0 4 ? * MON *)", timezone = "UTC" } }
     serving = {
       weighted_rollouts   = true
       account_concurrency = 1000
@@ -76,5 +107,19 @@ run "what_would_lose_a_shops_data_is_refused" {
     }
   }
 
-  expect_failures = [var.disposable, var.serving, var.operations]
+  expect_failures = [var.disposable, var.feature_job, var.operations, var.serving, var.training]
+}
+
+run "shoppers_on_a_page_are_refused" {
+  command = plan
+
+  module {
+    source = "./stack"
+  }
+
+  variables {
+    storefront = { web_acl_arn = null }
+  }
+
+  expect_failures = [var.storefront]
 }

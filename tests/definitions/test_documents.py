@@ -1,7 +1,10 @@
-"""What the documents claim about the code: the picture of the graph, the settings table, the commands."""
+"""What the documents claim about the code: pictures, settings, commands, alarms, permissions, messages."""
 
+import itertools
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -11,8 +14,10 @@ from recsys_assets.definitions import defs as assets_defs
 from recsys_deploy.cli import app
 from recsys_deploy.console.graph_picture import Node, draw, nodes_of, without_shortcuts
 from recsys_deploy.definitions import defs as deploy_defs
+from recsys_deploy.deploy.values import read_environment
 
 ROOT = Path(__file__).resolve().parents[2]
+MODULES = ROOT / "terraform" / "modules"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [
     ROOT / "README.md",
@@ -73,13 +78,18 @@ def test_every_command_and_option_named_exists(document: Path) -> None:
     unknown = []
     for name, rest in named:
         words = rest.split()
-        command = typer.main.get_command(app).commands.get(name)
-        if words and hasattr(command, "commands"):
-            command = command.commands.get(words[0])
+        command = _commands(typer.main.get_command(app)).get(name)
+        if words and _commands(command):
+            command = _commands(command).get(words[0])
         options = {option for parameter in command.params for option in parameter.opts} if command else set()
         unknown += [f"recsys {name}{rest}"] if command is None else []
         unknown += [f"recsys {name} {word}" for word in words if word.startswith("--") and word not in options]
     assert unknown == []
+
+
+def _commands(group: Any) -> Mapping[str, Any]:
+    """What stands below a group of commands; nothing below a command."""
+    return getattr(group, "commands", {})
 
 
 def _code(text: str) -> str:
@@ -90,13 +100,17 @@ def _code(text: str) -> str:
 def test_every_alarm_has_a_runbook_and_no_runbook_is_left_over() -> None:
     headings = re.findall(r"^## (.+)$", (ROOT / "docs" / "runbooks.md").read_text(encoding="utf-8"), re.MULTILINE)
     patterns = [name.replace("\\*", "*") for heading in headings for name in heading.split(", ") if " " not in name]
-    names = set()
-    for file in (ROOT / "terraform" / "modules").glob("*/*.tf"):
+    names = {"*-errors", "budget"}
+    for file in MODULES.glob("*/*.tf"):
         text = file.read_text(encoding="utf-8")
-        if "aws_cloudwatch_metric_alarm" in text:
-            keys = re.findall(r'"([^"]+)" =>? \{\n\s+(?:metric|description)', text)
+        if "alarm" in text:
+            text = text.replace("${var.machine}", "training")
+            keys = re.findall(r'"([\w$][^"\n]*)" =>? \{\n\s+(?:metric|description) +=', text)
             names |= {re.sub(r"\$\{[^}]*\}", "*", key) for key in keys}
-    names |= {"*-errors", "budget"}
+            # Of state machines: named after the metric, `Executions` aside.
+            names |= {
+                f"training-{metric.lower()}" for metric in re.findall(r'^ +Executions(\w+) += "', text, re.MULTILINE)
+            }
     assert {_matching(name, patterns) for name in names} == set(patterns)
 
 
@@ -105,3 +119,147 @@ def _matching(name: str, patterns: list[str]) -> str:
         if re.fullmatch(re.escape(pattern).replace(r"\*", ".+"), name.replace("*", "any")):
             return pattern
     raise AssertionError(f"docs/runbooks.md says nothing about the alarm {name}")
+
+
+def test_every_role_and_every_line_of_permissions_is_in_the_security_document() -> None:
+    document = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    table = document.partition("## Who may do what")[2].partition("Beside roles:")[0]
+    roles = set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE))
+    lines = {
+        word
+        for row in table.splitlines()
+        if row.startswith("|")
+        for word in re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+)+)`", row)
+    }
+    text = (MODULES / "service-access" / "main.tf").read_text(encoding="utf-8")
+    assert roles == _roles()
+    assert lines == set(re.findall(r"^    (\w+) = \{$", text, re.MULTILINE))
+
+
+def _roles() -> set[str]:
+    """Names of all roles the stack may make, without ``recsys-<env>-``."""
+    stack = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "terraform" / "stack").glob("*.tf"))
+    machines = re.findall(r'^  machine += "(\w+)"$', stack, re.MULTILINE)
+    found: set[str] = set()
+    for module in MODULES.iterdir():
+        text = "".join(file.read_text(encoding="utf-8") for file in module.glob("*.tf"))
+        blocks = re.findall(r"^locals \{\n.*?^\}", text, re.MULTILINE | re.DOTALL)
+        values = dict(re.findall(r'^  (\w+) += "([^"\n]+)"$', "\n".join(blocks), re.MULTILINE))
+        keys = _keys(stack, "functions") if module.name == "lambda-inference" else _keys(text, "roles")
+        for name in re.findall(
+            r'^resource "aws_iam_role" "\w+" \{\n(?:.*\n)*?  name += "?([^"\n]+)"?$', text, re.MULTILINE
+        ):
+            whole = name
+            for local, value in values.items():
+                whole = whole.replace(f"${{local.{local}}}", value) if whole != f"local.{local}" else value
+            for key, machine in itertools.product(keys if "each.key" in whole else [""], machines):
+                made = whole.replace("${each.key}", key).replace("${var.machine}", machine)
+                found.add(made.removeprefix("${var.name}-"))
+    return found
+
+
+def _keys(text: str, local: str) -> list[str]:
+    """Keys of the map ``local`` in a block of locals: what stands four spaces deep."""
+    block = re.search(rf"^  {local} = \{{\n((?:    .*\n|\n)*)", text, re.MULTILINE)
+    return re.findall(r"^    (\w+) +=", block[1], re.MULTILINE) if block else []
+
+
+def test_boxes_of_the_diagrams_are_resources_of_terraform() -> None:
+    document = (ROOT / "docs" / "aws.md").read_text(encoding="utf-8")
+    declared = {
+        kind
+        for file in MODULES.glob("*/*.tf")
+        for kind in re.findall(r'^resource "(\w+)"', file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    diagrams = re.findall(r"```mermaid\n(.*?)```", document, re.DOTALL)
+    for diagram in diagrams:
+        boxes = re.findall(r'^ +(\w+)\["([^"]+)"\]$', diagram, re.MULTILINE)
+        rounded = re.findall(r"^ +(\w+)\(\[[^\]]+\]\)$", diagram, re.MULTILINE)
+        assert {label.rpartition("<br/>")[2] for _, label in boxes} <= declared
+        drawn = set(re.findall(r"^ +(\w+) |(?:--+>|-\.->)(?:\|[^|]*\|)? (\w+)", diagram, re.MULTILINE))
+        assert {one for pair in drawn for one in pair if one} - {"flowchart"} == {name for name, _ in boxes} | set(
+            rounded
+        )
+    assert len(diagrams) == 3
+
+
+def test_the_guide_names_every_variable_of_the_workflows() -> None:
+    document = (ROOT / "docs" / "aws.md").read_text(encoding="utf-8")
+    text = "".join(file.read_text(encoding="utf-8") for file in (ROOT / ".github" / "workflows").glob("*.yml"))
+    used = set(re.findall(r"\bvars\.([A-Z_]+)", text))
+    table = document.partition("| variable | where | value |")[2].partition("\n\n")[0]
+    named = {
+        name
+        for row in table.splitlines()
+        for name in re.findall(r"`([A-Z_]+)`", row.split("|")[1] if "|" in row else "")
+    }
+    assert named == used
+
+
+def test_messages_of_the_troubleshooting_table_are_in_the_code() -> None:
+    document = (ROOT / "docs" / "aws.md").read_text(encoding="utf-8")
+    table = document.partition("| message | means | do |")[2].partition("\n\n")[0]
+    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "recsys_deploy" / "deploy").glob("*.py"))
+    said = re.sub(r"\s+", " ", re.sub(r'"\s*\n\s*f?"', "", code))
+    messages = [message for row in table.splitlines()[2:] for message in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    parts = [part for message in messages for part in re.split(r"\.\.\.", message) if len(part.strip(" ,")) > 3]
+    assert len(messages) > 20
+    assert [part for part in parts if part.strip(" ,") not in said] == []
+
+
+def test_the_guide_has_the_values_of_the_environments() -> None:
+    document = (ROOT / "docs" / "aws.md").read_text(encoding="utf-8")
+    table = document.partition("| | dev | staging | prod |\n")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[1:]]
+    told = {name: tuple(cells) for name, *cells in rows}
+    found = {name: read_environment(ROOT / "terraform", name).values for name in ("dev", "staging", "prod")}
+    assert set(told) == set(TOLD)
+    for name, words in TOLD.items():
+        assert told[name] == tuple(words(values) for values in found.values()), name
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else "no"
+
+
+def _each(values: Mapping[str, Any], attribute: str, *functions: str) -> str:
+    found = [values["functions"][name][attribute] for name in functions]
+    return "none" if found == [None] * len(found) else ", ".join(map(str, found))
+
+
+def _network(network: Mapping[str, Any]) -> str:
+    ways = {"none": "no way out", "one": "one NAT gateway"}
+    endpoints = len(network["interface_endpoints"])
+    return f"{len(network['zones'])} zones, {ways[network['nat']]}" + (f", {endpoints} endpoints" if endpoints else "")
+
+
+def _schedule(training: Mapping[str, Any] | None) -> str:
+    if training is None:
+        return "no machine"
+    return "on" if (training.get("schedule") or {"enabled": False}).get("enabled", True) else "off"
+
+
+TOLD: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "disposable": lambda values: _yes(values["disposable"]),
+    "shop page": lambda values: _yes(values["storefront"]),
+    "memory of api, authorizer (MB)": lambda values: _each(values, "memory_mb", "api", "authorizer"),
+    "reserved concurrency of api, authorizer, shadow": lambda values: _each(
+        values, "reserved_concurrency", "api", "authorizer", "shadow"
+    ),
+    "SnapStart": lambda values: _yes(all(one["snap_start"] for one in values["functions"].values())),
+    "requests a second and burst per route": lambda values: "{rate}, {burst}".format(**values["serving"]["throttle"]),
+    "exploration": lambda values: f"{100 * values['serving']['exploration_share']:g} %",
+    "event stream: shards, hours": lambda values: (
+        f"{values['events']['shards'] or 'on demand'}, {values['events']['retention_hours']}"
+    ),
+    "network": lambda values: _network(values["network"]),
+    "a run: CPU units, MB": lambda values: "{cpu}, {memory_mb}".format(**values["runs"]),
+    "training machine's schedule": lambda values: _schedule(values.get("training")),
+    "SageMaker": lambda values: _yes(values.get("sagemaker")),
+    "Dagster": lambda values: _yes(values["dagster"]),
+    "GitHub's roles": lambda values: _yes(values["ci_access"]),
+    "logs kept (days)": lambda values: str(values["operations"]["log_days"]),
+    "alarm: 99th percentile (ms)": lambda values: str(values["operations"]["latency_p99_ms"]),
+    "budget (US dollars)": lambda values: str(values["operations"]["monthly_budget_usd"]),
+}
+"""Rows of the guide's table of environments, and what a row says of an environment's values."""

@@ -9,6 +9,7 @@ import pytest
 
 from tests.terraform.mocked import KEY, environment_test
 from tests.terraform.runs import (
+    APPLIED,
     ENVIRONMENTS,
     SOURCE,
     TESTED,
@@ -36,31 +37,32 @@ def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
         pytest.skip(f"{missing}; see the warning")
     copy = tmp_path_factory.mktemp("terraform")
     copy_tree(copy)
-    return Terraform(binary, plugins, copy)
+    for name in ENVIRONMENTS:
+        values = (SOURCE / "environments" / name / "terraform.tfvars").read_text()
+        test = environment_test(values, KEY if name == "dev" else "", apply=name in APPLIED)
+        (copy / "terraform" / "tests" / f"environment-{name}.tftest.hcl").write_text(test)
+    made = Terraform(binary, plugins, copy)
+    made.init("")
+    return made
 
 
 @pytest.fixture(scope="session")
 def messages(terraform: Terraform) -> Mapping[str, Messages]:
-    """What the tests of every module and of the stack said, by file.
+    """What the tests of every module, of the stack and of environments that are only planned said, by file.
 
     One process does it all: loading the provider's schema takes longer than the tests.
     """
-    terraform.init("")
-    return _by_file(terraform.test("", *(f"-filter=tests/{name}.tftest.hcl" for name in TESTED)))
+    planned = [f"environment-{name}" for name in ENVIRONMENTS if name not in APPLIED]
+    return _by_file(terraform.test("", *(f"-filter=tests/{name}.tftest.hcl" for name in (*TESTED, *planned))))
 
 
 @pytest.fixture(scope="session")
 def environments(terraform: Terraform) -> Mapping[str, State]:
-    """State of each environment, applied with its own values; all but dev with a key for the page.
+    """State of each environment of `APPLIED`, with its own values; dev, which has the page, with a key for it.
 
     By another process, because every run of one that prints states prints the provider's schema, too.
     """
-    files = {name: f"environment-{name}.tftest.hcl" for name in ENVIRONMENTS}
-    for name, file in files.items():
-        values = (SOURCE / "environments" / name / "terraform.tfvars").read_text()
-        test = environment_test(values, "" if name == "dev" else KEY)
-        (terraform.copy / "terraform" / "tests" / file).write_text(test)
-    terraform.init("")
+    files = {name: f"environment-{name}.tftest.hcl" for name in APPLIED}
     messages = _by_file(terraform.test("", "-verbose", *(f"-filter=tests/{file}" for file in files.values())))
     for said in messages.values():
         assert not failures(said), failures(said)
@@ -75,8 +77,8 @@ def _by_file(messages: Messages) -> dict[str, Messages]:
     return found
 
 
-@pytest.fixture(params=ENVIRONMENTS)
+@pytest.fixture(params=APPLIED)
 def environment(request: pytest.FixtureRequest, environments: Mapping[str, State]) -> tuple[str, State]:
-    """Name and state of each environment."""
+    """Name and state of each environment of `APPLIED`."""
     name: str = request.param
     return name, environments[name]

@@ -26,8 +26,8 @@ def arn(name: str) -> str:
     return f"arn:aws:test:{ACCOUNT}:{name}"
 
 
-def environment_test(values: str, storefront_key: str = "") -> str:
-    """The test's text: apply an environment with ``values``, what stands in its ``terraform.tfvars``."""
+def environment_test(values: str, storefront_key: str, *, apply: bool) -> str:
+    """The test's text: apply or plan an environment with ``values``, what stands in its ``terraform.tfvars``."""
     packages = "".join(f'    {name} = {{ path = "{name}.zip", hash = "{PACKAGE_HASH}" }}\n' for name in FUNCTIONS)
     return "\n".join(
         [
@@ -41,7 +41,7 @@ def environment_test(values: str, storefront_key: str = "") -> str:
             f"packages = {{\n{packages}}}",
             "}",
             'run "environment" {',
-            "  command = apply",
+            f"  command = {'apply' if apply else 'plan'}",
             "  module {",
             '    source = "./stack"',
             "  }",

@@ -18,6 +18,9 @@ MODULES = sorted(path.name for path in (SOURCE / "modules").iterdir() if path.is
 TESTED = [*MODULES, "stack"]
 ENVIRONMENTS = ("dev", "staging", "prod")
 
+APPLIED = ("dev", "prod")
+"""The smallest and the largest; what lies between is planned, which is cheaper, and is refused as well when wrong."""
+
 Messages = list[dict[str, Any]]
 """Lines of ``terraform test -json``."""
 

@@ -14,7 +14,7 @@ from lambda_api.state.open_table import open_table
 from recsys_deploy.packaging.functions import FUNCTIONS
 from tests.terraform.actions import known_action, service_of
 from tests.terraform.mocked import KEY, TABLES, arn
-from tests.terraform.runs import State, Terraform
+from tests.terraform.runs import State
 
 Applied = tuple[str, State]
 Statement = Mapping[str, Any]
@@ -70,11 +70,6 @@ def _every_policy(state: State) -> Iterator[tuple[str, Statement]]:
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def test_valid(terraform: Terraform) -> None:
-    terraform.init("stack")
-    terraform.run("stack", "validate", "-no-color")
 
 
 def test_functions_are_those_that_are_packaged(environment: Applied) -> None:
@@ -265,15 +260,19 @@ def test_what_is_stored_is_encrypted_with_the_key(environment: Applied) -> None:
     assert {table["server_side_encryption"][0]["kms_key_arn"] for table in tables} == {key}
 
 
-def test_shoppers_reach_the_api_through_the_page_only_with_a_key(environment: Applied) -> None:
-    name, state = environment
+def test_shoppers_reach_the_api_through_the_page_only_with_a_key(environments: Mapping[str, State]) -> None:
+    state = environments["dev"]
     distribution = state.one("aws_cloudfront_distribution")
     passed = [behaviour["path_pattern"] for behaviour in distribution["ordered_cache_behavior"]]
-    shop = [re.sub(r"\{[^}]+\}", "*", route.path) for route in routes() if route.scope == "shop"]
-    assert passed == ([] if name == "dev" else shop)
+    assert passed == [re.sub(r"\{[^}]+\}", "*", route.path) for route in routes() if route.scope == "shop"]
     holders = [address for address, values in state.resources.items() if KEY in json.dumps(values)]
-    assert holders == ([] if name == "dev" else [a for a in holders if ".aws_cloudfront_distribution." in a])
-    assert bool(holders) == (name != "dev")
+    assert holders and all(".aws_cloudfront_distribution." in address for address in holders)
+
+
+def test_real_shoppers_are_on_no_page(environments: Mapping[str, State]) -> None:
+    state = environments["prod"]
+    assert not state.of_type("aws_cloudfront_distribution")
+    assert state.outputs.get("storefront_url") is None
 
 
 def test_a_shops_data_is_kept(environment: Applied) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.terraform.runs import SOURCE, TESTED, Messages, Terraform, failures
+from tests.terraform.runs import APPLIED, ENVIRONMENTS, SOURCE, TESTED, Messages, Terraform, failures
 
 
 @pytest.mark.parametrize("module", TESTED)
@@ -14,6 +14,13 @@ def test_module(module: str, messages: Mapping[str, Messages]) -> None:
     assert not failures(said), failures(said)
     assert len(runs) >= 2, f"{module} has too few tests in terraform/tests: {list(runs)}"
     assert set(runs.values()) == {"pass"}, runs
+
+
+@pytest.mark.parametrize("name", [name for name in ENVIRONMENTS if name not in APPLIED])
+def test_environment_is_planned(name: str, messages: Mapping[str, Messages]) -> None:
+    said = messages[f"environment-{name}.tftest.hcl"]
+    assert not failures(said), failures(said)
+    assert [m["test_run"]["status"] for m in said if "status" in m.get("test_run", {})] == ["pass"]
 
 
 @pytest.mark.parametrize("module", TESTED)

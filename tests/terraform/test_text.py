@@ -67,7 +67,7 @@ def test_environments_give_the_same_values_each_its_own() -> None:
         assert f"recsys-{each}-terraform-state" in backend
     for name in set().union(*given.values()):
         forms = {frozenset(_paths(values[name])) for values in given.values() if values.get(name, ()) is not None}
-        assert len(forms) == 1, f"{name}: what one environment states and another leaves out differs by accident"
+        assert len(forms) <= 1, f"{name}: what one environment states and another leaves out differs by accident"
 
 
 def test_jobs_of_github_find_the_state_that_is_used() -> None:

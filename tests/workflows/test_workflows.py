@@ -128,6 +128,16 @@ def test_a_release_is_watched_and_taken_back_without_asking_and_promoted_only_wh
     assert workflow["concurrency"]["cancel-in-progress"] is False
 
 
+def test_a_plan_takes_the_role_of_its_own_environment() -> None:
+    workflow, _ = load("terraform-plan")
+    ((_, job),) = jobs(workflow)
+    assert job["environment"] == "plan-${{ matrix.environment }}"
+    roles = (ROOT / "terraform" / "modules" / "ci-access" / "main.tf").read_text()
+    assert 'plan     = { environments = ["plan-${var.environment}"]' in roles
+    # What a condition of a job reads is the repository's: its environment is entered later.
+    assert "vars.PLAN_ENVIRONMENTS" in job["if"] and "vars.PLAN_ROLE_ARN" not in job["if"]
+
+
 def test_monitoring_runs_every_six_hours() -> None:
     workflow, _ = load("model-monitoring")
     assert workflow[True]["schedule"] == [{"cron": "41 */6 * * *"}]

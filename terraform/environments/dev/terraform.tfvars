@@ -47,6 +47,10 @@ training = {
   rollout_machine_arn = null
 }
 
+shop = null
+
+feature_job = null
+
 dagster = null
 
 ci_access = null

@@ -22,9 +22,7 @@ events = {
   retention_hours = 168
 }
 
-storefront = {
-  web_acl_arn = null
-}
+storefront = null
 
 network = {
   cidr  = "10.22.0.0/18"
@@ -59,9 +57,13 @@ sagemaker = {
 }
 
 training = {
-  schedule            = { expression = "cron(0 4 ? * MON *)", timezone = "UTC", enabled = true }
+  schedule            = { expression = "cron(0 4 ? * MON *)", timezone = "UTC", enabled = false }
   rollout_machine_arn = null
 }
+
+shop = null
+
+feature_job = null
 
 dagster = {
   size = { cpu = 1024, memory_mb = 4096 }

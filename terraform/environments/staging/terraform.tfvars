@@ -22,9 +22,7 @@ events = {
   retention_hours = 24
 }
 
-storefront = {
-  web_acl_arn = null
-}
+storefront = null
 
 network = {
   cidr                = "10.21.0.0/20"
@@ -43,9 +41,13 @@ runs = {
 sagemaker = null
 
 training = {
-  schedule            = { expression = "cron(0 4 ? * MON *)", timezone = "UTC", enabled = true }
+  schedule            = { expression = "cron(0 4 ? * MON *)", timezone = "UTC", enabled = false }
   rollout_machine_arn = null
 }
+
+shop = null
+
+feature_job = null
 
 dagster = null
 

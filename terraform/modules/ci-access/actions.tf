@@ -120,7 +120,7 @@ locals {
     lambda = {
       group     = "serving"
       resources = ["${local.arn}:lambda:${local.here}:function:${local.named}"]
-      read      = ["GetAlias", "GetFunction", "GetFunctionCodeSigningConfig", "GetFunctionConcurrency", "GetFunctionEventInvokeConfig", "GetPolicy", "GetProvisionedConcurrencyConfig", "ListTags", "ListVersionsByFunction"]
+      read      = ["GetAlias", "GetFunction", "GetFunctionCodeSigningConfig", "GetFunctionConcurrency", "GetFunctionConfiguration", "GetFunctionEventInvokeConfig", "GetPolicy", "GetProvisionedConcurrencyConfig", "ListTags", "ListVersionsByFunction"]
       write     = ["AddPermission", "CreateAlias", "CreateFunction", "DeleteAlias", "DeleteFunction", "DeleteFunctionConcurrency", "DeleteFunctionEventInvokeConfig", "DeleteProvisionedConcurrencyConfig", "InvokeFunction", "PublishVersion", "PutFunctionConcurrency", "PutFunctionEventInvokeConfig", "PutProvisionedConcurrencyConfig", "RemovePermission", "TagResource", "UntagResource", "UpdateAlias", "UpdateFunctionCode", "UpdateFunctionConfiguration", "UpdateFunctionEventInvokeConfig"]
     }
     lambda_sources = {
@@ -128,8 +128,8 @@ locals {
       group      = "serving"
       resources  = ["*"]
       everywhere = "Event source mappings have ids of Lambda's own"
-      read       = ["GetEventSourceMapping"]
-      write      = ["CreateEventSourceMapping", "DeleteEventSourceMapping", "UpdateEventSourceMapping"]
+      read       = ["GetEventSourceMapping", "ListTags"]
+      write      = ["CreateEventSourceMapping", "DeleteEventSourceMapping", "TagResource", "UntagResource", "UpdateEventSourceMapping"]
     }
     logs = {
       group     = "operations"

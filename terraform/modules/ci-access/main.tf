@@ -16,8 +16,8 @@ locals {
   # A role, the GitHub environments whose jobs may take it, and what it may do beside. A job without an environment takes
   # none, and neither does a fork's: GitHub gives it no token.
   roles = {
-    plan     = { environments = ["plan"], access = { s3_read = [local.state.object], s3_list = [local.state.bucket], kms_read = [var.kms_key_arn] } }
-    deploy   = { environments = [var.environment], access = merge(local.deploy_access, local.endpoint_access) }
+    plan     = { environments = ["plan-${var.environment}"], access = { s3_read = [local.state.object], s3_list = [local.state.bucket], kms_read = [var.kms_key_arn] } }
+    deploy   = { environments = [var.environment], access = local.deploy_access }
     release  = { environments = [var.environment, "${var.environment}-unattended"], access = merge(local.reads, local.endpoint_access, { dynamodb_write = [var.tables["serving"], var.tables["registry"]] }) }
     monitor  = { environments = ["${var.environment}-unattended"], access = merge(local.reads, { s3_list = [var.lake_bucket_arn] }) }
     training = { environments = ["training"], access = merge(var.pipeline_access, { kms_write = [var.kms_key_arn] }) }
@@ -36,30 +36,41 @@ locals {
     s3_read           = ["${var.models_bucket_arn}/bundles/*", "${var.models_bucket_arn}/catalogue/*"]
   }
 
-  # One endpoint per model version; a rollout makes and removes them.
+  # One endpoint per model version; a rollout makes and removes them (`recsys endpoints`).
   endpoint_access = {
+    s3_write               = ["${var.models_bucket_arn}/archives/*"]
     sagemaker_models       = ["${local.arn}:sagemaker:${local.here}:model/${local.named}"]
     sagemaker_endpoints    = ["${local.arn}:sagemaker:${local.here}:endpoint/${local.named}", "${local.arn}:sagemaker:${local.here}:endpoint-config/${local.named}"]
     sagemaker_lists        = ["*"]
+    sagemaker_looks        = ["${local.arn}:sagemaker:${local.here}:endpoint/*", "${local.arn}:sagemaker:${local.here}:endpoint-config/*"]
     endpoint_scaling       = ["${local.arn}:application-autoscaling:${local.here}:scalable-target/*"]
+    endpoint_alarms        = ["${local.arn}:cloudwatch:${local.here}:alarm:TargetTracking-endpoint/${local.named}"]
+    endpoint_scaling_role  = ["${local.arn}:iam::${local.account}:role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com/*"]
     pass_role_to_sagemaker = ["${local.arn}:iam::${local.account}:role/${var.name}-sagemaker"]
   }
 
-  # Terraform's state and its lock; then what `recsys deploy` publishes: bundle, catalogue, records, keys, page.
+  # Terraform's state and its lock; then what `recsys deploy` publishes: bundle, catalogue, records, keys, which histories
+  # are published. What it does with functions, page and parameters is among Terraform's own permissions.
   deploy_access = {
     dynamodb_read  = values(var.tables)
     dynamodb_write = values(var.tables)
+    kms_hand_over  = [var.kms_key_arn]
     kms_write      = [var.kms_key_arn]
-    s3_list        = [local.state.bucket, var.models_bucket_arn]
-    s3_write       = [local.state.object, "${local.state.object}.tflock", "${var.models_bucket_arn}/bundles/*", "${var.models_bucket_arn}/catalogue/*"]
-    pass_role      = ["${local.arn}:iam::${local.account}:role/${local.named}"]
+    s3_list        = [local.state.bucket, var.lake_bucket_arn, var.models_bucket_arn]
+    s3_write = concat(
+      [local.state.object, "${local.state.object}.tflock"],
+      ["${var.models_bucket_arn}/bundles/*", "${var.models_bucket_arn}/catalogue/*"],
+      # Arrow marks each folder on the way to a file by an empty object.
+      ["${var.lake_bucket_arn}/lake/", "${var.lake_bucket_arn}/lake/published_histories/*"],
+    )
+    pass_role = ["${local.arn}:iam::${local.account}:role/${local.named}"]
   }
 
   # Services in the table and no others; of IAM its actions alone.
   ceiling = concat(
     ["application-autoscaling:*"],
     sort(distinct([for name, service in local.services : "${try(service.service, name)}:*" if try(service.service, name) != "iam"])),
-    [for action in concat(local.services.iam.read, local.services.iam.write, local.services.iam_for_ci.read, ["PassRole"]) : "iam:${action}"],
+    [for action in concat(local.services.iam.read, local.services.iam.write, local.services.iam_for_ci.read, ["CreateServiceLinkedRole", "PassRole"]) : "iam:${action}"],
   )
 
   # Terraform's own permissions, in policies of their own: one would be longer than IAM takes.

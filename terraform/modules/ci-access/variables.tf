@@ -4,7 +4,7 @@ variable "name" {
 }
 
 variable "environment" {
-  description = "GitHub environment whose jobs deploy; <environment>-unattended is the one of jobs that wait for nobody."
+  description = "GitHub environment whose jobs deploy; <environment>-unattended is the one of jobs that wait for nobody, plan-<environment> the one of pull requests."
   type        = string
 }
 

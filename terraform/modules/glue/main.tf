@@ -1,5 +1,9 @@
 data "aws_caller_identity" "current" {}
 
+data "aws_partition" "current" {}
+
+data "aws_region" "current" {}
+
 locals {
   name   = "${var.name}-features"
   folder = "glue/${var.package.hash}"
@@ -18,13 +22,16 @@ locals {
   }
 
   log_prefix = "/aws-glue/jobs/${local.name}"
+
+  # With a security configuration Glue adds its name, or the role's, to names of groups, and makes those that are missing.
+  log_groups = "arn:${data.aws_partition.current.partition}:logs:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:log-group:/aws-glue/jobs/*${local.name}*"
 }
 
 resource "aws_s3_object" "entry" {
   bucket      = var.code_bucket_name
   key         = "${local.folder}/${basename(var.entry_path)}"
   source      = var.entry_path
-  source_hash = filemd5(var.entry_path)
+  source_hash = var.package.hash
   kms_key_id  = var.kms_key_arn
 }
 
@@ -69,15 +76,16 @@ module "access" {
   source = "../service-access"
 
   grants = {
-    cloudwatch_metrics = ["*"]
-    kms_write          = [var.kms_key_arn]
-    logs_write         = [for group in values(aws_cloudwatch_log_group.this) : "${group.arn}:*"]
-    s3_list            = [var.lake_bucket_arn, var.code_bucket_arn]
-    s3_read            = ["${var.code_bucket_arn}/glue/*", "${var.lake_bucket_arn}/lake/*"]
+    cloudwatch_metrics    = ["*"]
+    kms_write             = [var.kms_key_arn]
+    logs_create_encrypted = [local.log_groups]
+    s3_list               = [var.lake_bucket_arn, var.code_bucket_arn]
+    s3_read               = ["${var.code_bucket_arn}/glue/*", "${var.lake_bucket_arn}/lake/*"]
     s3_write = [
       "${var.code_bucket_arn}/glue/temporary/*",
       "${var.code_bucket_arn}/pipes/*",
       "${var.lake_bucket_arn}/lake/*_features/*",
+      "${var.lake_bucket_arn}/lake/*_features_$folder$", # how Spark marks a folder on S3
     ]
   }
 }

@@ -243,7 +243,10 @@ resource "aws_cloudwatch_log_group" "flow" {
 module "flow_access" {
   source = "../service-access"
 
-  grants = { logs_create = ["${aws_cloudwatch_log_group.flow.arn}:*"] }
+  grants = {
+    logs_create = ["${aws_cloudwatch_log_group.flow.arn}:*"]
+    logs_groups = ["*"]
+  }
 }
 
 resource "aws_iam_role" "flow" {

@@ -48,7 +48,7 @@ module "execution_access" {
     cloudwatch_metrics = ["*"]
     ecr_login          = ["*"]
     ecr_pull           = values(aws_ecr_repository.image)[*].arn
-    kms_write          = [var.kms_key_arn]
+    kms_jobs           = [var.kms_key_arn]
     logs_create        = ["${var.log_group_arn_prefix}:log-group:/aws/sagemaker/*"]
     s3_deliver         = ["${var.models_bucket_arn}/bundles/*", "${var.models_bucket_arn}/training/*"]
     s3_deliver_bucket  = [var.models_bucket_arn]
@@ -135,7 +135,7 @@ resource "terraform_data" "jobs" {
 
   lifecycle {
     precondition {
-      condition     = alltrue([for type in compact([try(var.jobs.instance_type, ""), coalesce(var.batch_instance_type, "ml.")]) : startswith(type, "ml.")])
+      condition     = alltrue([for type in compact([try(var.jobs.instance_type, ""), var.batch_instance_type]) : startswith(type, "ml.")])
       error_message = "Instance types of SageMaker start with ml., such as ml.m5.xlarge."
     }
 

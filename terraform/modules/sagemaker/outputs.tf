@@ -24,11 +24,13 @@ output "settings" {
   description = "RECSYS_* settings (lambda_api/settings.py) of whoever starts jobs and endpoints."
   value = merge(
     {
-      RECSYS_ENDPOINT_PREFIX   = var.name
-      RECSYS_TRAINING_ROLE_ARN = aws_iam_role.execution.arn
-      RECSYS_TRAINING_URI      = "s3://${var.models_bucket_name}/training"
-      RECSYS_TRAINING_KMS_KEY  = var.kms_key_arn
-      RECSYS_TRAINING_TAGS     = "Project=recsys,Environment=${var.name}"
+      RECSYS_ENDPOINT_PREFIX         = var.name
+      RECSYS_INFERENCE_IMAGE         = "${aws_ecr_repository.image["inference"].repository_url}:${var.image_tag}"
+      RECSYS_INFERENCE_INSTANCE_TYPE = var.batch_instance_type
+      RECSYS_TRAINING_ROLE_ARN       = aws_iam_role.execution.arn
+      RECSYS_TRAINING_URI            = "s3://${var.models_bucket_name}/training"
+      RECSYS_TRAINING_KMS_KEY        = var.kms_key_arn
+      RECSYS_TRAINING_TAGS           = "Project=recsys,Environment=${var.name}"
     },
     var.jobs == null ? {} : {
       RECSYS_TRAINING_IMAGE         = "${aws_ecr_repository.image["training"].repository_url}:${var.image_tag}"
@@ -37,10 +39,6 @@ output "settings" {
       RECSYS_TRAINING_VOLUME_GB     = tostring(terraform_data.jobs.output.volume_gb)
       RECSYS_TRAINING_MAX_RUNTIME_S = tostring(terraform_data.jobs.output.max_runtime_s)
       RECSYS_TRAINING_MAX_WAIT_S    = tostring(terraform_data.jobs.output.max_wait_s)
-    },
-    var.batch_instance_type == null ? {} : {
-      RECSYS_INFERENCE_IMAGE         = "${aws_ecr_repository.image["inference"].repository_url}:${var.image_tag}"
-      RECSYS_INFERENCE_INSTANCE_TYPE = var.batch_instance_type
     },
   )
 

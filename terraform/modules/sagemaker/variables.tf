@@ -41,9 +41,9 @@ variable "image_tag" {
 }
 
 variable "batch_instance_type" {
-  description = "Instance type of batch transforms. Null: batches run where the asset graph runs."
+  description = "Instance type of batch transforms, as which batches run wherever there are images."
   type        = string
-  default     = null
+  default     = "ml.m5.large"
 }
 
 variable "models_bucket_name" {

@@ -114,7 +114,12 @@ locals {
         "sagemaker:AddTags",
         "sagemaker:CreateEndpoint", "sagemaker:DeleteEndpoint", "sagemaker:DescribeEndpoint",
         "sagemaker:CreateEndpointConfig", "sagemaker:DeleteEndpointConfig", "sagemaker:DescribeEndpointConfig",
+        "sagemaker:UpdateEndpointWeightsAndCapacities",
       ]
+    }
+    # The account's quota of serverless concurrency is shared by the endpoints of everybody in it.
+    sagemaker_looks = {
+      actions = ["sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig"]
     }
     sagemaker_lists = {
       actions    = ["sagemaker:ListEndpointConfigs", "sagemaker:ListEndpoints"]
@@ -125,6 +130,16 @@ locals {
         "application-autoscaling:DeregisterScalableTarget", "application-autoscaling:PutScalingPolicy",
         "application-autoscaling:RegisterScalableTarget",
       ]
+      condition = { StringEquals = { "application-autoscaling:service-namespace" = "sagemaker" } }
+    }
+    # A scaling policy is carried out by alarms that Application Auto Scaling makes in the caller's name.
+    endpoint_alarms = {
+      actions = ["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm"]
+    }
+    # The first endpoint of an account that scales makes the role that scales it.
+    endpoint_scaling_role = {
+      actions   = ["iam:CreateServiceLinkedRole"]
+      condition = { StringEquals = { "iam:AWSServiceName" = "sagemaker.application-autoscaling.amazonaws.com" } }
     }
     secret_read = {
       actions = ["secretsmanager:GetSecretValue"]
@@ -145,6 +160,14 @@ locals {
     kms_write = {
       actions = ["kms:Decrypt", "kms:GenerateDataKey"]
     }
+    # For disks and outputs of jobs ("How to use SageMaker AI execution roles", SageMaker Developer Guide).
+    kms_jobs = {
+      actions = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"]
+    }
+    # For who gives a key to services that encrypt with it: variables of functions, repositories of images.
+    kms_hand_over = {
+      actions = ["kms:Encrypt", "kms:RetireGrant"]
+    }
     logs_write = {
       actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
     }
@@ -154,6 +177,14 @@ locals {
     # For services that make their log groups themselves.
     logs_create = {
       actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+    }
+    # Glue encrypts its log groups itself ("Setting up encryption in AWS Glue", AWS Glue Developer Guide).
+    logs_create_encrypted = {
+      actions = ["logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]
+    }
+    logs_groups = {
+      actions    = ["logs:DescribeLogGroups"]
+      everywhere = "It asks for all groups of the account"
     }
     # For services whose logs CloudWatch fetches: Step Functions.
     logs_deliver = {
