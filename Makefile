@@ -10,7 +10,7 @@ TESTS ?=
 TF_INIT_ARGS ?=
 PORT ?= 3000
 API_PORT ?= 8000
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 3
 BIN := $(VENV)/bin
 
 # One thread per BLAS call from library code that opens threads of its own; trainers widen it where it pays.

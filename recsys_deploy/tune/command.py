@@ -177,7 +177,7 @@ def models_to_tune(
     """The models to tune on a log of this size, and those skipped for being slow."""
     if options.models is not None:
         return options.models, ()
-    skipped = SLOW_MODELS if past_events > SMALL_LOG_EVENTS else ()
+    skipped = tuple(name for name in known if name in SLOW_MODELS) if past_events > SMALL_LOG_EVENTS else ()
     return tuple(name for name in known if name not in skipped), skipped
 
 

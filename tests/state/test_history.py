@@ -289,7 +289,15 @@ def _record_into(path: Path, writer: int, start: object, results: object) -> Non
 
 
 def test_processes_that_record_the_same_ids_at_once_record_each_once(tmp_path: Path) -> None:
-    path = tmp_path / "state.sqlite3"
+    # On a busy machine one process may be done before the others begin; then it was no race, and is run again.
+    raced = [_race(tmp_path / "state-0.sqlite3")]
+    while raced[-1] < 2 and len(raced) < 10:
+        raced.append(_race(tmp_path / f"state-{len(raced)}.sqlite3"))
+    assert raced[-1] > 1
+
+
+def _race(path: Path) -> int:
+    """Let several processes record the same ids; how many of them recorded some."""
     context = multiprocessing.get_context("fork")
     start, results = context.Barrier(WRITERS), context.Queue()
     processes = [context.Process(target=_record_into, args=(path, n, start, results)) for n in range(WRITERS)]
@@ -299,7 +307,7 @@ def test_processes_that_record_the_same_ids_at_once_record_each_once(tmp_path: P
     for process in processes:
         process.join(30)
     assert Counter(e for ids in accepted.values() for e in ids) == Counter(f"e{n}" for n in range(IDS))
-    assert sum(bool(ids) for ids in accepted.values()) > 1  # they did race
     store = HistoryStore(SqliteTable(path, "history"))
     for user in range(3):
         assert [e.product_id for e in store.recent(f"u{user}")] == [f"p{n}" for n in range(user, IDS, 3)]
+    return sum(bool(ids) for ids in accepted.values())

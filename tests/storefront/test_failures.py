@@ -80,7 +80,7 @@ def test_missing_data_file_is_told_and_read_again(shop: FakeShop, address: str, 
     if file == "shoppers.json":
         expect(page.get_by_role("dialog").get_by_role("button", name="Garden in spring")).to_be_visible()
     else:
-        assert len(names(shelf(page, FOR_YOU))) == 12
+        expect(cards(shelf(page, FOR_YOU))).to_have_count(12)
         expect(page.get_by_role("navigation", name="Categories").get_by_role("link")).to_have_count(9)
     expect(page.get_by_role("alert")).to_have_count(0)
 
