@@ -10,7 +10,7 @@ TESTS ?=
 TF_INIT_ARGS ?=
 PORT ?= 3000
 API_PORT ?= 8000
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 2
 BIN := $(VENV)/bin
 
 # One thread per BLAS call from library code that opens threads of its own; trainers widen it where it pays.
@@ -61,7 +61,7 @@ types: $(VENV)/.ready-dev  ## mypy, strict
 	$(BIN)/mypy
 
 test: $(VENV)/.ready-dev lint types  ## every check and test; what CI runs
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 benchmarks: $(VENV)/.ready-dev  ## every figure of the README, measured here
 	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA))

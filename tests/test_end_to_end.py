@@ -219,7 +219,7 @@ def test_up_serves_what_the_demo_built_until_it_is_told_to_stop(
         second = shop.recsys("up", "--no-ui", "--port", str(port))
         assert second.returncode == 2 and str(port) in second.stderr and "--port" in second.stderr
         up.process.send_signal(signal.SIGINT)
-        assert up.process.wait(40) == 0, up.rest()
+        assert up.process.wait(90) == 0, up.rest()
     with pytest.raises(OSError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
 
@@ -238,7 +238,7 @@ def test_up_starts_again_with_the_same_key_or_a_new_one_where_it_was_revoked(
             up.read_until("Ctrl-C stops everything")
             assert (json.loads(config.read_text())["key"] == kept) is not revoke
             up.process.terminate()
-            assert up.process.wait(40) == 0, up.rest()
+            assert up.process.wait(90) == 0, up.rest()
 
 
 def test_a_new_day_brings_in_that_day_only(shop: Shop, demo: subprocess.CompletedProcess[str]) -> None:

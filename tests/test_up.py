@@ -122,7 +122,7 @@ def test_a_server_that_ends_or_never_answers_says_so_with_its_log(tmp_path: Path
         with pytest.raises(ServerFailed, match="did not answer within"):
             mute.wait_until_ready(0.5)
     finally:
-        mute.stop(5)
+        mute.stop(30)
     assert mute.process.returncode == -signal.SIGTERM
 
 

@@ -77,9 +77,9 @@ def train_champion(home: Settings, neighbours: int = 40) -> ModelVersion:
     """
     lake = Lake(home.lake_uri)
     trainer = make_trainer("item_knn", {"neighbours": neighbours})
-    recommender = trainer.fit(
-        TrainingData.from_tables(lake.read("interactions"), lake.read("products"), TRAINED_BEFORE)
-    )
+    products = lake.read("products")
+    interactions = _mixed_up(lake.read("interactions"), products["product_id"].to_pylist())
+    recommender = trainer.fit(TrainingData.from_tables(interactions, products, TRAINED_BEFORE))
     folder = home.home / "candidates" / trainer.name
     info = BundleInfo(
         trainer=trainer.name,
