@@ -81,7 +81,11 @@ def test_every_command_and_option_named_exists(document: Path) -> None:
         command = _commands(typer.main.get_command(app)).get(name)
         if words and _commands(command):
             command = _commands(command).get(words[0])
-        options = {option for parameter in command.params for option in parameter.opts} if command else set()
+        options = (
+            {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+            if command
+            else set()
+        )
         unknown += [f"recsys {name}{rest}"] if command is None else []
         unknown += [f"recsys {name} {word}" for word in words if word.startswith("--") and word not in options]
     assert unknown == []
