@@ -278,3 +278,22 @@ def cosine_likeness(unit: ScoreArray) -> ScoreArray:
     alike = np.clip(unit @ unit.T, 0.0, 1.0).astype(np.float32)
     np.fill_diagonal(alike, 1.0)
     return alike
+
+
+def nearest_by_cosine(unit: ScoreArray, lost: NDArray[np.bool_], products: IndexArray, k: int) -> Recommendations:
+    """`Recommender.similar_items` from vectors of length 1, float32 ``[n_products, f]``.
+
+    Products that are ``lost`` (bool ``[n_products]``) have no direction: they are similar to none, and none to them.
+    """
+    products = np.asarray(products, dtype=np.int32)
+    chosen = np.full((len(products), k), -1, dtype=np.int32)
+    scores = np.full((len(products), k), -np.inf, dtype=np.float32)
+    rows = max(1, SCORES_PER_CHUNK // max(1, len(unit)))
+    for start in range(0, len(products), rows):
+        part = products[start : start + rows]
+        cosine = (unit[part] @ unit.T).astype(np.float32)
+        cosine[:, lost] = -np.inf
+        cosine[lost[part]] = -np.inf
+        cosine[np.arange(len(part)), part] = -np.inf
+        chosen[start : start + len(part)], scores[start : start + len(part)] = top_k(cosine, k)
+    return Recommendations(chosen, scores)

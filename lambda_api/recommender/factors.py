@@ -19,11 +19,11 @@ from lambda_api.recommender.contract import (
     ScoreArray,
     Whitelist,
     cosine_likeness,
+    nearest_by_cosine,
 )
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.profiles import EventWeighting, Profiles
-from lambda_api.recommender.topk import top_k
 from lambda_api.recommender.vector_index import VectorIndex
 
 SYSTEMS_PER_CHUNK = 256
@@ -155,25 +155,17 @@ class FactorRecommender(Recommender):
 
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:
         """Products by cosine of their factors; a cold product has no direction, is similar to none and none to it."""
+        if self.index is None:
+            return nearest_by_cosine(*self._unit_factors, products, k)
         products = np.asarray(products, dtype=np.int32)
         chosen = np.full((len(products), k), -1, dtype=np.int32)
         scores = np.full((len(products), k), -np.inf, dtype=np.float32)
-        if self.index is not None:
-            for row, product in enumerate(products):
-                own = self.rows_of(products[row : row + 1])[0]
-                length = float(np.linalg.norm(own))
-                if length > 0:
-                    found, values = self.index.search(own / np.float32(length), k, exclude=product[None], cosine=True)
-                    chosen[row, : len(found)], scores[row, : len(found)] = found, values
-            return Recommendations(chosen, scores)
-        unit, cold = self._unit_factors
-        for start in range(0, len(products), SYSTEMS_PER_CHUNK):
-            part = products[start : start + SYSTEMS_PER_CHUNK]
-            cosine = unit[part] @ unit.T
-            cosine[:, cold] = -np.inf
-            cosine[cold[part]] = -np.inf
-            cosine[np.arange(len(part)), part] = -np.inf
-            chosen[start : start + len(part)], scores[start : start + len(part)] = top_k(cosine, k)
+        for row, product in enumerate(products):
+            own = self.rows_of(products[row : row + 1])[0]
+            length = float(np.linalg.norm(own))
+            if length > 0:
+                found, values = self.index.search(own / np.float32(length), k, exclude=product[None], cosine=True)
+                chosen[row, : len(found)], scores[row, : len(found)] = found, values
         return Recommendations(chosen, scores)
 
     def contributions(

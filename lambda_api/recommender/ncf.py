@@ -4,18 +4,22 @@ Put inference of NCF here. Keep training (``recsys_assets.models.ncf``) and torc
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.contract import Parameters, Recommendations, Recommender, ScoreArray, cosine_likeness
+from lambda_api.recommender.contract import (
+    Parameters,
+    Recommendations,
+    Recommender,
+    ScoreArray,
+    cosine_likeness,
+    nearest_by_cosine,
+)
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap, IndexArray
-from lambda_api.recommender.topk import top_k
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+from lambda_api.recommender.onnx_graph import OnnxGraph
 
 GRAPH_NAME = "scorer"
 GRAPH_INPUTS = ("user_gmf", "user_hidden", "item_gmf", "item_hidden")
@@ -23,10 +27,6 @@ GRAPH_OUTPUT = "scores"
 
 PAIRS_PER_RUN = 65_536
 """User-item pairs per graph run: the towers' activations then stay in a core's cache, whatever the batch."""
-
-INTRA_OP_THREADS = 1
-"""Threads of the session. One: a request is a tenth of a millisecond of work, and a spinning pool would cost the other
-requests of the process more than it saves; sums also come out the same on every machine shape."""
 
 
 class NcfRecommender(Recommender):
@@ -77,8 +77,7 @@ class NcfRecommender(Recommender):
         self.item_gmf, self.item_hidden = arrays["item_gmf"], arrays["item_hidden"]
         self.item_unit = arrays["item_unit"]
         self._cold = ~np.any(self.item_unit, axis=1)
-        self._graph = graph
-        self._session: InferenceSession | None = None
+        self._graph = OnnxGraph(graph)
 
     def knows(self, histories: Histories) -> NDArray[np.bool_]:
         """True for users the model was trained on."""
@@ -101,17 +100,7 @@ class NcfRecommender(Recommender):
 
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:
         """Nearest products by cosine of the item embeddings; an empty row for a cold product."""
-        products = np.asarray(products, dtype=np.int32)
-        found = np.full((len(products), k), -1, dtype=np.int32)
-        scores = np.full((len(products), k), -np.inf, dtype=np.float32)
-        for start, stop in self._chunks(len(products)):
-            chunk = products[start:stop]
-            cosine = (self.item_unit[chunk] @ self.item_unit.T).astype(np.float32)
-            cosine[:, self._cold] = -np.inf
-            cosine[self._cold[chunk]] = -np.inf
-            cosine[np.arange(len(chunk)), chunk] = -np.inf
-            found[start:stop], scores[start:stop] = top_k(cosine, k)
-        return Recommendations(found, scores)
+        return nearest_by_cosine(self.item_unit, self._cold, products, k)
 
     def likeness(self, products: IndexArray) -> ScoreArray:
         """Cosine of the item embeddings, 0 where negative."""
@@ -132,7 +121,7 @@ class NcfRecommender(Recommender):
         return {}
 
     def graphs(self) -> dict[str, bytes]:
-        return {GRAPH_NAME: self._graph}
+        return {GRAPH_NAME: self._graph.content}
 
     @classmethod
     def restore(
@@ -168,16 +157,5 @@ class NcfRecommender(Recommender):
             "item_gmf": np.asarray(self.item_gmf[items]),
             "item_hidden": np.asarray(self.item_hidden[items]),
         }
-        scores: ScoreArray = self._open_session().run([GRAPH_OUTPUT], feed)[0]
+        scores: ScoreArray = self._graph.run(GRAPH_OUTPUT, feed)
         return scores[: len(user)]
-
-    def _open_session(self) -> "InferenceSession":
-        if self._session is None:
-            from onnxruntime import ExecutionMode, InferenceSession, SessionOptions
-
-            options = SessionOptions()
-            options.intra_op_num_threads = INTRA_OP_THREADS
-            options.inter_op_num_threads = 1
-            options.execution_mode = ExecutionMode.ORT_SEQUENTIAL
-            self._session = InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
-        return self._session

@@ -5,19 +5,23 @@ Put inference of the two towers here. Keep training (``recsys_assets.models.two_
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.contract import Parameters, Recommendations, Recommender, ScoreArray, cosine_likeness
+from lambda_api.recommender.contract import (
+    Parameters,
+    Recommendations,
+    Recommender,
+    ScoreArray,
+    cosine_likeness,
+    nearest_by_cosine,
+)
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap, IndexArray
+from lambda_api.recommender.onnx_graph import OnnxGraph
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
-from lambda_api.recommender.topk import top_k
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 GRAPH_NAME = "shopper_tower"
 GRAPH_INPUTS = ("events", "types", "gaps")
@@ -28,8 +32,6 @@ NEWEST_EVENTS = 100
 
 GAP_DAYS = (1 / 24, 0.25, 1.0, 3.0, 7.0, 14.0, 30.0, 60.0, 120.0, 240.0)
 """Bounds between the classes of how long ago an event was, in days: eleven classes."""
-
-ROWS_PER_CHUNK = 256
 
 
 class TwoTowerRecommender(Recommender):
@@ -67,8 +69,7 @@ class TwoTowerRecommender(Recommender):
             raise ValueError(f"item_bias must have shape ({len(products)},), not {item_bias.shape}")
         # Slices of a plain view are cut several times faster than those of a memmap, and read the same file.
         self.vectors, self.bias = np.asarray(item_vectors), np.asarray(item_bias)
-        self._graph = graph
-        self._session: InferenceSession | None = None
+        self._graph = OnnxGraph(graph)
 
     def knows(self, histories: Histories) -> NDArray[np.bool_]:
         """Shoppers with an event."""
@@ -82,15 +83,14 @@ class TwoTowerRecommender(Recommender):
         """
         vectors = np.zeros((len(histories), self.vectors.shape[1]), dtype=np.float32)
         gaps = gap_classes(histories.now - histories.timestamps)
-        session = self._open_session()
         for row in np.flatnonzero(histories.lengths):
             events = newest(histories, int(row))
-            feed = {
+            feed: dict[str, NDArray[Any]] = {
                 "events": self.vectors[histories.products[events]],
                 "types": histories.types[events].astype(np.int64),
                 "gaps": gaps[events],
             }
-            vectors[row] = session.run([GRAPH_OUTPUT], feed)[0]
+            vectors[row] = self._graph.run(GRAPH_OUTPUT, feed)
         return vectors
 
     def score_all(self, histories: Histories) -> ScoreArray:
@@ -104,18 +104,7 @@ class TwoTowerRecommender(Recommender):
 
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:
         """Products by cosine of their vectors; one without a vector is similar to none and none to it."""
-        products = np.asarray(products, dtype=np.int32)
-        chosen = np.full((len(products), k), -1, dtype=np.int32)
-        scores = np.full((len(products), k), -np.inf, dtype=np.float32)
-        lost = ~np.any(self._unit, axis=1)
-        for start in range(0, len(products), ROWS_PER_CHUNK):
-            part = products[start : start + ROWS_PER_CHUNK]
-            cosine = self._unit[part] @ self._unit.T
-            cosine[:, lost] = -np.inf
-            cosine[lost[part]] = -np.inf
-            cosine[np.arange(len(part)), part] = -np.inf
-            chosen[start : start + len(part)], scores[start : start + len(part)] = top_k(cosine, k)
-        return Recommendations(chosen, scores)
+        return nearest_by_cosine(self._unit, self._lost, products, k)
 
     def likeness(self, products: IndexArray) -> ScoreArray:
         """Cosine of the vectors, 0 where negative."""
@@ -128,7 +117,7 @@ class TwoTowerRecommender(Recommender):
         return {}
 
     def graphs(self) -> dict[str, bytes]:
-        return {GRAPH_NAME: self._graph}
+        return {GRAPH_NAME: self._graph.content}
 
     @classmethod
     def restore(
@@ -146,16 +135,9 @@ class TwoTowerRecommender(Recommender):
         lengths = np.linalg.norm(self.vectors, axis=1, keepdims=True)
         return (self.vectors / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
 
-    def _open_session(self) -> "InferenceSession":
-        if self._session is None:
-            from onnxruntime import ExecutionMode, InferenceSession, SessionOptions
-
-            options = SessionOptions()
-            # A request is a tenth of a millisecond of work; a pool would cost the others more than it saves.
-            options.intra_op_num_threads = options.inter_op_num_threads = 1
-            options.execution_mode = ExecutionMode.ORT_SEQUENTIAL
-            self._session = InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
-        return self._session
+    @cached_property
+    def _lost(self) -> NDArray[np.bool_]:
+        return ~np.any(self._unit, axis=1)
 
 
 def gap_classes(seconds: NDArray[np.int64]) -> NDArray[np.int64]:

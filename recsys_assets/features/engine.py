@@ -7,7 +7,7 @@ whose time zone is UTC.
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -64,6 +64,10 @@ class WrittenFeatures:
     bytes: int
 
 
+Scan = Callable[[TableContract, list[str]], ir.Table]
+"""A table from its files, as some engine reads them."""
+
+
 @contextmanager
 def duckdb_engine(limits: EngineLimits | None = None) -> Iterator[Any]:
     """An in-memory Ibis DuckDB connection within ``limits``; its spill folder is gone when the block ends."""
@@ -83,9 +87,17 @@ def duckdb_engine(limits: EngineLimits | None = None) -> Iterator[Any]:
 
 
 def read_lake(connection: Any, lake: Lake, as_of: datetime) -> LakeTables:
-    """The lake's tables, read in place; days that begin at or after ``as_of`` are not opened.
+    """The lake's tables, read in place by DuckDB; see `tables_before`."""
+    return tables_before(lake, as_of, lambda contract, files: _scan(connection, lake, contract, files))
+
+
+def tables_before(lake: Lake, as_of: datetime, scan: Scan) -> LakeTables:
+    """The lake's tables; days that begin at or after ``as_of`` are not opened.
 
     A missing products or users table counts as an empty one.
+
+    Args:
+        scan: reads the files of a table with an engine; no files are an empty table.
 
     Raises:
         LakeError: there are no interactions before ``as_of``.
@@ -97,9 +109,9 @@ def read_lake(connection: Any, lake: Lake, as_of: datetime) -> LakeTables:
             f"{lake.uri(INTERACTIONS.name)} holds nothing before {as_of.isoformat()}; materialise 'interactions' first"
         )
     return LakeTables(
-        interactions=_scan(connection, lake, INTERACTIONS, files),
-        products=_scan(connection, lake, PRODUCTS, lake.files(PRODUCTS.name)),
-        users=_scan(connection, lake, USERS, lake.files(USERS.name)),
+        interactions=scan(INTERACTIONS, files),
+        products=scan(PRODUCTS, lake.files(PRODUCTS.name)),
+        users=scan(USERS, lake.files(USERS.name)),
     )
 
 

@@ -6,17 +6,16 @@ Dagster out. Imports nothing that a Glue job has not: see ``recsys_deploy.packag
 
 import uuid
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow.fs as pa_fs
 
-from recsys_assets.features.engine import FEATURES, LakeTables, WrittenFeatures
-from recsys_assets.features.shared import utc
-from recsys_assets.lake import Lake, LakeError, open_filesystem
-from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS, TableContract
+from recsys_assets.features.engine import FEATURES, WrittenFeatures, tables_before
+from recsys_assets.lake import Lake, open_filesystem
+from recsys_assets.schema import TableContract
 
 SPARK_SETTINGS: Mapping[str, str] = {
     # Days are UTC days, whatever the machine thinks.
@@ -39,7 +38,7 @@ def write_features_on_spark(session: Any, lake: Lake, table: str, as_of: datetim
         LakeError: there are no interactions before ``as_of``.
     """
     connection = ibis.pyspark.connect(session)
-    tables = read_lake_on_spark(connection, session, lake, as_of)
+    tables = tables_before(lake, as_of, lambda contract, files: _scan(connection, session, contract, files))
     features = FEATURES[table](tables.interactions, tables.products, tables.users, as_of)
     keys = [key for key in ("user_id", "product_id") if key in features.columns]
     # Spark reads a literal such as 1.0 as a decimal; the types are the expression's own.
@@ -64,21 +63,6 @@ def write_features_on_spark(session: Any, lake: Lake, table: str, as_of: datetim
     uri = f"{lake.uri(table)}/part-0.parquet"
     count = session.read.parquet(_spark_path(lake, f"{table}/part-0.parquet")).count()
     return WrittenFeatures(uri, count, int(written.size))
-
-
-def read_lake_on_spark(connection: Any, session: Any, lake: Lake, as_of: datetime) -> LakeTables:
-    """The lake's tables as they were before ``as_of``; see `recsys_assets.features.engine.read_lake`."""
-    end = (utc(as_of) + timedelta(days=1) - timedelta(microseconds=1)).date()
-    files = lake.files(INTERACTIONS.name, end=end)
-    if not files:
-        raise LakeError(
-            f"{lake.uri(INTERACTIONS.name)} holds nothing before {as_of.isoformat()}; materialise 'interactions' first"
-        )
-    return LakeTables(
-        interactions=_scan(connection, session, INTERACTIONS, files),
-        products=_scan(connection, session, PRODUCTS, lake.files(PRODUCTS.name)),
-        users=_scan(connection, session, USERS, lake.files(USERS.name)),
-    )
 
 
 def _scan(connection: Any, session: Any, contract: TableContract, files: list[str]) -> ir.Table:

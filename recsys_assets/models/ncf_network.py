@@ -11,17 +11,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import nn
 
 from lambda_api.recommender.ncf import GRAPH_INPUTS, GRAPH_OUTPUT
-
-OPSET = 17
-IR_VERSION = 8
-"""Old enough for every ONNX Runtime from 1.14 on; the graph uses nothing newer."""
+from recsys_assets.models.onnx_writing import sealed_graph
 
 _EMBEDDING_DEVIATION = 0.01
 
@@ -156,22 +152,12 @@ def serving_graph(network: NeuMF) -> bytes:
 
 def _serialise(nodes: list[Any], constants: dict[str, NDArray[Any]], gmf: int, hidden: int) -> bytes:
     shapes = (["B", gmf], ["B", hidden], ["N", gmf], ["N", hidden])
-    graph = helper.make_graph(
-        nodes,
-        "ncf",
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-            for name, shape in zip(GRAPH_INPUTS, shapes, strict=True)
-        ],
-        [helper.make_tensor_value_info(GRAPH_OUTPUT, TensorProto.FLOAT, ["B", "N"])],
-        [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
-    )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="recsys"
-    )
-    onnx.checker.check_model(model, full_check=True)
-    serialised: bytes = model.SerializeToString()
-    return serialised
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in zip(GRAPH_INPUTS, shapes, strict=True)
+    ]
+    output = helper.make_tensor_value_info(GRAPH_OUTPUT, TensorProto.FLOAT, ["B", "N"])
+    return sealed_graph("ncf", nodes, constants, inputs, output)
 
 
 def _lengths(rows: NDArray[Any]) -> NDArray[Any]:

@@ -9,15 +9,12 @@ Keep the training loop (``two_tower_fit``) out.
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import nn
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.two_tower import GAP_DAYS, GRAPH_INPUTS, GRAPH_OUTPUT
-
-OPSET = 17
-IR_VERSION = 8
-"""Old enough for every ONNX Runtime from 1.14 on; the graph uses nothing newer."""
+from recsys_assets.models.onnx_writing import sealed_graph
 
 HIDDEN_IDS = 0.1
 """Share of products that a step of training knows by description alone, so that descriptions learn to stand alone."""
@@ -139,16 +136,6 @@ def shopper_graph(network: TwoTowers) -> bytes:
     size = network.kind.embedding_dim
     kinds = (TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT64)
     shapes: tuple[list[str | int], ...] = (["L", size], ["L"], ["L"])
-    graph = helper.make_graph(
-        nodes,
-        "two_tower",
-        [helper.make_tensor_value_info(*described) for described in zip(GRAPH_INPUTS, kinds, shapes, strict=True)],
-        [helper.make_tensor_value_info(GRAPH_OUTPUT, TensorProto.FLOAT, [size])],
-        [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
-    )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="recsys"
-    )
-    onnx.checker.check_model(model, full_check=True)
-    serialised: bytes = model.SerializeToString()
-    return serialised
+    inputs = [helper.make_tensor_value_info(*told) for told in zip(GRAPH_INPUTS, kinds, shapes, strict=True)]
+    output = helper.make_tensor_value_info(GRAPH_OUTPUT, TensorProto.FLOAT, [size])
+    return sealed_graph("two_tower", nodes, constants, inputs, output)

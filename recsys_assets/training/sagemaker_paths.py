@@ -6,6 +6,8 @@ Information" in the SageMaker developer guide. Keep what the hyper-parameters me
 
 import json
 import shutil
+import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +108,10 @@ class SageMakerPaths:
                 else:
                     old.unlink()
 
-    def write_failure(self, text: str) -> None:
-        """Say why the job failed, the reason first."""
+    def record_failure(self, error: Exception) -> None:
+        """Say why the job failed, the reason first, where the platform looks and in the log. To be called while
+        ``error`` is being handled."""
+        reason = f"{type(error).__name__}: {error}"
         self.failure.parent.mkdir(parents=True, exist_ok=True)
-        self.failure.write_text(text)
+        self.failure.write_text(f"{reason}\n\n{traceback.format_exc()}")
+        print(f"failed: {reason}", file=sys.stderr, flush=True)

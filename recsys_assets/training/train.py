@@ -17,7 +17,6 @@ import os
 import shutil
 import sys
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -90,9 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001
         # The platform's contract: whatever went wrong ends up in the failure file and in the exit code.
-        reason = f"{type(error).__name__}: {error}"
-        paths.write_failure(f"{reason}\n\n{traceback.format_exc()}")
-        print(f"failed: {reason}", file=sys.stderr, flush=True)
+        paths.record_failure(error)
         return FAILED
     return DONE
 

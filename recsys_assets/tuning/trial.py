@@ -13,7 +13,6 @@ search on a laptop. Exit codes: 0 done, 1 failed (reason in ``output/failure``).
 import argparse
 import json
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -124,9 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_trial(paths)
     except Exception as error:  # noqa: BLE001
         # The platform's contract: whatever went wrong ends up in the failure file and in the exit code.
-        reason = f"{type(error).__name__}: {error}"
-        paths.write_failure(f"{reason}\n\n{traceback.format_exc()}")
-        print(f"failed: {reason}", file=sys.stderr, flush=True)
+        paths.record_failure(error)
         return FAILED
     return DONE
 

@@ -39,7 +39,7 @@ from recsys_deploy.deploy.smoke import fault_of_api
 from recsys_deploy.deploy.steps import Steps, names, print_plan
 from recsys_deploy.deploy.terraform_runner import Plan, Terraform
 from recsys_deploy.deploy.values import Environment, read_environment
-from recsys_deploy.release.route import Move, RouteRefused
+from recsys_deploy.release.route import Move, RouteRefused, route_champion
 
 KEY_VARIABLE: Final = "TF_VAR_storefront_key"
 PACKAGES: Final = Path("build") / "lambda"
@@ -373,7 +373,7 @@ class _Run:
                 f"{version} is routed, but the API answers otherwise: {fault}. The baseline stands in for it; {remedy}"
             )
         there.stores.registry.rollback(Version.parse(version), f"recsys deploy: {fault}")
-        models.route_back(there.stores, there.table("serving"), str(before), int(time.time()))
+        route_champion(there.stores.registry, there.table("serving"), str(before), int(time.time()))
         return f"{version} answers wrongly: {fault}. {before} is champion again and answers shoppers; {remedy}"
 
     def _terraform(self, key: str) -> Terraform:

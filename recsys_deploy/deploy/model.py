@@ -121,11 +121,6 @@ def make_champion(brought: Brought, there: Stores, serving: Table, now: int) -> 
     return route_champion(there.registry, serving, str(brought.version.version), now)
 
 
-def route_back(there: Stores, serving: Table, version: str, now: int) -> Routing:
-    """Route everybody to ``version``, which a rollback has just made champion again."""
-    return route_champion(there.registry, serving, version, now)
-
-
 def answering(serving: Table) -> str | None:
     """The version that answers shoppers now by the routing record; ``None``: nobody does, the baseline answers."""
     record = read_routing(serving)

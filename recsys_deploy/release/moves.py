@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lambda_api.state.routing_record import RoutingConflict, RoutingRecord, read_routing, write_routing
+from lambda_api.state.routing_record import read_routing
 from lambda_api.state.table import Table
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry, NothingToRollBackTo
@@ -19,10 +19,8 @@ from recsys_assets.registry.records import Status
 from recsys_assets.registry.versions import Version
 from recsys_deploy.release import strategies
 from recsys_deploy.release.check import check_release
-from recsys_deploy.release.route import ATTEMPTS, RouteRefused, plan_route, target_of
+from recsys_deploy.release.route import RouteRefused, plan_route, rewrite_route, target_of
 from recsys_deploy.release.strategies import Strategy
-
-Step = Callable[[RoutingRecord | None], RoutingRecord | None]
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,9 @@ class Releases:
         checked = check_release(self.registry, self.bundles, self.cache, str(version) if version else None)
         target = replace(target_of(self.registry.get(checked.version)), endpoint=endpoint)
         now = int(self.clock())
-        before, after = self._write(lambda current: strategies.begin(current, target, strategy, share, now))
+        before, after = rewrite_route(
+            self.serving, lambda current: strategies.begin(current, target, strategy, share, now)
+        )
         if strategy is Strategy.IMMEDIATE:
             self._point_to(checked.version, "released to everybody at once")
         if after is None:
@@ -76,7 +76,7 @@ class Releases:
     def share(self, share: float) -> str:
         """Give the challenger another share of shoppers. Raises `RouteRefused` where none is being tried."""
         now = int(self.clock())
-        _, after = self._write(lambda current: strategies.change_share(current, share, now))
+        _, after = rewrite_route(self.serving, lambda current: strategies.change_share(current, share, now))
         assert after is not None
         return f"{after.variants[1].target.version} answers {after.variants[1].weight / 100:g} % of shoppers"
 
@@ -94,7 +94,7 @@ class Releases:
             self._point_to(unfinished, "promoted after a release")
             return f"{unfinished} is champion; it answered everybody already"
         now = int(self.clock())
-        before, after = self._write(lambda current: strategies.promote(current, now))
+        before, after = rewrite_route(self.serving, lambda current: strategies.promote(current, now))
         assert before is not None and after is not None
         version = Version.parse(after.variants[0].target.version)
         self._point_to(version, "promoted after a release")
@@ -116,7 +116,7 @@ class Releases:
         live = current.variants[0].target.version
         champion = self.registry.champion()
         if tried is not None:
-            self._write(lambda record: strategies.withdraw(record, now))
+            rewrite_route(self.serving, lambda record: strategies.withdraw(record, now))
             if champion is not None and str(champion.version) == tried:
                 self._return_pointer(Version.parse(live), champion.version, reason or "release rolled back")
             return f"{tried} was taken back; champion {live} answers everybody"
@@ -132,26 +132,10 @@ class Releases:
             raise NothingToRollBackTo("no champion came before this one; release another version instead")
         check_release(self.registry, self.bundles, self.cache, str(fallback))
         target = target_of(self.registry.get(fallback))
-        before, _ = self._write(lambda record: plan_route(record, target, now))
+        before, _ = rewrite_route(self.serving, lambda record: plan_route(record, target, now))
         self.registry.rollback(moves[-1].version, reason or "rolled back")
         was = moves[-1].version if before is None else before.variants[0].target.version
         return f"{fallback} answers everybody again; {was} does no more"
-
-    def _write(self, step: Step) -> tuple[RoutingRecord | None, RoutingRecord | None]:
-        """Record before and after ``step``; the second is ``None`` where there was nothing to write."""
-        for _ in range(ATTEMPTS):
-            current = read_routing(self.serving)
-            planned = step(current)
-            if planned is None:
-                return current, None
-            try:
-                write_routing(self.serving, planned, None if current is None else current.revision)
-            except RoutingConflict:
-                continue  # somebody wrote in between: decide anew on what stands now
-            return current, planned
-        raise RouteRefused(
-            f"the routing record was rewritten {ATTEMPTS} times meanwhile; find out by whom, then run again"
-        )
 
     def _point_to(self, version: Version, reason: str) -> None:
         champion = self.registry.champion()

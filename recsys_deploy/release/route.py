@@ -5,6 +5,7 @@ Put the decision whether the route may move, and the move, here. Keep what the r
 adds or removes a challenger.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -29,6 +30,9 @@ NO_EXPERIMENT: Final = "none"
 """Experiment and salt of the first record: with one variant nobody is divided, so neither matters yet."""
 
 ATTEMPTS: Final = 5
+
+Step = Callable[[RoutingRecord | None], RoutingRecord | None]
+"""From the record as it is (``None``: there is none) to the next; ``None``: it stays."""
 
 
 class RouteRefused(Exception):
@@ -69,31 +73,54 @@ def route_champion(registry: ModelRegistry, serving: Table, checked_version: str
         MalformedRecord: the record cannot be read.
         TableUnavailable: the table could not be asked.
     """
-    for _ in range(ATTEMPTS):
-        # Read first: whoever moves the champion after this moves the record after us, and their write then counts.
-        current = read_routing(serving)
+    champion: ModelVersion | None = None
+
+    def follow(current: RoutingRecord | None) -> RoutingRecord | None:
+        # After the record: whoever moves the champion after this moves the record after us, and their write counts.
+        nonlocal champion
         champion = registry.champion()
         if champion is None:
             raise RouteRefused(
                 "no model was promoted yet, so there is nothing to route to; materialise registered_model"
             )
-        if str(champion.version) != checked_version:
-            return Routing(
-                current,
-                Move.SUPERSEDED,
-                f"{checked_version} was checked, but the champion is {champion.version}; the run that checks "
-                f"{champion.version} routes it",
-            )
-        target = target_of(champion)
-        planned = plan_route(current, target, now)
+        return plan_route(current, target_of(champion), now) if str(champion.version) == checked_version else None
+
+    before, after = rewrite_route(serving, follow)
+    assert champion is not None
+    if str(champion.version) != checked_version:
+        return Routing(
+            before,
+            Move.SUPERSEDED,
+            f"{checked_version} was checked, but the champion is {champion.version}; the run that checks "
+            f"{champion.version} routes it",
+        )
+    if after is None:
+        return Routing(before, Move.ALREADY_ROUTED, f"{champion.version} answers already")
+    live = "nobody" if before is None else before.variants[0].target.version
+    return Routing(after, Move.ROUTED, f"{champion.version} answers every shopper now; before it {live} did")
+
+
+def rewrite_route(serving: Table, step: Step) -> tuple[RoutingRecord | None, RoutingRecord | None]:
+    """Replace the routing record by what ``step`` makes of it, decided anew whenever somebody wrote in between.
+
+    Returns:
+        The record before and after; the second is ``None`` where ``step`` gave none, and nothing was written.
+
+    Raises:
+        RouteRefused: by ``step``, or somebody keeps rewriting the record.
+        MalformedRecord: the record cannot be read.
+        TableUnavailable: the table could not be asked.
+    """
+    for _ in range(ATTEMPTS):
+        current = read_routing(serving)
+        planned = step(current)
         if planned is None:
-            return Routing(current, Move.ALREADY_ROUTED, f"{champion.version} answers already")
+            return current, None
         try:
             write_routing(serving, planned, None if current is None else current.revision)
         except RoutingConflict:
-            continue  # somebody wrote in between: look again
-        before = "nobody" if current is None else current.variants[0].target.version
-        return Routing(planned, Move.ROUTED, f"{champion.version} answers every shopper now; before it {before} did")
+            continue
+        return current, planned
     raise RouteRefused(f"the routing record was rewritten {ATTEMPTS} times meanwhile; find out by whom, then run again")
 
 

@@ -5,7 +5,7 @@ Put assembly of the stages and the contract here. Keep sources, features and fac
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from lambda_api.recommender.factors import FactorRecommender
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.item_weights import SparseWeights, mean_likeness
+from lambda_api.recommender.onnx_graph import OnnxGraph
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.topk import top_k
 from lambda_api.recommender.two_stage.blocks import Block, blocks_of, for_each
@@ -39,9 +40,6 @@ from lambda_api.recommender.two_stage.towers import TowerSearch
 from lambda_api.recommender.two_tower import GRAPH_NAME as TOWER_GRAPH
 from lambda_api.recommender.two_tower import TwoTowerRecommender
 
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
 GRAPH_NAME = "ranker"
 GRAPH_INPUT = "features"
 
@@ -54,9 +52,6 @@ SHOPPERS_PER_BLOCK = 64
 WEEK = WINDOW_DAYS.index(7.0)
 
 MAX_LOGIT = 60.0
-
-INTRA_OP_THREADS = 1
-"""One thread per session: a request is a fraction of a millisecond of work, and sums come out the same everywhere."""
 
 
 class TwoStageRecommender(Recommender):
@@ -96,8 +91,7 @@ class TwoStageRecommender(Recommender):
             raise ValueError(f"the slope of the calibration must be positive, not {calibration[0]}")
         self.generator = generator
         self.calibration = calibration
-        self._ranker = ranker
-        self._session: InferenceSession | None = None
+        self._ranker = OnnxGraph(ranker)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -241,7 +235,7 @@ class TwoStageRecommender(Recommender):
 
     def without_ranker(self) -> "TwoStageRecommender":
         """The same candidates in the order of their fusion; no ONNX graph is run."""
-        return FusedCandidates(self.products, self.popularity, self.generator, self._ranker, self.calibration)
+        return FusedCandidates(self.products, self.popularity, self.generator, self._ranker.content, self.calibration)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Facts of the catalogue and every item graph in CSR form."""
@@ -269,7 +263,7 @@ class TwoStageRecommender(Recommender):
     def graphs(self) -> dict[str, bytes]:
         """``ranker``, and the shopper tower where there is one."""
         towers = self.generator.towers
-        return {GRAPH_NAME: self._ranker, **({} if towers is None else towers.model.graphs())}
+        return {GRAPH_NAME: self._ranker.content, **({} if towers is None else towers.model.graphs())}
 
     @classmethod
     def restore(
@@ -301,7 +295,7 @@ class TwoStageRecommender(Recommender):
         """The ranker's own scores of rows of features (``[R, F]``), float32 ``[R]``."""
         if len(features) == 0:
             return np.empty(0, dtype=np.float32)
-        scores: NDArray[np.float32] = self._open_session().run(None, {GRAPH_INPUT: features})[0]
+        scores: NDArray[np.float32] = self._ranker.run(None, {GRAPH_INPUT: features})
         return scores.reshape(-1)
 
     def _ranked(self, histories: Histories, candidates: Candidates, only: NDArray[np.int64] | None) -> ScoreArray:
@@ -363,17 +357,6 @@ class TwoStageRecommender(Recommender):
 
     def _shopper_blocks(self, shoppers: int) -> list[Block]:
         return blocks_of(shoppers, max(1, min(SHOPPERS_PER_BLOCK, CELLS_AT_ONCE // max(1, len(self.products)))))
-
-    def _open_session(self) -> "InferenceSession":
-        if self._session is None:
-            from onnxruntime import ExecutionMode, InferenceSession, SessionOptions
-
-            options = SessionOptions()
-            options.intra_op_num_threads = INTRA_OP_THREADS
-            options.inter_op_num_threads = 1
-            options.execution_mode = ExecutionMode.ORT_SEQUENTIAL
-            self._session = InferenceSession(self._ranker, options, providers=["CPUExecutionProvider"])
-        return self._session
 
 
 def _restored_factors(

@@ -1,0 +1,38 @@
+"""Graphs written node by node, sealed: constants put in, checked, serialised.
+
+Put what every such graph shares here. Keep nodes with the network they stand for.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET: Final = 17
+IR_VERSION: Final = 8
+"""Old enough for every ONNX Runtime from 1.14 on; the graphs use nothing newer."""
+
+
+def sealed_graph(
+    name: str,
+    nodes: Sequence["onnx.NodeProto"],
+    constants: Mapping[str, NDArray[Any]],
+    inputs: Sequence["onnx.ValueInfoProto"],
+    output: "onnx.ValueInfoProto",
+) -> bytes:
+    """The serialised graph of ``nodes``. Raises ``onnx.checker.ValidationError`` when it is none."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    initial = [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()]
+    graph = helper.make_graph(list(nodes), name, list(inputs), [output], initial)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="recsys"
+    )
+    onnx.checker.check_model(model, full_check=True)
+    serialised: bytes = model.SerializeToString()
+    return serialised
