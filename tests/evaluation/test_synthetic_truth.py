@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from benchmarks.learning_curve import newest, of_users
-from benchmarks.synthetic_truth import Known, best_lists, expected_ndcg, foreseeable_lists, futures, known_shop
+from benchmarks.synthetic_truth import (
+    Known,
+    best_lists,
+    expected_ndcg,
+    foreseeable_lists,
+    futures,
+    known_shop,
+    learnable_lists,
+)
 from recsys_assets.evaluation.metrics import ranking_metrics
 from recsys_assets.evaluation.protocol import evaluate
 from recsys_assets.ingest.synthetic import SyntheticShopConfig
@@ -38,11 +46,20 @@ def test_first_places_are_those_the_shop_names(known: Known) -> None:
 def test_best_above_foreseeable_above_a_model(known: Known) -> None:
     truths = futures(known, 5)
     model = evaluate("item_knn", ItemKnn().fit(known.data), known.task).recommended
-    reached = [expected_ndcg(lists, truths) for lists in (best_lists(known), foreseeable_lists(known), model)]
-    assert reached[0] > reached[1] > reached[2] > 0
+    answers = (best_lists(known), foreseeable_lists(known), learnable_lists(known, draws=24), model)
+    reached = [expected_ndcg(lists, truths) for lists in answers]
+    assert reached[0] > reached[1] > reached[2] > reached[3] > 0
     again = futures(known, 2)
     np.testing.assert_array_equal(again[1].values, truths[1].values)
     assert len(truths[0].values) != len(truths[1].values) or (truths[0].values != truths[1].values).any()
+
+
+def test_learnable_obeys_the_protocol_and_hangs_on_no_draw(known: Known) -> None:
+    task, lists = known.task, learnable_lists(known, draws=3)
+    assert task.facts.candidates[lists[lists >= 0]].all()
+    listed = {row * len(task.products) + product for row, line in enumerate(lists.tolist()) for product in line}
+    assert not listed & set((task.exclude.row_of_value * len(task.products) + task.exclude.values).tolist())
+    np.testing.assert_array_equal(lists, learnable_lists(known, draws=3))
 
 
 def test_futures_are_as_likely_as_what_happened(known: Known) -> None:

@@ -49,8 +49,12 @@ class Behaviour:
 
 
 @dataclass(frozen=True)
-class _Views:
-    """Views of a day: shopper, shelf place, session, whether carted, whether bought."""
+class Views:
+    """Views of a day: shopper, shelf place, session, whether carted, whether bought.
+
+    A session's views stand together and in order. A product is carted and bought once in a session at most, and marked
+    at the first view at which it was.
+    """
 
     user: IntArray
     slot: IntArray
@@ -65,15 +69,16 @@ def simulate_day(world: World, state: DayState, rng: np.random.Generator) -> Beh
     The number of browsing sessions of a shopper is Poisson; a session has a category and a length; each view is drawn
     independently given the category, and each viewed product is carted, then bought, independently.
     """
-    browsing = _browse(world, state, rng)
-    restocking = _restock(world, state, rng, first_session=int(browsing.session.max(initial=-1)) + 1)
-    views = _Views(
-        *(np.concatenate([getattr(part, field.name) for part in (browsing, restocking)]) for field in fields(_Views))
+    browsing = browse(world, state, rng)
+    restocking = restock(world, state, rng, first_session=int(browsing.session.max(initial=-1)) + 1)
+    views = Views(
+        *(np.concatenate([getattr(part, field.name) for part in (browsing, restocking)]) for field in fields(Views))
     )
     return _spread_over_the_day(world, state, views, rng)
 
 
-def _browse(world: World, state: DayState, rng: np.random.Generator) -> _Views:
+def browse(world: World, state: DayState, rng: np.random.Generator) -> Views:
+    """The first part of `simulate_day`, which begins with it: browsing without restocking."""
     if not state.open:
         return _no_views()
     sessions_of = rng.poisson(state.rate)
@@ -87,7 +92,7 @@ def _browse(world: World, state: DayState, rng: np.random.Generator) -> _Views:
     # One entry in the cart and one line in the order per product and session, however often it was viewed and taken.
     line = session * world.config.n_products + slot
     carted, bought = _once(line, carted), _once(line, bought)
-    return _Views(user=user, slot=slot, session=session, carted=carted, bought=bought)
+    return Views(user=user, slot=slot, session=session, carted=carted, bought=bought)
 
 
 def _once(line: IntArray, happened: BoolArray) -> BoolArray:
@@ -149,15 +154,17 @@ def _draw_columns(cumulative: FloatArray, rows: IntArray, draws: FloatArray) -> 
     return np.clip(found - rows * width, 0, width - 1)
 
 
-def _restock(world: World, state: DayState, rng: np.random.Generator, first_session: int) -> _Views:
+def restock(world: World, state: DayState, rng: np.random.Generator, first_session: int) -> Views:
+    """The part of `simulate_day` after `browse`: habits acted upon, each a session of one view, numbered on from
+    ``first_session``."""
     due = world.due_restocks(state)
     come = np.flatnonzero(rng.random(len(due.user)) < due.probability)
     sure = np.ones(len(come), dtype=bool)
     session = first_session + np.arange(len(come))
-    return _Views(user=due.user[come], slot=due.slot[come], session=session, carted=sure, bought=sure)
+    return Views(user=due.user[come], slot=due.slot[come], session=session, carted=sure, bought=sure)
 
 
-def _spread_over_the_day(world: World, state: DayState, views: _Views, rng: np.random.Generator) -> Behaviour:
+def _spread_over_the_day(world: World, state: DayState, views: Views, rng: np.random.Generator) -> Behaviour:
     """Give every event its time. Views of a session follow each other; carts come between; checkout comes last."""
     count = len(views.user)
     n_sessions = int(views.session.max(initial=-1)) + 1
@@ -191,6 +198,6 @@ def _spread_over_the_day(world: World, state: DayState, views: _Views, rng: np.r
     )
 
 
-def _no_views() -> _Views:
+def _no_views() -> Views:
     nothing, never = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
-    return _Views(user=nothing, slot=nothing, session=nothing, carted=never, bought=never)
+    return Views(user=nothing, slot=nothing, session=nothing, carted=never, bought=never)

@@ -162,15 +162,19 @@ def _eras(
     return tuple(eras)
 
 
-def _build_restocks(config: SyntheticShopConfig, categories: Categories, tastes: Tastes) -> Restocks:
-    """Habits in consumable categories; the more a shopper is drawn to a category, the likelier a habit."""
-    rng = generator(config.seed, Stream.RESTOCKS)
+def habit_chances(config: SyntheticShopConfig, categories: Categories, tastes: Tastes) -> tuple[IntArray, FloatArray]:
+    """Consumable categories and the probability that each shopper has a habit in each, ``[n, consumable]``.
+
+    The more a shopper is drawn to a category, the likelier a habit.
+    """
     consumable = np.flatnonzero(categories.consumable)
     pull = tastes.interest @ categories.interest[consumable].T / np.sqrt(INTEREST_DIMENSIONS)
     lean = np.exp(np.clip(0.6 * config.taste_strength * pull, -2.0, 1.2))
-    has_habit = rng.random(pull.shape) < _RESTOCK_SHARE * config.restocking * lean
-    user, column = np.nonzero(has_habit)
-    category = consumable[column]
+    return consumable, np.minimum(_RESTOCK_SHARE * config.restocking * lean, 1.0)
+
+
+def draw_habits(rng: np.random.Generator, categories: Categories, user: IntArray, category: IntArray) -> Restocks:
+    """A habit for each pair of a shopper and a category, ``[R]``; users ascend."""
     first, size = categories.first_slot[category], np.diff(categories.first_slot)[category]
     draws = rng.random((len(user), RESTOCK_CANDIDATES))
     period = rng.integers(7, 36, len(user))
@@ -182,3 +186,10 @@ def _build_restocks(config: SyntheticShopConfig, categories: Categories, tastes:
         phase=np.floor(rng.random(len(user)) * period).astype(np.int64),
         reliability=rng.uniform(0.5, 0.95, len(user)),
     )
+
+
+def _build_restocks(config: SyntheticShopConfig, categories: Categories, tastes: Tastes) -> Restocks:
+    rng = generator(config.seed, Stream.RESTOCKS)
+    consumable, chance = habit_chances(config, categories, tastes)
+    user, column = np.nonzero(rng.random(chance.shape) < chance)
+    return draw_habits(rng, categories, user, consumable[column])

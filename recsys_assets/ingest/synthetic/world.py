@@ -30,8 +30,11 @@ EPISODE_SHARE = 0.6
 """Share of sessions in the category of the shopper's current episode of interest."""
 SHORTLIST = 4
 """Places of the shelf a shopper has an eye on during an episode."""
+EPISODE_STYLE = 0.8
+"""Standard deviation of each dimension of an episode's style."""
+EPISODE_ACTIVITY = 0.6
+"""Standard deviation of the log of an episode's activity, whose mean is 1."""
 _SHORTLIST_BOOST = 1.2
-_EPISODE_STYLE = 0.8
 _INTEREST_SCALE = 0.8
 _STYLE_SCALE = 0.35
 _BRAND_SCALE = 0.25
@@ -43,7 +46,8 @@ _CART_SLOPE = 0.5
 _RESENTMENT = 1.5
 _WEEK = np.array([0.88, 0.84, 0.86, 0.92, 1.05, 1.25, 1.20])
 _SEASON_AMPLITUDE, _SEASON_PEAK = 0.25, 345.0
-_RESTOCK_DAYS: Mapping[int, float] = {-1: 0.2, 0: 0.6, 1: 0.2}
+RESTOCK_DAYS: Mapping[int, float] = {-1: 0.2, 0: 0.6, 1: 0.2}
+"""Share of restockings on each day beside the one on which the product runs out."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ class World:
             appeal=appeal,
             log_examination=self._log_examination(appeal, ordinal),
             category_logits=np.where(sold_out, -np.inf, self._category_logits(ordinal)),
-            rate=self.shoppers.rate * activity * self._traffic(day) * (self.shoppers.join <= ordinal),
+            rate=self.shoppers.rate * activity * self.traffic(day) * (self.shoppers.join <= ordinal),
             tastes=self.tastes(ordinal),
             episode_category=episode_category,
             episode_style=episode_style,
@@ -231,21 +235,27 @@ class World:
         habits = self.shoppers.restocks
         offset = (state.ordinal - habits.phase + 1) % habits.period - 1
         weight = np.zeros(len(offset))
-        for day, share in _RESTOCK_DAYS.items():
+        for day, share in RESTOCK_DAYS.items():
             weight[offset == day] = share
         joined = self.shoppers.join[habits.user] <= state.ordinal
         due = np.flatnonzero((weight > 0) & joined)
         users = habits.user[due]
         candidates = habits.candidates[due]
-        # A habit is older than today's episode, and not swayed by what is new.
-        liking = np.einsum("rf,rcf->rc", self.user_features(state, users, episode=False), state.features[candidates])
-        rows = state.shelf[candidates]
-        liking += np.where(rows >= 0, self.products.appeal[rows], -np.inf)
+        liking = self.habit_liking(state, users, candidates)
         best = liking.argmax(axis=1)
         there = np.isfinite(liking[np.arange(len(due)), best]) if len(due) else np.zeros(0, dtype=bool)
         slot = candidates[np.arange(len(due)), best]
         probability = weight[due] * habits.reliability[due]
         return DueRestocks(user=users[there], slot=slot[there], probability=probability[there])
+
+    def habit_liking(self, state: DayState, users: IntArray, places: IntArray) -> FloatArray:
+        """How much each shopper likes the product in each of their places, ``[n, c]``; ``-inf`` where it is empty.
+
+        A habit is older than today's episode, and not swayed by what is new.
+        """
+        liking = np.einsum("rf,rcf->rc", self.user_features(state, users, episode=False), state.features[places])
+        rows = state.shelf[places]
+        return np.asarray(liking + np.where(rows >= 0, self.products.appeal[rows], -np.inf))
 
     def _interest_logits(self, tastes: Tastes, users: IntArray) -> FloatArray:
         scale = self.config.taste_strength * _INTEREST_SCALE
@@ -256,7 +266,8 @@ class World:
         season = self.config.seasonal_cycle * self.categories.season_amplitude * np.cos(turn)
         return self.categories.popularity + season
 
-    def _traffic(self, day: date) -> float:
+    def traffic(self, day: date) -> float:
+        """What multiplies every rate of sessions on a day: the week and the season."""
         week = 1.0 + self.config.weekly_cycle * (_WEEK[day.weekday()] - 1.0)
         turn = 2.0 * np.pi * (_day_of_year(day.toordinal()) - _SEASON_PEAK) / 365.25
         return float(week * (1.0 + self.config.seasonal_cycle * _SEASON_AMPLITUDE * np.cos(turn)))
@@ -282,15 +293,19 @@ class World:
         """Episode ``index`` of every shopper: category, style, short list (shelf places), activity."""
         rng = generator(self.config.seed, Stream.EPISODES, index)
         count = len(self.shoppers)
-        style = _EPISODE_STYLE * rng.standard_normal((count, STYLE_DIMENSIONS))
+        style = EPISODE_STYLE * rng.standard_normal((count, STYLE_DIMENSIONS))
         draw = rng.random(count)
         places = rng.random((count, SHORTLIST))
-        activity = rng.lognormal(-0.5 * 0.6**2, 0.6, count)
-        logits = self._interest_logits(self.shoppers.eras[era], np.arange(count)) + self.categories.popularity
-        category = inverse_cdf(np.cumsum(_softmax(logits), axis=1), draw)
+        activity = rng.lognormal(-0.5 * EPISODE_ACTIVITY**2, EPISODE_ACTIVITY, count)
+        category = inverse_cdf(np.cumsum(self.episode_categories(era), axis=1), draw)
         first, size = self.categories.first_slot[category], np.diff(self.categories.first_slot)[category]
         shortlist = first[:, None] + np.floor(places * size[:, None]).astype(np.int64)
         return category, style, shortlist, activity
+
+    def episode_categories(self, era: int) -> FloatArray:
+        """Probability that an episode of each shopper is about each category, ``[n_users, Z]``."""
+        everybody = np.arange(len(self.shoppers))
+        return _softmax(self._interest_logits(self.shoppers.eras[era], everybody) + self.categories.popularity)
 
     def _episode_on(self, ordinal: int) -> tuple[IntArray, FloatArray, IntArray, FloatArray]:
         """The episode each shopper is in: shoppers change over on different days."""
