@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import Row
+from lambda_api.recommender.two_stage.candidates import CandidateGenerator
 from lambda_api.recommender.two_stage.features import feature_names
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
-from lambda_api.recommender.two_stage.sources import CandidateGenerator, source_names
+from lambda_api.recommender.two_stage.sources import source_names
 from recsys_assets.evaluation.bootstrap import paired_comparison
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid import Hybrid, PastWindow

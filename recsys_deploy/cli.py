@@ -26,8 +26,8 @@ from recsys_assets.lake import Lake, LakeError
 from recsys_assets.quality.gate import GateClosed
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry, RegistryError
-from recsys_assets.training.sagemaker_job import JobRefused
-from recsys_assets.training.sagemaker_trouble import JobFailed
+from recsys_assets.training.sagemaker.job import JobRefused
+from recsys_assets.training.sagemaker.trouble import JobFailed
 from recsys_deploy import homes, key_commands
 from recsys_deploy import up as serving_up
 from recsys_deploy.answers import NoChampion, answer, busiest_shoppers, load_champion

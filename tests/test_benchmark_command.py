@@ -1,12 +1,9 @@
-"""`recsys benchmark` as a person runs it: real processes on a small shop's files, with whatever columns are missing."""
+"""`recsys benchmark` on a small shop's files, with whatever columns are missing; as a process where that may matter."""
 
 import csv
 import io
 import math
-import os
 import re
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +33,7 @@ from recsys_deploy.benchmark.options import (
 from recsys_deploy.benchmark.recommendations import HEADER, write_recommendations
 from recsys_deploy.benchmark.run import BenchmarkOutcome, run_benchmark
 from recsys_deploy.benchmark.table import ConsoleDisplay, print_outcome
+from tests.recsys_command import Done, in_a_process, right_here
 
 FIRST = date(2024, 3, 1)
 TEST_START = datetime(2024, 4, 10, tzinfo=UTC)
@@ -62,6 +60,7 @@ class Files:
         events: pa.Table | None = None,
         products: pa.Table | None = None,
         environment: dict[str, str] | None = None,
+        run: Callable[..., Done] = right_here,
     ) -> "Run":
         """Run the command on the shop, or on other tables in its place."""
         folder = self.folder / f"run-{len(list(self.folder.iterdir()))}"
@@ -80,7 +79,7 @@ class Files:
 class Run:
     """A finished run."""
 
-    process: subprocess.CompletedProcess[str]
+    process: Done
     out: Path
 
     @property
@@ -102,17 +101,6 @@ class Run:
         return dict(lists)
 
 
-def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
-    return subprocess.run(
-        [sys.executable, "-m", "recsys_deploy.cli", *arguments],
-        env={**clean, "OMP_THREAD_LIMIT": "1", "OPENBLAS_NUM_THREADS": "1", **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Files:
     made = SyntheticShop(CONFIG)
@@ -123,7 +111,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture(scope="module")
 def plain(shop: Files) -> Run:
-    return shop.benchmark(*QUICK)
+    return shop.benchmark(*QUICK, run=in_a_process)
 
 
 def rows_before(events: pa.Table) -> pa.Table:
@@ -174,10 +162,13 @@ def test_the_table_says_what_the_file_is_worth(shop: Files, plain: Run) -> None:
     assert on_folds[chosen[1]] == max(on_folds.values())
 
 
-def test_a_second_run_writes_the_same_bytes(shop: Files, plain: Run) -> None:
-    again = shop.benchmark(*QUICK)
+@pytest.mark.parametrize("run", [in_a_process, right_here])
+def test_a_second_run_writes_the_same_bytes(shop: Files, plain: Run, run: Callable[..., Done]) -> None:
+    again = shop.benchmark(*QUICK, run=run)
     assert again.lists == plain.lists
     assert again.out.read_bytes() == plain.out.read_bytes()
+    tables = [re.findall(r"^│.*│$", done.process.stdout, re.MULTILINE) for done in (again, plain)]
+    assert tables[0] == tables[1] != []
 
 
 def test_row_order_and_file_format_do_not_matter(shop: Files, plain: Run, tmp_path: Path) -> None:
@@ -187,7 +178,7 @@ def test_row_order_and_file_format_do_not_matter(shop: Files, plain: Run, tmp_pa
     pq.write_table(shuffled.slice(1000), tmp_path / "log" / "b.parquet")
     pq.write_table(shop.products, tmp_path / "catalogue.parquet")
     out = tmp_path / "new" / "folder" / "recs.csv"
-    done = run(
+    done = right_here(
         "benchmark", "--interactions", str(tmp_path / "log"), "--products", str(tmp_path / "catalogue.parquet"),
         "--test-start", "2024-04-10", "--out", str(out), *QUICK,
     )  # fmt: skip
@@ -218,14 +209,20 @@ def another_future(events: pa.Table) -> pa.Table:
 
 
 @pytest.mark.parametrize(
-    "options",
-    [QUICK, ("--models", "popularity,ease,content", "--trials", "4"), ("--models", "hybrid", "--no-tune")],
-    ids=["chosen", "tuned", "hybrid"],
+    ("options", "shoppers"),
+    [
+        pytest.param(QUICK, 100, id="chosen"),
+        pytest.param(("--models", "popularity,ease,content", "--trials", "4"), 100, id="tuned"),
+        # A few shoppers: what it costs to fit grows with them, what it could read of the future does not.
+        pytest.param(("--models", "hybrid", "--no-tune"), 40, id="hybrid"),
+    ],
 )
-def test_nothing_after_the_test_start_bears_on_the_file(shop: Files, options: tuple[str, ...]) -> None:
-    real = shop.benchmark(*options)
-    other = shop.benchmark(*options, events=another_future(shop.events))
-    none = shop.benchmark(*options, events=rows_before(shop.events))
+def test_nothing_after_the_test_start_bears_on_the_file(shop: Files, options: tuple[str, ...], shoppers: int) -> None:
+    users = sorted(pc.unique(shop.events["user_id"]).to_pylist())[:shoppers]
+    events = shop.events.filter(pc.is_in(shop.events["user_id"], pa.array(users)))
+    real = shop.benchmark(*options, events=events)
+    other = shop.benchmark(*options, events=another_future(events))
+    none = shop.benchmark(*options, events=rows_before(events))
     assert real.lists and other.lists and none.lists
     assert real.out.read_bytes() == other.out.read_bytes() == none.out.read_bytes()
     assert "no figures after the cut" in none.process.stdout
@@ -358,9 +355,10 @@ def test_models_that_draw_are_judged_with_several_seeds(shop: Files, tmp_path: P
 
 def test_trials_are_kept_where_asked(shop: Files, tmp_path: Path) -> None:
     environment = {"RECSYS_HOME": str(tmp_path / "home")}
-    done = shop.benchmark("--models", "popularity,item_knn", "--trials", "3", "--record", environment=environment)
+    given = ("--models", "popularity,item_knn", "--trials", "3", "--record")
+    done = shop.benchmark(*given, environment=environment, run=in_a_process)
     assert done.process.returncode == 0, done.process.stderr
-    listed = run("runs", environment=environment)
+    listed = right_here("runs", environment=environment)
     assert listed.stdout.count("popularity") == listed.stdout.count("item_knn") == 3
 
 
@@ -410,13 +408,21 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
         if value is not None
         for part in (name, str(broken_files / value) if name in paths else value)
     ]
-    done = run("benchmark", *arguments)
+    done = right_here("benchmark", *arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     said = re.sub(r"[\s│]+", " ", done.stderr)
     for word in words:
         assert word in said or word in re.sub(r"[\s│]+", "", done.stderr), said
     assert "Traceback" not in done.stderr
     assert not (broken_files / "recs.csv").exists()
+
+
+def test_a_process_ends_with_the_sentence_too(broken_files: Path) -> None:
+    given = ("--interactions", "nowhere.csv", "--products", "products.csv", "--out", "recs.csv")
+    given += ("--test-start", "2024-04-10")
+    processes = [run("benchmark", *given, folder=broken_files) for run in (in_a_process, right_here)]
+    assert [done.returncode for done in processes] == [2, 2]
+    assert processes[0].stderr == processes[1].stderr != ""
 
 
 @pytest.fixture(scope="module")

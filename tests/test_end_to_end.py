@@ -1,4 +1,7 @@
-"""The commands as a person runs them: real processes on a small shop's files, from raw days to recommendations."""
+"""The commands as a person runs them: real processes on a small shop's files, from raw days to recommendations.
+
+What only has to happen between two commands, or has been seen in a process already, happens in the test's process.
+"""
 
 import json
 import os
@@ -8,40 +11,41 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from unittest import mock
 
+import dagster as dg
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pytest
+from rich.console import Console
 
 from lambda_api.handlers.dependencies import Serving, build
 from lambda_api.serving.question import Question
-from lambda_api.settings import read_settings
+from lambda_api.settings import Settings, read_settings
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.open_table import open_table
+from recsys_assets.definitions import build_defs
 from recsys_assets.ingest.synthetic.config import SyntheticShopConfig
 from recsys_assets.ingest.synthetic.shop import SyntheticShop
 from recsys_assets.lake import Lake
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import Status
+from recsys_assets.tags import RANGE_END_TAG, RANGE_START_TAG
+from recsys_deploy.demo import publish
 from tests.local_server.processes import free_port
+from tests.recsys_command import right_here
 
 FIRST = date(2024, 3, 1)
-CONFIG = SyntheticShopConfig(seed=5, start=FIRST, days=62, n_users=700, n_products=200, n_categories=8, n_brands=12)
+CONFIG = SyntheticShopConfig(seed=5, start=FIRST, days=62, n_users=400, n_products=120, n_categories=8, n_brands=12)
 DELIVERED = 60
 """Days in the shop's folder at first; the others arrive later."""
 
-PUBLISH = """
-from rich.console import Console
-from lambda_api.settings import read_settings
-from recsys_deploy.demo import publish
-
-assert publish(read_settings(), Console()).success
-"""
+NIGHTLY = ("products", "users", "raw_interactions", "interactions")
 
 pytestmark = pytest.mark.slow
 
@@ -109,9 +113,17 @@ class Shop:
     def recsys(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.run("-m", "recsys_deploy.cli", *arguments)
 
+    def recsys_here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {"RECSYS_HOME": str(self.home), "DAGSTER_HOME": str(self.home / "dagster")}
+        return right_here(*arguments, environment=environment, folder=self.home.parent)
+
+    @property
+    def settings(self) -> Settings:
+        return read_settings({"RECSYS_HOME": str(self.home)})
+
     @property
     def registry(self) -> ModelRegistry:
-        return ModelRegistry(open_table(read_settings({"RECSYS_HOME": str(self.home)}), "registry"))
+        return ModelRegistry(open_table(self.settings, "registry"))
 
     @property
     def lake(self) -> Lake:
@@ -163,8 +175,8 @@ def test_every_row_is_accounted_for(shop: Shop, demo: subprocess.CompletedProces
 def test_anybody_gets_recommendations_known_or_not(shop: Shop, demo: subprocess.CompletedProcess[str]) -> None:
     assert demo.returncode == 0
     known = shop.lake.read("interactions", ("user_id",))["user_id"][0].as_py()
-    for user_id in (known, "somebody-nobody-knows"):
-        answer = shop.recsys("recommend", user_id, "-k", "5")
+    for user_id, recsys in ((known, shop.recsys), ("somebody-nobody-knows", shop.recsys_here)):
+        answer = recsys("recommend", user_id, "-k", "5")
         assert answer.returncode == 0, answer.stderr
         assert user_id in answer.stdout
         assert "│ 5 │" in answer.stdout.replace("  ", " ")
@@ -194,7 +206,7 @@ def test_the_demo_leaves_a_home_that_serves(shop: Shop, demo: subprocess.Complet
 
 def test_the_registry_is_listed(shop: Shop, demo: subprocess.CompletedProcess[str]) -> None:
     assert demo.returncode == 0
-    listed = shop.recsys("models")
+    listed = shop.recsys_here("models")
     assert listed.returncode == 0
     assert "v1.0.0" in listed.stdout and "champion" in listed.stdout
 
@@ -216,7 +228,7 @@ def test_up_serves_what_the_demo_built_until_it_is_told_to_stop(
         assert len(answer["recommendations"]) == 5 and answer["model_version"] == "v1.0.0", answer
         page = urllib.request.urlopen(f"http://127.0.0.1:{port}/data/catalogue.json", timeout=20)
         assert len(json.loads(page.read())["products"]) > 50
-        second = shop.recsys("up", "--no-ui", "--port", str(port))
+        second = shop.recsys_here("up", "--no-ui", "--port", str(port))
         assert second.returncode == 2 and str(port) in second.stderr and "--port" in second.stderr
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(90) == 0, up.rest()
@@ -232,7 +244,7 @@ def test_up_starts_again_with_the_same_key_or_a_new_one_where_it_was_revoked(
     kept = json.loads(config.read_text())["key"]
     for revoke in (False, True):
         if revoke:
-            assert shop.recsys("keys", "revoke", kept.split("_")[1]).returncode == 0
+            assert shop.recsys_here("keys", "revoke", kept.split("_")[1]).returncode == 0
         port = free_port()
         with shop.background("up", "--no-ui", "--port", str(port), "--workers", "1") as up:
             up.read_until("Ctrl-C stops everything")
@@ -252,7 +264,7 @@ def test_a_new_day_brings_in_that_day_only(shop: Shop, demo: subprocess.Complete
     assert {path: after[path] for path in before} == before
     assert [path.parent.name for path in after.keys() - before.keys()] == [f"date={new.isoformat()}"]
     # Once more: the day is replaced, not doubled.
-    assert ingest(shop, new).returncode == 0
+    assert materialize_here(shop, NIGHTLY, new, new).success
     stored = shop.lake.read("interactions", start=new, end=new + timedelta(days=1)).num_rows
     assert stored == shop.shop.day_events(new).num_rows
 
@@ -262,15 +274,15 @@ def test_the_night_after_serving_knows_the_new_day(shop: Shop, demo: subprocess.
     new = FIRST + timedelta(days=DELIVERED)
     if new not in shop.lake.days("interactions"):
         shop.deliver(new)
-        assert ingest(shop, new).returncode == 0
-    published = shop.run("-c", PUBLISH)
-    assert published.returncode == 0, published.stdout + published.stderr
+        assert materialize_here(shop, NIGHTLY, new, new).success
+    with mock.patch.dict(os.environ, shop.environment(), clear=True):
+        published = publish(shop.settings, Console(quiet=True))
+    assert published.success, published.problems
     last = shop.lake.read("interactions", start=new).sort_by("timestamp").to_pylist()[-1]
     with served(shop) as serving:
         answer = serving.service.recommend(question(last["user_id"]), (), "r-new-day")
         assert answer.ranking.personal
-    settings = read_settings({"RECSYS_HOME": str(shop.home)})
-    history = HistoryStore(open_table(settings, "history")).recent(last["user_id"])
+    history = HistoryStore(open_table(shop.settings, "history")).recent(last["user_id"])
     assert (history[-1].product_id, history[-1].timestamp) == (last["product_id"], int(last["timestamp"].timestamp()))
 
 
@@ -283,7 +295,7 @@ def test_a_poisoned_day_stops_a_later_retraining_until_it_is_repaired(
     price = events.column_names.index("price")
     shop.deliver(bad, events.set_column(price, "price", pa.array([-1.0] * events.num_rows)))
     champion = shop.registry.champion()
-    assert ingest(shop, bad).returncode != 0
+    assert not materialize_here(shop, NIGHTLY, bad, bad).success
     refused = shop.recsys("demo", "--data", str(shop.data))
     assert refused.returncode == 1
     assert "price" in refused.stdout and "-1" in refused.stdout and bad.isoformat() in refused.stdout
@@ -292,19 +304,19 @@ def test_a_poisoned_day_stops_a_later_retraining_until_it_is_repaired(
     assert "price" in later.stdout + later.stderr
     assert shop.registry.champion() == champion
     shop.deliver(bad)
-    assert ingest(shop, bad).returncode == 0
+    assert materialize_here(shop, NIGHTLY, bad, bad).success
     # The demo had delivered the other days again; their new copies wait for what the refusal names as the remedy.
-    waiting = materialize(shop, "temporal_splits")
-    assert "materialise interactions" in waiting.stdout + waiting.stderr
-    everything = f"{FIRST.isoformat()}...{bad.isoformat()}"
-    assert materialize(shop, "interactions", "--partition-range", everything).returncode == 0
-    assert materialize(shop, "temporal_splits").returncode == 0
+    waiting = materialize_here(shop, ["temporal_splits"])
+    [failure] = waiting.filter_events(lambda event: event.is_step_failure)
+    assert "materialise interactions" in failure.step_failure_data.error.to_string()
+    assert materialize_here(shop, ["interactions"], FIRST, bad).success
+    assert materialize_here(shop, ["temporal_splits"]).success
 
 
 @contextmanager
 def served(shop: Shop) -> Iterator[Serving]:
     """What a serving process composes from this home."""
-    serving = build(read_settings({"RECSYS_HOME": str(shop.home)}), immediate=True)
+    serving = build(shop.settings, immediate=True)
     serving.warm()
     yield serving
     serving.close()
@@ -315,10 +327,22 @@ def question(user_id: str) -> Question:
 
 
 def ingest(shop: Shop, day: date) -> subprocess.CompletedProcess[str]:
-    return materialize(shop, "products,users,raw_interactions,interactions", "--partition", day.isoformat())
+    return materialize(shop, "raw_interactions,interactions", "--partition", day.isoformat())
 
 
 def materialize(shop: Shop, selection: str, *options: str) -> subprocess.CompletedProcess[str]:
     return shop.run(
         "-m", "dagster", "asset", "materialize", "-m", "recsys_assets.definitions", "--select", selection, *options
     )
+
+
+def materialize_here(
+    shop: Shop, assets: Sequence[str], first: date | None = None, last: date | None = None
+) -> dg.ExecuteInProcessResult:
+    """The same on the shop's own Dagster, in this process; ``first`` to ``last`` are partitions."""
+    tags = {RANGE_START_TAG: first.isoformat(), RANGE_END_TAG: last.isoformat()} if first and last else {}
+    with mock.patch.dict(os.environ, shop.environment(), clear=True), dg.DagsterInstance.get() as instance:
+        job = build_defs(shop.settings).resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey(name) for name in assets], tags=tags, raise_on_error=False
+        )

@@ -18,6 +18,7 @@ from lambda_api.state.open_table import open_table
 from recsys_deploy.child_processes import PortInUse, ServerFailed, ServerProcess, check_port_free
 from recsys_deploy.up import NotReady, UpOptions, check_ports, curl_line, ensure_page_key, missing_publications
 from tests.local_server.processes import ROOT, free_port
+from tests.recsys_command import Done, right_here
 
 
 @pytest.fixture
@@ -25,13 +26,8 @@ def settings(tmp_path: Path) -> Settings:
     return make_settings({"home": tmp_path / "home"})
 
 
-def recsys(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
-    return subprocess.run(
-        [sys.executable, "-m", "recsys_deploy.cli", *arguments],
-        env=kept | {"RECSYS_HOME": str(settings.home)}, cwd=settings.home.parent, capture_output=True, text=True,
-        timeout=120,
-    )  # fmt: skip
+def recsys(settings: Settings, *arguments: str) -> Done:
+    return right_here(*arguments, environment={"RECSYS_HOME": str(settings.home)}, folder=settings.home.parent)
 
 
 def verify(settings: Settings, key: str, now: float | None = None) -> api_keys.KeyIdentity | None:

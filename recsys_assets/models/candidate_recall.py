@@ -1,7 +1,7 @@
 """How much of what shoppers then took a two-stage recommender had among its candidates, as a whole and by source.
 
 Put measures of the first stage here. Keep measures of lists (``recsys_assets.evaluation``) and the sources themselves
-(``lambda_api.recommender.two_stage.sources``) out.
+(``lambda_api.recommender.two_stage.candidates``) out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.recommender.histories import Histories, Ragged
-from lambda_api.recommender.two_stage.sources import CandidateGenerator
+from lambda_api.recommender.two_stage.candidates import CandidateGenerator
 
 CUTOFFS = (100, 300)
 

@@ -1,7 +1,7 @@
 """Item-to-item graphs of the two-stage recommender: several views of one log, each a few neighbours per product.
 
 Put a new view of the data here, with its formula. Keep following the graphs at inference in
-``lambda_api.recommender.two_stage.sources``, and the graphs that a trainer of the zoo fits in that trainer.
+``lambda_api.recommender.two_stage.candidates``, and the graphs that a trainer of the zoo fits in that trainer.
 """
 
 from collections.abc import Callable, Mapping

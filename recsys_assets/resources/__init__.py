@@ -44,7 +44,7 @@ def open_launcher(settings: Settings) -> Launcher:
     """SageMaker training jobs where the shop runs on AWS and names an image for them, processes otherwise."""
     if settings.target == "aws" and settings.training_image:
         # boto3 takes a tenth of a second to import; a laptop never needs it.
-        from recsys_assets.training.sagemaker_training import open_sagemaker_launcher
+        from recsys_assets.training.sagemaker.launcher import open_sagemaker_launcher
 
         return open_sagemaker_launcher(settings)
     return SubprocessLauncher(settings.home / "training")

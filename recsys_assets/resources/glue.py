@@ -18,8 +18,8 @@ from lambda_api.settings import Settings
 from recsys_assets.features.engine import WrittenFeatures
 from recsys_assets.lake import Lake
 from recsys_assets.resources.sagemaker_session import S3ContextInjector, S3MessageReader
-from recsys_assets.training.sagemaker_job import bucket_and_key
-from recsys_assets.training.sagemaker_trouble import error_code, read_trouble
+from recsys_assets.training.sagemaker.job import bucket_and_key
+from recsys_assets.training.sagemaker.trouble import error_code, read_trouble
 
 ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT", "ERROR", "EXPIRED"})
 """States a run does not leave (AWS Glue Developer Guide, "AWS Glue job run statuses")."""

@@ -1,7 +1,7 @@
 """A Pipes client that runs our programs as SageMaker jobs: training, processing, tuning.
 
 Put telling Dagster about jobs here. Keep their life cycle (``sagemaker_jobs.py``), what is asked for
-(``recsys_assets.training.sagemaker_job`` and the plans beside it) and messages (``sagemaker_session.py``) out.
+(``recsys_assets.training.sagemaker.job`` and the plans beside it) and messages (``sagemaker_session.py``) out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,8 +14,8 @@ import dagster as dg
 from lambda_api.settings import Settings
 from recsys_assets.resources.sagemaker_jobs import LOG, PAGE, SageMakerJobs, Session, Weight
 from recsys_assets.resources.sagemaker_session import S3ContextInjector, S3MessageReader
-from recsys_assets.training.sagemaker_job import JobIdentity, JobPlaces, JobPlan, bucket_and_key
-from recsys_assets.training.sagemaker_trouble import JobFailed
+from recsys_assets.training.sagemaker.job import JobIdentity, JobPlaces, JobPlan, bucket_and_key
+from recsys_assets.training.sagemaker.trouble import JobFailed
 
 Context = dg.OpExecutionContext | dg.AssetExecutionContext
 

@@ -1,7 +1,7 @@
 """The life cycle of a SageMaker job of any kind: created or found again, followed, stopped, tried again, accounted for.
 
 Put calling SageMaker about jobs here. Keep what is asked for (`JobPlan`), what answers and errors mean
-(``recsys_assets.training.sagemaker_outcome``, ``sagemaker_trouble``) and Dagster (``sagemaker.py``) out.
+(``outcome.py`` and ``trouble.py`` of ``recsys_assets.training.sagemaker``) and Dagster (``sagemaker.py``) out.
 """
 
 import random
@@ -15,9 +15,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recsys_assets.training.sagemaker_job import JobIdentity, JobPlan, JobRefused, create_request, differences
-from recsys_assets.training.sagemaker_kinds import JobKind
-from recsys_assets.training.sagemaker_outcome import (
+from recsys_assets.training.sagemaker.job import JobIdentity, JobPlan, JobRefused, create_request, differences
+from recsys_assets.training.sagemaker.kinds import JobKind
+from recsys_assets.training.sagemaker.outcome import (
     Attempts,
     Outcome,
     Verdict,
@@ -26,7 +26,7 @@ from recsys_assets.training.sagemaker_outcome import (
     read_outcome,
     transition_lines,
 )
-from recsys_assets.training.sagemaker_trouble import IN_USE, JobFailed, error_code, read_trouble
+from recsys_assets.training.sagemaker.trouble import IN_USE, JobFailed, error_code, read_trouble
 
 AwsError = (ClientError, BotoCoreError)
 

@@ -1,7 +1,7 @@
 """The orchestrator's end of Pipes over S3: context written, messages listed and handed on.
 
 Put what a Pipes session of a SageMaker job needs on S3 here. Keep starting and judging jobs (``sagemaker.py``) and the
-program's end (``recsys_assets.training.sagemaker_messages``) out.
+program's end (``recsys_assets.training.sagemaker.messages``) out.
 
 dagster-aws has both ends as well. Its reader polls for numbered objects from a thread, serves one session only, and
 loses what a restarted container says; ours lists, is asked by the client between two looks at the job, and reads from
@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 from dagster_pipes import PIPES_PROTOCOL_VERSION_FIELD, PipesContextData
 
-from recsys_assets.training.sagemaker_messages import BUCKET, KEY, KEY_PREFIX, start_of
+from recsys_assets.training.sagemaker.messages import BUCKET, KEY, KEY_PREFIX, start_of
 
 _AT_ONCE = ("opened", "log", "log_external_stream")
 """What is passed on as it arrives. Results and the end of a start count only if no later start follows."""

@@ -1,6 +1,6 @@
 """From strings to a trainer: which hyper-parameters a job was given, where, and what they mean.
 
-Put reading and typing of hyper-parameters here. Keep folders (``sagemaker_paths.py``) and ranges, which each trainer
+Put reading and typing of hyper-parameters here. Keep folders (``sagemaker/paths.py``) and ranges, which each trainer
 checks itself, out.
 """
 
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from recsys_assets.models.trainer import Trainer
 from recsys_assets.models.zoo import TRAINERS, make_trainer
-from recsys_assets.training.sagemaker_paths import JobError
+from recsys_assets.training.sagemaker.paths import JobError
 
 MODEL, AS_OF, GIT_REVISION = "model", "as_of", "git_revision"
 JOB_HYPERPARAMETERS = (MODEL, AS_OF, GIT_REVISION)

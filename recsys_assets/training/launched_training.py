@@ -1,7 +1,7 @@
 """A candidate trained by the ``train`` program, wherever that runs.
 
 Put the fit-twice protocol over launched programs and the contract of a launcher here. Keep the launchers
-(``subprocess_training.py``, ``sagemaker_training.py``), measuring and bundling (``candidate.py``) and the program
+(``subprocess_training.py``, ``sagemaker/launcher.py``), measuring and bundling (``candidate.py``) and the program
 (``train.py``) out.
 """
 
@@ -32,7 +32,7 @@ from recsys_assets.training.candidate import (
     validation_task,
 )
 from recsys_assets.training.hyperparameters import job_hyperparameters
-from recsys_assets.training.sagemaker_paths import SageMakerPaths
+from recsys_assets.training.sagemaker.paths import SageMakerPaths
 from recsys_assets.training.train import IMPORTANCE_FILE
 from recsys_assets.training.training_window import catalogue_before, interactions_before
 

@@ -3,7 +3,7 @@
     python -m recsys_assets.training.train [train] [--root /opt/ml] [--channel NAME=PATH] [--set NAME=VALUE]
                                            [--exit-with-parent]
 
-Put the order of events of one training job here. Keep folders (``sagemaker_paths.py``), hyper-parameters
+Put the order of events of one training job here. Keep folders (``sagemaker/paths.py``), hyper-parameters
 (``hyperparameters.py``), destinations of progress (``progress.py``) and models out.
 
 Every setting is looked for in the job's files first, in ``SM_*`` variables second, on the command line third; given
@@ -40,7 +40,7 @@ from recsys_assets.training.hyperparameters import TrainingJob, given_in_environ
 from recsys_assets.training.interruption import StopRequest
 from recsys_assets.training.loss_curve import LossCurve, as_markdown_image, describe, loss_curve_svg
 from recsys_assets.training.progress import Destination, open_destination
-from recsys_assets.training.sagemaker_paths import JobError, SageMakerPaths
+from recsys_assets.training.sagemaker.paths import JobError, SageMakerPaths
 
 DONE, FAILED, INTERRUPTED = 0, 1, 75
 """Exit codes; 75 is ``EX_TEMPFAIL`` of sysexits.h: try again later."""

@@ -30,7 +30,7 @@ from recsys_assets.resources.sagemaker_jobs import (
     explained,
     no_session,
 )
-from recsys_assets.training.sagemaker_job import (
+from recsys_assets.training.sagemaker.job import (
     Hardware,
     JobIdentity,
     JobPlaces,
@@ -39,8 +39,8 @@ from recsys_assets.training.sagemaker_job import (
     Placement,
     bucket_and_key,
 )
-from recsys_assets.training.sagemaker_training_job import TrainingJobPlan
-from recsys_assets.training.sagemaker_trouble import JobFailed
+from recsys_assets.training.sagemaker.training_job import TrainingJobPlan
+from recsys_assets.training.sagemaker.trouble import JobFailed
 from recsys_assets.training.train import INTERACTIONS_CHANNEL, PRODUCTS_CHANNEL
 from recsys_assets.tuning.search import Budget, OnTrial, Stop, Trial, TrialState, TuningResult
 from recsys_assets.tuning.search_spaces import SearchSpace

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from recsys_assets.training.sagemaker_container import VARIABLE
-from recsys_assets.training.sagemaker_job import (
+from recsys_assets.training.sagemaker.container import VARIABLE
+from recsys_assets.training.sagemaker.job import (
     Hardware,
     Placement,
     buckets_of,
@@ -21,8 +21,8 @@ from recsys_assets.training.sagemaker_job import (
     tag_problems,
     vpc_config,
 )
-from recsys_assets.training.sagemaker_kinds import TUNING, JobKind
-from recsys_assets.training.sagemaker_training_job import (
+from recsys_assets.training.sagemaker.kinds import TUNING, JobKind
+from recsys_assets.training.sagemaker.training_job import (
     channel_problems,
     channels_of,
     hyperparameter_problems,

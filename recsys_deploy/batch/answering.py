@@ -29,8 +29,8 @@ from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.versions import Version
 from recsys_assets.resources.sagemaker_jobs import SageMakerJobs, Tell, Weight
-from recsys_assets.training.sagemaker_job import JobIdentity, Placement
-from recsys_assets.training.sagemaker_settings import placement_of
+from recsys_assets.training.sagemaker.job import JobIdentity, Placement
+from recsys_assets.training.sagemaker.settings import placement_of
 from recsys_deploy.batch.transform_job import TransformJobPlan
 from recsys_deploy.endpoints.archive import archives_uri, publish_archive
 from recsys_deploy.endpoints.manager import EndpointManager

@@ -14,7 +14,7 @@ from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.resources.sagemaker_jobs import SageMakerJobs, Weight
-from recsys_assets.training.sagemaker_job import JobIdentity, JobPlan
+from recsys_assets.training.sagemaker.job import JobIdentity, JobPlan
 from recsys_deploy.batch.answering import answerer_of, subject_of
 from recsys_deploy.batch.run import BatchOutcome, make_questions, recommend_to_all
 

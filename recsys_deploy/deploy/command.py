@@ -4,7 +4,7 @@ Put the order here, and what holds between steps. Keep what a step does in its m
 
 Everything can be run again, and goes on where it stopped: Terraform knows what stands, uploads compare first, the key
 is made once. What shoppers notice comes last, and in this order: code, when each new version has answered a direct
-question with the model that is live now; then the champion pointer and the route, because new code reads old bundles,
+question with the model that is live now; then the route and the champion pointer, because new code reads old bundles,
 while old code may refuse new ones. If the address then answers wrongly, what was moved is moved back.
 """
 
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from lambda_api.recommender.bundle import BundleError
 from lambda_api.settings import Settings, read_settings
 from lambda_api.state.open_table import open_table
 from lambda_api.state.routing_record import read_routing
@@ -23,7 +24,6 @@ from lambda_api.state.table import Table
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.registry.versions import Version
 from recsys_assets.training.candidate import git_revision
 from recsys_deploy.deploy import model as models
 from recsys_deploy.deploy import page, versions
@@ -39,7 +39,10 @@ from recsys_deploy.deploy.smoke import fault_of_api
 from recsys_deploy.deploy.steps import Steps, names, print_plan
 from recsys_deploy.deploy.terraform_runner import Plan, Terraform
 from recsys_deploy.deploy.values import Environment, read_environment
-from recsys_deploy.release.route import Move, RouteRefused, route_champion
+from recsys_deploy.release.check import ReleaseRefused
+from recsys_deploy.release.moves import Releases
+from recsys_deploy.release.route import RouteRefused
+from recsys_deploy.release.strategies import Strategy
 
 KEY_VARIABLE: Final = "TF_VAR_storefront_key"
 PACKAGES: Final = Path("build") / "lambda"
@@ -352,29 +355,29 @@ class _Run:
         version = str(brought.version.version)
         if not brought.promote:
             return f"{version} is registered and waits: {brought.why}"
+        releases = Releases(there.stores.registry, there.stores.bundles, serving, self.options.data / "bundles")
         with self.steps.step("model live") as step, explained("moving the champion"):
-            before = there.stores.registry.champion()
+            before = models.answering(serving)
             try:
-                routing = models.make_champion(brought, there.stores, serving, int(time.time()))
+                step.note = releases.start(brought.version.version, Strategy.IMMEDIATE)
             except RouteRefused as refusal:
-                return f"{version} is champion, but {refusal}"
+                return f"{version} is registered and waits: {refusal}"
             fault = fault_of_api(self.http, outputs["api_url"], key, there.routed(), filled=filled, sleep=self.sleep)
             if fault:
-                raise CheckFailed(
-                    self._model_failed(there, version, before.version if before else None, routing.move, fault)
-                )
-            step.note = routing.reason
+                raise CheckFailed(self._model_failed(releases, version, before, fault))
         return f"{version} ({brought.version.model}) answers; {brought.why}"
 
-    def _model_failed(self, there: _There, version: str, before: Version | None, move: Move, fault: str) -> str:
+    def _model_failed(self, releases: Releases, version: str, before: str | None, fault: str) -> str:
         remedy = f"look at /aws/lambda/{self.environment.prefix}-api in CloudWatch, then run the same command"
-        if move is not Move.ROUTED or before is None or str(before) == version:
+        if before in (None, version):
             return (
                 f"{version} is routed, but the API answers otherwise: {fault}. The baseline stands in for it; {remedy}"
             )
-        there.stores.registry.rollback(Version.parse(version), f"recsys deploy: {fault}")
-        route_champion(there.stores.registry, there.table("serving"), str(before), int(time.time()))
-        return f"{version} answers wrongly: {fault}. {before} is champion again and answers shoppers; {remedy}"
+        try:
+            back = releases.rollback(f"recsys deploy: {fault}")
+        except (BundleError, ReleaseRefused) as refusal:
+            back = f"The baseline stands in for it, for there is no way back: {refusal}"
+        return f"{version} answers wrongly: {fault}. {back}; {remedy}"
 
     def _terraform(self, key: str) -> Terraform:
         return Terraform(

@@ -1,7 +1,7 @@
-"""The champion of a home, brought into an environment: bundle, registry record, and last of all pointer and route.
+"""The champion of a home, brought into an environment: bundle, registry record, and whether it is to answer shoppers.
 
 Put here how a model crosses from one registry to another. Keep judging models in ``recsys_assets.registry.gate``, and
-sharing traffic between them in ``recsys_deploy.release``.
+putting them before shoppers in ``recsys_deploy.release``.
 
 The environment's registry gives its own version numbers: it also registers what is trained there. The bundle's checksum
 is what both registries agree on, so bringing a model twice changes nothing.
@@ -9,7 +9,6 @@ is what both registries agree on, so bringing a model twice changes nothing.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from lambda_api.recommender.bundle import BundleError
 from lambda_api.state.routing_record import read_routing
@@ -21,9 +20,6 @@ from recsys_assets.registry.registration import register_bundle
 from recsys_deploy.deploy.errors import ModelRefused
 from recsys_deploy.deploy.options import Promotion
 from recsys_deploy.release.check import Release, ReleaseRefused, check_release
-from recsys_deploy.release.route import Routing, route_champion
-
-REASON: Final = "brought by recsys deploy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +102,6 @@ def _decide(registry: ModelRegistry, version: ModelVersion, disposable: bool, pr
         start = "start a rollout with recsys release, or use --promote always"
         return False, f"{champion.version} answers there, and this environment is not disposable: {start}"
     return True, f"it replaces {champion.version}"
-
-
-def make_champion(brought: Brought, there: Stores, serving: Table, now: int) -> Routing:
-    """Move the champion pointer, then the route. May be repeated; stopped between the two, it goes on with the route.
-
-    Raises:
-        ChampionMoved: somebody else promoted a model meanwhile.
-        RouteRefused: a rollout is in progress; the route stays.
-        TableUnavailable: nothing moved, or the pointer alone; run again.
-    """
-    champion = there.registry.champion()
-    there.registry.promote(brought.version.version, champion.version if champion else None, REASON)
-    return route_champion(there.registry, serving, str(brought.version.version), now)
 
 
 def answering(serving: Table) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recsys_assets.training.sagemaker_trouble import read_trouble
+from recsys_assets.training.sagemaker.trouble import read_trouble
 from recsys_deploy.endpoints.autoscaling import policy_request, target, target_request
 from recsys_deploy.endpoints.requests import (
     DEFAULT_CONCURRENCY_QUOTA,

@@ -12,7 +12,7 @@ from lambda_api.state.routing_record import read_routing
 from lambda_api.state.table import Table
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.training.sagemaker_settings import placement_of
+from recsys_assets.training.sagemaker.settings import placement_of
 from recsys_deploy.batch.answering import subject_of
 from recsys_deploy.endpoints.archive import archives_uri, publish_archive
 from recsys_deploy.endpoints.manager import EndpointError, EndpointManager, EndpointState

@@ -25,8 +25,8 @@ from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.splits.assets import FOLDS_WANTED, load_split
 from recsys_assets.training.candidate import git_revision
 from recsys_assets.training.parameter_choice import settled_parameters
-from recsys_assets.training.sagemaker_job import JobPlaces
-from recsys_assets.training.sagemaker_settings import hardware_of, placement_of
+from recsys_assets.training.sagemaker.job import JobPlaces
+from recsys_assets.training.sagemaker.settings import hardware_of, placement_of
 from recsys_assets.training.training_window import interactions_before
 from recsys_assets.tuning.experiment_runs import recorder
 from recsys_assets.tuning.folds import PastLog, TimeFold

@@ -18,6 +18,8 @@ from lambda_api.state.routing_record import read_routing
 from lambda_api.state.table import TableUnavailable
 from recsys_assets.publishing.catalogue_store import current_publication
 from recsys_assets.publishing.histories import publish_histories
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.versions import Version
 from recsys_deploy.deploy.command import deploy
 from recsys_deploy.deploy.errors import (
     ApplyFailed,
@@ -29,7 +31,9 @@ from recsys_deploy.deploy.errors import (
     WrongRegion,
 )
 from recsys_deploy.deploy.options import Promotion
+from recsys_deploy.release.moves import Releases
 from recsys_deploy.release.route import target_of
+from recsys_deploy.release.strategies import Strategy
 from tests.deploy.world import BUCKETS, URL, World, write_packages
 
 PRODUCTS = tuple(f"p{number}" for number in range(12))
@@ -207,7 +211,7 @@ def test_a_model_that_answers_wrongly_gives_way_to_the_one_before(world: World) 
     before = world.deploy().model
     world.home.promote(*PRODUCTS, seed=1)
     world.faults.not_found_models.add("v1.0.1")
-    with pytest.raises(CheckFailed, match=rf"v1.0.1 answers wrongly.*{before} is champion again"):
+    with pytest.raises(CheckFailed, match=rf"v1.0.1 answers wrongly.*{before} answers everybody again"):
         world.deploy()
     champion = world.registry().champion()
     assert champion is not None and str(champion.version) == before
@@ -229,6 +233,23 @@ def test_where_a_shop_lives_a_second_model_waits_for_a_rollout(world: World) -> 
     done = world.deploy()
     assert done.model == first and "v1.0.1 is registered and waits" in done.brought
     assert world.deploy(promotion=Promotion.ALWAYS).model == "v1.0.1"
+
+
+def test_while_a_model_is_tried_neither_route_nor_pointer_moves(world: World) -> None:
+    world.home.promote(*PRODUCTS, seed=0)
+    before = world.deploy().model
+    world.home.promote(*PRODUCTS, seed=1)
+    world.deploy(promotion=Promotion.NEVER)
+    bundles = BundleStore(f"s3://{BUCKETS['models']}/bundles")
+    releases = Releases(world.registry(), bundles, world.table("serving"), world.root / "cache")
+    releases.start(Version.parse("v1.0.1"), Strategy.CANARY)
+    tried = read_routing(world.table("serving"))
+    world.home.promote(*PRODUCTS, seed=2)
+    done = world.deploy()
+    assert done.model == before and "v1.0.2 is registered and waits: a rollout is in progress" in done.brought
+    assert read_routing(world.table("serving")) == tried
+    champion = world.registry().champion()
+    assert champion is not None and str(champion.version) == before
 
 
 def test_a_damaged_bundle_leaves_everything_as_it_was(world: World) -> None:
@@ -284,25 +305,31 @@ def test_an_environment_half_applied_goes_on_where_it_stopped(world: World) -> N
 STOPS = {
     "while the bundle is uploaded": "recsys_assets.registry.bundle_store.BundleStore._write_manifest",
     "while histories are published": "recsys_deploy.deploy.publication.publish_histories",
-    "between champion and route": "recsys_deploy.deploy.model.route_champion",
+    "before the route": "recsys_deploy.release.route.write_routing",
+    "between route and champion": "recsys_assets.registry.model_registry.ModelRegistry.promote",
 }
 
 
-@pytest.mark.parametrize("place", STOPS.values(), ids=STOPS)
-def test_stopped_anywhere_nothing_is_half_switched_and_the_next_run_ends_it(world: World, place: str) -> None:
+@pytest.mark.parametrize("stop", STOPS)
+def test_stopped_anywhere_nothing_is_half_switched_and_the_next_run_ends_it(world: World, stop: str) -> None:
     world.home.promote(*PRODUCTS, seed=0)
     before = world.deploy().model
     world.home.promote(*PRODUCTS, seed=1)
     world.publish_code("two")
     throttled = TableUnavailable("table recsys-dev-serving: ThrottlingException: Rate exceeded")
-    with mock.patch(place, side_effect=throttled), pytest.raises(Throttled, match="run the same command"):
+    with mock.patch(STOPS[stop], side_effect=throttled), pytest.raises(Throttled, match="run the same command"):
         world.deploy()
+    champion = world.registry().champion()
+    assert champion is not None and str(champion.version) == before, "the pointer moves last"
+    routed = "v1.0.1" if stop == "between route and champion" else before
     record = read_routing(world.table("serving"))
-    assert record is not None and record.variants[0].target.version == before
+    assert record is not None and [one.target.version for one in record.variants] == [routed]
     answer = world.http("POST", f"{URL}/recommend", {"x-api-key": world.key()}, b"{}", 1.0)
-    assert (answer.status, json.loads(answer.body)["model_version"]) == (200, before)
+    assert (answer.status, json.loads(answer.body)["model_version"]) == (200, routed)
     done = world.deploy()
     assert (done.model, world.live()) == ("v1.0.1", "2")
+    champion = world.registry().champion()
+    assert champion is not None and str(champion.version) == "v1.0.1"
     assert [str(version.version) for version in world.registry().list_versions()] == ["v1.0.0", "v1.0.1"]
 
 

@@ -12,8 +12,9 @@ from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.profiles import EventWeighting
+from lambda_api.recommender.two_stage.candidates import CandidateGenerator
 from lambda_api.recommender.two_stage.facts import CatalogueFacts
-from lambda_api.recommender.two_stage.sources import CandidateGenerator, Source
+from lambda_api.recommender.two_stage.sources import Source
 from recsys_assets.models.candidate_recall import POOLED, RANKED, UNION, candidate_recall
 from recsys_assets.models.hybrid_facts import catalogue_facts
 from recsys_assets.models.hybrid_windows import relevant

@@ -14,9 +14,9 @@ import pytest
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.bundle import read_bundle, write_bundle
 from lambda_api.recommender.histories import Event, Histories, Ragged
+from lambda_api.recommender.two_stage.candidates import Candidates
 from lambda_api.recommender.two_stage.features import ranking_features
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
-from lambda_api.recommender.two_stage.sources import Candidates
 from recsys_assets.evaluation.metrics import ranking_metrics
 from recsys_assets.evaluation.protocol import EvaluationWindow, build_task, evaluate
 from recsys_assets.models import hybrid_ranker

@@ -16,9 +16,10 @@ from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.profiles import EventWeighting
 from lambda_api.recommender.two_stage import blocks as blocks_module
+from lambda_api.recommender.two_stage import candidates as candidates_module
 from lambda_api.recommender.two_stage import recommender as module
-from lambda_api.recommender.two_stage import sources as sources_module
 from lambda_api.recommender.two_stage import towers as towers_module
+from lambda_api.recommender.two_stage.candidates import PER_CATEGORY, CandidateGenerator, Candidates
 from lambda_api.recommender.two_stage.facts import (
     NEWCOMER_DAYS,
     PRODUCT_FEATURES,
@@ -29,13 +30,7 @@ from lambda_api.recommender.two_stage.facts import (
 from lambda_api.recommender.two_stage.features import feature_names, ranking_features
 from lambda_api.recommender.two_stage.proposals import FUSION_OFFSET, NO_RANK
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
-from lambda_api.recommender.two_stage.sources import (
-    PER_CATEGORY,
-    WITHOUT_PROFILE,
-    CandidateGenerator,
-    Candidates,
-    Source,
-)
+from lambda_api.recommender.two_stage.sources import WITHOUT_PROFILE, Source
 from lambda_api.recommender.two_stage.towers import TowerSearch
 from lambda_api.recommender.two_tower import TwoTowerRecommender
 from recsys_assets.models.hybrid_ranker import single_column
@@ -287,7 +282,7 @@ def test_candidates_do_not_depend_on_the_batch(seed: int, monkeypatch: pytest.Mo
     whole, batch = some_shop(seed), some_shoppers(seed)
     found = whole.candidates(batch)
     assert whole.candidates(batch) is found, "one history is worked out once"
-    monkeypatch.setattr(sources_module, "CELLS_AT_ONCE", 2 * len(whole.facts))
+    monkeypatch.setattr(candidates_module, "CELLS_AT_ONCE", 2 * len(whole.facts))
     for again in (whole.candidates(replace(batch)), whole.candidates(batch, np.ones(len(whole.facts), bool))):
         assert again is not found
         require_same(again, found)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from recsys_assets.resources.sagemaker_jobs import Patience, Weight
-from recsys_assets.training.sagemaker_job import JobIdentity, JobPlan
-from recsys_assets.training.sagemaker_kinds import PROCESSING, TRAINING, TUNING
-from recsys_assets.training.sagemaker_processing_job import ProcessingJobPlan
-from recsys_assets.training.sagemaker_training_job import TrainingJobPlan
-from recsys_assets.training.sagemaker_trouble import JobFailed
+from recsys_assets.training.sagemaker.job import JobIdentity, JobPlan
+from recsys_assets.training.sagemaker.kinds import PROCESSING, TRAINING, TUNING
+from recsys_assets.training.sagemaker.processing_job import ProcessingJobPlan
+from recsys_assets.training.sagemaker.training_job import TrainingJobPlan
+from recsys_assets.training.sagemaker.trouble import JobFailed
 from recsys_assets.tuning.search_spaces import Real
 from recsys_assets.tuning.trial import metrics
 from recsys_assets.tuning.tuning_job import TuningJobPlan

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
-from recsys_assets.training.sagemaker_kinds import TRAINING
-from recsys_assets.training.sagemaker_outcome import (
+from recsys_assets.training.sagemaker.kinds import TRAINING
+from recsys_assets.training.sagemaker.outcome import (
     Attempts,
     Verdict,
     figures,
@@ -15,7 +15,7 @@ from recsys_assets.training.sagemaker_outcome import (
     read_outcome,
     transition_lines,
 )
-from recsys_assets.training.sagemaker_trouble import error_code, read_trouble
+from recsys_assets.training.sagemaker.trouble import error_code, read_trouble
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -17,10 +17,10 @@ from lambda_api.settings import Settings, make_settings
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.resources.sagemaker import PipesSageMakerClient
 from recsys_assets.splits.assets import temporal_splits
-from recsys_assets.training import sagemaker_container
-from recsys_assets.training.sagemaker_job import JobPlaces, JobRefused, create_request
-from recsys_assets.training.sagemaker_kinds import TRAINING, TUNING
-from recsys_assets.training.sagemaker_trouble import JobFailed
+from recsys_assets.training.sagemaker import container
+from recsys_assets.training.sagemaker.job import JobPlaces, JobRefused, create_request
+from recsys_assets.training.sagemaker.kinds import TRAINING, TUNING
+from recsys_assets.training.sagemaker.trouble import JobFailed
 from recsys_assets.tuning.search_spaces import SEARCH_SPACES, OneOf, Real, Whole
 from recsys_assets.tuning.stored_parameters import tuned_parameters
 from recsys_assets.tuning.trial import OBJECTIVE, TrialQuestion, metrics, read_trial, trial_hyperparameters
@@ -238,5 +238,5 @@ def test_a_container_refuses_a_program_it_does_not_have(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SAGEMAKER_PROGRAM", "serve")
-    assert sagemaker_container.main() == 2
+    assert container.main() == 2
     assert "expected one of train, trial" in capsys.readouterr().err

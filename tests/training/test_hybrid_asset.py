@@ -63,7 +63,7 @@ class Shop:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     made = SyntheticShop(
         SyntheticShopConfig(
-            seed=11, start=FIRST, days=DAYS, n_users=150, n_products=80, n_categories=5, n_brands=6,
+            seed=11, start=FIRST, days=DAYS, n_users=90, n_products=80, n_categories=5, n_brands=6,
             sessions_per_user_per_day=0.5,
         )
     )  # fmt: skip

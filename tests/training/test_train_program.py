@@ -15,7 +15,7 @@ import pytest
 from lambda_api.recommender.bundle import read_bundle, read_manifest
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.training.local_job import LocalTrainingJob
-from recsys_assets.training.sagemaker_paths import FAILURE_REASON_LENGTH, SageMakerPaths
+from recsys_assets.training.sagemaker.paths import FAILURE_REASON_LENGTH, SageMakerPaths
 from recsys_assets.training.train import DONE, FAILED, INTERRUPTED
 from tests.models.test_ncf import shop
 from tests.training.processes import children_of, environment, is_alive, prepare, run, started, wait_until
@@ -150,12 +150,18 @@ def test_a_malformed_command_line_is_refused(tmp_path: Path, arguments: list[str
     assert "usage: train" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that nobody stopped."""
+    root = tmp_path_factory.mktemp("whole")
+    assert run(prepare(root, **LONG)).returncode == DONE
+    return root
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_training_that_was_stopped_and_resumed_equals_one_that_was_not(
-    tmp_path: Path, number: signal.Signals
+    whole: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    whole = tmp_path / "whole"
-    assert run(prepare(whole, **LONG)).returncode == DONE
     root = tmp_path / "stopped"
     job = prepare(root, **LONG)
     with started(job.command, environment(job), cwd=Path("/")) as process:

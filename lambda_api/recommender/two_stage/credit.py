@@ -1,7 +1,7 @@
 """Credit: how strongly each product of a shopper's past leads to a candidate.
 
-Put the sharing out of a candidate's sources over the past here. Keep proposing (``sources``) out, and what is said to
-shoppers (``lambda_api.serving.reasons``).
+Put the sharing out of a candidate's sources over the past here. Keep proposing (``candidates``) out, and what is said
+to shoppers (``lambda_api.serving.reasons``).
 """
 
 from collections.abc import Iterator
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.recommender.histories import Histories
+from lambda_api.recommender.two_stage.candidates import CandidateGenerator, Walked
 from lambda_api.recommender.two_stage.proposals import FUSION_OFFSET
-from lambda_api.recommender.two_stage.sources import WITHOUT_PROFILE, CandidateGenerator, Walked
+from lambda_api.recommender.two_stage.sources import WITHOUT_PROFILE
 
 
 def terms_of(

@@ -1,7 +1,7 @@
 """Ranking features: one function from histories and candidates to rows, for training and for serving alike.
 
 Put a feature here when it depends on the shopper; facts of products alone go to ``facts``. Keep candidates
-(``sources``) and learning out.
+(``candidates``) and learning out.
 
 No feature tells the hour or the day of the week: all rows of a training window share them, so a model could only learn
 from them which window a row is from.
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.histories import Histories, run_starts
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
+from lambda_api.recommender.two_stage.candidates import Candidates
 from lambda_api.recommender.two_stage.facts import PRODUCT_FEATURES, UNKNOWN, CatalogueFacts
-from lambda_api.recommender.two_stage.sources import Candidates
 
 FloatArray = NDArray[np.float32]
 

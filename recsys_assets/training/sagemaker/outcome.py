@@ -1,8 +1,8 @@
 """What a described SageMaker job or an AWS error means: go on waiting, done, worth another attempt, or final.
 
 Put judgement of described jobs here, as pure functions of plain data, each refusal with what to do about it. Keep
-errors of calls (``sagemaker_trouble.py``), making requests (``sagemaker_job.py``), calling AWS
-(``recsys_assets.resources.sagemaker_jobs``) and Dagster out.
+errors of calls (``trouble.py``), making requests (``job.py``), calling AWS (``recsys_assets.resources.sagemaker_jobs``)
+and Dagster out.
 
 Statuses, secondary statuses and failure reasons: ``DescribeTrainingJob`` and its like in the SageMaker API reference.
 """
@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Final
 
-from recsys_assets.training.sagemaker_kinds import TRAINING, TUNING, JobKind
+from recsys_assets.training.sagemaker.kinds import TRAINING, TUNING, JobKind
 from recsys_assets.training.train import INTERRUPTED
 
 

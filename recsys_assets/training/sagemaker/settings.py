@@ -4,7 +4,7 @@ Put the reading of ``RECSYS_TRAINING_*`` for jobs here. Keep their rules (``lamb
 """
 
 from lambda_api.settings import Settings, split_list
-from recsys_assets.training.sagemaker_job import Hardware, Placement
+from recsys_assets.training.sagemaker.job import Hardware, Placement
 
 
 def placement_of(settings: Settings) -> Placement:

@@ -1,9 +1,8 @@
 """What every SageMaker job has, whatever its kind: a name, S3 places, hardware, rights, and rules AWS holds it to.
 
 Put what must be right before a job of any kind is created here: plain data in, plain data out. Keep what one kind is
-asked for (its plan: ``sagemaker_training_job.py``, ``sagemaker_processing_job.py``, the tuning's and the batch's), what
-a described job means (``sagemaker_outcome.py``), calling AWS (``recsys_assets.resources.sagemaker_jobs``) and Dagster
-out.
+asked for (its plan: ``training_job.py``, ``processing_job.py``, the tuning's and the batch's), what a described job
+means (``outcome.py``), calling AWS (``recsys_assets.resources.sagemaker_jobs``) and Dagster out.
 
 Limits are those of the API reference, as botocore's service model states them; AWS enforces them with messages that
 name no remedy, and most fakes do not enforce them at all.
@@ -15,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from recsys_assets.training.sagemaker_kinds import JobKind
+from recsys_assets.training.sagemaker.kinds import JobKind
 
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")

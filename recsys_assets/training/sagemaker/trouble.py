@@ -1,7 +1,7 @@
 """What an error of a call to AWS means: whether the same call may work soon, and what people should do.
 
 Put judgement of errors that botocore raises here, as pure functions. Keep what a described job means
-(``sagemaker_outcome.py``) and calling AWS out.
+(``outcome.py``) and calling AWS out.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """What a processing job is asked for: the ``CreateProcessingJob`` request and what would be refused of it.
 
 Put what only processing jobs have here: one of our programs with its arguments, folders that are copied in and out.
-Keep what every job has (``sagemaker_job.py``) out.
+Keep what every job has (``job.py``) out.
 
 A processing job has no spot capacity, no checkpoints and no hyper-parameters; its container sees the folders below
 ``/opt/ml/processing``.
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from recsys_assets.training.sagemaker_job import (
+from recsys_assets.training.sagemaker.job import (
     Hardware,
     Placement,
     buckets_of,
@@ -23,7 +23,7 @@ from recsys_assets.training.sagemaker_job import (
     tag_problems,
     vpc_config,
 )
-from recsys_assets.training.sagemaker_kinds import PROCESSING, JobKind
+from recsys_assets.training.sagemaker.kinds import PROCESSING, JobKind
 
 ROOT: Final = "/opt/ml/processing"
 LONGEST_PROCESSING_S: Final = 9 * 24 * 3600

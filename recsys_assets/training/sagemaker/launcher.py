@@ -1,7 +1,7 @@
 """The ``train`` program as a SageMaker training job: input up, job, model down.
 
 Put what travels between this machine and a job here. Keep the protocol around it (``launched_training.py``), the job
-itself (``sagemaker_job.py``) and following it (``recsys_assets.resources.sagemaker``) out.
+itself (``job.py``) and following it (``recsys_assets.resources.sagemaker``) out.
 """
 
 import os
@@ -23,11 +23,11 @@ from lambda_api.recommender.bundle import BundleError, read_bundle
 from lambda_api.settings import Settings, parse_tags
 from recsys_assets.resources.sagemaker import PipesSageMakerClient, job_identity, open_client
 from recsys_assets.training.launched_training import Fit
-from recsys_assets.training.sagemaker_job import Hardware, JobRefused, Placement, bucket_and_key
-from recsys_assets.training.sagemaker_paths import SageMakerPaths
-from recsys_assets.training.sagemaker_settings import hardware_of, placement_of
-from recsys_assets.training.sagemaker_training_job import TrainingJobPlan
-from recsys_assets.training.sagemaker_trouble import error_code, read_trouble
+from recsys_assets.training.sagemaker.job import Hardware, JobRefused, Placement, bucket_and_key
+from recsys_assets.training.sagemaker.paths import SageMakerPaths
+from recsys_assets.training.sagemaker.settings import hardware_of, placement_of
+from recsys_assets.training.sagemaker.training_job import TrainingJobPlan
+from recsys_assets.training.sagemaker.trouble import error_code, read_trouble
 from recsys_assets.training.train import INTERACTIONS_CHANNEL, PRODUCTS_CHANNEL
 
 

@@ -1,6 +1,6 @@
 """The training image's entry point: which of our programs a container runs.
 
-    python -m recsys_assets.training.sagemaker_container [train] [options of the program]
+    python -m recsys_assets.training.sagemaker.container [train] [options of the program]
 
 Put the choice of program here. Keep the programs out. Training and processing jobs name their program in the request;
 a tuning job cannot, so its trials choose it by the variable ``SAGEMAKER_PROGRAM``.

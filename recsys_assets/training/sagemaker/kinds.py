@@ -1,7 +1,7 @@
 """The kinds of job SageMaker runs, as one table: what each kind's calls, fields, pages and logs are called.
 
-Put here what differs between kinds by name only. Keep what is asked for (``sagemaker_job.py`` and the plans beside it),
-what an answer means (``sagemaker_outcome.py``) and the life cycle (``recsys_assets.resources.sagemaker_jobs``) out.
+Put here what differs between kinds by name only. Keep what is asked for (``job.py`` and the plans beside it),
+what an answer means (``outcome.py``) and the life cycle (``recsys_assets.resources.sagemaker_jobs``) out.
 """
 
 from collections.abc import Mapping

@@ -1,14 +1,14 @@
 """What a training job is asked for: the ``CreateTrainingJob`` request and what would be refused of it.
 
 Put what only training jobs have here: hyper-parameters, channels, checkpoints, spot. Keep what every job has
-(``sagemaker_job.py``) out.
+(``job.py``) out.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from recsys_assets.training.sagemaker_job import (
+from recsys_assets.training.sagemaker.job import (
     Hardware,
     Placement,
     buckets_of,
@@ -20,7 +20,7 @@ from recsys_assets.training.sagemaker_job import (
     tag_problems,
     vpc_config,
 )
-from recsys_assets.training.sagemaker_kinds import TRAINING, JobKind
+from recsys_assets.training.sagemaker.kinds import TRAINING, JobKind
 
 TRAIN: Final = ("python", "-m", "recsys_assets.training.train")
 """What the container runs; named in the request, so that the image's own entry point does not matter."""

@@ -1,0 +1,359 @@
+"""Candidates: what each source proposes to each shopper, and the union of their proposals.
+
+Put the ways a product can become a candidate here. Keep what a source is (``sources``), arithmetic over all of them at
+once (``proposals``) and features of candidates (``features``) out. Nothing here depends on the batch a shopper is asked
+in.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_api.interactions import InteractionType
+from lambda_api.recommender.factors import FactorRecommender
+from lambda_api.recommender.histories import Histories, Ragged
+from lambda_api.recommender.item_weights import SparseWeights, positions
+from lambda_api.recommender.profiles import EventWeighting, Profiles, shared_profiles
+from lambda_api.recommender.two_stage.blocks import blocks_of
+from lambda_api.recommender.two_stage.facts import CatalogueFacts
+from lambda_api.recommender.two_stage.proposals import (
+    Grid,
+    Proposal,
+    Trails,
+    among,
+    follow,
+    largest,
+    ranked,
+)
+from lambda_api.recommender.two_stage.sources import WITHOUT_PROFILE, Source
+from lambda_api.recommender.two_stage.towers import Found, TowerSearch
+
+FloatArray = NDArray[np.float32]
+
+PER_CATEGORY = 20
+"""Trending products proposed of one category."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The union of what ``S`` sources propose to ``B`` shoppers, ``R`` rows in all.
+
+    Attributes:
+        products: distinct products of each shopper, ascending.
+        scores: float32 ``[R, S]``, >= 0, of every source for every candidate, whichever source proposed it.
+        ranks: float32 ``[R, S]``, place of the score among the shopper's candidates from 0, equal scores sharing the
+            best place; ``NO_RANK`` where the score is 0.
+        fusion: float32 ``[R]``, > 0, reciprocal rank fusion over the sources.
+    """
+
+    products: Ragged
+    scores: FloatArray
+    ranks: FloatArray
+    fusion: FloatArray
+
+
+_LAST = "_last"
+
+CELLS_AT_ONCE = 1_000_000
+"""Shoppers times products worked on at once: a few megabytes, which stay in a core's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """Profiles of a batch by weighting, and where the graphs lead from them."""
+
+    profiles: Mapping[EventWeighting, Profiles]
+    trails: Trails
+
+
+@dataclass(frozen=True)
+class CandidateGenerator:
+    """All sources over one catalogue.
+
+    Attributes:
+        sources: in the order of the columns of `Candidates`.
+        graphs: item-to-item weights by name.
+        facts: of the catalogue.
+        limit: candidates per shopper at most; the best by fusion stay.
+        consumed_types: products the shopper has an event of these types with are no candidates; empty where buying
+            again counts.
+        factors: what a source of kind ``factors`` scores by. towers: what one of kind ``towers`` does.
+    """
+
+    sources: tuple[Source, ...]
+    graphs: Mapping[str, SparseWeights]
+    facts: CatalogueFacts
+    limit: int
+    consumed_types: tuple[InteractionType, ...]
+    factors: FactorRecommender | None = None
+    towers: TowerSearch | None = None
+
+    def candidates(self, histories: Histories, allowed: NDArray[np.bool_] | None = None) -> Candidates:
+        """Propose, unite, cut. ``allowed`` (bool ``[n]``) leaves other products out before anything is ranked."""
+        at_once = max(1, CELLS_AT_ONCE // max(1, len(self.facts)))
+        if len(histories) > at_once:
+            blocks = blocks_of(len(histories), at_once)
+            return _joined([self.candidates(histories.rows(start, stop), allowed) for start, stop in blocks])
+        if allowed is None:
+            return self.worked_out(histories)[0]
+        return self._united(histories, self._walked(histories), allowed)
+
+    def worked_out(self, histories: Histories) -> tuple[Candidates, Walked]:
+        """`candidates`, and how they were found; those of the last histories are kept."""
+        last: tuple[Histories, Candidates, Walked] | None = self.__dict__.get(_LAST)
+        if last is not None and last[0] is histories:
+            return last[1:]
+        walked = self._walked(histories)
+        found = self._united(histories, walked, None)
+        # A request asks twice about one history, for its list and for its reasons. Threads share: one assignment.
+        self.__dict__[_LAST] = (histories, found, walked)
+        return found, walked
+
+    def candidates_without(self, history: Histories, products: NDArray[np.int32]) -> tuple[Histories, Candidates]:
+        """One shopper's history without any event of each of ``products`` (``[d]``), and `candidates` of each.
+
+        The graphs are not followed again: a step from a product that is left out has no weight.
+        """
+        variants, walked = history.without_each(products), self.worked_out(history)[1]
+        batch, n_products = len(variants), len(self.facts)
+        profiles = self._profiles(variants)
+        blocked, near = self._blocked(variants), self._near(variants, None)
+        proposed = [self._proposal(source, profiles, near, batch, blocked, None) for source in self.sources]
+        marked = [walked.trails.cells, *(proposal.cells % n_products for proposal in proposed if proposal is not None)]
+        # What is left out may be a candidate again, but only where it is left out.
+        own = self._blocked(history)
+        for_all = own[~np.isin(own, products)]
+        grid = Grid.of(marked, for_all, None, (1, n_products))
+        weights = self._weights_without(walked, profiles, products)
+        scores = np.zeros((len(self.sources), batch * grid.width), dtype=np.float32)
+        slot_of_step = grid.slot_of_cell[walked.trails.cells].astype(np.int64)
+        for row in range(batch):
+            part = scores[:, row * grid.width : (row + 1) * grid.width]
+            self._add_graphs(part, walked.trails, walked.trails.reweighted(weights[row]), slot_of_step, grid.products)
+        cells = np.concatenate([proposal.cells for proposal in proposed if proposal is not None] or [blocked[:0]])
+        slots = grid.slot_of_cell[cells % n_products] + cells // n_products * grid.width
+        always = self._add_others(scores, proposed, slots)
+        some = blocked[np.isin(blocked % n_products, products)]
+        place = np.minimum(np.searchsorted(grid.products[:-1], some % n_products), grid.width - 1)
+        there = grid.products[place] == some % n_products
+        scores[:, (some // n_products * grid.width + place)[there]] = 0.0
+        table = scores.reshape(len(self.sources), batch, grid.width)
+        return variants, self._cut(table, always, np.tile(grid.products, batch), profiles, near)
+
+    def _weights_without(
+        self, walked: Walked, profiles: Mapping[EventWeighting, Profiles], products: NDArray[np.int32]
+    ) -> NDArray[np.float64]:
+        """Weights of the pairs of ``walked``, by graph, without each of ``products``: float64 ``[d, pairs]``."""
+        made: dict[EventWeighting, NDArray[np.float64]] = {}
+        for weighting, own in walked.profiles.items():
+            weights = np.zeros((len(products), len(own.products)))
+            # What is left of the pairs is in the order of the pairs.
+            weights[own.products != products[:, None]] = profiles[weighting].weights
+            made[weighting] = weights
+        return np.concatenate([made[source.weighting] for source in self.sources if source.kind == "graph"], axis=1)
+
+    def _profiles(self, histories: Histories) -> Mapping[EventWeighting, Profiles]:
+        weightings = {source.weighting for source in self.sources if source.kind not in WITHOUT_PROFILE}
+        if self.factors is not None:
+            weightings.add(self.factors.weighting)
+        return shared_profiles(weightings, histories)
+
+    def _walked(self, histories: Histories) -> Walked:
+        profiles = self._profiles(histories)
+        followed = [source for source in self.sources if source.kind == "graph"]
+        graphs = [self.graphs[source.graph] for source in followed]
+        return Walked(profiles, follow(graphs, [profiles[source.weighting] for source in followed], len(self.facts)))
+
+    def _united(self, histories: Histories, walked: Walked, allowed: NDArray[np.bool_] | None) -> Candidates:
+        batch, trails = len(histories), walked.trails
+        blocked, near = self._blocked(histories), self._near(histories, allowed)
+        proposed = [self._proposal(source, walked.profiles, near, batch, blocked, allowed) for source in self.sources]
+        cells = [proposal.cells for proposal in proposed if proposal is not None]
+        grid = Grid.of([trails.cells, *cells], blocked, allowed, (batch, len(self.facts)))
+        scores = np.zeros((len(self.sources), len(grid.products)), dtype=np.float32)
+        slot_of_step = grid.slot_of_cell[trails.cells].astype(np.int64)
+        self._add_graphs(scores, trails, trails.terms, slot_of_step, grid.products)
+        slots = grid.slot_of_cell[np.concatenate(cells)] if cells else blocked[:0]
+        always = self._add_others(scores, proposed, slots)
+        table = scores.reshape(len(self.sources), batch, grid.width)
+        return self._cut(table, always, grid.products, walked.profiles, near)
+
+    def _add_graphs(
+        self,
+        scores: FloatArray,
+        trails: Trails,
+        terms: NDArray[np.float64],
+        slot_of_step: NDArray[np.int64],
+        products: NDArray[np.int64],
+    ) -> None:
+        """Fill the scores of graphs (``[S, slots]``, in place); ``products`` are those of the slots."""
+        graph, trend = 0, self.facts.trend[products]
+        for line, source in zip(scores, self.sources, strict=True):
+            if source.kind == "graph":
+                part = slice(int(trails.stops[graph]), int(trails.stops[graph + 1]))
+                sums = np.bincount(slot_of_step[part], weights=terms[part], minlength=len(line))
+                line[:] = sums
+                np.maximum(line, 0.0, out=line)
+                if source.prior:
+                    line *= trend
+                graph += 1
+
+    def _add_others(
+        self, scores: FloatArray, proposed: Sequence[Proposal | None], slots: NDArray[np.integer]
+    ) -> NDArray[np.bool_]:
+        """Fill the scores of ``proposed``, whose cells are at ``slots``; where what needs no score is, ``[slots]``."""
+        always, first = np.zeros(scores.shape[1], dtype=bool), 0
+        for line, source, proposal in zip(scores, self.sources, proposed, strict=True):
+            if proposal is None:
+                continue
+            own = slots[first : first + len(proposal.cells)]
+            first += len(own)
+            if source.kind in WITHOUT_PROFILE:
+                always[own] = True
+            else:
+                line[own] = proposal.scores
+        return always
+
+    def _cut(
+        self,
+        table: FloatArray,
+        always: NDArray[np.bool_],
+        products: NDArray[np.int64],
+        profiles: Mapping[EventWeighting, Profiles],
+        near: Found | None,
+    ) -> Candidates:
+        """What sources take, cut to the best by fusion. ``table``: scores ``[S, B, W]`` of ``products`` (``[B * W]``);
+        ``always`` (``[B * W]``) are taken whatever their score. The last place of each row holds what is blocked."""
+        sources, batch, width = table.shape
+        table[:, :, -1] = 0.0
+        judged = [number for number, source in enumerate(self.sources) if source.kind not in WITHOUT_PROFILE]
+        takes = np.array([self.sources[number].take for number in judged], dtype=np.int64)
+        slots = np.flatnonzero(largest(table[judged], takes).any(axis=0).ravel() | always)
+        rows, products = slots // width, products[slots]
+        scores = table.reshape(sources, -1)[:, slots]
+        for number, source in enumerate(self.sources):
+            if source.kind == "trending":
+                scores[number] = self.facts.trending[products]
+            elif source.kind == "factors":
+                scores[number] = self._factor_scores(profiles, rows, products)
+            elif near is not None and self.towers is not None and source.kind == "towers":
+                scores[number] = self.towers.scores(near, rows, products)
+        counts = np.bincount(rows, minlength=batch)
+        ranks, fusion, kept = ranked(scores, rows, counts, self.limit)
+        if kept is not None:
+            scores, ranks, fusion = scores[:, kept], ranks[:, kept], fusion[kept]
+            products, counts = products[kept], np.bincount(rows[kept], minlength=batch)
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return Candidates(Ragged(indptr, products.astype(np.int32)), scores.T, ranks.T, fusion)
+
+    def _proposal(
+        self,
+        source: Source,
+        profiles: Mapping[EventWeighting, Profiles],
+        near: Found | None,
+        batch: int,
+        blocked: NDArray[np.int64],
+        allowed: NDArray[np.bool_] | None,
+    ) -> Proposal | None:
+        """What a source other than a graph leads to, ``blocked`` among it or not; ``None`` of those that wait."""
+        n_products = len(self.facts)
+        if source.kind == "trending":
+            return self._trending(source.take, batch, blocked, allowed)
+        if source.kind == "towers":
+            return None if near is None else Proposal(near.cells, np.empty(0, dtype=np.float32))
+        if source.kind in ("graph", "factors"):
+            return None
+        own = profiles[source.weighting]
+        shopper = own.row_of_pair
+        if source.kind == "again":
+            return Proposal(shopper * n_products + own.products.astype(np.int64), own.weights.astype(np.float32))
+        category = self.facts.category[own.products]
+        coded = category >= 0
+        width = max(1, len(self._category_best))
+        sums = np.bincount(
+            shopper[coded] * width + category[coded], weights=own.weights[coded], minlength=batch * width
+        )
+        found = np.flatnonzero(sums > 0)
+        row, code = np.divmod(found, width)
+        starts, lengths = self._category_best.indptr[code], np.diff(self._category_best.indptr)[code]
+        products = self._category_best.values[positions(starts, lengths)]
+        cells = np.repeat(row * n_products, lengths) + products
+        scores = np.repeat(sums[found].astype(np.float32), lengths) * self.facts.trending[products]
+        return Proposal(np.asarray(cells, dtype=np.int64), scores)
+
+    def _trending(
+        self, take: int, batch: int, blocked: NDArray[np.int64], allowed: NDArray[np.bool_] | None
+    ) -> Proposal:
+        """The ``take`` products that sell best now and are not blocked, for every shopper."""
+        n_products = len(self.facts)
+        order = self._trending_order
+        if allowed is not None:
+            order = order[allowed[order]]
+        spare = np.bincount(blocked // n_products, minlength=batch).max(initial=0)
+        order = order[: take + int(spare)]
+        cells = np.arange(batch, dtype=np.int64)[:, None] * n_products + order
+        free = ~among(cells, blocked)
+        chosen = cells[free & (np.cumsum(free, axis=1) <= take)]
+        return Proposal(chosen, np.empty(0, dtype=np.float32))
+
+    def _factor_scores(
+        self, profiles: Mapping[EventWeighting, Profiles], rows: NDArray[np.int64], products: NDArray[np.int64]
+    ) -> FloatArray:
+        """Inner products of shoppers folded in and products, 0 where negative; float32 ``[R]``."""
+        assert self.factors is not None, "a source of kind factors comes with factors"
+        vectors = self.factors.folded_in(profiles[self.factors.weighting]).astype(np.float32)
+        scores = np.einsum("rf,rf->r", self.factors.rows_of(products.astype(np.int32)), vectors[rows])
+        return np.asarray(np.maximum(scores, np.float32(0.0)))
+
+    def _near(self, histories: Histories, allowed: NDArray[np.bool_] | None) -> Found | None:
+        """What the towers find, where they are asked."""
+        take = next((source.take for source in self.sources if source.kind == "towers"), None)
+        return None if take is None or self.towers is None else self.towers.find(histories, take, allowed)
+
+    @cached_property
+    def _trending_order(self) -> NDArray[np.int32]:
+        """Products that sell now, best first."""
+        trending = self.facts.trending
+        order = np.argsort(-trending, kind="stable").astype(np.int32)
+        return order[trending[order] > 0]
+
+    @cached_property
+    def _category_best(self) -> Ragged:
+        """Per category its `PER_CATEGORY` products that sell best now."""
+        order = self._trending_order
+        code = self.facts.category[order]
+        coded = code >= 0
+        order, code = order[coded], code[coded]
+        grouped = np.argsort(code, kind="stable")
+        order, code = order[grouped], code[grouped]
+        kept = np.arange(len(code)) - np.searchsorted(code, code) < PER_CATEGORY
+        counts = np.bincount(code[kept], minlength=int(self.facts.category.max(initial=-1)) + 1)
+        return Ragged(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), order[kept])
+
+    def _blocked(self, histories: Histories) -> NDArray[np.int64]:
+        """Cells that are no candidates, ascending, some more than once."""
+        consumed = self._is_consumed[histories.types]
+        cells = histories.shopper_of_event[consumed] * len(self.facts) + histories.products[consumed]
+        return np.sort(cells)
+
+    @cached_property
+    def _is_consumed(self) -> NDArray[np.bool_]:
+        """bool per `InteractionType`."""
+        return np.isin([int(kind) for kind in InteractionType], [int(kind) for kind in self.consumed_types])
+
+
+def _joined(parts: Sequence[Candidates]) -> Candidates:
+    """Batches one after the other."""
+    counts = np.concatenate([np.diff(part.products.indptr) for part in parts])
+    return Candidates(
+        Ragged(
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            np.concatenate([part.products.values for part in parts]),
+        ),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.ranks for part in parts]),
+        np.concatenate([part.fusion for part in parts]),
+    )
