@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.factors import FactorRecommender
 from lambda_api.recommender.item_weights import SparseWeights
+from lambda_api.recommender.two_stage.candidates import CandidateGenerator
 from lambda_api.recommender.two_stage.features import feature_names, ranking_features
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
-from lambda_api.recommender.two_stage.sources import CandidateGenerator, Source, SourceKind, source_names
+from lambda_api.recommender.two_stage.sources import Source, SourceKind, source_names
 from lambda_api.recommender.two_stage.towers import TowerSearch
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.explained import Explain, FittedRanker
@@ -123,8 +124,8 @@ class Hybrid:
     windows: int = 4
     window_days: float | None = None
     max_shoppers: int = 1_500
-    trees: int = 120
-    learning_rate: float = 0.1
+    trees: int = 80
+    learning_rate: float = 0.15
     leaves: int = 15
     leaf_rows: int = 50
     feature_share: float = 0.4
