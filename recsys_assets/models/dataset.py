@@ -73,14 +73,16 @@ class TrainingData:
         product = product_map.indices(product_ids)[product_codes] if product_ids else np.empty(0, np.int32)
         kinds = pc.index_in(interactions["interaction_type"], pa.array(INTERACTION_LABELS))
         timestamp = interactions["_seconds"].to_numpy()
-        order = np.lexsort((product, timestamp, user))
+        kind = kinds.to_numpy().astype(np.int8)
+        # By kind as well: equal logs are equal data in whatever order their rows came.
+        order = np.lexsort((kind, product, timestamp, user))
         order = order[product[order] >= 0]
         return cls(
             users=users,
             products=product_map,
             user=user[order],
             product=product[order],
-            kind=kinds.to_numpy().astype(np.int8)[order],
+            kind=kind[order],
             timestamp=timestamp.astype(np.int64)[order],
             rating=interactions["rating"].to_numpy().astype(np.float32)[order],
             catalogue=_align_catalogue(products, product_map),
