@@ -315,8 +315,6 @@ class Hybrid:
 
     def _applies(self, name: str, data: TrainingData) -> bool:
         """Whether the shop has what a source needs; the same for every window of a log."""
-        if name == "again":
-            return self.allow_repeats
         # The towers tell what is new to a shopper; where buying again counts they gained nothing.
         if name == "towers":
             return not self.allow_repeats

@@ -190,8 +190,21 @@ def test_new_products_only_unless_repeats_are_learned() -> None:
         assert not np.isin(bought.row(row), fresh.products.row(row)).any()
         repeats += np.isin(bought.row(row), again.products.row(row)).sum()
     assert repeats > len(histories)
-    names = [source.name for source in fitted(True).generator.sources]
-    assert "again" in names and "again" not in [source.name for source in fitted().generator.sources]
+
+
+def test_what_a_shopper_only_looked_at_is_a_candidate() -> None:
+    whole = training_data()
+    fields = ("user", "product", "kind", "timestamp", "rating")
+    kept = (whole.kind == InteractionType.VIEW) | (whole.product % 3 > 0)
+    data = TrainingData(**{**vars(whole), **{name: vars(whole)[name][kept] for name in fields}})
+    histories = data.histories()
+    touched, bought = histories.distinct_products(), histories.distinct_products([InteractionType.PURCHASE])
+    # With nothing else that proposes: no neighbour leads back to it.
+    model = Hybrid(**{**SMALL, "sources": ("again",), "limit": len(data.products)}).fit(data)
+    found = model.generator.candidates(histories).products
+    waiting = [np.setdiff1d(touched.row(row), bought.row(row)) for row in range(len(histories))]
+    assert sum(map(len, waiting)) > len(histories) // 2
+    assert all(np.array_equal(found.row(row), own) for row, own in enumerate(waiting))
 
 
 @pytest.mark.parametrize("columns", [(), ("name",), ("price",), ("category",)])
