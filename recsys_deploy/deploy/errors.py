@@ -28,6 +28,10 @@ class ApplyFailed(DeployError):
     """The apply stopped half-way; what was made stands, and another run goes on from there."""
 
 
+class NameTaken(DeployError):
+    """Something of the wanted name stands that Terraform does not know of."""
+
+
 class StateLocked(DeployError):
     """Another run holds the state."""
 

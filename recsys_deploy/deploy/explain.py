@@ -30,6 +30,7 @@ from recsys_deploy.deploy.errors import (
     CredentialsExpired,
     CredentialsMissing,
     DeployError,
+    NameTaken,
     ServiceTrouble,
     StateBucketMissing,
     StateLocked,
@@ -68,6 +69,7 @@ _REGION: Final = re.compile(
     r"|requested bucket from \"[^\"]+\", actual location|HTTP status code 301|HTTP response code: 301"
 )
 _REGION_NAMES: Final = re.compile(r"(?:actual location|expecting) [\"']?(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)")
+_TAKEN: Final = re.compile(r"AlreadyExists|BucketAlreadyOwnedByYou")
 _NO_BUCKET: Final = re.compile(r"S3 bucket \"(?P<bucket>[^\"]+)\" does not exist|NoSuchBucket|NO_SUCH_BUCKET")
 _UNREACHABLE: Final = re.compile(
     r"no such host|connection refused|i/o timeout|TLS handshake timeout|RequestTimeout|ServiceUnavailable"
@@ -107,6 +109,12 @@ def explain(text: str, what: str) -> DeployError | None:
         )
     if _DENIED.search(text):
         return AccessDenied(_denied(text, what, said))
+    if _TAKEN.search(text):
+        return NameTaken(
+            f"{what}: the name is taken by something that Terraform does not know of ({said}). An interrupted apply "
+            f"leaves this where AWS had answered too late. Make sure that it is nobody else's, remove it or take it in "
+            f"(terraform import, with the address and the name above), then run the same command"
+        )
     if found := _NO_BUCKET.search(text):
         name = found["bucket"] or "it needs"
         return StateBucketMissing(f"{what}: the bucket {name} does not exist ({said})")

@@ -95,3 +95,14 @@ def strays(stage: Stage) -> dict[str, list[str]]:
     known = json.dumps(stage.state().content)
     found = {what: [name for name in names if name not in known] for what, names in standing(stage).items()}
     return {what: names for what, names in found.items() if names}
+
+
+def remove_roles(stage: Stage, names: list[str]) -> None:
+    """Remove roles and what is written into them or attached to them."""
+    iam = stage.client("iam")
+    for name in names:
+        for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+            iam.delete_role_policy(RoleName=name, PolicyName=policy)
+        for policy in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
+            iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
+        iam.delete_role(RoleName=name)
