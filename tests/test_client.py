@@ -40,7 +40,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> ServedHome:
 
 @pytest.fixture(scope="module")
 def server(home: ServedHome) -> Iterator[Server]:
-    with running(home.settings.home.parent, "--workers", "2", "--no-static", fakes=False) as started:
+    with running(home.settings.home.parent, "--no-static", fakes=False) as started:
         yield started
 
 
@@ -143,7 +143,7 @@ def test_what_was_answered_is_logged_when_the_server_stopped(home: ServedHome) -
     from lambda_api.state.exposures import InferenceLog
     from lambda_api.state.open_table import open_table
 
-    with running(home.settings.home.parent, "--workers", "2", "--no-static", fakes=False) as server:
+    with running(home.settings.home.parent, "--no-static", fakes=False) as server:
         with Recommendations(f"http://127.0.0.1:{server.port}", home.key, timeout_s=20) as shop:
             asked = [shop.recommend(f"logged-{number}", 3) for number in range(60)]
         assert server.stop() == 0

@@ -39,11 +39,19 @@ class Running:
     home: ServedHome
     port: int
     process: subprocess.Popen[bytes]
+    count: int
 
     def workers(self) -> list[int]:
         """Process ids of the workers."""
         listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in listed.split()]
+
+    def wait_for_workers(self, seconds: float = 20.0) -> None:
+        """Until as many live as were asked for: the first one answers before the last one is forked."""
+        until = time.monotonic() + seconds
+        while len(self.workers()) != self.count:
+            assert time.monotonic() < until, f"{len(self.workers())} workers after {seconds} s, not {self.count}"
+            time.sleep(0.05)
 
     def wait_for(self, what: Callable[[dict[str, Any]], bool], seconds: float = 20.0) -> dict[str, Any]:
         """Ask until the answer is as it should be, several times in a row: every worker must have come round."""
@@ -80,7 +88,8 @@ def running(home: ServedHome, workers: int = 2) -> Iterator[Running]:
     reader.start()
     try:
         wait_until_healthy(port, process)
-        server = Running(home, port, process)
+        server = Running(home, port, process, workers)
+        server.wait_for_workers()
         server.wait_for(lambda answer: answer["model_version"] == home.target.version)
         yield server
     except BaseException:

@@ -60,7 +60,6 @@ def route_to(home: ServedHome, target: RouteTarget) -> None:
 
 
 def test_a_worker_is_killed(server: Running) -> None:
-    before = server.workers()
     kills = 0
     with Load(server) as load:
         for _ in range(3):
@@ -69,7 +68,7 @@ def test_a_worker_is_killed(server: Running) -> None:
             time.sleep(1.5)
         server.wait_for(by_champion)
     judge("kill -9 a worker, three times", server, load.traffic, broken_at_most=kills * THREADS)
-    assert len(server.workers()) == len(before)
+    server.wait_for_workers()
     assert server.process.poll() is None
 
 

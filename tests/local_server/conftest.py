@@ -35,6 +35,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def server(site: Path) -> Iterator[Server]:
     """Two workers before fakes; a request has two seconds to arrive."""
-    arguments = ("--storefront", str(site / "storefront"), "--workers", "2", "--request-timeout", "2")
+    arguments = ("--storefront", str(site / "storefront"), "--request-timeout", "2")
     with running(site, *arguments) as started:
         yield started

@@ -91,12 +91,17 @@ class Server:
 
 @contextmanager
 def running(
-    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, fakes: bool = True
+    folder: Path,
+    *arguments: str,
+    workers: int = 2,
+    environment: Mapping[str, str] | None = None,
+    fakes: bool = True,
 ) -> Iterator[Server]:
-    """A server on a free port, answering; stopped at the end."""
+    """A server on a free port, answering, with all its workers; stopped at the end."""
     port = free_port()
     log = folder / f"server-{port}.log"
-    command = [sys.executable, "-m", "lambda_api.local_server", "--port", str(port), *(FAKES if fakes else ())]
+    command = [sys.executable, "-m", "lambda_api.local_server", "--port", str(port), "--workers", str(workers)]
+    command += FAKES if fakes else ()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
     with log.open("wb") as stream:
         process = subprocess.Popen(
@@ -108,7 +113,7 @@ def running(
         )
     server = Server(process, port, log)
     try:
-        wait_until_up(server)
+        wait_until_up(server, workers)
         yield server
     finally:
         if process.poll() is None:
@@ -120,17 +125,18 @@ def running(
                 process.wait(5)
 
 
-def wait_until_up(server: Server, seconds: float = 60) -> None:
-    """Until a request is answered, or fail with the log."""
+def wait_until_up(server: Server, workers: int, seconds: float = 60) -> None:
+    """Until a request is answered and every worker is there (the first answers before the last is forked)."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert server.process.poll() is None, server.log.read_text()
         try:
-            if server.request("GET", "/health").status == 200:
+            if server.request("GET", "/health").status == 200 and len(server.workers()) == workers:
                 return
         except OSError:
-            time.sleep(0.05)
-    raise AssertionError(f"no answer in {seconds} s:\n{server.log.read_text()}")
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"not up in {seconds} s:\n{server.log.read_text()}")
 
 
 def talk(server: Server, *pieces: bytes, pause: float = 0.0, half_close: bool = False, timeout: float = 20) -> bytes:

@@ -199,7 +199,7 @@ def test_the_access_log_has_one_json_line_per_answer_and_no_secret(server: Serve
 @pytest.fixture(scope="module")
 def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder: Path = tmp_path_factory.mktemp("cors")
-    with running(folder, "--workers", "1", "--no-static", "--cors-origin", "https://shop.example") as started:
+    with running(folder, "--no-static", "--cors-origin", "https://shop.example", workers=1) as started:
         yield started
 
 

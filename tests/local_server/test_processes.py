@@ -34,7 +34,7 @@ def in_flight(server: Server, count: int, seconds: float) -> tuple[list[threadin
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_finishes_what_is_in_flight_and_flushes(tmp_path: Path, sig: int) -> None:
-    with running(tmp_path, "--workers", "2", environment={"FAKE_LIFECYCLE": str(tmp_path)}) as server:
+    with running(tmp_path, environment={"FAKE_LIFECYCLE": str(tmp_path)}) as server:
         workers = server.workers()
         idle = server.connect()
         kept = http.client.HTTPConnection("127.0.0.1", server.port)
@@ -58,7 +58,7 @@ def test_a_stop_finishes_what_is_in_flight_and_flushes(tmp_path: Path, sig: int)
 
 
 def test_ctrl_c_in_a_terminal_reaches_every_process_and_still_finishes(tmp_path: Path) -> None:
-    with running(tmp_path, "--workers", "1") as server:
+    with running(tmp_path, workers=1) as server:
         threads, outcomes = in_flight(server, 3, 1.0)
         time.sleep(0.4)
         for pid in server.workers():
@@ -70,7 +70,7 @@ def test_ctrl_c_in_a_terminal_reaches_every_process_and_still_finishes(tmp_path:
 
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
-    with running(tmp_path, "--workers", "1") as server:
+    with running(tmp_path, workers=1) as server:
         threads, _ = in_flight(server, 2, 12.0)
         time.sleep(0.4)
         server.process.send_signal(signal.SIGINT)
@@ -83,7 +83,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_costs_only_its_own_requests(tmp_path: Path) -> None:
-    with running(tmp_path, "--workers", "2") as server:
+    with running(tmp_path) as server:
         counted: Counter[str] = Counter()
         stop = threading.Event()
 
@@ -122,7 +122,7 @@ def test_a_killed_worker_is_replaced_and_costs_only_its_own_requests(tmp_path: P
 
 
 def test_both_workers_answer(tmp_path: Path) -> None:
-    with running(tmp_path, "--workers", "2") as server:
+    with running(tmp_path) as server:
         pids = set()
         for _ in range(200):
             connections = [http.client.HTTPConnection("127.0.0.1", server.port) for _ in range(6)]
@@ -137,7 +137,7 @@ def test_both_workers_answer(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_a_sentence_with_a_remedy(tmp_path: Path) -> None:
-    with running(tmp_path, "--workers", "1") as server:
+    with running(tmp_path, workers=1) as server:
         second = subprocess.run(
             [sys.executable, "-m", "lambda_api.local_server", "--port", str(server.port), *FAKES],
             cwd=ROOT, capture_output=True, text=True, timeout=60,
@@ -170,7 +170,7 @@ def test_the_master_stays_light(tmp_path: Path) -> None:
 
 
 def test_an_idle_connection_is_closed_and_an_active_one_is_kept(tmp_path: Path) -> None:
-    with running(tmp_path, "--workers", "1", "--keepalive", "1") as server:
+    with running(tmp_path, "--keepalive", "1", workers=1) as server:
         began = time.monotonic()
         received = talk(server, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert received.startswith(b"HTTP/1.1 200") and 0.5 < time.monotonic() - began < 10

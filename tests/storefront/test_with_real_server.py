@@ -62,7 +62,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     shoppers = tuple(StorefrontShopper(user, f"Shopper {user}", 50, ()) for user in home.shoppers)
     write_storefront(Storefront(products, categories, shoppers), home.settings.home / PAGE_FOLDER)
     ensure_page_key(home.settings)
-    with running(folder, "--workers", "2", fakes=False) as server:
+    with running(folder, fakes=False) as server:
         yield Live(home, f"http://127.0.0.1:{server.port}")
 
 
