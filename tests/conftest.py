@@ -1,6 +1,7 @@
 """Fixtures every test may use. Keep fixtures of one stage in that stage's folder."""
 
 import os
+import signal
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,10 @@ os.environ.setdefault("RECSYS_FIRST_DAY", "2010-12-01")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Waiting OpenMP threads spin; on cores shared with other processes that makes two many times slower than one.
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+
+# A shell's background job ignores Ctrl-C and so would every process the tests start and then interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(os.environ.get("SHOP_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 

@@ -62,7 +62,7 @@ def lake(tmp_path: Path) -> Lake:
 
 def materialise(asset: dg.AssetsDefinition, lake: Lake, glue: FakeGlue, s3: Any, **options: Any) -> Any:
     launcher = GlueFeatures(JOB, f"s3://{BUCKET}/pipes", glue, s3, **{"sleep": lambda _: None, **options})
-    with mock.patch("dagster_aws.pipes.clients.glue.time.sleep"):
+    with mock.patch("dagster_aws.pipes.clients.glue.time"):
         return dg.materialize([asset], resources={"lake": lake, "features": launcher})
 
 
