@@ -126,7 +126,7 @@ class Hybrid:
     max_shoppers: int = 1_500
     trees: int = 80
     learning_rate: float = 0.15
-    leaves: int = 15
+    leaves: int = 7
     leaf_rows: int = 50
     feature_share: float = 0.4
     row_share: float = 0.7

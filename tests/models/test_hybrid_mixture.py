@@ -9,6 +9,7 @@ from recsys_assets.models.hybrid import Hybrid
 from recsys_assets.models.hybrid_mixture import (
     FEW_GROUPS,
     MEMBERS,
+    SURE,
     HeldOut,
     Mixture,
     best_mixture,
@@ -37,8 +38,8 @@ def test_ndcg_by_hand() -> None:
     few = RankingRows(np.zeros((7, 1), np.float32), np.array([0, 3, 1, 3, 0, 0, 0], np.int32), np.array([4, 3]))
     # The first shopper has two relevant rows, found second and third; the second shopper has none and does not count.
     expected = (1 / np.log2(3) + 1 / np.log2(4)) / (1 / np.log2(2) + 1 / np.log2(3))
-    assert judged_ndcg(np.array([4.0, 3.0, 1.0, 2.0, 0.0, 0.0, 0.0]), few) == pytest.approx(expected)
-    assert judged_ndcg(np.array([0.0, 3.0, 1.0, 3.0, 0.0, 0.0, 0.0]), few) == pytest.approx(1.0)
+    assert judged_ndcg(np.array([4.0, 3.0, 1.0, 2.0, 0.0, 0.0, 0.0]), few) == pytest.approx([expected])
+    assert judged_ndcg(np.array([0.0, 3.0, 1.0, 3.0, 0.0, 0.0, 0.0]), few) == pytest.approx([1.0])
 
 
 def test_trees_that_learned_nothing_leave_the_word_to_a_source() -> None:
@@ -50,14 +51,20 @@ def test_trees_that_learned_nothing_leave_the_word_to_a_source() -> None:
     assert not best_mixture(HeldOut(oracle, judged, (5,) * len(MEMBERS)), [0, 1, 2]).columns
 
 
-def test_no_mixture_ranks_the_held_out_rows_worse_than_any_of_its_parts() -> None:
+def test_a_source_has_a_say_only_where_trees_are_surely_worse_without_it() -> None:
     judged = rows(300, 2)
     rng = np.random.default_rng(3)
-    scores = np.stack([judged.features[:, 0] + rng.normal(size=len(judged.grades)) * width for width in (1, 2, 4)], 1)
-    mixture = best_mixture(HeldOut(scores, judged, (5, 5, 5)), [0, 1])
-    reached = judged_ndcg(mixture.score(scores, judged.features), judged)
-    assert all(reached >= judged_ndcg(judged.features[:, column], judged) for column in (0, 1))
-    assert reached >= judged_ndcg((scores / scores.std(axis=0)).sum(axis=1), judged)
+    for width in (0.0, 2.0, 4.0, 8.0):
+        # Trees that know what the first column knows, through ever more noise.
+        scores = judged.features[:, [0, 0, 0]] + rng.normal(size=(len(judged.grades), 3)) * width
+        mixture = best_mixture(HeldOut(scores, judged, (5, 5, 5)), [0, 1])
+        alone = judged_ndcg((scores / scores.std(axis=0)).sum(axis=1), judged)
+        gain = judged_ndcg(mixture.score(scores, judged.features), judged) - alone
+        doubt = SURE * gain.std(ddof=1) / np.sqrt(len(gain))
+        if width == 0.0:
+            assert not mixture.columns and mixture.trees == pytest.approx(tuple(1 / 3 / scores.std(axis=0)))
+        else:
+            assert list(mixture.columns) == [0] and gain.mean() > doubt, width
 
 
 def test_few_shoppers_choose_nothing() -> None:
@@ -74,7 +81,8 @@ def test_windows_are_held_out_from_the_newest_on_until_there_are_enough() -> Non
     assert len(judged.rows.groups) == 450, "two windows would be too few"
     assert (judged.rows.features == np.concatenate([part.features for part in parts[2:]])).all()
     assert all(1 <= count <= 12 for count in judged.trees)
-    assert judged_ndcg(judged.scores[:, 0], judged.rows) > judged_ndcg(judged.rows.features[:, 1], judged.rows)
+    reached = judged_ndcg(judged.scores[:, 0], judged.rows)
+    assert reached.mean() > judged_ndcg(judged.rows.features[:, 1], judged.rows).mean()
     with pytest.raises(ValueError, match="older one to learn from"):
         held_out(parts[:1], NAMES, parameters, 12)
 
