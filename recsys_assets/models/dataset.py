@@ -135,6 +135,14 @@ class TrainingData:
             as_of=self.as_of if as_of is None else as_of,
         )
 
+    def of_most_touched(self, most: int) -> "TrainingData":
+        """The events of the ``most`` products with the most events, ties to the lower index."""
+        counts = np.bincount(self.product, minlength=len(self.products))
+        chosen = np.zeros(len(self.products), dtype=bool)
+        chosen[np.argsort(-counts, kind="stable")[:most]] = True
+        kept = chosen[self.product]
+        return self if kept.all() else self.where(kept)
+
     def histories_of(self, users: NDArray[np.integer]) -> Histories:
         """The events of ``users`` (ascending indices) as a batch in that order, seen from ``as_of``."""
         chosen = np.zeros(len(self.users), dtype=bool)

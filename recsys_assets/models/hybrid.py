@@ -64,7 +64,6 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "together": Recipe("graph", 80, graph="together", prior=True),
-    "linear": Recipe("graph", 80, graph="linear", prior=True),
     "recent": Recipe("graph", 80, graph="recent"),
     "described": Recipe("graph", 40, graph="described", prior=True, needs=("name", "category", "brand", "price")),
     "same_session": Recipe("graph", 40, SHORT, "same_session", prior=True),
@@ -98,8 +97,8 @@ class Hybrid:
         sources: names among `SOURCES`, at least one.
         neighbours: kept per product in every item graph.
         limit: candidates per shopper.
-        linear_products: the closed-form graphs are solved for so many products, those with the most events (memory
-            grows with the square, time with the cube).
+        linear_products: the closed form of ``follows`` is solved for so many products, those with the most events
+            (memory grows with the square, time with the cube).
         allow_repeats: learn to recommend what the shopper already has as well; else only what is new to the shopper.
         windows: past windows to learn from, at most.
         window_days: length of a window; ``None`` lets the data decide.

@@ -16,7 +16,6 @@ from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from recsys_assets.models.content import Content
 from recsys_assets.models.cut_points import moments
 from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
-from recsys_assets.models.ease import Ease
 from recsys_assets.models.item_knn import ItemKnn
 from recsys_assets.models.temporal_linear import TemporalLinear
 
@@ -60,22 +59,16 @@ def together(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
     return pruned(rows @ rows.T, neighbours)
 
 
-def linear(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
-    """The largest weights of `Ease` among the ``most`` products with the most events."""
-    unlimited = 1.0 + most**2  # whoever asks has decided how many are few enough
-    trainer = Ease(top_neighbours=neighbours, trend_power=0.0, max_memory_gb=unlimited)
-    return _without_self(trainer.fit(_most_touched(data, most)))
-
-
 def follows(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
     """The largest weights of `TemporalLinear` among the ``most`` products with the most events.
 
     Nothing follows anything where nobody came twice.
     """
-    known = _most_touched(data, most)
+    known = data.of_most_touched(most)
     if moments(known, DEFAULT_TYPE_WEIGHTS, "steps").cuts == 0:
         return SparseWeights(np.zeros(len(data.products) + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
-    trainer = TemporalLinear(top_neighbours=neighbours, trend_power=0.0, max_memory_gb=1.0 + most**2)
+    unlimited = 1.0 + most**2  # whoever asks has decided how many are few enough
+    trainer = TemporalLinear(top_neighbours=neighbours, trend_power=0.0, max_memory_gb=unlimited)
     return _without_self(trainer.fit(known))
 
 
@@ -124,28 +117,13 @@ def next_session(data: TrainingData, neighbours: int, most: int) -> SparseWeight
 
 GRAPHS: Mapping[str, Callable[[TrainingData, int, int], SparseWeights]] = {
     "together": together,
-    "linear": linear,
     "follows": follows,
     "described": described,
     "recent": recent,
     "same_session": same_session,
     "next_session": next_session,
 }
-"""Every graph by name; ``fit(data, neighbours, most)``, ``most`` products among which the closed forms are solved."""
-
-
-def _top(counts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Indices of the ``most`` largest positive counts, ascending; ties to the lower index."""
-    order = np.argsort(-counts, kind="stable")[:most]
-    return np.sort(order[counts[order] > 0])
-
-
-def _most_touched(data: TrainingData, most: int) -> TrainingData:
-    """``data`` with the events of its ``most`` most touched products only; ids keep their indices."""
-    chosen = np.zeros(len(data.products), dtype=bool)
-    chosen[_top(np.bincount(data.product, minlength=len(data.products)), most)] = True
-    kept = chosen[data.product]
-    return data if kept.all() else data.where(kept)
+"""Every graph by name; ``fit(data, neighbours, most)``, ``most`` products among which closed forms are solved."""
 
 
 OF_CATALOGUE = frozenset({"described"})

@@ -13,7 +13,7 @@ from scipy import sparse
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
 from lambda_api.recommender.item_weights import SparseWeights
 from recsys_assets.models.dataset import TrainingData
-from recsys_assets.models.hybrid_graphs import linear
+from recsys_assets.models.ease import Ease
 from recsys_assets.models.parameters import (
     by_type,
     default_type_weights,
@@ -81,7 +81,10 @@ class OwnHistory:
         size = len(data.products)
         total = sparse.identity(size, dtype=np.float32, format="csr")
         if self.ease_weight:
-            ease = linear(data, self.neighbours, self.linear_products)
+            unlimited = 1.0 + self.linear_products**2  # whoever asks has decided how many are few enough
+            trainer = Ease(top_neighbours=self.neighbours, trend_power=0.0, max_memory_gb=unlimited)
+            ease = trainer.fit(data.of_most_touched(self.linear_products)).weights
+            assert isinstance(ease, SparseWeights), "only some neighbours are kept"
             shared = sparse.csr_matrix((ease.data, ease.indices, ease.indptr), shape=(size, size))
             total = (total + self.ease_weight * shared).tocsr()
         total.sort_indices()

@@ -125,7 +125,7 @@ SEARCH_SPACES: Mapping[str, SearchSpace] = MappingProxyType(
         },
         "hybrid": {
             "learning_rate": Real(0.02, 0.2, log=True),
-            "leaves": Whole(7, 63, log=True),
+            "leaves": Whole(4, 31, log=True),
             "leaf_rows": Whole(10, 200, log=True),
             "feature_share": Real(0.4, 1.0),
             "l2": Real(0.5, 50.0, log=True),
