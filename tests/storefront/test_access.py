@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.storefront.fake_shop import FakeShop, served
-from tests.storefront.watching import cards, settled, shelf
+from tests.storefront.watching import cards, settled, shelf, told
 
 OpenPage = Callable[..., Page]
 FOR_YOU = "Recommended for you"
@@ -214,8 +214,28 @@ def test_keyboard_alone_is_enough(shop: FakeShop, address: str, open_page: OpenP
     tab_to("Buy")
     press("Enter")
     expect(page.get_by_role("heading", name="Thank you")).to_be_focused()
-    assert {event["event_type"] for event in shop.events.values()} == {"view", "add_to_cart", "purchase"}
-    assert {event["user_id"] for event in shop.events.values()} == {"U0002"}
+    events = told(page, shop, ("view", "add_to_cart", "purchase"))
+    assert {event["event_type"] for event in events} == {"view", "add_to_cart", "purchase"}
+    assert {event["user_id"] for event in events} == {"U0002"}
+
+
+def test_news_of_what_the_cart_shows_leave_the_keyboard_where_it_is(
+    shop: FakeShop, address: str, open_page: OpenPage
+) -> None:
+    page = open_page(f"{address}/#/product/P0000")
+    page.get_by_role("button", name="Add to cart", exact=True).wait_for()
+    shop.failing["/feedback"] = (200, 1.5)
+    shop.failing["/recommend"] = (200, 1.5)
+    page.get_by_role("button", name="Add to cart", exact=True).click()
+    page.get_by_role("link", name="Go to the cart").click()
+    page.get_by_role("button", name="Buy").focus()
+    page.evaluate("window.__buy = document.activeElement")
+    told(page, shop, ["add_to_cart"])
+    settled(shelf(page, "Recommended for you"))
+    assert page.evaluate("document.activeElement === window.__buy")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Thank you")).to_be_focused()
+    told(page, shop, ["purchase"])
 
 
 def test_less_movement_is_respected_and_movement_is_used_otherwise(

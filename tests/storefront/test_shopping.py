@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.storefront.fake_shop import FakeShop
-from tests.storefront.watching import become, cards, names, reasons, settled, shelf, until
+from tests.storefront.watching import become, cards, names, reasons, settled, shelf, told, until
 
 OpenPage = Callable[..., Page]
 FOR_YOU = "Recommended for you"
@@ -38,7 +38,7 @@ def test_new_visitor_gets_a_personal_list_after_one_view(shop: FakeShop, address
     assert reasons(shelf(page, FOR_YOU))[0] == f"Because you viewed {clicked}"
     flags = shelf(page, FOR_YOU).locator(".card-flag:visible").all_inner_texts()
     assert any("New" in flag for flag in flags)
-    (event,) = shop.events.values()
+    (event,) = told(page, shop, ["view"])
     assert event["user_id"].startswith("visitor-") and event["event_type"] == "view"
 
 
@@ -51,7 +51,7 @@ def test_event_names_the_list_that_led_there(shop: FakeShop, address: str, open_
     page.get_by_role("button", name="Add to cart", exact=True).click()
     expect(page.locator(".seen-line")).to_have_count(2)
     settled(shelf(page, FOR_YOU))
-    events = list(shop.events.values())
+    events = told(page, shop, ["view", "add_to_cart"])
     assert [event["event_type"] for event in events] == ["view", "add_to_cart"]
     assert {event["request_id"] for event in events} == {shown}
     assert len({event["event_id"] for event in events}) == 2
@@ -107,7 +107,8 @@ def test_cart_and_buying(shop: FakeShop, address: str, open_page: OpenPage) -> N
     expect(page.get_by_role("link", name="Cart, 0 items")).to_be_visible()
     expect(page.locator(".seen-act", has_text="Bought")).to_have_count(2)
     expect(shelf(page, FOR_YOU)).to_contain_text(f"Because you bought {second['name']}")
-    bought = [event for event in shop.events.values() if event["event_type"] == "purchase"]
+    events = told(page, shop, ["purchase", "purchase"])
+    bought = [event for event in events if event["event_type"] == "purchase"]
     assert [(event["product_id"], event["quantity"], event["price"]) for event in bought] == [
         (first["id"], 3, first["price"]),
         (second["id"], 1, second["price"]),
@@ -184,7 +185,7 @@ def test_back_and_forward_neither_repeat_views_nor_lose_the_place(
     page.reload()
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
     settled(shelf(page, FOR_YOU))
-    assert [event["event_type"] for event in shop.events.values()] == ["view"]
+    assert [event["event_type"] for event in told(page, shop, ["view"])] == ["view"]
 
 
 def test_similar_products_and_their_reason(address: str, open_page: OpenPage) -> None:
@@ -214,7 +215,7 @@ def test_short_lists_and_products_without_a_card(shop: FakeShop, address: str, o
     cards(shelf(page, FOR_YOU)).first.get_by_role("link").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Product odd/id?#")
     settled(shelf(page, FOR_YOU))
-    assert [event["product_id"] for event in shop.events.values()] == ["odd/id?#"]
+    assert [event["product_id"] for event in told(page, shop, ["view"])] == ["odd/id?#"]
 
 
 def test_prices_follow_the_configured_currency(shop: FakeShop, address: str, open_page: OpenPage) -> None:

@@ -4,10 +4,14 @@ Put here rules that hold in every test, and helpers over the page. Keep expectat
 """
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
+
+from tests.storefront.fake_shop import FakeShop
 
 SHIFTS = """
 window.__shift = 0;
@@ -90,3 +94,9 @@ def until(page: Page, holds: Callable[[], bool], seconds: float = 10) -> None:
     while not holds():
         assert time.monotonic() < end, "it never came to hold"
         page.wait_for_timeout(50)
+
+
+def told(page: Page, shop: FakeShop, kinds: Collection[str]) -> list[dict[str, Any]]:
+    """Events the shop was told of, once there is one of each of ``kinds``: the page goes on before they arrive."""
+    until(page, lambda: Counter(kinds) <= Counter(event["event_type"] for event in shop.events.values()))
+    return list(shop.events.values())

@@ -50,8 +50,10 @@ export function cartView(shop) {
     if (quantity > 0) document.getElementById(`quantity-${CSS.escape(line.id)}`)?.focus();
     else focusOn(heading);
   };
+  let drawn = "";
   const draw = () => {
     const cart = shop.store.cart();
+    drawn = JSON.stringify(cart);
     if (cart.length === 0) {
       lines.replaceChildren(h("p", { class: "empty", text: "The cart is empty." }), h("a", { class: "button", href: to.home(), text: "Look around" }));
       return;
@@ -64,7 +66,8 @@ export function cartView(shop) {
   };
   draw();
   const refreshed = (event) => {
-    if (event?.event_type === "add_to_cart") draw();
+    // Told late of what is shown already: drawing it again would take the focus away from whoever is about to buy.
+    if (event?.event_type === "add_to_cart" && JSON.stringify(shop.store.cart()) !== drawn) draw();
     return forYou.load(event);
   };
   return { title: "Your cart", node: h("div", { class: "view" }, heading, lines, forYou.node), start: () => forYou.load(), react: refreshed };
