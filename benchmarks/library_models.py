@@ -30,6 +30,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from benchmarks.measure import Row, print_rows
+from lambda_api.interactions import InteractionType
+from lambda_api.recommender.topk import top_k
 from recsys_assets.evaluation.bootstrap import paired_comparison
 from recsys_assets.evaluation.metrics import ranking_metrics
 from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
@@ -188,28 +190,24 @@ def compare(cut: Cut) -> Row:
 def _plain(task: EvaluationTask, past: pa.Table, products: pa.Table) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """NDCG of each plain model on the relevant events and, where the shop has others, on all of them."""
     data = TrainingData.from_tables(past, products, task.window.start, product_map=task.products)
-    relevant = np.isin(data.kind, [int(kind) for kind in task.window.relevant_types or ()])
+    relevant = task.window.relevant_types or frozenset()
     rows = data.users.indices(list(task.user_ids)).astype(np.int64)
-    for kinds, kept in (("relevant events", relevant), ("all events", np.ones_like(relevant))):
-        if kinds == "all events" and relevant.all():
-            return
-        seen = data.where(kept)
-        shape = (len(data.users), len(data.products))
-        ones = sparse.csr_matrix((np.ones(len(seen.user), dtype=np.float32), (seen.user, seen.product)), shape=shape)
-        ones.sum_duplicates()
-        ones.data[:] = 1.0
+    views = {"relevant events": relevant}
+    if not np.isin(data.kind, [int(kind) for kind in relevant]).all():
+        views["all events"] = frozenset(InteractionType)
+    for view, kinds in views.items():
+        ones = data.matrix(dict.fromkeys(kinds, 1.0), binary=True)
         for name, model in LIBRARY.items():
             lists = _best(model(ones, rows), task)
-            yield f"{name}, {kinds}", ranking_metrics(lists, task.truth, K)["ndcg"]
+            yield f"{name}, {view}", ranking_metrics(lists, task.truth, K)["ndcg"]
 
 
 def _best(scores: Scores, task: EvaluationTask) -> NDArray[np.int32]:
     """The best `K` by score of what may be listed, padded with -1."""
-    allowed = np.array(scores, dtype=np.float64)
+    allowed = np.array(scores, dtype=np.float32)
     allowed[:, ~task.facts.candidates] = -np.inf
     allowed[task.exclude.row_of_value, task.exclude.values] = -np.inf
-    lists = np.argsort(-allowed, axis=1, kind="stable")[:, :K]
-    return np.where(np.take_along_axis(allowed, lists, axis=1) > -np.inf, lists, -1).astype(np.int32)
+    return top_k(allowed, K)[0]
 
 
 def run(folder: Path | None) -> list[Row]:
