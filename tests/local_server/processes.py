@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,11 +130,9 @@ def wait_until_up(server: Server, workers: int, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert server.process.poll() is None, server.log.read_text()
-        try:
+        with suppress(OSError):  # nobody listens yet
             if server.request("GET", "/health").status == 200 and len(server.workers()) == workers:
                 return
-        except OSError:
-            pass
         time.sleep(0.05)
     raise AssertionError(f"not up in {seconds} s:\n{server.log.read_text()}")
 
