@@ -9,7 +9,7 @@ all products, NDCG@10 over all shoppers, nothing learned from the last two items
 Parameters were picked on the second-last item; ``--choose`` shows that choice being made (the penalties and the decays
 while fitting are those of the published recipe). The test item is looked at once per row of the table.
 
-Put the data set's file formats and its rows here. Keep the protocol in ``recsys_assets.evaluation.leave_one_out``.
+Put the data set's file formats and its rows here. Keep the protocol in ``recsys_assets.measurement.leave_one_out``.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from benchmarks.measure import Row, print_rows
 from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
 from lambda_api.recommender.item_weights import DenseWeights, ItemWeights
-from recsys_assets.evaluation.leave_one_out import LeaveOneOut, evaluate_leave_one_out, leave_one_out
+from recsys_assets.measurement.leave_one_out import LeaveOneOut, evaluate_leave_one_out, leave_one_out
 from recsys_assets.models.attributes import attribute_vectors
 from recsys_assets.models.ease import Ease
 from recsys_assets.models.popularity import Popularity

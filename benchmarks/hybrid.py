@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.hybrid_ablation import Fitted, ablation
 from benchmarks.measure import Row, print_rows
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
-from recsys_assets.evaluation.bootstrap import mean_interval, paired_comparison
+from recsys_assets.measurement.bootstrap import mean_interval, paired_comparison
 from recsys_assets.models.hybrid import Hybrid
 from recsys_assets.models.zoo import make_trainer
 from tests.models.online_retail import LAST_MOMENT, TEST_START, ShopSplit, ndcg, split

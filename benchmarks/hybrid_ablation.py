@@ -19,7 +19,7 @@ from lambda_api.recommender.two_stage.candidates import CandidateGenerator
 from lambda_api.recommender.two_stage.features import feature_names
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.recommender.two_stage.sources import source_names
-from recsys_assets.evaluation.bootstrap import paired_comparison
+from recsys_assets.measurement.bootstrap import paired_comparison
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid import Hybrid, PastWindow
 from recsys_assets.models.hybrid_ranker import RankingRows

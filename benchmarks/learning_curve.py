@@ -25,8 +25,8 @@ from rich.table import Table
 
 from benchmarks.synthetic_truth import K, Known, expected_ndcg, futures, is_random, known_shop
 from lambda_api.recommender.histories import Ragged
-from recsys_assets.evaluation.protocol import evaluate
 from recsys_assets.ingest.synthetic import SyntheticShopConfig
+from recsys_assets.measurement.protocol import evaluate
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.zoo import TRAINERS, make_trainer
 

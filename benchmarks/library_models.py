@@ -32,9 +32,9 @@ from scipy import sparse
 from benchmarks.measure import Row, print_rows
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.topk import top_k
-from recsys_assets.evaluation.bootstrap import paired_comparison
-from recsys_assets.evaluation.metrics import ranking_metrics
-from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
+from recsys_assets.measurement.bootstrap import paired_comparison
+from recsys_assets.measurement.metrics import ranking_metrics
+from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid import Hybrid
 from recsys_deploy.benchmark.files import read_shop

@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks.measure import Row, print_rows
 from lambda_api.recommender.histories import Ragged
-from recsys_assets.evaluation.bootstrap import bootstrap_means
-from recsys_assets.evaluation.metrics import RANKING_METRICS, ranking_metrics
+from recsys_assets.measurement.bootstrap import bootstrap_means
+from recsys_assets.measurement.metrics import RANKING_METRICS, ranking_metrics
 
 USERS, PRODUCTS, K, RELEVANT_PER_USER = 100_000, 20_000, 10, 5
 BAR_SECONDS = 2.0

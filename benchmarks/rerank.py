@@ -30,10 +30,10 @@ from lambda_api.recommender.ids import IndexArray
 from lambda_api.recommender.rules import Rules
 from lambda_api.serving.engine import Engine
 from lambda_api.serving.question import Filters, Question
-from recsys_assets.evaluation.beyond_accuracy import beyond_accuracy
-from recsys_assets.evaluation.metrics import ranking_metrics
-from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, build_task
 from recsys_assets.ingest.synthetic import SyntheticShop, SyntheticShopConfig
+from recsys_assets.measurement.beyond_accuracy import beyond_accuracy
+from recsys_assets.measurement.metrics import ranking_metrics
+from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, build_task
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.schema import INTERACTIONS

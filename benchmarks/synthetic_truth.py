@@ -51,13 +51,13 @@ from benchmarks.synthetic_posterior import OtherEpisodes, RunningEpisodes
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.histories import Ragged
 from lambda_api.recommender.ids import IndexArray
-from recsys_assets.evaluation.metrics import FloatArray, ranking_metrics
-from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
 from recsys_assets.ingest.synthetic import SyntheticShop, SyntheticShopConfig
 from recsys_assets.ingest.synthetic.behaviour import Behaviour, simulate_day
 from recsys_assets.ingest.synthetic.catalogue import product_id
 from recsys_assets.ingest.synthetic.shoppers import user_id
 from recsys_assets.ingest.synthetic.world import World
+from recsys_assets.measurement.metrics import FloatArray, ranking_metrics
+from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.zoo import TRAINERS, make_trainer
 from recsys_assets.schema import INTERACTIONS

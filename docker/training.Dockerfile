@@ -1,4 +1,4 @@
-# The training container: a model of the zoo, fitted under the /opt/ml contract (recsys_assets/training/sagemaker/container.py).
+# The training container: a model of the zoo, fitted under the /opt/ml contract (recsys_assets/sagemaker/container.py).
 # SageMaker starts it as `docker run IMAGE train`, as root, with the job in /opt/ml.
 ARG PYTHON_IMAGE
 
@@ -22,5 +22,5 @@ COPY --from=libraries /opt/venv /opt/venv
 WORKDIR /srv/recsys
 COPY lambda_api lambda_api
 COPY recsys_assets recsys_assets
-ENTRYPOINT ["python", "-m", "recsys_assets.training.sagemaker.container"]
+ENTRYPOINT ["python", "-m", "recsys_assets.sagemaker.container"]
 CMD ["train"]

@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
+from lambda_api.errors import RecsysError
 from lambda_api.handlers.models import (
     ContextIn,
     EventIn,
@@ -44,7 +45,7 @@ RETRIED: Final = frozenset((408, 429, 500, 502, 503, 504))
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-class RecommendationsError(Exception):
+class RecommendationsError(RecsysError):
     """Base of everything this client raises."""
 
 

@@ -15,13 +15,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lambda_api.errors import RecsysError
+
 PREFIX = "RECSYS_"
 FILE_NAME = "recsys.toml"
 DEFAULT_FIRST_DAY = date(2020, 1, 1)
 """First daily partition when neither the environment nor ``recsys.toml`` says otherwise."""
 
 
-class SettingsError(ValueError):
+class SettingsError(RecsysError, ValueError):
     """A setting is unknown, malformed or contradicts another; the message names it and the remedy."""
 
 

@@ -14,10 +14,10 @@ from recsys_assets.evaluation import assets as evaluation_assets
 from recsys_assets.features import assets as features_assets
 from recsys_assets.ingest import assets as ingest_assets
 from recsys_assets.jobs import JOBS
+from recsys_assets.promotion import assets as promotion_assets
 from recsys_assets.publishing import assets as publishing_assets
 from recsys_assets.quality import assets as quality_assets
 from recsys_assets.quality import checks as quality_checks
-from recsys_assets.registry import assets as registry_assets
 from recsys_assets.resources import resources_for
 from recsys_assets.schedules import SCHEDULES
 from recsys_assets.splits import assets as splits_assets
@@ -30,7 +30,7 @@ STAGES = (
     splits_assets,
     training_assets,
     evaluation_assets,
-    registry_assets,
+    promotion_assets,
     publishing_assets,
 )
 """Asset modules in the order the data walks them."""
@@ -59,7 +59,7 @@ def build_defs(
     resources = {**resources_for(settings or current_settings()), **(resource_overrides or {})}
     definitions = dg.Definitions(
         assets=dg.load_assets_from_modules(STAGES),
-        asset_checks=dg.load_asset_checks_from_modules([quality_checks, registry_assets]),
+        asset_checks=dg.load_asset_checks_from_modules([quality_checks, promotion_assets]),
         jobs=list(JOBS),
         schedules=list(SCHEDULES),
         resources=resources,

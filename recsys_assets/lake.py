@@ -18,10 +18,12 @@ import pyarrow as pa
 import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 
+from lambda_api.errors import RecsysError
+
 _DAY_FOLDER = re.compile(r"^date=(\d{4}-\d{2}-\d{2})$")
 
 
-class LakeError(Exception):
+class LakeError(RecsysError):
     """A table or day that was asked for is not in the lake; the message says which asset writes it."""
 
 

@@ -10,11 +10,11 @@ from typing import Final
 
 import dagster as dg
 
+from recsys_assets.data_gate import closed_gates
 from recsys_assets.ingest.source import Source
 from recsys_assets.jobs import ingest_interactions_job, publish_serving_data_job, retrain_models_job
 from recsys_assets.lake import Lake
 from recsys_assets.partitions import DAYS
-from recsys_assets.quality.gate import closed_gates
 from recsys_assets.tags import TRIGGER_TAG
 
 MAX_DAYS_PER_TICK: Final = 31

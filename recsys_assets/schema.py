@@ -5,10 +5,16 @@ Keep rules about values (``recsys_assets.quality``) out.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from lambda_api.interactions import InteractionType
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far an event may lie in the future: clocks of shops differ by a little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +108,19 @@ SET_ASIDE_SCHEMA = pa.schema(
 
 Interactions that fail a row-level rule have their day as ``source_file`` when the original file is not known.
 """
+
+
+def relevant_types(interactions: pa.Table) -> frozenset[InteractionType]:
+    """Which kind of interaction says "this was the right product", judged by what a log holds.
+
+    Purchases if there are any; else ratings (those from ``minimum_rating`` up count); else additions to the cart; else
+    views. Judge the whole log, not one window, so that every window of a shop is measured alike.
+
+    Raises:
+        ValueError: the log is empty.
+    """
+    held = set(pc.unique(interactions["interaction_type"]).to_pylist())
+    for kind in (InteractionType.PURCHASE, InteractionType.RATING, InteractionType.ADD_TO_CART, InteractionType.VIEW):
+        if kind.label in held:
+            return frozenset({kind})
+    raise ValueError("there are no interactions to evaluate on")

@@ -11,19 +11,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lambda_api.errors import RecsysError
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.product_card import ProductCard
 from lambda_api.recommender.bundle import LoadedBundle, read_bundle
 from lambda_api.serving.engine import Engine
 from lambda_api.serving.question import Question
+from recsys_assets.known_catalogue import catalogue_of, first_events, shop_catalogue
 from recsys_assets.lake import Lake
-from recsys_assets.publishing.catalogue import catalogue_of, first_events
-from recsys_assets.publishing.lake_reading import shop_catalogue
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 
 
-class NoChampion(Exception):
+class NoChampion(RecsysError):
     """Nothing was promoted yet; the message says what to run."""
 
 

@@ -17,15 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lambda_api.errors import RecsysError
+
 POLL_S: Final = 0.2
 TAIL_LINES: Final = 15
 
 
-class ServerFailed(Exception):
+class ServerFailed(RecsysError):
     """A server ended, or did not answer; the message holds the end of its log."""
 
 
-class PortInUse(Exception):
+class PortInUse(RecsysError):
     """Somebody else has the port; the message names the option that chooses another."""
 
 

@@ -13,43 +13,27 @@ import dagster as dg
 import typer
 from rich.console import Console
 
-from lambda_api.handlers.inference_server import ModelUnavailable
-from lambda_api.recommender.bundle import BundleError
-from lambda_api.recommender.catalogue import CatalogueError
-from lambda_api.settings import Settings, SettingsError
+from lambda_api.errors import RecsysError
+from lambda_api.settings import Settings
 from lambda_api.state.open_table import open_table
-from lambda_api.state.table import TableUnavailable
-from recsys_assets.batch.errors import BatchError
 from recsys_assets.ingest.registry import source_of
-from recsys_assets.ingest.source import SourceError
-from recsys_assets.lake import Lake, LakeError
-from recsys_assets.quality.gate import GateClosed
+from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
-from recsys_assets.registry.model_registry import ModelRegistry, RegistryError
-from recsys_assets.training.sagemaker.job import JobRefused
-from recsys_assets.training.sagemaker.trouble import JobFailed
+from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_deploy import homes, key_commands
 from recsys_deploy import up as serving_up
 from recsys_deploy.answers import NoChampion, answer, busiest_shoppers, load_champion
 from recsys_deploy.batch import commands as batch_commands
-from recsys_deploy.benchmark.options import BenchmarkError, BenchmarkOptions, ProtocolName, parse_models, parse_moment
-from recsys_deploy.child_processes import PortInUse, ServerFailed
+from recsys_deploy.benchmark.options import BenchmarkOptions, ProtocolName, parse_models, parse_moment
 from recsys_deploy.console import summary
 from recsys_deploy.console.terminal import terminal
 from recsys_deploy.deploy import commands as deploy_commands
-from recsys_deploy.deploy.errors import DeployError
 from recsys_deploy.endpoints import commands as endpoint_commands
-from recsys_deploy.endpoints.manager import EndpointError
-from recsys_deploy.endpoints.requests import EndpointRefused
 from recsys_deploy.monitoring import commands as monitoring_commands
-from recsys_deploy.packaging.functions import PackagingError
 from recsys_deploy.packaging.targets import Platform, Target
 from recsys_deploy.pipeline import commands as pipeline_commands
-from recsys_deploy.pipeline.run import RunNameRefused
 from recsys_deploy.release import commands as release_commands
-from recsys_deploy.release.check import ReleaseRefused
-from recsys_deploy.release.route import RouteRefused
-from recsys_deploy.tune.options import MINUTES, Place, TuneError, TuneOptions, choose_place
+from recsys_deploy.tune.options import MINUTES, Place, TuneOptions, choose_place
 from recsys_deploy.tune.options import parse_models as parse_tuned_models
 
 app = typer.Typer(
@@ -69,36 +53,6 @@ app.command()(deploy_commands.destroy)
 app.command()(deploy_commands.cost)
 console = terminal()
 
-EXPECTED = (
-    SettingsError,
-    SourceError,
-    LakeError,
-    BundleError,
-    RegistryError,
-    NoChampion,
-    BenchmarkError,
-    TuneError,
-    homes.HomeTaken,
-    PortInUse,
-    ServerFailed,
-    serving_up.NotReady,
-    TableUnavailable,
-    PackagingError,
-    DeployError,
-    ReleaseRefused,
-    RouteRefused,
-    RunNameRefused,
-    JobFailed,
-    JobRefused,
-    EndpointError,
-    EndpointRefused,
-    BatchError,
-    CatalogueError,
-    GateClosed,
-    ModelUnavailable,
-)
-"""Errors whose message is all a person needs; anything else is a defect and keeps its traceback."""
-
 
 def main() -> None:
     """Entry point: expected errors become one sentence and exit code 2."""
@@ -107,7 +61,7 @@ def main() -> None:
         warnings.filterwarnings("ignore", message=".*", category=getattr(dg, f"{name}Warning"))
     try:
         app()
-    except EXPECTED as error:
+    except RecsysError as error:
         Console(stderr=True).print(f"[red]error[/] {error}", highlight=False)
         sys.exit(2)
 
@@ -153,7 +107,7 @@ def demo(
 
 
 def _print_outcome(settings: Settings, shoppers: int) -> None:
-    from recsys_assets.evaluation.judgement import load_judgement
+    from recsys_assets.evaluation.evaluate_models import load_judgement
 
     registry, bundles, lake = _stores(settings)
     summary.print_report(console, load_judgement(settings.home / "reports").report)

@@ -13,19 +13,12 @@ import dagster as dg
 from rich.console import Console
 
 from lambda_api.settings import Settings
+from recsys_deploy.console.problem import Problem
 from recsys_deploy.console.progress import RunProgress
 
 JOB = "build_recommender_job"
 PUBLISH_JOB = "publish_serving_data_job"
 RELEASE_JOB = "set_live_route_job"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that stopped the run: the step or check, and its own words."""
-
-    where: str
-    message: str
 
 
 @dataclass(frozen=True)

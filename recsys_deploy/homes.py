@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from lambda_api.errors import RecsysError
 from lambda_api.settings import Settings, make_settings, read_settings, write_settings
 from recsys_assets.ingest.registry import source_of
 from recsys_assets.ingest.source import Source, SourceError
@@ -32,7 +33,7 @@ concurrency:
 """
 
 
-class HomeTaken(Exception):
+class HomeTaken(RecsysError):
     """The chosen home holds another shop; the message says which and what to do."""
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from lambda_api.errors import RecsysError
 from lambda_api.settings import Settings
 from lambda_api.state.api_keys import ApiKeys, create
 from lambda_api.state.open_table import open_table
@@ -40,7 +41,7 @@ STOP_S: Final = 20.0
 WORKSPACE: Final = Path(__file__).resolve().parents[1] / "workspace.yaml"
 
 
-class NotReady(Exception):
+class NotReady(RecsysError):
     """The home cannot serve; the message says why and what to do."""
 
 

@@ -12,14 +12,14 @@ from rich.console import Console
 
 from lambda_api.settings import Settings, make_settings
 from lambda_api.state.open_table import open_table
+from recsys_assets import data_gate
 from recsys_assets.ingest.synthetic import SyntheticShop, SyntheticShopConfig
 from recsys_assets.lake import Lake, LakeError
-from recsys_assets.quality import gate
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.schema import INTERACTIONS
 from recsys_assets.splits.assets import load_split, temporal_splits
 from recsys_assets.training.assets import MODEL_NAMES, popularity_model
-from recsys_assets.tuning.stored_parameters import tuned_parameters
+from recsys_assets.training.stored_parameters import tuned_parameters
 from recsys_deploy.tune.command import TuneOutcome, models_to_tune, run_in_terminal
 from recsys_deploy.tune.options import TuneError, TuneOptions, parse_models
 
@@ -151,7 +151,7 @@ def test_slow_models_are_left_out_of_large_logs_unless_they_are_named() -> None:
 
 
 def test_a_poisoned_day_stops_it(shop: Shop) -> None:
-    gate.close_unreadable(shop.lake, FIRST, "the file is truncated")
+    data_gate.close_unreadable(shop.lake, FIRST, "the file is truncated")
     with pytest.raises(TuneError, match=r"(?s)cannot be tuned on: .*the file is truncated"):
         shop.tune()
     assert shop.registry.list_runs() == []

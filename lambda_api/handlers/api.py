@@ -12,7 +12,7 @@ from typing import Any
 
 from lambda_api.handlers import observe, operator_routes, shopper_routes
 from lambda_api.handlers.dependencies import on_lambda, serving
-from lambda_api.handlers.gate import Refusal, Request, read_request, request_id_of
+from lambda_api.handlers.request_validation import Refusal, Request, read_request, request_id_of
 from lambda_api.handlers.resolver import Resolver
 from lambda_api.handlers.responses import JSON, SECURITY_HEADERS, error_content
 from lambda_api.serving.service import BASELINE

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from lambda_api.handlers.gate import Refusal, parse_json
+from lambda_api.errors import RecsysError
+from lambda_api.handlers.request_validation import Refusal, parse_json
 from lambda_api.serving.question import Question
 from lambda_api.serving.scorers import Invocation, Scored, encode_answer, read_invocation
 
@@ -58,7 +59,7 @@ LINES = "application/jsonlines"
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
-class ModelUnavailable(Exception):
+class ModelUnavailable(RecsysError):
     """The model folder holds nothing that answers; the message says why."""
 
 

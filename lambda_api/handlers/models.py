@@ -1,7 +1,7 @@
 """What HTTP clients send and get, as typed models; the OpenAPI document and the Python client are made from them.
 
 Put a field here when it crosses HTTP. Keep what scoring needs (``lambda_api.serving.question``) and how a body becomes
-one of these (``lambda_api.handlers.gate``) out.
+one of these (``lambda_api.handlers.request_validation``) out.
 
 Strict on purpose: ``"10"`` is not 10, an unknown field is an error, NaN and infinity are none of JSON's. Limits keep
 one request's cost bounded.

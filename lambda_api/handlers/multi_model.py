@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from lambda_api.handlers.gate import Refusal
 from lambda_api.handlers.inference_server import (
     JSON,
     MOST_MODELS,
@@ -30,6 +29,7 @@ from lambda_api.handlers.inference_server import (
     read_body,
     require_method,
 )
+from lambda_api.handlers.request_validation import Refusal
 
 log = logging.getLogger(__name__)
 

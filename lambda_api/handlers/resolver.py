@@ -10,7 +10,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 
-from lambda_api.handlers.gate import Refusal, parse_json
+from lambda_api.handlers.request_validation import Refusal, parse_json
 from lambda_api.handlers.responses import error_response
 
 MAX_DETAILS = 20

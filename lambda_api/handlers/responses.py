@@ -9,7 +9,7 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from lambda_api.handlers.gate import Refusal
+from lambda_api.handlers.request_validation import Refusal
 from lambda_api.serving.question import RankedItem
 from lambda_api.serving.service import ServiceAnswer
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from lambda_api.errors import RecsysError
 from lambda_api.serving.question import Question, Ranking
 from lambda_api.serving.scorers import Scorer
 from lambda_api.state.event_sink import EventSink
@@ -35,11 +36,11 @@ POLL_S = 1.0
 BATCH = 10
 
 
-class ShadowFailed(Exception):
+class ShadowFailed(RecsysError):
     """The message was not answered; it may be tried again."""
 
 
-class Unanswerable(Exception):
+class Unanswerable(RecsysError):
     """The message holds no question, and never will."""
 
 

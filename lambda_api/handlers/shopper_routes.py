@@ -11,7 +11,6 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 
 from lambda_api.handlers.dependencies import serving
-from lambda_api.handlers.gate import Refusal, product_id_candidates
 from lambda_api.handlers.models import (
     FeedbackEvent,
     FeedbackRequest,
@@ -22,6 +21,7 @@ from lambda_api.handlers.models import (
     RecommendResponse,
 )
 from lambda_api.handlers.openapi_document import answers
+from lambda_api.handlers.request_validation import Refusal, product_id_candidates
 from lambda_api.handlers.resolver import Resolver
 from lambda_api.handlers.responses import json_response, list_content, recommend_content
 from lambda_api.interactions import Event, InteractionType

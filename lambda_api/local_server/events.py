@@ -19,6 +19,8 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from lambda_api.errors import RecsysError
+
 STAGE: Final = "$default"
 API_ID: Final = "local"
 ACCOUNT_ID: Final = "000000000000"
@@ -37,7 +39,7 @@ _TEXT_TYPES: Final = re.compile(
 _NOT_IN_A_HEADER: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
-class MalformedResponse(Exception):
+class MalformedResponse(RecsysError):
     """A handler returned what the gateway could not turn into HTTP; the message says what."""
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from gunicorn.http.errors import ParseException
 
+from lambda_api.errors import RecsysError
 from lambda_api.handlers import routes
 from lambda_api.local_server.events import (
     HttpAnswer,
@@ -55,7 +56,7 @@ class StartResponse(Protocol):
     def __call__(self, status: str, headers: list[tuple[str, str]], /) -> object: ...
 
 
-class Refused(Exception):
+class Refused(RecsysError):
     """The gateway answers itself. ``close``: the connection is of no more use, its next bytes mean nothing."""
 
     def __init__(self, status: int, code: str, message: str, *, close: bool = False) -> None:

@@ -17,13 +17,14 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
+from lambda_api.errors import RecsysError
 from lambda_api.local_server.options import ServerOptions
 
 CONNECTIONS = 400
 """Of one worker at once; with its files well under the 1,024 that systems allow a process. More wait to be accepted."""
 
 
-class PortTaken(Exception):
+class PortTaken(RecsysError):
     """The address cannot be bound; the message names it and the remedy."""
 
 

@@ -27,6 +27,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from lambda_api.errors import RecsysError
 from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.sealed_folder import (
@@ -55,7 +56,7 @@ _FILE_NAME = re.compile(r"(?:arrays/[A-Za-z0-9_]+\.npy|graphs/[A-Za-z0-9_]+\.onn
 _PART_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
-class BundleError(Exception):
+class BundleError(RecsysError):
     """A folder is no bundle, or not the bundle it was; the message names the file, the rule and the remedy."""
 
 

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lambda_api.errors import RecsysError
 from lambda_api.product_card import ProductCard
 from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.sealed_folder import (
@@ -49,7 +50,7 @@ UNKNOWN_TIME = -1
 """``first_seen`` of a product nobody knows the age of."""
 
 
-class CatalogueError(Exception):
+class CatalogueError(RecsysError):
     """A folder is no catalogue, or columns make none; the message names the file or column, the rule and the remedy."""
 
 

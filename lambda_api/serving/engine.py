@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from lambda_api.errors import RecsysError
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.product_card import ProductCard
 from lambda_api.recommender import rules as rerank
@@ -37,7 +38,7 @@ LEAST_PLACES_FOR_NEW = 5
 """A list shorter than this has no place to spare for a product nobody has tried."""
 
 
-class UnknownProduct(ValueError):
+class UnknownProduct(RecsysError, ValueError):
     """Neither the model nor the catalogue has the product."""
 
 

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+from lambda_api.errors import RecsysError
+
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_FOLDER_BYTES = 16 << 30
@@ -27,7 +29,7 @@ ABANDONED_S = 3600
 _CHUNK = 1 << 20
 
 
-class FolderUnavailable(Exception):
+class FolderUnavailable(RecsysError):
     """A folder cannot be used. ``cause``: ``refused`` (it is not what it claims to be), ``missing`` or ``error``."""
 
     def __init__(self, cause: str, detail: str) -> None:

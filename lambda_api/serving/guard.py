@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, TypeVar
 
+from lambda_api.errors import RecsysError
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -30,7 +32,7 @@ IDLE_S = 60.0
 """A thread of the pool without work for so long ends."""
 
 
-class DependencyFailed(Exception):
+class DependencyFailed(RecsysError):
     """A guarded call brought no answer.
 
     Attributes:

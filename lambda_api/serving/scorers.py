@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from lambda_api.errors import RecsysError
 from lambda_api.interactions import InteractionType
 from lambda_api.serving.bundle_host import BundleHost, CatalogueHost
 from lambda_api.serving.folder_fetch import FolderUnavailable
@@ -29,11 +30,11 @@ MAX_ANSWER_BYTES = 4 << 20
 """Longest answer of an endpoint that is read; SageMaker's own limit is of that order."""
 
 
-class UnknownProduct(ValueError):
+class UnknownProduct(RecsysError, ValueError):
     """Neither model nor catalogue knows the product."""
 
 
-class EndpointFailed(Exception):
+class EndpointFailed(RecsysError):
     """An endpoint did not answer, or with something that is no answer."""
 
 

@@ -6,10 +6,11 @@ Put here what every store above the table port shares. Keep rules about values i
 import hashlib
 from typing import Any
 
+from lambda_api.errors import RecsysError
 from lambda_api.state.table import Key
 
 
-class MalformedRecord(Exception):
+class MalformedRecord(RecsysError):
     """A record was found, but is not what this code writes; the message names its key and the fault."""
 
     def __init__(self, key: Key, fault: str) -> None:

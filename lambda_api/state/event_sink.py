@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from lambda_api.errors import RecsysError
 from lambda_api.state.addressing import digest
 
 Kind = Literal["exposure", "feedback"]
@@ -35,7 +36,7 @@ LONGEST_PAUSE_S = 1.0
 log = logging.getLogger(__name__)
 
 
-class SinkUnavailable(Exception):
+class SinkUnavailable(RecsysError):
     """Records could not be delivered, or not all of them; emit them again."""
 
 

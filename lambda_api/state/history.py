@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lambda_api.errors import RecsysError
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.state.addressing import MalformedRecord, check_text, digest
 from lambda_api.state.encoding import MAX_WRITES
@@ -39,7 +40,7 @@ _MAX_TIMESTAMP = 10**12 - 1  # twelve digits in the key: until the year 33,658
 _ID_DIGITS = 32
 
 
-class TimestampRefused(ValueError):
+class TimestampRefused(RecsysError, ValueError):
     """An event's time lies too far ahead of ours, or before 1970."""
 
 

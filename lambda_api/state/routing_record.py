@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lambda_api.errors import RecsysError
 from lambda_api.state.addressing import MalformedRecord, check_text
 from lambda_api.state.table import Absent, ConditionFailed, Key, Matches, Put, Table
 
@@ -20,7 +21,7 @@ SEPARATOR = "\x1f"
 """Stands between salt and user id when they are hashed; no salt may contain it."""
 
 
-class RoutingConflict(Exception):
+class RoutingConflict(RecsysError):
     """Somebody else wrote the routing record in the meantime; read it again and decide again."""
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from lambda_api.errors import RecsysError
+
 Attributes = Mapping[str, Any]
 """JSON-able attributes of a record: str, int, float, bool, None, list and dict of these. No NaN or infinity.
 
@@ -70,7 +72,7 @@ class Delete:
 Write = Put | Delete
 
 
-class ConditionFailed(Exception):
+class ConditionFailed(RecsysError):
     """A conditional write found another state than it asked for; nothing was written.
 
     Attributes:
@@ -87,7 +89,7 @@ class ConditionFailed(Exception):
         self.keys = tuple(keys) or (key,)
 
 
-class TableUnavailable(Exception):
+class TableUnavailable(RecsysError):
     """The store could not serve the call (locked, throttled, unreachable, missing); the message says which and why.
 
     The call may be repeated. Where the store could not even be asked whether the write happened, the message says so.

@@ -12,7 +12,7 @@ import dagster as dg
 
 from lambda_api.recommender.bundle import read_bundle
 from lambda_api.settings import Settings
-from recsys_assets.evaluation.judgement import judge, load_candidates, save_judgement
+from recsys_assets.evaluation.evaluate_models import judge, load_candidates, save_judgement
 from recsys_assets.evaluation.plots import plots
 from recsys_assets.evaluation.report import EvaluationReport
 from recsys_assets.evaluation.tables import tables

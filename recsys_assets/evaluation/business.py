@@ -28,7 +28,6 @@ from lambda_api.serving.question import PageContext, Question, ReasonCode
 from lambda_api.serving.service import DORMANT_S, HISTORY_LIMIT
 from lambda_api.state.exposures import Exposure, JoinedItem, join_feedback
 from lambda_api.state.history import StoredEvent
-from recsys_assets.evaluation.bootstrap import RESAMPLES, FloatArray, Interval
 from recsys_assets.evaluation.feedback import (
     Reward,
     Shown,
@@ -43,6 +42,7 @@ from recsys_assets.evaluation.feedback import (
 )
 from recsys_assets.evaluation.off_policy import Estimator, SupportError, effective_sample_size, estimate, lost_mass
 from recsys_assets.evaluation.served import ServedLog
+from recsys_assets.measurement.bootstrap import RESAMPLES, FloatArray, Interval
 
 LEAST_LISTS = 100
 """Fewer lists say too little of anything."""

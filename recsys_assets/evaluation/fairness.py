@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from recsys_assets.evaluation.bootstrap import FloatArray, bootstrap_means
 from recsys_assets.evaluation.segments import DEFAULT_RULES, UNKNOWN, Segmentation, SegmentRules, Values
+from recsys_assets.measurement.bootstrap import FloatArray, bootstrap_means
 
 GAP_MEASURES: tuple[str, ...] = ("hit_rate", "recall", "tail_share")
 PERMUTED_USERS = 20_000_000

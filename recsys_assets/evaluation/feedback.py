@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from lambda_api.interactions import InteractionType
 from lambda_api.state.exposures import JoinedItem
 from lambda_api.state.history import CLOCK_TOLERANCE_S, StoredEvent
-from recsys_assets.evaluation.bootstrap import RESAMPLES, FloatArray, Interval, ratio_interval
 from recsys_assets.evaluation.off_policy import LoggedFeedback
+from recsys_assets.measurement.bootstrap import RESAMPLES, FloatArray, Interval, ratio_interval
 
 DEFAULT_WINDOW = timedelta(days=1)
 

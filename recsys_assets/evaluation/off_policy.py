@@ -38,7 +38,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_assets.evaluation.bootstrap import RESAMPLES, FloatArray, Interval, ratio_interval
+from lambda_api.errors import RecsysError
+from recsys_assets.measurement.bootstrap import RESAMPLES, FloatArray, Interval, ratio_interval
 
 Estimator = Literal["ips", "snips", "clipped_ips", "doubly_robust"]
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
@@ -47,7 +48,7 @@ DEFAULT_CLIP = 100.0
 TOLERATED_LOSS = 0.05
 
 
-class SupportError(ValueError):
+class SupportError(RecsysError, ValueError):
     """The target shows what logging never could. ``lost`` is the share of the target's mass that is not supported."""
 
     def __init__(self, message: str, lost: float) -> None:

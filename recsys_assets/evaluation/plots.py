@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from recsys_assets.evaluation.beyond_accuracy import POPULARITY_BANDS
-from recsys_assets.evaluation.importance import RankerImportance
 from recsys_assets.evaluation.report import EvaluationReport
+from recsys_assets.measurement.beyond_accuracy import POPULARITY_BANDS
+from recsys_assets.measurement.importance import RankerImportance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

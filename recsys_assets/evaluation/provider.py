@@ -18,9 +18,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lambda_api.recommender.ids import IndexArray
-from recsys_assets.evaluation.beyond_accuracy import POPULARITY_BANDS, gini
-from recsys_assets.evaluation.metrics import FloatArray
-from recsys_assets.evaluation.protocol import EvaluationTask
+from recsys_assets.measurement.beyond_accuracy import POPULARITY_BANDS, gini
+from recsys_assets.measurement.metrics import FloatArray
+from recsys_assets.measurement.protocol import EvaluationTask
 
 SHOWN_GROUPS = 5
 """Groups that a report names, those with the most sales; the rest are one."""

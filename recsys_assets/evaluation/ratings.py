@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap, IndexArray
-from recsys_assets.evaluation.metrics import FloatArray
-from recsys_assets.evaluation.translation import Translation
+from recsys_assets.measurement.metrics import FloatArray
+from recsys_assets.measurement.translation import Translation
 from recsys_assets.models.dataset import TrainingData
 
 PRODUCT_SHRINKAGE = 25.0

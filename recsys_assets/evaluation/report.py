@@ -10,15 +10,15 @@ from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
-from recsys_assets.evaluation.bootstrap import Interval, PairedComparison
 from recsys_assets.evaluation.business import BusinessFigures
 from recsys_assets.evaluation.fairness import FairnessGap
-from recsys_assets.evaluation.importance import RankerImportance
-from recsys_assets.evaluation.metrics import FloatArray
-from recsys_assets.evaluation.protocol import ModelEvaluation
 from recsys_assets.evaluation.provider import ProviderExposure
 from recsys_assets.evaluation.ratings import RatingEvaluation
 from recsys_assets.evaluation.segments import ProductSegmentResult, SegmentResult
+from recsys_assets.measurement.bootstrap import Interval, PairedComparison
+from recsys_assets.measurement.importance import RankerImportance
+from recsys_assets.measurement.metrics import FloatArray
+from recsys_assets.measurement.protocol import ModelEvaluation
 
 FORMAT_VERSION: Literal[1] = 1
 

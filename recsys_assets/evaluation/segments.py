@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys_assets.evaluation.bootstrap import (
+from recsys_assets.measurement.bootstrap import (
     RESAMPLES,
     FloatArray,
     Interval,
     bootstrap_intervals,
 )
-from recsys_assets.evaluation.metrics import hit_matrix
-from recsys_assets.evaluation.protocol import EvaluationTask, ModelEvaluation
+from recsys_assets.measurement.metrics import hit_matrix
+from recsys_assets.measurement.protocol import EvaluationTask, ModelEvaluation
 
 Values = Mapping[str, Mapping[str, FloatArray]]
 """Model -> quantity -> float64 ``[B]``, one value per user of the task; NaN where a user has none."""

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.histories import Ragged
-from recsys_assets.evaluation.bootstrap import RESAMPLES, FloatArray, Interval, ratio_interval
 from recsys_assets.evaluation.business import BusinessFigures, PolicyFigures
-from recsys_assets.evaluation.protocol import EvaluationTask, evaluate
 from recsys_assets.ingest.synthetic.behaviour import simulate_day
 from recsys_assets.ingest.synthetic.catalogue import product_id
 from recsys_assets.ingest.synthetic.shop import SyntheticShop
 from recsys_assets.ingest.synthetic.shoppers import user_id
+from recsys_assets.measurement.bootstrap import RESAMPLES, FloatArray, Interval, ratio_interval
+from recsys_assets.measurement.protocol import EvaluationTask, evaluate
 from recsys_assets.models.dataset import TrainingData
 
 MOST_SHOPPERS = 1_000

@@ -5,10 +5,10 @@ Put the choice of rows, columns and number formats here. Keep computation (``rep
 
 from dataclasses import dataclass
 
-from recsys_assets.evaluation.bootstrap import Interval, PairedComparison
 from recsys_assets.evaluation.business import PolicyFigures
 from recsys_assets.evaluation.fairness import FairnessGap
 from recsys_assets.evaluation.report import EvaluationReport, ModelReport
+from recsys_assets.measurement.bootstrap import Interval, PairedComparison
 
 NOTHING = "-"
 BUSINESS = "Business figures per recommendation"

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from recsys_assets.data_gate import require_open
 from recsys_assets.features.columns import PRODUCT_FEATURES, USER_FEATURES, USER_PRODUCT_FEATURES, FeatureColumn
 from recsys_assets.features.engine import end_of_log
 from recsys_assets.features.launching import FeatureLauncher
 from recsys_assets.lake import Lake
-from recsys_assets.quality.gate import require_open
 from recsys_assets.tags import OWNERS
 
 GROUP = "features"

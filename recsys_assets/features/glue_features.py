@@ -15,7 +15,7 @@ from dagster_pipes import PipesCliArgsParamsLoader, PipesContext, PipesS3Context
 
 from recsys_assets.features.spark_engine import SPARK_SETTINGS, write_features_on_spark
 from recsys_assets.lake import Lake
-from recsys_assets.training.sagemaker.messages import S3MessageWriter
+from recsys_assets.sagemaker.messages import S3MessageWriter
 
 
 def spark_session() -> Any:

@@ -1,6 +1,6 @@
 """Where feature tables are computed: the port the assets ask, and its answer on this machine.
 
-Put the port and the local adapter here. Keep the Glue adapter (``recsys_assets.resources.glue``) and computing
+Put the port and the local adapter here. Keep the Glue adapter (``recsys_assets.features.glue_launcher``) and computing
 (``engine.py``, ``spark_engine.py``) out.
 """
 

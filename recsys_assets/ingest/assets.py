@@ -1,7 +1,7 @@
 """The first assets of the graph: the catalogue, the users, and each day's events as the source delivers them.
 
 Put assets that read a source here, thin. Keep formats (the source modules) and judgement of values
-(``recsys_assets.quality``) out. Every write shuts the delivery's gate first (``recsys_assets.quality.gate``), so that
+(``recsys_assets.quality``) out. Every write shuts the delivery's gate first (``recsys_assets.data_gate``), so that
 nothing behind it is read before it has been judged.
 """
 
@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pa_ds
 
+from recsys_assets import data_gate
 from recsys_assets.ingest.source import DayOfEvents, Source, SourceError
 from recsys_assets.lake import Lake, open_filesystem
 from recsys_assets.partitions import DAYS
-from recsys_assets.quality import gate
-from recsys_assets.quality.facts import CLOCK_SKEW
-from recsys_assets.schema import PRODUCTS, USERS, TableContract
+from recsys_assets.schema import CLOCK_SKEW, PRODUCTS, USERS, TableContract
 from recsys_assets.tags import OWNERS
 
 PROGRESS_DAYS = 25
@@ -75,7 +74,7 @@ def raw_interactions(
         try:
             delivered = source.read_day(day)
         except SourceError as error:
-            gate.close_unreadable(lake, day, str(error))
+            data_gate.close_unreadable(lake, day, str(error))
             problems.append(str(error))
             continue
         _store_day(lake, day, delivered)
@@ -154,9 +153,9 @@ def _bring_in_table(
         delivered = source.products() if contract is PRODUCTS else source.users()
         table = contract.conform(delivered)
     except (SourceError, ValueError) as error:
-        gate.close_unreadable(lake, contract.name, str(error))
+        data_gate.close_unreadable(lake, contract.name, str(error))
         raise dg.Failure(f"{contract.name}: {error}", allow_retries=False) from error
-    gate.hold(lake, contract.name)
+    data_gate.hold(lake, contract.name)
     uri = lake.write_table(contract.name, table)
     context.log.info(f"{table.num_rows:,} {contract.name} written to {uri}")
     return dg.MaterializeResult(
@@ -169,7 +168,7 @@ def _bring_in_table(
 
 
 def _store_day(lake: Lake, day: date, delivered: DayOfEvents) -> None:
-    gate.hold(lake, day)
+    data_gate.hold(lake, day)
     lake.write_day("raw_interactions", day, delivered.interactions)
     if delivered.set_aside.num_rows:
         lake.write_day("set_aside_interactions", day, delivered.set_aside)
@@ -183,18 +182,18 @@ def _release_withdrawn_days(context: dg.AssetExecutionContext, lake: Lake, days:
     A day that could not be read falls back to what is stored, to be judged anew; a day that was refused is removed
     from ``raw_interactions``. What ``interactions`` holds of an earlier, good delivery of that day counts again.
     """
-    shut = {found.subject: found for found in gate.closed_gates(lake) if found.messages}
+    shut = {found.subject: found for found in data_gate.closed_gates(lake) if found.messages}
     stored = set(lake.days("raw_interactions"))
     for day in days:
         found = shut.get(day.isoformat())
         if found is None:
             continue
         if found.state == "unreadable" and day in stored:
-            gate.hold(lake, day)
+            data_gate.hold(lake, day)
         else:
-            for table in ("raw_interactions", "set_aside_interactions", gate.VERDICTS):
+            for table in ("raw_interactions", "set_aside_interactions", data_gate.VERDICTS):
                 lake.delete_day(table, day)
-            gate.open_gate(lake, day)
+            data_gate.open_gate(lake, day)
         context.log.warning(f"{day}: the refused drop is gone from the source; it no longer stands in the way")
 
 
@@ -202,17 +201,17 @@ def _refuse_future_days(lake: Lake, offered: Sequence[date], now: datetime) -> l
     """No partition covers the future, so events dated there would vanish unseen: shut a gate for each such day."""
     latest = (now + CLOCK_SKEW).date()
     ahead = [day for day in offered if day > latest]
-    for found in gate.closed_gates(lake):
-        is_ahead = found.subject not in gate.TABLES and found.subject > latest.isoformat()
+    for found in data_gate.closed_gates(lake):
+        is_ahead = found.subject not in data_gate.TABLES and found.subject > latest.isoformat()
         if is_ahead and date.fromisoformat(found.subject) not in ahead:
-            gate.open_gate(lake, found.subject)
+            data_gate.open_gate(lake, found.subject)
     problems = []
     for day in ahead:
         problem = (
             f"timestamp_not_in_future: the source delivers events dated {day}, and today is {now.date()}; check the "
             "clock and the time zone of the system that wrote them, and correct or remove these rows."
         )
-        gate.close_unreadable(lake, day, problem)
+        data_gate.close_unreadable(lake, day, problem)
         problems.append(problem)
     return problems
 

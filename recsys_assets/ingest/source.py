@@ -9,8 +9,10 @@ from typing import ClassVar, Protocol
 
 import pyarrow as pa
 
+from lambda_api.errors import RecsysError
 
-class SourceError(Exception):
+
+class SourceError(RecsysError):
     """A source cannot be read. The message names the file, the rule and the remedy."""
 
 

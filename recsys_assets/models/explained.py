@@ -1,7 +1,7 @@
 """What a trainer with a learned ranker hands to whoever wants to explain it, while its trees still exist.
 
 Put the seam between fitting a ranker and explaining it here. Keep explanations
-(``recsys_assets.evaluation.importance``) and the ranker's own form (``hybrid_ranker``, ``hybrid_mixture``) out.
+(``recsys_assets.measurement.importance``) and the ranker's own form (``hybrid_ranker``, ``hybrid_mixture``) out.
 
 A bundle holds a ranker as an ONNX graph, which knows neither gains nor how many rows went through a node; both are in
 the trees themselves, which are gone once the bundle is written.

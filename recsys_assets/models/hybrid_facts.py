@@ -1,4 +1,4 @@
-"""Counting what `lambda_api.recommender.two_stage.facts` holds, from the log before a moment.
+"""Counting what `lambda_api.recommender.two_stage.product_statistics` holds, from the log before a moment.
 
 Put facts of products that come from the log or the catalogue here. Keep facts of shoppers out: those are computed when
 a shopper asks.
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
-from lambda_api.recommender.two_stage.facts import NEWCOMER_DAYS, UNKNOWN, WINDOW_DAYS, CatalogueFacts
+from lambda_api.recommender.two_stage.product_statistics import NEWCOMER_DAYS, UNKNOWN, WINDOW_DAYS, CatalogueFacts
 from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
 from recsys_assets.models.popularity import trend
 

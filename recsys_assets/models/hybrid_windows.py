@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from lambda_api.interactions import INTERACTION_LABELS, InteractionType
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
-from recsys_assets.evaluation.protocol import relevant_types
 from recsys_assets.models.dataset import TrainingData
+from recsys_assets.schema import relevant_types
 
 WINDOW_LENGTHS = (7.0, 10.0, 14.0, 20.0, 30.0, 45.0, 60.0, 90.0)
 """Lengths tried in days: the shortest that gives the newest window `ENOUGH_SHOPPERS` to learn from is taken."""

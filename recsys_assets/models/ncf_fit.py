@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lambda_api.errors import RecsysError
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.ncf import NcfRecommender
@@ -51,7 +52,7 @@ Epoch = dict[str, float]
 """One epoch's figures: ``phase``, ``epoch`` within the phase, and the losses and NDCG measured."""
 
 
-class ExportError(Exception):
+class ExportError(RecsysError):
     """The exported graph does not reproduce the trained network; the model must not be used."""
 
 

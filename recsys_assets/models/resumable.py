@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
+from lambda_api.errors import RecsysError
 from lambda_api.recommender.contract import Recommender
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.trainer import Report
@@ -41,7 +42,7 @@ class Checkpoints(Protocol):
         """The newest readable checkpoint, or ``None`` when there is none."""
 
 
-class TrainingInterrupted(Exception):
+class TrainingInterrupted(RecsysError):
     """Training stopped because it was asked to. Its state is saved where there are checkpoints; run again to go on."""
 
 

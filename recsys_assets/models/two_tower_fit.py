@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lambda_api.errors import RecsysError
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.two_tower import NEWEST_EVENTS, TwoTowerRecommender, gap_classes
 from recsys_assets.models.dataset import TrainingData
@@ -51,7 +52,7 @@ LEAST_TO_CHOOSE = 200
 """Samples on either side without which the number of epochs is not chosen but taken as given."""
 
 
-class NothingToLearn(ValueError):
+class NothingToLearn(RecsysError, ValueError):
     """No shopper took anything new after something else."""
 
 

@@ -19,6 +19,7 @@ from lambda_api.state.table import Table
 from recsys_assets.features.engine import end_of_log
 from recsys_assets.ingest.assets import products
 from recsys_assets.lake import Lake
+from recsys_assets.promotion.assets import registered_model
 from recsys_assets.publishing import checks
 from recsys_assets.publishing.catalogue import build_catalogue, judge_catalogue
 from recsys_assets.publishing.catalogue_store import publish_catalogue, remove_old
@@ -26,7 +27,6 @@ from recsys_assets.publishing.histories import publish_histories, unreadable_his
 from recsys_assets.publishing.popular import POPULAR_DAYS, popular_lists, recent_data
 from recsys_assets.publishing.storefront import StorefrontShopper, make_storefront, whole_log, write_storefront
 from recsys_assets.quality.assets import interactions
-from recsys_assets.registry.assets import registered_model
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.tags import OWNERS

@@ -4,18 +4,15 @@ Put the joining of lake tables to a catalogue, and the judging of it, here. Keep
 ``lambda_api.recommender.catalogue`` and its storage in ``catalogue_store``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from lambda_api.recommender.catalogue import Catalogue
+from recsys_assets.data_gate import require_open
+from recsys_assets.known_catalogue import catalogue_of, first_events, months, shop_catalogue
 from recsys_assets.lake import Lake
 from recsys_assets.publishing.companions import companions_of
-from recsys_assets.publishing.lake_reading import months, shop_catalogue
-from recsys_assets.quality.gate import require_open
 
 TOLERATED_UNKNOWN: Final = 0.05
 """Share of a live bundle's products that the catalogue may lack before it is not taken for the same shop's."""
@@ -39,36 +36,6 @@ def build_catalogue(lake: Lake) -> Catalogue:
     if not lake.days("interactions"):
         return catalogue
     return catalogue.with_companions(companions_of(lake, catalogue.products))
-
-
-def first_events(parts: Iterable[pa.Table]) -> pa.Table:
-    """``product_id`` and ``first_seen`` (whole seconds since 1970 UTC) of every product in ``parts``."""
-    found = pa.table({"product_id": pa.array([], pa.string()), "timestamp": pa.array([], pa.timestamp("us", tz="UTC"))})
-    for part in parts:
-        both = pa.concat_tables([found, part.select(found.column_names).cast(found.schema)])
-        earliest = both.group_by("product_id").aggregate([("timestamp", "min")])
-        found = earliest.rename_columns(
-            ["timestamp" if name == "timestamp_min" else name for name in earliest.column_names]
-        ).select(found.column_names)
-    seconds = pc.floor_temporal(found["timestamp"], unit="second").cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())
-    return pa.table({"product_id": found["product_id"], "first_seen": seconds})
-
-
-def catalogue_of(products: pa.Table, first_seen: pa.Table) -> Catalogue:
-    """Join products as `shop_catalogue` gives them with `first_events`."""
-    joined = products.select(("product_id", "name", "category", "brand", "price", "available")).join(
-        first_seen, "product_id", join_type="full outer"
-    )
-    # Negative prices never pass the gate; a catalogue that would hold one is refused by its own rule.
-    return Catalogue.from_columns(
-        product_ids=joined["product_id"].to_pylist(),
-        names=joined["name"].to_pylist(),
-        categories=joined["category"].to_pylist(),
-        brands=joined["brand"].to_pylist(),
-        prices=joined["price"].to_pylist(),
-        available=joined["available"].fill_null(False).to_pylist(),
-        first_seen=joined["first_seen"].to_pylist(),
-    )
 
 
 @dataclass(frozen=True)

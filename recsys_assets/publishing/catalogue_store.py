@@ -18,6 +18,7 @@ from typing import Final
 
 import pyarrow.fs as pa_fs
 
+from lambda_api.errors import RecsysError
 from lambda_api.recommender.catalogue import (
     Catalogue,
     CatalogueError,
@@ -39,7 +40,7 @@ _ABANDONED_S: Final = 86_400
 _CHUNK: Final = 1 << 20
 
 
-class PublicationConflict(Exception):
+class PublicationConflict(RecsysError):
     """Another catalogue went live while this one was being published; the message says what to do."""
 
 

@@ -21,9 +21,9 @@ import pyarrow as pa
 from lambda_api.interactions import INTERACTION_LABELS, InteractionType
 from lambda_api.state.history import HistoryStore, StoredEvent
 from lambda_api.state.table import Key, Put, Table
+from recsys_assets.data_gate import require_open
 from recsys_assets.features.engine import duckdb_engine, end_of_log, read_lake
 from recsys_assets.lake import Lake
-from recsys_assets.quality.gate import require_open
 
 HISTORY_LENGTH: Final = 200
 """Newest events kept of a shopper; a request reads no more."""

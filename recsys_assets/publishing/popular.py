@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
 from lambda_api.state.popular import PopularEntry
+from recsys_assets.data_gate import require_open
+from recsys_assets.known_catalogue import shop_catalogue
 from recsys_assets.lake import Lake
 from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
 from recsys_assets.models.popularity import decayed_popularity
-from recsys_assets.publishing.lake_reading import shop_catalogue
-from recsys_assets.quality.gate import require_open
 from recsys_assets.training.training_window import TRAINING_COLUMNS
 
 POPULAR_DAYS: Final = 28

@@ -15,12 +15,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
+from recsys_assets.data_gate import require_open
 from recsys_assets.features.engine import end_of_log
+from recsys_assets.known_catalogue import shop_catalogue
 from recsys_assets.lake import Lake
 from recsys_assets.models.dataset import TrainingData
-from recsys_assets.publishing.lake_reading import shop_catalogue
 from recsys_assets.publishing.popular import by_popularity, is_available, recent_popularity
-from recsys_assets.quality.gate import require_open
 from recsys_assets.training.training_window import TRAINING_COLUMNS
 
 CATALOGUE_JSON: Final = "catalogue.json"

@@ -11,15 +11,15 @@ from datetime import UTC, date, datetime
 import dagster as dg
 import pyarrow as pa
 
+from recsys_assets import data_gate
 from recsys_assets.ingest.assets import column_schema, lake_rows
 from recsys_assets.lake import Lake
 from recsys_assets.partitions import DAYS
-from recsys_assets.quality import gate
-from recsys_assets.quality.facts import read_interactions
-from recsys_assets.quality.judging import judge_days, read_raw_day
-from recsys_assets.quality.validation import accepted_rows, quarantined_rows
+from recsys_assets.quality.row_checks import read_interactions
+from recsys_assets.quality.validate_lake import judge_days, read_raw_day
 from recsys_assets.schema import INTERACTIONS
 from recsys_assets.tags import OWNERS
+from recsys_assets.verdict import accepted_rows, quarantined_rows
 
 PROGRESS_DAYS = 50
 """A line is logged each time this many days have been written."""
@@ -40,7 +40,7 @@ def interactions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
     raw rows. A day whose gate is closed fails the run before anything is written.
     """
     asked = {date.fromisoformat(key) for key in context.partition_keys}
-    _fail_on(gate.closed_gates(lake), asked)
+    _fail_on(data_gate.closed_gates(lake), asked)
     days = [day for day in lake.days("raw_interactions") if day in asked]
     failures = failing_rows(lake, days)
     reasons: Counter[str] = Counter()
@@ -78,18 +78,18 @@ def failing_rows(lake: Lake, days: Sequence[date]) -> dict[date, pa.Table]:
     Raises:
         dagster.Failure: one of the days, judged here, may not be used.
     """
-    known = {day: gate.stored_verdict(lake, day) for day in days}
+    known = {day: data_gate.stored_verdict(lake, day) for day in days}
     failures = {
         day: verdict.failures
         for day, verdict in known.items()
-        if verdict is not None and verdict.checksum == gate.delivery_checksum(lake, day)
+        if verdict is not None and verdict.checksum == data_gate.delivery_checksum(lake, day)
     }
     stale = [day for day in days if day not in failures]
     for verdict in judge_days(lake, stale, datetime.now(UTC)):
         assert isinstance(verdict.subject, date)
         failures[verdict.subject] = verdict.failures
     if stale:
-        _fail_on(gate.closed_gates(lake), set(stale))
+        _fail_on(data_gate.closed_gates(lake), set(stale))
     return failures
 
 
@@ -104,16 +104,18 @@ def _publish(lake: Lake, day: date, raw: pa.Table, failures: pa.Table) -> tuple[
         lake.write_day("quarantined_interactions", day, quarantined)
     else:
         lake.delete_day("quarantined_interactions", day)
-    gate.open_gate(lake, day)
+    data_gate.open_gate(lake, day)
     return accepted.num_rows, quarantined
 
 
-def _fail_on(gates: Sequence[gate.Gate], days: set[date]) -> None:
+def _fail_on(gates: Sequence[data_gate.Gate], days: set[date]) -> None:
     """Stop for products and users that are not open, and for bad days; days that merely wait are settled next."""
     asked = {day.isoformat() for day in days}
-    shut = [found for found in gates if found.subject in gate.TABLES or (found.messages and found.subject in asked)]
+    shut = [
+        found for found in gates if found.subject in data_gate.TABLES or (found.messages and found.subject in asked)
+    ]
     if shut:
-        raise dg.Failure(gate.explain(shut), allow_retries=False)
+        raise dg.Failure(data_gate.explain(shut), allow_retries=False)
 
 
 def _reason_table(reasons: Counter[str]) -> dg.TableMetadataValue:

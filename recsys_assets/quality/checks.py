@@ -10,12 +10,13 @@ from datetime import UTC, date, datetime
 import dagster as dg
 
 from lambda_api.settings import Settings
+from recsys_assets import data_gate
 from recsys_assets.lake import Lake
-from recsys_assets.quality import gate
-from recsys_assets.quality.bridge import check_results, check_specs
+from recsys_assets.quality.dagster_checks import check_results, check_specs
 from recsys_assets.quality.data_docs import document_days, document_table
-from recsys_assets.quality.judging import judge_days
-from recsys_assets.quality.validation import Outcome, validate_table
+from recsys_assets.quality.validate_lake import judge_days
+from recsys_assets.quality.validation import validate_table
+from recsys_assets.verdict import Outcome
 
 PROGRESS_DAYS = 50
 """A line is logged each time this many days have been judged."""
@@ -75,12 +76,12 @@ def users_checks(
 def _judge_table(
     context: dg.AssetCheckExecutionContext, name: str, settings: Settings, lake: Lake
 ) -> Iterator[dg.AssetCheckResult]:
-    shut = gate.find_gate(lake, name)
+    shut = data_gate.find_gate(lake, name)
     if shut and shut.state == "unreadable":
-        raise dg.Failure(gate.explain([shut]), allow_retries=False)
+        raise dg.Failure(data_gate.explain([shut]), allow_retries=False)
     now = datetime.now(UTC)
     verdict = validate_table(name, lake.read(name), now)
-    gate.record_verdict(lake, verdict)
+    data_gate.record_verdict(lake, verdict)
     _log_refusals(context, lake, {name})
     docs = document_table(settings.home, lake, name, now)
     yield from check_results(name, name, {name: verdict.outcomes}, docs)
@@ -88,9 +89,9 @@ def _judge_table(
 
 def _log_refusals(context: dg.AssetCheckExecutionContext, lake: Lake, subjects: set[str]) -> None:
     """Dagster's own error names the failed checks only; say what is wrong where people look first."""
-    refused = [found for found in gate.closed_gates(lake) if found.subject in subjects]
+    refused = [found for found in data_gate.closed_gates(lake) if found.subject in subjects]
     if refused:
-        context.log.error(gate.explain(refused))
+        context.log.error(data_gate.explain(refused))
 
 
 def _refuse_unjudgeable(lake: Lake, days: list[date]) -> None:
@@ -99,8 +100,8 @@ def _refuse_unjudgeable(lake: Lake, days: list[date]) -> None:
     asked = {day.isoformat() for day in days}
     shut = [
         found
-        for found in gate.closed_gates(lake)
-        if found.subject in gate.TABLES or (found.subject in asked and found.state == "unreadable")
+        for found in data_gate.closed_gates(lake)
+        if found.subject in data_gate.TABLES or (found.subject in asked and found.state == "unreadable")
     ]
     if shut:
-        raise dg.Failure(gate.explain(shut), allow_retries=False)
+        raise dg.Failure(data_gate.explain(shut), allow_retries=False)

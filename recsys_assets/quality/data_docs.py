@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys_assets.lake import Lake
-from recsys_assets.quality.facts import judged_table
-from recsys_assets.quality.judging import read_raw_day, surroundings
+from recsys_assets.quality.row_checks import judged_table
+from recsys_assets.quality.validate_lake import read_raw_day, surroundings
 from recsys_assets.quality.validation import frame_of, run_suite
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lambda_api.interactions import INTERACTION_LABELS
 from recsys_assets.schema import INTERACTIONS
+from recsys_assets.verdict import Severity
 
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
 
 Scope = Literal["row", "batch"]
-Severity = Literal["critical", "warning", "info"]
 
 ROW_TOLERANCE = 0.05
 """Share of the judged rows that may fail a row rule before the delivery counts as poisoned. Below it, the failing rows

@@ -1,6 +1,4 @@
-"""Stage "registry": versions of trained models, the champion among them, and the gate a challenger must pass.
+"""Model versions, experiment runs, the champion pointer and the bundles of registered models.
 
-Put here what decides or records which model is in production. Keep measuring models (``recsys_assets.evaluation``), the
-bundle format (``lambda_api.recommender.bundle``) and moving traffic (``recsys_deploy``) out. Import the submodules
-directly.
+A store: it knows nothing of how models are judged. That is ``recsys_assets.promotion``.
 """

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 
+from lambda_api.errors import RecsysError
 from lambda_api.recommender.bundle import DataWindow
 from lambda_api.state.table import Absent, Condition, ConditionFailed, Key, Matches, Put, Table, Write
 from recsys_assets.registry.records import (
@@ -40,7 +41,7 @@ MAX_ATTEMPTS = 200
 """Each failed attempt means that another process succeeded, so this many in a row mean something is wrong."""
 
 
-class RegistryError(Exception):
+class RegistryError(RecsysError):
     """The registry cannot do what was asked; nothing was changed."""
 
 

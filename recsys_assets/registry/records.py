@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from lambda_api.recommender.bundle import DataWindow, Manifest
 from lambda_api.state.encoding import canonical_json
 from recsys_assets.registry.versions import Change, Version
+
+VALIDATION_NDCG: Final = "validation_ndcg"
+"""Name of the metric that models are chosen by: NDCG@k on the validation window, or its mean over folds of it."""
 
 Metrics = Mapping[str, float]
 Parameters = Mapping[str, Any]

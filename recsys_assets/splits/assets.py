@@ -11,8 +11,8 @@ import dagster as dg
 import pyarrow as pa
 
 from lambda_api.settings import Settings
+from recsys_assets.data_gate import require_open
 from recsys_assets.lake import Lake, LakeError
-from recsys_assets.quality.gate import require_open
 from recsys_assets.schema import TIMESTAMP
 from recsys_assets.splits.description import PartStats, as_markdown, describe_split
 from recsys_assets.splits.temporal import (

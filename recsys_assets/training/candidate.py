@@ -4,31 +4,27 @@ Put the fit-twice protocol and what it leaves behind here. Keep fitting in ``rec
 boundary in ``subprocess_training.py`` and Dagster in ``assets.py``.
 """
 
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
-from typing import Final
 
 import pyarrow as pa
 
 from lambda_api.recommender.bundle import BundleInfo, DataWindow, Manifest, write_bundle
 from lambda_api.recommender.contract import Recommender
 from lambda_api.settings import Settings
-from recsys_assets.evaluation.bootstrap import mean_interval
-from recsys_assets.evaluation.importance import fit_and_explain, write_importance
-from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate, relevant_types
+from recsys_assets.code_revision import git_revision
 from recsys_assets.lake import Lake
+from recsys_assets.measurement.bootstrap import mean_interval
+from recsys_assets.measurement.importance import fit_and_explain, write_importance
+from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
 from recsys_assets.models.trainer import Report, Trainer
-from recsys_assets.registry.records import ExperimentRun, RunStatus
+from recsys_assets.registry.records import VALIDATION_NDCG, ExperimentRun, RunStatus
+from recsys_assets.schema import relevant_types
 from recsys_assets.splits.temporal import TemporalSplit
 from recsys_assets.training.training_window import interactions_before, training_data_before
-
-VALIDATION_NDCG: Final = "validation_ndcg"
-"""Name, in a bundle's metrics, of the figure by which the challenger is chosen."""
 
 Log = Callable[[str], None]
 
@@ -143,20 +139,3 @@ def experiment_run(candidate: Candidate, run_id: str) -> ExperimentRun:
         duration_s=candidate.seconds,
         status=RunStatus.FINISHED,
     )
-
-
-@lru_cache(maxsize=1)
-def git_revision() -> str:
-    """The commit this code runs from, ``-dirty`` with uncommitted changes; ``unknown`` where git cannot say."""
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return answer.stdout.strip() or "unknown"

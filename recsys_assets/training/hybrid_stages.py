@@ -10,8 +10,8 @@ import numpy as np
 
 from lambda_api.recommender.histories import Ragged
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
-from recsys_assets.evaluation.protocol import EvaluationTask
-from recsys_assets.evaluation.translation import Translation
+from recsys_assets.measurement.protocol import EvaluationTask
+from recsys_assets.measurement.translation import Translation
 from recsys_assets.models.candidate_recall import POOLED, RANKED, UNION, StageRecall, candidate_recall
 
 MEANING = {

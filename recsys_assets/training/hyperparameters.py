@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from recsys_assets.models.trainer import Trainer
 from recsys_assets.models.zoo import TRAINERS, make_trainer
-from recsys_assets.training.sagemaker.paths import JobError
+from recsys_assets.sagemaker.paths import JobError
 
 MODEL, AS_OF, GIT_REVISION = "model", "as_of", "git_revision"
 JOB_HYPERPARAMETERS = (MODEL, AS_OF, GIT_REVISION)

@@ -18,21 +18,21 @@ import pyarrow as pa
 from lambda_api.recommender.bundle import read_bundle, write_bundle
 from lambda_api.recommender.contract import Recommender
 from lambda_api.settings import Settings
-from recsys_assets.evaluation.importance import RankerImportance, write_importance
-from recsys_assets.evaluation.protocol import EvaluationTask
+from recsys_assets.code_revision import git_revision
 from recsys_assets.lake import Lake
+from recsys_assets.measurement.importance import RankerImportance, write_importance
+from recsys_assets.measurement.protocol import EvaluationTask
 from recsys_assets.models.trainer import Trainer
+from recsys_assets.sagemaker.paths import SageMakerPaths
 from recsys_assets.splits.temporal import TemporalSplit
 from recsys_assets.training.candidate import (
     Candidate,
     bundle_info,
     candidate_folder,
-    git_revision,
     validation_metrics,
     validation_task,
 )
 from recsys_assets.training.hyperparameters import job_hyperparameters
-from recsys_assets.training.sagemaker.paths import SageMakerPaths
 from recsys_assets.training.train import IMPORTANCE_FILE
 from recsys_assets.training.training_window import catalogue_before, interactions_before
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import recsys_assets
+from recsys_assets.sagemaker.paths import SageMakerPaths
 from recsys_assets.training.hyperparameters import job_hyperparameters
-from recsys_assets.training.sagemaker.paths import SageMakerPaths
 from recsys_assets.training.train import INTERACTIONS_CHANNEL, METRICS_FILE, PRODUCTS_CHANNEL
 
 ENVIRONMENT: Mapping[str, str] = {

@@ -13,7 +13,7 @@ from lambda_api.settings import Settings
 from recsys_assets.models.trainer import Trainer
 from recsys_assets.models.zoo import make_trainer, parameters_of
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.tuning.stored_parameters import tuned_parameters
+from recsys_assets.training.stored_parameters import tuned_parameters
 
 THREADS = 1
 """Of a model that can use several. Waiting OpenMP threads spin: on cores that other steps use, two are slower than one.

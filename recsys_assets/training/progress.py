@@ -13,7 +13,7 @@ from typing import Any, Protocol, TextIO
 
 from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, PipesContext
 
-from recsys_assets.training.sagemaker.messages import open_pipes
+from recsys_assets.sagemaker.messages import open_pipes
 
 
 class Destination(Protocol):

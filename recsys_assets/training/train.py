@@ -29,21 +29,18 @@ import pyarrow.parquet as pq
 from lambda_api.recommender.bundle import BundleInfo, DataWindow, Manifest, write_bundle
 from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.sealed_folder import MANIFEST
-from recsys_assets.evaluation.importance import RankerImportance, fit_and_explain
+from recsys_assets.measurement.importance import RankerImportance, fit_and_explain
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.parameters import by_type
 from recsys_assets.models.resumable import ResumableTrainer, TrainingInterrupted
 from recsys_assets.models.trainer import Trainer
+from recsys_assets.sagemaker.paths import DONE, FAILED, INTERRUPTED, JobError, SageMakerPaths
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, TableContract
 from recsys_assets.training.checkpoints import NpzCheckpoints
 from recsys_assets.training.hyperparameters import TrainingJob, given_in_environment, read_job
 from recsys_assets.training.interruption import StopRequest
 from recsys_assets.training.loss_curve import LossCurve, as_markdown_image, describe, loss_curve_svg
 from recsys_assets.training.progress import Destination, open_destination
-from recsys_assets.training.sagemaker.paths import JobError, SageMakerPaths
-
-DONE, FAILED, INTERRUPTED = 0, 1, 75
-"""Exit codes; 75 is ``EX_TEMPFAIL`` of sysexits.h: try again later."""
 
 INTERACTIONS_CHANNEL, PRODUCTS_CHANNEL = "interactions", "products"
 METRICS_FILE, LOSS_CURVE_FILE, LOSS_PLOT_FILE = "metrics.json", "loss_curve.json", "loss_curve.svg"

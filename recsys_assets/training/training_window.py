@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_assets.data_gate import require_open
 from recsys_assets.lake import Lake
 from recsys_assets.models.dataset import TrainingData
-from recsys_assets.quality.gate import require_open
 from recsys_assets.schema import PRODUCTS
 
 TRAINING_COLUMNS = ("user_id", "product_id", "interaction_type", "timestamp", "rating", "price")

@@ -5,11 +5,8 @@ Put the translation from trials to registry records here. Keep the search (``sea
 
 from lambda_api.recommender.bundle import DataWindow
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.registry.records import ExperimentRun, RunStatus
+from recsys_assets.registry.records import VALIDATION_NDCG, ExperimentRun, RunStatus
 from recsys_assets.tuning.search import OnTrial, Trial, TrialState
-
-VALIDATION_NDCG = "validation_ndcg"
-"""Mean over all folds, as trainings name the figure models are chosen by. A trial stopped early has none."""
 
 
 def as_experiment_run(trial: Trial, run_id: str, data_window: DataWindow, git_revision: str) -> ExperimentRun:

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.contract import Recommender
-from recsys_assets.evaluation.leave_one_out import LeaveOneOut, evaluate_leave_one_out
-from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
+from recsys_assets.measurement.leave_one_out import LeaveOneOut, evaluate_leave_one_out
+from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.splits.temporal import Fold, most_folds, rolling_origin_folds
 from recsys_assets.training.training_window import known_catalogue

@@ -1,7 +1,7 @@
 """The search of ``search``, run by SageMaker: the defaults as one training job, all other trials as a tuning job.
 
 Put what joins data, jobs and trials here. Keep what is asked of AWS (``tuning_job``), what a trial does (``trial``) and
-the life cycle of jobs (``recsys_assets.resources.sagemaker_jobs``) out.
+the life cycle of jobs (``recsys_assets.sagemaker.jobs``) out.
 
 Jobs are named by their content: data, code revision, space, seed and budget. Asked again, the search finds them done
 and reads their trials, as a local search with the same seed would try the same.
@@ -22,15 +22,8 @@ import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
 from recsys_assets.models.zoo import make_trainer
-from recsys_assets.resources.sagemaker_jobs import (
-    FinishedJob,
-    SageMakerJobs,
-    Session,
-    Tell,
-    explained,
-    no_session,
-)
-from recsys_assets.training.sagemaker.job import (
+from recsys_assets.sagemaker.errors import JobFailed
+from recsys_assets.sagemaker.job import (
     Hardware,
     JobIdentity,
     JobPlaces,
@@ -39,11 +32,18 @@ from recsys_assets.training.sagemaker.job import (
     Placement,
     bucket_and_key,
 )
-from recsys_assets.training.sagemaker.training_job import TrainingJobPlan
-from recsys_assets.training.sagemaker.trouble import JobFailed
+from recsys_assets.sagemaker.jobs import (
+    FinishedJob,
+    SageMakerJobs,
+    Session,
+    Tell,
+    explained,
+    no_session,
+)
+from recsys_assets.sagemaker.training_job import TrainingJobPlan
+from recsys_assets.training.search_spaces import SearchSpace
 from recsys_assets.training.train import INTERACTIONS_CHANNEL, PRODUCTS_CHANNEL
 from recsys_assets.tuning.search import Budget, OnTrial, Stop, Trial, TrialState, TuningResult
-from recsys_assets.tuning.search_spaces import SearchSpace
 from recsys_assets.tuning.trial import TrialQuestion, metrics, trial_hyperparameters
 from recsys_assets.tuning.tuning_job import SHORTEST_S, TuningJobPlan, chosen_values
 

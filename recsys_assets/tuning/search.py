@@ -21,8 +21,8 @@ import numpy as np
 
 from recsys_assets.models.trainer import Trainer
 from recsys_assets.models.zoo import make_trainer
+from recsys_assets.training.search_spaces import OneOf, Real, SearchSpace, search_space, text_of
 from recsys_assets.tuning.folds import FoldTask
-from recsys_assets.tuning.search_spaces import OneOf, Real, SearchSpace, search_space, text_of
 
 if TYPE_CHECKING:
     import optuna

@@ -22,12 +22,11 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from recsys_assets.evaluation.protocol import relevant_types
 from recsys_assets.models.trainer import Trainer
-from recsys_assets.schema import INTERACTIONS, PRODUCTS, TableContract
+from recsys_assets.sagemaker.paths import DONE, FAILED, JobError, SageMakerPaths
+from recsys_assets.schema import INTERACTIONS, PRODUCTS, TableContract, relevant_types
 from recsys_assets.training.hyperparameters import job_hyperparameters, read_job
-from recsys_assets.training.sagemaker.paths import JobError, SageMakerPaths
-from recsys_assets.training.train import DONE, FAILED, INTERACTIONS_CHANNEL, PRODUCTS_CHANNEL, read_channel
+from recsys_assets.training.train import INTERACTIONS_CHANNEL, PRODUCTS_CHANNEL, read_channel
 from recsys_assets.training.training_window import TRAINING_COLUMNS
 from recsys_assets.tuning.folds import PastLog
 

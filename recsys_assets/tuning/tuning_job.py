@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from recsys_assets.training.sagemaker.container import VARIABLE
-from recsys_assets.training.sagemaker.job import (
+from recsys_assets.sagemaker.container import VARIABLE
+from recsys_assets.sagemaker.job import (
     Hardware,
     Placement,
     buckets_of,
@@ -21,8 +21,8 @@ from recsys_assets.training.sagemaker.job import (
     tag_problems,
     vpc_config,
 )
-from recsys_assets.training.sagemaker.kinds import TUNING, JobKind
-from recsys_assets.training.sagemaker.training_job import (
+from recsys_assets.sagemaker.kinds import TUNING, JobKind
+from recsys_assets.sagemaker.training_job import (
     channel_problems,
     channels_of,
     hyperparameter_problems,
@@ -30,7 +30,7 @@ from recsys_assets.training.sagemaker.training_job import (
     limits,
     metric_definitions,
 )
-from recsys_assets.tuning.search_spaces import OneOf, Real, SearchSpace, Whole
+from recsys_assets.training.search_spaces import OneOf, Real, SearchSpace, Whole
 from recsys_assets.tuning.trial import OBJECTIVE
 
 RANGES: Final = 30

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from recsys_assets.training.search_spaces import SearchSpace, search_space
 from recsys_assets.tuning.folds import FoldTask
 from recsys_assets.tuning.search import Budget, MakeTrainer, OnTrial, TuningResult, tune
-from recsys_assets.tuning.search_spaces import SearchSpace, search_space
 
 LEAST_SECONDS = 1.0
 

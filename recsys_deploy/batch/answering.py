@@ -12,40 +12,23 @@ import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pa_fs
 
 from lambda_api.handlers.inference_server import answer_line, open_model
-from lambda_api.recommender.catalogue import read_catalogue
 from lambda_api.settings import Settings, parse_tags
-from lambda_api.state.table import Table
 from recsys_assets.batch.errors import BatchError
 from recsys_assets.batch.questions import PARTS, Part, QuestionSet, read_part
 from recsys_assets.lake import open_filesystem
-from recsys_assets.publishing.catalogue_store import current_publication
-from recsys_assets.registry.bundle_store import BundleStore
-from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.registry.versions import Version
-from recsys_assets.resources.sagemaker_jobs import SageMakerJobs, Tell, Weight
-from recsys_assets.training.sagemaker.job import JobIdentity, Placement
-from recsys_assets.training.sagemaker.settings import placement_of
+from recsys_assets.sagemaker.job import JobIdentity, Placement
+from recsys_assets.sagemaker.jobs import SageMakerJobs, Tell, Weight
+from recsys_assets.sagemaker.settings import placement_of
 from recsys_deploy.batch.transform_job import TransformJobPlan
 from recsys_deploy.endpoints.archive import archives_uri, publish_archive
 from recsys_deploy.endpoints.manager import EndpointManager
 from recsys_deploy.endpoints.requests import EndpointPlan, model_request
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Who answers: the champion's bundle and the live catalogue, as local folders, with their checksums."""
-
-    version: str
-    bundle: Path
-    bundle_checksum: str
-    catalogue: Path
-    catalogue_checksum: str
+from recsys_deploy.subject import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +38,6 @@ class Answered:
     uri: str
     parts_answered: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-def subject_of(
-    registry: ModelRegistry, bundles: BundleStore, serving: Table, cache: Path, version: str | None = None
-) -> Subject:
-    """A registered version (by default the champion) with the live catalogue.
-
-    Raises:
-        UnknownVersion: ``version`` is not registered.
-        BatchError: there is no champion, or no catalogue was published.
-        BundleError, CatalogueError: one of them is missing or damaged.
-    """
-    chosen = registry.get(Version.parse(version)) if version else registry.champion()
-    catalogue = current_publication(serving)
-    if chosen is None:
-        raise BatchError("no model was promoted yet, so nobody can answer; materialise registered_model first")
-    if catalogue is None:
-        raise BatchError("no catalogue was published yet; materialise serving_catalogue first")
-    folder = _local_copy(catalogue.uri, cache / "catalogues" / catalogue.checksum)
-    read_catalogue(folder, checksum=catalogue.checksum)
-    return Subject(
-        str(chosen.version),
-        bundles.fetch(chosen, cache / "bundles"),
-        chosen.bundle_checksum,
-        folder,
-        catalogue.checksum,
-    )
 
 
 def answers_uri(root: str, subject: Subject, questions: QuestionSet) -> str:
@@ -219,13 +175,3 @@ def _write_whole(uri: str, content: bytes) -> None:
         target.write(content)
     if not remote:
         filesystem.move(f"{path}.partial", path)
-
-
-def _local_copy(uri: str, target: Path) -> Path:
-    """The folder itself where it is local, a copy at ``target`` otherwise."""
-    filesystem, path = open_filesystem(uri)
-    if isinstance(filesystem, pa_fs.LocalFileSystem):
-        return Path(path)
-    target.mkdir(parents=True, exist_ok=True)
-    pa_fs.copy_files(path, str(target), filesystem, pa_fs.LocalFileSystem())
-    return target

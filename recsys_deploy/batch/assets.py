@@ -13,12 +13,13 @@ from recsys_assets.batch.questions import summary
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.resources.sagemaker import failures_told, linked, open_client, open_jobs
-from recsys_assets.resources.sagemaker_jobs import Weight
-from recsys_assets.training.sagemaker.job import JobPlan
-from recsys_deploy.batch.answering import answerer_of, subject_of
+from recsys_assets.sagemaker.client import failures_told, linked, open_client, open_jobs
+from recsys_assets.sagemaker.job import JobPlan
+from recsys_assets.sagemaker.jobs import Weight
+from recsys_deploy.batch.answering import answerer_of
 from recsys_deploy.batch.run import make_questions, questions_place, recommend_to_all
 from recsys_deploy.release.assets import live_route
+from recsys_deploy.subject import subject_of
 
 GROUP = "batch"
 OWNERS = ["team:recsys"]

@@ -14,12 +14,13 @@ from lambda_api.settings import Settings, parse_tags
 from lambda_api.state.table import Table
 from recsys_assets.batch.questions import QuestionSet, clear, publish, read_questions, write_questions
 from recsys_assets.lake import Lake
-from recsys_assets.resources.sagemaker_jobs import Tell
-from recsys_assets.training.sagemaker.job import Hardware, JobPlan
-from recsys_assets.training.sagemaker.processing_job import ProcessingJobPlan
-from recsys_assets.training.sagemaker.settings import hardware_of, placement_of
-from recsys_deploy.batch.answering import Answer, Subject
+from recsys_assets.sagemaker.job import Hardware, JobPlan
+from recsys_assets.sagemaker.jobs import Tell
+from recsys_assets.sagemaker.processing_job import ProcessingJobPlan
+from recsys_assets.sagemaker.settings import hardware_of, placement_of
+from recsys_deploy.batch.answering import Answer
 from recsys_deploy.batch.results import Tally, check_answers, store_in_lake, store_records
+from recsys_deploy.subject import Subject
 
 PROGRAM = "recsys_assets.batch.questions"
 

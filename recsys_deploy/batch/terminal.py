@@ -13,10 +13,11 @@ from lambda_api.state.table import Table
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.resources.sagemaker_jobs import SageMakerJobs, Weight
-from recsys_assets.training.sagemaker.job import JobIdentity, JobPlan
-from recsys_deploy.batch.answering import answerer_of, subject_of
+from recsys_assets.sagemaker.job import JobIdentity, JobPlan
+from recsys_assets.sagemaker.jobs import SageMakerJobs, Weight
+from recsys_deploy.batch.answering import answerer_of
 from recsys_deploy.batch.run import BatchOutcome, make_questions, recommend_to_all
+from recsys_deploy.subject import subject_of
 
 
 def run_in_terminal(
@@ -32,7 +33,7 @@ def run_in_terminal(
 
     def open_jobs() -> SageMakerJobs:
         # boto3's clients take a tenth of a second to make; a laptop never needs them.
-        from recsys_assets.resources.sagemaker import open_jobs
+        from recsys_assets.sagemaker.client import open_jobs
 
         return open_jobs()
 

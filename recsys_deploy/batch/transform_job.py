@@ -1,6 +1,6 @@
 """What a batch transform is asked for: the ``CreateTransformJob`` request and what would be refused of it.
 
-Put what only transform jobs have here. Keep what every job has (``recsys_assets.training.sagemaker.job``) and the model
+Put what only transform jobs have here. Keep what every job has (``recsys_assets.sagemaker.job``) and the model
 it runs (``recsys_deploy.endpoints.requests``) out.
 
 One line of input gives one line of output, in order, in ``<output>/<input file>.out``. Rights, image, network and the
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from recsys_assets.training.sagemaker.job import Placement, buckets_of, key_field, place_problems, tag_problems
-from recsys_assets.training.sagemaker.kinds import TRANSFORM, JobKind
+from recsys_assets.sagemaker.job import Placement, buckets_of, key_field, place_problems, tag_problems
+from recsys_assets.sagemaker.kinds import TRANSFORM, JobKind
 
 LINES: Final = "application/jsonlines"
 PAYLOAD_MB: Final = 6

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from lambda_api.recommender.bundle import DataWindow
+from recsys_assets.code_revision import git_revision
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.training.candidate import git_revision
 from recsys_assets.tuning.experiment_runs import recorder
 from recsys_assets.tuning.search import OnTrial
 from recsys_deploy.benchmark.options import BenchmarkOptions

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from lambda_api.errors import RecsysError
 from recsys_assets.models.zoo import TRAINERS, parameters_of
 
 SLOW_MODELS: Final = ("ncf", "two_tower")
@@ -18,7 +19,7 @@ SMALL_LOG_EVENTS: Final = 20_000
 """Up to so many past events the slow models are tried without being named."""
 
 
-class BenchmarkError(Exception):
+class BenchmarkError(RecsysError):
     """The benchmark cannot be run as asked. The message names the option or file, the rule and the remedy."""
 
 

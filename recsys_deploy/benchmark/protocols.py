@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from lambda_api.recommender.contract import Recommendations, Recommender
 from lambda_api.recommender.histories import Histories, Ragged
-from recsys_assets.evaluation.leave_one_out import HeldOut, LeaveOneOut, evaluate_leave_one_out, leave_one_out
-from recsys_assets.evaluation.metrics import FloatArray
-from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate, relevant_types
+from recsys_assets.measurement.leave_one_out import HeldOut, LeaveOneOut, evaluate_leave_one_out, leave_one_out
+from recsys_assets.measurement.metrics import FloatArray
+from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
 from recsys_assets.models.dataset import TrainingData
+from recsys_assets.schema import relevant_types
 from recsys_assets.tuning.folds import FoldTask, LeaveOneOutFold, PastLog, before
 from recsys_deploy.benchmark.files import ShopTables
 from recsys_deploy.benchmark.options import BenchmarkError, BenchmarkOptions, ProtocolName

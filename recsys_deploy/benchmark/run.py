@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lambda_api.recommender.contract import Recommender
-from recsys_assets.evaluation.metrics import FloatArray
+from recsys_assets.measurement.metrics import FloatArray
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.trainer import Trainer
 from recsys_assets.models.zoo import make_trainer

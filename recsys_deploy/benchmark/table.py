@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from recsys_assets.evaluation.bootstrap import Interval, PairedComparison, bootstrap_intervals, paired_comparisons
+from recsys_assets.measurement.bootstrap import Interval, PairedComparison, bootstrap_intervals, paired_comparisons
 from recsys_assets.tuning.search import Stop, TrialState, TuningResult
 from recsys_deploy.benchmark.options import BenchmarkOptions
 from recsys_deploy.benchmark.protocols import SHOWN_METRICS

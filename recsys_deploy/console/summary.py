@@ -14,10 +14,9 @@ from rich.table import Table
 
 from lambda_api.state.api_keys import StoredKey
 from recsys_assets.evaluation.report import EvaluationReport
-from recsys_assets.registry.records import ExperimentRun, ModelVersion
-from recsys_assets.training.candidate import VALIDATION_NDCG
+from recsys_assets.registry.records import VALIDATION_NDCG, ExperimentRun, ModelVersion
 from recsys_deploy.answers import Answer
-from recsys_deploy.demo import Problem
+from recsys_deploy.console.problem import Problem
 
 
 def print_problems(console: Console, problems: Sequence[Problem]) -> None:

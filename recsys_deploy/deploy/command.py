@@ -21,10 +21,10 @@ from lambda_api.settings import Settings, read_settings
 from lambda_api.state.open_table import open_table
 from lambda_api.state.routing_record import read_routing
 from lambda_api.state.table import Table
+from recsys_assets.code_revision import git_revision
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.training.candidate import git_revision
 from recsys_deploy.deploy import model as models
 from recsys_deploy.deploy import page, versions
 from recsys_deploy.deploy.aws_session import Aws

@@ -3,8 +3,10 @@
 Put an error here when somebody deploying must act differently on it. Keep recognising them in ``explain``.
 """
 
+from lambda_api.errors import RecsysError
 
-class DeployError(Exception):
+
+class DeployError(RecsysError):
     """Deploying cannot go on; the message names what is wrong and what to do."""
 
 

@@ -1,6 +1,6 @@
 """The champion of a home, brought into an environment: bundle, registry record, and whether it is to answer shoppers.
 
-Put here how a model crosses from one registry to another. Keep judging models in ``recsys_assets.registry.gate``, and
+Put here how a model crosses from one registry to another. Keep judging models in ``recsys_assets.promotion``, and
 putting them before shoppers in ``recsys_deploy.release``.
 
 The environment's registry gives its own version numbers: it also registers what is trained there. The bundle's checksum
@@ -13,10 +13,10 @@ from pathlib import Path
 from lambda_api.recommender.bundle import BundleError
 from lambda_api.state.routing_record import read_routing
 from lambda_api.state.table import Table
+from recsys_assets.promotion.registration import register_bundle
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import ModelVersion
-from recsys_assets.registry.registration import register_bundle
 from recsys_deploy.deploy.errors import ModelRefused
 from recsys_deploy.deploy.options import Promotion
 from recsys_deploy.release.check import Release, ReleaseRefused, check_release

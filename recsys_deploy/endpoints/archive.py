@@ -15,8 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambda_api.recommender.bundle import read_bundle
 from lambda_api.recommender.catalogue import read_catalogue
 from lambda_api.settings import Settings
-from recsys_assets.training.sagemaker.job import bucket_and_key
-from recsys_assets.training.sagemaker.trouble import read_trouble
+from recsys_assets.sagemaker.errors import read_trouble
+from recsys_assets.sagemaker.job import bucket_and_key
 from recsys_deploy.endpoints.manager import EndpointError
 
 ARCHIVE: Final = "model.tar.gz"

@@ -11,7 +11,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recsys_assets.training.sagemaker.trouble import read_trouble
+from lambda_api.errors import RecsysError
+from recsys_assets.sagemaker.errors import read_trouble
 from recsys_deploy.endpoints.autoscaling import policy_request, target, target_request
 from recsys_deploy.endpoints.requests import (
     DEFAULT_CONCURRENCY_QUOTA,
@@ -28,7 +29,7 @@ from recsys_deploy.endpoints.requests import (
 IN_SERVICE, CREATING, FAILED, DELETING = "InService", "Creating", "Failed", "Deleting"
 
 
-class EndpointError(Exception):
+class EndpointError(RecsysError):
     """An endpoint could not be brought to where it should be; the message says where it stands and what to do."""
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from lambda_api.errors import RecsysError
 from recsys_deploy.endpoints.autoscaling import Scaling, scaling_problems
 
 VARIANT: Final = "AllTraffic"
@@ -41,7 +42,7 @@ _BARRED_WITH_SERVERLESS: Final[Mapping[str, str]] = {
 }
 
 
-class EndpointRefused(ValueError):
+class EndpointRefused(RecsysError, ValueError):
     """AWS would refuse this endpoint; the message names every setting at fault and the remedy."""
 
 

@@ -12,11 +12,11 @@ from lambda_api.state.routing_record import read_routing
 from lambda_api.state.table import Table
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.training.sagemaker.settings import placement_of
-from recsys_deploy.batch.answering import subject_of
+from recsys_assets.sagemaker.settings import placement_of
 from recsys_deploy.endpoints.archive import archives_uri, publish_archive
 from recsys_deploy.endpoints.manager import EndpointError, EndpointManager, EndpointState
 from recsys_deploy.endpoints.requests import EndpointPlan, EndpointRefused, RealTime, Serverless, endpoint_name
+from recsys_deploy.subject import subject_of
 
 MANY = "models"
 """Stands for the version in the name of the endpoint with many models."""

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys_assets.training.candidate import git_revision
+from recsys_assets.code_revision import git_revision
 from recsys_deploy.packaging.archive import as_lambda_says, content_checksum, file_checksum, write_zip
 from recsys_deploy.packaging.contents import Files, code_files, package_files
 from recsys_deploy.packaging.features import package_features

@@ -9,8 +9,10 @@ services; only those a function calls are kept.
 
 from dataclasses import dataclass
 
+from lambda_api.errors import RecsysError
 
-class PackagingError(Exception):
+
+class PackagingError(RecsysError):
     """A package cannot be made; the message names what is missing and the remedy."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 import dagster as dg
 from rich.console import Console
 
+from lambda_api.errors import RecsysError
 from lambda_api.settings import Settings
 from lambda_api.state.open_table import open_table
 from lambda_api.state.table import Table
@@ -28,7 +29,7 @@ RUN_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 Graph = Callable[[Console], DemoRun]
 
 
-class RunNameRefused(ValueError):
+class RunNameRefused(RecsysError, ValueError):
     """A name no run may have; says which may."""
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from lambda_api.errors import RecsysError
 from lambda_api.recommender.bundle import read_bundle
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap
@@ -19,7 +20,7 @@ from recsys_assets.registry.versions import Version
 LIST_LENGTH: Final = 10
 
 
-class ReleaseRefused(Exception):
+class ReleaseRefused(RecsysError):
     """A registered bundle cannot be released; the message names the version, what failed and the remedy."""
 
 

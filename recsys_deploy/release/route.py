@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from lambda_api.errors import RecsysError
 from lambda_api.state.routing_record import (
     WHOLE,
     RouteTarget,
@@ -35,7 +36,7 @@ Step = Callable[[RoutingRecord | None], RoutingRecord | None]
 """From the record as it is (``None``: there is none) to the next; ``None``: it stays."""
 
 
-class RouteRefused(Exception):
+class RouteRefused(RecsysError):
     """The route was not touched; the message says why and what to do."""
 
 

@@ -16,23 +16,23 @@ from rich.table import Table
 
 from lambda_api.recommender.bundle import DataWindow
 from lambda_api.settings import Settings, parse_tags
-from recsys_assets.evaluation.protocol import relevant_types
+from recsys_assets.code_revision import git_revision
+from recsys_assets.data_gate import GateClosed
 from recsys_assets.lake import Lake
 from recsys_assets.models.trainer import Trainer
 from recsys_assets.models.zoo import make_trainer
-from recsys_assets.quality.gate import GateClosed
 from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.sagemaker.job import JobPlaces
+from recsys_assets.sagemaker.settings import hardware_of, placement_of
+from recsys_assets.schema import relevant_types
 from recsys_assets.splits.assets import FOLDS_WANTED, load_split
-from recsys_assets.training.candidate import git_revision
 from recsys_assets.training.parameter_choice import settled_parameters
-from recsys_assets.training.sagemaker.job import JobPlaces
-from recsys_assets.training.sagemaker.settings import hardware_of, placement_of
+from recsys_assets.training.search_spaces import SearchSpace
+from recsys_assets.training.stored_parameters import tuning_id
 from recsys_assets.training.training_window import interactions_before
 from recsys_assets.tuning.experiment_runs import recorder
 from recsys_assets.tuning.folds import PastLog, TimeFold
 from recsys_assets.tuning.search import Budget, OnTrial, Stop, TrialState, TuningResult, tune
-from recsys_assets.tuning.search_spaces import SearchSpace
-from recsys_assets.tuning.stored_parameters import tuning_id
 from recsys_assets.tuning.trial import TrialQuestion
 from recsys_assets.tuning.zoo_tuning import Search, ZooTuning, search_models
 from recsys_deploy.benchmark.options import SLOW_MODELS, SMALL_LOG_EVENTS
@@ -147,7 +147,7 @@ def managed_search(options: TuneOptions, settings: Settings, past: PastLog, disp
         JobFailed: no AWS region is configured.
     """
     # boto3 takes a tenth of a second to import; a laptop never needs it.
-    from recsys_assets.resources.sagemaker import open_jobs
+    from recsys_assets.sagemaker.client import open_jobs
     from recsys_assets.tuning.managed_search import ManagedSearch
 
     managed = ManagedSearch(

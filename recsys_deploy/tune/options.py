@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from lambda_api.errors import RecsysError
 from lambda_api.settings import Settings
 
 
@@ -22,7 +23,7 @@ MINUTES: Final = {Place.HERE: 8.0, Place.SAGEMAKER: 240.0}
 """For all models together, unless asked otherwise; an instance takes minutes to start a trial."""
 
 
-class TuneError(Exception):
+class TuneError(RecsysError):
     """The shop cannot be tuned as asked. The message names the option or the data, the rule and the remedy."""
 
 

@@ -17,10 +17,10 @@ from recsys_assets.ingest.synthetic.shop import SyntheticShop
 from recsys_assets.lake import Lake
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.zoo import make_trainer
+from recsys_assets.promotion.registration import register_bundle
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import ModelVersion
-from recsys_assets.registry.registration import register_bundle
 from recsys_assets.schema import INTERACTIONS, PRODUCTS
 
 FIRST = date(2024, 3, 1)

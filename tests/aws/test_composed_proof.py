@@ -29,9 +29,9 @@ from lambda_api.state import api_keys
 from lambda_api.state.exposures import InferenceLog
 from lambda_api.state.open_table import open_table
 from lambda_api.state.routing_record import read_routing, write_routing
+from recsys_assets.promotion.registration import register_bundle
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.registry.registration import register_bundle
 from recsys_assets.registry.versions import Version
 from recsys_deploy.deploy.command import Deployment, DeployOptions, deploy
 from recsys_deploy.deploy.http_call import HttpAnswer

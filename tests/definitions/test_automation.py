@@ -10,10 +10,10 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys_assets.data_gate import hold
 from recsys_assets.definitions import build_defs
 from recsys_assets.ingest.source import DayOfEvents
 from recsys_assets.lake import Lake
-from recsys_assets.quality.gate import hold
 from recsys_assets.schedules import (
     MAX_DAYS_PER_TICK,
     daily_ingest_schedule,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from lambda_api.recommender.ids import IdMap
-from recsys_assets.evaluation.beyond_accuracy import (
+from recsys_assets.measurement.beyond_accuracy import (
     POPULARITY_BANDS,
     ProductFacts,
     beyond_accuracy,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recsys_assets.evaluation.bootstrap import (
+from recsys_assets.measurement.bootstrap import (
     Interval,
     Method,
     bootstrap_intervals,

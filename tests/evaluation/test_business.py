@@ -23,17 +23,17 @@ from lambda_api.state.exposures import Exposure, ShownItem
 from lambda_api.state.history import HistoryStore, StoredEvent
 from lambda_api.state.open_table import open_table
 from lambda_api.state.routing_record import RouteTarget, RoutingRecord, Variant, write_routing
+from recsys_assets.evaluation.build_report import build_report
 from recsys_assets.evaluation.business import LEAST_LISTS, BusinessFigures, PolicyFigures, logged_figures
-from recsys_assets.evaluation.gather import build_report
+from recsys_assets.evaluation.evaluate_models import Judgement, judge, load_candidates
 from recsys_assets.evaluation.html import render_html
-from recsys_assets.evaluation.judgement import Judgement, judge, load_candidates
-from recsys_assets.evaluation.protocol import EvaluationWindow, build_task, evaluate
 from recsys_assets.evaluation.report import EvaluationReport
 from recsys_assets.evaluation.served import events_root, read_served
 from recsys_assets.evaluation.simulated import simulated_figures
 from recsys_assets.evaluation.tables import business_table
 from recsys_assets.ingest.synthetic import SyntheticShop, SyntheticShopConfig
 from recsys_assets.lake import Lake
+from recsys_assets.measurement.protocol import EvaluationWindow, build_task, evaluate
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.item_knn import ItemKnn
 from recsys_assets.models.popularity import Popularity

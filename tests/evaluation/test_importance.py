@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
-from recsys_assets.evaluation.importance import (
+from recsys_assets.evaluation.plots import importance_plot
+from recsys_assets.measurement.importance import (
     RankerImportance,
     fit_and_explain,
     importance_path,
@@ -16,7 +17,6 @@ from recsys_assets.evaluation.importance import (
     read_importance,
     write_importance,
 )
-from recsys_assets.evaluation.plots import importance_plot
 from recsys_assets.models.explained import FittedRanker
 from recsys_assets.models.hybrid import Hybrid
 from recsys_assets.models.popularity import Popularity

@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from lambda_api.recommender.histories import Ragged
-from recsys_assets.evaluation.metrics import RANKING_METRICS, MetricOptions, ranking_metrics
+from recsys_assets.measurement.metrics import RANKING_METRICS, MetricOptions, ranking_metrics
 from tests.evaluation.helpers import lists, ragged
 
 RECTOOLS_DEFAULT = MetricOptions(ndcg_ideal="full", map_denominator="relevant")

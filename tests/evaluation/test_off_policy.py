@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_api.recommender.rules import explored
-from recsys_assets.evaluation.bootstrap import bootstrap_intervals, ratio_interval
 from recsys_assets.evaluation.off_policy import (
     ESTIMATORS,
     Estimator,
@@ -21,6 +20,7 @@ from recsys_assets.evaluation.off_policy import (
     lost_mass,
     point_estimate,
 )
+from recsys_assets.measurement.bootstrap import bootstrap_intervals, ratio_interval
 
 CONTEXTS = np.array([0.25, 0.75])
 LOGGING = np.array([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]])

@@ -11,7 +11,7 @@ import pytest
 
 from lambda_api.recommender.ids import IdMap, id_digest
 from lambda_api.recommender.popularity import PopularityRecommender
-from recsys_assets.evaluation.protocol import EvaluationWindow, build_task, evaluate
+from recsys_assets.measurement.protocol import EvaluationWindow, build_task, evaluate
 from tests.evaluation.helpers import online_retail, retail_tables
 
 START, END = datetime(2011, 11, 20, tzinfo=UTC), datetime(2011, 12, 10, tzinfo=UTC)

@@ -10,14 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_api.interactions import InteractionType
-from recsys_assets.evaluation import protocol
-from recsys_assets.evaluation.protocol import (
-    EvaluationTask,
-    EvaluationWindow,
-    build_task,
-    evaluate,
-    relevant_types,
-)
+from recsys_assets.measurement import protocol
+from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
+from recsys_assets.schema import relevant_types
 from tests.evaluation.helpers import DAY, END, START, Event, ScriptedRecommender, catalogue, interactions
 
 WINDOW = EvaluationWindow(START, END)

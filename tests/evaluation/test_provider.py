@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from recsys_assets.evaluation.fairness import between_groups, fairness_gaps
-from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, build_task
 from recsys_assets.evaluation.provider import distance, provider_exposure, providers_of
 from recsys_assets.evaluation.segments import Segmentation, SegmentRules
+from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, build_task
 from tests.evaluation.helpers import END, START, catalogue, interactions, lists
 
 PRODUCTS = catalogue(

@@ -13,15 +13,15 @@ import pytest
 from pydantic import ValidationError
 
 from recsys_assets.evaluation import html
-from recsys_assets.evaluation.bootstrap import paired_comparison
-from recsys_assets.evaluation.gather import build_report
+from recsys_assets.evaluation.build_report import build_report
 from recsys_assets.evaluation.html import render_html, write_html
 from recsys_assets.evaluation.plots import plots
-from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, ModelEvaluation, build_task, evaluate
 from recsys_assets.evaluation.ratings import Calibration, RatingErrors, RatingEvaluation
 from recsys_assets.evaluation.report import EvaluationReport
 from recsys_assets.evaluation.segments import SegmentRules
 from recsys_assets.evaluation.tables import metric_table, tables
+from recsys_assets.measurement.bootstrap import paired_comparison
+from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, ModelEvaluation, build_task, evaluate
 from tests.evaluation.helpers import END, START, Event, ScriptedRecommender, catalogue, interactions, people
 
 NASTY = "<script>alert('x')</script> & \"co\" | pipe"

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recsys_assets.evaluation.bootstrap import mean_interval
 from recsys_assets.evaluation.fairness import fairness_gaps, holm, permutation_p_values
-from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
 from recsys_assets.evaluation.segments import (
     OTHER,
     UNKNOWN,
@@ -18,6 +16,8 @@ from recsys_assets.evaluation.segments import (
     segment_results,
     segment_users,
 )
+from recsys_assets.measurement.bootstrap import mean_interval
+from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
 from tests.evaluation.helpers import END, START, Event, ScriptedRecommender, catalogue, interactions, people
 
 RULES = SegmentRules(warm_from=2, hot_from=4, top_locations=2, minimum_size=3)

@@ -13,9 +13,9 @@ from benchmarks.synthetic_truth import (
     known_shop,
     learnable_lists,
 )
-from recsys_assets.evaluation.metrics import ranking_metrics
-from recsys_assets.evaluation.protocol import evaluate
 from recsys_assets.ingest.synthetic import SyntheticShopConfig
+from recsys_assets.measurement.metrics import ranking_metrics
+from recsys_assets.measurement.protocol import evaluate
 from recsys_assets.models.item_knn import ItemKnn
 
 

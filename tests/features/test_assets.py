@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 import pytest
 from moto.server import ThreadedMotoServer
 
+from recsys_assets import data_gate
 from recsys_assets.features import assets
 from recsys_assets.features.columns import PRODUCT_FEATURES, USER_FEATURES, USER_PRODUCT_FEATURES
 from recsys_assets.features.engine import FEATURES, end_of_log, write_features
 from recsys_assets.features.launching import LocalFeatures
 from recsys_assets.lake import Lake, LakeError
-from recsys_assets.quality import gate
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS
 from tests.features.comparing import assert_same, keyed
 from tests.features.logs import AS_OF, random_rows, tables
@@ -125,7 +125,7 @@ def test_lineage_names_existing_columns_of_the_assets_depended_on() -> None:
 
 def test_a_closed_gate_stops_features(tmp_path: Path) -> None:
     lake = filled(str(tmp_path / "lake"))
-    gate.close_unreadable(lake, date(2024, 3, 1), "the file is truncated")
-    with dg.instance_for_test() as instance, pytest.raises(gate.GateClosed, match="the file is truncated"):
+    data_gate.close_unreadable(lake, date(2024, 3, 1), "the file is truncated")
+    with dg.instance_for_test() as instance, pytest.raises(data_gate.GateClosed, match="the file is truncated"):
         dg.materialize([assets.user_features], instance=instance, resources={"lake": lake, "features": LocalFeatures()})
     assert not lake.has_table("user_features")

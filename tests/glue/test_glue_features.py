@@ -15,11 +15,11 @@ from moto.server import ThreadedMotoServer
 from lambda_api.settings import make_settings
 from recsys_assets.features.assets import product_features, user_features
 from recsys_assets.features.engine import end_of_log, write_features
+from recsys_assets.features.glue_launcher import GlueFeatures
 from recsys_assets.features.launching import LocalFeatures
 from recsys_assets.lake import Lake
 from recsys_assets.resources import open_feature_launcher
-from recsys_assets.resources.glue import GlueFeatures
-from recsys_assets.resources.sagemaker_session import S3MessageReader
+from recsys_assets.sagemaker.session import S3MessageReader
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS
 from tests.features.comparing import assert_same, keyed
 from tests.features.logs import random_rows, tables

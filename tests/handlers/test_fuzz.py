@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from lambda_api.handlers import api
 from lambda_api.handlers.dependencies import Serving
-from lambda_api.handlers.gate import Refusal, parse_json
 from lambda_api.handlers.models import ErrorResponse
+from lambda_api.handlers.request_validation import Refusal, parse_json
 from lambda_api.handlers.routes import routes
 from tests.handlers.shop import event
 

@@ -13,7 +13,7 @@ from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.profiles import EventWeighting
 from lambda_api.recommender.two_stage.candidates import CandidateGenerator
-from lambda_api.recommender.two_stage.facts import CatalogueFacts
+from lambda_api.recommender.two_stage.product_statistics import CatalogueFacts
 from lambda_api.recommender.two_stage.sources import Source
 from recsys_assets.models.candidate_recall import POOLED, RANKED, UNION, candidate_recall
 from recsys_assets.models.hybrid_facts import catalogue_facts

@@ -17,8 +17,8 @@ from lambda_api.recommender.histories import Event, Histories, Ragged
 from lambda_api.recommender.two_stage.candidates import Candidates
 from lambda_api.recommender.two_stage.features import ranking_features
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
-from recsys_assets.evaluation.metrics import ranking_metrics
-from recsys_assets.evaluation.protocol import EvaluationWindow, build_task, evaluate
+from recsys_assets.measurement.metrics import ranking_metrics
+from recsys_assets.measurement.protocol import EvaluationWindow, build_task, evaluate
 from recsys_assets.models import hybrid_ranker
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid import SOURCES, Hybrid

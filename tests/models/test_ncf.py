@@ -17,8 +17,8 @@ from benchmarks.synthetic_truth import expected_ndcg, futures, known_shop
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.ncf import GRAPH_NAME, NcfRecommender
-from recsys_assets.evaluation.protocol import evaluate
 from recsys_assets.ingest.synthetic import SyntheticShopConfig
+from recsys_assets.measurement.protocol import evaluate
 from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
 from recsys_assets.models.ncf import Ncf
 from recsys_assets.models.ncf_fit import ExportError, batch_size, best_epoch, is_exhausted, require_parity

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 from lambda_api.recommender.histories import Ragged
-from recsys_assets.evaluation.bootstrap import paired_comparison
-from recsys_assets.evaluation.metrics import ranking_metrics
-from recsys_assets.evaluation.protocol import EvaluationTask, EvaluationWindow, ModelEvaluation, build_task, evaluate
 from recsys_assets.ingest.synthetic import SyntheticShop, SyntheticShopConfig
+from recsys_assets.measurement.bootstrap import paired_comparison
+from recsys_assets.measurement.metrics import ranking_metrics
+from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, ModelEvaluation, build_task, evaluate
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.zoo import TRAINERS, make_trainer
 from recsys_assets.schema import INTERACTIONS

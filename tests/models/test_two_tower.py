@@ -12,8 +12,8 @@ from benchmarks.synthetic_truth import expected_ndcg, futures, known_shop
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.two_tower import GAP_DAYS, NEWEST_EVENTS, TwoTowerRecommender, gap_classes
-from recsys_assets.evaluation.protocol import evaluate
 from recsys_assets.ingest.synthetic import SyntheticShopConfig
+from recsys_assets.measurement.protocol import evaluate
 from recsys_assets.models import two_tower_fit as module
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid_towers import ContinuedTowers

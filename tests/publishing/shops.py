@@ -27,10 +27,10 @@ from lambda_api.state.open_table import open_table
 from lambda_api.state.sqlite_table import SqliteTable
 from lambda_api.state.table import Table, TableUnavailable, Write
 from recsys_assets.lake import Lake
+from recsys_assets.promotion.registration import register_bundle
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import ModelVersion
-from recsys_assets.registry.registration import register_bundle
 from recsys_assets.schema import INTERACTIONS, PRODUCTS
 
 END = datetime(2024, 3, 1, tzinfo=UTC)

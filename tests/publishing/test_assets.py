@@ -8,9 +8,9 @@ import pytest
 
 from lambda_api.recommender.catalogue import read_catalogue
 from lambda_api.state.popular import PopularProducts
+from recsys_assets.data_gate import hold
 from recsys_assets.publishing import assets
 from recsys_assets.publishing.catalogue_store import current_publication
-from recsys_assets.quality.gate import hold
 from recsys_assets.resources import resources_for
 from tests.publishing.shops import Home, ago, listed, random_log, write_log, write_products
 from tests.quality.shop import failure_text

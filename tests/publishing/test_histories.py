@@ -11,6 +11,7 @@ from lambda_api.interactions import Event, InteractionType
 from lambda_api.state.history import HistoryStore, StoredEvent
 from lambda_api.state.sqlite_table import SqliteTable
 from lambda_api.state.table import TableUnavailable
+from recsys_assets.data_gate import GateClosed, hold
 from recsys_assets.publishing.histories import (
     BATCH,
     HISTORY_LENGTH,
@@ -18,7 +19,6 @@ from recsys_assets.publishing.histories import (
     publish_histories,
     unreadable_histories,
 )
-from recsys_assets.quality.gate import GateClosed, hold
 from recsys_assets.schema import INTERACTIONS
 from tests.publishing.shops import END, BreakingTable, Home, Touch, ago, random_log, write_log
 

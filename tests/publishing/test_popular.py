@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from recsys_assets.data_gate import GateClosed, hold
 from recsys_assets.lake import Lake
 from recsys_assets.models.popularity import Popularity
 from recsys_assets.publishing.popular import LIST_LENGTH, POPULAR_DAYS, popular_lists, recent_data, recent_popularity
-from recsys_assets.quality.gate import GateClosed, hold
 from tests.publishing.shops import END, ago, listed, write_log, write_products
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import dagster as dg
 
 from lambda_api.settings import Settings, make_settings
+from recsys_assets.data_gate import require_open
 from recsys_assets.ingest import assets as ingest_assets
 from recsys_assets.ingest.canonical import CanonicalSource
 from recsys_assets.lake import Lake
 from recsys_assets.quality import assets as quality_assets
 from recsys_assets.quality import checks
-from recsys_assets.quality.gate import require_open
 
 DAY = date(2011, 3, 1)
 NEXT = DAY + timedelta(days=1)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from recsys_assets import data_gate
 from recsys_assets.lake import Lake
-from recsys_assets.quality import gate
-from recsys_assets.quality.facts import Surroundings
+from recsys_assets.quality.row_checks import Surroundings
 from recsys_assets.quality.validation import validate_interactions, validate_table
 from recsys_assets.schema import PRODUCTS
 from tests.quality.shop import DAY, NEXT, good_rows
@@ -25,30 +25,30 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def refused(lake: Lake, start: date | None = None, end: date | None = None) -> str:
-    with pytest.raises(gate.GateClosed) as caught:
-        gate.require_open(lake, start, end)
+    with pytest.raises(data_gate.GateClosed) as caught:
+        data_gate.require_open(lake, start, end)
     return str(caught.value)
 
 
 def test_a_lake_without_gates_is_open(lake: Lake) -> None:
-    gate.require_open(lake)
+    data_gate.require_open(lake)
 
 
 def test_a_good_day_opens_in_three_steps(lake: Lake) -> None:
-    gate.hold(lake, DAY)
+    data_gate.hold(lake, DAY)
     assert "not judged yet" in refused(lake)
     verdict = validate_interactions(DAY, table_of(good_rows()), AROUND)
-    gate.record_verdict(lake, verdict, "sum")
+    data_gate.record_verdict(lake, verdict, "sum")
     assert "not in interactions yet" in refused(lake)
-    gate.open_gate(lake, DAY)
-    gate.require_open(lake)
-    gate.open_gate(lake, DAY)
+    data_gate.open_gate(lake, DAY)
+    data_gate.require_open(lake)
+    data_gate.open_gate(lake, DAY)
 
 
 def test_a_bad_day_is_refused_with_rule_rows_example_and_remedy_by_another_process(lake: Lake) -> None:
     rows = [{**row, "price": "-7"} for row in good_rows()]
-    gate.record_verdict(lake, validate_interactions(DAY, table_of(rows), AROUND), "sum")
-    imports = "from recsys_assets.lake import Lake; from recsys_assets.quality.gate import require_open"
+    data_gate.record_verdict(lake, validate_interactions(DAY, table_of(rows), AROUND), "sum")
+    imports = "from recsys_assets.lake import Lake; from recsys_assets.data_gate import require_open"
     program = f"{imports}; require_open(Lake({lake.root!r}))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -64,12 +64,12 @@ def test_a_bad_day_is_refused_with_rule_rows_example_and_remedy_by_another_proce
 
 
 def test_only_the_days_asked_for_count_but_tables_always_do(lake: Lake) -> None:
-    gate.close_unreadable(lake, DAY, "broken")
-    gate.require_open(lake, start=NEXT)
-    gate.require_open(lake, end=DAY)
+    data_gate.close_unreadable(lake, DAY, "broken")
+    data_gate.require_open(lake, start=NEXT)
+    data_gate.require_open(lake, end=DAY)
     assert "broken" in refused(lake, start=DAY, end=NEXT)
     products = PRODUCTS.conform(pa.table({"product_id": ["a", "a"], "available": [True, True]}))
-    gate.record_verdict(lake, validate_table("products", products, NOW))
+    data_gate.record_verdict(lake, validate_table("products", products, NOW))
     message = refused(lake, start=NEXT)
     assert "product_id_unique" in message
     assert "2 of 2 rows" in message
@@ -77,24 +77,24 @@ def test_only_the_days_asked_for_count_but_tables_always_do(lake: Lake) -> None:
 
 
 def test_many_gates_make_a_message_one_can_read(lake: Lake) -> None:
-    for number in range(gate.SHOWN + 5):
-        gate.close_unreadable(lake, DAY + timedelta(days=number), f"broken {number}")
+    for number in range(data_gate.SHOWN + 5):
+        data_gate.close_unreadable(lake, DAY + timedelta(days=number), f"broken {number}")
     for number in range(100, 150):
-        gate.hold(lake, DAY + timedelta(days=number))
+        data_gate.hold(lake, DAY + timedelta(days=number))
     message = refused(lake)
     assert "65 deliveries" in message
     assert "and 5 more" in message
     assert "50 deliveries from" in message
-    assert message.count("\n") < gate.SHOWN + 5
+    assert message.count("\n") < data_gate.SHOWN + 5
 
 
 def test_a_stored_verdict_says_what_was_judged(lake: Lake) -> None:
-    assert gate.stored_verdict(lake, DAY) is None
+    assert data_gate.stored_verdict(lake, DAY) is None
     rows = good_rows()
     rows[2]["user_id"] = "nobody"
     verdict = validate_interactions(DAY, table_of(rows), AROUND)
-    gate.record_verdict(lake, verdict, "sum")
-    stored = gate.stored_verdict(lake, DAY)
+    data_gate.record_verdict(lake, verdict, "sum")
+    stored = data_gate.stored_verdict(lake, DAY)
     assert stored is not None
     assert stored.checksum == "sum"
     assert stored.failures.equals(verdict.failures)
@@ -102,9 +102,9 @@ def test_a_stored_verdict_says_what_was_judged(lake: Lake) -> None:
 
 
 def test_a_crash_between_verdict_and_gate_leaves_the_gate_shut(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate.hold(lake, DAY)
-    monkeypatch.setattr(gate, "_write_gate", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    data_gate.hold(lake, DAY)
+    monkeypatch.setattr(data_gate, "_write_gate", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     surroundings: Surroundings = AROUND
     with pytest.raises(OSError, match="disk full"):
-        gate.record_verdict(lake, validate_interactions(DAY, table_of(good_rows()), surroundings), "sum")
+        data_gate.record_verdict(lake, validate_interactions(DAY, table_of(good_rows()), surroundings), "sum")
     assert "not judged yet" in refused(lake)

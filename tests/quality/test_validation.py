@@ -13,16 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_api.interactions import INTERACTION_LABELS
-from recsys_assets.quality.facts import Surroundings, read_interactions
+from recsys_assets.quality.row_checks import Surroundings, read_interactions
 from recsys_assets.quality.suites import RULES
-from recsys_assets.quality.validation import (
-    Verdict,
-    is_poisoned,
-    validate_days,
-    validate_interactions,
-    validate_table,
-)
+from recsys_assets.quality.validation import is_poisoned, validate_days, validate_interactions, validate_table
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, SET_ASIDE_SCHEMA, USERS
+from recsys_assets.verdict import Verdict
 from tests.quality.shop import COLUMNS, DAY, NEXT, good_rows
 
 NOW = datetime(2011, 3, 2, 12, tzinfo=UTC)

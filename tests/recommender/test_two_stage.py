@@ -20,14 +20,14 @@ from lambda_api.recommender.two_stage import candidates as candidates_module
 from lambda_api.recommender.two_stage import recommender as module
 from lambda_api.recommender.two_stage import towers as towers_module
 from lambda_api.recommender.two_stage.candidates import PER_CATEGORY, CandidateGenerator, Candidates
-from lambda_api.recommender.two_stage.facts import (
+from lambda_api.recommender.two_stage.features import feature_names, ranking_features
+from lambda_api.recommender.two_stage.product_statistics import (
     NEWCOMER_DAYS,
     PRODUCT_FEATURES,
     UNKNOWN,
     WINDOW_DAYS,
     CatalogueFacts,
 )
-from lambda_api.recommender.two_stage.features import feature_names, ranking_features
 from lambda_api.recommender.two_stage.proposals import FUSION_OFFSET, NO_RANK
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.recommender.two_stage.sources import WITHOUT_PROFILE, Source

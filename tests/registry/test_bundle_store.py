@@ -13,11 +13,11 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from lambda_api.recommender.bundle import BundleError, read_bundle, read_manifest
+from recsys_assets.promotion.registration import register_bundle
 from recsys_assets.registry import bundle_store
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import ModelVersion, Status, candidate_from_manifest
-from recsys_assets.registry.registration import register_bundle
 from recsys_assets.registry.versions import FIRST_VERSION
 from tests.registry.samples import START, Ticking, bundle, window
 from tests.state.tables import Clock, ModelTable

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from recsys_assets.evaluation.bootstrap import paired_comparison
-from recsys_assets.registry.gate import Decision, GateInput, GateRules, decide
+from recsys_assets.measurement.bootstrap import paired_comparison
+from recsys_assets.promotion.decision import Decision, GateInput, GateRules, decide
 
 N = 400
 BASE = np.random.default_rng(7).beta(0.4, 3.0, N)

@@ -15,7 +15,8 @@ from mypy_boto3_dynamodb import DynamoDBClient
 
 from lambda_api.state.sqlite_table import SqliteTable
 from lambda_api.state.table import Record, Table, Write
-from recsys_assets.registry.gate import Decision
+from recsys_assets.promotion.decision import Decision
+from recsys_assets.promotion.registration import settle
 from recsys_assets.registry.model_registry import (
     ChampionMoved,
     ModelRegistry,
@@ -31,7 +32,6 @@ from recsys_assets.registry.records import (
     Status,
     standing_champions,
 )
-from recsys_assets.registry.registration import settle
 from recsys_assets.registry.versions import Version
 from tests.registry.samples import START, Ticking, candidate, run, window
 from tests.state.tables import ADAPTERS, Clock, ModelTable, fake_dynamodb, open_adapter

@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from recsys_assets.training.sagemaker.job import bucket_and_key
-from recsys_assets.training.sagemaker.kinds import PROCESSING, TRAINING, TRANSFORM
+from recsys_assets.sagemaker.job import bucket_and_key
+from recsys_assets.sagemaker.kinds import PROCESSING, TRAINING, TRANSFORM
 from tests.sagemaker.fake_sagemaker import REGION, FakeSageMaker, Job
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-TRAINING_IMAGE = ["python", "-m", "recsys_assets.training.sagemaker.container", "train"]
+TRAINING_IMAGE = ["python", "-m", "recsys_assets.sagemaker.container", "train"]
 INFERENCE_IMAGE = ["python", "-m", "lambda_api.handlers.inference_server", "serve"]
 _TICK = 0.05
 

@@ -25,7 +25,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ReadTimeoutError
 
-from recsys_assets.training.sagemaker.kinds import PROCESSING, TRAINING, TRANSFORM, TUNING, JobKind
+from recsys_assets.sagemaker.kinds import PROCESSING, TRAINING, TRANSFORM, TUNING, JobKind
 
 REGION = "eu-west-1"
 CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": REGION}

@@ -9,12 +9,12 @@ from typing import Any
 
 import dagster as dg
 
-from recsys_assets.resources.sagemaker import PipesSageMakerClient
-from recsys_assets.resources.sagemaker_jobs import Patience, SageMakerJobs
+from recsys_assets.sagemaker.client import PipesSageMakerClient
+from recsys_assets.sagemaker.job import Hardware, JobPlaces, Placement
+from recsys_assets.sagemaker.jobs import Patience, SageMakerJobs
+from recsys_assets.sagemaker.outcome import Attempts
 from recsys_assets.training.launched_training import Fit, Launcher
-from recsys_assets.training.sagemaker.job import Hardware, JobPlaces, Placement
-from recsys_assets.training.sagemaker.launcher import SageMakerLauncher
-from recsys_assets.training.sagemaker.outcome import Attempts
+from recsys_assets.training.sagemaker_training import SageMakerLauncher
 from tests.sagemaker.fake_sagemaker import FakeSageMaker
 from tests.training.shop import AS_OF, TINY_NCF, tables
 

@@ -10,12 +10,12 @@ import dagster as dg
 import pytest
 
 from lambda_api.settings import Settings
-from recsys_assets.resources.sagemaker import PipesSageMakerClient
-from recsys_assets.resources.sagemaker_jobs import Patience
-from recsys_assets.training.sagemaker.job import Hardware, JobPlaces, JobRefused, bucket_and_key, create_request
-from recsys_assets.training.sagemaker.kinds import PROCESSING, TRANSFORM
-from recsys_assets.training.sagemaker.processing_job import ProcessingJobPlan
-from recsys_assets.training.sagemaker.trouble import JobFailed
+from recsys_assets.sagemaker.client import PipesSageMakerClient
+from recsys_assets.sagemaker.errors import JobFailed
+from recsys_assets.sagemaker.job import Hardware, JobPlaces, JobRefused, bucket_and_key, create_request
+from recsys_assets.sagemaker.jobs import Patience
+from recsys_assets.sagemaker.kinds import PROCESSING, TRANSFORM
+from recsys_assets.sagemaker.processing_job import ProcessingJobPlan
 from recsys_deploy.batch import assets as batch_assets
 from recsys_deploy.batch import results
 from recsys_deploy.batch.answering import (

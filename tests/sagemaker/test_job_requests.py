@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_assets.training.sagemaker.job import (
+from recsys_assets.sagemaker.job import (
     Hardware,
     JobIdentity,
     JobPlaces,
@@ -17,7 +17,7 @@ from recsys_assets.training.sagemaker.job import (
     create_request,
     differences,
 )
-from recsys_assets.training.sagemaker.training_job import TrainingJobPlan
+from recsys_assets.sagemaker.training_job import TrainingJobPlan
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, violations
 
 PLAN = TrainingJobPlan(

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from recsys_assets.resources.sagemaker_jobs import Patience, Weight
-from recsys_assets.training.sagemaker.job import JobIdentity, JobPlan
-from recsys_assets.training.sagemaker.kinds import PROCESSING, TRAINING, TUNING
-from recsys_assets.training.sagemaker.processing_job import ProcessingJobPlan
-from recsys_assets.training.sagemaker.training_job import TrainingJobPlan
-from recsys_assets.training.sagemaker.trouble import JobFailed
-from recsys_assets.tuning.search_spaces import Real
+from recsys_assets.sagemaker.errors import JobFailed
+from recsys_assets.sagemaker.job import JobIdentity, JobPlan
+from recsys_assets.sagemaker.jobs import Patience, Weight
+from recsys_assets.sagemaker.kinds import PROCESSING, TRAINING, TUNING
+from recsys_assets.sagemaker.processing_job import ProcessingJobPlan
+from recsys_assets.sagemaker.training_job import TrainingJobPlan
+from recsys_assets.training.search_spaces import Real
 from recsys_assets.tuning.trial import metrics
 from recsys_assets.tuning.tuning_job import TuningJobPlan
 from recsys_deploy.batch.transform_job import TransformJobPlan

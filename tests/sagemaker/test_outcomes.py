@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
-from recsys_assets.training.sagemaker.kinds import TRAINING
-from recsys_assets.training.sagemaker.outcome import (
+from recsys_assets.sagemaker.errors import error_code, read_trouble
+from recsys_assets.sagemaker.kinds import TRAINING
+from recsys_assets.sagemaker.outcome import (
     Attempts,
     Verdict,
     figures,
@@ -15,7 +16,6 @@ from recsys_assets.training.sagemaker.outcome import (
     read_outcome,
     transition_lines,
 )
-from recsys_assets.training.sagemaker.trouble import error_code, read_trouble
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ import boto3
 import dagster as dg
 import pytest
 
-from recsys_assets.training.sagemaker.job import Hardware, JobPlaces
+from recsys_assets.sagemaker.job import Hardware, JobPlaces
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, FakeSageMaker, Script
 from tests.sagemaker.jobs import failure_of, fit_of, launcher_on, log_of, materialise
 

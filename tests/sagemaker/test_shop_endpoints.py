@@ -13,11 +13,11 @@ from lambda_api.recommender.bundle import BundleError
 from lambda_api.settings import Settings, make_settings
 from lambda_api.state.routing_record import RouteTarget, RoutingRecord, Variant, write_routing
 from recsys_assets.registry.model_registry import RegistryError
-from recsys_deploy.batch.answering import subject_of
 from recsys_deploy.endpoints.autoscaling import Scaling
 from recsys_deploy.endpoints.manager import EndpointError, EndpointManager
 from recsys_deploy.endpoints.requests import EndpointRefused, RealTime, Serverless
 from recsys_deploy.endpoints.shop_endpoints import Endpoints
+from recsys_deploy.subject import subject_of
 from tests.sagemaker.batch_shop import make_batch_shop
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, REGION
 from tests.sagemaker.test_endpoints import PLAN, SESSION, failing, left_behind, manager, sagemaker

@@ -18,8 +18,8 @@ from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR
 
 from lambda_api.recommender.bundle import BundleError, read_bundle
 from recsys_assets.models.zoo import make_trainer
-from recsys_assets.resources.sagemaker_jobs import Patience
-from recsys_assets.training.sagemaker.launcher import download_model
+from recsys_assets.sagemaker.jobs import Patience
+from recsys_assets.training.sagemaker_training import download_model
 from recsys_assets.training.subprocess_training import SubprocessLauncher
 from tests.models.test_ncf import shop
 from tests.sagemaker.fake_sagemaker import FakeSageMaker, Script

@@ -15,14 +15,14 @@ from rich.console import Console
 
 from lambda_api.settings import Settings, make_settings
 from recsys_assets.models.zoo import make_trainer
-from recsys_assets.resources.sagemaker import PipesSageMakerClient
+from recsys_assets.sagemaker import container
+from recsys_assets.sagemaker.client import PipesSageMakerClient
+from recsys_assets.sagemaker.errors import JobFailed
+from recsys_assets.sagemaker.job import JobPlaces, JobRefused, create_request
+from recsys_assets.sagemaker.kinds import TRAINING, TUNING
 from recsys_assets.splits.assets import temporal_splits
-from recsys_assets.training.sagemaker import container
-from recsys_assets.training.sagemaker.job import JobPlaces, JobRefused, create_request
-from recsys_assets.training.sagemaker.kinds import TRAINING, TUNING
-from recsys_assets.training.sagemaker.trouble import JobFailed
-from recsys_assets.tuning.search_spaces import SEARCH_SPACES, OneOf, Real, Whole
-from recsys_assets.tuning.stored_parameters import tuned_parameters
+from recsys_assets.training.search_spaces import SEARCH_SPACES, OneOf, Real, Whole
+from recsys_assets.training.stored_parameters import tuned_parameters
 from recsys_assets.tuning.trial import OBJECTIVE, TrialQuestion, metrics, read_trial, trial_hyperparameters
 from recsys_assets.tuning.tuning_job import TuningJobPlan, chosen_values, parameter_ranges
 from recsys_deploy.tune.command import TuneOutcome, run_in_terminal
@@ -69,7 +69,7 @@ def tuned(
                 "training_uri": ROOT,
             }
         )
-        monkeypatch.setattr("recsys_assets.resources.sagemaker.open_jobs", lambda: jobs_on(service))
+        monkeypatch.setattr("recsys_assets.sagemaker.client.open_jobs", lambda: jobs_on(service))
         shop = Shop(settings)
         options = TuneOptions(
             **{"models": ("item_knn",), "trials": 4, "minutes": 10, "seed": 0, **changes}, place=place

@@ -10,8 +10,8 @@ import pytest
 
 from lambda_api.settings import Settings, SettingsError, make_settings
 from recsys_assets.resources import open_launcher, resources_for
-from recsys_assets.resources.sagemaker import PipesSageMakerClient
-from recsys_assets.training.sagemaker.launcher import SageMakerLauncher
+from recsys_assets.sagemaker.client import PipesSageMakerClient
+from recsys_assets.training.sagemaker_training import SageMakerLauncher
 from recsys_assets.training.subprocess_training import SubprocessLauncher
 from tests.sagemaker.fake_sagemaker import FakeSageMaker, Script
 from tests.sagemaker.jobs import ROOT, fit_of, jobs_on, materialise

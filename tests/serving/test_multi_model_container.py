@@ -16,9 +16,9 @@ import pytest
 from botocore.response import StreamingBody
 
 from benchmarks.serving_home import ServedHome, make_home
-from lambda_api.handlers.gate import Refusal
 from lambda_api.handlers.inference_server import Model, ModelUnavailable
 from lambda_api.handlers.multi_model import PAGE, ModelShelf
+from lambda_api.handlers.request_validation import Refusal
 from lambda_api.serving.endpoints import sagemaker_invoke
 from lambda_api.serving.question import Question
 from lambda_api.serving.scorers import encode_invocation

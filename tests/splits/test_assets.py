@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from lambda_api.settings import Settings, make_settings
+from recsys_assets import data_gate
 from recsys_assets.lake import Lake, LakeError
-from recsys_assets.quality import gate
 from recsys_assets.schema import INTERACTIONS
 from recsys_assets.splits.assets import folds_before_test, load_split, temporal_splits
 from recsys_assets.splits.temporal import TemporalSplit
@@ -122,6 +122,6 @@ def test_loading_without_a_split_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_closed_gate_stops_the_split(lake: Lake, tmp_path: Path) -> None:
-    gate.close_unreadable(lake, FIRST, "the file is truncated")
-    with pytest.raises(gate.GateClosed, match="the file is truncated"):
+    data_gate.close_unreadable(lake, FIRST, "the file is truncated")
+    with pytest.raises(data_gate.GateClosed, match="the file is truncated"):
         materialise(lake, settings(tmp_path))

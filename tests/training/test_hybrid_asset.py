@@ -15,17 +15,18 @@ from lambda_api.serving.question import Question
 from lambda_api.settings import Settings, make_settings
 from lambda_api.state.open_table import open_table
 from recsys_assets.definitions import build_defs as assets_defs
-from recsys_assets.evaluation.importance import EXPLAINED_ROWS, read_importance
 from recsys_assets.ingest.synthetic import SyntheticShop, SyntheticShopConfig
 from recsys_assets.lake import Lake
+from recsys_assets.measurement.importance import EXPLAINED_ROWS, read_importance
 from recsys_assets.models.candidate_recall import CUTOFFS
+from recsys_assets.promotion.registration import register_bundle
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.registry.registration import register_bundle
+from recsys_assets.registry.records import VALIDATION_NDCG
 from recsys_assets.schema import INTERACTIONS
 from recsys_assets.splits.assets import load_split, temporal_splits
 from recsys_assets.training.assets import hybrid_model
-from recsys_assets.training.candidate import VALIDATION_NDCG, candidate_folder
+from recsys_assets.training.candidate import candidate_folder
 from recsys_deploy.definitions import build_defs as deploy_defs
 
 FIRST, DAYS = date(2024, 3, 1), 60

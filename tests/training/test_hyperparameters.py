@@ -7,8 +7,8 @@ import pytest
 
 from recsys_assets.models.ncf import Ncf
 from recsys_assets.models.zoo import TRAINERS, make_trainer
+from recsys_assets.sagemaker.paths import JobError
 from recsys_assets.training.hyperparameters import as_text, given_in_environment, read_job
-from recsys_assets.training.sagemaker.paths import JobError
 
 JOB = {"model": "ncf", "as_of": "2024-03-01T00:00:00+00:00"}
 

@@ -14,9 +14,8 @@ import pytest
 
 from lambda_api.recommender.bundle import read_bundle, read_manifest
 from recsys_assets.models.zoo import make_trainer
+from recsys_assets.sagemaker.paths import DONE, FAILED, FAILURE_REASON_LENGTH, INTERRUPTED, SageMakerPaths
 from recsys_assets.training.local_job import LocalTrainingJob
-from recsys_assets.training.sagemaker.paths import FAILURE_REASON_LENGTH, SageMakerPaths
-from recsys_assets.training.train import DONE, FAILED, INTERRUPTED
 from tests.models.test_ncf import shop
 from tests.training.processes import children_of, environment, is_alive, prepare, run, started, wait_until
 from tests.training.shop import AS_OF, TINY_NCF

@@ -16,7 +16,7 @@ import boto3
 from moto import mock_aws
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 
-from recsys_deploy.training_machine import facts
+from recsys_deploy.training_machine import state_machine_checks
 from tests.training_machine.containers import Containers
 
 REGION = "eu-central-1"
@@ -105,7 +105,7 @@ def execute(
     patches: tuple[Any, ...] = (),
 ) -> Execution:
     """Run the machine once; ``changed`` may alter its definition before, ``patches`` hold while it runs."""
-    machine = json.loads(facts.definition(world.values(rollout=rollout)))
+    machine = json.loads(state_machine_checks.definition(world.values(rollout=rollout)))
     changed(machine)
     client = boto3.client("stepfunctions", REGION)
     waited: list[float] = []

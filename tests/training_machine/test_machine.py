@@ -15,7 +15,7 @@ from statelint.linter import Linter  # type: ignore[import-untyped]
 
 from lambda_api.state.dynamodb_table import DynamoDbTable
 from recsys_deploy.pipeline.outcome import Outcome, RunOutcome, keep_outcome
-from recsys_deploy.training_machine import facts
+from recsys_deploy.training_machine import state_machine_checks
 from tests.training_machine.containers import Containers, Program, refused
 from tests.training_machine.machine import CLUSTER, PREFIX, REGION, Account, account, execute
 
@@ -57,21 +57,21 @@ def ending(code: int | None) -> Program:
 
 
 def test_the_definition_is_sound() -> None:
-    values = {name: "arn:aws:states:eu-central-1:123456789012:x" for name in facts.placeholders()}
-    machine = json.loads(facts.definition(values))
+    values = {name: "arn:aws:states:eu-central-1:123456789012:x" for name in state_machine_checks.placeholders()}
+    machine = json.loads(state_machine_checks.definition(values))
     assert Linter.validate(json.dumps(machine)) == []
-    assert facts.problems(machine, facts.services()) == []
+    assert state_machine_checks.problems(machine, state_machine_checks.services()) == []
 
 
 def test_what_somebody_would_regret_is_named() -> None:
-    values = dict.fromkeys(facts.placeholders(), "x")
-    machine = json.loads(facts.definition(values))
+    values = dict.fromkeys(state_machine_checks.placeholders(), "x")
+    machine = json.loads(state_machine_checks.definition(values))
     del machine["TimeoutSeconds"], machine["States"]["ReadOutcome"]["TimeoutSeconds"]
     del machine["States"]["StartRollout"]["Parameters"]["Name.$"], machine["States"]["NotifyFailed"]["Retry"]
     del machine["States"]["RunGraph"]["Retry"][0]["JitterStrategy"]
     machine["States"]["NotifyLost"]["Resource"] = "arn:aws:states:::lambda:invoke"
-    table = {**facts.services(), "arn:aws:states:::sqs:sendMessage": {}}
-    assert facts.problems(machine, table) == [
+    table = {**state_machine_checks.services(), "arn:aws:states:::sqs:sendMessage": {}}
+    assert state_machine_checks.problems(machine, table) == [
         "the machine has no time limit",
         "RunGraph retries without jitter",
         "ReadOutcome has no time limit of at most 43200 s",
@@ -81,7 +81,7 @@ def test_what_somebody_would_regret_is_named() -> None:
         "arn:aws:states:::sqs:sendMessage is in the table of services and not called",
     ]
     with pytest.raises(ValueError, match="disagree on topic_arn"):
-        facts.definition({name: "x" for name in facts.placeholders() - {"topic_arn"}})
+        state_machine_checks.definition({name: "x" for name in state_machine_checks.placeholders() - {"topic_arn"}})
 
 
 def test_a_better_model_waits_for_its_release(world: Account) -> None:

@@ -15,14 +15,15 @@ from typer.testing import CliRunner
 from lambda_api.settings import Settings, make_settings
 from lambda_api.state.open_table import open_table
 from lambda_api.state.table import Table
-from recsys_assets.registry import assets as registry_assets
-from recsys_assets.registry.gate import Decision
+from recsys_assets.promotion import assets as promotion_assets
+from recsys_assets.promotion.challenger import Registration
+from recsys_assets.promotion.decision import Decision
+from recsys_assets.promotion.registration import settle
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.registry.promotion import Registration
-from recsys_assets.registry.registration import settle
 from recsys_deploy import homes
 from recsys_deploy.cli import app
-from recsys_deploy.demo import DemoRun, Problem
+from recsys_deploy.console.problem import Problem
+from recsys_deploy.demo import DemoRun
 from recsys_deploy.pipeline import run as pipeline_run
 from recsys_deploy.pipeline.outcome import LONGEST_REASON, Outcome, RunOutcome, keep_outcome, read_outcome
 from recsys_deploy.pipeline.run import RunNameRefused, run_pipeline
@@ -73,11 +74,11 @@ class Graph:
             return Registration(settle(registry, version.version, expected, decision), decision)
 
         judgement = SimpleNamespace(champion_version=None, report=SimpleNamespace(reference_baseline="popularity"))
-        self.monkeypatch.setattr(registry_assets, "load_judgement", lambda _: judgement)
-        self.monkeypatch.setattr(registry_assets, "register_challenger", register)
+        self.monkeypatch.setattr(promotion_assets, "load_judgement", lambda _: judgement)
+        self.monkeypatch.setattr(promotion_assets, "register_challenger", register)
         with dg.DagsterInstance.get() as instance:
             job = dg.Definitions(
-                assets=[registry_assets.registered_model],
+                assets=[promotion_assets.registered_model],
                 jobs=[dg.define_asset_job("register", selection="registered_model")],
                 resources={
                     "settings": self.settings,

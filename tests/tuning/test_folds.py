@@ -12,14 +12,14 @@ import pytest
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.bundle import DataWindow
 from lambda_api.state.sqlite_table import SqliteTable
-from recsys_assets.evaluation.leave_one_out import leave_one_out
-from recsys_assets.evaluation.protocol import evaluate
 from recsys_assets.ingest.synthetic import SyntheticShop, SyntheticShopConfig
+from recsys_assets.measurement.leave_one_out import leave_one_out
+from recsys_assets.measurement.protocol import evaluate
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.registry.records import RunStatus
+from recsys_assets.registry.records import VALIDATION_NDCG, RunStatus
 from recsys_assets.schema import INTERACTIONS
-from recsys_assets.tuning.experiment_runs import VALIDATION_NDCG, recorder
+from recsys_assets.tuning.experiment_runs import recorder
 from recsys_assets.tuning.folds import LeaveOneOutFold, PastLog, first_users, whole_days
 from recsys_assets.tuning.search import Budget, TrialState, tune
 

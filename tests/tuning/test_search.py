@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from recsys_assets.training.search_spaces import OneOf, Real
 from recsys_assets.tuning.search import (
     TRIALS_BEFORE_PRUNING,
     Budget,
@@ -16,7 +17,6 @@ from recsys_assets.tuning.search import (
     common_scores,
     tune,
 )
-from recsys_assets.tuning.search_spaces import OneOf, Real
 from tests.tuning.toy import BEST, SPACE, Toy, ToyFold, make_toy
 
 

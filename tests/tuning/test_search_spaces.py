@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from recsys_assets.models.zoo import TRAINERS, make_trainer
 from recsys_assets.training.hyperparameters import as_text, read_job
+from recsys_assets.training.search_spaces import SEARCH_SPACES, Dimension, OneOf, Real, Whole, search_space
 from recsys_assets.tuning.search import Budget, tune
-from recsys_assets.tuning.search_spaces import SEARCH_SPACES, Dimension, OneOf, Real, Whole, search_space
 from tests.tuning.toy import ToyFold, make_toy
 
 AS_OF = {"as_of": "2024-01-01T00:00:00+00:00"}

@@ -12,9 +12,9 @@ from lambda_api.state.sqlite_table import SqliteTable
 from recsys_assets.models.popularity import Popularity
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.training.parameter_choice import THREADS, choose_parameters, settled_parameters
+from recsys_assets.training.stored_parameters import tuned_parameters, tuning_id
 from recsys_assets.tuning.experiment_runs import as_experiment_run
 from recsys_assets.tuning.search import Trial, TrialState
-from recsys_assets.tuning.stored_parameters import tuned_parameters, tuning_id
 
 START, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)
 WEEK = timedelta(days=7)

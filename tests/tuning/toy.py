@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-from recsys_assets.tuning.search_spaces import OneOf, Real, SearchSpace, Whole
+from recsys_assets.training.search_spaces import OneOf, Real, SearchSpace, Whole
 
 BEST = {"x": 0.02, "n": 7, "kind": "b"}
 SPACE: SearchSpace = {"x": Real(0.001, 10.0, log=True), "n": Whole(1, 20), "kind": OneOf(("a", "b", None))}

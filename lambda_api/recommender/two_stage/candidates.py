@@ -18,7 +18,7 @@ from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.item_weights import SparseWeights, positions
 from lambda_api.recommender.profiles import EventWeighting, Profiles, shared_profiles
 from lambda_api.recommender.two_stage.blocks import blocks_of
-from lambda_api.recommender.two_stage.facts import CatalogueFacts
+from lambda_api.recommender.two_stage.product_statistics import CatalogueFacts
 from lambda_api.recommender.two_stage.proposals import (
     Grid,
     Proposal,

@@ -19,7 +19,7 @@ from lambda_api.interactions import InteractionType
 from lambda_api.recommender.histories import Histories, run_starts
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.two_stage.candidates import Candidates
-from lambda_api.recommender.two_stage.facts import PRODUCT_FEATURES, UNKNOWN, CatalogueFacts
+from lambda_api.recommender.two_stage.product_statistics import PRODUCT_FEATURES, UNKNOWN, CatalogueFacts
 
 FloatArray = NDArray[np.float32]
 

@@ -28,8 +28,8 @@ from lambda_api.recommender.topk import top_k
 from lambda_api.recommender.two_stage.blocks import Block, blocks_of, for_each
 from lambda_api.recommender.two_stage.candidates import CELLS_AT_ONCE, CandidateGenerator, Candidates
 from lambda_api.recommender.two_stage.credit import terms_of
-from lambda_api.recommender.two_stage.facts import WINDOW_DAYS, CatalogueFacts
 from lambda_api.recommender.two_stage.features import feature_names, ranking_features
+from lambda_api.recommender.two_stage.product_statistics import WINDOW_DAYS, CatalogueFacts
 from lambda_api.recommender.two_stage.sources import Source, source_names
 from lambda_api.recommender.two_stage.towers import TowerSearch
 from lambda_api.recommender.two_tower import GRAPH_NAME as TOWER_GRAPH

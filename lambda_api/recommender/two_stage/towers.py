@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.recommender.histories import Histories
-from lambda_api.recommender.two_stage.facts import WINDOW_DAYS, CatalogueFacts
+from lambda_api.recommender.two_stage.product_statistics import WINDOW_DAYS, CatalogueFacts
 from lambda_api.recommender.two_tower import TwoTowerRecommender
 
 FloatArray = NDArray[np.float32]

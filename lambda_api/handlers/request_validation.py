@@ -1,0 +1,314 @@
+"""The gate before routing: what API Gateway or a stranger sends, made whole or refused with the field and the rule.
+
+Put here what must hold before a body is parsed: method, path, sizes, encodings, JSON itself, query syntax.
+Keep what a field may hold (``lambda_api.handlers.models``) and what is done with it (routes) out.
+
+Powertools alone would let pass a JSON array in place of an object (it takes the first element), a key given twice,
+``NaN``, form data, and would fail on absent headers; and it would parse a body of any size.
+"""
+
+import base64
+import binascii
+import json
+import math
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl, quote, unquote
+
+from lambda_api.errors import RecsysError
+from lambda_api.handlers.routes import Route, routes
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_INTEGER_DIGITS = 18
+MAX_PATH_CHARACTERS = 2_000
+SIMILAR = "/similar/{product_id}"
+_SIMILAR_PREFIX = SIMILAR.partition("{")[0]
+
+QUERY: dict[str, frozenset[str]] = {
+    "/similar/{product_id}": frozenset({"k"}),
+    "/popular": frozenset({"category", "k"}),
+}
+"""Query parameters by path; other paths read none."""
+
+_JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json", re.ASCII)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.=:-]{1,128}", re.ASCII)
+_DIGITS = re.compile(r"[0-9]{1,6}", re.ASCII)
+
+
+class Refusal(RecsysError):
+    """A request that is not answered: HTTP ``status``, a ``code`` for machines, and the field at fault if there is one.
+
+    ``details``: every problem as (field, message), where there are several.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        field: str | None = None,
+        details: tuple[tuple[str, str], ...] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.field = field
+        self.details = details
+        self.headers = dict(headers or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that may be routed.
+
+    Attributes:
+        request_id: API Gateway's, or one made here.
+        route: its template (`lambda_api.handlers.routes.Route`).
+        head: whether only the headers of the answer are wanted.
+        headers: lower-case names.
+        event: payload 2.0 for the resolver, with every field it reads; its path is percent-encoded.
+    """
+
+    request_id: str
+    route: str
+    head: bool
+    headers: dict[str, str]
+    event: dict[str, Any]
+
+
+def request_id_of(event: Any) -> str:
+    """API Gateway's request id, or a fresh one where there is none fit for logs and keys."""
+    given = _mapping(_mapping(event).get("requestContext")).get("requestId")
+    return given if isinstance(given, str) and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def read_request(event: Any, request_id: str) -> Request:
+    """Check ``event`` and make it whole.
+
+    Raises:
+        Refusal: nothing here answers it, or not in this form. Status 204 stands for an answered ``OPTIONS``.
+    """
+    event = _mapping(event)
+    context = _mapping(event.get("requestContext"))
+    http = _mapping(context.get("http"))
+    headers = {
+        name.lower(): value
+        for name, value in _mapping(event.get("headers")).items()
+        if isinstance(name, str) and isinstance(value, str)
+    }
+    path = _path(event, context, http)
+    route, head = _route(_text(http.get("method")).upper(), path)
+    _require_key(route, context)
+    method, template = route.method, route.template
+    body = _body(event, headers) if method == "POST" else None
+    normal = {
+        "version": "2.0",
+        "routeKey": route.key,
+        "rawPath": _SIMILAR_PREFIX + quote(path[len(_SIMILAR_PREFIX) :], safe="") if template == SIMILAR else path,
+        "rawQueryString": "",
+        "queryStringParameters": _query(event, template),
+        "headers": {"content-type": "application/json"},
+        "requestContext": {"http": {"method": method, "path": path}, "requestId": request_id, "stage": "$default"},
+        "body": body,
+        "isBase64Encoded": False,
+    }
+    return Request(request_id, template, head, headers, normal)
+
+
+def parse_json(text: str) -> dict[str, Any]:
+    """The object in ``text``, which is JSON as its specification (RFC 8259) has it and no more.
+
+    Raises:
+        Refusal: 400 for what is not JSON or cannot be told exactly (a key given twice, numbers beyond float64 or
+            18 digits), 422 for JSON that is no object.
+    """
+    try:
+        content = _DECODER.decode(text)
+    except RecursionError:
+        raise _malformed("is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise _malformed(f"is not valid JSON: {error.msg} at character {error.pos}") from None
+    if not isinstance(content, dict):
+        raise Refusal(422, "invalid_request", "the body must be a JSON object", "body")
+    return content
+
+
+def product_id_candidates(encoded: str) -> tuple[str, ...]:
+    """What a product id in a path may stand for: API Gateway decodes the path, other servers pass it on as sent."""
+    once = unquote(encoded)
+    twice = unquote(once)
+    return (once,) if twice == once else (once, twice)
+
+
+def _route(method: str, path: str) -> tuple[Route, bool]:
+    """The route of ``path`` and whether only its headers are wanted."""
+    template = SIMILAR if path.startswith(_SIMILAR_PREFIX) and path != _SIMILAR_PREFIX else path
+    known = {route.method: route for route in routes() if route.template == template}
+    if not known or path == SIMILAR:
+        raise Refusal(404, "not_found", "there is nothing at this path; see /docs")
+    allowed = ", ".join([*known, *(["HEAD"] if "GET" in known else []), "OPTIONS"])
+    if method == "OPTIONS":
+        raise Refusal(204, "options", "", headers={"Allow": allowed})
+    head = method == "HEAD" and "GET" in known
+    route = known.get("GET" if head else method)
+    if route is None:
+        raise Refusal(405, "method_not_allowed", f"this path answers {allowed}", headers={"Allow": allowed})
+    return route, head
+
+
+def _require_key(route: Route, context: Mapping[str, Any]) -> None:
+    """The gateway sends what matches none of its routes to ``$default``, past the authorizer: never answer that."""
+    if route.scope is None:
+        return
+    identity = _mapping(_mapping(context.get("authorizer")).get("lambda"))
+    if not identity:
+        raise Refusal(401, "unauthorised", "send a valid API key", "x-api-key", headers={"WWW-Authenticate": "ApiKey"})
+    scopes = _text(identity.get("scopes")).split()
+    if route.scope not in scopes and "operations" not in scopes:
+        raise Refusal(403, "forbidden", f"this key lacks the scope {route.scope}", "x-api-key")
+
+
+def _path(event: Mapping[str, Any], context: Mapping[str, Any], http: Mapping[str, Any]) -> str:
+    path = _text(event.get("rawPath")) or _text(http.get("path")) or "/"
+    stage = _text(context.get("stage"))
+    if stage and stage != "$default" and path.startswith(f"/{stage}/"):
+        path = path[len(stage) + 1 :]
+    if len(path) > MAX_PATH_CHARACTERS:
+        raise Refusal(404, "not_found", "there is nothing at this path; see /docs")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise Refusal(400, "malformed_path", "the path is not valid UTF-8", "path") from None
+    return path
+
+
+def _body(event: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+    _require_json_type(headers.get("content-type", ""))
+    declared = headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and (len(declared) > 9 or int(declared) > MAX_BODY_BYTES):
+        raise _too_large()
+    body = event.get("body")
+    if body is None or body == "":
+        raise _malformed("is empty; send a JSON object")
+    if not isinstance(body, str):
+        raise _malformed("is not text; send a JSON object")
+    # Base64 takes four characters for three bytes: what is longer need not be decoded to be refused.
+    if len(body) > (MAX_BODY_BYTES * 4 // 3 + 4 if event.get("isBase64Encoded") else MAX_BODY_BYTES):
+        raise _too_large()
+    try:
+        content = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
+        text = content.decode()
+    except (binascii.Error, ValueError):  # UnicodeError is a ValueError
+        raise _malformed("is not valid UTF-8, or not the base64 it claims to be") from None
+    if len(content) > MAX_BODY_BYTES:
+        raise _too_large()
+    return text.removeprefix("\ufeff")
+
+
+def _require_json_type(content_type: str) -> None:
+    name, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    # What curl -d sends unless told otherwise. No browser can send it across origins with an X-API-Key header.
+    known = not name or _JSON_TYPE.fullmatch(name) or name == "application/x-www-form-urlencoded"
+    charsets = [p.partition("=")[2].strip('"') for p in parameters if p.startswith("charset=")]
+    if not known or any(charset not in ("utf-8", "utf8") for charset in charsets):
+        raise Refusal(
+            415,
+            "unsupported_media_type",
+            "send application/json in UTF-8",
+            "content-type",
+            headers={"Accept-Post": _JSON},
+        )
+
+
+_JSON = "application/json"
+
+
+def _query(event: Mapping[str, Any], template: str) -> dict[str, str]:
+    allowed = QUERY.get(template)
+    if not allowed:
+        # Monitors and caches add parameters of their own to open pages; nothing here reads them.
+        return {}
+    found: dict[str, str] = {}
+    for name, value in _query_pairs(event):
+        if name not in allowed:
+            known = " and ".join(sorted(allowed))
+            raise _bad_query(_printable(name), f"unknown query parameter; this path takes {known}")
+        if name in found:
+            raise _bad_query(name, "is given more than once")
+        if name == "k" and not _DIGITS.fullmatch(value):
+            raise _bad_query(name, "must be a whole number, 1 to 100")
+        found[name] = value
+    return found
+
+
+def _query_pairs(event: Mapping[str, Any]) -> list[tuple[str, str]]:
+    raw = event.get("rawQueryString")
+    if not isinstance(raw, str) or not raw:
+        given = _mapping(event.get("queryStringParameters"))
+        return [(str(name), value if isinstance(value, str) else "") for name, value in given.items()]
+    try:
+        raw.encode()
+        return parse_qsl(raw, keep_blank_values=True, errors="strict", max_num_fields=20)
+    except UnicodeError:
+        raise _bad_query("query", "is not valid UTF-8") from None
+    except ValueError:
+        raise _bad_query("query", "has too many parameters") from None
+
+
+def _bad_query(field: str, rule: str) -> Refusal:
+    return Refusal(422, "invalid_request", f"{field}: {rule}", field)
+
+
+def _malformed(rule: str) -> Refusal:
+    return Refusal(400, "malformed_json", f"the body {rule}", "body")
+
+
+def _too_large() -> Refusal:
+    return Refusal(413, "body_too_large", f"the body is longer than {MAX_BODY_BYTES} bytes; send fewer items", "body")
+
+
+def _printable(name: str) -> str:
+    return "".join(c if c.isprintable() and not "\ud800" <= c <= "\udfff" else "?" for c in name[:60])
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        name = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise _malformed(f"gives the key {_printable(name)!r} twice")
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_INTEGER_DIGITS:
+        raise _malformed(f"holds a whole number of more than {MAX_INTEGER_DIGITS} digits")
+    return int(digits)
+
+
+def _real(digits: str) -> float | int:
+    number = float(digits)
+    if math.isinf(number):
+        raise _malformed("holds a number beyond what a float64 can hold")
+    # To JSON and its schemas 10.0 is the whole number 10, and some languages write it so.
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def _constant(name: str) -> NoReturn:
+    raise _malformed(f"holds {name}, which is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_real, parse_constant=_constant)

@@ -1,0 +1,201 @@
+"""One evaluation of the zoo on the test window, from bundles on disk to a report on disk.
+
+Put the gathering of what is judged, against whom, here. Keep the protocol (``protocol``), the figures (``report``) and
+Dagster (``assets``) out.
+"""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from lambda_api.recommender.bundle import LoadedBundle, read_bundle
+from lambda_api.recommender.contract import Recommender
+from lambda_api.settings import Settings
+from recsys_assets.evaluation.build_report import build_report
+from recsys_assets.evaluation.business import LEAST_LISTS, BusinessFigures, logged_figures
+from recsys_assets.evaluation.html import write_html
+from recsys_assets.evaluation.ratings import build_rating_task, evaluate_ratings
+from recsys_assets.evaluation.report import EvaluationReport, GateFigures
+from recsys_assets.evaluation.served import events_root, read_served
+from recsys_assets.ingest.registry import SYNTHETIC
+from recsys_assets.ingest.source import Source
+from recsys_assets.known_catalogue import catalogue_of, first_events, shop_catalogue
+from recsys_assets.lake import Lake
+from recsys_assets.measurement.importance import read_importance
+from recsys_assets.measurement.protocol import EvaluationTask, ModelEvaluation, build_task, evaluate
+from recsys_assets.registry.records import VALIDATION_NDCG
+from recsys_assets.splits.temporal import TemporalSplit
+from recsys_assets.training.candidate import candidate_folder, window_of
+from recsys_assets.training.training_window import interactions_before
+
+CHAMPION: Final = "champion"
+"""Name of the evaluation of the model in production, beside those of the zoo."""
+
+REPORT_JSON: Final = "evaluation_report.json"
+REPORT_HTML: Final = "evaluation_report.html"
+JUDGEMENT: Final = "judgement.npz"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A report with what the promotion gate needs beside it.
+
+    Attributes:
+        report: for people.
+        figures: per-user NDCG, coverage and worst-group recall of every evaluated model, on the same users.
+        checksums: of the bundles that were judged, by evaluation name: a bundle fitted since is another one.
+        champion_version: who was champion when this was judged; ``None`` before the first promotion.
+    """
+
+    report: EvaluationReport
+    figures: Mapping[str, GateFigures]
+    checksums: Mapping[str, str]
+    champion_version: str | None
+
+
+def load_candidates(settings: Settings, names: tuple[str, ...]) -> dict[str, LoadedBundle]:
+    """The newest bundle of each model, verified. Raises ``BundleError`` naming the one that is missing or damaged."""
+    return {name: read_bundle(candidate_folder(settings, name)) for name in names}
+
+
+def judge(
+    candidates: Mapping[str, LoadedBundle],
+    champion: LoadedBundle | None,
+    lake: Lake,
+    split: TemporalSplit,
+    settings: Settings,
+    log: Callable[[str], None],
+    source: Source | None = None,
+) -> Judgement:
+    """Evaluate every candidate and the champion on the test window.
+
+    Args:
+        candidates: bundles by model name, fitted before the test window.
+        champion: the registered bundle that serves now, if there is one.
+        source: where the shop's data come from; the synthetic shop can say how its shoppers would answer lists.
+
+    Raises:
+        GateClosed: the data is poisoned.
+        ValueError: nobody can be evaluated in the test window.
+    """
+    interactions, products = interactions_before(lake, split.end), lake.read("products")
+    task = build_task(interactions, products, window_of(split.test_start, split.end, settings, interactions))
+    bundles = dict(candidates) if champion is None else {**candidates, CHAMPION: champion}
+    recommenders = {name: bundle.recommender for name, bundle in bundles.items()}
+    evaluations = _evaluate_all(recommenders, task, settings, log)
+    explained = {name: read_importance(candidate_folder(settings, name)) for name in candidates}
+    rating_task = build_rating_task(interactions, products, split.validation_start, split.test_start, split.end)
+    report = build_report(
+        task,
+        list(evaluations.values()),
+        users=_users(lake),
+        products=products,
+        champion=CHAMPION if champion is not None else None,
+        validation_ndcg={name: bundle.manifest.info.metrics[VALIDATION_NDCG] for name, bundle in candidates.items()},
+        ratings=None
+        if rating_task is None
+        else {name: evaluate_ratings(recommender, rating_task) for name, recommender in recommenders.items()},
+        importances={name: importance for name, importance in explained.items() if importance is not None},
+        business=business_figures(recommenders, task, interactions, lake, split, settings, source, log),
+        seed=settings.seed,
+    )
+    return Judgement(
+        report=report,
+        figures={name: report.gate_figures(evaluation) for name, evaluation in evaluations.items()},
+        checksums={name: bundle.manifest.checksum for name, bundle in bundles.items()},
+        champion_version=None if champion is None else champion.manifest.info.version,
+    )
+
+
+def business_figures(
+    models: Mapping[str, Recommender],
+    task: EvaluationTask,
+    interactions: pa.Table,
+    lake: Lake,
+    split: TemporalSplit,
+    settings: Settings,
+    source: Source | None,
+    log: Callable[[str], None],
+) -> BusinessFigures:
+    """From the lists that were served where there are enough; else from the synthetic shop; else why there are none."""
+    served = read_served(events_root(settings), split.test_start)
+    if served.exposures:
+        log(f"business figures: {len(served.exposures):,} of {served.lists:,} served lists read")
+        catalogue = catalogue_of(shop_catalogue(lake), first_events(()))
+        figures = logged_figures(served, models, catalogue, interactions, seed=settings.seed)
+        if figures is not None:
+            return figures
+    if source is not None and source.name == SYNTHETIC:
+        from recsys_assets.evaluation.simulated import simulated_figures
+        from recsys_assets.ingest.synthetic.source import SyntheticShopSource
+
+        assert isinstance(source, SyntheticShopSource)
+        log("business figures: simulated, because too few lists were served since the test window began")
+        return simulated_figures(
+            source.shop, models, task, interactions, lake.read("products"), settings.k, seed=settings.seed
+        )
+    return BusinessFigures(
+        "none",
+        f"{served.lists:,} lists were served since the test window began on {split.test_start:%Y-%m-%d}, and figures "
+        f"need {LEAST_LISTS}. They are logged while RECSYS_INFERENCE_LOG is on.",
+    )
+
+
+def save_judgement(judgement: Judgement, folder: Path) -> Path:
+    """Write ``judgement.npz`` (for the gate), the report as JSON and as an HTML page; returns the page.
+
+    Each file is replaced atomically. The JSON is the file a reader of all three should open first: it is written last.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "checksums": dict(judgement.checksums),
+        "champion_version": judgement.champion_version,
+        "coverage": {name: figures.coverage for name, figures in judgement.figures.items()},
+        "worst_group_recall": {name: figures.worst_group_recall for name, figures in judgement.figures.items()},
+    }
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {f"ndcg_{name}": figures.ndcg for name, figures in judgement.figures.items()}
+    np.savez_compressed(content, facts=np.array(json.dumps(facts)), **arrays)
+    _replace(folder / JUDGEMENT, content.getvalue())
+    write_html(judgement.report, folder / REPORT_HTML)
+    _replace(folder / REPORT_JSON, judgement.report.to_json(indent=1).encode())
+    return folder / REPORT_HTML
+
+
+def load_judgement(folder: Path) -> Judgement:
+    """The newest judgement. Raises ``FileNotFoundError`` when nothing was evaluated yet."""
+    report = EvaluationReport.from_json((folder / REPORT_JSON).read_bytes())
+    with np.load(folder / JUDGEMENT, allow_pickle=False) as stored:
+        facts = json.loads(str(stored["facts"]))
+        figures = {
+            name: GateFigures(stored[f"ndcg_{name}"], facts["coverage"][name], facts["worst_group_recall"][name])
+            for name in facts["coverage"]
+        }
+    return Judgement(report, figures, facts["checksums"], facts["champion_version"])
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def _evaluate_all(
+    recommenders: Mapping[str, Recommender], task: EvaluationTask, settings: Settings, log: Callable[[str], None]
+) -> dict[str, ModelEvaluation]:
+    evaluations = {}
+    for name, recommender in recommenders.items():
+        evaluations[name] = evaluate(name, recommender, task, settings.k)
+        ndcg = float(evaluations[name].metrics["ndcg"].mean())
+        log(f"{name}: NDCG@{settings.k} {ndcg:.4f} over {len(task):,} shoppers")
+    return evaluations
+
+
+def _users(lake: Lake) -> pa.Table | None:
+    return lake.read("users") if lake.has_table("users") else None

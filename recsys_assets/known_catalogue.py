@@ -1,0 +1,66 @@
+"""What publishing reads of the lake, and how it understands it.
+
+Put reading that two assets of this stage share here. Keep what each makes of it in its own module.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lambda_api.recommender.catalogue import Catalogue
+from recsys_assets.lake import Lake
+from recsys_assets.schema import PRODUCTS
+
+DAYS_AT_ONCE: Final = 31
+"""Days of a large log held in memory together."""
+
+
+def shop_catalogue(lake: Lake) -> pa.Table:
+    """The canonical products table; a product that is listed without a word on its availability is available.
+
+    So a null in ``available``, after joining this to products of the log, means: not listed any more.
+    """
+    products = PRODUCTS.conform(lake.read("products"))
+    place = products.column_names.index("available")
+    return products.set_column(place, "available", pc.fill_null(products["available"], True))
+
+
+def months(lake: Lake, columns: tuple[str, ...]) -> Iterator[pa.Table]:
+    """The validated interactions, oldest first, a few weeks at a time."""
+    days = lake.days("interactions")
+    for first in range(0, len(days), DAYS_AT_ONCE):
+        part = days[first : first + DAYS_AT_ONCE]
+        yield lake.read("interactions", columns, part[0], part[-1] + timedelta(days=1))
+
+
+def first_events(parts: Iterable[pa.Table]) -> pa.Table:
+    """``product_id`` and ``first_seen`` (whole seconds since 1970 UTC) of every product in ``parts``."""
+    found = pa.table({"product_id": pa.array([], pa.string()), "timestamp": pa.array([], pa.timestamp("us", tz="UTC"))})
+    for part in parts:
+        both = pa.concat_tables([found, part.select(found.column_names).cast(found.schema)])
+        earliest = both.group_by("product_id").aggregate([("timestamp", "min")])
+        found = earliest.rename_columns(
+            ["timestamp" if name == "timestamp_min" else name for name in earliest.column_names]
+        ).select(found.column_names)
+    seconds = pc.floor_temporal(found["timestamp"], unit="second").cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())
+    return pa.table({"product_id": found["product_id"], "first_seen": seconds})
+
+
+def catalogue_of(products: pa.Table, first_seen: pa.Table) -> Catalogue:
+    """Join products as `shop_catalogue` gives them with `first_events`."""
+    joined = products.select(("product_id", "name", "category", "brand", "price", "available")).join(
+        first_seen, "product_id", join_type="full outer"
+    )
+    # Negative prices never pass the gate; a catalogue that would hold one is refused by its own rule.
+    return Catalogue.from_columns(
+        product_ids=joined["product_id"].to_pylist(),
+        names=joined["name"].to_pylist(),
+        categories=joined["category"].to_pylist(),
+        brands=joined["brand"].to_pylist(),
+        prices=joined["price"].to_pylist(),
+        available=joined["available"].fill_null(False).to_pylist(),
+        first_seen=joined["first_seen"].to_pylist(),
+    )

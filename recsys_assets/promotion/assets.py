@@ -1,0 +1,70 @@
+"""The registered model as an asset, with the check that says whether it became champion.
+
+Put only the adapting to Dagster here; the steps are in ``promotion.py``, the rules in ``gate.py``.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from lambda_api.settings import Settings
+from recsys_assets.evaluation.assets import evaluation_report
+from recsys_assets.evaluation.evaluate_models import load_judgement
+from recsys_assets.promotion.challenger import register_challenger
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.tags import OWNERS
+
+CHALLENGER_WAS_BETTER = "challenger_was_better"
+
+
+@dg.asset(
+    group_name="registry",
+    owners=OWNERS,
+    deps=[evaluation_report],
+    kinds={"python"},
+    check_specs=[
+        dg.AssetCheckSpec(
+            CHALLENGER_WAS_BETTER,
+            asset="registered_model",
+            description="The challenger beat the champion beyond doubt and no guardrail fell. A refusal is a warning: "
+            "the champion stays, which is what the gate is for.",
+        )
+    ],
+)
+def registered_model(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    registry: dg.ResourceParam[ModelRegistry],
+    bundles: dg.ResourceParam[BundleStore],
+) -> Iterator[dg.MaterializeResult[None]]:
+    """The challenger with its version and lineage; champion if it earned it, otherwise refused with the reasons."""
+    judgement = load_judgement(settings.home / "reports")
+    result = register_challenger(judgement, registry, bundles, settings, context.run.run_id)
+    reasons = "\n".join(f"- {reason}" for reason in result.decision.reasons)
+    context.log.info("%s %s", "promoted:" if result.decision.promote else "refused:", " ".join(result.decision.reasons))
+    champion = registry.champion()
+    yield dg.MaterializeResult(
+        metadata={
+            "version": str(result.version.version),
+            "model": result.version.model,
+            "promoted": result.decision.promote,
+            "decision": "promoted" if result.decision.promote else "refused",
+            "judged_against": judgement.champion_version or judgement.report.reference_baseline,
+            "reasons": dg.MetadataValue.md(reasons),
+            "champion": str(champion.version) if champion else "none",
+            "bundle": result.version.bundle_uri,
+            "bundle_checksum": result.version.bundle_checksum,
+            "data_window_end": result.version.data_window.end.isoformat(),
+            "git_revision": result.version.git_revision,
+        },
+        data_version=dg.DataVersion(result.version.bundle_checksum),
+        check_results=[
+            dg.AssetCheckResult(
+                passed=result.decision.promote,
+                check_name=CHALLENGER_WAS_BETTER,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=" ".join(result.decision.reasons),
+            )
+        ],
+    )

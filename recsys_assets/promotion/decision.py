@@ -1,0 +1,208 @@
+"""The gate: whether a challenger may replace the champion, and why (not), from offline measurements alone.
+
+Put promotion rules here. Keep measuring (``recsys_assets.evaluation``) and moving the champion pointer
+(``model_registry``) out: this module reads and changes nothing.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_assets.measurement.bootstrap import PairedComparison, paired_comparison
+
+_ROUNDING = 1e-12
+"""A drop exactly at its limit is allowed; binary fractions must not decide it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateRules:
+    """What a challenger must show. Drops are relative to the champion's value, so they suit any shop.
+
+    Attributes:
+        confidence: of the paired interval that must lie above zero.
+        max_coverage_drop: share of catalogue coverage a challenger may lose. Fitting one recipe to another week moves
+            coverage by a few percent; more means that it shows the shop's visitors less of the shop.
+        max_worst_group_recall_drop: share of the worst group's recall a challenger may lose. The worst group is
+            often small: with a few hundred users its mean recall is itself uncertain by about a tenth.
+        min_users: below this many evaluated users a bootstrap interval is too narrow to be believed.
+        min_differing_users: so many users must get a different NDCG from the two models. The bootstrap sees only what
+            the sample holds: three winners and no loser among any number of ties put its interval above zero, though
+            the toss of a coin does as much once in eight times.
+        resamples, seed: of the bootstrap.
+    """
+
+    confidence: float = 0.95
+    max_coverage_drop: float = 0.05
+    max_worst_group_recall_drop: float = 0.10
+    min_users: int = 30
+    min_differing_users: int = 10
+    resamples: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence must be between 0 and 1, is {self.confidence}")
+        for name in ("max_coverage_drop", "max_worst_group_recall_drop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share between 0 and 1, is {getattr(self, name)}")
+        if self.min_users < 2:
+            raise ValueError(f"min_users must be at least 2, is {self.min_users}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateInput:
+    """Measurements of both models on one test window.
+
+    For the first champion ever, measure the popularity baseline in the champion's place and set ``first``.
+
+    Attributes:
+        champion, challenger: how messages call them, such as ``v1.0.0 (ease)``.
+        champion_window, challenger_window: identify test window and evaluated users; must be equal.
+        ndcg_champion, ndcg_challenger: float64 ``[n]``, one value per evaluated user, same users in the same order.
+        coverage_champion, coverage_challenger: share of the catalogue that is recommended to anybody.
+        worst_group_recall_champion, worst_group_recall_challenger: recall of the group served worst; ``None`` for both
+            where there are no groups.
+        first: there is no champion yet.
+    """
+
+    champion: str
+    challenger: str
+    champion_window: str
+    challenger_window: str
+    ndcg_champion: NDArray[np.float64]
+    ndcg_challenger: NDArray[np.float64]
+    coverage_champion: float
+    coverage_challenger: float
+    worst_group_recall_champion: float | None = None
+    worst_group_recall_challenger: float | None = None
+    first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The gate's answer.
+
+    Attributes:
+        promote: whether the challenger may become champion.
+        reasons: full sentences: what spoke for it, or everything that spoke against it.
+        comparison: challenger minus champion, mean NDCG; ``None`` when the two could not be compared.
+    """
+
+    promote: bool
+    reasons: tuple[str, ...]
+    comparison: PairedComparison | None
+
+
+def decide(measured: GateInput, rules: GateRules | None = None) -> Decision:
+    """Judge a challenger.
+
+    It is promoted only if the paired bootstrap interval of its NDCG minus the champion's lies above zero and no
+    guardrail (catalogue coverage, worst group's recall) falls by more than the rules allow. What cannot be compared
+    (other windows, other users, missing values) is refused with that as the reason. Without a champion the challenger
+    must beat the popularity baseline in the same way: a model that does not is not worth serving.
+
+    Deterministic: equal input gives an equal decision.
+    """
+    rules = rules or GateRules()
+    obstacles = _obstacles_to_comparison(measured, rules)
+    if obstacles:
+        return Decision(False, tuple(obstacles), None)
+    comparison = paired_comparison(
+        measured.ndcg_challenger,
+        measured.ndcg_champion,
+        confidence=rules.confidence,
+        resamples=rules.resamples,
+        seed=rules.seed,
+    )
+    against = _objections(measured, rules, comparison)
+    if against:
+        return Decision(False, tuple(against), comparison)
+    return Decision(True, tuple(_grounds(measured, rules, comparison)), comparison)
+
+
+def _obstacles_to_comparison(measured: GateInput, rules: GateRules) -> list[str]:
+    champion, challenger = measured.ndcg_champion, measured.ndcg_challenger
+    if measured.champion_window != measured.challenger_window:
+        return [
+            f"{measured.challenger} was measured on {measured.challenger_window} and {_opponent(measured)} on "
+            f"{measured.champion_window}; only measurements on the same test window compare."
+        ]
+    if champion.ndim != 1 or champion.shape != challenger.shape:
+        return [
+            f"{measured.challenger} has NDCG values of shape {challenger.shape} and {_opponent(measured)} of shape "
+            f"{champion.shape}; both need one value for each of the same users."
+        ]
+    obstacles = []
+    if len(champion) < rules.min_users:
+        obstacles.append(
+            f"Only {len(champion)} users could be evaluated; a decision needs at least {rules.min_users}, so use a "
+            "longer test window."
+        )
+    if not (np.isfinite(champion).all() and np.isfinite(challenger).all()):
+        obstacles.append(
+            "Some NDCG values are missing or infinite; leave users out that neither model can be judged on."
+        )
+    if not (math.isfinite(measured.coverage_champion) and math.isfinite(measured.coverage_challenger)):
+        obstacles.append("Catalogue coverage is missing for one of the models; evaluate both again.")
+    recalls = (measured.worst_group_recall_champion, measured.worst_group_recall_challenger)
+    if (recalls[0] is None) != (recalls[1] is None) or any(
+        value is not None and not math.isfinite(value) for value in recalls
+    ):
+        obstacles.append("The worst group's recall is missing for one of the models; evaluate both on the same groups.")
+    return obstacles
+
+
+def _objections(measured: GateInput, rules: GateRules, comparison: PairedComparison) -> list[str]:
+    objections = []
+    # The difference itself is asked too, so that no interval, however skewed, can speak for both sides at once.
+    if not min(comparison.low, comparison.difference) > 0:
+        objections.append(
+            f"{measured.challenger} is not better than {_opponent(measured)} beyond chance: NDCG differs by "
+            f"{_interval(comparison, rules)}, and that interval must lie above zero."
+        )
+    elif comparison.wins + comparison.losses < rules.min_differing_users:
+        objections.append(
+            f"{measured.challenger} and {_opponent(measured)} differ for only {comparison.wins + comparison.losses} of "
+            f"{comparison.n} users; a decision needs at least {rules.min_differing_users}."
+        )
+    for name, champion, challenger, limit in _guardrails(measured, rules):
+        if champion - challenger > limit * champion + _ROUNDING:
+            fall = (champion - challenger) / champion
+            objections.append(
+                f"{name} would fall by {fall:.1%}, from {champion:.4g} to {challenger:.4g}; "
+                f"at most {limit:.1%} is allowed."
+            )
+    return objections
+
+
+def _grounds(measured: GateInput, rules: GateRules, comparison: PairedComparison) -> list[str]:
+    grounds = [
+        f"{measured.challenger} is better than {_opponent(measured)}: NDCG differs by {_interval(comparison, rules)}."
+    ]
+    if measured.first:
+        grounds.append("There is no champion yet, so it was held against the popularity baseline.")
+    for name, champion, challenger, limit in _guardrails(measured, rules):
+        grounds.append(f"{name} goes from {champion:.4g} to {challenger:.4g}, within the allowed fall of {limit:.1%}.")
+    return grounds
+
+
+def _guardrails(measured: GateInput, rules: GateRules) -> list[tuple[str, float, float, float]]:
+    """Name, champion's value, challenger's value and allowed relative fall of every guardrail that was measured."""
+    guardrails = [
+        ("Catalogue coverage", measured.coverage_champion, measured.coverage_challenger, rules.max_coverage_drop)
+    ]
+    champion, challenger = measured.worst_group_recall_champion, measured.worst_group_recall_challenger
+    if champion is not None and challenger is not None:
+        guardrails.append(("The worst group's recall", champion, challenger, rules.max_worst_group_recall_drop))
+    return guardrails
+
+
+def _interval(comparison: PairedComparison, rules: GateRules) -> str:
+    ends = f"{comparison.low:+.4f} to {comparison.high:+.4f}"
+    return f"{comparison.difference:+.4f} ({rules.confidence:.0%} interval {ends}, {comparison.n} users)"
+
+
+def _opponent(measured: GateInput) -> str:
+    return f"the popularity baseline ({measured.champion})" if measured.first else f"the champion {measured.champion}"

@@ -1,0 +1,60 @@
+"""The two steps that join registry, bundle store and gate: registering a trained bundle, and settling a decision.
+
+Put steps here that touch more than one of them, in an order that may be interrupted and run again. Keep Dagster
+(``recsys_assets.promotion.assets``) out.
+"""
+
+from pathlib import Path
+
+from lambda_api.recommender.bundle import read_manifest
+from recsys_assets.promotion.decision import Decision
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.registry.records import Metrics, ModelVersion, candidate_from_manifest
+from recsys_assets.registry.versions import Version
+
+
+def register_bundle(
+    registry: ModelRegistry, store: BundleStore, folder: Path, *, run_id: str, metrics: Metrics | None = None
+) -> ModelVersion:
+    """Keep the bundle in ``folder``, register it, and label the kept copy with its version.
+
+    In this order no registered version is ever without its bundle. Running it again gives the same version.
+
+    Args:
+        registry, store: where to.
+        folder: a whole bundle (`lambda_api.recommender.bundle.write_bundle`) whose manifest gives the lineage.
+        run_id: of the run that trained it.
+        metrics: offline metrics; by default those in the manifest.
+
+    Raises:
+        BundleError: ``folder`` is no whole bundle.
+        ValueError: the manifest lacks lineage (`candidate_from_manifest`).
+    """
+    manifest = read_manifest(folder)
+    candidate = candidate_from_manifest(manifest, store.uri(manifest.checksum), run_id, metrics)
+    store.put(folder)
+    registered = registry.register(candidate)
+    store.label(manifest.checksum, registered.model, str(registered.version))
+    return registered
+
+
+def settle(
+    registry: ModelRegistry, version: Version, expected_champion: Version | None, decision: Decision
+) -> ModelVersion:
+    """Do what the gate decided: promote ``version``, or mark it refused with the reasons. Returns it as it then stands.
+
+    Args:
+        registry: where the versions are.
+        version: the challenger.
+        expected_champion: the champion it was measured against; ``None`` if there was none.
+        decision: of `recsys_assets.promotion.decision.decide`.
+
+    Raises:
+        ChampionMoved: the decision was to promote, but the champion is another by now.
+        UnknownVersion: ``version`` is not registered.
+    """
+    if not decision.promote:
+        return registry.refuse(version, decision.reasons)
+    registry.promote(version, expected_champion, reason=" ".join(decision.reasons))
+    return registry.get(version)

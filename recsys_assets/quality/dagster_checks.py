@@ -1,0 +1,108 @@
+"""From rules to asset check specs, and from outcomes to asset check results.
+
+Put the Dagster face of a rule here. Keep what a rule means (``suites``) and when it holds (``validation``) out.
+See https://docs.dagster.io/guides/test/asset-checks
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import dagster as dg
+
+from recsys_assets.quality.data_docs import DataDocs
+from recsys_assets.quality.suites import RULES, Rule
+from recsys_assets.verdict import Outcome
+
+SHOWN_DAYS = 20
+"""Failing days listed in one check result."""
+
+
+def check_specs(table: str, asset: str, additional_deps: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
+    """One asset check per rule of ``table`` on ``asset``; critical rules block what is downstream in the same run.
+
+    The specs carry no partitions, even for a daily asset: a check step of a partitioned run knows its days,
+    its one result for a range of days is what the UI shows (per partition it would show "skipped"), and the verdict of
+    each day is in the lake (``gate``).
+    """
+    return [
+        dg.AssetCheckSpec(
+            name=rule.check,
+            asset=asset,
+            description=_describe(rule),
+            blocking=rule.severity == "critical",
+            additional_deps=list(additional_deps),
+            metadata={"scope": rule.scope, "severity": rule.severity, "tolerance": rule.tolerance},
+        )
+        for rule in RULES[table]
+    ]
+
+
+def check_results(
+    table: str, asset: str, outcomes: Mapping[str, Sequence[Outcome]], docs: DataDocs | None
+) -> Iterator[dg.AssetCheckResult]:
+    """One result per rule of ``table``.
+
+    Args:
+        table: whose rules.
+        asset: what they were checked on.
+        outcomes: subject (ISO day or table name) -> its outcomes, one per rule in the order of the rules. Empty when
+            there was nothing to judge, which passes.
+        docs: where the rendered pages are.
+    """
+    for position, rule in enumerate(RULES[table]):
+        of_rule = {subject: found[position] for subject, found in outcomes.items()}
+        failing = {subject: outcome for subject, outcome in of_rule.items() if not outcome.passed}
+        touched = {subject: outcome for subject, outcome in of_rule.items() if outcome.failed_rows}
+        yield dg.AssetCheckResult(
+            passed=not failing,
+            asset_key=asset,
+            check_name=rule.check,
+            severity=dg.AssetCheckSeverity.ERROR if rule.severity == "critical" else dg.AssetCheckSeverity.WARN,
+            description=_summary(rule, of_rule, failing or touched),
+            metadata=_metadata(of_rule, failing, touched, docs),
+        )
+
+
+def _describe(rule: Rule) -> str:
+    if rule.scope == "row" and rule.tolerance:
+        return f"{rule.description} Failing rows are quarantined; more than {rule.tolerance:.0%} of them block."
+    if rule.tolerance:
+        return f"{rule.description} More than {rule.tolerance:.0%} failing rows block."
+    return rule.description
+
+
+def _summary(rule: Rule, of_rule: Mapping[str, Outcome], notable: Mapping[str, Outcome]) -> str:
+    if not of_rule:
+        return "Nothing was delivered, so there was nothing to judge."
+    if not notable:
+        return f"Holds for {sum(outcome.rows for outcome in of_rule.values()):,} rows. {rule.description}"
+    first = next(iter(notable.values())).message
+    return first if len(notable) == 1 else f"{len(notable)} of {len(of_rule)} days. The first: {first}"
+
+
+def _metadata(
+    of_rule: Mapping[str, Outcome],
+    failing: Mapping[str, Outcome],
+    touched: Mapping[str, Outcome],
+    docs: DataDocs | None,
+) -> dict[str, dg.MetadataValue]:
+    rows = sum(outcome.rows for outcome in of_rule.values())
+    failed = sum(outcome.failed_rows for outcome in of_rule.values())
+    metadata: dict[str, dg.MetadataValue] = {
+        "rows": dg.MetadataValue.int(rows),
+        "failed_rows": dg.MetadataValue.int(failed),
+        "failed_share": dg.MetadataValue.float(failed / rows if rows else 0.0),
+    }
+    shown = failing or touched
+    if shown:
+        examples = "; ".join(f"{subject}: {found.example}" for subject, found in list(shown.items())[:3])
+        metadata["example"] = dg.MetadataValue.text(examples)
+        more = f" and {len(shown) - SHOWN_DAYS} more" if len(shown) > SHOWN_DAYS else ""
+        name = "failing" if failing else "with_failing_rows"
+        metadata[name] = dg.MetadataValue.text(", ".join(list(shown)[:SHOWN_DAYS]) + more)
+    if docs:
+        page = next((docs.pages[subject] for subject in failing if subject in docs.pages), docs.index)
+        metadata["data_docs"] = dg.MetadataValue.url(page)
+        metadata["data_docs_index"] = dg.MetadataValue.url(docs.index)
+        if docs.left_out:
+            metadata["data_docs_left_out"] = dg.MetadataValue.text(f"{docs.left_out} failing days have no page")
+    return metadata

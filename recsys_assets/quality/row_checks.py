@@ -1,0 +1,254 @@
+"""What the rules look at: delivered text read into canonical types, and true/false facts about every row.
+
+Put the reading of a single value, and facts that need more than one value (known elsewhere, repeated, on its day)
+here. Keep which facts are rules, and how many rows may break them, in ``suites``. Nothing is dropped here: a value that
+cannot be read becomes null and its fact says so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_assets.ingest.columns import parse_numbers, parse_timestamps
+from recsys_assets.schema import CLOCK_SKEW, INTERACTIONS, TIMESTAMP
+from recsys_assets.verdict import row_as_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Mask = npt.NDArray[np.bool_]
+
+
+NUMBERS = tuple(field.name for field in INTERACTIONS.schema if pa.types.is_floating(field.type))
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a day is judged against.
+
+    Attributes:
+        users, products: ids in the canonical tables.
+        ids_elsewhere: those interaction ids of this day that another day already uses (others may be included).
+        now: moment of judgement, with time zone.
+    """
+
+    users: frozenset[str]
+    products: frozenset[str]
+    ids_elsewhere: frozenset[str]
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A delivered table as far as it can be understood.
+
+    Attributes:
+        canonical: all canonical columns and types, row for row; null where absent, missing or unreadable.
+        absent: required columns that the delivery does not have.
+        given: column -> rows that hold something, whether readable or not (numbers and timestamp only).
+        readable: column -> rows whose value was understood; meaningless where not ``given``.
+    """
+
+    canonical: pa.Table
+    absent: tuple[str, ...]
+    given: Mapping[str, Mask]
+    readable: Mapping[str, Mask]
+
+
+def read_interactions(table: pa.Table) -> Reading:
+    """Read a delivered day into the canonical schema, value by value; columns it does not know are left out.
+
+    Blank text and NaN count as missing, infinities are no numbers, and timestamps are what
+    `recsys_assets.ingest.columns.parse_timestamps` says.
+    """
+    columns: list[pa.Array] = []
+    given: dict[str, Mask] = {}
+    readable: dict[str, Mask] = {}
+    for field in INTERACTIONS.schema:
+        if field.name not in table.column_names:
+            columns.append(pa.nulls(table.num_rows, type=field.type))
+            given[field.name] = readable[field.name] = np.zeros(table.num_rows, dtype=bool)
+            continue
+        values = _plain(table[field.name])
+        if pa.types.is_string(field.type):
+            columns.append(_read_text(values))
+            continue
+        given[field.name] = _given(values)
+        read = _read_timestamps(values) if field.type == TIMESTAMP else _read_numbers(values)
+        readable[field.name] = ~_nulls(read)
+        columns.append(read)
+    absent = tuple(name for name in INTERACTIONS.required if name not in table.column_names)
+    return Reading(pa.table(columns, schema=INTERACTIONS.schema), absent, given, readable)
+
+
+def judged_interactions(day: date, table: pa.Table, reading: Reading, around: Surroundings) -> "pd.DataFrame":
+    """The frame that the interaction suite judges: canonical columns that are not absent, and one column per fact.
+
+    Facts are nullable booleans named like their rule; null where the rule does not apply to the row. Facts about an
+    absent column are left out, so that their rules cannot pass by accident.
+    """
+    import pandas as pd
+
+    canonical = reading.canonical
+    frame = {name: _to_pandas(canonical[name]) for name in canonical.column_names if name not in reading.absent}
+    kind = canonical["interaction_type"]
+    facts: dict[str, tuple[str, Mask, Mask | None]] = {}  # fact -> column, holds, applies (None: to every row)
+
+    def add(fact: str, column: str, holds: Mask, applies: Mask | None = None) -> None:
+        facts[fact] = (column, holds, applies)
+
+    for column in NUMBERS:
+        add(f"{column}_readable", column, reading.readable[column], reading.given[column])
+    _add_time_facts(add, day, reading, around.now)
+    rated = _equals(kind, "rating")
+    add("rating_given", "rating", reading.given["rating"], rated)
+    bought = _equals(kind, "purchase")
+    for column in ("price", "quantity"):
+        carried = bought if reading.given[column].any() else np.zeros_like(bought)
+        add(f"{column}_null_share", column, reading.given[column], carried)
+    ids = canonical["interaction_id"]
+    add("interaction_id_unique", "interaction_id", _stands_alone(table, ids), ~_nulls(ids))
+    add("interaction_id_new", "interaction_id", ~_member(ids, around.ids_elsewhere), ~_nulls(ids))
+    for column, known in (("user_id", around.users), ("product_id", around.products)):
+        add(f"{column}_known", column, _member(canonical[column], known), ~_nulls(canonical[column]))
+    for fact, (column, holds, applies) in facts.items():
+        if column not in reading.absent:
+            missing = np.zeros(len(holds), dtype=bool) if applies is None else ~applies
+            frame[fact] = pd.Series(pd.arrays.BooleanArray(holds.copy(), missing))
+    return pd.DataFrame(frame)
+
+
+def judged_table(name: str, table: pa.Table, now: datetime) -> "pd.DataFrame":
+    """The frame that the products or users suite judges: canonical columns and facts."""
+    import pandas as pd
+
+    frame = {column: _to_pandas(table[column]) for column in table.column_names if column != "join_date"}
+    if name == "users":
+        joined = table["join_date"]
+        past = _filled(pc.less_equal(joined, pa.scalar(now.date())))
+        frame["join_date_not_in_future"] = pd.Series(pd.arrays.BooleanArray(past, _nulls(joined)))
+    return pd.DataFrame(frame)
+
+
+def _add_time_facts(add: Any, day: date, reading: Reading, now: datetime) -> None:
+    moments = reading.canonical["timestamp"]
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    bounds = [pa.scalar(moment, type=TIMESTAMP) for moment in (start, start + timedelta(days=1), now + CLOCK_SKEW)]
+    on_day = _filled(pc.and_(pc.greater_equal(moments, bounds[0]), pc.less(moments, bounds[1])))
+    given, readable = reading.given["timestamp"], reading.readable["timestamp"]
+    add("timestamp_given", "timestamp", given)
+    add("timestamp_readable", "timestamp", readable, given)
+    add("timestamp_on_day", "timestamp", on_day, readable)
+    add("timestamp_not_in_future", "timestamp", _filled(pc.less_equal(moments, bounds[2])), readable)
+
+
+def _stands_alone(table: pa.Table, ids: pa.ChunkedArray) -> Mask:
+    """Rows that may keep their id: of identical copies the first, of different rows that share an id none."""
+    import pandas as pd
+
+    series = pd.Series(ids.to_numpy(zero_copy_only=False), dtype=object)
+    alone = ~series.duplicated(keep=False).to_numpy() | _nulls(ids)
+    repeated = np.flatnonzero(~alone)
+    if not len(repeated):
+        return alone
+    copies: dict[str, list[tuple[int, str]]] = {}
+    for row, text in zip(repeated.tolist(), row_as_json(table, repeated.tolist()), strict=True):
+        copies.setdefault(series[row], []).append((row, text))
+    for group in copies.values():
+        if len({text for _, text in group}) == 1:
+            alone[group[0][0]] = True
+    return alone
+
+
+def _member(values: pa.ChunkedArray, known: frozenset[str]) -> Mask:
+    """Whether each value is known; looks up each distinct value once."""
+    encoded = values.combine_chunks().dictionary_encode()
+    hits = np.fromiter((value in known for value in encoded.dictionary.to_pylist()), dtype=bool)
+    if not len(hits):
+        return np.zeros(len(values), dtype=bool)
+    found: Mask = hits[pc.fill_null(encoded.indices, 0).to_numpy()]
+    return found & ~_nulls(values)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.Array:
+    """One array, dictionary encoding undone."""
+    array = column.combine_chunks()
+    if pa.types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    return array
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _given(values: pa.Array) -> Mask:
+    given = ~_nulls(values)
+    if _is_text(values.type):
+        given &= _filled(pc.not_equal(pc.utf8_trim_whitespace(values.cast(pa.string())), ""))
+    elif pa.types.is_floating(values.type):
+        given &= ~_filled(pc.is_nan(values))
+    return given
+
+
+def _read_text(values: pa.Array) -> pa.Array:
+    """As text; blank text and what has no plain text form (lists, structures) become null."""
+    try:
+        text = values.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return pa.nulls(len(values), type=pa.string())
+    blank = pc.equal(pc.utf8_trim_whitespace(text), "")
+    return pc.if_else(blank, pa.scalar(None, type=pa.string()), text)
+
+
+def _read_numbers(values: pa.Array) -> pa.Array:
+    """As float64; what is no finite number becomes null."""
+    kind = values.type
+    if pa.types.is_null(kind) or pa.types.is_boolean(kind) or pa.types.is_nested(kind):
+        return pa.nulls(len(values), type=pa.float64())
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+        numbers = values.cast(pa.float64(), safe=False)
+    else:
+        numbers = parse_numbers(pa.chunked_array([values])).combine_chunks()
+    return pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, type=pa.float64()))
+
+
+def _read_timestamps(values: pa.Array) -> pa.Array:
+    """As UTC microseconds; what the sources would not read as a timestamp either becomes null."""
+    return parse_timestamps(pa.chunked_array([values])).combine_chunks()
+
+
+def _equals(values: pa.ChunkedArray, text: str) -> Mask:
+    return _filled(pc.equal(values, text))
+
+
+def _nulls(values: pa.Array | pa.ChunkedArray) -> Mask:
+    return _numpy(pc.is_null(values))
+
+
+def _filled(mask: pa.Array | pa.ChunkedArray) -> Mask:
+    """A true/false array with null as false."""
+    return _numpy(pc.fill_null(mask, False))
+
+
+def _numpy(mask: pa.Array | pa.ChunkedArray) -> Mask:
+    array = mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
+    out: Mask = array.to_numpy(zero_copy_only=False).astype(bool)
+    return out
+
+
+def _to_pandas(column: pa.ChunkedArray) -> "pd.Series[Any]":
+    """Text as Python objects: pandas' own string type differs between its major versions, objects do not."""
+    import pandas as pd
+
+    if pa.types.is_string(column.type) or pa.types.is_boolean(column.type):
+        return pd.Series(column.to_pylist(), dtype=object)
+    if pa.types.is_integer(column.type):
+        return pd.Series(column.cast(pa.float64()).to_numpy())
+    return pd.Series(column.to_pandas())

@@ -1,0 +1,135 @@
+"""A Pipes client that runs our programs as SageMaker jobs: training, processing, tuning.
+
+Put telling Dagster about jobs here. Keep their life cycle (``sagemaker_jobs.py``), what is asked for
+(``recsys_assets.sagemaker.job`` and the plans beside it) and messages (``sagemaker_session.py``) out.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from lambda_api.settings import Settings
+from recsys_assets.sagemaker.errors import JobFailed
+from recsys_assets.sagemaker.job import JobIdentity, JobPlaces, JobPlan, bucket_and_key
+from recsys_assets.sagemaker.jobs import LOG, PAGE, SageMakerJobs, Session, Weight
+from recsys_assets.sagemaker.session import S3ContextInjector, S3MessageReader
+
+Context = dg.OpExecutionContext | dg.AssetExecutionContext
+
+
+@dataclass(frozen=True)
+class PipesSageMakerClient(dg.PipesClient):
+    """Starts a job, follows it, and hands on what its program reports while it runs.
+
+    A job's name is made of the run, the asset, the retry and the attempt (`SageMakerJobs`): a step that is resumed
+    after its process died follows the job it finds. Dagster does not retry what SageMaker's attempts did not mend.
+
+    Attributes:
+        places: where files of jobs lie; its bucket must be in the region of ``jobs``.
+    """
+
+    jobs: SageMakerJobs
+    places: JobPlaces
+
+    def run(  # type: ignore[override]
+        self,
+        *,
+        context: Context,
+        plan: JobPlan,
+        label: str,
+        extras: Mapping[str, Any] | None = None,
+    ) -> dg.PipesClientCompletedInvocation:
+        """Run ``plan`` to its end.
+
+        Args:
+            label: tells the jobs of one step apart; part of the name.
+            extras: passed to the program through the context.
+
+        Raises:
+            JobRefused: the plan breaks one of SageMaker's rules; nothing was started.
+            dagster.Failure: the job failed, or AWS refused a call; says why and what to do.
+        """
+        identity = job_identity(context, label)
+        opened: list[dg.PipesSession] = []
+
+        @contextmanager
+        def open_session(name: str) -> Iterator[Session]:
+            bucket, prefix = bucket_and_key(self.places.pipes(identity, name))
+            reader = S3MessageReader(self.jobs.s3, bucket, prefix)
+            with dg.open_pipes_session(
+                context=context,
+                context_injector=S3ContextInjector(self.jobs.s3, bucket, prefix),
+                message_reader=reader,
+                extras=dict(extras or {}),
+            ) as session:
+                opened.append(session)
+                yield Session(
+                    session.get_bootstrap_env_vars(),
+                    session.default_remote_invocation_info,
+                    lambda _, ended: reader.drain(ended=ended),
+                )
+
+        def tell(weight: Weight, line: str) -> None:
+            getattr(context.log, weight.value)(f"[pipes] {line}")
+
+        with failures_told():
+            finished = self.jobs.run(plan, identity, tell, open_session)
+        return dg.PipesClientCompletedInvocation(opened[-1], metadata=linked(finished.metadata))
+
+    def require_buckets(self, plan: JobPlan) -> None:
+        """Raise `dagster.Failure` unless every bucket of ``plan`` is there, open to us and in the job's region."""
+        with failures_told():
+            self.jobs.require_buckets(plan)
+
+
+@contextmanager
+def failures_told() -> Iterator[None]:
+    """A `JobFailed` inside becomes the step's failure."""
+    try:
+        yield
+    except JobFailed as failure:
+        metadata = linked(failure.metadata)
+        raise dg.Failure(str(failure), metadata=metadata, allow_retries=failure.passing) from failure
+
+
+def linked(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata of a job as Dagster shows it."""
+    return {
+        name: dg.MetadataValue.url(value) if name.endswith((f"_{PAGE}", f"_{LOG}")) else value
+        for name, value in metadata.items()
+    }
+
+
+def job_identity(context: Context, label: str) -> JobIdentity:
+    """Which work a step of ``context`` does under ``label``."""
+    step = context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
+    assets = sorted(key.to_user_string() for key in step.selected_asset_keys) if step.has_assets_def else [step.op.name]
+    return JobIdentity(run_id=step.run_id, asset=" ".join(assets), label=label, retry=step.retry_number)
+
+
+def open_jobs() -> SageMakerJobs:
+    """Jobs in the region that AWS's own configuration names.
+
+    Raises:
+        JobFailed: no region is configured.
+    """
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import NoRegionError
+
+    # Calls are repeated by botocore for seconds and by `SageMakerJobs` for minutes; see `Patience.trouble`.
+    config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 4})
+    try:
+        sagemaker, s3 = (boto3.client(name, config=config) for name in ("sagemaker", "s3"))
+    except NoRegionError as error:
+        raise JobFailed("no AWS region is configured; set AWS_REGION") from error
+    return SageMakerJobs(sagemaker, s3, interruptions=(KeyboardInterrupt, dg.DagsterExecutionInterruptedError))
+
+
+def open_client(settings: Settings) -> PipesSageMakerClient:
+    """The client of a shop's jobs. Raises `dagster.Failure`: no region is configured."""
+    with failures_told():
+        return PipesSageMakerClient(open_jobs(), JobPlaces(settings.training_uri))

@@ -1,0 +1,210 @@
+"""What a described SageMaker job or an AWS error means: go on waiting, done, worth another attempt, or final.
+
+Put judgement of described jobs here, as pure functions of plain data, each refusal with what to do about it. Keep
+errors of calls (``trouble.py``), making requests (``job.py``), calling AWS (``recsys_assets.sagemaker.jobs``)
+and Dagster out.
+
+Statuses, secondary statuses and failure reasons: ``DescribeTrainingJob`` and its like in the SageMaker API reference.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final
+
+from recsys_assets.sagemaker.kinds import TRAINING, TUNING, JobKind
+from recsys_assets.sagemaker.paths import INTERRUPTED
+
+
+class Verdict(Enum):
+    """What to do about a job."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    RETRY = "worth another attempt"
+    FAILED = "final"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A verdict, the platform's reason and our advice; both empty while there is nothing to say."""
+
+    verdict: Verdict
+    reason: str = ""
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return ". ".join(part.rstrip(".") for part in (self.reason, self.advice) if part)
+
+
+_CAPACITY: Final = "no instance of this type was free; choose another instance type or region if it goes on"
+
+_FAILURES: Final[Sequence[tuple[str, Verdict, str]]] = (
+    ("CapacityError", Verdict.RETRY, _CAPACITY),
+    ("InternalServerError", Verdict.RETRY, "SageMaker failed on its side"),
+    ("Throttl", Verdict.RETRY, "AWS limits the rate of calls; run fewer jobs at a time if it goes on"),
+    (f"exit code: {INTERRUPTED}", Verdict.RETRY, "the program was told to stop; it goes on from its checkpoint"),
+    ("exit code: 137", Verdict.FAILED, "the container ran out of memory; use a larger RECSYS_TRAINING_INSTANCE_TYPE"),
+    ("OutOfMemory", Verdict.FAILED, "the container ran out of memory; use a larger RECSYS_TRAINING_INSTANCE_TYPE"),
+    ("No space left", Verdict.FAILED, "the volume is full; raise RECSYS_TRAINING_VOLUME_GB"),
+    ("PermanentRedirect", Verdict.FAILED, "a bucket is in another region; training and its buckets must share one"),
+    ("in this region", Verdict.FAILED, "a bucket is in another region; training and its buckets must share one"),
+    ("AccessDenied", Verdict.FAILED, "the job's execution role (RECSYS_TRAINING_ROLE_ARN) lacks a right named above"),
+    ("not authorized", Verdict.FAILED, "the job's execution role (RECSYS_TRAINING_ROLE_ARN) lacks a right named above"),
+    ("ImagePull", Verdict.FAILED, "the image cannot be pulled; check RECSYS_TRAINING_IMAGE and its repository policy"),
+    ("Could not find model data", Verdict.FAILED, "the model's archive was deleted; run it again, which uploads it"),
+    ("AlgorithmError", Verdict.FAILED, "the program failed; its log says more"),
+    ("ClientError", Verdict.FAILED, "the job is set up wrongly; repeating it changes nothing"),
+)
+"""Text in a failure reason -> what it means; the first that matches counts."""
+
+
+def read_outcome(kind: JobKind, description: Mapping[str, Any]) -> Outcome:
+    """Judge the answer of the ``describe`` call of ``kind``."""
+    status, secondary = description[kind.status_field], description.get("SecondaryStatus", "")
+    if status in ("InProgress", "Stopping"):
+        return Outcome(Verdict.RUNNING)
+    if status == "Completed":
+        return Outcome(Verdict.SUCCEEDED)
+    # What a processing program left in its message file says more than the reason beside it.
+    said = ". ".join(text for name in ("FailureReason", "ExitMessage") if (text := description.get(name)))
+    reason = said or last_status_message(description) or f"{status} ({secondary})".removesuffix(" ()")
+    if status == "Stopped":
+        return _stopped(kind, secondary, reason, description)
+    for text, verdict, advice in _FAILURES:
+        if text in reason:
+            return Outcome(verdict, reason, advice)
+    return Outcome(Verdict.FAILED, reason, "the job's log says more")
+
+
+def _stopped(kind: JobKind, secondary: str, reason: str, description: Mapping[str, Any]) -> Outcome:
+    limits = description.get("StoppingCondition", {})
+    if secondary == "MaxWaitTimeExceeded":
+        waited = limits.get("MaxWaitTimeInSeconds")
+        advice = (
+            f"spot capacity did not suffice within RECSYS_TRAINING_MAX_WAIT_S ({waited}); the next attempt goes on "
+            "from there"
+        )
+        return Outcome(Verdict.RETRY, reason, advice)
+    if kind == TUNING and _time_was_up(description):
+        return Outcome(Verdict.SUCCEEDED, "the time for all trials was up")
+    ran = limits.get("MaxRuntimeInSeconds")
+    longer = f"raise RECSYS_TRAINING_MAX_RUNTIME_S (now {ran}) or use a faster instance type"
+    if secondary == "MaxRuntimeExceeded" or _ran_out(kind, description, ran):
+        return Outcome(Verdict.FAILED, reason, longer)
+    again = "materialise again to go on from its checkpoint" if kind == TRAINING else "run it again"
+    return Outcome(Verdict.FAILED, reason, f"somebody stopped the job; {again}")
+
+
+def _time_was_up(description: Mapping[str, Any]) -> bool:
+    """Whether a tuning job stopped itself at its limit, with trials to show."""
+    limit_s = description["HyperParameterTuningJobConfig"]["ResourceLimits"].get("MaxRuntimeInSeconds")
+    began, ended = description["CreationTime"], description.get("HyperParameterTuningEndTime")
+    completed = description.get("TrainingJobStatusCounters", {}).get("Completed", 0)
+    return bool(completed and limit_s and ended and (ended - began).total_seconds() >= limit_s)
+
+
+def _ran_out(kind: JobKind, description: Mapping[str, Any], limit_s: float | None) -> bool:
+    """Whether a job without secondary status ran until its limit, which AWS shows as stopped."""
+    return kind != TRAINING and limit_s is not None and ran_seconds(kind, description) >= limit_s
+
+
+def last_status_message(description: Mapping[str, Any]) -> str:
+    """The newest message of the secondary status transitions, or an empty text."""
+    transitions = description.get("SecondaryStatusTransitions") or []
+    return str(transitions[-1].get("StatusMessage") or "") if transitions else ""
+
+
+def transition_lines(description: Mapping[str, Any], seen: int) -> list[str]:
+    """Lines for people about transitions after the first ``seen``, oldest first."""
+    transitions = (description.get("SecondaryStatusTransitions") or [])[seen:]
+    return [f"{one['Status']}: {one.get('StatusMessage') or ''}".rstrip(": ") for one in transitions]
+
+
+def overdue_start(kind: JobKind, description: Mapping[str, Any], now: datetime, start_within_s: float) -> str | None:
+    """Why a job whose program has not started is given up, or ``None``.
+
+    Args:
+        now: aware.
+        start_within_s: how long a job may wait for its instance, counted from its creation.
+    """
+    # A tuning job has no start of its own; the time it may take altogether bounds it.
+    if description[kind.status_field] != "InProgress" or not kind.began or description.get(kind.began):
+        return None
+    waited = (now - description["CreationTime"]).total_seconds()
+    if waited <= start_within_s:
+        return None
+    where = description.get("SecondaryStatus", "Starting")
+    instance = kind.instances(description).get("InstanceType", "its instance type")
+    said = last_status_message(description)
+    return (
+        f"it has not started within {start_within_s:.0f} s (still {where}{f': {said}' if said else ''}); {instance} is "
+        "scarce here: choose another RECSYS_TRAINING_INSTANCE_TYPE, set RECSYS_TRAINING_SPOT=false, or run it again "
+        "later"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How often a job may be started, and how long to pause between.
+
+    Attributes:
+        most: number of attempts in all, at least 1.
+        first_pause_s, longest_pause_s: the pause after the n-th attempt is random, up to
+            ``first_pause_s * 2 ** (n - 1)`` and at most ``longest_pause_s`` (full jitter, so that jobs that failed
+            together do not return together).
+    """
+
+    most: int = 3
+    first_pause_s: float = 30.0
+    longest_pause_s: float = 600.0
+
+    def pause(self, attempt: int, chance: random.Random) -> float:
+        """Seconds to wait after attempt ``attempt`` (from 1)."""
+        return chance.uniform(0.0, min(self.longest_pause_s, self.first_pause_s * 2.0 ** (attempt - 1)))
+
+
+USD_PER_HOUR: Final[Mapping[str, float]] = {
+    "ml.m5.large": 0.115,
+    "ml.m5.xlarge": 0.23,
+    "ml.m5.2xlarge": 0.461,
+    "ml.c5.xlarge": 0.204,
+    "ml.c5.2xlarge": 0.408,
+    "ml.g4dn.xlarge": 0.736,
+    "ml.g5.xlarge": 1.408,
+}
+"""List prices of on-demand jobs in us-east-1, for estimates; a spot job is billed for fewer seconds instead."""
+
+
+def ran_seconds(kind: JobKind, description: Mapping[str, Any]) -> float:
+    """Seconds between the start of the program and the end of the job; of all trials of a tuning job; 0 if unknown."""
+    if kind == TUNING:
+        return float(description.get("ConsumedResources", {}).get("RuntimeInSeconds", 0))
+    began, ended = description.get(kind.began), description.get(kind.ended)
+    return (ended - began).total_seconds() if began and ended else 0.0
+
+
+def figures(
+    kind: JobKind, description: Mapping[str, Any], usd_per_hour: Mapping[str, float] = USD_PER_HOUR
+) -> dict[str, float]:
+    """``<kind>_seconds``, ``billable_seconds``, ``spot_saving`` (share) and ``estimated_cost_usd``, where known."""
+    result: dict[str, float] = {}
+    if kind == TRAINING:
+        ran, billed = description.get("TrainingTimeInSeconds"), description.get("BillableTimeInSeconds")
+    else:
+        # AWS tells what it bills of training jobs only; other kinds are billed for every second.
+        ran = billed = ran_seconds(kind, description) or None
+    if ran is not None:
+        result[f"{kind.noun.removesuffix(' job')}_seconds"] = float(ran)
+    if billed is None:
+        return result
+    result["billable_seconds"] = float(billed)
+    if ran and description.get("EnableManagedSpotTraining"):
+        result["spot_saving"] = round(1.0 - billed / ran, 4)
+    instances = kind.instances(description)
+    price = usd_per_hour.get(instances.get("InstanceType", ""))
+    if price is not None:
+        result["estimated_cost_usd"] = round(billed / 3600.0 * price * instances.get("InstanceCount", 1), 4)
+    return result

@@ -1,0 +1,110 @@
+"""What is known about one delivery once it was validated: the outcome of each rule and the rows that fail."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from recsys_assets.schema import SET_ASIDE_SCHEMA
+
+Severity = Literal["critical", "warning", "info"]
+
+FAILURE_SCHEMA = pa.schema([pa.field("row", pa.int64()), pa.field("reason", pa.string())])
+"""Rows of a delivery (numbered from 0) that may not be used, and the checks they fail, joined by ``; ``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one rule fared on one delivery.
+
+    Attributes:
+        check: name of the rule.
+        severity: of the rule; only a failed ``critical`` one blocks.
+        passed: whether the delivery may be used as far as this rule goes (single failing rows may be quarantined).
+        failed_rows: rows that fail; for a failed rule about the table, every row.
+        rows: rows the rule applied to.
+        share: ``failed_rows / rows``, 0 when the rule applied to none.
+        example: one failing row's id and value, empty when there is none.
+        message: which rule, how many rows, an example and the remedy, as a sentence.
+    """
+
+    check: str
+    severity: Severity
+    passed: bool
+    failed_rows: int
+    rows: int
+    share: float
+    example: str
+    message: str
+
+    @property
+    def blocks(self) -> bool:
+        """Whether this outcome stops everything downstream."""
+        return not self.passed and self.severity == "critical"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known about one delivery once it has been judged.
+
+    Attributes:
+        subject: the day of interactions, or the name of a table.
+        outcomes: one per rule, in the order of the rules.
+        delivered: the rows as they came.
+        canonical: the same rows in canonical columns and types.
+        failures: rows that may not be used, ``FAILURE_SCHEMA``, ascending by row.
+    """
+
+    subject: date | str
+    outcomes: tuple[Outcome, ...]
+    delivered: pa.Table
+    canonical: pa.Table
+    failures: pa.Table
+
+    @property
+    def blocking(self) -> tuple[Outcome, ...]:
+        """The outcomes that stop everything downstream; empty for a delivery that may be used."""
+        return tuple(outcome for outcome in self.outcomes if outcome.blocks)
+
+    @cached_property
+    def accepted(self) -> pa.Table:
+        """Rows that fail no row rule, canonical; none at all when a rule about the table fails."""
+        return accepted_rows(self.canonical, self.failures)
+
+    @cached_property
+    def quarantined(self) -> pa.Table:
+        """The other rows, ``SET_ASIDE_SCHEMA``; ``accepted`` and these always add up to ``delivered``."""
+        return quarantined_rows(self.subject, self.delivered, self.failures)
+
+
+def accepted_rows(canonical: pa.Table, failures: pa.Table) -> pa.Table:
+    """Rows of ``canonical`` that are not listed in ``failures``."""
+    keep = np.ones(canonical.num_rows, dtype=bool)
+    keep[failures["row"].to_numpy()] = False
+    return canonical.filter(pa.array(keep))
+
+
+def quarantined_rows(subject: date | str, delivered: pa.Table, failures: pa.Table) -> pa.Table:
+    """Rows of ``delivered`` listed in ``failures`` as ``SET_ASIDE_SCHEMA``; ``source_row`` counts from 0."""
+    rows = failures["row"].to_pylist()
+    name = subject.isoformat() if isinstance(subject, date) else subject
+    return pa.table(
+        [pa.array([name] * len(rows), pa.string()), failures["row"], failures["reason"], row_as_json(delivered, rows)],
+        schema=SET_ASIDE_SCHEMA,
+    )
+
+
+def row_as_json(table: pa.Table, rows: Sequence[int]) -> list[str]:
+    """Rows as delivered, as JSON objects; what JSON has no word for becomes text."""
+    picked = table.take(pa.array(rows, type=pa.int64())).to_pylist()
+    return [json.dumps({k: _jsonable(v) for k, v in row.items()}, ensure_ascii=False, default=str) for row in picked]
+
+
+def _jsonable(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
