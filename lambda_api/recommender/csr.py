@@ -1,0 +1,40 @@
+"""Index arithmetic of compressed sparse rows (CSR): row ``i`` owns ``values[indptr[i]:indptr[i + 1]]``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+
+
+def offsets(lengths: NDArray[Any] | Sequence[int]) -> IntArray:
+    """``indptr`` of rows of ``lengths`` (``[n]``): int64 ``[n + 1]``, from 0 to their sum."""
+    indptr = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=indptr[1:])
+    return indptr
+
+
+def offsets_of_rows(row_of_value: NDArray[np.integer[Any]], rows: int) -> IntArray:
+    """``indptr`` of values that belong to ``row_of_value`` (``[v]``, ascending): int64 ``[rows + 1]``."""
+    return offsets(np.bincount(row_of_value, minlength=rows))
+
+
+def ranges(starts: NDArray[np.integer[Any]], lengths: NDArray[np.integer[Any]]) -> IntArray:
+    """``starts[i], starts[i] + 1, ...`` (``lengths[i]`` numbers) one row after another; int64 ``[sum(lengths)]``."""
+    indptr = offsets(lengths)
+    return np.repeat(starts - indptr[:-1], lengths) + np.arange(indptr[-1])
+
+
+def find_sorted(ascending: NDArray[Any], wanted: NDArray[Any]) -> tuple[IntArray, NDArray[np.bool_]]:
+    """Where each of ``wanted`` (``[m]``) lies in ``ascending`` (``[n]``), and whether it is there.
+
+    Returns:
+        Places int64 ``[m]``, always inside ``ascending`` unless that is empty, and bool ``[m]``. A place whose flag is
+        false means nothing.
+    """
+    if len(ascending) == 0:
+        return np.zeros(len(wanted), dtype=np.int64), np.zeros(len(wanted), dtype=bool)
+    places = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    return places, ascending[places] == wanted
