@@ -22,7 +22,8 @@ from recsys_assets.evaluation.business import LEAST_LISTS, BusinessFigures, logg
 from recsys_assets.evaluation.html import write_html
 from recsys_assets.evaluation.ratings import build_rating_task, evaluate_ratings
 from recsys_assets.evaluation.report import EvaluationReport, GateFigures
-from recsys_assets.evaluation.served import events_root, read_served
+from recsys_assets.evaluation.served import read_served
+from recsys_assets.event_stream import events_root
 from recsys_assets.ingest.registry import SYNTHETIC
 from recsys_assets.ingest.source import Source
 from recsys_assets.known_catalogue import catalogue_of, first_events, shop_catalogue

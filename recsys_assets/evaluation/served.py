@@ -1,36 +1,16 @@
-"""What serving wrote of the lists it showed and of what shoppers did then: the event stream's folders, read back.
-
-Put the reading of served lists for analysis here. Keep their writing (``lambda_api.state.event_sink``), their join
-(``lambda_api.state.exposures``) and what is made of them (``business``) out.
-
-A laptop writes ``<home>/events/<kind>/date=<day>/*.jsonl``; on AWS the delivery stream writes the same folders,
-gzipped, at the root of the lake's bucket. Delivery is at least once, so records are taken once by their ids.
-"""
+"""Lists that were served and what their shoppers did then, for the evaluation report: a bounded sample of the stream."""
 
 import hashlib
 import heapq
-import io
-import json
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Any
+from datetime import datetime
 
-import pyarrow.fs as pa_fs
-
-from lambda_api.interactions import InteractionType
-from lambda_api.settings import Settings
-from lambda_api.state.event_sink import Kind
 from lambda_api.state.exposures import Exposure
 from lambda_api.state.history import StoredEvent
-from recsys_assets.lake import open_filesystem
+from recsys_assets.event_stream import event_of, exposure_of, read_records
 
 MOST_LISTS = 20_000
 """Lists kept in memory, at most; a fixed random sample where there are more."""
-
-_FOLDER = "events"
-_DAY = re.compile(r"/date=(\d{4}-\d{2}-\d{2})/")
 
 
 @dataclass(frozen=True)
@@ -50,14 +30,6 @@ class ServedLog:
     unreadable: int
 
 
-def events_root(settings: Settings) -> str:
-    """Path or URI of the event stream's folders."""
-    if settings.target == "local":
-        return str(settings.home / _FOLDER)
-    bucket = settings.lake_uri.removeprefix("s3://").split("/")[0]
-    return f"s3://{bucket}/{_FOLDER}"
-
-
 def read_served(root: str, since: datetime, most: int = MOST_LISTS) -> ServedLog:
     """Lists shown at or after ``since`` (aware, UTC) and what their shoppers did in those days.
 
@@ -71,8 +43,8 @@ def read_served(root: str, since: datetime, most: int = MOST_LISTS) -> ServedLog
     kept: list[tuple[int, str]] = []
     chosen: dict[str, Exposure] = {}
     seen: set[int] = set()
-    for record in _records(root, "exposure", since.date()):
-        exposure = _exposure(record)
+    for record in read_records(root, "exposure", since.date()):
+        exposure = exposure_of(record)
         if exposure is None:
             unreadable += 1
             continue
@@ -86,8 +58,8 @@ def read_served(root: str, since: datetime, most: int = MOST_LISTS) -> ServedLog
             del chosen[heapq.heappop(kept)[1]]
     shoppers = {exposure.user_id for exposure in chosen.values()}
     events: dict[str, StoredEvent] = {}
-    for record in _records(root, "feedback", since.date()) if shoppers else ():
-        event = _event(record)
+    for record in read_records(root, "feedback", since.date()) if shoppers else ():
+        event = event_of(record)
         if event is None:
             unreadable += 1
         elif event.user_id in shoppers:
@@ -98,40 +70,6 @@ def read_served(root: str, since: datetime, most: int = MOST_LISTS) -> ServedLog
         lists=len(seen),
         unreadable=unreadable,
     )
-
-
-def _records(root: str, kind: Kind, first: date) -> Iterator[Any]:
-    """Every record of one kind from the UTC day ``first`` on; ``None`` for a line that is no JSON."""
-    filesystem, path = open_filesystem(root)
-    selector = pa_fs.FileSelector(f"{path}/{kind}", allow_not_found=True, recursive=True)
-    files = sorted(info.path for info in filesystem.get_file_info(selector) if info.type == pa_fs.FileType.File)
-    for file in files:
-        day = _DAY.search(file)
-        if day is None or date.fromisoformat(day[1]) < first:
-            continue
-        with filesystem.open_input_stream(file) as stream:
-            for line in io.BufferedReader(stream):
-                if not line.endswith(b"\n"):
-                    continue  # its writer was killed within the record, or is still writing it
-                try:
-                    yield json.loads(line)
-                except ValueError:
-                    yield None
-
-
-def _exposure(record: Any) -> Exposure | None:
-    try:
-        return Exposure.from_json({name: value for name, value in record.items() if name != "kind"})
-    except (AttributeError, ValueError):
-        return None
-
-
-def _event(record: Any) -> StoredEvent | None:
-    try:
-        content = {name: value for name, value in record.items() if name != "kind"}
-        return StoredEvent(**{**content, "interaction_type": InteractionType.from_label(content["interaction_type"])})
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
 
 
 def _place(request_id: str) -> int:

@@ -28,9 +28,10 @@ from recsys_assets.evaluation.business import LEAST_LISTS, BusinessFigures, Poli
 from recsys_assets.evaluation.evaluate_models import Judgement, judge, load_candidates
 from recsys_assets.evaluation.html import render_html
 from recsys_assets.evaluation.report import EvaluationReport
-from recsys_assets.evaluation.served import events_root, read_served
+from recsys_assets.evaluation.served import read_served
 from recsys_assets.evaluation.simulated import simulated_figures
 from recsys_assets.evaluation.tables import business_table
+from recsys_assets.event_stream import events_root
 from recsys_assets.ingest.synthetic import SyntheticShop, SyntheticShopConfig
 from recsys_assets.lake import Lake
 from recsys_assets.measurement.protocol import EvaluationWindow, build_task, evaluate
