@@ -1,4 +1,4 @@
-"""Lists that were served and what their shoppers did then, for the evaluation report: a bounded sample of the stream."""
+"""Lists that were served and what their shoppers did then, for the evaluation report: a bounded sample."""
 
 import hashlib
 import heapq
