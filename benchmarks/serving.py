@@ -15,8 +15,6 @@ import sys
 import tempfile
 import time
 import tomllib
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +22,8 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks.measure import Row, print_rows
-from benchmarks.serving_home import Kind, ServedHome, make_home
+from tests.load_driver import wait_until_healthy
+from tests.serving_home import Kind, ServedHome, make_home
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PRODUCTS, MANY_PRODUCTS = 50_000, 1_000_000
@@ -132,7 +131,7 @@ def load_row(home: ServedHome, folder: Path, seconds: float = LOAD_SECONDS) -> R
     ids = folder / "ids.json"
     ids.write_text(json.dumps({"shoppers": home.shoppers, "product_ids": home.product_ids[:2_000]}))
     with local_server(home) as port:
-        command = [sys.executable, "-m", "benchmarks.load_driver", "--port", str(port), "--key", home.key]
+        command = [sys.executable, "-m", "tests.load_driver", "--port", str(port), "--key", home.key]
         command += ["--ids", str(ids), "--seconds", str(seconds), "--threads", str(LOAD_THREADS)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -165,18 +164,6 @@ def local_server(home: ServedHome, workers: int = WORKERS) -> Iterator[int]:
         finally:
             process.terminate()
             process.wait(30)
-
-
-def wait_until_healthy(port: int, process: subprocess.Popen[bytes], seconds: float = 30.0) -> None:
-    """Return when ``/health`` answers. Raises ``RuntimeError`` when it does not, or the process ended."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                return
-        except (OSError, urllib.error.URLError):
-            time.sleep(0.05)
-    raise RuntimeError(f"the server on port {port} does not answer")
 
 
 def package_row(target: Path) -> Row:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.serving_home import ServedHome, make_home
 from lambda_api.client import (
     FeedbackIncomplete,
     FeedbackStored,
@@ -20,6 +19,7 @@ from lambda_api.client import (
 )
 from lambda_api.handlers.models import ContextIn, EventIn, FeedbackEvent, FiltersIn
 from tests.local_server.processes import Server, running
+from tests.serving_home import ServedHome, make_home
 
 LIST: dict[str, Any] = {
     "recommendations": [], "model_version": "v1", "inference_time_ms": 1.0, "request_id": "r", "variant": "champion",

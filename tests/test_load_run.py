@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving_home import make_home
 from recsys_deploy.child_processes import check_port_free
 from tests.local_server.processes import ROOT, free_port
+from tests.serving_home import make_home
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,7 @@
 """Re-ranking: what a shop wants of a list besides relevance. Pure functions over arrays of one pool of candidates.
 
 Put a rule here when it reorders or exchanges items of a ranked pool. Keep where pools and attributes come from
-(``lambda_api.serving.engine``) and how much each rule costs (``benchmarks.rerank``) out.
+(``lambda_api.serving.engine``) out.
 
 A pool is ``m`` candidates, best first; an order is int64 places into it, best first. Every function takes plain arrays
 and returns an order, so that whatever serves can be measured offline with the same code.

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from benchmarks.learning_curve import newest, of_users
 from benchmarks.synthetic_truth import (
     Known,
     best_lists,
@@ -68,13 +67,3 @@ def test_futures_are_as_likely_as_what_happened(known: Known) -> None:
     assert abs(len(known.task.truth.values) - np.mean(counts)) < 5 * np.sqrt(np.mean(counts))
     ndcg = ranking_metrics(best_lists(known), known.task.truth, 10)["ndcg"]
     assert expected_ndcg(best_lists(known), [known.task.truth]) == pytest.approx(np.nanmean(ndcg))
-
-
-def test_shares_of_data_nest(known: Known) -> None:
-    data = known.data
-    assert len(newest(data, 1.0).user) == len(data.user) == len(of_users(data, 1.0, 0).user)
-    half, tenth = newest(data, 0.5), newest(data, 0.1)
-    assert half.timestamp.min() >= data.as_of - round(0.5 * (data.as_of - data.timestamp.min()))
-    assert 0 < len(tenth.user) < len(half.user) < len(data.user)
-    few, many = (set(of_users(data, share, 3).user.tolist()) for share in (0.25, 0.5))
-    assert few < many and len(of_users(data, 0.5, 3).users) == len(data.users)

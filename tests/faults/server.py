@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load_driver import FEEDBACK, RECOMMEND, Client, Reply, Traffic, drive
-from benchmarks.serving import wait_until_healthy
-from benchmarks.serving_home import ServedHome
 from lambda_api.state.addressing import digest
 from lambda_api.state.event_sink import read_json_lines
 from lambda_api.state.open_table import open_table
 from lambda_api.state.table import Key
+from tests.load_driver import FEEDBACK, RECOMMEND, Client, Reply, Traffic, drive, wait_until_healthy
+from tests.serving_home import ServedHome
 
 ROOT = Path(__file__).resolve().parents[2]
 THREADS = 6

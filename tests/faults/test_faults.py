@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.serving_home import ServedHome, make_home, make_recommender, make_shelf, write_version
 from lambda_api.recommender.bundle import read_bundle
 from lambda_api.recommender.catalogue import read_catalogue
 from lambda_api.serving.engine import Engine
@@ -29,6 +28,7 @@ from lambda_api.state.open_table import STATE_FILE, open_table
 from lambda_api.state.routing_record import ROUTING_KEY, RouteTarget, Variant, read_routing, write_routing
 from lambda_api.state.table import Delete, Put
 from tests.faults.server import THREADS, Load, Running, during, judge, running, share
+from tests.serving_home import ServedHome, make_home, make_recommender, make_shelf, write_version
 
 pytestmark = pytest.mark.slow
 PRODUCTS = 1_500

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving_home import ServedHome, make_home
 from lambda_api.handlers import dependencies
 from lambda_api.handlers.dependencies import Serving
 from lambda_api.settings import make_settings
+from tests.serving_home import ServedHome, make_home
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.serving_home import ServedHome
 from lambda_api.handlers import api, dependencies, observe
 from lambda_api.handlers.dependencies import Serving
 from lambda_api.handlers.models import (
@@ -23,6 +22,7 @@ from lambda_api.handlers.models import (
 )
 from lambda_api.state.event_sink import read_json_lines
 from tests.handlers.shop import call, event
+from tests.serving_home import ServedHome
 
 
 def ids(content: dict[str, Any]) -> list[str]:

@@ -4,8 +4,8 @@ import json
 import subprocess
 import sys
 
-from benchmarks.serving_home import ServedHome
 from tests.handlers.shop import event
+from tests.serving_home import ServedHome
 
 HEAVY = {"pandas", "torch", "scipy", "sklearn", "dagster", "pyarrow", "duckdb", "sagemaker", "matplotlib"}
 LATER = {"numpy", "onnxruntime", "boto3", "aws_xray_sdk"}

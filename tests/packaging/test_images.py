@@ -20,11 +20,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from benchmarks.serving_home import make_home
 from lambda_api.recommender.bundle import read_bundle
 from lambda_api.serving.question import Question
 from recsys_assets.training.local_job import LocalTrainingJob
 from tests.packaging.dockerfiles import DOCKERFILES, ROOT, Dockerfile, read
+from tests.serving_home import make_home
 from tests.training.shop import AS_OF, tables
 
 NAMES = {"training.Dockerfile", "inference.Dockerfile", "dagster.Dockerfile"}

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from benchmarks.serving_home import ServedHome, make_home
 from lambda_api.serving.question import Question
 from recsys_deploy.packaging import build
 from recsys_deploy.packaging.archive import as_lambda_says, file_checksum
@@ -28,6 +27,7 @@ from recsys_deploy.packaging.targets import Platform, Target
 from recsys_deploy.packaging.wheels import Wheel
 from tests.handlers.shop import event
 from tests.packaging.conftest import HERE
+from tests.serving_home import ServedHome, make_home
 
 Packages = dict[str, tuple[Package, Path]]
 

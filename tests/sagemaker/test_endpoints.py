@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from moto import mock_aws
 from moto.sagemaker.models import sagemaker_backends
 
-from benchmarks.serving_home import make_home
 from lambda_api.handlers.inference_server import load_model
 from recsys_deploy.endpoints.archive import upload_archive, write_archive
 from recsys_deploy.endpoints.manager import EndpointError, EndpointManager
@@ -32,6 +31,7 @@ from recsys_deploy.endpoints.requests import (
     refusals,
 )
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, REGION, violations
+from tests.serving_home import make_home
 
 PLAN = EndpointPlan(
     prefix="recsys-dev",

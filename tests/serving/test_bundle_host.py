@@ -297,7 +297,7 @@ def test_a_file_longer_on_s3_than_the_manifest_says_is_refused(host: BundleHost,
 
 
 def test_the_catalogue_follows_its_pointer_and_survives_a_bad_one(tmp_path: Path, clock: Clock) -> None:
-    from benchmarks.serving_home import make_home
+    from tests.serving_home import make_home
 
     home = make_home(tmp_path / "home", products=30, shoppers=1)
     table = SqliteTable(home.settings.home / "state.sqlite3", "serving")

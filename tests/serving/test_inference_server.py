@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving_home import ServedHome, make_home
 from lambda_api.handlers.inference_server import (
     MAX_BODY_BYTES,
     MAX_LIST,
@@ -35,6 +34,7 @@ from lambda_api.serving.scorers import EndpointFailed, EndpointScorer, UnknownPr
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.open_table import open_table
 from lambda_api.state.routing_record import RouteTarget
+from tests.serving_home import ServedHome, make_home
 
 NOW = 1_900_000_000
 

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from botocore.response import StreamingBody
 
-from benchmarks.serving_home import ServedHome, make_home
 from lambda_api.handlers.inference_server import Model, ModelUnavailable
 from lambda_api.handlers.multi_model import PAGE, ModelShelf
 from lambda_api.handlers.request_validation import Refusal
@@ -24,6 +23,7 @@ from lambda_api.serving.question import Question
 from lambda_api.serving.scorers import encode_invocation
 from lambda_api.state.routing_record import RouteTarget
 from tests.serving.test_inference_server import unpack
+from tests.serving_home import ServedHome, make_home
 
 QUESTION = Question("somebody", (), 1_900_000_000, 5)
 

@@ -13,7 +13,6 @@ import pytest
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
-from benchmarks.serving_home import ServedHome, make_home
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.serving.bundle_host import BundleHost, CatalogueHost
 from lambda_api.serving.endpoints import http_invoke, invoke, sagemaker_invoke
@@ -33,6 +32,7 @@ from lambda_api.serving.scorers import (
 )
 from lambda_api.state.open_table import open_table
 from lambda_api.state.routing_record import RouteTarget
+from tests.serving_home import ServedHome, make_home
 
 QUESTION = Question(
     "u",

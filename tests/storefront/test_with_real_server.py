@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from benchmarks.serving_home import ServedHome, make_home
 from lambda_api.recommender.catalogue import read_catalogue
 from recsys_assets.publishing.storefront import Storefront, StorefrontProduct, StorefrontShopper, write_storefront
 from recsys_deploy.up import PAGE_FOLDER, ensure_page_key
 from tests.local_server.processes import running
+from tests.serving_home import ServedHome, make_home
 from tests.storefront.watching import become, cards, names, reasons, settled, shelf, until
 
 OpenPage = Callable[..., Page]

@@ -1,15 +1,18 @@
-"""A shop's traffic against a running server, and what became of every request of it.
+"""A shop's traffic against a running server, and the outcome of every request.
 
-Put sending, timing and accounting here, for the load benchmark and the fault tests. Keep starting servers
-(``serving``, ``tests/faults``) out. ``python -m benchmarks.load_driver --port P --key K --ids FILE`` prints JSON.
+Sends, times and counts, for the serving benchmark and the fault tests, which start the servers themselves.
+``python -m tests.load_driver --port P --key K --ids FILE`` prints JSON.
 """
 
 import argparse
 import http.client
 import json
 import random
+import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -206,9 +209,21 @@ def _timed(route: str, send: Send, client: Client) -> tuple[Reply, set[str], set
     return Reply(at, route, status, ms, content.get("fallback"), content.get("model_version")), accepted, to_retry
 
 
+def wait_until_healthy(port: int, process: subprocess.Popen[bytes], seconds: float = 30.0) -> None:
+    """Return when ``/health`` answers. Raises ``RuntimeError`` when it does not, or the process ended."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                return
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.05)
+    raise RuntimeError(f"the server on port {port} does not answer")
+
+
 def main() -> None:
     """Drive a server and print the summary."""
-    parser = argparse.ArgumentParser(prog="benchmarks.load_driver", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tests.load_driver", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--key", required=True)
     parser.add_argument("--ids", type=Path, required=True, help='JSON file {"shoppers": [...], "product_ids": [...]}')

@@ -1,8 +1,7 @@
-"""A shop that is ready to be served, made in seconds without training anything: for benchmarks and fault tests.
+"""A home that is ready to serve, made in seconds without training: for benchmarks and fault tests.
 
-Put what a server needs to find in a home here: a bundle, its catalogue, popular products, histories, the routing
-record and an API key. Keep measuring (``serving``) out. ``python -m benchmarks.serving_home FOLDER`` makes one to look
-at.
+It holds what a server reads: a bundle, its catalogue, popular products, histories, the routing record and an API key.
+``python -m tests.serving_home FOLDER`` makes one to look at.
 """
 
 import argparse
@@ -248,7 +247,7 @@ def seed_histories(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="benchmarks.serving_home", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tests.serving_home", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--products", type=int, default=2_000)
     parser.add_argument("--shoppers", type=int, default=100)
