@@ -1,17 +1,14 @@
-"""The gate between raw and everything behind it: which deliveries may not be used yet, kept in the lake itself.
+"""The data gate: records in the lake which deliveries may not be used yet.
 
-Put here what a reader of validated data must ask first, and what writers must tell. Keep the judgement itself
-(``validation``) and Dagster out: a blocking asset check stops one run, this stops every later one, whatever started it.
+A blocking asset check stops one run; the gate stops every later run too, whatever started it. A gate is a small JSON
+file under ``closed_gates/`` in the lake for each delivery that may not be used; no file means open. The states are::
 
-A gate is a small JSON file under ``closed_gates/`` in the lake, one for each delivery that may not be used; no file
-means open, so asking costs one listing however many days there are. A delivery passes through::
-
-    write raw --> waiting --judged good--> validated --interactions written--> (open)
-                     `-----judged bad----> closed          (products and users open as soon as they are judged good)
+    write raw --> waiting --validated, good--> validated --interactions written--> (open)
+                     `-----validated, bad----> closed    (products and users open as soon as they are validated)
     source unreadable --> unreadable
 
-``closed`` and ``unreadable`` end only when the delivery is written again. The previous good rows of such a day stay in
-``interactions``; nobody may read them, because ``require_open`` refuses the day.
+``closed`` and ``unreadable`` end when the delivery is written again. The earlier good rows of such a day stay in
+``interactions``, but ``require_open`` refuses the day, so nobody reads them.
 """
 
 import hashlib
@@ -21,7 +18,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
@@ -36,17 +33,18 @@ TABLES = ("products", "users")
 """Whole tables that have a gate; every other subject is a day of interactions."""
 
 VERDICTS = "quality_verdicts"
-"""Lake table, by day: the day's failing rows (``FAILURE_SCHEMA``), and the verdict in the file's schema metadata."""
+"""Lake table, by day: the day's failing rows (``FAILURE_SCHEMA``); the checksum of the raw file is in the file's schema
+metadata."""
 
-SHOWN = 10
-"""Deliveries spelt out in one message; the rest are counted."""
+MAX_LISTED = 10
+"""Deliveries described in one message; the rest are counted."""
 
 _FOLDER = "closed_gates"
-_VERDICT_KEY = b"recsys_verdict"
+_CHECKSUM_KEY = b"recsys_raw_checksum"
 
 
 class GateClosed(RecsysError):
-    """Data that was asked for may not be used. The message names each delivery, the rule, rows, example and remedy."""
+    """Data may not be used. The message names each delivery, the rule, the rows, an example and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class Gate:
 
     Attributes:
         subject: ISO date of a day of interactions, or ``products`` or ``users``.
-        state: see the module's picture.
+        state: see the diagram in the module's docstring.
         messages: what is wrong, one sentence for each rule; empty unless ``closed`` or ``unreadable``.
         since: moment the gate took this state, ISO 8601, UTC.
     """
@@ -75,56 +73,52 @@ class Gate:
         where = self.asset if self.subject in TABLES else f"{self.asset} {self.subject}"
         again = f"materialise {where} again, with its checks"
         if self.state == "waiting":
-            return f"{where}: delivered but not judged yet. Remedy: {again}."
+            return f"{where}: delivered but not validated yet. Remedy: {again}."
         if self.state == "validated":
-            return f"{where}: judged good but not in interactions yet. Remedy: materialise interactions for it."
+            return f"{where}: validated but not in interactions yet. Remedy: materialise interactions for it."
         return f"{where}: {' '.join(self.messages)} Then {again}."
 
 
 @dataclass(frozen=True, slots=True)
 class StoredVerdict:
-    """What ``record_verdict`` kept of a day.
+    """The verdict of a day, as ``record_verdict`` stored it.
 
     Attributes:
-        checksum: SHA-256 of the raw file that was judged.
+        checksum: SHA-256 of the raw file that was validated.
         failures: rows that may not be used, ``FAILURE_SCHEMA``.
-        outcomes: one mapping per rule, the fields of `recsys_assets.quality.validation.Outcome`.
-        judged_at: ISO 8601, UTC.
     """
 
     checksum: str
     failures: pa.Table
-    outcomes: tuple[dict[str, Any], ...]
-    judged_at: str
 
 
 def require_open(lake: Lake, start: date | None = None, end: date | None = None) -> None:
-    """Refuse to go on while a delivery that the caller would read may not be used. Call it before reading.
+    """Raise if a delivery that the caller is about to read may not be used.
 
     Args:
         lake: the lake to be read.
-        start, end: days with ``start <= day < end`` are asked for; by default all. Products and users always are.
+        start, end: days with ``start <= day < end`` are checked; by default all. Products and users always are.
 
     Raises:
         GateClosed: at least one gate is not open.
     """
-    shut = [
+    closed = [
         gate
         for gate in closed_gates(lake)
         if gate.subject in TABLES
         or ((start is None or gate.subject >= start.isoformat()) and (end is None or gate.subject < end.isoformat()))
     ]
-    if shut:
-        raise GateClosed(explain(shut))
+    if closed:
+        raise GateClosed(describe_gates(closed))
 
 
-def explain(gates: Sequence[Gate]) -> str:
-    """One message for closed gates: bad deliveries first, each spelt out; mere waiting summed up where it is much."""
+def describe_gates(gates: Sequence[Gate]) -> str:
+    """One message for closed gates: bad deliveries first, one by one; many waiting deliveries as one line."""
     bad = [gate for gate in gates if gate.messages]
     other = [gate for gate in gates if not gate.messages]
-    lines = [gate.describe() for gate in bad[:SHOWN]]
-    if len(bad) > SHOWN:
-        lines.append(f"... and {len(bad) - SHOWN} more: {', '.join(gate.subject for gate in bad[SHOWN:])}.")
+    lines = [gate.describe() for gate in bad[:MAX_LISTED]]
+    if len(bad) > MAX_LISTED:
+        lines.append(f"... and {len(bad) - MAX_LISTED} more: {', '.join(gate.subject for gate in bad[MAX_LISTED:])}.")
     for state in ("waiting", "validated"):
         alike = [gate for gate in other if gate.state == state]
         if len(alike) > 3:
@@ -148,43 +142,38 @@ def closed_gates(lake: Lake) -> list[Gate]:
 
 def find_gate(lake: Lake, subject: date | str) -> Gate | None:
     """The gate of one delivery; ``None`` when it is open."""
-    filesystem, path = _place(lake, subject)
+    filesystem, path = _gate_path(lake, subject)
     return _read_gate(filesystem, path) if _exists(filesystem, path) else None
 
 
-def hold(lake: Lake, subject: date | str) -> None:
-    """Say that a new delivery is being written and nobody may use it until it is judged. Call before writing."""
+def mark_waiting(lake: Lake, subject: date | str) -> None:
+    """Record that a new delivery may not be used until it is validated. Call before writing it."""
     _write_gate(lake, subject, "waiting", ())
 
 
-def close_unreadable(lake: Lake, subject: date | str, message: str) -> None:
-    """Say that the newest delivery could not even be read; what is stored is older than it."""
+def mark_unreadable(lake: Lake, subject: date | str, message: str) -> None:
+    """Record that the newest delivery could not be read; what is stored is an older one."""
     _write_gate(lake, subject, "unreadable", (message,))
 
 
 def open_gate(lake: Lake, subject: date | str) -> None:
-    """Say that a delivery may be used: for a day, that ``interactions`` holds its accepted rows now."""
-    filesystem, path = _place(lake, subject)
+    """Record that a delivery may be used: for a day, that ``interactions`` holds its accepted rows."""
+    filesystem, path = _gate_path(lake, subject)
     if _exists(filesystem, path):
         filesystem.delete_file(path)
 
 
 def record_verdict(lake: Lake, verdict: Verdict, checksum: str = "") -> None:
-    """Keep a verdict and move its gate accordingly. The gate moves last: a crash in between leaves it shut.
+    """Store a verdict, then set the gate. The gate is set last, so a crash in between leaves it closed.
 
     Args:
         lake: where the delivery is.
         verdict: of a day, or of products or users.
-        checksum: of the raw file that was judged (`delivery_checksum`); days only.
+        checksum: of the raw file that was validated (`delivery_checksum`); days only.
     """
     blocking = tuple(outcome.message for outcome in verdict.blocking)
     if isinstance(verdict.subject, date):
-        record = {
-            "checksum": checksum,
-            "judged_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "outcomes": [asdict(outcome) for outcome in verdict.outcomes],
-        }
-        failures = verdict.failures.replace_schema_metadata({_VERDICT_KEY: json.dumps(record).encode()})
+        failures = verdict.failures.replace_schema_metadata({_CHECKSUM_KEY: checksum.encode()})
         lake.write_day(VERDICTS, verdict.subject, failures)
     if blocking:
         _write_gate(lake, verdict.subject, "closed", blocking)
@@ -195,13 +184,13 @@ def record_verdict(lake: Lake, verdict: Verdict, checksum: str = "") -> None:
 
 
 def stored_verdict(lake: Lake, day: date) -> StoredVerdict | None:
-    """The last verdict of a day; ``None`` when it was never judged."""
+    """The last verdict of a day; ``None`` when it was never validated."""
     if not lake.files(VERDICTS, day, day + timedelta(days=1)):
         return None
     table = lake.read(VERDICTS, start=day, end=day + timedelta(days=1))
-    record = json.loads(table.schema.metadata[_VERDICT_KEY])
-    failures = table.replace_schema_metadata(None).cast(FAILURE_SCHEMA)
-    return StoredVerdict(record["checksum"], failures, tuple(record["outcomes"]), record["judged_at"])
+    # A verdict of an older version has no checksum here; its day is validated again.
+    checksum = (table.schema.metadata or {}).get(_CHECKSUM_KEY, b"").decode()
+    return StoredVerdict(checksum, table.replace_schema_metadata(None).cast(FAILURE_SCHEMA))
 
 
 def delivery_checksum(lake: Lake, day: date) -> str:
@@ -212,7 +201,7 @@ def delivery_checksum(lake: Lake, day: date) -> str:
         return hashlib.sha256(stream.read()).hexdigest()
 
 
-def _place(lake: Lake, subject: date | str) -> tuple[pa_fs.FileSystem, str]:
+def _gate_path(lake: Lake, subject: date | str) -> tuple[pa_fs.FileSystem, str]:
     filesystem, root = open_filesystem(lake.root)
     return filesystem, f"{root}/{_FOLDER}/{subject.isoformat() if isinstance(subject, date) else subject}.json"
 
@@ -228,7 +217,7 @@ def _read_gate(filesystem: pa_fs.FileSystem, path: str) -> Gate:
 
 
 def _write_gate(lake: Lake, subject: date | str, state: State, messages: tuple[str, ...]) -> None:
-    filesystem, path = _place(lake, subject)
+    filesystem, path = _gate_path(lake, subject)
     name = subject.isoformat() if isinstance(subject, date) else subject
     gate = Gate(name, state, messages, datetime.now(UTC).isoformat(timespec="seconds"))
     filesystem.create_dir(posixpath.dirname(path), recursive=True)

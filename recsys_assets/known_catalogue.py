@@ -1,7 +1,4 @@
-"""What publishing reads of the lake, and how it understands it.
-
-Put reading that two assets of this stage share here. Keep what each makes of it in its own module.
-"""
+"""The catalogue as the lake knows it: products joined with the moment of their first event."""
 
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
@@ -14,25 +11,25 @@ from lambda_api.recommender.catalogue import Catalogue
 from recsys_assets.lake import Lake
 from recsys_assets.schema import PRODUCTS
 
-DAYS_AT_ONCE: Final = 31
-"""Days of a large log held in memory together."""
+DAYS_PER_BATCH: Final = 31
+"""Days of the log that are held in memory together."""
 
 
 def shop_catalogue(lake: Lake) -> pa.Table:
-    """The canonical products table; a product that is listed without a word on its availability is available.
+    """The canonical products table; a listed product without a value in ``available`` is available.
 
-    So a null in ``available``, after joining this to products of the log, means: not listed any more.
+    After joining it to the products of the log, a null in ``available`` means that the product is no longer listed.
     """
     products = PRODUCTS.conform(lake.read("products"))
     place = products.column_names.index("available")
     return products.set_column(place, "available", pc.fill_null(products["available"], True))
 
 
-def months(lake: Lake, columns: tuple[str, ...]) -> Iterator[pa.Table]:
-    """The validated interactions, oldest first, a few weeks at a time."""
+def interaction_batches(lake: Lake, columns: tuple[str, ...]) -> Iterator[pa.Table]:
+    """The validated interactions, oldest first, `DAYS_PER_BATCH` days at a time."""
     days = lake.days("interactions")
-    for first in range(0, len(days), DAYS_AT_ONCE):
-        part = days[first : first + DAYS_AT_ONCE]
+    for first in range(0, len(days), DAYS_PER_BATCH):
+        part = days[first : first + DAYS_PER_BATCH]
         yield lake.read("interactions", columns, part[0], part[-1] + timedelta(days=1))
 
 
@@ -54,7 +51,7 @@ def catalogue_of(products: pa.Table, first_seen: pa.Table) -> Catalogue:
     joined = products.select(("product_id", "name", "category", "brand", "price", "available")).join(
         first_seen, "product_id", join_type="full outer"
     )
-    # Negative prices never pass the gate; a catalogue that would hold one is refused by its own rule.
+    # Validation refuses a catalogue with a negative price.
     return Catalogue.from_columns(
         product_ids=joined["product_id"].to_pylist(),
         names=joined["name"].to_pylist(),

@@ -1,7 +1,6 @@
-"""The data lake: Parquet tables under one root, local or ``s3://``, whole or Hive-partitioned by UTC day.
+"""The data lake: Parquet tables under one root, local or ``s3://``, stored whole or as Hive partitions by UTC day.
 
-Put reading and writing of lake tables here. Keep small keyed records (``lambda_api.state``) and model bundles out.
-Tables are written to a temporary name and moved into place, so a reader sees the old file or the new one.
+A table is written under a temporary name and moved into place: a reader sees the old file or the new one.
 """
 
 import os
@@ -24,7 +23,7 @@ _DAY_FOLDER = re.compile(r"^date=(\d{4}-\d{2}-\d{2})$")
 
 
 class LakeError(RecsysError):
-    """A table or day that was asked for is not in the lake; the message says which asset writes it."""
+    """A table or day is not in the lake; the message says which asset writes it."""
 
 
 def open_filesystem(uri: str) -> tuple[pa_fs.FileSystem, str]:
@@ -64,7 +63,7 @@ class Lake:
         """Replace a whole table by a stream of batches, never holding more than one; returns the file's path or URI."""
 
         def write(path: str, filesystem: pa_fs.FileSystem) -> None:
-            # Dictionaries pay off for the repeated texts of such tables, hardly for their numbers.
+            # Dictionaries make the repeated texts of feature tables smaller, but not their numbers.
             texts = [field.name for field in schema if pa.types.is_string(field.type)]
             options: dict[str, Any] = {"compression": "zstd", "filesystem": filesystem, "use_dictionary": texts}
             with pq.ParquetWriter(path, schema, **options) as writer:
@@ -74,7 +73,7 @@ class Lake:
         return self._replace(f"{table}/part-0.parquet", write)
 
     def delete_day(self, table: str, day: date) -> None:
-        """Remove one day; removing a day that is not there is no error."""
+        """Remove one day, if it exists."""
         filesystem, root = open_filesystem(self.root)
         folder = f"{root}/{table}/date={day.isoformat()}"
         if filesystem.get_file_info(folder).type != pa_fs.FileType.NotFound:
@@ -119,10 +118,10 @@ class Lake:
             raise LakeError(
                 f"{self.uri(table)} holds nothing for the days asked for; materialise the asset {table!r} first"
             )
-        wanted = list(columns) if columns is not None else None
+        selected = list(columns) if columns is not None else None
         filesystem, _ = open_filesystem(self.root)
         parts = [
-            pq.read_table(path.removeprefix("s3://"), columns=wanted, filesystem=filesystem, partitioning=None)
+            pq.read_table(path.removeprefix("s3://"), columns=selected, filesystem=filesystem, partitioning=None)
             for path in paths
         ]
         return pa.concat_tables(parts, promote_options="default")

@@ -1,6 +1,5 @@
-"""The daily partitions of the interaction log.
+"""The daily partitions of the interaction log. A source may have no data on some days (``Source.days``).
 
-Put partition definitions here. Keep the days a source really has (``Source.days``) out: a shop may be closed on some.
 See https://docs.dagster.io/guides/build/partitions-and-backfills/partitioning-assets
 """
 

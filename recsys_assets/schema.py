@@ -1,8 +1,4 @@
-"""The canonical tables: columns, Arrow types, and which columns may be missing.
-
-Put schema facts here, once, for sources, quality suites, features and the lake alike.
-Keep rules about values (``recsys_assets.quality``) out.
-"""
+"""The canonical tables: their columns, Arrow types and required columns."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -104,17 +100,17 @@ SET_ASIDE_SCHEMA = pa.schema(
         pa.field("raw", pa.string()),
     ]
 )
-"""Rows a source or the row-level rules kept out: where they came from, why, and the row itself as JSON text.
+"""Rows that a source or a row rule excluded: file, row number, reason, and the row as JSON text.
 
 Interactions that fail a row-level rule have their day as ``source_file`` when the original file is not known.
 """
 
 
 def relevant_types(interactions: pa.Table) -> frozenset[InteractionType]:
-    """Which kind of interaction says "this was the right product", judged by what a log holds.
+    """The interaction type that counts as a hit in evaluation: the strongest type in the log.
 
     Purchases if there are any; else ratings (those from ``minimum_rating`` up count); else additions to the cart; else
-    views. Judge the whole log, not one window, so that every window of a shop is measured alike.
+    views. Pass the whole log, not one window, so that all windows of a shop are evaluated with the same type.
 
     Raises:
         ValueError: the log is empty.

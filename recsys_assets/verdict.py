@@ -1,4 +1,4 @@
-"""What is known about one delivery once it was validated: the outcome of each rule and the rows that fail."""
+"""The result of validating one delivery: the outcome of each rule, and the rows that fail."""
 
 import json
 import math
@@ -21,12 +21,12 @@ FAILURE_SCHEMA = pa.schema([pa.field("row", pa.int64()), pa.field("reason", pa.s
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one rule fared on one delivery.
+    """The result of one rule on one delivery.
 
     Attributes:
         check: name of the rule.
         severity: of the rule; only a failed ``critical`` one blocks.
-        passed: whether the delivery may be used as far as this rule goes (single failing rows may be quarantined).
+        passed: whether this rule allows the delivery to be used (single failing rows may be quarantined).
         failed_rows: rows that fail; for a failed rule about the table, every row.
         rows: rows the rule applied to.
         share: ``failed_rows / rows``, 0 when the rule applied to none.
@@ -51,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known about one delivery once it has been judged.
+    """The result of validating one delivery.
 
     Attributes:
         subject: the day of interactions, or the name of a table.
@@ -101,7 +101,7 @@ def quarantined_rows(subject: date | str, delivered: pa.Table, failures: pa.Tabl
 
 
 def row_as_json(table: pa.Table, rows: Sequence[int]) -> list[str]:
-    """Rows as delivered, as JSON objects; what JSON has no word for becomes text."""
+    """Rows as delivered, as JSON objects; values that JSON cannot express become text."""
     picked = table.take(pa.array(rows, type=pa.int64())).to_pylist()
     return [json.dumps({k: _jsonable(v) for k, v in row.items()}, ensure_ascii=False, default=str) for row in picked]
 

@@ -151,7 +151,7 @@ def test_slow_models_are_left_out_of_large_logs_unless_they_are_named() -> None:
 
 
 def test_a_poisoned_day_stops_it(shop: Shop) -> None:
-    data_gate.close_unreadable(shop.lake, FIRST, "the file is truncated")
+    data_gate.mark_unreadable(shop.lake, FIRST, "the file is truncated")
     with pytest.raises(TuneError, match=r"(?s)cannot be tuned on: .*the file is truncated"):
         shop.tune()
     assert shop.registry.list_runs() == []

@@ -1,8 +1,4 @@
-"""The three feature tables as assets.
-
-Put Dagster wiring of features here. Keep expressions (``user.py`` and its neighbours), their meaning (``columns.py``),
-engines, and where they run (``launching.py``) out.
-"""
+"""The three feature tables as Dagster assets."""
 
 from collections.abc import Sequence
 

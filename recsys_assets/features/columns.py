@@ -1,7 +1,7 @@
-"""Every feature column: what it means, its unit, when it is null, and what it is made from.
+"""Every feature column: meaning, unit, when it is null, and which columns it is computed from.
 
-Put a column here first, then its expression in ``user.py``, ``product.py`` or ``user_product.py``; a test holds the two
-together. The Dagster column schema and lineage are made from these tables. Keep expressions and Dagster out.
+The Dagster column schema and lineage are made from these tables. A test compares them with the expressions in
+``user.py``, ``product.py`` and ``user_product.py``.
 """
 
 from collections.abc import Sequence
@@ -207,7 +207,7 @@ PRODUCT_FEATURES: tuple[FeatureColumn, ...] = (
     FeatureColumn(
         "price_level",
         "float64",
-        "ln(price) minus its mean over the category's products with interactions: 0 is typical, 0.69 twice as dear",
+        "ln(price) minus its mean over the category's products with interactions: 0 is typical, 0.69 is twice that",
         "no price, or no priced product with interactions in the category",
         (*_PRODUCT, *_PRICE, "products.category"),
     ),

@@ -1,8 +1,6 @@
-"""Running feature expressions: DuckDB over the lake's Parquet files, results streamed back into the lake.
+"""Computes feature tables with DuckDB from the lake's Parquet files and streams the result back into the lake.
 
-Put how expressions meet data here. Keep what is computed (``user.py``, ``product.py``, ``user_product.py``) and
-Dagster out. Another engine, such as ``ibis.pyspark``, runs the same functions on tables it reads itself, in a session
-whose time zone is UTC.
+``spark_engine.py`` runs the same expressions on Spark.
 """
 
 import os
@@ -35,7 +33,7 @@ FEATURES: dict[str, FeatureExpression] = {
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """What DuckDB may use. Beyond ``memory_bytes`` it spills to a temporary folder that goes with the connection.
+    """Resources for DuckDB. Beyond ``memory_bytes`` it spills to a temporary folder, deleted with the connection.
 
     Attributes:
         memory_bytes: memory for DuckDB's own buffers; the process needs some hundred MiB on top.
@@ -57,7 +55,7 @@ class LakeTables:
 
 @dataclass(frozen=True, slots=True)
 class WrittenFeatures:
-    """A feature table as it now stands in the lake: where, how many rows, how many bytes on disk."""
+    """A feature table in the lake: its address, number of rows and bytes on disk."""
 
     uri: str
     rows: int
@@ -65,7 +63,7 @@ class WrittenFeatures:
 
 
 Scan = Callable[[TableContract, list[str]], ir.Table]
-"""A table from its files, as some engine reads them."""
+"""Reads the files of a table with one engine."""
 
 
 @contextmanager
@@ -139,9 +137,9 @@ def write_features(lake: Lake, table: str, as_of: datetime, limits: EngineLimits
         keys = [key for key in ("user_id", "product_id") if key in features.columns]
         if len(keys) == 1:
             features = features.order_by(keys)
-        # DuckDB's Arrow stream makes rows as they are taken; its reader methods, and Ibis's, hold the whole result.
+        # DuckDB's Arrow stream is lazy; its other reader methods, and Ibis's, hold the whole result in memory.
         reader = pa.RecordBatchReader.from_stream(connection.con.sql(ibis.to_sql(features, dialect="duckdb")))
-        # DuckDB's sums are wider than what the expressions declare; every engine leaves the declared types.
+        # DuckDB's sums are wider than the declared types; stored tables have the declared types.
         schema = features.schema().to_pyarrow()
         rows = 0
 
@@ -161,7 +159,7 @@ def _scan(connection: Any, lake: Lake, contract: TableContract, files: list[str]
     if files and not lake.root.startswith("s3://"):
         return connection.read_parquet(files, table_name=contract.name, hive_partitioning=False)
     if files:
-        # DuckDB's own S3 reader is an extension it would have to download; Arrow already speaks S3 here.
+        # DuckDB's S3 reader is an extension that must be downloaded; Arrow can read S3 without it.
         filesystem, _ = open_filesystem(lake.root)
         paths = [file.removeprefix("s3://") for file in files]
         rows = pa_ds.dataset(paths, schema=contract.schema, filesystem=filesystem, format="parquet")

@@ -1,9 +1,7 @@
-"""The program a Glue job starts: one feature table, computed on Spark, reported to the asset that asked for it.
+"""The script that an AWS Glue job runs: computes one feature table on Spark and reports to the asset that started it.
 
-Put what is Glue's and Pipes' own here. Keep computing in ``spark_engine.py``. Glue runs this file as a script and has
-the packages it imports from the job's zip; the rest of the project is not there.
-
-What to do comes through Dagster Pipes (``table``, ``lake_uri``, ``as_of``), and what was done goes back the same way.
+Glue runs this file as a script, with the packages it imports from the job's zip; the rest of the project is not there.
+The task (``table``, ``lake_uri``, ``as_of``) and the result travel through Dagster Pipes.
 """
 
 import sys
@@ -29,7 +27,7 @@ def spark_session() -> Any:
 
 
 def run(pipes: PipesContext) -> None:
-    """Do what the context asks for, and report where the table is, its rows and its bytes."""
+    """Compute the table that ``pipes`` names, and report its address, rows and bytes."""
     table, lake = str(pipes.get_extra("table")), Lake(str(pipes.get_extra("lake_uri")))
     as_of = datetime.fromisoformat(str(pipes.get_extra("as_of")))
     session = spark_session()

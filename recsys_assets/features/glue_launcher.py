@@ -1,7 +1,6 @@
-"""Feature tables on AWS Glue, through Dagster's ``PipesGlueClient``.
+"""Computes feature tables in AWS Glue job runs, through Dagster's ``PipesGlueClient``.
 
-Put starting the job and judging its end here. Keep the program that runs there
-(``recsys_assets.features.glue_features``) and what is computed out. The job itself is Terraform's (``modules/glue``).
+Terraform defines the job (``modules/glue``); the script that it runs is ``recsys_assets.features.glue_features``.
 """
 
 import time
@@ -31,23 +30,23 @@ REMEDIES: Mapping[str, str] = {
 }
 """What to do, by state; otherwise the job's log says more."""
 
-LONGEST_TROUBLE_S = 300.0
-BETWEEN_STARTS_S = 30.0
+MAX_RETRY_S = 300.0
+RETRY_INTERVAL_S = 30.0
 
 
 @dataclass
-class PatientGlue:
-    """A Glue client that waits out what passes: too many runs at once, throttling, and services that do not answer.
+class RetryingGlueClient:
+    """A Glue client that retries temporary errors: too many runs at once, throttling, and services that do not answer.
 
-    `PipesGlueClient` asks it how a run goes; every look also hands on what the program reported by then.
+    `PipesGlueClient` polls a run with it; each poll also forwards the messages that the script has sent.
 
     Attributes:
-        run: what was last heard of the run.
+        run: the latest description of the run, as Glue gave it.
     """
 
     client: Any
     reader: S3MessageReader
-    patience_s: float = LONGEST_TROUBLE_S
+    max_retry_s: float = MAX_RETRY_S
     sleep: Callable[[float], None] = time.sleep
     run: dict[str, Any] = field(default_factory=dict)
 
@@ -57,17 +56,17 @@ class PatientGlue:
         return self.client.meta
 
     def start_job_run(self, **parameters: Any) -> dict[str, Any]:
-        """Start, once there is room."""
-        started: dict[str, Any] = self._patiently(lambda: self.client.start_job_run(**parameters))
+        """Start a run; waits while too many runs are active."""
+        started: dict[str, Any] = self._retry(lambda: self.client.start_job_run(**parameters))
         return started
 
     def get_job_run(self, **parameters: Any) -> dict[str, Any]:
-        """Look, and drain."""
-        found: dict[str, Any] = self._patiently(lambda: self.client.get_job_run(**parameters))
+        """Describe the run, and forward its messages."""
+        found: dict[str, Any] = self._retry(lambda: self.client.get_job_run(**parameters))
         self.run = found["JobRun"]
         state = self.run["JobRunState"]
-        self._patiently(lambda: self.reader.drain(ended=state in ENDED))
-        if state == "EXPIRED":  # the one end that PipesGlueClient does not know
+        self._retry(lambda: self.reader.drain(ended=state in ENDED))
+        if state == "EXPIRED":  # PipesGlueClient does not know this end state
             return {**found, "JobRun": {**self.run, "JobRunState": "ERROR"}}
         return found
 
@@ -76,17 +75,17 @@ class PatientGlue:
         stopped: dict[str, Any] = self.client.batch_stop_job_run(**parameters)
         return {**stopped, "errors": stopped.get("Errors", [])}
 
-    def _patiently(self, call: Callable[[], Any]) -> Any:
+    def _retry(self, call: Callable[[], Any]) -> Any:
         waited = 0.0
         while True:
             try:
                 return call()
             except (ClientError, BotoCoreError) as error:
                 full = error_code(error) in ("ConcurrentRunsExceededException", "ResourceNumberLimitExceededException")
-                if not (full or read_trouble(error, "glue").passing) or waited >= self.patience_s:
+                if not (full or read_trouble(error, "glue").passing) or waited >= self.max_retry_s:
                     raise
-                waited += BETWEEN_STARTS_S
-                self.sleep(BETWEEN_STARTS_S)
+                waited += RETRY_INTERVAL_S
+                self.sleep(RETRY_INTERVAL_S)
 
 
 @dataclass(frozen=True)
@@ -94,26 +93,26 @@ class GlueFeatures:
     """Computes feature tables in runs of the Glue job ``job``; see `FeatureLauncher`.
 
     Attributes:
-        uri: ``s3://`` prefix of what Dagster and a run tell each other.
-        patience_s: how long trouble that passes is waited out, per call.
+        uri: ``s3://`` prefix of the Pipes messages of runs.
+        max_retry_s: longest total wait for temporary errors, seconds per call.
     """
 
     job: str
     uri: str
     glue: Any
     s3: Any
-    patience_s: float = LONGEST_TROUBLE_S
+    max_retry_s: float = MAX_RETRY_S
     sleep: Callable[[float], None] = time.sleep
 
     def write(self, context: dg.AssetExecutionContext, lake: Lake, table: str, as_of: datetime) -> WrittenFeatures:
         """See `FeatureLauncher.write`."""
-        # Only who computes on Glue needs dagster-aws.
+        # dagster-aws is needed on Glue only.
         from dagster_aws.pipes import PipesGlueClient
 
         bucket, root = bucket_and_key(self.uri)
         prefix = f"{root}/{context.run.run_id}/{table}-{context.retry_number}"
         reader = S3MessageReader(self.s3, bucket, prefix)
-        glue = PatientGlue(self.glue, reader, self.patience_s, self.sleep)
+        glue = RetryingGlueClient(self.glue, reader, self.max_retry_s, self.sleep)
         client = PipesGlueClient(S3ContextInjector(self.s3, bucket, prefix), reader, client=glue)
         extras = {"table": table, "lake_uri": lake.root, "as_of": as_of.isoformat()}
         try:
@@ -125,23 +124,26 @@ class GlueFeatures:
             raise dg.Failure(trouble.message, allow_retries=trouble.passing) from error
         except RuntimeError as error:
             raise self._failure(glue.run) from error
-        (said,) = finished.get_custom_messages() or [None]
-        if not isinstance(said, dict):
-            raise dg.Failure(f"run {glue.run.get('Id')} of {self.job} ended and told of no table: is its program ours?")
-        return WrittenFeatures(uri=said["uri"], rows=said["rows"], bytes=said["bytes"])
+        (reported,) = finished.get_custom_messages() or [None]
+        if not isinstance(reported, dict):
+            raise dg.Failure(
+                f"run {glue.run.get('Id')} of {self.job} ended without reporting a table; check that the job runs "
+                "recsys_assets/features/glue_features.py"
+            )
+        return WrittenFeatures(uri=reported["uri"], rows=reported["rows"], bytes=reported["bytes"])
 
-    def _stop(self, glue: PatientGlue) -> None:
-        """End a run that nobody can follow any more."""
+    def _stop(self, glue: RetryingGlueClient) -> None:
+        """Stop a run that can no longer be polled."""
         if glue.run.get("Id") and glue.run.get("JobRunState") not in ENDED:
             glue.batch_stop_job_run(JobName=self.job, JobRunIds=[glue.run["Id"]])
 
     def _failure(self, run: Mapping[str, Any]) -> dg.Failure:
         state, log = str(run.get("JobRunState", "unknown")), run.get("LogGroupName") or "/aws-glue/jobs"
         remedy = REMEDIES.get(state, f"the run's streams in {log} hold the traceback")
-        said = run.get("ErrorMessage")
+        reason = run.get("ErrorMessage")
         metadata = {"glue_job": self.job, "glue_run": str(run.get("Id", "")), "glue_state": state}
         return dg.Failure(
-            f"run {run.get('Id')} of {self.job} ended {state}{f': {said}' if said else ''}; {remedy}",
+            f"run {run.get('Id')} of {self.job} ended {state}{f': {reason}' if reason else ''}; {remedy}",
             metadata=metadata,
             allow_retries=state in ("EXPIRED", "ERROR"),
         )

@@ -1,8 +1,4 @@
-"""Where feature tables are computed: the port the assets ask, and its answer on this machine.
-
-Put the port and the local adapter here. Keep the Glue adapter (``recsys_assets.features.glue_launcher``) and computing
-(``engine.py``, ``spark_engine.py``) out.
-"""
+"""The interface that the feature assets use to compute a table, and its implementation on this machine."""
 
 from datetime import datetime
 from typing import Protocol
@@ -14,18 +10,18 @@ from recsys_assets.lake import Lake
 
 
 class FeatureLauncher(Protocol):
-    """Computes feature tables somewhere."""
+    """Computes feature tables, on this machine or elsewhere."""
 
     def write(self, context: dg.AssetExecutionContext, lake: Lake, table: str, as_of: datetime) -> WrittenFeatures:
         """Compute one of `recsys_assets.features.engine.FEATURES` and replace the lake's table of that name.
 
         Raises:
-            dagster.Failure: it was computed elsewhere and failed there; says why and what to do.
+            dagster.Failure: the remote run failed; the message gives the reason and the remedy.
         """
 
 
 class LocalFeatures:
-    """In the step itself, by DuckDB."""
+    """Computes in the Dagster step itself, with DuckDB."""
 
     def write(self, context: dg.AssetExecutionContext, lake: Lake, table: str, as_of: datetime) -> WrittenFeatures:
         """See `FeatureLauncher.write`."""

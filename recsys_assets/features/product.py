@@ -1,8 +1,6 @@
-"""Features of products: popularity now and before, reach, conversion, rating and price level.
+"""Features of products: popularity with decay, number of shoppers, conversion, rating and price level.
 
-Put a column that has one value per product here, after describing it in ``columns.py``.
-Keep what other tables share (``shared.py``) and catalogue columns (the products table itself) out. The catalogue's
-``rating`` and ``num_reviews`` are never used: they count reviews that were written after the cut-off.
+The catalogue's ``rating`` and ``num_reviews`` are not used: they count reviews that were written after the cut-off.
 """
 
 from datetime import datetime
@@ -33,7 +31,7 @@ def product_features(interactions: ir.Table, products: ir.Table, users: ir.Table
     Args:
         interactions: canonical interactions; only events strictly earlier than ``as_of`` count.
         products: canonical products, one row per product; their facts are taken as timeless.
-        users: not looked at; here so that the three feature functions are called alike.
+        users: not used; all feature functions have the same parameters.
         as_of: cut-off, aware.
 
     Returns:

@@ -1,12 +1,9 @@
-"""What the three feature tables have in common: the events that count, their ages, decay, priors and price levels.
+"""Ibis expressions that several feature tables use: events before the cut-off, ages, decay, priors and price levels.
 
-Put an expression here when two feature tables need it. Keep a column that only one table has in that table's module,
-and running an expression (``engine.py``) out: everything here takes Ibis tables and returns Ibis expressions.
-
-Written for two engines at once, hence a few habits: ages come from ``delta`` in microseconds, because
-``epoch_seconds`` keeps the fraction in DuckDB and drops it in Spark; every divisor that can be zero goes through
-`ratio`, because Spark in its ANSI mode stops where DuckDB answers infinity; and nothing ranks by a sum of floats,
-because engines add in another order and a tie would fall differently.
+The expressions run on DuckDB and Spark with equal results. So ages come from ``delta`` in microseconds
+(``epoch_seconds`` keeps fractions in DuckDB and drops them in Spark), every divisor that can be zero goes through
+`ratio` (Spark in ANSI mode raises an error, DuckDB returns infinity), and nothing ranks by a sum of floats (engines add
+in different orders, so ties would differ).
 """
 
 import math
@@ -22,29 +19,29 @@ FeatureExpression = Callable[[ir.Table, ir.Table, ir.Table, datetime], ir.Table]
 """``(interactions, products, users, as_of) -> features``; the tables are canonical, ``as_of`` is aware."""
 
 HALF_LIVES_DAYS = (1, 7, 30)
-"""Half-lives of decayed counts in days: today's fashion, this week's, this month's."""
+"""Half-lives of decayed counts in days: short, medium and long term."""
 
 SHARE_PRIOR_STRENGTH = 5.0
-"""Pseudo-events behind a category or brand share: after five events a shopper's own taste outweighs the shop's."""
+"""Pseudo-events in a category or brand share: after five events a shopper's own share weighs more than the shop's."""
 
 RATING_PRIOR_STRENGTH = 5.0
-"""Pseudo-ratings behind a product's mean rating."""
+"""Pseudo-ratings in a product's mean rating."""
 
 UNDEFINED_RATE_STRENGTH = 10.0
-"""Pseudo-trials behind a rate where the log says nothing about how much rates differ (see `beta_prior`)."""
+"""Pseudo-trials in a rate when the log does not show how much rates differ (see `beta_prior`)."""
 
 RATE_STRENGTH_BOUNDS = (1.0, 1000.0)
-"""Bounds of an estimated prior strength: no rate is left wholly unsmoothed, none is wholly replaced by the mean."""
+"""Bounds of an estimated prior strength, so every rate is smoothed a little and none is replaced by the mean."""
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 NO_CATEGORY = ""
-"""Stands for a missing category where products without one are compared with each other. Never stored."""
+"""Group of the products without a category in price comparisons. Never stored."""
 
 
 def utc(as_of: datetime) -> datetime:
-    """``as_of`` in UTC. Raises ``ValueError`` for a naive datetime: its zone would be a guess."""
+    """``as_of`` in UTC. Raises ``ValueError`` for a datetime without a time zone."""
     if as_of.tzinfo is None:
         raise ValueError(
             f"as_of {as_of.isoformat()} has no time zone; pass an aware datetime, for example with tzinfo=UTC"
@@ -58,12 +55,12 @@ def ratio(numerator: ir.NumericValue, denominator: ir.NumericValue) -> ir.Numeri
 
 
 def flat(joined: ir.Table) -> ir.Table:
-    """A finished join, as a table of its own: without it Ibis refuses a later join on a column computed here."""
+    """A join as a plain table: Ibis refuses a later join on a column that was computed inside a join."""
     return joined.select(joined.columns)
 
 
 def before(interactions: ir.Table, as_of: datetime) -> ir.Table:
-    """The rows strictly earlier than ``as_of``: the one place that decides what a feature may know."""
+    """The rows strictly earlier than ``as_of``. Every feature takes its events from here."""
     return interactions.filter(interactions.timestamp < ibis.literal(utc(as_of)))
 
 
@@ -82,7 +79,7 @@ def events_before(interactions: ir.Table, products: ir.Table, as_of: datetime) -
     paid = _positive(joined.price.cast("float64"))
     price = ibis.coalesce(paid, joined.catalogue_price)
     bought = joined.interaction_type == InteractionType.PURCHASE.label
-    # One difference of two instants per event: it is the dearest scalar here, and no session time zone enters it.
+    # Computed once per event, because it is the slowest expression here. The session's time zone does not matter.
     microseconds = joined.timestamp.delta(ibis.literal(EPOCH), unit="microsecond")
     now = (utc(as_of) - EPOCH) // timedelta(microseconds=1)
     return joined.select(
@@ -140,7 +137,7 @@ ACTIVITY_ZERO_WITHOUT_EVENTS = (
     "ratings",
     *(f"decayed_interactions_{days}d" for days in HALF_LIVES_DAYS),
 )
-"""Columns of `activity` that are 0, not null, for somebody or something without events."""
+"""Columns of `activity` that are 0, not null, for a shopper or product without events."""
 
 
 def pairs(events: ir.Table) -> ir.Table:
@@ -212,8 +209,8 @@ def shares(events: ir.Table, fact: str) -> tuple[ir.Table, ir.Table, ir.Table]:
 def affinity(events: ir.NumericValue, shopper_events: ir.NumericValue, prior_share: ir.NumericValue) -> ir.NumericValue:
     """Smoothed share of a shopper's events on one value: ``(events + m * prior_share) / (shopper_events + m)``.
 
-    The posterior mean under a Dirichlet prior whose mean is the value's share of all events (so that a niche is not
-    held against a newcomer) and whose weight ``m`` is `SHARE_PRIOR_STRENGTH`.
+    The posterior mean under a Dirichlet prior with the value's share of all events as its mean and
+    `SHARE_PRIOR_STRENGTH` as its weight ``m``.
     """
     return smoothed(events, shopper_events, prior_share, ibis.literal(SHARE_PRIOR_STRENGTH))
 
@@ -224,8 +221,8 @@ def price_levels(events: ir.Table, products: ir.Table) -> ir.Table:
     ``price`` is the mean unit price over the product's priced events, else the catalogue's, else null (only positive
     prices are prices). ``price_level`` is its natural logarithm minus the mean of that logarithm over the products of
     the same category that had an event before the cut-off (products without a category form one group): 0 is typical,
-    0.69 twice as expensive. Products without events never move the level of others, so a catalogue that was written
-    later cannot carry later prices back. Null without a price, or when no product of the category had a priced event.
+    0.69 twice as expensive. Products without events do not change the level of others, so a later catalogue cannot leak
+    later prices. Null without a price, or when no product of the category had a priced event.
     """
     paid = events.group_by("product_id").aggregate(paid=events.paid.mean())
     facts = products.select("product_id", "category", catalogue_price=_positive(products.price.cast("float64")))

@@ -1,7 +1,6 @@
-"""The same expressions on Spark: the lake read and replaced by a session that somebody else made.
+"""Computes the same feature expressions on Spark, in a session that the caller made.
 
-Put what only Spark needs here. Keep what is computed (``user.py`` and its neighbours), Glue (``glue_features.py``) and
-Dagster out. Imports nothing that a Glue job has not: see ``recsys_deploy.packaging.features``.
+Imports only what a Glue job has: see ``recsys_deploy.packaging.features``.
 """
 
 import uuid
@@ -20,11 +19,11 @@ from recsys_assets.schema import TableContract
 SPARK_SETTINGS: Mapping[str, str] = {
     # Days are UTC days, whatever the machine thinks.
     "spark.sql.session.timeZone": "UTC",
-    # As in Spark 4: what DuckDB would refuse is an error, not a null.
+    # As in Spark 4: a value that cannot be cast is an error, as in DuckDB, not a null.
     "spark.sql.ansi.enabled": "true",
     "spark.sql.parquet.compression.codec": "zstd",
 }
-"""What a session has to be made with, for both engines to give the same."""
+"""Settings that a session must have for equal results from both engines."""
 
 
 def write_features_on_spark(session: Any, lake: Lake, table: str, as_of: datetime) -> WrittenFeatures:
@@ -66,7 +65,7 @@ def write_features_on_spark(session: Any, lake: Lake, table: str, as_of: datetim
 
 
 def _scan(connection: Any, session: Any, contract: TableContract, files: list[str]) -> ir.Table:
-    # The contract's schema, because files of different days may lack what their days had none of.
+    # The contract's schema, because the file of a day may lack columns.
     schema = _spark_schema(ibis.schema(contract.schema))
     if files:
         rows = session.read.schema(schema).parquet(*map(_spark_uri, files))
@@ -88,5 +87,5 @@ def _spark_path(lake: Lake, relative: str) -> str:
 
 
 def _spark_uri(path: str) -> str:
-    """As Spark is told: a bare path could mean HDFS."""
+    """``path`` with a scheme: Spark could take a bare path for HDFS."""
     return path if "://" in path else f"file://{path}"

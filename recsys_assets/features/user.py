@@ -1,8 +1,4 @@
-"""Features of shoppers: how recently, how often and for how much; taste in categories, brands and prices; conversion.
-
-Put a column that has one value per shopper here, after describing it in ``columns.py``.
-Keep what other tables share (``shared.py``) and demographics (the users table itself) out.
-"""
+"""Features of shoppers: recency, frequency and spend; preferred categories, brands and prices; conversion."""
 
 from datetime import datetime, timedelta
 

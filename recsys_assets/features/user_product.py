@@ -1,7 +1,6 @@
-"""Features of shopper-product pairs that have met: their history, and how the product fits the shopper's taste.
+"""Features of shopper-product pairs that have events: their history, and how the product fits the shopper's taste.
 
-Put a column that needs both ids here, after describing it in ``columns.py``; the table has a row per pair with events,
-millions of them, so keep columns that follow from one id alone out.
+The table has millions of rows, so it holds only what depends on both ids.
 """
 
 from datetime import datetime
@@ -19,7 +18,7 @@ def user_product_features(interactions: ir.Table, products: ir.Table, users: ir.
     Args:
         interactions: canonical interactions; only events strictly earlier than ``as_of`` count.
         products: canonical products, one row per product; their facts are taken as timeless.
-        users: not looked at; here so that the three feature functions are called alike.
+        users: not used; all feature functions have the same parameters.
         as_of: cut-off, aware.
 
     Returns:

@@ -1,5 +1,5 @@
-"""Stage 1: events, catalogue and users from wherever a shop keeps them, into the canonical raw tables.
+"""Stage 1: events, products and users from a shop's own files into the canonical raw tables.
 
-Put a new source here (one class, one module, registered in ``registry.py``; ``tests/ingest/test_source_contract.py``
-then covers it). Keep judgement about values in ``recsys_assets.quality``.
+``assets.py`` holds the Dagster assets; every other module is plain Python. Whether values are acceptable is decided in
+``recsys_assets.quality``; the synthetic shop is in ``synthetic``.
 """

@@ -1,8 +1,7 @@
-"""Amazon-reviews files of the UCSD collections: JSON-lines reviews, which are ratings, and product metadata.
+"""Source for the Amazon-reviews files of UCSD (2014, 2018, 2023): reviews as JSON lines, and product metadata.
 
-Put the field names of the 2014, 2018 and 2023 releases here. Keep row handling (``tabular``) out.
-
-Formats: J. McAuley et al., https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/ and https://amazon-reviews-2023.github.io/.
+Formats: J. McAuley et al., https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/ and
+https://amazon-reviews-2023.github.io/.
 """
 
 import ast

@@ -1,8 +1,7 @@
-"""The first assets of the graph: the catalogue, the users, and each day's events as the source delivers them.
+"""Dagster assets of the raw tables: products, users, and each day's events as the source delivers them.
 
-Put assets that read a source here, thin. Keep formats (the source modules) and judgement of values
-(``recsys_assets.quality``) out. Every write shuts the delivery's gate first (``recsys_assets.data_gate``), so that
-nothing behind it is read before it has been judged.
+Every write closes the delivery's gate first (``recsys_assets.data_gate``), so nothing downstream reads data that has
+not been validated.
 """
 
 from collections import Counter
@@ -26,7 +25,7 @@ PROGRESS_DAYS = 25
 """A line is logged each time this many days have been read."""
 
 LISTED = 20
-"""Days or errors spelt out in one message or metadata entry."""
+"""Days or errors listed in one message or metadata entry."""
 
 
 @dg.asset(group_name="ingest", owners=OWNERS, kinds={"parquet"})
@@ -34,7 +33,7 @@ def products(
     context: dg.AssetExecutionContext, source: dg.ResourceParam[Source], lake: dg.ResourceParam[Lake]
 ) -> dg.MaterializeResult[None]:
     """The shop's catalogue: every product that events may name."""
-    return _bring_in_table(context, PRODUCTS, source, lake)
+    return _ingest_table(context, PRODUCTS, source, lake)
 
 
 @dg.asset(group_name="ingest", owners=OWNERS, kinds={"parquet"})
@@ -42,7 +41,7 @@ def users(
     context: dg.AssetExecutionContext, source: dg.ResourceParam[Source], lake: dg.ResourceParam[Lake]
 ) -> dg.MaterializeResult[None]:
     """The shop's known users."""
-    return _bring_in_table(context, USERS, source, lake)
+    return _ingest_table(context, USERS, source, lake)
 
 
 @dg.asset(
@@ -55,35 +54,35 @@ def users(
 def raw_interactions(
     context: dg.AssetExecutionContext, source: dg.ResourceParam[Source], lake: dg.ResourceParam[Lake]
 ) -> dg.MaterializeResult[None]:
-    """Each UTC day's events as delivered, before any judgement; re-materialising a day replaces it.
+    """Each UTC day's events as delivered, not validated yet; re-materialising a day replaces it.
 
-    Rows that the source's stated rules exclude go to ``set_aside_interactions`` with the reason. Days without a drop
-    write nothing and keep what an earlier drop left. A drop that cannot be read leaves the stored day alone, shuts its
-    gate and fails the run, after the other days have been read.
+    Rows that the source's rules exclude go to ``set_aside_interactions`` with the reason. A day without a file keeps
+    what is stored. A file that cannot be read leaves the stored day alone, closes its gate and fails the run after the
+    other days have been read.
     """
     asked = [date.fromisoformat(key) for key in context.partition_keys]
     try:
         offered = source.days()
     except SourceError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    problems = _refuse_future_days(lake, offered, datetime.now(UTC))
-    tally = _Tally()
+    problems = _close_future_days(lake, offered, datetime.now(UTC))
+    counts = _ReadCounts()
     with_drop = sorted(set(asked) & set(offered))
-    _release_withdrawn_days(context, lake, sorted(set(asked) - set(offered)))
+    _reset_withdrawn_days(context, lake, sorted(set(asked) - set(offered)))
     for number, day in enumerate(with_drop, start=1):
         try:
             delivered = source.read_day(day)
         except SourceError as error:
-            data_gate.close_unreadable(lake, day, str(error))
+            data_gate.mark_unreadable(lake, day, str(error))
             problems.append(str(error))
             continue
         _store_day(lake, day, delivered)
-        tally.add(day, delivered)
+        counts.add(day, delivered)
         context.add_asset_metadata(
             {"dagster/partition_row_count": delivered.interactions.num_rows}, partition_key=day.isoformat()
         )
         if number % PROGRESS_DAYS == 0:
-            context.log.info(f"{number} of {len(with_drop)} days read, {tally.read:,} rows, the last being {day}")
+            context.log.info(f"{number} of {len(with_drop)} days read, {counts.read:,} rows, the last being {day}")
     if problems:
         raise dg.Failure(_unreadable(problems), allow_retries=False)
     outside = [day for day in offered if day.isoformat() < DAYS.get_first_partition_key()]  # type: ignore[operator]
@@ -93,11 +92,11 @@ def raw_interactions(
             f"{outside[0]}; set RECSYS_FIRST_DAY to bring them in"
         )
     without = [day for day in asked if day not in set(with_drop)]
-    return dg.MaterializeResult(metadata=tally.metadata(lake, with_drop, without, outside))
+    return dg.MaterializeResult(metadata=counts.metadata(lake, with_drop, without, outside))
 
 
 @dataclass
-class _Tally:
+class _ReadCounts:
     """Counts of one run."""
 
     read: int = 0
@@ -146,16 +145,16 @@ def lake_rows(lake: Lake, table: str) -> int:
     return int(pa_ds.dataset(paths, filesystem=filesystem, format="parquet").count_rows()) if paths else 0
 
 
-def _bring_in_table(
+def _ingest_table(
     context: dg.AssetExecutionContext, contract: TableContract, source: Source, lake: Lake
 ) -> dg.MaterializeResult[None]:
     try:
         delivered = source.products() if contract is PRODUCTS else source.users()
         table = contract.conform(delivered)
     except (SourceError, ValueError) as error:
-        data_gate.close_unreadable(lake, contract.name, str(error))
+        data_gate.mark_unreadable(lake, contract.name, str(error))
         raise dg.Failure(f"{contract.name}: {error}", allow_retries=False) from error
-    data_gate.hold(lake, contract.name)
+    data_gate.mark_waiting(lake, contract.name)
     uri = lake.write_table(contract.name, table)
     context.log.info(f"{table.num_rows:,} {contract.name} written to {uri}")
     return dg.MaterializeResult(
@@ -168,7 +167,7 @@ def _bring_in_table(
 
 
 def _store_day(lake: Lake, day: date, delivered: DayOfEvents) -> None:
-    data_gate.hold(lake, day)
+    data_gate.mark_waiting(lake, day)
     lake.write_day("raw_interactions", day, delivered.interactions)
     if delivered.set_aside.num_rows:
         lake.write_day("set_aside_interactions", day, delivered.set_aside)
@@ -176,29 +175,29 @@ def _store_day(lake: Lake, day: date, delivered: DayOfEvents) -> None:
         lake.delete_day("set_aside_interactions", day)
 
 
-def _release_withdrawn_days(context: dg.AssetExecutionContext, lake: Lake, days: Sequence[date]) -> None:
-    """A bad drop that is gone from the source must not stay in the way for ever.
+def _reset_withdrawn_days(context: dg.AssetExecutionContext, lake: Lake, days: Sequence[date]) -> None:
+    """Reset the gates of bad deliveries that are gone from the source.
 
-    A day that could not be read falls back to what is stored, to be judged anew; a day that was refused is removed
-    from ``raw_interactions``. What ``interactions`` holds of an earlier, good delivery of that day counts again.
+    A day that could not be read falls back to what is stored, which is validated again; a day that was refused is
+    removed from ``raw_interactions``. An earlier, good delivery of that day in ``interactions`` is used again.
     """
-    shut = {found.subject: found for found in data_gate.closed_gates(lake) if found.messages}
+    closed = {gate.subject: gate for gate in data_gate.closed_gates(lake) if gate.messages}
     stored = set(lake.days("raw_interactions"))
     for day in days:
-        found = shut.get(day.isoformat())
-        if found is None:
+        gate = closed.get(day.isoformat())
+        if gate is None:
             continue
-        if found.state == "unreadable" and day in stored:
-            data_gate.hold(lake, day)
+        if gate.state == "unreadable" and day in stored:
+            data_gate.mark_waiting(lake, day)
         else:
             for table in ("raw_interactions", "set_aside_interactions", data_gate.VERDICTS):
                 lake.delete_day(table, day)
             data_gate.open_gate(lake, day)
-        context.log.warning(f"{day}: the refused drop is gone from the source; it no longer stands in the way")
+        context.log.warning(f"{day}: the refused delivery is gone from the source, so it no longer blocks")
 
 
-def _refuse_future_days(lake: Lake, offered: Sequence[date], now: datetime) -> list[str]:
-    """No partition covers the future, so events dated there would vanish unseen: shut a gate for each such day."""
+def _close_future_days(lake: Lake, offered: Sequence[date], now: datetime) -> list[str]:
+    """Close a gate for each offered day in the future: no partition covers it, so its events would be ignored."""
     latest = (now + CLOCK_SKEW).date()
     ahead = [day for day in offered if day > latest]
     for found in data_gate.closed_gates(lake):
@@ -211,7 +210,7 @@ def _refuse_future_days(lake: Lake, offered: Sequence[date], now: datetime) -> l
             f"timestamp_not_in_future: the source delivers events dated {day}, and today is {now.date()}; check the "
             "clock and the time zone of the system that wrote them, and correct or remove these rows."
         )
-        data_gate.close_unreadable(lake, day, problem)
+        data_gate.mark_unreadable(lake, day, problem)
         problems.append(problem)
     return problems
 

@@ -1,7 +1,4 @@
-"""A shop's own export in the canonical schema: a folder or ``s3://`` prefix of CSV or Parquet.
-
-Put the layouts of canonical drops here. Keep parsing (``tabular``), other shops' formats and judgement of values out.
-"""
+"""Source for a folder or ``s3://`` prefix of CSV or Parquet files in the canonical schema."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

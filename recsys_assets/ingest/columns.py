@@ -1,8 +1,4 @@
-"""Columns as they come, and the types they may safely get: casts that never force a value, times, numbers, counting.
-
-Put the understanding of single columns here. Keep files and rows (``tabular``) and judgement of values
-(``recsys_assets.quality``) out.
-"""
+"""Types of single columns: numbers, timestamps and casts that leave a column alone when a value does not fit."""
 
 from datetime import datetime
 

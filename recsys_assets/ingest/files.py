@@ -1,7 +1,4 @@
-"""Folders of input files, local or ``s3://``: listing, reading, decompressing, and naming what is wrong with a file.
-
-Put what concerns files as bytes and names here. Keep columns and rows (``tabular``) and the shops' formats out.
-"""
+"""Input files, local or on S3: listing, reading, decompressing, and errors that name the file."""
 
 import gzip
 import re

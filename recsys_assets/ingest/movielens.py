@@ -1,6 +1,4 @@
-"""MovieLens ratings in the layouts of the 1M release (``.dat``) and the 100K release (``u.data``).
-
-Put these files' columns here. Keep row handling (``tabular``) out.
+"""Source for MovieLens ratings: the 1M release (``.dat`` files) and the 100K release (``u.data``).
 
 Formats: the README files of https://files.grouplens.org/datasets/movielens/ml-1m and ml-100k (F. M. Harper and
 J. A. Konstan, ACM TiiS 2015, https://doi.org/10.1145/2827872).

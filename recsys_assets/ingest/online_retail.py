@@ -1,6 +1,4 @@
-"""The UCI Online Retail shop: one CSV of invoice lines per trading day, and the rules that make purchases of them.
-
-Put this shop's columns and rules here. Keep parsing (``tabular``) and rules of other shops out.
+"""Source for the UCI Online Retail data: one CSV of invoice lines per trading day.
 
 Format: D. Chen, Online Retail, UCI Machine Learning Repository (2015), https://doi.org/10.24432/C5BW33.
 """

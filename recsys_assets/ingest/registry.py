@@ -1,7 +1,4 @@
-"""The sources by name, and the guess which one a folder holds.
-
-Register a new source here: one line in ``_FILE_SOURCES``. Keep everything about its format in its own module.
-"""
+"""Opens a source by its name, or finds out from the files which source fits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""The contract of a source, and the errors a source may raise.
-
-Put what every source shares here. Keep one shop's format in its own module beside this file.
-"""
+"""The interface of a source of shop data, and the error that sources raise."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -21,10 +18,10 @@ class DayOfEvents:
     """One UTC day as a source delivers it.
 
     Attributes:
-        interactions: canonical column names; values are the source's own where they could be understood, and text
-            columns where not (a price column holding words stays text: the quality suite judges, the source does not).
-            Missing columns stay missing. May be empty.
-        set_aside: rows the source's stated rules exclude, with ``recsys_assets.schema.SET_ASIDE_SCHEMA``.
+        interactions: canonical column names. A column has its canonical type when every value fits it; otherwise it
+            stays text, and ``recsys_assets.quality`` reports the bad values. Missing columns stay missing. May be
+            empty.
+        set_aside: rows that the source's rules exclude, with ``recsys_assets.schema.SET_ASIDE_SCHEMA``.
         rows_read: rows in the input for this day; always ``interactions.num_rows + set_aside.num_rows``.
     """
 
@@ -41,7 +38,7 @@ class DayOfEvents:
 
 
 class Source(Protocol):
-    """Where a shop's data comes from. Stateless and cheap to build; reading happens in the methods."""
+    """Where a shop's data comes from. Cheap to build; files are read in the methods."""
 
     name: ClassVar[str]
     """Short name, as in ``RECSYS_SOURCE``."""

@@ -1,8 +1,4 @@
-"""Tables of rows: CSV parsing that loses no row, several files as one, and whole logs cut by UTC day.
-
-Put row handling that several sources share here. Keep bytes and file names (``files``), the meaning of columns
-(``columns``) and the shops' own rules out.
-"""
+"""Rows of CSV and Parquet files; no row is lost. Whole logs are split by UTC day."""
 
 import csv
 import io

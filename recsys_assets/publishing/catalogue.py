@@ -10,7 +10,7 @@ from typing import Final
 
 from lambda_api.recommender.catalogue import Catalogue
 from recsys_assets.data_gate import require_open
-from recsys_assets.known_catalogue import catalogue_of, first_events, months, shop_catalogue
+from recsys_assets.known_catalogue import catalogue_of, first_events, interaction_batches, shop_catalogue
 from recsys_assets.lake import Lake
 from recsys_assets.publishing.companions import companions_of
 
@@ -32,7 +32,7 @@ def build_catalogue(lake: Lake) -> Catalogue:
         CatalogueError: a value no catalogue can hold.
     """
     require_open(lake)
-    catalogue = catalogue_of(shop_catalogue(lake), first_events(months(lake, ("product_id", "timestamp"))))
+    catalogue = catalogue_of(shop_catalogue(lake), first_events(interaction_batches(lake, ("product_id", "timestamp"))))
     if not lake.days("interactions"):
         return catalogue
     return catalogue.with_companions(companions_of(lake, catalogue.products))

@@ -1,6 +1,7 @@
-"""Stage two: refuse bad data, keep what passes, lose nothing.
+"""Stage 2: validates each delivery. Good rows go on, bad rows go to quarantine, and no row is lost.
 
-Put the rules (``suites``), how they are applied (``facts``, ``validation``), what stops everything behind a bad day
-(``gate``) and their Dagster face (``bridge``, ``checks``, ``assets``) here. Keep parsing of a shop's own files
-(``recsys_assets.ingest``) out. Great Expectations is imported inside functions only: it costs seconds.
+``suites`` holds the rules, ``row_checks`` the columns they look at, ``validation`` applies them, ``validate_lake``
+validates what the lake holds, ``data_docs`` renders reports; ``checks``, ``dagster_checks`` and ``assets`` adapt to
+Dagster. Which deliveries may be used is stored by ``recsys_assets.data_gate``. Great Expectations takes seconds to
+import, so it is imported inside functions.
 """

@@ -1,7 +1,7 @@
-"""The asset ``interactions``: what passed the gate, and what did not, row by row.
+"""The asset ``interactions``: the rows that passed validation; the other rows go to ``quarantined_interactions``.
 
-Put assets that turn judged raw data into validated data here. Keep the judging (``checks``, ``judging``) out: it has
-happened by the time this runs, unless the raw day has changed since or was never judged, and then it happens here.
+The asset checks (``checks``) validate a raw day before this runs. A raw day that changed since, or that no check has
+seen, is validated here.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from recsys_assets.ingest.assets import column_schema, lake_rows
 from recsys_assets.lake import Lake
 from recsys_assets.partitions import DAYS
 from recsys_assets.quality.row_checks import read_interactions
-from recsys_assets.quality.validate_lake import judge_days, read_raw_day
+from recsys_assets.quality.validate_lake import read_raw_day, validate_stored_days
 from recsys_assets.schema import INTERACTIONS
 from recsys_assets.tags import OWNERS
 from recsys_assets.verdict import accepted_rows, quarantined_rows
@@ -36,8 +36,8 @@ PROGRESS_DAYS = 50
 def interactions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult[None]:
     """Validated interactions, canonical, by UTC day; re-materialising a day replaces it.
 
-    Rows that fail a row rule go to ``quarantined_interactions`` with the rules they fail; both together are exactly the
-    raw rows. A day whose gate is closed fails the run before anything is written.
+    Rows that fail a row rule go to ``quarantined_interactions`` with the rules they fail; the two tables together hold
+    every raw row once. A day whose gate is closed fails the run before anything is written.
     """
     asked = {date.fromisoformat(key) for key in context.partition_keys}
     _fail_on(data_gate.closed_gates(lake), asked)
@@ -73,10 +73,10 @@ def interactions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
 
 
 def failing_rows(lake: Lake, days: Sequence[date]) -> dict[date, pa.Table]:
-    """Failing rows of each of ``days`` by its verdict; a day that was never judged as it now stands is judged here.
+    """Failing rows of each of ``days``. A day without a verdict for its present file is validated here.
 
     Raises:
-        dagster.Failure: one of the days, judged here, may not be used.
+        dagster.Failure: a day that was validated here may not be used.
     """
     known = {day: data_gate.stored_verdict(lake, day) for day in days}
     failures = {
@@ -85,7 +85,7 @@ def failing_rows(lake: Lake, days: Sequence[date]) -> dict[date, pa.Table]:
         if verdict is not None and verdict.checksum == data_gate.delivery_checksum(lake, day)
     }
     stale = [day for day in days if day not in failures]
-    for verdict in judge_days(lake, stale, datetime.now(UTC)):
+    for verdict in validate_stored_days(lake, stale, datetime.now(UTC)):
         assert isinstance(verdict.subject, date)
         failures[verdict.subject] = verdict.failures
     if stale:
@@ -109,13 +109,13 @@ def _publish(lake: Lake, day: date, raw: pa.Table, failures: pa.Table) -> tuple[
 
 
 def _fail_on(gates: Sequence[data_gate.Gate], days: set[date]) -> None:
-    """Stop for products and users that are not open, and for bad days; days that merely wait are settled next."""
+    """Fail for closed gates of products, users and ``days``; days that wait for validation are validated next."""
     asked = {day.isoformat() for day in days}
-    shut = [
+    closed = [
         found for found in gates if found.subject in data_gate.TABLES or (found.messages and found.subject in asked)
     ]
-    if shut:
-        raise dg.Failure(data_gate.explain(shut), allow_retries=False)
+    if closed:
+        raise dg.Failure(data_gate.describe_gates(closed), allow_retries=False)
 
 
 def _reason_table(reasons: Counter[str]) -> dg.TableMetadataValue:

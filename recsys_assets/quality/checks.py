@@ -1,8 +1,4 @@
-"""The asset checks of raw data: where deliveries are judged, and their gates opened or closed.
-
-Put checks of raw_interactions, products and users here, thin. Keep judgement (``judging``, ``validation``) and the
-making of specs and results (``bridge``) out.
-"""
+"""Dagster asset checks of the raw tables: they validate deliveries, and open or close their gates."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -14,37 +10,37 @@ from recsys_assets import data_gate
 from recsys_assets.lake import Lake
 from recsys_assets.quality.dagster_checks import check_results, check_specs
 from recsys_assets.quality.data_docs import document_days, document_table
-from recsys_assets.quality.validate_lake import judge_days
+from recsys_assets.quality.validate_lake import validate_stored_days
 from recsys_assets.quality.validation import validate_table
 from recsys_assets.verdict import Outcome
 
 PROGRESS_DAYS = 50
-"""A line is logged each time this many days have been judged."""
+"""A line is logged each time this many days have been checked."""
 
 
 @dg.multi_asset_check(
     name="raw_interactions_checks",
     specs=check_specs("interactions", "raw_interactions", additional_deps=("products", "users")),
-    description="Judge each delivered day by every rule, and open or close its gate.",
+    description="Apply every rule to each delivered day, and open or close its gate.",
 )
 def raw_interactions_checks(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Judge the days of the run (every delivered day, when launched alone); a result per rule sums up all of them."""
+    """Validate the days of the run (every delivered day, when launched alone); one result per rule for all of them."""
     partitioned = context.has_partition_key or context.has_partition_key_range
     days = [date.fromisoformat(key) for key in context.partition_keys] if partitioned else lake.days("raw_interactions")
-    _refuse_unjudgeable(lake, days)
+    _require_readable(lake, days)
     now = datetime.now(UTC)
     outcomes: dict[str, tuple[Outcome, ...]] = {}
-    for verdict in judge_days(lake, days, now):
+    for verdict in validate_stored_days(lake, days, now):
         outcomes[str(verdict.subject)] = verdict.outcomes
         if len(outcomes) % PROGRESS_DAYS == 0:
-            context.log.info(f"{len(outcomes)} days judged, the last being {verdict.subject}")
+            context.log.info(f"{len(outcomes)} days checked, the last being {verdict.subject}")
     failing = [date.fromisoformat(day) for day, found in outcomes.items() if any(outcome.blocks for outcome in found)]
     docs = None
     if outcomes:
         docs = document_days(settings.home, lake, [date.fromisoformat(day) for day in outcomes], failing, now)
-    context.log.info(f"{len(outcomes)} days judged, {len(failing)} of them refused")
+    context.log.info(f"{len(outcomes)} days checked, {len(failing)} of them refused")
     _log_refusals(context, lake, {day.isoformat() for day in failing})
     yield from check_results("interactions", "raw_interactions", dict(sorted(outcomes.items())), docs)
 
@@ -52,33 +48,33 @@ def raw_interactions_checks(
 @dg.multi_asset_check(
     name="products_checks",
     specs=check_specs("products", "products"),
-    description="Judge the catalogue by every rule, and open or close its gate.",
+    description="Apply every rule to the catalogue, and open or close its gate.",
 )
 def products_checks(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Judge the catalogue."""
-    yield from _judge_table(context, "products", settings, lake)
+    """Validate the catalogue."""
+    yield from _validate_table(context, "products", settings, lake)
 
 
 @dg.multi_asset_check(
     name="users_checks",
     specs=check_specs("users", "users"),
-    description="Judge the users by every rule, and open or close their gate.",
+    description="Apply every rule to the users, and open or close their gate.",
 )
 def users_checks(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Judge the users."""
-    yield from _judge_table(context, "users", settings, lake)
+    """Validate the users."""
+    yield from _validate_table(context, "users", settings, lake)
 
 
-def _judge_table(
+def _validate_table(
     context: dg.AssetCheckExecutionContext, name: str, settings: Settings, lake: Lake
 ) -> Iterator[dg.AssetCheckResult]:
-    shut = data_gate.find_gate(lake, name)
-    if shut and shut.state == "unreadable":
-        raise dg.Failure(data_gate.explain([shut]), allow_retries=False)
+    gate = data_gate.find_gate(lake, name)
+    if gate and gate.state == "unreadable":
+        raise dg.Failure(data_gate.describe_gates([gate]), allow_retries=False)
     now = datetime.now(UTC)
     verdict = validate_table(name, lake.read(name), now)
     data_gate.record_verdict(lake, verdict)
@@ -88,20 +84,22 @@ def _judge_table(
 
 
 def _log_refusals(context: dg.AssetCheckExecutionContext, lake: Lake, subjects: set[str]) -> None:
-    """Dagster's own error names the failed checks only; say what is wrong where people look first."""
+    """Log what is wrong: Dagster's own error names only the failed checks."""
     refused = [found for found in data_gate.closed_gates(lake) if found.subject in subjects]
     if refused:
-        context.log.error(data_gate.explain(refused))
+        context.log.error(data_gate.describe_gates(refused))
 
 
-def _refuse_unjudgeable(lake: Lake, days: list[date]) -> None:
-    """Days are judged against products and users, so these come first; a day that could not be read is not judged by
-    what an earlier delivery left behind."""
+def _require_readable(lake: Lake, days: list[date]) -> None:
+    """Fail for products or users that may not be used, and for days whose newest delivery could not be read.
+
+    Days are validated against products and users. What is stored of an unreadable day is an earlier delivery.
+    """
     asked = {day.isoformat() for day in days}
-    shut = [
+    closed = [
         found
         for found in data_gate.closed_gates(lake)
         if found.subject in data_gate.TABLES or (found.subject in asked and found.state == "unreadable")
     ]
-    if shut:
-        raise dg.Failure(data_gate.explain(shut), allow_retries=False)
+    if closed:
+        raise dg.Failure(data_gate.describe_gates(closed), allow_retries=False)

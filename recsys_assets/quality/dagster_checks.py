@@ -1,6 +1,5 @@
-"""From rules to asset check specs, and from outcomes to asset check results.
+"""Turns rules into asset check specs, and outcomes into asset check results.
 
-Put the Dagster face of a rule here. Keep what a rule means (``suites``) and when it holds (``validation``) out.
 See https://docs.dagster.io/guides/test/asset-checks
 """
 
@@ -19,9 +18,8 @@ SHOWN_DAYS = 20
 def check_specs(table: str, asset: str, additional_deps: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
     """One asset check per rule of ``table`` on ``asset``; critical rules block what is downstream in the same run.
 
-    The specs carry no partitions, even for a daily asset: a check step of a partitioned run knows its days,
-    its one result for a range of days is what the UI shows (per partition it would show "skipped"), and the verdict of
-    each day is in the lake (``gate``).
+    The specs have no partitions, even for a daily asset: a check step of a partitioned run knows its days, the UI shows
+    its one result for a range of days (per partition it would show "skipped"), and the lake holds each day's verdict.
     """
     return [
         dg.AssetCheckSpec(
@@ -45,7 +43,7 @@ def check_results(
         table: whose rules.
         asset: what they were checked on.
         outcomes: subject (ISO day or table name) -> its outcomes, one per rule in the order of the rules. Empty when
-            there was nothing to judge, which passes.
+            nothing was delivered, which passes.
         docs: where the rendered pages are.
     """
     for position, rule in enumerate(RULES[table]):
@@ -72,7 +70,7 @@ def _describe(rule: Rule) -> str:
 
 def _summary(rule: Rule, of_rule: Mapping[str, Outcome], notable: Mapping[str, Outcome]) -> str:
     if not of_rule:
-        return "Nothing was delivered, so there was nothing to judge."
+        return "Nothing was delivered, so nothing was validated."
     if not notable:
         return f"Holds for {sum(outcome.rows for outcome in of_rule.values()):,} rows. {rule.description}"
     first = next(iter(notable.values())).message

@@ -1,7 +1,6 @@
-"""Data Docs: Great Expectations' own pages about judged deliveries, built locally.
+"""Data Docs: Great Expectations' HTML pages about validated deliveries.
 
-Put the rendering of validation results here. Keep the verdict itself (``validation``, ``gate``) out: these pages are
-for people, and nothing reads them back. They live on the machine that judged, also where the lake is in S3.
+The pages are for people and are never read back. They stay on the machine that validated, even when the lake is on S3.
 """
 
 import shutil
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys_assets.lake import Lake
-from recsys_assets.quality.row_checks import judged_table
-from recsys_assets.quality.validate_lake import read_raw_day, surroundings
-from recsys_assets.quality.validation import frame_of, run_suite
+from recsys_assets.quality.row_checks import table_frame
+from recsys_assets.quality.validate_lake import read_raw_day, validation_contexts
+from recsys_assets.quality.validation import frame_of_day, run_suite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +27,7 @@ PAGES_KEPT = 200
 
 @dataclass(frozen=True, slots=True)
 class DataDocs:
-    """Where to look.
+    """Addresses of the rendered pages.
 
     Attributes:
         index: ``file://`` URL of the site.
@@ -47,21 +46,21 @@ def document_days(home: Path, lake: Lake, days: Sequence[date], failing: Sequenc
     Args:
         home: the site is kept in ``home/data_docs``.
         lake: holds the raw days.
-        days: days that were judged.
+        days: days that were checked.
         failing: those of them whose gate is closed.
-        now: moment of judgement.
+        now: moment of validation.
     """
     newest = max(days)
-    wanted = [newest] + [day for day in sorted(failing) if day != newest]
-    chosen = sorted(wanted[:PAGES_PER_RUN])
-    around = surroundings(lake, chosen, now)
-    frames = {day.isoformat(): frame_of(day, read_raw_day(lake, day), around[day]) for day in chosen}
-    return _render(home, "interactions", frames, left_out=len(wanted) - len(chosen), now=now)
+    candidates = [newest] + [day for day in sorted(failing) if day != newest]
+    chosen = sorted(candidates[:PAGES_PER_RUN])
+    contexts = validation_contexts(lake, chosen, now)
+    frames = {day.isoformat(): frame_of_day(day, read_raw_day(lake, day), contexts[day]) for day in chosen}
+    return _render(home, "interactions", frames, left_out=len(candidates) - len(chosen), now=now)
 
 
 def document_table(home: Path, lake: Lake, name: str, now: datetime) -> DataDocs:
     """Render the products or users table."""
-    return _render(home, name, {name: judged_table(name, lake.read(name), now)}, left_out=0, now=now)
+    return _render(home, name, {name: table_frame(name, lake.read(name), now)}, left_out=0, now=now)
 
 
 def _render(home: Path, table: str, frames: "dict[str, pd.DataFrame]", left_out: int, now: datetime) -> DataDocs:

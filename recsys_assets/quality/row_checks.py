@@ -1,8 +1,6 @@
-"""What the rules look at: delivered text read into canonical types, and true/false facts about every row.
+"""The table that the rules look at: delivered values in canonical types, and a true/false column for each row check.
 
-Put the reading of a single value, and facts that need more than one value (known elsewhere, repeated, on its day)
-here. Keep which facts are rules, and how many rows may break them, in ``suites``. Nothing is dropped here: a value that
-cannot be read becomes null and its fact says so.
+No row is dropped here. A value that cannot be read becomes null, and its ``<column>_readable`` check is false.
 """
 
 from collections.abc import Mapping
@@ -29,13 +27,13 @@ NUMBERS = tuple(field.name for field in INTERACTIONS.schema if pa.types.is_float
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a day is judged against.
+class ValidationContext:
+    """What a day is validated against.
 
     Attributes:
         users, products: ids in the canonical tables.
-        ids_elsewhere: those interaction ids of this day that another day already uses (others may be included).
-        now: moment of judgement, with time zone.
+        ids_elsewhere: interaction ids of this day that another day already uses; it may hold other ids too.
+        now: moment of validation, with time zone.
     """
 
     users: frozenset[str]
@@ -46,7 +44,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A delivered table as far as it can be understood.
+    """A delivered table with every value that could be read.
 
     Attributes:
         canonical: all canonical columns and types, row for row; null where absent, missing or unreadable.
@@ -87,11 +85,11 @@ def read_interactions(table: pa.Table) -> Reading:
     return Reading(pa.table(columns, schema=INTERACTIONS.schema), absent, given, readable)
 
 
-def judged_interactions(day: date, table: pa.Table, reading: Reading, around: Surroundings) -> "pd.DataFrame":
-    """The frame that the interaction suite judges: canonical columns that are not absent, and one column per fact.
+def interactions_frame(day: date, table: pa.Table, reading: Reading, context: ValidationContext) -> "pd.DataFrame":
+    """The frame that the rules of interactions are applied to: the canonical columns, and one column per row check.
 
-    Facts are nullable booleans named like their rule; null where the rule does not apply to the row. Facts about an
-    absent column are left out, so that their rules cannot pass by accident.
+    Row checks are nullable booleans named like their rule; null where the rule does not apply to the row. Checks of an
+    absent column are left out, so their rules cannot pass by accident.
     """
     import pandas as pd
 
@@ -105,7 +103,7 @@ def judged_interactions(day: date, table: pa.Table, reading: Reading, around: Su
 
     for column in NUMBERS:
         add(f"{column}_readable", column, reading.readable[column], reading.given[column])
-    _add_time_facts(add, day, reading, around.now)
+    _add_time_facts(add, day, reading, context.now)
     rated = _equals(kind, "rating")
     add("rating_given", "rating", reading.given["rating"], rated)
     bought = _equals(kind, "purchase")
@@ -113,9 +111,9 @@ def judged_interactions(day: date, table: pa.Table, reading: Reading, around: Su
         carried = bought if reading.given[column].any() else np.zeros_like(bought)
         add(f"{column}_null_share", column, reading.given[column], carried)
     ids = canonical["interaction_id"]
-    add("interaction_id_unique", "interaction_id", _stands_alone(table, ids), ~_nulls(ids))
-    add("interaction_id_new", "interaction_id", ~_member(ids, around.ids_elsewhere), ~_nulls(ids))
-    for column, known in (("user_id", around.users), ("product_id", around.products)):
+    add("interaction_id_unique", "interaction_id", _may_keep_id(table, ids), ~_nulls(ids))
+    add("interaction_id_new", "interaction_id", ~_member(ids, context.ids_elsewhere), ~_nulls(ids))
+    for column, known in (("user_id", context.users), ("product_id", context.products)):
         add(f"{column}_known", column, _member(canonical[column], known), ~_nulls(canonical[column]))
     for fact, (column, holds, applies) in facts.items():
         if column not in reading.absent:
@@ -124,8 +122,8 @@ def judged_interactions(day: date, table: pa.Table, reading: Reading, around: Su
     return pd.DataFrame(frame)
 
 
-def judged_table(name: str, table: pa.Table, now: datetime) -> "pd.DataFrame":
-    """The frame that the products or users suite judges: canonical columns and facts."""
+def table_frame(name: str, table: pa.Table, now: datetime) -> "pd.DataFrame":
+    """The frame that the rules of products or users are applied to: canonical columns and row checks."""
     import pandas as pd
 
     frame = {column: _to_pandas(table[column]) for column in table.column_names if column != "join_date"}
@@ -148,8 +146,8 @@ def _add_time_facts(add: Any, day: date, reading: Reading, now: datetime) -> Non
     add("timestamp_not_in_future", "timestamp", _filled(pc.less_equal(moments, bounds[2])), readable)
 
 
-def _stands_alone(table: pa.Table, ids: pa.ChunkedArray) -> Mask:
-    """Rows that may keep their id: of identical copies the first, of different rows that share an id none."""
+def _may_keep_id(table: pa.Table, ids: pa.ChunkedArray) -> Mask:
+    """Rows whose id is accepted: the first of identical copies, and none of different rows with one id."""
     import pandas as pd
 
     series = pd.Series(ids.to_numpy(zero_copy_only=False), dtype=object)

@@ -1,8 +1,6 @@
-"""The rules of the canonical tables, each defined once: as an expectation, a quarantine reason and an asset check.
+"""The rules of the canonical tables. Each rule is an expectation, a quarantine reason and an asset check.
 
-Put a rule here when a value, row or whole delivery can be wrong. Keep how a rule is applied (``validation``) and
-derived columns that rules look at (``facts``) out. Great Expectations is imported only when a suite is built, so that
-check specs can be made from the same rules without it.
+Great Expectations is imported only when a suite is built, so check specs can be made without it.
 """
 
 from collections.abc import Mapping
@@ -21,16 +19,16 @@ if TYPE_CHECKING:
 Scope = Literal["row", "batch"]
 
 ROW_TOLERANCE = 0.05
-"""Share of the judged rows that may fail a row rule before the delivery counts as poisoned. Below it, the failing rows
-are quarantined and the rest is used: one odd row must not stop a shop, one row in twenty is a fault at the origin."""
+"""Share of the checked rows that may fail a row rule. Up to it, the failing rows are quarantined and the rest is used;
+above it, the whole delivery is refused: one bad row should not stop a shop, one in twenty points to a broken export."""
 
 NULL_TOLERANCE = 0.20
-"""Share of purchases that may lack a price or quantity where the delivery carries that column at all: gifts and
-vouchers lack them legitimately, a broken export lacks them wholesale."""
+"""Share of purchases that may lack a price or quantity when the delivery has that column: gifts and vouchers have none,
+a broken export loses most of them."""
 
 BLOCKING_ROWS = 3
-"""Fewer failing rows than this never block by share (unless they are the whole delivery): on a day of ten rows one bad
-row is 10 %, but still one bad row. Great Expectations cannot express it: Data Docs may show such a rule as failed."""
+"""Fewer failing rows than this do not block unless they are the whole delivery: one bad row of ten is 10 %, but it is
+one row. Great Expectations cannot express this, so Data Docs may show such a rule as failed."""
 
 RATING_RANGE = (0.0, 10.0)
 """Covers one to five stars, half stars and ten-point scales."""
@@ -45,13 +43,13 @@ class Rule:
     Attributes:
         check: name of the asset check and quarantine reason, ``<column>_<property>``.
         column: canonical column that examples show; the empty string when the rule is about the table.
-        scope: ``row`` rules quarantine the rows that fail; ``batch`` rules judge the delivery as a whole.
+        scope: ``row`` rules quarantine the rows that fail; ``batch`` rules are about the delivery as a whole.
         expectation: class name in ``great_expectations.expectations``.
         arguments: its keyword arguments.
         description: what must hold, as a sentence.
         remedy: what to do where it does not.
         severity: ``critical`` blocks everything downstream, ``warning`` and ``info`` only show.
-        tolerance: share of judged rows that may fail (0 for rules about the table).
+        tolerance: share of checked rows that may fail (0 for rules about the table).
     """
 
     check: str
@@ -65,18 +63,18 @@ class Rule:
     tolerance: float = 0.0
 
     @property
-    def judged_column(self) -> str:
-        """Column of the judged frame that the expectation looks at; the empty string for rules about the table."""
+    def checked_column(self) -> str:
+        """Column of the checked frame that the expectation looks at; the empty string for rules about the table."""
         return str(self.arguments.get("column", ""))
 
     @property
     def by_row(self) -> bool:
-        """Whether failing rows can be pointed at."""
+        """Whether the rule reports row numbers."""
         return self.expectation.startswith("ExpectColumnValues")
 
 
 def _fact(check: str, column: str, description: str, remedy: str, **options: Any) -> Rule:
-    """A rule on a derived true/false column of the same name (null: the rule does not apply to the row)."""
+    """A rule on the row check of the same name (null: the rule does not apply to the row)."""
     chosen = {"scope": "row", "tolerance": ROW_TOLERANCE, **options}
     arguments = {"column": check, "value_set": [True]}
     return Rule(
@@ -97,7 +95,7 @@ def _exists(column: str) -> Rule:
         scope="batch",
         expectation="ExpectColumnToExist",
         arguments={"column": column},
-        description=f"The column {column} is there.",
+        description=f"The column {column} exists.",
         remedy=f"add the column {column} to the file, or map the shop's own name for it in the source",
     )
 
@@ -151,14 +149,14 @@ def _has_rows(check: str, remedy: str) -> Rule:
 
 
 _LABELS = ", ".join(INTERACTION_LABELS)
-_RETURNS = "returns and corrections are no interactions: let the source set them aside"
+_RETURNS = "returns and corrections are no interactions: set them aside in mapping.toml"
 
 INTERACTION_RULES: tuple[Rule, ...] = (
     _has_rows("rows_present", "deliver the day's file again; delete it if the shop was closed"),
     *(_exists(column) for column in INTERACTIONS.required),
     _not_null("interaction_id", "give every event an id that is unique and stable when the file is delivered again"),
-    _not_null("user_id", "events without a user cannot teach anything: let the source set them aside"),
-    _not_null("product_id", "fill in the product; events about no product do not belong into the log"),
+    _not_null("user_id", "a model cannot learn from events without a user: set them aside in mapping.toml"),
+    _not_null("product_id", "fill in the product, or remove events that are about no product"),
     _not_null("interaction_type", f"fill in one of: {_LABELS}"),
     _fact("timestamp_given", "timestamp", "Every row has a timestamp.", "fill in when the event happened, in UTC"),
     _fact(
@@ -171,7 +169,7 @@ INTERACTION_RULES: tuple[Rule, ...] = (
     ),
     _fact(
         "timestamp_on_day", "timestamp", "The event happened on the day it is filed under (UTC).",
-        "file it under its own UTC day; check the time zone of the export",
+        "deliver it with its own UTC day; check the time zone of the export",
     ),
     _fact(
         "timestamp_not_in_future", "timestamp", "The event lies in the past.",
@@ -233,8 +231,8 @@ def _unique(column: str) -> Rule:
     )
 
 
-# Products and users have no quarantine: what is in the file is in the table. So nothing critical is tolerated here; a
-# doubled key, say, would multiply rows in every join behind it.
+# Products and users have no quarantine: every row of the file is in the table. So no critical rule tolerates a failing
+# row: a repeated key, for example, would multiply rows in every later join.
 PRODUCT_RULES: tuple[Rule, ...] = (
     _has_rows("products_present", "deliver the catalogue"),
     _not_null("product_id", "fill in the id, or remove the row", tolerance=0.0),

@@ -1,7 +1,4 @@
-"""Judging what the lake holds: reads raw days, gathers what they are judged against, keeps the verdicts.
-
-Put the way from stored deliveries to stored verdicts here. Keep rules and decisions (``validation``) and Dagster out.
-"""
+"""Validates days that are in the lake: reads them and their context, and stores the verdicts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,25 +11,25 @@ import pyarrow.parquet as pq
 
 from recsys_assets.data_gate import delivery_checksum, record_verdict
 from recsys_assets.lake import Lake, open_filesystem
-from recsys_assets.quality.row_checks import Surroundings
+from recsys_assets.quality.row_checks import ValidationContext
 from recsys_assets.quality.validation import validate_days
 from recsys_assets.verdict import Verdict
 
 _NEXT_DAY = timedelta(days=1)
 
 
-def judge_days(lake: Lake, days: Sequence[date], now: datetime) -> Iterator[Verdict]:
-    """Judge stored days of ``raw_interactions``, record each verdict, and yield it.
+def validate_stored_days(lake: Lake, days: Sequence[date], now: datetime) -> Iterator[Verdict]:
+    """Validate stored days of ``raw_interactions``; record each verdict, then yield it.
 
-    Days without a raw file are passed over. Verdicts come in no particular order.
+    Days without a raw file are skipped. Verdicts come in no particular order.
 
     Raises:
         LakeError: products or users are not in the lake.
     """
     held = [day for day in lake.days("raw_interactions") if day in set(days)]
     checksums = {day: delivery_checksum(lake, day) for day in held}
-    around = surroundings(lake, held, now)
-    deliveries = ((day, read_raw_day(lake, day), around[day]) for day in held)
+    contexts = validation_contexts(lake, held, now)
+    deliveries = ((day, read_raw_day(lake, day), contexts[day]) for day in held)
     for verdict in validate_days(deliveries):
         assert isinstance(verdict.subject, date)
         record_verdict(lake, verdict, checksums[verdict.subject])
@@ -44,9 +41,9 @@ def read_raw_day(lake: Lake, day: date) -> pa.Table:
     return lake.read("raw_interactions", start=day, end=day + _NEXT_DAY)
 
 
-def surroundings(lake: Lake, days: Sequence[date], now: datetime) -> dict[date, Surroundings]:
-    """What each day is judged against: known users and products, and ids that another day already uses."""
-    common = Surroundings(
+def validation_contexts(lake: Lake, days: Sequence[date], now: datetime) -> dict[date, ValidationContext]:
+    """The context of each day: known users and products, and ids that another day already uses."""
+    common = ValidationContext(
         users=frozenset(lake.read("users", columns=["user_id"])["user_id"].to_pylist()),
         products=frozenset(lake.read("products", columns=["product_id"])["product_id"].to_pylist()),
         ids_elsewhere=frozenset(),

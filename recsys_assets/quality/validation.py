@@ -1,11 +1,8 @@
-"""Judging a delivery by its rules: which rules hold, which rows fail and why, what may be used.
+"""Applies the rules to a delivery: which rules hold, which rows fail and why.
 
-Put the decision about a delivery here, pure. Keep the rules (``suites``), what they look at (``facts``), storing the
-verdict (``gate``) and Dagster out.
-
-Many days are judged in one Great Expectations run: a run costs a tenth of a second however few rows it has, and a shop
-brings hundreds of days at once. Days of one run have the same columns and are all empty or all not, so rules about the
-table hold for each of them; rules about rows come back as row numbers, which are dealt out to the days again.
+One Great Expectations run takes 0.1 s however few rows it has, so many days are validated in one run. The days of a run
+have the same columns and are all empty or all not empty, so a rule about the table holds for all of them or for none.
+Rules about rows return row numbers, which are assigned to the days again.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,10 +17,10 @@ import pyarrow as pa
 
 from recsys_assets.quality.row_checks import (
     Reading,
-    Surroundings,
-    judged_interactions,
-    judged_table,
+    ValidationContext,
+    interactions_frame,
     read_interactions,
+    table_frame,
 )
 from recsys_assets.quality.suites import BLOCKING_ROWS, RULES, Rule, build_suite
 from recsys_assets.verdict import FAILURE_SCHEMA, Outcome, Verdict
@@ -39,43 +36,43 @@ ROWS_PER_RUN = 250_000
 RowNumbers = npt.NDArray[np.int64]
 
 
-def validate_interactions(day: date, table: pa.Table, around: Surroundings) -> Verdict:
-    """Judge one delivered day. ``table`` is as a source delivers it; nothing is raised for bad data."""
-    return next(validate_days([(day, table, around)]))
+def validate_interactions(day: date, table: pa.Table, context: ValidationContext) -> Verdict:
+    """Validate one delivered day. ``table`` is as a source delivers it; bad data raises nothing."""
+    return next(validate_days([(day, table, context)]))
 
 
-def validate_days(deliveries: Iterable[tuple[date, pa.Table, Surroundings]]) -> Iterator[Verdict]:
-    """Judge many days, several per Great Expectations run; verdicts come run by run, so not always in day order."""
+def validate_days(deliveries: Iterable[tuple[date, pa.Table, ValidationContext]]) -> Iterator[Verdict]:
+    """Validate many days, several per Great Expectations run; verdicts are not always in day order."""
     waiting: dict[tuple[frozenset[str], bool], list[_Prepared]] = {}
-    for day, table, around in deliveries:
+    for day, table, context in deliveries:
         reading = read_interactions(table)
-        prepared = _Prepared(day, table, reading.canonical, judged_interactions(day, table, reading, around))
+        prepared = _Prepared(day, table, reading.canonical, interactions_frame(day, table, reading, context))
         group = waiting.setdefault((frozenset(prepared.frame.columns), table.num_rows == 0), [])
         group.append(prepared)
         if sum(len(member.frame) for member in group) >= ROWS_PER_RUN:
-            yield from _judge("interactions", group)
+            yield from _validate("interactions", group)
             group.clear()
     for group in waiting.values():
         if group:
-            yield from _judge("interactions", group)
+            yield from _validate("interactions", group)
 
 
 def validate_table(name: str, table: pa.Table, now: datetime) -> Verdict:
-    """Judge the ``products`` or ``users`` table (canonical, as stored) at the moment ``now``."""
-    return next(iter(_judge(name, [_Prepared(name, table, table, judged_table(name, table, now))])))
+    """Validate the ``products`` or ``users`` table (canonical, as stored) at the moment ``now``."""
+    return next(iter(_validate(name, [_Prepared(name, table, table, table_frame(name, table, now))])))
 
 
 def run_suite(table: str, frame: "pd.DataFrame") -> "ExpectationSuiteValidationResult":
-    """The raw Great Expectations result for one judged frame, with ten examples per rule; for Data Docs."""
+    """The raw Great Expectations result for one checked frame, with ten examples per rule; for Data Docs."""
     settings = {"result_format": "SUMMARY", "partial_unexpected_count": 10}
     batch = _batch_definition().get_batch({"dataframe": frame})
     return batch.validate(build_suite(table), result_format=settings)
 
 
-def frame_of(day: date, table: pa.Table, around: Surroundings) -> "pd.DataFrame":
-    """The frame the interaction suite judges for one day; for Data Docs."""
+def frame_of_day(day: date, table: pa.Table, context: ValidationContext) -> "pd.DataFrame":
+    """The frame that the rules of interactions are applied to, for one day; for Data Docs."""
     reading: Reading = read_interactions(table)
-    return judged_interactions(day, table, reading, around)
+    return interactions_frame(day, table, reading, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +94,8 @@ def _batch_definition() -> "BatchDefinition[Any]":
     return asset.add_batch_definition_whole_dataframe("whole")
 
 
-def _judge(table: str, group: Sequence[_Prepared]) -> list[Verdict]:
-    """One Great Expectations run over deliveries of the same columns, dealt out to one verdict each."""
+def _validate(table: str, group: Sequence[_Prepared]) -> list[Verdict]:
+    """One Great Expectations run over deliveries with the same columns; returns one verdict for each delivery."""
     import pandas as pd
 
     frame = pd.concat([member.frame for member in group], ignore_index=True) if len(group) > 1 else group[0].frame
@@ -117,14 +114,14 @@ def _judge(table: str, group: Sequence[_Prepared]) -> list[Verdict]:
 
 
 def _failing_rows(rule: Rule, finding: Any, frame: "pd.DataFrame") -> RowNumbers | None:
-    """Row numbers a rule found failing, ascending; ``None`` when it judges no rows or its column is absent."""
-    if rule.judged_column and rule.judged_column not in frame.columns:
+    """Row numbers that fail a rule, ascending; ``None`` when the rule is not about rows or its column is absent."""
+    if rule.checked_column and rule.checked_column not in frame.columns:
         return None
     info = finding.exception_info or {}
     details = [info] if "raised_exception" in info else list(info.values())
     for detail in details:
         if detail["raised_exception"]:
-            raise RuntimeError(f"Great Expectations could not judge {rule.check}: {detail['exception_message']}")
+            raise RuntimeError(f"Great Expectations could not apply {rule.check}: {detail['exception_message']}")
     if not rule.by_row:
         return None
     return np.sort(np.asarray(finding.result.get("unexpected_index_list") or [], dtype=np.int64))
@@ -160,34 +157,34 @@ def _outcome(rule: Rule, member: _Prepared, rows: RowNumbers | None, held: bool)
     if not rule.by_row:
         return _table_outcome(rule, member, held)
     if rows is None:
-        message = f"{rule.check} could not be judged for {_name(member)}: the column {rule.column} is missing."
+        message = f"{rule.check} could not be checked for {_name(member)}: the column {rule.column} is missing."
         return Outcome(rule.check, rule.severity, False, total, total, 1.0, "", message)
-    frame_column = member.frame[rule.judged_column]
-    judged = total if rule.expectation.endswith("NotBeNull") else int(frame_column.notna().sum())
+    frame_column = member.frame[rule.checked_column]
+    checked = total if rule.expectation.endswith("NotBeNull") else int(frame_column.notna().sum())
     failed = len(rows)
-    share = failed / judged if judged else 0.0
-    passed = not is_poisoned(failed, judged, total, rule.tolerance)
+    share = failed / checked if checked else 0.0
+    passed = not blocks_delivery(failed, checked, total, rule.tolerance)
     example = _example(rule, member, int(rows[0])) if failed else ""
     return Outcome(
-        rule.check, rule.severity, passed, failed, judged, share, example,
-        _row_message(rule, _name(member), passed, failed, judged, example),
+        rule.check, rule.severity, passed, failed, checked, share, example,
+        _row_message(rule, _name(member), passed, failed, checked, example),
     )  # fmt: skip
 
 
-def is_poisoned(failed: int, judged: int, total: int, tolerance: float) -> bool:
-    """Whether failing rows are so many that the delivery as a whole is not to be trusted.
+def blocks_delivery(failed: int, checked: int, total: int, tolerance: float) -> bool:
+    """Whether so many rows fail that the whole delivery is refused.
 
     Args:
         failed: rows that fail the rule.
-        judged: rows the rule applies to.
+        checked: rows the rule applies to.
         total: rows of the delivery.
-        tolerance: share of the judged rows that may fail. 0 tolerates nothing, however few the rows.
+        tolerance: share of the checked rows that may fail. 0 tolerates nothing, however few the rows.
     """
     if not failed:
         return False
     if tolerance == 0:
         return True
-    return failed > tolerance * judged and (failed >= BLOCKING_ROWS or failed == total)
+    return failed > tolerance * checked and (failed >= BLOCKING_ROWS or failed == total)
 
 
 def _table_outcome(rule: Rule, member: _Prepared, held: bool) -> Outcome:
@@ -204,25 +201,23 @@ def _table_outcome(rule: Rule, member: _Prepared, held: bool) -> Outcome:
     return Outcome(rule.check, rule.severity, False, total, total, 1.0 if total else 0.0, example, message)
 
 
-def _row_message(rule: Rule, name: str, passed: bool, failed: int, judged: int, example: str) -> str:
+def _row_message(rule: Rule, name: str, passed: bool, failed: int, checked: int, example: str) -> str:
     if not failed:
-        return f"{rule.check} holds for all {judged:,} rows of {name} it applies to."
+        return f"{rule.check} holds for all {checked:,} rows of {name} it applies to."
     limit = f"limit {rule.tolerance:.0%}" if rule.tolerance else "none may"
     what = f"fail{'' if failed > 1 else 's'} {rule.check}"
-    fate = "quarantined" if rule.scope == "row" and rule.tolerance else "tolerated"
-    verdict = f"; {fate}, the rest is used" if passed else ""
+    action = "quarantined" if rule.scope == "row" and rule.tolerance else "tolerated"
+    consequence = f"; {action}, the rest is used" if passed else ""
     return (
-        f"{failed:,} of {judged:,} rows of {name} {what} ({failed / judged:.1%}, {limit}){verdict}. "
+        f"{failed:,} of {checked:,} rows of {name} {what} ({failed / checked:.1%}, {limit}){consequence}. "
         f"Rule: {rule.description} For example {example}. Remedy: {rule.remedy}."
     )
 
 
 def _example(rule: Rule, member: _Prepared, row: int) -> str:
     table = member.delivered
-    wanted = [table.column_names[0]] if table.column_names else []
-    if "interaction_id" in table.column_names:
-        wanted = ["interaction_id"]
-    shown = {**{name: table[name][row].as_py() for name in wanted}}
+    names = ["interaction_id"] if "interaction_id" in table.column_names else table.column_names[:1]
+    shown = {name: table[name][row].as_py() for name in names}
     if rule.column in table.column_names:
         shown[rule.column] = table[rule.column][row].as_py()
     return f"row {row}: " + ", ".join(f"{name}={_shown(value)}" for name, value in shown.items())

@@ -1,1 +1,1 @@
-"""Train, validation and test periods: global in time, never random, never per user."""
+"""Splits of the log by time: one global cut for all shoppers, and rolling-origin folds before it."""

@@ -1,7 +1,4 @@
-"""The split of the log as an asset, and how later stages read it.
-
-Put Dagster wiring of splitting here. Keep cutting (``temporal.py``) and figures (``description.py``) out.
-"""
+"""The asset ``temporal_splits``, and how later stages read the stored split."""
 
 from dataclasses import asdict
 from datetime import UTC
@@ -30,7 +27,7 @@ from recsys_assets.tags import OWNERS
 SPLITS_TABLE = "temporal_splits"
 FOLDS_TABLE = "rolling_origin_folds"
 
-FOLDS_WANTED = 3
+MAX_FOLDS = 3
 """Rolling-origin folds to make where the log is long enough; each is as long as the validation period."""
 
 SPLITS_SCHEMA = pa.schema(
@@ -108,12 +105,12 @@ def choose_split(timestamps: Timestamps, settings: Settings) -> TemporalSplit:
 
 
 def folds_before_test(split: TemporalSplit) -> list[Fold]:
-    """Up to `FOLDS_WANTED` folds over train and validation, the last being the validation period; fewer on a short log.
+    """Up to `MAX_FOLDS` folds over train and validation, the last being the validation period; fewer on a short log.
 
     The test period is never part of a fold: what is tuned on folds must not have seen it.
     """
     window = split.test_start - split.validation_start
-    count = most_folds(split.train_start, split.test_start, window, FOLDS_WANTED)
+    count = most_folds(split.train_start, split.test_start, window, MAX_FOLDS)
     return rolling_origin_folds(split.train_start, split.test_start, count, window) if count else []
 
 

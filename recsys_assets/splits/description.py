@@ -1,7 +1,4 @@
-"""What a split looks like: the size of its parts, and how many of their shoppers and products are new.
-
-Put figures about a split here. Keep cutting (``temporal.py``) and storing (``assets.py``) out.
-"""
+"""Figures of a split: the size of its parts, and the share of their shoppers and products that are new."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

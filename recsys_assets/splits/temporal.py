@@ -1,10 +1,8 @@
-"""Splitting the log by time: one global cut for everybody, and rolling-origin folds before it.
+"""Splits of the log by time: one global cut, and rolling-origin folds before it.
 
-Put ways to cut time here. Keep reading the lake and Dagster (``assets.py``) and metrics out.
-
-A split is global: whatever a model learns from happened before anything it is judged on, for every shopper. Splitting
-per shopper or at random lets a model see the future of the rest of the shop (Meng et al., "Exploring data splitting
-strategies for the evaluation of recommendation models", RecSys 2020). Nothing here looks at the order of rows.
+A split is global: for every shopper, a model learns only from events before anything it is evaluated on. Splitting per
+shopper or at random lets a model see the future of the rest of the shop (Meng et al., "Exploring data splitting
+strategies for the evaluation of recommendation models", RecSys 2020). The order of rows never matters.
 """
 
 from collections.abc import Iterator
@@ -60,9 +58,9 @@ class TemporalSplit:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One rolling-origin fold: train on ``[train_start, train_end)``, judge on ``[test_start, test_end)``; aware, UTC.
+    """One rolling-origin fold: train on ``[train_start, train_end)``, test on ``[test_start, test_end)``; aware, UTC.
 
-    Between ``train_end`` and ``test_start`` lies the gap that stands for the time a model takes to reach shoppers.
+    The gap between ``train_end`` and ``test_start`` is the time that a model takes to reach shoppers.
     """
 
     number: int

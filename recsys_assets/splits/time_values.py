@@ -1,7 +1,4 @@
-"""Moments as arrays: what the splitters accept, and how it becomes NumPy microseconds.
-
-Put conversions of timestamps for splitting here. Keep cutting (``temporal.py``) out.
-"""
+"""Converts timestamps to the NumPy arrays that the splitters work on."""
 
 from datetime import UTC, datetime
 from typing import TypeAlias

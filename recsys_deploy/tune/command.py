@@ -25,7 +25,7 @@ from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.sagemaker.job import JobPlaces
 from recsys_assets.sagemaker.settings import hardware_of, placement_of
 from recsys_assets.schema import relevant_types
-from recsys_assets.splits.assets import FOLDS_WANTED, load_split
+from recsys_assets.splits.assets import MAX_FOLDS, load_split
 from recsys_assets.training.parameter_choice import settled_parameters
 from recsys_assets.training.search_spaces import SearchSpace
 from recsys_assets.training.stored_parameters import tuning_id
@@ -104,7 +104,7 @@ def tune_shop(
     try:
         events = interactions_before(lake, end)
         past = PastLog(events, lake.read("products"), end, relevant_types(events), settings.allow_repeats)
-        folds = past.fold_tasks(FOLDS_WANTED)
+        folds = past.fold_tasks(MAX_FOLDS)
     except (GateClosed, ValueError) as error:
         raise TuneError(f"{lake.uri('interactions')} cannot be tuned on: {error}") from error
     names, skipped = models_to_tune(options, known, events.num_rows)
@@ -157,7 +157,7 @@ def managed_search(options: TuneOptions, settings: Settings, past: PastLog, disp
         hardware=hardware_of(settings),
         interactions=past.interactions,
         products=past.products,
-        question=TrialQuestion(past.end, FOLDS_WANTED, settings.k, past.allow_repeats),
+        question=TrialQuestion(past.end, MAX_FOLDS, settings.k, past.allow_repeats),
         settled=lambda model: settled_parameters(model, settings),
         git_revision=git_revision() or "",
         parallel=options.parallel,

@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_assets.data_gate import hold
+from recsys_assets.data_gate import mark_waiting
 from recsys_assets.definitions import build_defs
 from recsys_assets.ingest.source import DayOfEvents
 from recsys_assets.lake import Lake
@@ -85,7 +85,7 @@ def test_a_stored_day_that_may_not_be_used_is_asked_for_again(tmp_path: Path) ->
     lake.write_day("interactions", day, pa.table({"user_id": ["a"]}))
     tick = datetime(2011, 1, 4, 0, 30, tzinfo=UTC)
     assert daily_requests([day], lake, tick) == []
-    hold(lake, day)
+    mark_waiting(lake, day)
     assert [request.partition_key for request in daily_requests([day], lake, tick)] == ["2011-01-03"]
 
 

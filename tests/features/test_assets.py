@@ -125,7 +125,7 @@ def test_lineage_names_existing_columns_of_the_assets_depended_on() -> None:
 
 def test_a_closed_gate_stops_features(tmp_path: Path) -> None:
     lake = filled(str(tmp_path / "lake"))
-    data_gate.close_unreadable(lake, date(2024, 3, 1), "the file is truncated")
+    data_gate.mark_unreadable(lake, date(2024, 3, 1), "the file is truncated")
     with dg.instance_for_test() as instance, pytest.raises(data_gate.GateClosed, match="the file is truncated"):
         dg.materialize([assets.user_features], instance=instance, resources={"lake": lake, "features": LocalFeatures()})
     assert not lake.has_table("user_features")

@@ -146,7 +146,7 @@ def test_trouble_that_does_not_pass_ends_the_run(lake: Lake, s3: Any) -> None:
             return super().get_job_run(**parameters)
 
     glue = Throttled(states=["RUNNING", "RUNNING", "gone"])
-    message, retried = failure(product_features, lake, glue, s3, patience_s=60)
+    message, retried = failure(product_features, lake, glue, s3, max_retry_s=60)
     assert "ThrottlingException" in message
     assert retried
     assert glue.stopped == ["jr_1"]

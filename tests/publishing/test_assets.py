@@ -8,7 +8,7 @@ import pytest
 
 from lambda_api.recommender.catalogue import read_catalogue
 from lambda_api.state.popular import PopularProducts
-from recsys_assets.data_gate import hold
+from recsys_assets.data_gate import mark_waiting
 from recsys_assets.publishing import assets
 from recsys_assets.publishing.catalogue_store import current_publication
 from recsys_assets.resources import resources_for
@@ -103,7 +103,7 @@ def test_a_shop_without_anything_available_keeps_its_popular_lists(home: Home) -
 
 
 def test_a_poisoned_day_publishes_nothing(home: Home) -> None:
-    hold(home.lake, ago(1).date())
+    mark_waiting(home.lake, ago(1).date())
     result = run(home)
     assert not result.success
     assert "may not be used" in failure_text(result)

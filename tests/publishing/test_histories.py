@@ -11,7 +11,7 @@ from lambda_api.interactions import Event, InteractionType
 from lambda_api.state.history import HistoryStore, StoredEvent
 from lambda_api.state.sqlite_table import SqliteTable
 from lambda_api.state.table import TableUnavailable
-from recsys_assets.data_gate import GateClosed, hold
+from recsys_assets.data_gate import GateClosed, mark_waiting
 from recsys_assets.publishing.histories import (
     BATCH,
     HISTORY_LENGTH,
@@ -156,7 +156,7 @@ def test_what_the_live_shop_recorded_stays_and_counts_once(home: Home) -> None:
 
 def test_a_poisoned_day_stops_it(home: Home) -> None:
     write_log(home.lake, [("a", "p1", "view", ago(1))])
-    hold(home.lake, ago(1).date())
+    mark_waiting(home.lake, ago(1).date())
     with pytest.raises(GateClosed):
         publish(home)
 

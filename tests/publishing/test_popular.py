@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from recsys_assets.data_gate import GateClosed, hold
+from recsys_assets.data_gate import GateClosed, mark_waiting
 from recsys_assets.lake import Lake
 from recsys_assets.models.popularity import Popularity
 from recsys_assets.publishing.popular import LIST_LENGTH, POPULAR_DAYS, popular_lists, recent_data, recent_popularity
@@ -129,8 +129,8 @@ def test_a_day_that_may_not_be_used_stops_them_only_where_it_is_read(tmp_path: P
     lake = Lake(str(tmp_path))
     write_products(lake, listed("a"))
     write_log(lake, [("u", "a", "purchase", ago(1)), ("u", "a", "purchase", ago(40))])
-    hold(lake, ago(40).date())
+    mark_waiting(lake, ago(40).date())
     assert popular_lists(recent_data(lake, END)).overall
-    hold(lake, ago(1).date())
+    mark_waiting(lake, ago(1).date())
     with pytest.raises(GateClosed):
         recent_data(lake, END)

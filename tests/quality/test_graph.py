@@ -127,7 +127,7 @@ def test_a_raw_day_that_was_never_judged_is_judged_before_it_is_used(shop: Shop)
     assert shop.run(DAY).success
     shop.deliver(DAY, as_csv([{**row, "user_id": "nobody"} for row in good_rows()]))
     assert shop.run(DAY, only=["raw_interactions"]).success
-    assert "not judged yet" in failure_text(shop.run(only=["downstream"]))
+    assert "not validated yet" in failure_text(shop.run(only=["downstream"]))
     alone = shop.run(DAY, only=["interactions"])
     assert not alone.success
     assert "user_id_known" in failure_text(alone)

@@ -1,9 +1,13 @@
-"""Poisoned deliveries, as files, through the real graph: stopped in that run and later ones, and released by repair."""
+"""Poisoned deliveries, as files: each closes the gate with a message that helps; three go through the real graph."""
 
 from collections.abc import Callable
 
 import pytest
 
+from recsys_assets import data_gate
+from recsys_assets.ingest.canonical import CanonicalSource
+from recsys_assets.ingest.source import SourceError
+from recsys_assets.quality.validation import validate_interactions
 from tests.quality.shop import (
     COLUMNS,
     DAY,
@@ -18,6 +22,7 @@ from tests.quality.shop import (
     materialised,
     truncated_gzip,
 )
+from tests.quality.test_validation import CONTEXT
 
 
 def put(column: str, value: object) -> Callable[[int, Row], None]:
@@ -104,7 +109,23 @@ POISONED: dict[str, tuple[bytes, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", POISONED)
-def test_a_poisoned_day_stops_everything_until_it_is_repaired(shop: Shop, name: str) -> None:
+def test_a_poisoned_day_closes_its_gate_and_the_message_names_the_fault(shop: Shop, name: str) -> None:
+    content, named = POISONED[name]
+    shop.deliver(DAY, content)
+    try:
+        delivered = CanonicalSource(str(shop.root / "data")).read_day(DAY).interactions
+    except SourceError as error:
+        data_gate.mark_unreadable(shop.lake, DAY, str(error))
+    else:
+        data_gate.record_verdict(shop.lake, validate_interactions(DAY, delivered, CONTEXT), "checksum")
+    with pytest.raises(data_gate.GateClosed) as refused:
+        data_gate.require_open(shop.lake)
+    for part in (*named, str(DAY)):
+        assert part in str(refused.value), refused.value
+
+
+@pytest.mark.parametrize("name", ["prices are words", "missing column user_id", "truncated gzip"])
+def test_a_poisoned_day_stops_every_run_until_it_is_repaired(shop: Shop, name: str) -> None:
     content, named = POISONED[name]
     shop.deliver(DAY, content)
 

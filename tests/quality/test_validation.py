@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_api.interactions import INTERACTION_LABELS
-from recsys_assets.quality.row_checks import Surroundings, read_interactions
+from recsys_assets.quality.row_checks import ValidationContext, read_interactions
 from recsys_assets.quality.suites import RULES
-from recsys_assets.quality.validation import is_poisoned, validate_days, validate_interactions, validate_table
+from recsys_assets.quality.validation import blocks_delivery, validate_days, validate_interactions, validate_table
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, SET_ASIDE_SCHEMA, USERS
 from recsys_assets.verdict import Verdict
 from tests.quality.shop import COLUMNS, DAY, NEXT, good_rows
 
 NOW = datetime(2011, 3, 2, 12, tzinfo=UTC)
-AROUND = Surroundings(
+CONTEXT = ValidationContext(
     users=frozenset(f"u{i}" for i in range(7)),
     products=frozenset(f"p{i}" for i in range(11)),
     ids_elsewhere=frozenset({"taken"}),
@@ -35,8 +35,8 @@ def table_of(rows: Sequence[dict[str, Any]], columns: Sequence[str] = COLUMNS) -
     return pa.table({name: pa.array(values, pa.string()) for name, values in cells.items()})
 
 
-def judge(rows: Sequence[dict[str, Any]], columns: Sequence[str] = COLUMNS) -> Verdict:
-    return validate_interactions(DAY, table_of(rows, columns), AROUND)
+def validate(rows: Sequence[dict[str, Any]], columns: Sequence[str] = COLUMNS) -> Verdict:
+    return validate_interactions(DAY, table_of(rows, columns), CONTEXT)
 
 
 def reasons_of(verdict: Verdict) -> dict[int, set[str]]:
@@ -133,7 +133,7 @@ def test_every_row_is_either_accepted_or_quarantined_for_the_reasons_an_oracle_g
     days: list[list[dict[str, str | None]]],
 ) -> None:
     # The same rows delivered under one day several times: what one run judges together must not mix.
-    deliveries = [(DAY, table_of(rows, list(CELLS)), AROUND) for rows in days]
+    deliveries = [(DAY, table_of(rows, list(CELLS)), CONTEXT) for rows in days]
     verdicts = list(validate_days(deliveries))
     assert len(verdicts) == len(days)
     for verdict in verdicts:
@@ -153,18 +153,18 @@ def test_every_row_is_either_accepted_or_quarantined_for_the_reasons_an_oracle_g
         assert reasons_of(verdict) == expected
 
 
-@given(failed=st.integers(0, 50), judged=st.integers(0, 50), total=st.integers(0, 100))
-def test_a_day_is_poisoned_by_share_and_number(failed: int, judged: int, total: int) -> None:
-    failed, total = min(failed, judged), max(total, judged)
-    expected = failed * 20 > judged and (failed >= 3 or failed == total) and failed > 0
-    assert is_poisoned(failed, judged, total, tolerance=1 / 20) is expected
+@given(failed=st.integers(0, 50), checked=st.integers(0, 50), total=st.integers(0, 100))
+def test_a_day_is_poisoned_by_share_and_number(failed: int, checked: int, total: int) -> None:
+    failed, total = min(failed, checked), max(total, checked)
+    expected = failed * 20 > checked and (failed >= 3 or failed == total) and failed > 0
+    assert blocks_delivery(failed, checked, total, tolerance=1 / 20) is expected
 
 
 def test_single_bad_rows_are_quarantined_and_do_not_block() -> None:
     rows = good_rows()
     rows[3]["price"] = "-1"
     rows[5]["user_id"] = "nobody"
-    verdict = judge(rows)
+    verdict = validate(rows)
     assert not verdict.blocking
     assert reasons_of(verdict) == {3: {"price_non_negative"}, 5: {"user_id_known"}}
     price = outcome_of(verdict, "price_non_negative")
@@ -176,8 +176,8 @@ def test_single_bad_rows_are_quarantined_and_do_not_block() -> None:
 def test_one_bad_row_of_ten_does_not_block_but_a_single_bad_row_alone_does() -> None:
     rows = good_rows(count=10)
     rows[0]["price"] = "-1"
-    assert not judge(rows).blocking
-    assert [outcome.check for outcome in judge(rows[:1]).blocking] == ["price_non_negative"]
+    assert not validate(rows).blocking
+    assert [outcome.check for outcome in validate(rows[:1]).blocking] == ["price_non_negative"]
 
 
 def test_share_is_taken_over_rows_the_rule_applies_to() -> None:
@@ -185,34 +185,34 @@ def test_share_is_taken_over_rows_the_rule_applies_to() -> None:
     rows = [{**row, "interaction_type": "view"} for row in good_rows(count=100)]
     for row in rows[:4]:
         row |= {"interaction_type": "rating", "rating": "99"}
-    outcome = outcome_of(judge(rows, [*COLUMNS, "rating"]), "rating_in_range")
+    outcome = outcome_of(validate(rows, [*COLUMNS, "rating"]), "rating_in_range")
     assert (outcome.passed, outcome.failed_rows, outcome.rows) == (False, 4, 4)
 
 
 def test_exact_copies_keep_the_first_row() -> None:
     rows = good_rows(count=60)
-    assert reasons_of(judge([*rows, rows[0], rows[0]])) == {
+    assert reasons_of(validate([*rows, rows[0], rows[0]])) == {
         60: {"interaction_id_unique"},
         61: {"interaction_id_unique"},
     }
 
 
 def test_rules_about_an_absent_column_do_not_pass() -> None:
-    verdict = judge(good_rows(), [name for name in COLUMNS if name != "timestamp"])
-    judged = {outcome.check: outcome.passed for outcome in verdict.outcomes if outcome.check.startswith("timestamp_")}
-    assert len(judged) == 5
-    assert not any(judged.values())
+    verdict = validate(good_rows(), [name for name in COLUMNS if name != "timestamp"])
+    checked = {outcome.check: outcome.passed for outcome in verdict.outcomes if outcome.check.startswith("timestamp_")}
+    assert len(checked) == 5
+    assert not any(checked.values())
     assert verdict.accepted.num_rows == 0
     assert verdict.quarantined.num_rows == len(good_rows())
 
 
 def test_an_empty_delivery_is_refused() -> None:
-    assert [outcome.check for outcome in judge([]).blocking] == ["rows_present"]
+    assert [outcome.check for outcome in validate([]).blocking] == ["rows_present"]
 
 
 def test_days_of_different_shape_are_judged_apart_in_one_go() -> None:
     good, thin, empty = table_of(good_rows()), table_of(good_rows(), COLUMNS[:4]), table_of([])
-    deliveries = [(DAY, good, AROUND), (NEXT, thin, AROUND), (NEXT + timedelta(1), empty, AROUND)]
+    deliveries = [(DAY, good, CONTEXT), (NEXT, thin, CONTEXT), (NEXT + timedelta(1), empty, CONTEXT)]
     blocking = {v.subject: {outcome.check for outcome in v.blocking} for v in validate_days(deliveries)}
     assert not blocking[DAY]
     assert "timestamp_exists" in blocking[NEXT]
@@ -239,7 +239,7 @@ def test_typed_columns_are_read_like_text() -> None:
     assert canonical["timestamp"].to_pylist() == [moment.replace(tzinfo=UTC) for moment in moments]
     assert canonical["price"].to_pylist() == [1.5, None, None]
     assert reading.given["price"].tolist() == [True, False, True]
-    verdict = validate_interactions(DAY, table, AROUND)
+    verdict = validate_interactions(DAY, table, CONTEXT)
     assert reasons_of(verdict) == {2: {"price_readable"}}
     assert json.loads(verdict.quarantined["raw"][0].as_py())["unknown_column"] == {"a": 1}
 

@@ -122,6 +122,6 @@ def test_loading_without_a_split_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_closed_gate_stops_the_split(lake: Lake, tmp_path: Path) -> None:
-    data_gate.close_unreadable(lake, FIRST, "the file is truncated")
+    data_gate.mark_unreadable(lake, FIRST, "the file is truncated")
     with pytest.raises(data_gate.GateClosed, match="the file is truncated"):
         materialise(lake, settings(tmp_path))

@@ -1,8 +1,8 @@
-"""A shop whose shoppers have hidden tastes, so that models can be better than popularity and the truth is known.
+"""A synthetic shop whose shoppers have hidden tastes: models can beat popularity, and the best answer is known.
 
-Put the names other packages use here. Keep definitions in the modules: ``config`` (what can be set), ``catalogue`` and
-``shoppers`` (what is hidden), ``world`` (probabilities), ``behaviour`` (draws), ``truth`` (exact answers), ``tracking``
-(the bug), ``shop`` (tables) and ``source`` (days for the asset graph).
+``config``: what can be set. ``catalogue`` and ``shoppers``: what is hidden. ``world``: the probabilities.
+``behaviour``: draws from them. ``truth``: exact purchase probabilities. ``tracking``: damaged events. ``shop``: tables.
+``source``: the shop as a source of daily data.
 """
 
 from recsys_assets.ingest.synthetic.config import Drift, DriftKind, SyntheticShopConfig

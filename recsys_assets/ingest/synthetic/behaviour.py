@@ -1,7 +1,4 @@
-"""What shoppers do on one day, drawn from the world's probabilities: sessions of views, carts, purchases.
-
-Put the drawing of events here. Keep probabilities (``world``) and tables (``shop``) out.
-"""
+"""Draws one day of behaviour from the probabilities in ``world``: sessions of views, carts and purchases."""
 
 from dataclasses import dataclass, fields
 

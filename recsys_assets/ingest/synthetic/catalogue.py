@@ -1,7 +1,4 @@
-"""The hidden catalogue: categories, brands, and every product that will ever stand on the shelf.
-
-Put what products are (style, appeal, price, launch, retirement) here. Keep what shoppers make of them in ``world``.
-"""
+"""The hidden catalogue: categories, brands, and every product that the shop will ever sell."""
 
 from dataclasses import dataclass, fields, replace
 

@@ -1,8 +1,4 @@
-"""What can be set about the synthetic shop: its size, its habits and its drifts.
-
-Put a setting here when a person running an experiment wants to turn it. Keep constants that only shape the world's
-texture beside the code that uses them.
-"""
+"""Settings of the synthetic shop: its size, how shoppers behave, and its drifts."""
 
 import math
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""The synthetic shop as tables and answers: catalogue, users, days of events, and the true purchase probability.
-
-Put the translation between the hidden world's numbers and canonical tables here. Keep the world and its draws out.
-"""
+"""The synthetic shop as tables (products, users, events of a day) and as an oracle of true purchase probabilities."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -18,7 +15,7 @@ from recsys_assets.ingest.synthetic.catalogue import product_id, product_name
 from recsys_assets.ingest.synthetic.config import DriftKind, SyntheticShopConfig
 from recsys_assets.ingest.synthetic.shoppers import user_id
 from recsys_assets.ingest.synthetic.streams import FloatArray, IntArray, Stream, generator
-from recsys_assets.ingest.synthetic.tracking import garble
+from recsys_assets.ingest.synthetic.tracking import damage_events
 from recsys_assets.ingest.synthetic.truth import log_no_purchase
 from recsys_assets.ingest.synthetic.world import World
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS
@@ -64,7 +61,7 @@ class SyntheticShop:
         for index, bug in enumerate(self.config.drifts(DriftKind.TRACKING_BUG)):
             if day >= bug.start:
                 rng = generator(self.config.seed, Stream.TRACKING_BUG, index, day.toordinal())
-                events = garble(events, bug.strength, rng)
+                events = damage_events(events, bug.strength, rng)
         return events
 
     def behaviour(self, day: date) -> Behaviour:

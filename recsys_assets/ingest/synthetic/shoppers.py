@@ -1,7 +1,4 @@
-"""The hidden shoppers: who they are, what they like, how often they come.
-
-Put what a shopper is here. Keep what a shopper does (``behaviour``) and prefers on a day (``world``) out.
-"""
+"""The hidden shoppers: age, gender, place, tastes, how often they come, and what they buy again and again."""
 
 from dataclasses import dataclass
 

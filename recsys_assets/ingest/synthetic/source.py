@@ -1,7 +1,4 @@
-"""The synthetic shop as a source, beside the sources of real shops.
-
-Put the source contract's side of the shop here. Keep the shop itself in the modules beside this one.
-"""
+"""The synthetic shop as a source of daily data."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta

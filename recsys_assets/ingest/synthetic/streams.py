@@ -1,7 +1,4 @@
-"""Independent random streams: one generator per purpose, so that adding a mechanism never disturbs another.
-
-Put a new purpose into `Stream` (at the end: the numbers are part of every shop's identity). Keep draws out.
-"""
+"""Independent random number generators, one for each purpose: a new mechanism does not change the draws of another."""
 
 from enum import IntEnum
 

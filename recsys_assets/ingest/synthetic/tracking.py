@@ -1,7 +1,4 @@
-"""The tracking bug: what a broken event pipeline delivers instead of the truth.
-
-Put kinds of damage here. Keep what shoppers really did (``behaviour``) out: the bug garbles the report, not the shop.
-"""
+"""Damaged events, as a faulty event pipeline would deliver them. What shoppers really did stays in ``behaviour``."""
 
 from collections.abc import Callable
 
@@ -46,7 +43,7 @@ DAMAGES: tuple[Callable[[pa.Table, pa.Array], pa.Table], ...] = (
 """Each garbles the rows marked; the last one repeats them, so it must stay last."""
 
 
-def garble(events: pa.Table, strength: float, rng: np.random.Generator) -> pa.Table:
+def damage_events(events: pa.Table, strength: float, rng: np.random.Generator) -> pa.Table:
     """Damage a share ``strength`` of the rows, each in one way, all ways equally often; other rows stay as they are."""
     damaged: BoolArray = rng.random(events.num_rows) < strength
     way = rng.integers(0, len(DAMAGES), events.num_rows)

@@ -1,7 +1,4 @@
-"""The best possible answer: the generative probability that a shopper buys a product, multiplied out exactly.
-
-Put exact consequences of the generative model here. Keep the model itself (``world``) and its draws out.
-"""
+"""Exact purchase probabilities of the generative model in ``world``."""
 
 from datetime import date, timedelta
 

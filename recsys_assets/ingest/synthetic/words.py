@@ -1,7 +1,4 @@
-"""Words from which products, brands and places get readable names.
-
-Put vocabulary here. Keep the choice of words (which follows a product's hidden style) in ``catalogue``.
-"""
+"""Words from which products, brands and places get readable names."""
 
 from dataclasses import dataclass
 

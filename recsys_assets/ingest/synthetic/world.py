@@ -1,7 +1,7 @@
-"""The hidden world on one day: who may come, what is on the shelf, and every probability that behaviour is drawn from.
+"""The probabilities of the synthetic shop on one day: who comes, what is for sale, what is viewed and bought.
 
-Put the generative model's probabilities here: `behaviour` draws from them and `truth` multiplies them out, so the
-simulator and the best possible answer can never drift apart. Keep draws of events out.
+``behaviour`` draws events from these probabilities and ``truth`` multiplies them out, so the simulated events and the
+true probabilities always agree.
 """
 
 from collections.abc import Mapping
