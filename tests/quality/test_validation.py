@@ -127,7 +127,7 @@ days_of_rows = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(days_of_rows)
 def test_every_row_is_either_accepted_or_quarantined_for_the_reasons_an_oracle_gives(
     days: list[list[dict[str, str | None]]],
