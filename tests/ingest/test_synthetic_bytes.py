@@ -71,5 +71,5 @@ def test_tables_have_canonical_types() -> None:
 
 @pytest.mark.parametrize("offset", [-1, 10])
 def test_a_day_outside_the_shops_life_is_refused(offset: int) -> None:
-    with pytest.raises(ValueError, match="outside the shop's life"):
+    with pytest.raises(ValueError, match="outside the shop's days"):
         SyntheticShop(SyntheticShopConfig(start=START, days=10)).day_events(day_of(offset))

@@ -143,9 +143,9 @@ def test_best_products_are_those_of_highest_probability() -> None:
         ({"user_ids": ["U000001", "nobody"]}, "user_id 'nobody'"),
         ({"product_ids": ["nothing"]}, "product_id 'nothing'"),
         ({"at": noon(3).replace(tzinfo=None)}, "aware"),
-        ({"at": noon(-1)}, "outside the shop's life"),
+        ({"at": noon(-1)}, "outside the shop's days"),
         ({"horizon_days": 0}, "horizon_days"),
-        ({"at": noon(28), "horizon_days": 3}, "leave the shop's life"),
+        ({"at": noon(28), "horizon_days": 3}, "go beyond the shop's last day"),
     ],
 )
 def test_questions_without_an_answer_are_refused(question: dict[str, Any], complaint: str) -> None:

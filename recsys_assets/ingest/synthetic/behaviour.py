@@ -49,8 +49,8 @@ class Behaviour:
 class Views:
     """Views of a day: shopper, shelf place, session, whether carted, whether bought.
 
-    A session's views stand together and in order. A product is carted and bought once in a session at most, and marked
-    at the first view at which it was.
+    The views of a session are consecutive and in order. In one session a product is carted and bought at most once,
+    marked at its first view.
     """
 
     user: IntArray
@@ -75,7 +75,7 @@ def simulate_day(world: World, state: DayState, rng: np.random.Generator) -> Beh
 
 
 def browse(world: World, state: DayState, rng: np.random.Generator) -> Views:
-    """The first part of `simulate_day`, which begins with it: browsing without restocking."""
+    """Draw the browsing sessions of a day. First step of `simulate_day`."""
     if not state.open:
         return _no_views()
     sessions_of = rng.poisson(state.rate)
@@ -86,7 +86,7 @@ def browse(world: World, state: DayState, rng: np.random.Generator) -> Views:
     slot, cart_probability = _choose(world, state, user, category, rng)
     carted = rng.random(len(user)) < cart_probability
     bought = carted & (rng.random(len(user)) < world.shoppers.checkout[user])
-    # One entry in the cart and one line in the order per product and session, however often it was viewed and taken.
+    # One cart entry and one order line per product and session, however often the product was viewed.
     line = session * world.config.n_products + slot
     carted, bought = _once(line, carted), _once(line, bought)
     return Views(user=user, slot=slot, session=session, carted=carted, bought=bought)
@@ -104,7 +104,7 @@ def _once(line: IntArray, happened: BoolArray) -> BoolArray:
 def _view_categories(
     world: World, state: DayState, session_user: IntArray, session: IntArray, rng: np.random.Generator
 ) -> IntArray:
-    """Each view is in its session's category, or, having wandered, in one drawn afresh from the shopper's interest."""
+    """Category of each view: its session's, or with probability `WANDER` a new draw from the shopper's interests."""
     users, row_of_session = np.unique(session_user, return_inverse=True)
     interest = np.cumsum(world.category_interest(state, users), axis=1)
     intent = inverse_cdf(interest[row_of_session], rng.random(len(session_user)))
@@ -118,7 +118,7 @@ def _view_categories(
 def _choose(
     world: World, state: DayState, user: IntArray, category: IntArray, rng: np.random.Generator
 ) -> tuple[IntArray, FloatArray]:
-    """Shelf place looked at in each view, and the probability that it goes into the cart."""
+    """Shelf place of each view, and the probability that its product is put into the cart."""
     draws = rng.random(len(user))
     # One row of probabilities serves all views of a shopper in a category.
     pairs, row_of_view = np.unique(category * len(world.shoppers) + user, return_inverse=True)
@@ -143,7 +143,7 @@ def _choose(
 
 
 def _draw_columns(cumulative: FloatArray, rows: IntArray, draws: FloatArray) -> IntArray:
-    """Inverse CDF where many draws share a row: one binary search over all rows, each shifted above the last."""
+    """Inverse CDF for draws that share rows: one binary search over all rows, each row shifted by its number."""
     count, width = cumulative.shape
     cumulative /= cumulative[:, -1:]
     cumulative += np.arange(count)[:, None]
@@ -152,17 +152,19 @@ def _draw_columns(cumulative: FloatArray, rows: IntArray, draws: FloatArray) -> 
 
 
 def restock(world: World, state: DayState, rng: np.random.Generator, first_session: int) -> Views:
-    """The part of `simulate_day` after `browse`: habits acted upon, each a session of one view, numbered on from
-    ``first_session``."""
+    """Draw the restocking purchases of a day, each a session of one view; numbers start at ``first_session``.
+
+    Second step of `simulate_day`.
+    """
     due = world.due_restocks(state)
     come = np.flatnonzero(rng.random(len(due.user)) < due.probability)
-    sure = np.ones(len(come), dtype=bool)
+    always = np.ones(len(come), dtype=bool)
     session = first_session + np.arange(len(come))
-    return Views(user=due.user[come], slot=due.slot[come], session=session, carted=sure, bought=sure)
+    return Views(user=due.user[come], slot=due.slot[come], session=session, carted=always, bought=always)
 
 
 def _spread_over_the_day(world: World, state: DayState, views: Views, rng: np.random.Generator) -> Behaviour:
-    """Give every event its time. Views of a session follow each other; carts come between; checkout comes last."""
+    """Assign times to events: views of a session in order, each cart event after its view, the checkout at the end."""
     count = len(views.user)
     n_sessions = int(views.session.max(initial=-1)) + 1
     hour = rng.choice(24, size=n_sessions, p=_HOURS / _HOURS.sum())

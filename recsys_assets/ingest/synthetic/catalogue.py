@@ -26,7 +26,7 @@ class Categories:
         log_price: ``[Z]`` log of the usual price.
         season_amplitude, season_peak: ``[Z]`` logits and day of the year of the category's own season.
         consumable: ``[Z]`` whether its products are used up and bought again.
-        noun_style: ``[Z, 4, STYLE_DIMENSIONS]`` style that each kind of product leans to.
+        noun_style: ``[Z, 4, STYLE_DIMENSIONS]`` mean style of each kind of product.
         first_slot: ``[Z + 1]``; category ``z`` owns shelf places ``first_slot[z]:first_slot[z + 1]``.
     """
 
@@ -49,7 +49,7 @@ class Categories:
 
 @dataclass(frozen=True)
 class Brands:
-    """Brands: position in brand space ``[n, BRAND_DIMENSIONS]``, style they lean to, price tier (log), share."""
+    """Brands: position in brand space ``[n, BRAND_DIMENSIONS]``, mean style, price tier (log), share of products."""
 
     position: FloatArray
     style: FloatArray
@@ -62,7 +62,7 @@ class Brands:
 
 @dataclass(frozen=True)
 class Products:
-    """``P`` products in order of ``number``, which never depends on how long the shop lives.
+    """``P`` products in order of ``number``, which does not depend on the number of days of the shop.
 
     Attributes:
         number: identity, see `product_id`.
@@ -131,8 +131,8 @@ def build_brands(config: SyntheticShopConfig) -> Brands:
 def build_products(config: SyntheticShopConfig, categories: Categories, brands: Brands) -> Products:
     """Every product launched before the shop's horizon, catalogue shifts included.
 
-    A catalogue shift only cuts lives at its start day and adds launches from then on: the days before it are those of
-    the shop without the shift.
+    A catalogue shift retires products on its start day and launches new ones from then on; earlier days are the same
+    with and without it.
     """
     slots = np.arange(config.n_products)
     start = config.start.toordinal()
@@ -162,13 +162,13 @@ def _chain(
 ) -> Products:
     """Successive products of ``slots``, generation by generation, until the horizon.
 
-    Chain 0 is the shop's own: its first generation is found on the shelf on the first day, somewhere in its life.
+    Chain 0 is the shop's own: its first generation is already for sale on the first day, at a random age.
     """
     horizon = config.horizon.toordinal()
     generations: list[Products] = []
     launch = first_launch
     while len(slots) and (launch < horizon).any():
-        # Draws cover every place of the shelf, so that a product never depends on which others are drawn with it.
+        # Draws cover every place of the shelf, so a product does not depend on which others are drawn with it.
         rng = generator(config.seed, Stream.PRODUCTS, chain, len(generations))
         drawn = _draw(config, categories, brands, rng, lean).take(slots)
         life = drawn.retire

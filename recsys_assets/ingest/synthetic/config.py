@@ -9,19 +9,19 @@ DEFAULT_FIRST_DAY = date(2025, 6, 2)
 """First day of the default shop (a Monday)."""
 
 HORIZON_DAYS = 3650
-"""A shop without a fixed number of days lives this long after its first day."""
+"""A shop without a fixed number of days ends this long after its first day."""
 
 MAX_VIEWS_PER_SESSION = 16
 """Longest browsing session, in product views."""
 
 
 class DriftKind(StrEnum):
-    """What a drift changes from its start day on."""
+    """What a drift changes, from its start day on."""
 
     TASTE_SHIFT = "taste_shift"
     """Every shopper's hidden taste moves towards a new one: ``strength`` is the share of the way (1: all new)."""
     CATALOGUE_SHIFT = "catalogue_shift"
-    """``strength`` is the share of the shelf whose product is retired and succeeded by one of an unfamiliar style."""
+    """``strength`` is the share of the products that are replaced by new ones of another style."""
     PRICE_SHIFT = "price_shift"
     """Every price rises by the share ``strength``."""
     TRACKING_BUG = "tracking_bug"
@@ -47,26 +47,26 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class SyntheticShopConfig:
-    """A synthetic shop. Two equal configs give the same bytes, and ``days`` alone never changes what a day holds.
+    """A synthetic shop. Equal configs give equal bytes, and changing ``days`` alone does not change any day's events.
 
     Attributes:
-        seed: at least 0; everything hidden and everything drawn depends on it.
+        seed: at least 0; every draw depends on it.
         start: first UTC day with events.
-        days: how many days there are; ``None`` for a living shop, which has every day until yesterday.
+        days: number of days; ``None``: every day until yesterday, so the shop grows daily.
         n_users: shoppers, four fifths of whom joined before ``start``, the rest during the first year.
-        n_products: places on the shelf. Each holds one product at a time; a retired product is succeeded by a new
-            one, so about this many are on sale on any day and the catalogue grows over time.
+        n_products: places on the shelf. Each holds one product at a time; a retired product is replaced by a new one,
+            so about this many are on sale on any day and the catalogue grows over time.
         n_categories: categories, each with at least one place on the shelf.
         n_brands: brands.
         sessions_per_user_per_day: mean over shoppers and days of browsing sessions.
         views_per_session: mean product views of a browsing session, above 1 and at most 8.
-        taste_strength: how much hidden taste decides over general appeal; 0 makes all shoppers alike
-            but for how often they come, what category they are in the middle of, and their restocking habits.
+        taste_strength: weight of hidden taste against general appeal; 0 makes shoppers equal except for how often they
+            come, the category of their current episode, and their restocking habits.
         popularity_skew: standard deviation of general appeal (in logits); 0 makes all products equally appealing.
         position_bias: exponent of the examination probability, ``(position + 1) ** -position_bias``, of a product's
             place in its category's listing; 0 turns the bias off.
-        noise: share of views that hit a product on the category's shelf blindly.
-        restocking: how common habits of buying the same consumable again and again are; 0 for none.
+        noise: share of views that go to a random product of the category.
+        restocking: how common habits of buying the same consumable again are; 0 for none.
         weekly_cycle, seasonal_cycle: amplitudes, 0 (none) to 1 (full).
         product_lifetime_days: mean days from a product's launch to its retirement.
         episode_days: length of a shopper's episode of interest (a category, a style and a short list of products).
@@ -132,7 +132,7 @@ class SyntheticShopConfig:
         return self.start + timedelta(days=self.days if self.days is not None else HORIZON_DAYS)
 
     def last_day(self, today: date) -> date:
-        """The last day that has events, seen on the UTC day ``today``; before ``start`` if there is none yet."""
+        """The last day with events as of the UTC day ``today``; before ``start`` if there is none yet."""
         if self.days is not None:
             return self.horizon - timedelta(days=1)
         return min(today, self.horizon) - timedelta(days=1)

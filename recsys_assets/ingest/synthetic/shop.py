@@ -35,11 +35,11 @@ _MICROSECONDS_PER_DAY = 86_400_000_000
 
 
 class SyntheticShop:
-    """A shop whose shoppers have real, hidden tastes, and which can say what they are likely to buy.
+    """A shop whose shoppers have hidden tastes and whose true purchase probabilities are known.
 
-    Cheap to build (the hidden world only); a day is simulated when asked for, and independent of all other days given
-    the world. Bytes are equal for equal configs, on one NumPy release and one kind of CPU (another may round an
-    exponential differently in the last bit, which moves a choice about once in a billion events).
+    Building it draws the hidden world only; a day is simulated on request and is independent of other days, given the
+    world. Equal configs give equal bytes on one NumPy release and one kind of CPU (another may round an exponential
+    differently in the last bit, which changes about one choice in a billion events).
     """
 
     def __init__(self, config: SyntheticShopConfig | None = None) -> None:
@@ -47,10 +47,10 @@ class SyntheticShop:
         self.world = World(self.config)
 
     def day_events(self, day: date) -> pa.Table:
-        """What happened on the UTC ``day``, by time: the columns `EVENT_COLUMNS`, canonical types.
+        """The events of the UTC ``day`` in order of time: the columns `EVENT_COLUMNS`, canonical types.
 
-        ``price`` is the piece's price at that moment, on every event; ``quantity`` is null except on purchases.
-        ``interaction_id`` is the day and the position within it. Where a tracking bug is on, events are garbled.
+        ``price`` is the unit price at that moment, on every event; ``quantity`` is null except on purchases.
+        ``interaction_id`` is the day and the position in it. A tracking bug damages some events.
 
         Raises:
             ValueError: ``day`` is outside the shop's life.
@@ -65,7 +65,7 @@ class SyntheticShop:
         return events
 
     def behaviour(self, day: date) -> Behaviour:
-        """What shoppers did on ``day`` in the world's own numbers, sessions included, before any tracking bug."""
+        """The true behaviour on ``day`` as internal numbers, with sessions and without tracking bugs."""
         rng = generator(self.config.seed, Stream.DAY, day.toordinal())
         return simulate_day(self.world, self.world.on(day), rng)
 
@@ -73,12 +73,11 @@ class SyntheticShop:
         """Canonical products: all launched until the end of the UTC day ``as_of``, with that day's prices.
 
         ``available`` says whether a product is on sale on that day. By default ``as_of`` is the last day that has
-        events: yesterday, for a living shop. Ratings and reviews are from before the shop's first day; a product
-        launched later has none.
+        events. Ratings and reviews are from before the shop's first day; a product launched later has none.
         """
         day = as_of if as_of is not None else self.config.last_day(_today())
         ordinal, products = day.toordinal(), self.world.products
-        # A shop that opens tomorrow already shows what it will open with.
+        # Before its first day the shop already lists the products of that day.
         rows = np.flatnonzero(products.launch <= max(ordinal, self.config.start.toordinal()))
         reviewed = products.launch[rows] <= self.config.start.toordinal()
         rating, reviews = self._reviews
@@ -113,12 +112,11 @@ class SyntheticShop:
     ) -> FloatArray:
         """The true probability that a shopper buys a product at least once, float64 ``[B, m]``.
 
-        The window is ``horizon_days`` whole UTC days, the first being the day ``at`` falls on, all of it whatever the
-        hour. The probability is that of the generative model, exactly: it knows tastes, episodes of interest, habits,
-        prices, what is on sale and how the shop lists it on each of these days (drifts included), and sums out all that
-        is drawn within a day: how many sessions there are, their categories and lengths, which products in which
-        position are looked at, and what is then carted and bought. A tracking bug does not change it. Zero for a
-        product not on sale and a shopper who has not joined during the window.
+        The window is ``horizon_days`` whole UTC days, starting with the day of ``at``. The probability is exact under
+        the generative model: it is conditioned on tastes, episodes, habits, prices, products on sale and their listing
+        on each day (drifts included), and sums over everything that is drawn within a day (number, category and length
+        of sessions, products viewed, carted and bought). A tracking bug does not change it. It is zero for a product
+        that is not on sale and for a shopper who has not joined.
 
         Args:
             user_ids: ``B`` ids, ``product_ids``: ``m`` ids; repeats are allowed.
@@ -139,13 +137,13 @@ class SyntheticShop:
         horizon_days: int = 1,
         exclude: Sequence[Sequence[str]] | None = None,
     ) -> list[list[str]]:
-        """The ``k`` products each shopper is truly likeliest to buy, best first, ties by product id: ``B`` lists.
+        """The ``k`` products with the highest true purchase probability, best first, ties by product id: ``B`` lists.
 
         Args:
-            exclude: for each shopper, product ids to leave out (what they bought before, say).
+            exclude: for each shopper, product ids to leave out, for example earlier purchases.
 
-        Products of probability zero are never listed, so a list may be shorter than ``k``. Window and errors are those
-        of `purchase_probability`.
+        Products of probability zero are not listed, so a list may be shorter than ``k``. Window and errors as in
+        `purchase_probability`.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
@@ -206,7 +204,7 @@ class SyntheticShop:
     def _reviews(self) -> tuple[FloatArray, IntArray]:
         """Average rating (1 to 5) and number of reviews: noisy signs of appeal, drawn from the product's number."""
         products = self.world.products
-        # A low-discrepancy sequence on the number stands in for noise: no product's draw depends on the others.
+        # Noise from a low-discrepancy sequence on the number: a product's value does not depend on the others.
         noise = (products.number * 0.6180339887498949) % 1.0
         rating = np.round(np.clip(4.0 + 0.25 * products.appeal + 0.6 * (noise - 0.5), 1.0, 5.0), 1)
         reviews = np.floor(np.exp(2.5 + 0.8 * products.appeal + 1.5 * (noise - 0.5))).astype(np.int64)
@@ -228,14 +226,14 @@ class SyntheticShop:
         self._check_day(first)
         if first.toordinal() + horizon_days > self.config.horizon.toordinal():
             raise ValueError(
-                f"{horizon_days} days from {first} leave the shop's life, which ends before {self.config.horizon}"
+                f"{horizon_days} days from {first} go beyond the shop's last day; it ends before {self.config.horizon}"
             )
         return first
 
     def _check_day(self, day: date) -> None:
         if not self.config.start <= day < self.config.horizon:
             raise ValueError(
-                f"{day} is outside the shop's life, {self.config.start} up to but not {self.config.horizon}"
+                f"{day} is outside the shop's days: {self.config.start} up to, but not including, {self.config.horizon}"
             )
 
 

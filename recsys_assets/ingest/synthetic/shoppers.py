@@ -15,9 +15,9 @@ from recsys_assets.ingest.synthetic.config import DriftKind, SyntheticShopConfig
 from recsys_assets.ingest.synthetic.streams import FloatArray, IntArray, Stream, generator
 
 RESTOCK_CANDIDATES = 6
-"""Shelf places among which a shopper finds the product they keep buying in one consumable category."""
+"""Shelf places from which a shopper's habit in one consumable category takes its product."""
 CHARACTER_DIMENSIONS = 4
-"""Tastes over categories, styles, brands and prices lean on one character, so each tells something of the others."""
+"""Tastes in categories, styles, brands and prices depend on one hidden character, so they are correlated."""
 _CHARACTER = 1.2
 _INDIVIDUALITY = 0.3
 _PRICE_SENSITIVITY = 0.5
@@ -28,7 +28,7 @@ _RESTOCK_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Tastes:
-    """Hidden taste of ``n`` shoppers: over categories, styles and brands, and the price level they feel at home at."""
+    """Hidden tastes of ``n`` shoppers: categories, styles and brands, and the price level that they prefer."""
 
     interest: FloatArray
     style: FloatArray
@@ -47,11 +47,12 @@ class Tastes:
 
 @dataclass(frozen=True)
 class Restocks:
-    """``R`` standing habits of buying one product of a consumable category again and again.
+    """``R`` habits: each is one shopper who buys one product of a consumable category again and again.
 
     Attributes:
-        user, category: whose habit, in which category; ascending by user.
-        candidates: ``[R, RESTOCK_CANDIDATES]`` shelf places; the product bought is the one liked best of those on sale.
+        user, category: the shopper and the category; ascending by user.
+        candidates: ``[R, RESTOCK_CANDIDATES]`` shelf places; the shopper buys the product they like best among those
+            on sale.
         period, phase: days; the product runs out on days with ``(day - phase) % period == 0``.
         reliability: probability of restocking over one period.
     """
@@ -100,7 +101,7 @@ def user_id(number: int) -> str:
 
 
 def build_shoppers(config: SyntheticShopConfig, categories: Categories) -> Shoppers:
-    """Draw the shoppers. Tastes lean on age and gender, price level on location: groups differ, individuals more."""
+    """Draw the shoppers. Tastes depend a little on age and gender, price level on location; individuals differ more."""
     rng = generator(config.seed, Stream.SHOPPERS)
     count = config.n_users
     start = config.start.toordinal()
@@ -111,7 +112,7 @@ def build_shoppers(config: SyntheticShopConfig, categories: Categories) -> Shopp
     late = start + rng.integers(1, 366, count)
     join = np.where(rng.random(count) < _JOINED_BEFORE, early, late)
     activity = rng.lognormal(-0.5 * _ACTIVITY_SPREAD**2, _ACTIVITY_SPREAD, count)
-    # The smallest places are also the least active: a model that serves only the many leaves them behind.
+    # Small locations are also less active, so a model that is good only for the majority is worse for them.
     activity *= np.linspace(1.1, 0.7, len(words.LOCATIONS))[location]
     first = _draw_tastes(rng, config, age, gender, location)
     return Shoppers(
@@ -162,7 +163,7 @@ def _eras(
 def habit_chances(config: SyntheticShopConfig, categories: Categories, tastes: Tastes) -> tuple[IntArray, FloatArray]:
     """Consumable categories and the probability that each shopper has a habit in each, ``[n, consumable]``.
 
-    The more a shopper is drawn to a category, the likelier a habit.
+    The probability grows with the shopper's interest in the category.
     """
     consumable = np.flatnonzero(categories.consumable)
     pull = tastes.interest @ categories.interest[consumable].T / np.sqrt(INTEREST_DIMENSIONS)

@@ -18,9 +18,9 @@ def _utc_today() -> date:
 
 
 class SyntheticShopSource:
-    """Delivers a `SyntheticShop` day by day: a living shop, with a new day every day, unless the config limits it.
+    """Delivers a `SyntheticShop` day by day, with a new day every day unless the config limits it.
 
-    Nothing is ever set aside: what a tracking bug garbles is delivered as it is, for the quality rules to catch.
+    No row is set aside: events that a tracking bug damaged are delivered as they are, and the quality rules find them.
     """
 
     name: ClassVar[str] = "synthetic"
@@ -32,10 +32,10 @@ class SyntheticShopSource:
         config: SyntheticShopConfig | None = None,
         today: Callable[[], date] = _utc_today,
     ) -> None:
-        """``config`` describes the whole shop; ``first_day`` (default 2025-06-02) and ``seed`` are the short way.
+        """Give either ``config``, or ``first_day`` (default 2025-06-02) and ``seed``.
 
         Args:
-            today: the clock, a UTC day; a living shop has every day before it.
+            today: the clock, a UTC day; a shop without a last day has every day before it.
 
         Raises:
             ValueError: ``config`` is given together with ``first_day`` or ``seed``.

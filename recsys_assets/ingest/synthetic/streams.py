@@ -11,7 +11,7 @@ BoolArray = NDArray[np.bool_]
 
 
 class Stream(IntEnum):
-    """What a generator is for."""
+    """Purpose of a generator. Append new ones at the end: the numbers decide every shop's draws."""
 
     CATEGORIES = 1
     BRANDS = 2

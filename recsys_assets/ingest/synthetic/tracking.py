@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 from recsys_assets.ingest.synthetic.streams import BoolArray
 
 UNDEFINED = "undefined"
-"""What a broken client sends where an id or a type belongs."""
+"""What a broken client sends in place of an id or a type."""
 
 
-def _nobody(events: pa.Table, hit: pa.Array) -> pa.Table:
+def _user_missing(events: pa.Table, hit: pa.Array) -> pa.Table:
     return _put(events, "user_id", hit, pa.scalar(None, pa.string()))
 
 
@@ -34,13 +34,13 @@ def _sent_twice(events: pa.Table, hit: pa.Array) -> pa.Table:
 
 
 DAMAGES: tuple[Callable[[pa.Table, pa.Array], pa.Table], ...] = (
-    _nobody,
+    _user_missing,
     _undefined_product,
     _undefined_type,
     _negative_price,
     _sent_twice,
 )
-"""Each garbles the rows marked; the last one repeats them, so it must stay last."""
+"""Each damages the marked rows. The last one repeats rows, so it must stay last."""
 
 
 def damage_events(events: pa.Table, strength: float, rng: np.random.Generator) -> pa.Table:

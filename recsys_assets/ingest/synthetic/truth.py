@@ -11,7 +11,7 @@ from recsys_assets.ingest.synthetic.world import WANDER, DayState, World
 def log_no_purchase(world: World, users: IntArray, products: IntArray, first_day: date, days: int) -> FloatArray:
     """Log of the probability that none of ``days`` days from ``first_day`` sees a purchase, ``[B, m]``.
 
-    Days are independent given the world, so the logs of single days add up; see `log_no_purchase_on_day`.
+    Days are independent given the world, so the logs of the days are added; see `log_no_purchase_on_day`.
     """
     total = np.zeros((len(users), len(products)))
     for offset in range(days):

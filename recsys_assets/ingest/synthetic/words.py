@@ -63,7 +63,7 @@ _ENDINGS = ("co", "dor", "form", "hus", "lin", "mere", "nia", "ra", "son", "tta"
 
 
 def category_words(index: int) -> CategoryWords:
-    """Words of category ``index``; beyond the list the words come round again under a numbered name."""
+    """Words of category ``index``; beyond the end of the list the words repeat with a numbered name."""
     words = CATEGORIES[index % len(CATEGORIES)]
     turn = index // len(CATEGORIES)
     return words if turn == 0 else CategoryWords(f"{words.name} {turn + 1}", words.nouns, words.price, words.consumable)
@@ -71,7 +71,7 @@ def category_words(index: int) -> CategoryWords:
 
 def brand_name(index: int) -> str:
     """A pronounceable name of brand ``index``; different for every index."""
-    # Steps coprime to the list lengths let neighbours differ in every syllable while covering all combinations once.
+    # 1009 has no common factor with the list lengths, so every combination occurs once and neighbours differ.
     combinations = len(_ONSETS) * len(_MIDDLES) * len(_ENDINGS)
     spread = index * 1009 % combinations
     onset, rest = spread % len(_ONSETS), spread // len(_ONSETS)

@@ -29,7 +29,7 @@ WANDER = 0.2
 EPISODE_SHARE = 0.6
 """Share of sessions in the category of the shopper's current episode of interest."""
 SHORTLIST = 4
-"""Places of the shelf a shopper has an eye on during an episode."""
+"""Places of the shelf that a shopper prefers during an episode."""
 EPISODE_STYLE = 0.8
 """Standard deviation of each dimension of an episode's style."""
 EPISODE_ACTIVITY = 0.6
@@ -43,20 +43,20 @@ _NOVELTY_DAYS = 21.0
 _LISTING_NOISE = 0.8
 _CART_INTERCEPT = -2.6
 _CART_SLOPE = 0.5
-_RESENTMENT = 1.5
+_PRICE_RISE_EFFECT = 1.5
 _WEEK = np.array([0.88, 0.84, 0.86, 0.92, 1.05, 1.25, 1.20])
 _SEASON_AMPLITUDE, _SEASON_PEAK = 0.25, 345.0
 RESTOCK_DAYS: Mapping[int, float] = {-1: 0.2, 0: 0.6, 1: 0.2}
-"""Share of restockings on each day beside the one on which the product runs out."""
+"""Share of restockings on each day, relative to the day on which the product runs out."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What ``n`` shoppers would look at and take among the ``s`` places of one category.
+    """Probabilities of viewing and carting for ``n`` shoppers and the ``s`` places of one category.
 
     Attributes:
         view: ``[n, s]`` probability of each place per view in the category, position bias included; rows sum to 1.
-        cart: ``[n, s]`` logits of putting the product into the cart once it is viewed (position has no say any more).
+        cart: ``[n, s]`` logits of putting a viewed product into the cart (position has no influence).
     """
 
     view: FloatArray
@@ -65,7 +65,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class DueRestocks:
-    """Restocking habits that may act today: shopper, shelf place they go for, probability that they come and buy."""
+    """Restocking habits that are due today: shopper, shelf place, probability of a purchase."""
 
     user: IntArray
     slot: IntArray
@@ -81,7 +81,7 @@ class DayState:
         shelf: ``[n_slots]`` row of `Products`, ``-1`` where the place is empty.
         features: ``[n_slots, F]``; a shopper's preference is the inner product with theirs.
         appeal: ``[n_slots]`` logits shared by all, ``-inf`` where the place is empty.
-        log_examination: ``[n_slots]`` log of the probability that a listed product is looked at, from its position.
+        log_examination: ``[n_slots]`` log of the probability that a listed product is examined, from its position.
         category_logits: ``[Z]``, ``-inf`` where a whole category is sold out.
         rate: ``[n_users]`` expected browsing sessions today.
         tastes: of this day.
@@ -108,7 +108,7 @@ class DayState:
 
 
 class World:
-    """The hidden world of a config. Everything on it is a pure function of the config and the day."""
+    """The hidden world of a config. Every method is a pure function of the config and the day."""
 
     def __init__(self, config: SyntheticShopConfig) -> None:
         self.config = config
@@ -121,7 +121,7 @@ class World:
         self._listing_noise = lru_cache(maxsize=8)(self._draw_listing_noise)
 
     def price_level(self, ordinal: int) -> float:
-        """What price shifts have multiplied every price by."""
+        """Factor on every price from the price shifts so far."""
         level = 1.0
         for shift in self.config.drifts(DriftKind.PRICE_SHIFT):
             if ordinal >= shift.start.toordinal():
@@ -152,7 +152,7 @@ class World:
         rows = np.maximum(shelf, 0)
         products, empty = self.products, shelf < 0
         age = np.maximum(ordinal - products.launch[rows], 0)
-        # What has stood in the shop since it opened is not news.
+        # Products on sale since the first day get no novelty boost.
         news = np.where(products.launch[rows] > self.config.start.toordinal(), np.exp(-age / _NOVELTY_DAYS), 0.0)
         appeal = np.where(empty, -np.inf, products.appeal[rows] + _NOVELTY_BOOST * news)
         relative_price = products.log_price[rows] + np.log(self.price_level(ordinal))
@@ -225,9 +225,9 @@ class World:
     def cart_probability(self, state: DayState, cart_logits: FloatArray) -> FloatArray:
         """Probability that a viewed product goes into the cart, from `Choices.cart`.
 
-        Shoppers resent what prices have risen by, whatever price level they feel at home at.
+        A general price rise lowers the probability, whatever price level a shopper prefers.
         """
-        intercept = _CART_INTERCEPT - _RESENTMENT * np.log(self.price_level(state.ordinal))
+        intercept = _CART_INTERCEPT - _PRICE_RISE_EFFECT * np.log(self.price_level(state.ordinal))
         return 1.0 / (1.0 + np.exp(-(intercept + _CART_SLOPE * cart_logits)))
 
     def due_restocks(self, state: DayState) -> DueRestocks:
@@ -249,9 +249,9 @@ class World:
         return DueRestocks(user=users[there], slot=slot[there], probability=probability[there])
 
     def habit_liking(self, state: DayState, users: IntArray, places: IntArray) -> FloatArray:
-        """How much each shopper likes the product in each of their places, ``[n, c]``; ``-inf`` where it is empty.
+        """Preference of each shopper for the product in each of their places, ``[n, c]``; ``-inf`` where it is empty.
 
-        A habit is older than today's episode, and not swayed by what is new.
+        Habits do not depend on the current episode or on novelty.
         """
         liking = np.einsum("rf,rcf->rc", self.user_features(state, users, episode=False), state.features[places])
         rows = state.shelf[places]
@@ -267,14 +267,17 @@ class World:
         return self.categories.popularity + season
 
     def traffic(self, day: date) -> float:
-        """What multiplies every rate of sessions on a day: the week and the season."""
+        """Factor on every session rate on a day, from weekday and season."""
         week = 1.0 + self.config.weekly_cycle * (_WEEK[day.weekday()] - 1.0)
         turn = 2.0 * np.pi * (_day_of_year(day.toordinal()) - _SEASON_PEAK) / 365.25
         return float(week * (1.0 + self.config.seasonal_cycle * _SEASON_AMPLITUDE * np.cos(turn)))
 
     def _log_examination(self, appeal: FloatArray, ordinal: int) -> FloatArray:
-        """Position-based examination (Craswell et al. 2008, "An experimental comparison of click position-bias
-        models"): the shop lists each category by appeal as it guesses it this week; attention falls with position."""
+        """Log examination probability of each place, from its position in the listing of its category.
+
+        Position-based model (Craswell et al. 2008, "An experimental comparison of click position-bias models"). The
+        shop lists each category by its weekly estimate of appeal.
+        """
         return -self.config.position_bias * np.log1p(self.listing_positions(appeal, ordinal))
 
     def listing_positions(self, appeal: FloatArray, ordinal: int) -> IntArray:
@@ -308,7 +311,7 @@ class World:
         return _softmax(self._interest_logits(self.shoppers.eras[era], everybody) + self.categories.popularity)
 
     def _episode_on(self, ordinal: int) -> tuple[IntArray, FloatArray, IntArray, FloatArray]:
-        """The episode each shopper is in: shoppers change over on different days."""
+        """The current episode of each shopper; shoppers start new episodes on different days."""
         length = self.config.episode_days
         era = sum(ordinal >= shift.start.toordinal() for shift in self.config.drifts(DriftKind.TASTE_SHIFT))
         earlier, later = self._episodes(ordinal // length, era), self._episodes(ordinal // length + 1, era)
