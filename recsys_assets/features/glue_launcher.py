@@ -14,9 +14,10 @@ import dagster as dg
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambda_api.settings import Settings
+from recsys_assets.aws_clients import open_clients
+from recsys_assets.aws_errors import classify_aws_error, error_code
 from recsys_assets.features.engine import WrittenFeatures
 from recsys_assets.lake import Lake
-from recsys_assets.sagemaker.errors import error_code, read_trouble
 from recsys_assets.sagemaker.job import bucket_and_key
 from recsys_assets.sagemaker.session import S3ContextInjector, S3MessageReader
 
@@ -82,7 +83,7 @@ class RetryingGlueClient:
                 return call()
             except (ClientError, BotoCoreError) as error:
                 full = error_code(error) in ("ConcurrentRunsExceededException", "ResourceNumberLimitExceededException")
-                if not (full or read_trouble(error, "glue").passing) or waited >= self.max_retry_s:
+                if not (full or classify_aws_error(error, "glue").retryable) or waited >= self.max_retry_s:
                     raise
                 waited += RETRY_INTERVAL_S
                 self.sleep(RETRY_INTERVAL_S)
@@ -120,8 +121,8 @@ class GlueFeatures:
         except (ClientError, BotoCoreError) as error:
             with suppress(ClientError, BotoCoreError):
                 self._stop(glue)
-            trouble = read_trouble(error, f"glue: run of {self.job}")
-            raise dg.Failure(trouble.message, allow_retries=trouble.passing) from error
+            problem = classify_aws_error(error, f"glue: run of {self.job}")
+            raise dg.Failure(str(problem), allow_retries=problem.retryable) from error
         except RuntimeError as error:
             raise self._failure(glue.run) from error
         (reported,) = finished.get_custom_messages() or [None]
@@ -151,10 +152,6 @@ class GlueFeatures:
 
 def open_glue_features(settings: Settings) -> GlueFeatures:
     """The launcher that ``RECSYS_FEATURES_GLUE_JOB`` names."""
-    import boto3
-    from botocore.config import Config
-
-    config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 4})
     bucket, _ = bucket_and_key(settings.models_uri)
-    glue, s3 = (boto3.client(name, config=config) for name in ("glue", "s3"))
+    glue, s3 = open_clients("glue", "s3")
     return GlueFeatures(settings.features_glue_job, f"s3://{bucket}/pipes", glue, s3)

@@ -1,8 +1,4 @@
-"""A Pipes client that runs our programs as SageMaker jobs: training, processing, tuning.
-
-Put telling Dagster about jobs here. Keep their life cycle (``sagemaker_jobs.py``), what is asked for
-(``recsys_assets.sagemaker.job`` and the plans beside it) and messages (``sagemaker_session.py``) out.
-"""
+"""A Dagster Pipes client that runs our programs as SageMaker jobs: training and processing."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +8,10 @@ from typing import Any
 import dagster as dg
 
 from lambda_api.settings import Settings
+from recsys_assets.aws_clients import open_clients
 from recsys_assets.sagemaker.errors import JobFailed
 from recsys_assets.sagemaker.job import JobIdentity, JobPlaces, JobPlan, bucket_and_key
-from recsys_assets.sagemaker.jobs import LOG, PAGE, SageMakerJobs, Session, Weight
+from recsys_assets.sagemaker.jobs import LOG, PAGE, Level, SageMakerJobs, Session
 from recsys_assets.sagemaker.session import S3ContextInjector, S3MessageReader
 
 Context = dg.OpExecutionContext | dg.AssetExecutionContext
@@ -72,11 +69,11 @@ class PipesSageMakerClient(dg.PipesClient):
                     lambda _, ended: reader.drain(ended=ended),
                 )
 
-        def tell(weight: Weight, line: str) -> None:
-            getattr(context.log, weight.value)(f"[pipes] {line}")
+        def log(level: Level, line: str) -> None:
+            getattr(context.log, level.value)(f"[pipes] {line}")
 
         with failures_told():
-            finished = self.jobs.run(plan, identity, tell, open_session)
+            finished = self.jobs.run(plan, identity, log, open_session)
         return dg.PipesClientCompletedInvocation(opened[-1], metadata=linked(finished.metadata))
 
     def require_buckets(self, plan: JobPlan) -> None:
@@ -92,7 +89,7 @@ def failures_told() -> Iterator[None]:
         yield
     except JobFailed as failure:
         metadata = linked(failure.metadata)
-        raise dg.Failure(str(failure), metadata=metadata, allow_retries=failure.passing) from failure
+        raise dg.Failure(str(failure), metadata=metadata, allow_retries=failure.retryable) from failure
 
 
 def linked(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,22 +111,12 @@ def open_jobs() -> SageMakerJobs:
     """Jobs in the region that AWS's own configuration names.
 
     Raises:
-        JobFailed: no region is configured.
+        AwsCallFailed: no region is configured.
     """
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import NoRegionError
-
-    # Calls are repeated by botocore for seconds and by `SageMakerJobs` for minutes; see `Patience.trouble`.
-    config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 4})
-    try:
-        sagemaker, s3 = (boto3.client(name, config=config) for name in ("sagemaker", "s3"))
-    except NoRegionError as error:
-        raise JobFailed("no AWS region is configured; set AWS_REGION") from error
+    sagemaker, s3 = open_clients("sagemaker", "s3")
     return SageMakerJobs(sagemaker, s3, interruptions=(KeyboardInterrupt, dg.DagsterExecutionInterruptedError))
 
 
 def open_client(settings: Settings) -> PipesSageMakerClient:
-    """The client of a shop's jobs. Raises `dagster.Failure`: no region is configured."""
-    with failures_told():
-        return PipesSageMakerClient(open_jobs(), JobPlaces(settings.training_uri))
+    """The client of a shop's jobs. Raises `AwsCallFailed`: no region is configured."""
+    return PipesSageMakerClient(open_jobs(), JobPlaces(settings.training_uri))

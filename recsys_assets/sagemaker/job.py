@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from lambda_api.errors import RecsysError
+from recsys_assets.sagemaker.errors import JobRefused
 from recsys_assets.sagemaker.kinds import JobKind
 
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
@@ -26,10 +26,6 @@ LONGEST_RUN_S: Final = 28 * 24 * 3600
 TAGS: Final = 50
 TAG_KEY: Final = 128
 TAG_VALUE: Final = 256
-
-
-class JobRefused(RecsysError, ValueError):
-    """SageMaker would refuse this job or could not run it; the message names every setting at fault and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,4 @@
-"""The life cycle of a SageMaker job of any kind: created or found again, followed, stopped, tried again, accounted for.
-
-Put calling SageMaker about jobs here. Keep what is asked for (`JobPlan`), what answers and errors mean
-(``outcome.py`` and ``trouble.py`` of ``recsys_assets.sagemaker``) and Dagster (``sagemaker.py``) out.
-"""
+"""The life cycle of a SageMaker job of any kind: created or found again, followed, stopped, tried again."""
 
 import random
 import time
@@ -11,12 +7,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recsys_assets.sagemaker.errors import IN_USE, JobFailed, error_code, read_trouble
-from recsys_assets.sagemaker.job import JobIdentity, JobPlan, JobRefused, create_request, differences
+from recsys_assets.aws_errors import classify_aws_error, error_code, translate_aws_errors
+from recsys_assets.sagemaker.errors import IN_USE, JobFailed, JobRefused
+from recsys_assets.sagemaker.job import JobIdentity, JobPlan, create_request, differences
 from recsys_assets.sagemaker.kinds import JobKind
 from recsys_assets.sagemaker.outcome import (
     Attempts,
@@ -29,26 +27,28 @@ from recsys_assets.sagemaker.outcome import (
 )
 
 AwsError = (ClientError, BotoCoreError)
+Answer = TypeVar("Answer")
 
 
-class Weight(Enum):
-    """How much a line matters to people."""
+class Level(Enum):
+    """How important a line of progress is."""
 
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
 
 
-Tell = Callable[[Weight, str], None]
+Log = Callable[[Level, str], None]
+"""Receives lines of progress."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """What accompanies one attempt.
+    """What accompanies one attempt of a job.
 
     Attributes:
-        variables: for the program.
-        tags: beside those of the plan.
+        variables: environment variables of the program.
+        tags: in addition to those of the plan.
         look: called after every look at the job with its description and whether it has ended; may raise `AwsError`.
     """
 
@@ -57,32 +57,36 @@ class Session:
     look: Callable[[Mapping[str, Any], bool], None] = lambda description, ended: None
 
 
+OpenSession = Callable[[str], AbstractContextManager[Session]]
+"""Opens the session of the attempt with this job name."""
+
+
 @contextmanager
 def no_session(name: str) -> Iterator[Session]:
-    """For jobs whose programs talk to nobody."""
+    """For jobs whose programs report nothing while they run."""
     yield Session()
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long is waited for what, in seconds.
+    """Time limits, in seconds.
 
     Attributes:
-        between_looks: at the job.
-        start: for an instance, from the creation of the job to the start of its program.
-        stop: for a job to end after it was told to.
-        trouble: for AWS to answer again once it fails to; the job itself goes on meanwhile.
+        between_looks: from one ``describe`` call to the next.
+        start: from the creation of a job to the start of its program.
+        stop: for a job to end after a ``stop`` call.
+        unavailable: for AWS to answer again after it failed to; the job itself goes on meanwhile.
     """
 
     between_looks: float = 15.0
     start: float = 3600.0
     stop: float = 300.0
-    trouble: float = 900.0
+    unavailable: float = 900.0
 
 
 @dataclass(frozen=True)
 class FinishedJob:
-    """A job that ended well, as AWS describes it; ``attempts`` of this call, ``metadata`` for people."""
+    """A job that ended well: AWS's description, the number of attempts made by this call, metadata to display."""
 
     name: str
     description: Mapping[str, Any]
@@ -94,13 +98,13 @@ class FinishedJob:
 class SageMakerJobs:
     """Jobs of one account and region.
 
-    A job's name is made of its identity and the attempt: asked again after its process died, the caller finds its job
-    under that name and follows it instead of starting another. Interrupted, it stops its job. A failure that may pass
-    (capacity, SageMaker's own errors, spot capacity beyond the longest wait) is followed by another attempt.
+    The name of a job is computed from its identity and the number of the attempt. A caller that was restarted therefore
+    finds its job under that name and follows it instead of starting another. An interrupted caller stops its job. After
+    a failure that may pass (capacity, errors of SageMaker itself, no spot capacity in time) the job is started again.
 
     Attributes:
         sagemaker, s3: boto3 clients of one region.
-        interruptions: what tells the caller to stop; its job is stopped before it is raised on.
+        interruptions: exceptions that tell the caller to stop; its job is stopped before they are raised again.
     """
 
     sagemaker: Any
@@ -119,17 +123,9 @@ class SageMakerJobs:
         return str(self.sagemaker.meta.region_name)
 
     def run(
-        self,
-        plan: JobPlan,
-        identity: JobIdentity,
-        tell: Tell,
-        open_session: Callable[[str], AbstractContextManager[Session]] = no_session,
+        self, plan: JobPlan, identity: JobIdentity, log: Log, open_session: OpenSession = no_session
     ) -> FinishedJob:
         """Run ``plan`` to its end.
-
-        Args:
-            tell: hears what happens.
-            open_session: given the name of an attempt.
 
         Raises:
             JobRefused: the plan breaks one of SageMaker's rules; nothing was started.
@@ -142,12 +138,12 @@ class SageMakerJobs:
         while True:
             number, tried = number + 1, tried + 1
             name = identity.name(number, plan.kind.name_length)
-            description, outcome, stale = self._attempt(plan, name, identity, tell, open_session)
+            description, outcome, stale = self._attempt(plan, name, identity, log, open_session)
             metadata = job_metadata(plan.kind, description, self.region)
             if outcome.verdict is Verdict.SUCCEEDED:
                 return FinishedJob(name, description, tried, {**metadata, "attempts": tried})
             if stale:
-                tell(Weight.INFO, f"{plan.kind.noun} {name} ended badly earlier ({outcome.reason}); starting another")
+                log(Level.INFO, f"{plan.kind.noun} {name} failed earlier ({outcome.reason}); starting another")
                 tried -= 1
                 continue
             if outcome.verdict is not Verdict.RETRY or tried == self.attempts.most:
@@ -155,121 +151,113 @@ class SageMakerJobs:
                 message = f"{plan.kind.noun} {name} failed{given_up}: {outcome}"
                 raise JobFailed(message, metadata=metadata, reason=outcome.reason)
             pause = self.attempts.pause(tried, self.chance)
-            tell(Weight.WARNING, f"{plan.kind.noun} {name}: {outcome}; next attempt in {pause:.0f} s")
+            log(Level.WARNING, f"{plan.kind.noun} {name}: {outcome}; next attempt in {pause:.0f} s")
             self.sleep(pause)
 
     def require_buckets(self, plan: JobPlan) -> None:
-        """Raise `JobFailed` unless every bucket of ``plan`` is there, open to us and in the job's region."""
+        """Raise `JobFailed` unless every bucket of ``plan`` exists, is open to us and is in the region of the job."""
         for bucket in plan.buckets:
             self._require_bucket(bucket)
 
     def _attempt(
-        self,
-        plan: JobPlan,
-        name: str,
-        identity: JobIdentity,
-        tell: Tell,
-        open_session: Callable[[str], AbstractContextManager[Session]],
+        self, plan: JobPlan, name: str, identity: JobIdentity, log: Log, open_session: OpenSession
     ) -> tuple[Mapping[str, Any], Outcome, bool]:
-        """The ended job, what it means, and whether it had ended badly before anybody of this call was there."""
-        with explained("s3:PutObject"), open_session(name) as session:
+        """The ended job, its outcome, and whether it had failed before this call (only where the work is lasting)."""
+        with translate_aws_errors("s3:PutObject", JobFailed.of), open_session(name) as session:
             request = create_request(plan, name, session.variables, session.tags)
             try:
-                found = self._start_or_attach(plan, name, request, tell)
+                found = self._start_or_attach(plan, name, request, log)
                 if found is not None and identity.lasting:
                     outcome = read_outcome(plan.kind, found)
                     if outcome.verdict in (Verdict.RETRY, Verdict.FAILED):
                         return found, outcome, True
-                return *self._follow(plan.kind, name, session, tell), False
+                return *self._follow(plan.kind, name, session, log), False
             except self.interruptions:
-                tell(Weight.WARNING, f"interrupted: stopping {plan.kind.noun} {name}")
-                self._stop(plan.kind, name, tell)
+                log(Level.WARNING, f"interrupted: stopping {plan.kind.noun} {name}")
+                self._stop(plan.kind, name, log)
                 raise
 
     def _start_or_attach(
-        self, plan: JobPlan, name: str, request: Mapping[str, Any], tell: Tell
+        self, plan: JobPlan, name: str, request: Mapping[str, Any], log: Log
     ) -> Mapping[str, Any] | None:
-        """Create the job; where it exists, its description."""
+        """Create the job; where it exists, return its description."""
         kind = plan.kind
-        deadline = self.clock() + self.patience.trouble
-        while True:
+
+        def create() -> bool:
             try:
                 self._call("create", kind)(**request)
             except AwsError as error:
-                if error_code(error) == IN_USE:
-                    return self._attach(plan, name, tell)
-                trouble = read_trouble(error, kind.action("Create"), plan.placement.role_arn)
-                if not trouble.passing or self.clock() >= deadline:
-                    raise JobFailed(trouble.message, passing=trouble.passing) from error
-                tell(Weight.WARNING, f"{trouble.message}; trying again")
-                self.sleep(self.patience.between_looks)
-            else:
-                tell(Weight.INFO, f"started {kind.noun} {name}")
-                return None
+                if error_code(error) != IN_USE:
+                    raise
+                return False
+            return True
 
-    def _attach(self, plan: JobPlan, name: str, tell: Tell) -> Mapping[str, Any]:
-        found = self._describe(plan.kind, name, tell)
+        if self._answered(create, kind.action("Create"), log, role_arn=plan.placement.role_arn):
+            log(Level.INFO, f"started {kind.noun} {name}")
+            return None
+        found = self._describe(kind, name, log)
         if different := differences(plan, found):
             raise JobFailed(
-                f"{plan.kind.noun} {name} exists already and does other work ({'; '.join(different)}); "
-                "start a new run instead of resuming this one"
+                f"{kind.noun} {name} exists already and does other work ({'; '.join(different)})",
+                remedy="start a new run instead of resuming this one",
             )
-        tell(Weight.INFO, f"{plan.kind.noun} {name} exists already ({found[plan.kind.status_field]}); following it")
+        log(Level.INFO, f"{kind.noun} {name} exists already ({found[kind.status_field]}); following it")
         return found
 
-    def _follow(self, kind: JobKind, name: str, session: Session, tell: Tell) -> tuple[Mapping[str, Any], Outcome]:
+    def _follow(self, kind: JobKind, name: str, session: Session, log: Log) -> tuple[Mapping[str, Any], Outcome]:
         seen = 0
         while True:
-            description = self._describe(kind, name, tell)
+            description = self._describe(kind, name, log)
             lines = transition_lines(description, seen)
             seen += len(lines)
             for line in lines:
-                tell(Weight.INFO, f"{name}: {line}")
+                log(Level.INFO, f"{name}: {line}")
             outcome = read_outcome(kind, description)
             if outcome.verdict is not Verdict.RUNNING:
-                self._look(session, description, tell, ended=True)
+                self._answered(partial(session.look, description, True), "s3:GetObject", log)
                 return description, outcome
-            overdue = overdue_start(kind, description, self.now(), self.patience.start)
-            if overdue:
-                self._stop(kind, name, tell)
-                return self._describe(kind, name, tell), Outcome(Verdict.FAILED, overdue)
-            self._look(session, description, tell, ended=False)
+            if overdue := overdue_start(kind, description, self.now(), self.patience.start):
+                self._stop(kind, name, log)
+                return self._describe(kind, name, log), Outcome(Verdict.FAILED, overdue)
+            try:
+                session.look(description, False)
+            except AwsError as error:  # the job goes on, and so does the next look
+                log(Level.WARNING, str(classify_aws_error(error, "s3:GetObject")))
             self.sleep(self.patience.between_looks)
 
-    def _look(self, session: Session, description: Mapping[str, Any], tell: Tell, *, ended: bool) -> None:
-        """Let the session look. While the job runs AWS may fail; at its end it must answer within ``trouble``."""
-        deadline = self.clock() + self.patience.trouble
+    def _describe(self, kind: JobKind, name: str, log: Log) -> Mapping[str, Any]:
+        def describe() -> Mapping[str, Any]:
+            answer: Mapping[str, Any] = self._call("describe", kind)(**{kind.name_field: name})
+            return answer
+
+        try:
+            return self._answered(describe, kind.action("Describe"), log)
+        except JobFailed as failure:
+            by_hand = kind.by_hand("stop", name)
+            raise JobFailed(
+                f"{failure}. The {kind.noun} {name} may still be running and billed: look at it, or stop it with: "
+                f"{by_hand}"
+            ) from failure
+
+    def _answered(self, call: Callable[[], Answer], action: str, log: Log, *, role_arn: str = "") -> Answer:
+        """What ``call`` returns, repeated for at most ``patience.unavailable`` while the error is retryable.
+
+        Raises:
+            JobFailed: AWS refused the call, or did not answer in that time.
+        """
+        deadline = self.clock() + self.patience.unavailable
         while True:
             try:
-                session.look(description, ended)
-                return
+                return call()
             except AwsError as error:
-                trouble = read_trouble(error, "s3:GetObject")
-                if ended and (not trouble.passing or self.clock() >= deadline):
-                    raise JobFailed(trouble.message, passing=trouble.passing) from error
-                tell(Weight.WARNING, trouble.message)
-                if not ended:
-                    return
+                problem = classify_aws_error(error, action, role_arn)
+                if not problem.retryable or self.clock() >= deadline:
+                    raise JobFailed.of(problem) from error
+                log(Level.WARNING, f"{problem}; trying again")
                 self.sleep(self.patience.between_looks)
 
-    def _describe(self, kind: JobKind, name: str, tell: Tell) -> Mapping[str, Any]:
-        deadline = self.clock() + self.patience.trouble
-        while True:
-            try:
-                answer: Mapping[str, Any] = self._call("describe", kind)(**{kind.name_field: name})
-                return answer
-            except AwsError as error:
-                trouble = read_trouble(error, kind.action("Describe"))
-                if not trouble.passing or self.clock() >= deadline:
-                    raise JobFailed(
-                        f"{trouble.message}. The {kind.noun} {name} may still be running and billed: look at it, or "
-                        f"stop it with: {kind.by_hand('stop', name)}"
-                    ) from error
-                tell(Weight.WARNING, f"{trouble.message}; trying again")
-                self.sleep(self.patience.between_looks)
-
-    def _stop(self, kind: JobKind, name: str, tell: Tell) -> None:
-        """Stop the job and wait until it has ended, for at most ``patience.stop``; says so when it has not."""
+    def _stop(self, kind: JobKind, name: str, log: Log) -> None:
+        """Stop the job and wait until it has ended, for at most ``patience.stop``; logs when it has not."""
         deadline = self.clock() + self.patience.stop
         told = False
         while True:
@@ -279,19 +267,19 @@ class SageMakerJobs:
                     told = True
                 description = self._call("describe", kind)(**{kind.name_field: name})
                 if read_outcome(kind, description).verdict is not Verdict.RUNNING:
-                    tell(Weight.INFO, f"{kind.noun} {name} has ended")
+                    log(Level.INFO, f"{kind.noun} {name} has ended")
                     return
             except AwsError as error:
-                trouble = read_trouble(error, kind.action("Stop"))
+                problem = classify_aws_error(error, kind.action("Stop"))
                 if error_code(error) == "ValidationException" and not told:
                     return  # it ended by itself before it could be stopped
-                tell(Weight.WARNING, trouble.message)
-                if not trouble.passing:
+                log(Level.WARNING, str(problem))
+                if not problem.retryable:
                     break
             if self.clock() >= deadline:
                 break
             self.sleep(min(self.patience.between_looks, 5.0))
-        tell(Weight.ERROR, f"{kind.noun} {name} has not ended; stop it with: {kind.by_hand('stop', name)}")
+        log(Level.ERROR, f"{kind.noun} {name} has not ended; stop it with: {kind.by_hand('stop', name)}")
 
     def _call(self, verb: str, kind: JobKind) -> Callable[..., Any]:
         call: Callable[..., Any] = getattr(self.sagemaker, f"{verb}_{kind.call}")
@@ -299,32 +287,24 @@ class SageMakerJobs:
 
     def _require_bucket(self, bucket: str) -> None:
         """Refuse a bucket that is missing, closed to us, or in another region than the job."""
-        try:
-            found = self.s3.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
-        except ClientError as error:
-            headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-            found = headers.get("x-amz-bucket-region", self.region)
-            if found == self.region:
-                trouble = read_trouble(error, f"s3:ListBucket on {bucket}")
-                raise JobFailed(trouble.message, passing=trouble.passing) from error
-        except BotoCoreError as error:
-            trouble = read_trouble(error, f"s3:ListBucket on {bucket}")
-            raise JobFailed(trouble.message, passing=trouble.passing) from error
-        if found and found != self.region:
+        with translate_aws_errors(f"s3:ListBucket on {bucket}", JobFailed.of):
+            try:
+                answer = self.s3.head_bucket(Bucket=bucket)
+            except ClientError as error:
+                answer = error.response
+                if self._region_of(answer) in ("", self.region):
+                    raise
+        if (found := self._region_of(answer)) not in ("", self.region):
             raise JobFailed(
                 f"bucket {bucket} is in {found}, training runs in {self.region}; a job reads buckets of its own region "
-                f"only: set AWS_REGION to {found} or RECSYS_TRAINING_URI to a bucket in {self.region}"
+                "only",
+                remedy=f"set AWS_REGION to {found} or RECSYS_TRAINING_URI to a bucket in {self.region}",
             )
 
-
-@contextmanager
-def explained(action: str) -> Iterator[None]:
-    """Errors of AWS inside become `JobFailed`, as of a call that needs ``action``."""
-    try:
-        yield
-    except AwsError as error:
-        trouble = read_trouble(error, action)
-        raise JobFailed(trouble.message, passing=trouble.passing) from error
+    @staticmethod
+    def _region_of(answer: Mapping[str, Any]) -> str:
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        return str(headers.get("x-amz-bucket-region", ""))
 
 
 PAGE, LOG = "page", "log"
@@ -332,7 +312,7 @@ PAGE, LOG = "page", "log"
 
 
 def job_metadata(kind: JobKind, description: Mapping[str, Any], region: str) -> dict[str, Any]:
-    """What people want to know about a job that has ended, with links to it and its log."""
+    """Figures of a job that has ended, with links to it and its log."""
     name, own = description[kind.name_field], kind.noun.replace(" ", "_")
     console = f"https://{region}.console.aws.amazon.com"
     group = kind.log_group.replace("/", "$252F")

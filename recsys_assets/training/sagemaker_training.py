@@ -17,13 +17,14 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from lambda_api.recommender.bundle import BundleError, read_bundle
 from lambda_api.settings import Settings, parse_tags
-from recsys_assets.sagemaker.client import PipesSageMakerClient, job_identity, open_client
-from recsys_assets.sagemaker.errors import error_code, read_trouble
-from recsys_assets.sagemaker.job import Hardware, JobRefused, Placement, bucket_and_key
+from recsys_assets.aws_errors import error_code, translate_aws_errors
+from recsys_assets.sagemaker.client import PipesSageMakerClient, failures_told, job_identity, open_client
+from recsys_assets.sagemaker.errors import JobFailed, JobRefused
+from recsys_assets.sagemaker.job import Hardware, Placement, bucket_and_key
 from recsys_assets.sagemaker.paths import SageMakerPaths
 from recsys_assets.sagemaker.settings import hardware_of, placement_of
 from recsys_assets.sagemaker.training_job import TrainingJobPlan
@@ -57,7 +58,7 @@ class SageMakerLauncher:
         if problems := plan.problems():  # before gigabytes travel
             raise JobRefused(f"training of {fit.label}: {'; '.join(problems)}")
         self.client.require_buckets(plan)
-        try:
+        with failures_told(), translate_aws_errors(f"s3 access to {places.root}", JobFailed.of):
             for channel, table in tables.items():
                 upload_table(self.client.jobs.s3, table, plan.channels[channel])
             finished = self.client.run(context=context, plan=plan, label=fit.label)
@@ -66,9 +67,6 @@ class SageMakerLauncher:
             download_model(self.client.jobs.s3, artefact, folder)
             download_output(self.client.jobs.s3, artefact, SageMakerPaths(folder.parent).output_data)
             delete_prefix(self.client.jobs.s3, plan.checkpoint_uri)
-        except (ClientError, BotoCoreError) as error:
-            trouble = read_trouble(error, f"s3 access to {places.root}")
-            raise dg.Failure(trouble.message, allow_retries=trouble.passing) from error
         return folder, _reported(finished, folder)
 
 

@@ -21,23 +21,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
+from recsys_assets.aws_errors import translate_aws_errors
 from recsys_assets.models.zoo import make_trainer
-from recsys_assets.sagemaker.errors import JobFailed
+from recsys_assets.sagemaker.errors import JobFailed, JobRefused
 from recsys_assets.sagemaker.job import (
     Hardware,
     JobIdentity,
     JobPlaces,
     JobPlan,
-    JobRefused,
     Placement,
     bucket_and_key,
 )
 from recsys_assets.sagemaker.jobs import (
     FinishedJob,
+    Log,
     SageMakerJobs,
     Session,
-    Tell,
-    explained,
     no_session,
 )
 from recsys_assets.sagemaker.training_job import TrainingJobPlan
@@ -61,7 +60,7 @@ class ManagedSearch:
         interactions, products: what trials see, canonical; all before ``question.end``.
         settled: model -> hyper-parameters that are never searched for.
         parallel: trials of a tuning job at a time.
-        tell: hears what happens to jobs.
+        log: receives the progress of jobs.
     """
 
     jobs: SageMakerJobs
@@ -74,7 +73,7 @@ class ManagedSearch:
     settled: Callable[[str], Mapping[str, Any]]
     git_revision: str
     parallel: int
-    tell: Tell
+    log: Log
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def search(self, model: str, budget: Budget, seed: int, space: SearchSpace, on_trial: OnTrial) -> TuningResult:
@@ -99,7 +98,7 @@ class ManagedSearch:
     def channels(self) -> dict[str, str]:
         """Input channels, uploaded once and named by their content."""
         tables = {INTERACTIONS_CHANNEL: self.interactions, PRODUCTS_CHANNEL: self.products}
-        with explained(f"s3:PutObject below {self.places.root}"):
+        with translate_aws_errors(f"s3:PutObject below {self.places.root}", JobFailed.of):
             return {name: upload_once(self.jobs.s3, table, self.places.shared(name)) for name, table in tables.items()}
 
     def _defaults(self, model: str, most: int) -> Trial:
@@ -179,7 +178,7 @@ class ManagedSearch:
         digest = hashlib.sha256(json.dumps(plan.work(plan.request({})), sort_keys=True).encode()).hexdigest()
         identity = JobIdentity(run_id=digest, asset=model, label=f"{what}-{model}", lasting=True)
         try:
-            return self.jobs.run(plan, identity, self.tell, open_session)
+            return self.jobs.run(plan, identity, self.log, open_session)
         except JobRefused as refusal:
             # A ``ValueError`` here would read as the model refusing the data.
             raise JobFailed(str(refusal)) from refusal

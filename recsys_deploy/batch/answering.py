@@ -22,7 +22,7 @@ from recsys_assets.batch.errors import BatchError
 from recsys_assets.batch.questions import PARTS, Part, QuestionSet, read_part
 from recsys_assets.lake import open_filesystem
 from recsys_assets.sagemaker.job import JobIdentity, Placement
-from recsys_assets.sagemaker.jobs import SageMakerJobs, Tell, Weight
+from recsys_assets.sagemaker.jobs import Level, Log, SageMakerJobs
 from recsys_assets.sagemaker.settings import placement_of
 from recsys_deploy.batch.transform_job import TransformJobPlan
 from recsys_deploy.endpoints.archive import archives_uri, publish_archive
@@ -46,7 +46,7 @@ def answers_uri(root: str, subject: Subject, questions: QuestionSet) -> str:
     return f"{root.rstrip('/')}/answers/{name}"
 
 
-def answer_here(root: str, questions_uri: str, questions: QuestionSet, subject: Subject, tell: Tell) -> Answered:
+def answer_here(root: str, questions_uri: str, questions: QuestionSet, subject: Subject, log: Log) -> Answered:
     """Answer every part that is not answered yet, in this process; cut short, it goes on with the next part.
 
     Raises:
@@ -60,7 +60,7 @@ def answer_here(root: str, questions_uri: str, questions: QuestionSet, subject: 
         for done, part in enumerate(missing, start=1):
             lines = [answer_line(model, line) for line in read_part(questions_uri, part)]
             _write_whole(f"{uri}/{part.name}.out", b"".join(line + b"\n" for line in lines))
-            tell(Weight.INFO, f"{done} of {len(missing)} parts answered")
+            log(Level.INFO, f"{done} of {len(missing)} parts answered")
     return Answered(uri, len(missing))
 
 
@@ -82,7 +82,7 @@ class Transformer:
     archives: str
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    def answer(self, root: str, questions_uri: str, questions: QuestionSet, subject: Subject, tell: Tell) -> Answered:
+    def answer(self, root: str, questions_uri: str, questions: QuestionSet, subject: Subject, log: Log) -> Answered:
         """Answer all parts, unless all are answered; a job of the same work that runs or ran well is taken up.
 
         Raises:
@@ -123,12 +123,12 @@ class Transformer:
             lasting=True,
         )
         try:
-            finished = self.jobs.run(plan, identity, tell)
+            finished = self.jobs.run(plan, identity, log)
             if not all(is_answered(uri, part) for part in missing):
                 # The job ended well before this call, and its answers were deleted since.
-                tell(Weight.WARNING, f"{uri} lacks answers of {finished.name}; asking again")
+                log(Level.WARNING, f"{uri} lacks answers of {finished.name}; asking again")
                 again = replace(identity, run_id=uuid.uuid4().hex, lasting=False)
-                finished = self.jobs.run(plan, again, tell)
+                finished = self.jobs.run(plan, again, log)
         finally:
             manager.delete_model(model["ModelName"])
         if unanswered := [part.name for part in missing if not is_answered(uri, part)]:
@@ -139,7 +139,7 @@ class Transformer:
         return Answered(uri, len(missing), finished.metadata)
 
 
-Answer = Callable[[str, str, QuestionSet, Subject, Tell], Answered]
+Answer = Callable[[str, str, QuestionSet, Subject, Log], Answered]
 """Root, where the questions are, the questions, who answers, and who hears of it."""
 
 

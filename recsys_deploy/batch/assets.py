@@ -15,7 +15,7 @@ from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.sagemaker.client import failures_told, linked, open_client, open_jobs
 from recsys_assets.sagemaker.job import JobPlan
-from recsys_assets.sagemaker.jobs import Weight
+from recsys_assets.sagemaker.jobs import Level
 from recsys_deploy.batch.answering import answerer_of
 from recsys_deploy.batch.run import make_questions, questions_place, recommend_to_all
 from recsys_deploy.release.assets import live_route
@@ -54,13 +54,13 @@ def batch_recommendations(
 ) -> dg.MaterializeResult[None]:
     """The champion's list for every known shopper: a lake table, and one record each for whoever sends them out."""
 
-    def tell(weight: Weight, line: str) -> None:
-        getattr(context.log, weight.value)(line)
+    def log(level: Level, line: str) -> None:
+        getattr(context.log, level.value)(line)
 
     with failures_told():
         subject = subject_of(registry, bundles, serving, settings.home)
         answer = answerer_of(settings, open_jobs)
-        outcome = recommend_to_all(settings, lake, serving, subject, answer, tell)
+        outcome = recommend_to_all(settings, lake, serving, subject, answer, log)
     if outcome.tally.bad:
         context.log.warning(f"{outcome.tally.bad} lines could not be used: {'; '.join(outcome.tally.problems)}")
     return dg.MaterializeResult(

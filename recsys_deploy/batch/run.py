@@ -15,7 +15,7 @@ from lambda_api.state.table import Table
 from recsys_assets.batch.questions import QuestionSet, clear, publish, read_questions, write_questions
 from recsys_assets.lake import Lake
 from recsys_assets.sagemaker.job import Hardware, JobPlan
-from recsys_assets.sagemaker.jobs import Tell
+from recsys_assets.sagemaker.jobs import Log
 from recsys_assets.sagemaker.processing_job import ProcessingJobPlan
 from recsys_assets.sagemaker.settings import hardware_of, placement_of
 from recsys_deploy.batch.answering import Answer
@@ -97,7 +97,7 @@ def make_questions(settings: Settings, lake: Lake, run_job: RunJob) -> QuestionS
 
 
 def recommend_to_all(
-    settings: Settings, lake: Lake, serving: Table, subject: Subject, answer: Answer, tell: Tell
+    settings: Settings, lake: Lake, serving: Table, subject: Subject, answer: Answer, log: Log
 ) -> BatchOutcome:
     """Answer the newest questions and store the lists; records last, so that they are of a table that stands.
 
@@ -107,7 +107,7 @@ def recommend_to_all(
     """
     place = questions_place(settings)
     questions = read_questions(place)
-    answered = answer(batch_root(settings), place, questions, subject, tell)
+    answered = answer(batch_root(settings), place, questions, subject, log)
     tally = check_answers(place, questions, answered.uri)
     table = store_in_lake(lake, place, questions, answered.uri)
     records = store_records(serving, place, questions, answered.uri, int(time.time()))

@@ -14,7 +14,7 @@ from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.sagemaker.job import JobIdentity, JobPlan
-from recsys_assets.sagemaker.jobs import SageMakerJobs, Weight
+from recsys_assets.sagemaker.jobs import Level, SageMakerJobs
 from recsys_deploy.batch.answering import answerer_of
 from recsys_deploy.batch.run import BatchOutcome, make_questions, recommend_to_all
 from recsys_deploy.subject import subject_of
@@ -37,19 +37,19 @@ def run_in_terminal(
 
         return open_jobs()
 
-    def tell(weight: Weight, line: str) -> None:
-        console.print(line if weight is Weight.INFO else f"[yellow]{line}[/]", highlight=False)
+    def log(level: Level, line: str) -> None:
+        console.print(line if level is Level.INFO else f"[yellow]{line}[/]", highlight=False)
 
     def run_job(plan: JobPlan) -> Any:
         # Questions are of today's lake: a job that was run for yesterday's is not taken up.
-        return open_jobs().run(plan, JobIdentity(uuid.uuid4().hex, "batch", "batch-questions"), tell)
+        return open_jobs().run(plan, JobIdentity(uuid.uuid4().hex, "batch", "batch-questions"), log)
 
     # Found out before anything is made: without a champion or a catalogue there is nobody to ask.
     subject = subject_of(registry, bundles, serving, settings.home)
     if not keep_questions:
         questions = make_questions(settings, lake, run_job)
         console.print(f"{questions.shoppers} shoppers in {len(questions.parts)} parts", highlight=False)
-    outcome = recommend_to_all(settings, lake, serving, subject, answerer_of(settings, open_jobs), tell)
+    outcome = recommend_to_all(settings, lake, serving, subject, answerer_of(settings, open_jobs), log)
     console.print(
         f"[green]stored[/] {outcome.records} lists of {outcome.version} in {outcome.table} and the table serving; "
         f"{outcome.parts_answered} parts were answered now",

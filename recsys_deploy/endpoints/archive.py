@@ -10,12 +10,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from lambda_api.recommender.bundle import read_bundle
 from lambda_api.recommender.catalogue import read_catalogue
 from lambda_api.settings import Settings
-from recsys_assets.sagemaker.errors import read_trouble
+from recsys_assets.aws_errors import translate_aws_errors
 from recsys_assets.sagemaker.job import bucket_and_key
 from recsys_deploy.endpoints.manager import EndpointError
 
@@ -66,15 +64,9 @@ def publish_archive(s3: Any, uri: str, bundle: Path, catalogue: Path) -> str:
         BundleError, CatalogueError: one of the folders is not whole.
         EndpointError: S3 did not take it.
     """
-    from boto3.exceptions import S3UploadFailedError
-
     bucket, prefix = bucket_and_key(uri)
     with tempfile.TemporaryDirectory(prefix="recsys-archive-") as folder:
         archive = Path(folder) / ARCHIVE
         checksum = write_archive(bundle, catalogue, archive)
-        try:
+        with translate_aws_errors(f"s3:PutObject below {uri}", EndpointError.of):
             return upload_archive(s3, archive, bucket, prefix, checksum)
-        except (ClientError, BotoCoreError, S3UploadFailedError) as error:
-            cause = error.__context__ if isinstance(error, S3UploadFailedError) and error.__context__ else error
-            trouble = read_trouble(cause if isinstance(cause, Exception) else error, f"s3:PutObject below {uri}")
-            raise EndpointError(trouble.message) from error

@@ -4,15 +4,15 @@ Put calls to SageMaker about endpoints here. Keep what is asked and what is refu
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambda_api.errors import RecsysError
-from recsys_assets.sagemaker.errors import read_trouble
+from recsys_assets.aws_errors import AwsProblem, translate_aws_errors
 from recsys_deploy.endpoints.autoscaling import policy_request, target, target_request
 from recsys_deploy.endpoints.requests import (
     DEFAULT_CONCURRENCY_QUOTA,
@@ -30,7 +30,12 @@ IN_SERVICE, CREATING, FAILED, DELETING = "InService", "Creating", "Failed", "Del
 
 
 class EndpointError(RecsysError):
-    """An endpoint could not be brought to where it should be; the message says where it stands and what to do."""
+    """An endpoint could not be created, changed or deleted; the message says its state and what to do."""
+
+    @classmethod
+    def of(cls, problem: AwsProblem) -> "EndpointError":
+        """A call about an endpoint that failed."""
+        return cls(problem.message, remedy=problem.remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ class EndpointManager:
             EndpointError: it failed, does not come into service in time, or stands with another configuration.
         """
         requests = endpoint_requests(plan)
-        with self._explained("sagemaker:CreateEndpoint", plan.role_arn):
+        with _translated("sagemaker:CreateEndpoint", plan.role_arn):
             state = self.describe(plan.name)
             if state is not None and state.status in (FAILED, DELETING):
                 self.delete(plan.name)
@@ -90,7 +95,7 @@ class EndpointManager:
 
     def list(self, prefix: str) -> list[EndpointState]:
         """Endpoints whose names begin with ``prefix``, by name. Raises `EndpointError` when AWS does not say."""
-        with self._explained("sagemaker:ListEndpoints"):
+        with _translated("sagemaker:ListEndpoints"):
             pages = self.sagemaker.get_paginator("list_endpoints").paginate(NameContains=prefix)
             names = sorted(item["EndpointName"] for page in pages for item in page["Endpoints"])
             states = [self.describe(name) for name in names if name.startswith(prefix)]
@@ -98,17 +103,17 @@ class EndpointManager:
 
     def ensure_model(self, request: Mapping[str, Any]) -> None:
         """The model of ``request`` (`model_request`), made unless it is there. Raises `EndpointError`."""
-        with self._explained("sagemaker:CreateModel", request["ExecutionRoleArn"]):
+        with _translated("sagemaker:CreateModel", request["ExecutionRoleArn"]):
             self._unless_present(self.sagemaker.create_model, request)
 
     def delete_model(self, name: str) -> None:
         """Delete a model that no endpoint has; what is gone already is no error. Raises `EndpointError`."""
-        with self._explained("sagemaker:DeleteModel"):
+        with _translated("sagemaker:DeleteModel"):
             self._tolerate_missing(self.sagemaker.delete_model, ModelName=name)
 
     def describe(self, name: str) -> EndpointState | None:
         """The endpoint, or ``None`` where there is none. Raises `EndpointError` when AWS does not say."""
-        with self._explained("sagemaker:DescribeEndpoint"):
+        with _translated("sagemaker:DescribeEndpoint"):
             try:
                 answer = self.sagemaker.describe_endpoint(EndpointName=name)
             except ClientError as error:
@@ -125,7 +130,7 @@ class EndpointManager:
         Raises:
             EndpointError: it is being created or updated, which AWS does not interrupt, or it does not go in time.
         """
-        with self._explained("sagemaker:DeleteEndpoint"):
+        with _translated("sagemaker:DeleteEndpoint"):
             state = self.describe(name)
             if state is not None:
                 if state.status not in (IN_SERVICE, FAILED, DELETING, "OutOfService", "UpdateRollbackFailed"):
@@ -146,7 +151,7 @@ class EndpointManager:
         if scaling is None:
             return
         try:
-            with self._explained("application-autoscaling:RegisterScalableTarget and PutScalingPolicy"):
+            with _translated("application-autoscaling:RegisterScalableTarget and PutScalingPolicy"):
                 self.scaling.register_scalable_target(**target_request(plan.name, VARIANT, scaling))
                 self.scaling.put_scaling_policy(**policy_request(plan.name, VARIANT, scaling))
         except EndpointError as error:
@@ -258,12 +263,9 @@ class EndpointManager:
             if not _is_missing(error):
                 raise
 
-    @contextmanager
-    def _explained(self, action: str, role_arn: str = "") -> Iterator[None]:
-        try:
-            yield
-        except (ClientError, BotoCoreError) as error:
-            raise EndpointError(read_trouble(error, action, role_arn).message) from error
+
+def _translated(action: str, role_arn: str = "") -> AbstractContextManager[None]:
+    return translate_aws_errors(action, EndpointError.of, role_arn=role_arn)
 
 
 def _is_missing(error: ClientError) -> bool:

@@ -10,11 +10,12 @@ from typing import Any
 from lambda_api.settings import Settings, parse_tags
 from lambda_api.state.routing_record import read_routing
 from lambda_api.state.table import Table
+from recsys_assets.aws_clients import open_clients
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.sagemaker.settings import placement_of
 from recsys_deploy.endpoints.archive import archives_uri, publish_archive
-from recsys_deploy.endpoints.manager import EndpointError, EndpointManager, EndpointState
+from recsys_deploy.endpoints.manager import EndpointManager, EndpointState
 from recsys_deploy.endpoints.requests import EndpointPlan, EndpointRefused, RealTime, Serverless, endpoint_name
 from recsys_deploy.subject import subject_of
 
@@ -109,16 +110,6 @@ class Endpoints:
 
 
 def open_endpoints(settings: Settings) -> Endpoints:
-    """Endpoints in the region that AWS's own configuration names. Raises `EndpointError` where it names none."""
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import NoRegionError
-
-    config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 4})
-    try:
-        sagemaker, scaling, s3 = (
-            boto3.client(name, config=config) for name in ("sagemaker", "application-autoscaling", "s3")
-        )
-    except NoRegionError as error:
-        raise EndpointError("no AWS region is configured; set AWS_REGION") from error
+    """Endpoints in the region that AWS's own configuration names. Raises `AwsCallFailed` where it names none."""
+    sagemaker, scaling, s3 = open_clients("sagemaker", "application-autoscaling", "s3")
     return Endpoints(settings, EndpointManager(sagemaker, scaling), s3)

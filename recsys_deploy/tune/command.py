@@ -161,7 +161,7 @@ def managed_search(options: TuneOptions, settings: Settings, past: PastLog, disp
         settled=lambda model: settled_parameters(model, settings),
         git_revision=git_revision() or "",
         parallel=options.parallel,
-        tell=lambda weight, line: display.note(line),
+        log=lambda level, line: display.note(line),
         tags=parse_tags(settings.training_tags),
     )
 

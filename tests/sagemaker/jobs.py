@@ -35,7 +35,7 @@ def fit_of(model: str = "popularity", **parameters: Any) -> Fit:
 def jobs_on(service: FakeSageMaker, **changes: Any) -> SageMakerJobs:
     """Jobs that are looked at often, without pauses between attempts; ``changes`` are fields of `SageMakerJobs`."""
     settings: dict[str, Any] = {
-        "patience": Patience(between_looks=0.2, start=60, stop=60, trouble=5),
+        "patience": Patience(between_looks=0.2, start=60, stop=60, unavailable=5),
         "attempts": Attempts(most=3, first_pause_s=0.01),
         "interruptions": (KeyboardInterrupt, dg.DagsterExecutionInterruptedError),
         **changes,

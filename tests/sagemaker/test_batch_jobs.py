@@ -11,8 +11,8 @@ import pytest
 
 from lambda_api.settings import Settings
 from recsys_assets.sagemaker.client import PipesSageMakerClient
-from recsys_assets.sagemaker.errors import JobFailed
-from recsys_assets.sagemaker.job import Hardware, JobPlaces, JobRefused, bucket_and_key, create_request
+from recsys_assets.sagemaker.errors import JobFailed, JobRefused
+from recsys_assets.sagemaker.job import Hardware, JobPlaces, bucket_and_key, create_request
 from recsys_assets.sagemaker.jobs import Patience
 from recsys_assets.sagemaker.kinds import PROCESSING, TRANSFORM
 from recsys_assets.sagemaker.processing_job import ProcessingJobPlan
@@ -144,7 +144,7 @@ def test_a_transform_that_never_starts_is_given_up(
     shop: BatchShop, service: FakeSageMaker, s3: Any, arrow_s3: None
 ) -> None:
     service.scripts.append(Script(never_starts=True))
-    patience = Patience(between_looks=0.05, start=0.2, stop=30, trouble=1)
+    patience = Patience(between_looks=0.05, start=0.2, stop=30, unavailable=1)
     with pytest.raises(JobFailed, match="has not started within 0 s"):
         transform(shop, service, s3, patience=patience)
     [job] = service.of_kind(TRANSFORM)
@@ -185,7 +185,7 @@ def test_an_archive_that_was_deleted_fails_the_transform_and_not_the_lists(
     ("operation", "code", "told"),
     [
         ("CreateTransformJob", "AccessDeniedException", "sagemaker:CreateTransformJob, and iam:PassRole"),
-        ("CreateTransformJob", "ExpiredTokenException", "renew them"),
+        ("CreateTransformJob", "ExpiredTokenException", "sign in again"),
         ("CreateTransformJob", "ResourceLimitExceeded", "Service Quotas"),
         ("DescribeTransformJob", "ExpiredTokenException", "aws sagemaker stop-transform-job --transform-job-name"),
     ],

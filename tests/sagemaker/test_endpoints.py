@@ -180,8 +180,8 @@ def failing(code: str, message: str = "no") -> Callable[..., Any]:
     ("code", "told"),
     [
         ("AccessDeniedException", "iam:PassRole on arn:aws:iam::123456789012:role/endpoint"),
-        ("ExpiredTokenException", "renew them"),
-        ("ThrottlingException", "run again later"),
+        ("ExpiredTokenException", "sign in again"),
+        ("ThrottlingException", "run it again in some minutes"),
         ("ResourceLimitExceeded", "Service Quotas"),
     ],
 )
@@ -197,7 +197,7 @@ def test_a_refused_creation_leaves_nothing_and_says_what_to_do(
 def test_a_deleted_archive_is_told_from_a_wrong_request(sagemaker: Any, manager: EndpointManager) -> None:
     gone = failing("ValidationException", f"Could not find model data at {PLAN.model_uri}.")
     sagemaker.meta.events.register("before-call.sagemaker.CreateModel", gone)
-    with pytest.raises(EndpointError, match="archive was deleted, or the role may not read it; run it again"):
+    with pytest.raises(EndpointError, match="archive was deleted, or the role may not read it: run it again"):
         manager.ensure(PLAN)
     assert left_behind(sagemaker) == (0, 0, 0)
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys_assets.sagemaker.errors import JobRefused
 from recsys_assets.sagemaker.job import (
     Hardware,
     JobIdentity,
     JobPlaces,
-    JobRefused,
     Placement,
     create_request,
     differences,

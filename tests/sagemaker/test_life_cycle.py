@@ -8,7 +8,7 @@ import pytest
 
 from recsys_assets.sagemaker.errors import JobFailed
 from recsys_assets.sagemaker.job import JobIdentity, JobPlan
-from recsys_assets.sagemaker.jobs import Patience, Weight
+from recsys_assets.sagemaker.jobs import Level, Patience
 from recsys_assets.sagemaker.kinds import PROCESSING, TRAINING, TUNING
 from recsys_assets.sagemaker.processing_job import ProcessingJobPlan
 from recsys_assets.sagemaker.training_job import TrainingJobPlan
@@ -48,8 +48,8 @@ class Listener:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def __call__(self, weight: Weight, line: str) -> None:
-        self.lines.append(f"{weight.value}: {line}")
+    def __call__(self, level: Level, line: str) -> None:
+        self.lines.append(f"{level.value}: {line}")
 
     @property
     def text(self) -> str:
@@ -88,9 +88,9 @@ def test_a_job_that_ended_well_is_accounted_for(service: FakeSageMaker, plan: Jo
 @pytest.mark.parametrize(
     ("verb", "code", "told"),
     [
-        ("Create", "ExpiredTokenException", "credentials are missing or expired; renew them"),
+        ("Create", "ExpiredTokenException", "sign in again"),
         ("Create", "AccessDeniedException", "and iam:PassRole on arn:aws:iam::123456789012:role/training"),
-        ("Create", "ResourceLimitExceeded", "Ask for a higher quota"),
+        ("Create", "ResourceLimitExceeded", "ask for a higher quota"),
         ("Describe", "AccessDeniedException", "may still be running and billed"),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_refusal_ends_the_wait_and_says_what_to_do(
     service.errors[action.removeprefix("sagemaker:")].append((400, code, "no"))
     with pytest.raises(JobFailed, match=told) as failure:
         jobs_on(service).run(plan, IDENTITY, Listener())
-    assert str(failure.value).startswith(action) and not failure.value.passing
+    assert str(failure.value).startswith(action) and not failure.value.retryable
 
 
 @every_kind
@@ -185,7 +185,7 @@ def test_lasting_work_is_found_done_and_begun_anew_after_it_ended_badly(service:
 @pytest.mark.parametrize("plan", [plan for plan in PLANS if plan.kind != TUNING], ids=lambda plan: plan.kind.call)
 def test_a_job_that_never_starts_is_given_up_and_stopped(service: FakeSageMaker, plan: JobPlan) -> None:
     service.scripts.append(Script(never_starts=True))
-    patience = Patience(between_looks=0.05, start=0.2, stop=30, trouble=1)
+    patience = Patience(between_looks=0.05, start=0.2, stop=30, unavailable=1)
     with pytest.raises(JobFailed, match=r"has not started within 0 s .* choose another RECSYS_TRAINING_INSTANCE_TYPE"):
         jobs_on(service, patience=patience).run(plan, IDENTITY, Listener())
     [job] = service.jobs.values()

@@ -1,12 +1,10 @@
-"""What SageMaker's answers and AWS's errors mean, and what people are told to do."""
+"""What SageMaker's answers mean, and what people are told to do."""
 
 import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
-from recsys_assets.sagemaker.errors import error_code, read_trouble
 from recsys_assets.sagemaker.kinds import TRAINING
 from recsys_assets.sagemaker.outcome import (
     Attempts,
@@ -22,11 +20,6 @@ CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 
 def failed(reason: str) -> dict:
     return {"TrainingJobStatus": "Failed", "SecondaryStatus": "Failed", "FailureReason": reason}
-
-
-def refused(code: str, status: int = 400, message: str = "no") -> ClientError:
-    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(answer, "CreateTrainingJob")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -71,31 +64,6 @@ def test_a_description_has_one_meaning(description: dict, verdict: Verdict, advi
     assert outcome.verdict is verdict
     assert advice in outcome.advice
     assert bool(outcome.reason) == (verdict in (Verdict.RETRY, Verdict.FAILED))
-
-
-@pytest.mark.parametrize(
-    ("error", "passing", "advice"),
-    [
-        (refused("ThrottlingException"), True, "run again later"),
-        (refused("InternalFailure", 500), True, "run again later"),
-        (refused("Whatever", 503), True, "run again later"),
-        (EndpointConnectionError(endpoint_url="https://x"), True, "run again later"),
-        (refused("ExpiredTokenException"), False, "renew them"),
-        (NoCredentialsError(), False, "renew them"),
-        (refused("AccessDeniedException"), False, "sagemaker:CreateTrainingJob, and iam:PassRole on arn:role"),
-        (refused("PermanentRedirect", 301), False, "another region"),
-        (refused("404", 404), False, "does not exist"),
-        (refused("ResourceLimitExceeded"), False, "Service Quotas"),
-        (refused("ValidationException"), False, "correct the setting"),
-        (refused("Novel"), False, "Novel"),
-    ],
-)
-def test_an_error_passes_or_names_a_remedy(error: Exception, passing: bool, advice: str) -> None:
-    trouble = read_trouble(error, "sagemaker:CreateTrainingJob", "arn:role")
-    assert trouble.passing is passing
-    assert advice in trouble.message
-    assert trouble.message.startswith("sagemaker:CreateTrainingJob: ")
-    assert error_code(error)
 
 
 def test_a_start_is_overdue_only_while_it_waits() -> None:

@@ -45,22 +45,22 @@ def test_trouble_that_does_not_pass_ends_the_wait(
     launcher = launcher_on(service, tmp_path, sleep=lambda _: None, clock=lambda: float(next(seconds)))
     reason = failure_of(materialise(launcher, fit_of(), instance))
     [name] = service.jobs
-    assert "AWS did not answer properly" in reason
+    assert "failed on its side" in reason
     assert f"aws sagemaker stop-training-job --training-job-name {name}" in reason
 
 
 @pytest.mark.parametrize(
     ("operation", "code", "told"),
     [
-        ("CreateTrainingJob", "ExpiredTokenException", "credentials are missing or expired; renew them"),
+        ("CreateTrainingJob", "ExpiredTokenException", "sign in again"),
         ("CreateTrainingJob", "AccessDeniedException", "iam:PassRole on arn:aws:iam::123456789012:role/training"),
-        ("CreateTrainingJob", "ResourceLimitExceeded", "Ask for a higher quota"),
-        ("CreateTrainingJob", "ValidationException", "correct the setting it names"),
+        ("CreateTrainingJob", "ResourceLimitExceeded", "ask for a higher quota"),
+        ("CreateTrainingJob", "ValidationException", "correct the setting that the message names"),
         ("DescribeTrainingJob", "ExpiredTokenException", "may still be running and billed"),
         (
             "DescribeTrainingJob",
             "AccessDeniedException",
-            "Allow the role Dagster runs under sagemaker:DescribeTraining",
+            "allow sagemaker:DescribeTrainingJob to the identity that runs this",
         ),
     ],
 )
@@ -96,7 +96,8 @@ def test_a_missing_bucket_is_refused_before_anything_starts(
     service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     launcher = launcher_on(service, tmp_path, places=JobPlaces("s3://training-nowhere/training"))
-    assert "create it or correct RECSYS_TRAINING_URI" in failure_of(materialise(launcher, fit_of(), instance))
+    reason = failure_of(materialise(launcher, fit_of(), instance))
+    assert "create the bucket or correct the setting" in reason
     assert service.calls == []
 
 

@@ -273,7 +273,7 @@ def test_a_job_that_never_starts_is_given_up_and_stopped(
     service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     service.scripts.append(Script(never_starts=True))
-    patience = Patience(between_looks=0.05, start=0.2, stop=30, trouble=1)
+    patience = Patience(between_looks=0.05, start=0.2, stop=30, unavailable=1)
     result = materialise(launcher_on(service, tmp_path, patience=patience), fit_of(), instance)
     reason = failure_of(result)
     assert "has not started within 0 s (still Starting: Launching requested ML instances)" in reason

@@ -17,8 +17,8 @@ from lambda_api.settings import Settings, make_settings
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.sagemaker import container
 from recsys_assets.sagemaker.client import PipesSageMakerClient
-from recsys_assets.sagemaker.errors import JobFailed
-from recsys_assets.sagemaker.job import JobPlaces, JobRefused, create_request
+from recsys_assets.sagemaker.errors import JobFailed, JobRefused
+from recsys_assets.sagemaker.job import JobPlaces, create_request
 from recsys_assets.sagemaker.kinds import TRAINING, TUNING
 from recsys_assets.splits.assets import temporal_splits
 from recsys_assets.training.search_spaces import SEARCH_SPACES, OneOf, Real, Whole

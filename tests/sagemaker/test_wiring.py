@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from lambda_api.settings import Settings, SettingsError, make_settings
+from recsys_assets.aws_errors import AwsCallFailed
 from recsys_assets.resources import open_launcher, resources_for
 from recsys_assets.sagemaker.client import PipesSageMakerClient
 from recsys_assets.training.sagemaker_training import SageMakerLauncher
@@ -56,7 +57,7 @@ def test_a_missing_region_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-    with pytest.raises(dg.Failure, match="set AWS_REGION"):
+    with pytest.raises(AwsCallFailed, match="set AWS_REGION"):
         open_launcher(settings_of(tmp_path, AWS, TRAINING))
 
 
