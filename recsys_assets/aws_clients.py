@@ -15,10 +15,10 @@ def open_clients(*services: str) -> tuple[Any, ...]:
         AwsCallFailed: no region is configured.
     """
     # boto3 takes a tenth of a second to import; a laptop never needs it.
-    from boto3.session import Session
+    import boto3
     from botocore.config import Config
 
-    client: Callable[..., Any] = Session().client
+    client: Callable[..., Any] = boto3.client
     config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 4})
     with translate_aws_errors("opening clients of AWS", AwsCallFailed):
         return tuple(client(service, config=config) for service in services)

@@ -179,7 +179,7 @@ def test_lasting_work_is_found_done_and_begun_anew_after_it_ended_badly(service:
     heard = Listener()
     assert jobs_on(service).run(plan, lasting, heard).name == done
     assert len(service.jobs) == 2
-    assert "ended badly earlier (ClientError: no); starting another" in heard.text
+    assert "failed earlier (ClientError: no); starting another" in heard.text
 
 
 @pytest.mark.parametrize("plan", [plan for plan in PLANS if plan.kind != TUNING], ids=lambda plan: plan.kind.call)
