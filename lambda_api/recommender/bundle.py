@@ -1,19 +1,15 @@
-"""The bundle: a fitted recommender as a folder that says what it is and proves that it is whole.
-
-Put the format of that folder here: its manifest, writing, checking, reading. Keep fetching it from S3
-(``lambda_api.handlers``) and what a version means (``recsys_assets.registry``) out.
+"""The bundle: a fitted recommender stored as a sealed folder.
 
 Layout::
 
-    manifest.json            who, what, when, and the size and SHA-256 of every other file
-    products.ids.npy         external product ids, position is the internal index
-    products.order.npy       their sorted order, for lookup
+    manifest.json            see `Manifest`
+    products.ids.npy         external product ids; the position is the internal index
+    products.order.npy       their sorted order, for look-up
     popularity.npy           float32 per product
     arrays/<name>.npy        arrays of the recommender, opened memory-mapped
     graphs/<name>.onnx       serialised ONNX graphs
 
-Nothing in it can run code when opened: no pickles (`numpy.load` with ``allow_pickle=False``), no imports by name (a
-kind is looked up in a fixed table).
+Opening one runs no code from it: there are no pickles, and a kind of recommender is looked up in a fixed table.
 """
 
 import json
@@ -23,20 +19,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
 from lambda_api.errors import RecsysError
 from lambda_api.recommender.contract import Recommender
-from lambda_api.recommender.ids import IdMap
-from lambda_api.recommender.sealed_folder import (
-    MANIFEST,
-    FileRecord,
-    SealedFolder,
-    content_checksum,
-    write_manifest,
-)
+from lambda_api.recommender.sealed_folder import FolderManifest, SealedFolder, id_arrays
 
 SCHEMA_VERSION = 1
 """Version of the layout above; a reader refuses every other."""
@@ -49,18 +38,15 @@ KINDS: dict[str, tuple[str, str]] = {
     "two_tower": ("lambda_api.recommender.two_tower", "TwoTowerRecommender"),
     "two_stage": ("lambda_api.recommender.two_stage.recommender", "TwoStageRecommender"),
 }
-"""Where each kind of recommender lives; imported when a bundle of that kind is read."""
+"""Module and class of each kind of recommender, imported when a bundle of that kind is read."""
 
-_IDS, _ORDER, _POPULARITY = "products.ids.npy", "products.order.npy", "popularity.npy"
+_POPULARITY = "popularity.npy"
 _FILE_NAME = re.compile(r"(?:arrays/[A-Za-z0-9_]+\.npy|graphs/[A-Za-z0-9_]+\.onnx|[a-z]+(?:\.[a-z]+)?\.npy)")
 _PART_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
 class BundleError(RecsysError):
-    """A folder is no bundle, or not the bundle it was; the message names the file, the rule and the remedy."""
-
-
-_FOLDER = SealedFolder("bundle", BundleError, _FILE_NAME)
+    """A folder is not a valid bundle, or not the expected one; the message names the file and the rule."""
 
 
 class DataWindow(BaseModel):
@@ -73,7 +59,7 @@ class DataWindow(BaseModel):
 
 
 class BundleInfo(BaseModel):
-    """What a bundle says about its model besides the recommender itself.
+    """Where a model comes from.
 
     Attributes:
         name: of the registered model; ``None`` before registration.
@@ -97,18 +83,25 @@ class BundleInfo(BaseModel):
     git_revision: str | None = None
 
 
-class Manifest(BaseModel):
-    """``manifest.json``. ``checksum`` is `bundle_checksum` of the rest, so an edited manifest gives itself away."""
+class Manifest(FolderManifest):
+    """``manifest.json``. The checksum leaves out ``info.name`` and ``info.version``, so that registering a bundle
+    (`label_bundle`) keeps it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    labels: ClassVar[dict[str, Any]] = {"info": {"name", "version"}}
 
-    schema_version: int
     kind: str
     parameters: dict[str, Any]
-    products: int = Field(ge=0)
     info: BundleInfo
-    files: tuple[FileRecord, ...]
-    checksum: str = ""
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in KINDS:
+            raise ValueError(f"unknown recommender kind {kind!r}; this code knows {', '.join(KINDS)}")
+        return kind
+
+
+_FOLDER = SealedFolder("bundle", BundleError, Manifest, SCHEMA_VERSION, _FILE_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +112,8 @@ class LoadedBundle:
     manifest: Manifest
 
 
-def bundle_checksum(manifest: Manifest) -> str:
-    """One SHA-256 (hexadecimal) that stands for the whole bundle: every file, every parameter, every claim.
-
-    ``info.name`` and ``info.version`` are left out, so that registering a bundle under a version (`label_bundle`) keeps
-    its checksum.
-    """
-    return content_checksum(manifest.model_dump(mode="json", exclude={"checksum": True, "info": {"name", "version"}}))
-
-
 def write_bundle(recommender: Recommender, folder: Path, info: BundleInfo | None = None) -> Manifest:
-    """Write ``recommender`` to ``folder`` and return its manifest.
-
-    Atomic: see `SealedFolder.replace`.
+    """Write ``recommender`` to ``folder``, atomically, and return its manifest.
 
     Raises:
         BundleError: ``folder`` holds something that is not a bundle, or the recommender has an array or parameter
@@ -139,28 +121,16 @@ def write_bundle(recommender: Recommender, folder: Path, info: BundleInfo | None
     """
     if recommender.kind not in KINDS:
         raise BundleError(f"cannot store a recommender of kind {recommender.kind!r}; known: {', '.join(KINDS)}")
-    manifests: list[Manifest] = []
-
-    def fill(partial: Path) -> None:
-        _write_files(recommender, partial)
-        manifests.append(_seal(recommender, partial, info or BundleInfo()))
-
-    _FOLDER.replace(folder, fill)
-    return manifests[0]
-
-
-def _seal(recommender: Recommender, folder: Path, info: BundleInfo) -> Manifest:
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
-        kind=recommender.kind,
-        parameters=_plain(recommender.parameters()),
-        products=len(recommender.products),
-        info=info,
-        files=_FOLDER.records(folder),
-    )
-    manifest = manifest.model_copy(update={"checksum": bundle_checksum(manifest)})
-    write_manifest(manifest, folder)
-    return manifest
+    arrays = {**id_arrays(recommender.products), _POPULARITY: recommender.popularity}
+    arrays |= {f"arrays/{_part(name)}.npy": array for name, array in recommender.arrays().items()}
+    graphs = {f"graphs/{_part(name)}.onnx": graph for name, graph in recommender.graphs().items()}
+    fields = {
+        "kind": recommender.kind,
+        "parameters": _json_values(recommender.parameters()),
+        "products": len(recommender.products),
+        "info": info or BundleInfo(),
+    }
+    return _FOLDER.write(folder, arrays, graphs, fields)
 
 
 def label_bundle(folder: Path, name: str, version: str) -> Manifest:
@@ -172,7 +142,7 @@ def label_bundle(folder: Path, name: str, version: str) -> Manifest:
     manifest = read_manifest(folder)
     info = manifest.info.model_copy(update={"name": name, "version": version})
     labelled = manifest.model_copy(update={"info": info})
-    write_manifest(labelled, Path(folder))
+    labelled.write(folder)
     return labelled
 
 
@@ -183,18 +153,7 @@ def read_manifest(folder: Path) -> Manifest:
         BundleError: it is missing, not valid, of another schema version or unknown kind, names a file outside the
             bundle, or does not match its checksum.
     """
-    path = Path(folder) / MANIFEST
-    text = _FOLDER.read_manifest_text(folder, SCHEMA_VERSION)
-    try:
-        manifest = Manifest.model_validate_json(text)
-    except ValidationError as error:
-        raise BundleError(f"{path} is not a valid manifest; write or fetch the bundle again: {error}") from error
-    if manifest.kind not in KINDS:
-        raise BundleError(f"{path}: unknown recommender kind {manifest.kind!r}; this code knows {', '.join(KINDS)}")
-    _FOLDER.require_named_well(folder, manifest.files)
-    if manifest.checksum != bundle_checksum(manifest):
-        raise BundleError(f"{path} does not match its checksum: it was edited or damaged; fetch the bundle again")
-    return manifest
+    return _FOLDER.read_manifest(folder)
 
 
 def read_bundle(folder: Path, verify: bool = True, checksum: str | None = None) -> LoadedBundle:
@@ -203,17 +162,14 @@ def read_bundle(folder: Path, verify: bool = True, checksum: str | None = None) 
     Args:
         folder: a local folder written by `write_bundle`.
         verify: read every file once and compare its SHA-256; without it only names and sizes are compared.
-        checksum: the `bundle_checksum` the caller expects, from the registry; ``None`` takes the bundle's word.
+        checksum: the one the caller expects, from the registry; ``None`` accepts any.
 
     Raises:
         BundleError: the manifest is refused (`read_manifest`), ``checksum`` is another, a file is missing, extra,
             a link, of another size or (``verify``) of other content, or the files do not make a recommender.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
-    if checksum is not None and checksum != manifest.checksum:
-        raise BundleError(f"{folder} is bundle {manifest.checksum}, expected {checksum}; fetch the expected one")
-    _FOLDER.require_files(folder, manifest.files, verify)
+    manifest = _FOLDER.verify(folder, verify, checksum)
     try:
         return LoadedBundle(_restore(folder, manifest), manifest)
     except BundleError:
@@ -223,30 +179,18 @@ def read_bundle(folder: Path, verify: bool = True, checksum: str | None = None) 
         raise BundleError(f"{folder} does not make a {manifest.kind} recommender: {what}; write it again") from error
 
 
-def _write_files(recommender: Recommender, folder: Path) -> None:
-    _FOLDER.save(folder / _IDS, recommender.products.ids)
-    _FOLDER.save(folder / _ORDER, recommender.products.order)
-    _FOLDER.save(folder / _POPULARITY, recommender.popularity)
-    for name, array in recommender.arrays().items():
-        _require_part_name(name)
-        _FOLDER.save(folder / "arrays" / f"{name}.npy", array)
-    for name, graph in recommender.graphs().items():
-        _require_part_name(name)
-        (folder / "graphs").mkdir(exist_ok=True)
-        (folder / "graphs" / f"{name}.onnx").write_bytes(graph)
-
-
-def _require_part_name(name: str) -> None:
+def _part(name: str) -> str:
     if not _PART_NAME.fullmatch(name):
         raise BundleError(f"array or graph name {name!r} must consist of letters, digits and underscores")
+    return name
 
 
-def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+def _json_values(parameters: dict[str, Any]) -> dict[str, Any]:
     try:
-        plain: dict[str, Any] = json.loads(json.dumps(parameters, allow_nan=False))
+        values: dict[str, Any] = json.loads(json.dumps(parameters, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise BundleError(f"parameters cannot be stored as JSON ({error}); use plain finite values") from error
-    return plain
+    return values
 
 
 def _restore(folder: Path, manifest: Manifest) -> Recommender:
@@ -254,13 +198,10 @@ def _restore(folder: Path, manifest: Manifest) -> Recommender:
         names = [record.name for record in manifest.files if record.name.startswith(prefix)]
         return {name.removeprefix(prefix).removesuffix(suffix): load(folder / name) for name in names}
 
-    products = IdMap(ids=_FOLDER.load(folder / _IDS), order=_FOLDER.load(folder / _ORDER))
-    if not len(products.ids) == len(products.order) == manifest.products:
-        raise BundleError(f"{folder / _IDS} and {_ORDER} must hold {manifest.products} products each; write it again")
     module, name = KINDS[manifest.kind]
     recommender_type: type[Recommender] = getattr(import_module(module), name)
     return recommender_type.restore(
-        products,
+        _FOLDER.load_ids(folder, manifest),
         _FOLDER.load(folder / _POPULARITY),
         by_name("arrays/", ".npy", _FOLDER.load),
         manifest.parameters,

@@ -1,9 +1,8 @@
-"""The catalogue as serving knows it: what every product is called, costs and belongs to, and whether it can be bought.
+"""The catalogue that serving reads: name, category, brand, price and availability of every product.
 
-Put what is known of products without their interactions here, and the folder it is stored in. Keep what models learned
-of them (bundles) out: a catalogue is published whenever the shop changes, a bundle when a model is promoted.
+It is published whenever the shop changes; what models learned of products is in bundles, published with a model.
 
-Layout of the folder, sealed like a bundle (``sealed_folder``)::
+Layout of the sealed folder (``sealed_folder``)::
 
     manifest.json                   schema version, number of products, size and SHA-256 of every other file, checksum
     products.ids.npy, .order.npy    the `IdMap`; every array below is in its order
@@ -15,10 +14,9 @@ Layout of the folder, sealed like a bundle (``sealed_folder``)::
     first_seen.npy                  int64, seconds since 1970 UTC, -1 where unknown
     companions.npy                  int32, a row per product: places of what is bought together with it, -1 for none
 
-A folder without ``companions.npy`` was written before there was one, and knows no companions; older code passes over
-the file. So either may be rolled out first, and the schema version is still the first.
+A folder without ``companions.npy`` (written by an older version) has no companions; older code ignores the file.
 
-Everything is memory-mapped: opening a million products reads nothing but the manifest.
+Arrays are memory-mapped: opening a million products without verifying reads the manifest only.
 """
 
 import re
@@ -30,18 +28,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lambda_api.errors import RecsysError
 from lambda_api.product_card import ProductCard
 from lambda_api.recommender.ids import IdMap, IndexArray
-from lambda_api.recommender.sealed_folder import (
-    MANIFEST,
-    FileRecord,
-    SealedFolder,
-    content_checksum,
-    write_manifest,
-)
+from lambda_api.recommender.sealed_folder import FolderManifest, SealedFolder, id_arrays
 
 SCHEMA_VERSION = 1
 """Version of the layout above; a reader refuses every other."""
@@ -51,21 +42,16 @@ UNKNOWN_TIME = -1
 
 
 class CatalogueError(RecsysError):
-    """A folder is no catalogue, or columns make none; the message names the file or column, the rule and the remedy."""
+    """A folder or its columns are not a valid catalogue; the message names the file or column and the rule."""
 
 
-_FOLDER = SealedFolder("catalogue", CatalogueError, re.compile(r"[a-z_]+(?:\.[a-z]+)?\.npy"))
+class CatalogueManifest(FolderManifest):
+    """``manifest.json``."""
 
 
-class CatalogueManifest(BaseModel):
-    """``manifest.json``. ``checksum`` stands for all the rest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: int
-    products: int = Field(ge=0)
-    files: tuple[FileRecord, ...]
-    checksum: str = ""
+_FOLDER = SealedFolder(
+    "catalogue", CatalogueError, CatalogueManifest, SCHEMA_VERSION, re.compile(r"[a-z_]+(?:\.[a-z]+)?\.npy")
+)
 
 
 @dataclass(frozen=True)
@@ -274,26 +260,13 @@ _DTYPES = {
 
 
 def write_catalogue(catalogue: Catalogue, folder: Path) -> CatalogueManifest:
-    """Write ``catalogue`` to ``folder`` and return its manifest. Atomic: see `SealedFolder.replace`.
+    """Write ``catalogue`` to ``folder``, atomically, and return its manifest.
 
     Raises:
         CatalogueError: ``folder`` holds something that is not a catalogue.
     """
-    manifests: list[CatalogueManifest] = []
-
-    def fill(partial: Path) -> None:
-        _FOLDER.save(partial / "products.ids.npy", catalogue.products.ids)
-        _FOLDER.save(partial / "products.order.npy", catalogue.products.order)
-        for name, attribute in _ARRAYS.items():
-            _FOLDER.save(partial / f"{name}.npy", getattr(catalogue, attribute))
-        manifest = CatalogueManifest(
-            schema_version=SCHEMA_VERSION, products=len(catalogue), files=_FOLDER.records(partial)
-        )
-        manifests.append(manifest.model_copy(update={"checksum": _checksum(manifest)}))
-        write_manifest(manifests[0], partial)
-
-    _FOLDER.replace(folder, fill)
-    return manifests[0]
+    columns = {f"{name}.npy": getattr(catalogue, attribute) for name, attribute in _ARRAYS.items()}
+    return _FOLDER.write(folder, {**id_arrays(catalogue.products), **columns}, {}, {"products": len(catalogue)})
 
 
 def read_catalogue_manifest(folder: Path) -> CatalogueManifest:
@@ -303,16 +276,7 @@ def read_catalogue_manifest(folder: Path) -> CatalogueManifest:
         CatalogueError: it is missing, not valid, of another schema version, names a file no catalogue has, or does
             not match its checksum.
     """
-    path = Path(folder) / MANIFEST
-    text = _FOLDER.read_manifest_text(folder, SCHEMA_VERSION)
-    try:
-        manifest = CatalogueManifest.model_validate_json(text)
-    except ValidationError as error:
-        raise CatalogueError(f"{path} is not a valid manifest; publish the catalogue again: {error}") from error
-    _FOLDER.require_named_well(folder, manifest.files)
-    if manifest.checksum != _checksum(manifest):
-        raise CatalogueError(f"{path} does not match its checksum: it was edited or damaged; publish it again")
-    return manifest
+    return _FOLDER.read_manifest(folder)
 
 
 def read_catalogue(folder: Path, verify: bool = True, checksum: str | None = None) -> Catalogue:
@@ -321,36 +285,26 @@ def read_catalogue(folder: Path, verify: bool = True, checksum: str | None = Non
     Args:
         folder: a local folder written by `write_catalogue`.
         verify: read every file once and compare its SHA-256; without it only names and sizes are compared.
-        checksum: the one the caller expects, from the record that points here; ``None`` takes the folder's word.
+        checksum: the one the caller expects, from the record that points here; ``None`` accepts any.
 
     Raises:
         CatalogueError: the manifest is refused, ``checksum`` is another, a file is missing, extra, a link, of another
             size or (``verify``) of other content, or the arrays do not fit together.
     """
     folder = Path(folder)
-    manifest = read_catalogue_manifest(folder)
-    if checksum is not None and checksum != manifest.checksum:
-        raise CatalogueError(f"{folder} is catalogue {manifest.checksum}, expected {checksum}; fetch the expected one")
-    _FOLDER.require_files(folder, manifest.files, verify)
-    held = {record.name for record in manifest.files}
+    manifest = _FOLDER.verify(folder, verify, checksum)
+    names = {record.name for record in manifest.files}
     arrays = {
         attribute: _FOLDER.load(folder / f"{name}.npy")
         for name, attribute in _ARRAYS.items()
-        if name != COMPANIONS or f"{name}.npy" in held
+        if name != COMPANIONS or f"{name}.npy" in names
     }
-    ids, order = (_FOLDER.load(folder / f"products.{part}.npy") for part in ("ids", "order"))
-    if not len(ids) == len(order) == manifest.products:
-        raise CatalogueError(f"{folder} must hold {manifest.products} products, not {len(ids)}; publish it again")
     for attribute, dtype in _DTYPES.items():
         if attribute in arrays and arrays[attribute].dtype.str[1:] != dtype:
             raise CatalogueError(
                 f"{folder}: {attribute} must be of type {dtype}, not {arrays[attribute].dtype}; publish it again"
             )
-    return Catalogue(products=IdMap(ids=ids, order=order), **arrays)
-
-
-def _checksum(manifest: CatalogueManifest) -> str:
-    return content_checksum(manifest.model_dump(mode="json", exclude={"checksum"}))
+    return Catalogue(products=_FOLDER.load_ids(folder, manifest), **arrays)
 
 
 def _coded(labels: Sequence[str | None], row: NDArray[np.int64]) -> tuple[IndexArray, NDArray[np.bytes_]]:

@@ -1,24 +1,26 @@
-"""A sealed folder: plain files and a manifest that proves that they are whole. Bundles and catalogues are two kinds.
+"""A folder of plain files with a manifest that holds the size and SHA-256 of each; bundles and catalogues are such.
 
-Put here what is the same whatever the files mean: writing beside and moving into place, hashes, and refusing missing,
-extra and changed files and links. Keep what a manifest claims besides its files in ``bundle`` and ``catalogue``.
+`SealedFolder` writes, verifies and reads one kind of folder. What the files mean is in ``bundle`` and ``catalogue``;
+copying folders between machines is in ``lambda_api.serving.folder_fetch`` and the stores of ``recsys_assets``.
 
-Nothing in such a folder can run code when opened: arrays are read without pickle.
+Opening a folder runs no code from it: arrays are read without pickle.
 """
 
 import hashlib
 import json
 import re
-import shutil
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lambda_api.atomic_files import replaced_folder, write_text
+from lambda_api.errors import RecsysError
+from lambda_api.recommender.ids import IdMap
 
 MANIFEST = "manifest.json"
 
@@ -33,77 +35,127 @@ class FileRecord(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class FolderManifest(BaseModel):
+    """``manifest.json``: what every kind of folder says about itself; subclasses add fields.
+
+    Attributes:
+        products: number of product ids in the folder.
+        checksum: SHA-256 (hexadecimal) of all other fields but the ``labels``; it stands for the whole folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labels: ClassVar[dict[str, Any]] = {}
+    """Fields that may change without a new checksum, in the form of pydantic's ``exclude``."""
+
+    schema_version: int
+    products: int = Field(ge=0)
+    files: tuple[FileRecord, ...]
+    checksum: str = ""
+
+    def content_checksum(self) -> str:
+        """The ``checksum`` that this manifest should have."""
+        content = self.model_dump(mode="json", exclude={"checksum": True, **self.labels})
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def write(self, folder: Path) -> None:
+        """Write (or replace) the manifest of ``folder``."""
+        text = json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True)
+        write_text(Path(folder) / MANIFEST, text + "\n")
+
+
+M = TypeVar("M", bound=FolderManifest)
+
+
 @dataclass(frozen=True, slots=True)
-class SealedFolder:
+class SealedFolder(Generic[M]):
     """One kind of sealed folder.
 
     Attributes:
-        noun: what messages call it.
-        error: raised wherever a folder is refused; the message names the file, the rule and the remedy.
-        file_name: what its files may be called; a manifest naming any other is refused.
+        noun: the kind in messages.
+        error: raised wherever a folder is refused; the message names the file and the rule.
+        manifest: class of its manifest.
+        schema_version: of the layout; a reader refuses every other.
+        file_name: pattern of allowed file names; a manifest with any other name is refused.
     """
 
     noun: str
-    error: type[Exception]
+    error: type[RecsysError]
+    manifest: type[M]
+    schema_version: int
     file_name: re.Pattern[str]
 
-    def replace(self, folder: Path, fill: Callable[[Path], None]) -> None:
-        """Let ``fill`` complete the folder beside ``folder``, then rename it into place.
+    def write(
+        self, folder: Path, arrays: Mapping[str, NDArray[Any]], content: Mapping[str, bytes], fields: Mapping[str, Any]
+    ) -> M:
+        """Write a folder of ``arrays`` and other files' ``content`` by relative name; returns its manifest.
 
-        ``folder`` never holds half of it. An earlier one (or an empty folder) there is replaced; a process that has it
-        open keeps the old files. A process killed between the two renames leaves nothing at ``folder``, and the old
-        one whole in a hidden folder beside it: write again.
+        Atomic, see `replaced_folder`; only an empty folder or one of this kind is replaced.
+
+        Args:
+            fields: of the manifest, besides those that follow from the files.
         """
         folder = Path(folder)
         self._require_replaceable(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.partial"
-        try:
-            partial.mkdir()
-            fill(partial)
-            move_into_place(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with replaced_folder(folder) as partial:
+            for name, array in arrays.items():
+                if array.dtype.hasobject:
+                    raise self.error(f"{name} holds Python objects, which a {self.noun} does not store")
+                (partial / name).parent.mkdir(exist_ok=True)
+                np.save(partial / name, np.ascontiguousarray(array), allow_pickle=False)
+            for name, data in content.items():
+                (partial / name).parent.mkdir(exist_ok=True)
+                (partial / name).write_bytes(data)
+            records = tuple(file_record(partial, name) for name in sorted(_files_under(partial)))
+            manifest = self.manifest(schema_version=self.schema_version, files=records, **fields)
+            manifest = manifest.model_copy(update={"checksum": manifest.content_checksum()})
+            manifest.write(partial)
+        return manifest
 
-    def records(self, folder: Path) -> tuple[FileRecord, ...]:
-        """A record of every file of ``folder`` but the manifest, by name."""
-        return tuple(file_record(folder, name) for name in sorted(_files_under(folder) - {MANIFEST}))
-
-    def read_manifest_text(self, folder: Path, schema_version: int) -> str:
-        """The manifest as text, once it is known to be JSON of ``schema_version``."""
+    def read_manifest(self, folder: Path) -> M:
+        """The manifest of ``folder``, checked against its own checksum; no other file is opened."""
         path = Path(folder) / MANIFEST
+        again = f"write or fetch the {self.noun} again"
         try:
             text = path.read_text(encoding="utf-8")
+            found = json.loads(text)
         except FileNotFoundError:
-            raise self.error(
-                f"{path} is missing: {folder} is no {self.noun}; write or fetch the {self.noun} again"
-            ) from None
+            raise self.error(f"{path} is missing: {folder} is no {self.noun}", remedy=again) from None
         except (OSError, UnicodeDecodeError) as error:
-            raise self.error(f"{path} cannot be read ({error}); write or fetch the {self.noun} again") from error
-        try:
-            content = json.loads(text)
+            raise self.error(f"{path} cannot be read ({error})", remedy=again) from error
         except ValueError as error:
-            raise self.error(f"{path} is not JSON ({error}); write or fetch the {self.noun} again") from error
-        found = content.get("schema_version") if isinstance(content, dict) else None
-        if found != schema_version:
+            raise self.error(f"{path} is not JSON ({error})", remedy=again) from error
+        version = found.get("schema_version") if isinstance(found, dict) else None
+        if version != self.schema_version:
             raise self.error(
-                f"{path} has {self.noun} schema version {found!r}, this code reads {schema_version}; "
-                f"write the {self.noun} again with this code, or read it with the code that wrote it"
+                f"{path} has {self.noun} schema version {version!r}, this code reads {self.schema_version}",
+                remedy=f"write the {self.noun} again with this code, or read it with the code that wrote it",
             )
-        return text
-
-    def require_named_well(self, folder: Path, files: Sequence[FileRecord]) -> None:
-        """Refuse a manifest that names a file outside the folder, or one this kind does not have."""
-        for record in files:
+        try:
+            manifest = self.manifest.model_validate_json(text)
+        except ValidationError as error:
+            raise self.error(f"{path} is not a valid manifest: {error}", remedy=again) from error
+        for record in manifest.files:
             if not self.file_name.fullmatch(record.name):
                 raise self.error(
-                    f"{Path(folder) / MANIFEST} names the file {record.name!r}, which no {self.noun} may hold; "
-                    f"do not use this {self.noun}"
+                    f"{path} names the file {record.name!r}, which no {self.noun} may hold",
+                    remedy=f"do not use this {self.noun}",
                 )
+        if manifest.checksum != manifest.content_checksum():
+            raise self.error(f"{path} does not match its checksum: it was edited or damaged", remedy=again)
+        return manifest
 
-    def require_files(self, folder: Path, files: Sequence[FileRecord], verify: bool) -> None:
-        """Refuse a folder whose files are not those of the manifest; ``verify`` also reads and hashes each."""
-        expected = {record.name for record in files}
+    def verify(self, folder: Path, verify: bool, checksum: str | None) -> M:
+        """The manifest of ``folder``, once its files are known to be those of the manifest.
+
+        Args:
+            verify: read every file once and compare its SHA-256; without it only names and sizes are compared.
+            checksum: that the caller expects; ``None`` accepts any.
+        """
+        manifest = self.read_manifest(folder)
+        if checksum is not None and checksum != manifest.checksum:
+            raise self.error(f"{folder} is {self.noun} {manifest.checksum}, expected {checksum}; fetch that one")
+        expected = {record.name for record in manifest.files}
         present = _files_under(folder) - {MANIFEST}
         if missing := sorted(expected - present):
             raise self.error(f"{folder}: file {missing[0]} is missing; write or fetch the {self.noun} again")
@@ -111,7 +163,7 @@ class SealedFolder:
             raise self.error(
                 f"{folder}: file {extra[0]} is not in the manifest; remove it or fetch the {self.noun} again"
             )
-        for record in files:
+        for record in manifest.files:
             path = folder / record.name
             if path.is_symlink():
                 raise self.error(f"{path} is a link; a {self.noun} holds plain files only, fetch it again")
@@ -121,76 +173,55 @@ class SealedFolder:
                 )
             if verify and file_record(folder, record.name).sha256 != record.sha256:
                 raise self.error(f"{path} does not have the SHA-256 in the manifest: it is damaged; fetch it again")
-
-    def save(self, path: Path, array: NDArray[Any]) -> None:
-        """Write one array as a plain ``.npy`` file."""
-        if array.dtype.hasobject:
-            raise self.error(f"{path.name} holds Python objects, which a {self.noun} does not store; use a plain dtype")
-        path.parent.mkdir(exist_ok=True)
-        np.save(path, np.ascontiguousarray(array), allow_pickle=False)
+        return manifest
 
     def load(self, path: Path) -> NDArray[Any]:
         """One array, memory-mapped and read-only."""
+        again = f"write or fetch the {self.noun} again"
         try:
-            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            try:
+                array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (ValueError, EOFError):
+                array = np.load(path, allow_pickle=False)  # an array without elements cannot be mapped
         except FileNotFoundError:
-            raise self.error(f"{path} is missing from the {self.noun}; write or fetch it again") from None
+            raise self.error(f"{path} is missing", remedy=again) from None
         except (ValueError, EOFError, OSError) as error:
-            array = self._load_empty(path, error)
-        # A plain view of the mapped file: every slice of a memmap costs several times as much.
+            raise self.error(f"{path} is not a plain .npy array ({error})", remedy=again) from error
+        # A plain view of the mapped file: slicing a memmap costs several times as much.
         return np.asarray(array)
 
-    def _load_empty(self, path: Path, cause: Exception) -> NDArray[Any]:
-        """numpy cannot memory-map an array without elements, so such a file is read instead."""
-        try:
-            array: NDArray[Any] = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise self.error(f"{path} is not a plain .npy array ({error}); write or fetch it again") from cause
-        return array
+    def load_ids(self, folder: Path, manifest: FolderManifest) -> IdMap:
+        """The product ids of ``folder``, as `id_arrays` stored them."""
+        ids, order = (self.load(folder / name) for name in _ID_FILES)
+        if not len(ids) == len(order) == manifest.products:
+            raise self.error(
+                f"{folder}: {' and '.join(_ID_FILES)} must hold {manifest.products} products each, not {len(ids)} and "
+                f"{len(order)}; write it again"
+            )
+        return IdMap(ids=ids, order=order)
 
     def _require_replaceable(self, folder: Path) -> None:
-        if not folder.exists() and not folder.is_symlink():
-            return
-        if folder.is_symlink() or not folder.is_dir():
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise self.error(f"{folder} is not a folder; choose another place for the {self.noun}")
-        if any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
             raise self.error(
                 f"{folder} holds files but no {MANIFEST}, so it is no {self.noun} to replace; choose another place"
             )
 
 
-def content_checksum(content: dict[str, Any]) -> str:
-    """SHA-256 (hexadecimal) of plain values, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+_ID_FILES = ("products.ids.npy", "products.order.npy")
 
 
-def write_manifest(manifest: BaseModel, folder: Path) -> None:
-    """Write (or replace, atomically) the manifest of ``folder``."""
-    partial = folder / f".{MANIFEST}.{uuid.uuid4().hex}"
-    partial.write_text(json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(folder / MANIFEST)
+def id_arrays(products: IdMap) -> dict[str, NDArray[Any]]:
+    """The files of an `IdMap`, by name."""
+    return dict(zip(_ID_FILES, (products.ids, products.order), strict=True))
 
 
 def file_record(folder: Path, name: str) -> FileRecord:
-    """Size and hash of one file as it is now."""
+    """Size and hash of one file."""
     path = folder / name
     with path.open("rb") as file:
         return FileRecord(name=name, size=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def move_into_place(partial: Path, folder: Path) -> None:
-    """Rename ``partial`` to ``folder``; what is there goes only once the new one stands."""
-    if not folder.exists():
-        partial.rename(folder)
-        return
-    replaced = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.replaced"
-    folder.rename(replaced)
-    try:
-        partial.rename(folder)
-    except OSError:
-        replaced.rename(folder)
-        raise
-    shutil.rmtree(replaced)
 
 
 def _files_under(folder: Path) -> set[str]:

@@ -53,7 +53,7 @@ class Candidate:
     Attributes:
         model: name of the trainer, such as ``ease``.
         bundle_uri: folder or ``s3://`` prefix of the stored bundle.
-        bundle_checksum: `lambda_api.recommender.bundle.bundle_checksum`; the identity of the model.
+        bundle_checksum: `lambda_api.recommender.bundle.Manifest.checksum`; the identity of the model.
         bundle_schema: version of bundle layout and serving contract (`bundle.SCHEMA_VERSION` at training time).
         data_window: what it learned from; ``end`` exclusive, UTC.
         git_revision: of the code that trained it.
