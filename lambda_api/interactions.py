@@ -1,8 +1,6 @@
-"""One interaction of a shopper with a product: its kinds, their compact codes, and the event itself.
+"""Interactions of shoppers with products: the kinds, their integer codes, and one event.
 
-Put vocabulary of the interaction log here when serving and the asset graph both speak it. No numpy: handlers and state
-stores speak it too.
-Keep table schemas (``recsys_assets.schema``) and weights (a choice of each model) out.
+Without numpy, since handlers and state stores that never score import it. Table schemas: ``recsys_assets.schema``.
 """
 
 from dataclasses import dataclass
@@ -10,7 +8,7 @@ from enum import IntEnum
 
 
 class InteractionType(IntEnum):
-    """Kind of one interaction. The integer is what arrays and bundles store; the label is what tables store."""
+    """Kind of one interaction. Arrays and bundles store the integer, tables the label."""
 
     VIEW = 0
     ADD_TO_CART = 1
@@ -33,14 +31,14 @@ class InteractionType(IntEnum):
 
 
 INTERACTION_LABELS: tuple[str, ...] = tuple(kind.label for kind in InteractionType)
-"""Labels in code order, so that ``INTERACTION_LABELS[code]`` is the label of a stored code."""
+"""Labels in the order of the codes: ``INTERACTION_LABELS[code]``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """One interaction as a request or a state store holds it. ``timestamp`` is in seconds since 1970 UTC."""
 
-    # Read by pydantic where an event comes from outside; nothing is imported for it.
+    # Settings for pydantic where it validates an event from a request; needs no import.
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     product_id: str

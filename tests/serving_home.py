@@ -28,7 +28,6 @@ from lambda_api.state.history import HistoryStore, StoredEvent
 from lambda_api.state.open_table import open_table
 from lambda_api.state.popular import PopularEntry, PopularProducts
 from lambda_api.state.routing_record import RouteTarget, RoutingRecord, Variant, write_routing
-from recsys_assets.models.vector_index import INDEX_ABOVE, build_index
 from recsys_assets.publishing.catalogue_store import publish_catalogue
 
 Kind = Literal["item_to_item", "factors"]
@@ -86,7 +85,7 @@ def make_home(
         folder: the home.
         products: in the catalogue and the model.
         shoppers: with a history of ``events`` events each, the newest a fifth written one by one, the rest seeded.
-        kind: of the recommender; ``factors`` gets an index above `INDEX_ABOVE` products.
+        kind: of the recommender.
         seed: of everything random.
         version: of the champion.
     """
@@ -139,8 +138,7 @@ def make_recommender(shelf: Shelf, kind: Kind, seed: int = 0) -> Recommender:
     if kind == "factors":
         vectors = make_vectors(shelf, seed=seed)
         exact = vectors.astype(np.float64)
-        held = build_index(vectors, seed=seed) if len(vectors) > INDEX_ABOVE else vectors
-        return FactorRecommender(shelf.ids, shelf.popularity, held, exact.T @ exact, WEIGHTING, 3.0, 2.0)
+        return FactorRecommender(shelf.ids, shelf.popularity, vectors, exact.T @ exact, WEIGHTING, 3.0, 2.0)
     return ItemToItemRecommender(shelf.ids, shelf.popularity, topic_neighbours(shelf), WEIGHTING)
 
 

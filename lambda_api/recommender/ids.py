@@ -1,7 +1,4 @@
-"""Maps between the shop's own ids and the dense indices arrays use.
-
-Put translation between external and internal ids here. Keep anything that knows what an id stands for out.
-"""
+"""Maps between the shop's own ids and the dense indices that arrays use."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -12,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lambda_api.recommender.csr import find_sorted
+
 IndexArray = NDArray[np.int32]
-"""Internal indices; ``-1`` stands for "no such id" and for padding."""
+"""Internal indices; ``-1`` means "no such id" or padding."""
 
 
 def id_digest(external_id: str) -> bytes:
-    """The SHA-256 that orders ids, so that index order carries no signal of the shop's own numbering."""
+    """SHA-256 of an id. Ids are indexed in its order, which is independent of the shop's own numbering."""
     return hashlib.sha256(external_id.encode()).digest()
 
 
@@ -27,8 +26,8 @@ class IdMap:
 
     Attributes:
         ids: UTF-8 bytes, shape ``[n]``, dtype ``S``; position is the internal index.
-        order: int32 ``[n]``; ``ids[order]`` is sorted. Lookup is a binary search, so a memory-mapped map of a
-            million ids costs nothing to open.
+        order: int32 ``[n]``; ``ids[order]`` is sorted. Look-up is a binary search, so opening a memory-mapped map
+            reads nothing.
     """
 
     ids: NDArray[np.bytes_]
@@ -38,8 +37,8 @@ class IdMap:
     def from_ids(cls, external_ids: Iterable[str]) -> "IdMap":
         """Build a map over the distinct ids, indexed in the order of their SHA-256.
 
-        Ties between equal scores are broken by index everywhere; public data sets number products by popularity or
-        by date, so numbering of our own keeps the tie-break from leaking that.
+        Equal scores are ranked by index everywhere. Public data sets number products by popularity or date; the order
+        of hashes keeps that information out of the ranking.
 
         Raises:
             ValueError: an id is empty or holds a NUL character (fixed-width byte strings drop trailing NULs).
@@ -63,7 +62,7 @@ class IdMap:
         """Internal indices of ``external_ids`` (shape ``[m]``), ``-1`` where an id is unknown."""
         width = self.ids.dtype.itemsize
         keys = [_lookup_key(str(external_id)) for external_id in external_ids]
-        # numpy would widen (and copy) every id of the map to the longest key, and cut keys to a given width.
+        # A longer key would make numpy widen, and so copy, all ids of the map.
         wanted = np.array([key if len(key) <= width else b"" for key in keys], dtype=self.ids.dtype)
         if len(self) == 0 or wanted.size == 0:
             return np.full(len(wanted), -1, dtype=np.int32)
@@ -73,20 +72,17 @@ class IdMap:
 
     @cached_property
     def _sorter(self) -> NDArray[np.intp]:
-        """`order` in the type numpy searches with; else it would convert all of it for every search."""
+        """`order` in the type that ``searchsorted`` needs; otherwise each search would convert all of it."""
         return self.order.astype(np.intp)
 
     def translate(self, other: "IdMap") -> IndexArray:
         """Internal indices here of every id of ``other`` (``[len(other)]``), ``-1`` where unknown; no Python loop."""
         if self.ids.dtype == other.ids.dtype and np.array_equal(self.ids, other.ids):
             return np.arange(len(other), dtype=np.int32)
-        if len(self) == 0 or len(other) == 0:
-            return np.full(len(other), -1, dtype=np.int32)
-        # Both sides sorted: the binary searches then walk through memory instead of jumping about in it.
-        mine, theirs = self.ids[self.order], other.ids[other.order]
-        at = np.minimum(np.searchsorted(mine, theirs), len(self) - 1)
-        translated = np.empty(len(other), dtype=np.int32)
-        translated[other.order] = np.where(mine[at] == theirs, self.order[at], -1)
+        # Both sides are sorted, so that consecutive binary searches read neighbouring memory.
+        places, there = find_sorted(self.ids[self.order], other.ids[other.order])
+        translated = np.full(len(other), -1, dtype=np.int32)
+        translated[other.order[there]] = self.order[places[there]]
         return translated
 
     def external(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> list[str]:
@@ -98,6 +94,6 @@ class IdMap:
 
 
 def _lookup_key(external_id: str) -> bytes:
-    """The bytes to search for; those of an id no map can hold match nothing, whatever a request brings."""
-    # numpy drops trailing NULs, so "a\0" would find "a"; a lone surrogate (JSON allows one) has no UTF-8 form.
+    """The bytes to search for; empty, which matches nothing, for an id that no map can hold."""
+    # numpy drops trailing NULs, so "a\0" would find "a"; a lone surrogate (allowed in JSON) has no UTF-8 form.
     return b"" if "\0" in external_id else external_id.encode(errors="surrogatepass")

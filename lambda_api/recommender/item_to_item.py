@@ -1,8 +1,4 @@
-"""The recommender of every item-to-item model: item-kNN, EASE, content similarity.
-
-Put scoring from an item-to-item matrix here. Keep how its weights come about in ``recsys_assets.models``, and their
-storage in ``item_weights``.
-"""
+"""The recommender of all item-to-item models: item-kNN, EASE, temporal linear, content similarity."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -23,8 +19,8 @@ SIMILAR_ROWS_PER_CHUNK = 256
 class ItemToItemRecommender(Recommender):
     """``score[b, j] = prior[j] * sum over i of profile[b, i] * weights[i, j]``.
 
-    A shopper without a weighted event gets popular products. A product no weight leads to scores 0; scores at or
-    below 0 mean "no evidence for it", and such products follow the others by popularity.
+    A shopper without a weighted event gets popular products. Scores at or below 0 mean "no evidence"; such products
+    are ranked after the others by popularity.
     """
 
     kind: ClassVar[str] = "item_to_item"

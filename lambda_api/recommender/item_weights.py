@@ -1,8 +1,7 @@
-"""Item-to-item weights, dense or sparse, and the one product they are needed for: profiles times weights.
+"""Item-to-item weights, dense or sparse, and their product with shoppers' profiles.
 
-Put storage and arithmetic of an item-to-item matrix here. Keep what its weights mean in the trainers, and what a
-shopper's profile is in ``profiles``. Every shopper's row is computed on its own, in an order that does not depend on
-the batch, so a list does not change by one bit with the batch it was asked for in.
+Each shopper's row is computed on its own, in an order that does not depend on the batch: equal histories get equal
+scores to the last bit in any batch.
 """
 
 from collections.abc import Sequence
@@ -12,13 +11,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lambda_api.recommender.csr import find_sorted, offsets, ranges
 from lambda_api.recommender.ids import IndexArray
 from lambda_api.recommender.profiles import Profiles
 
 FloatArray = NDArray[np.float32]
 
 GATHERED_PER_CHUNK = 1_000_000
-"""Weights copied at once (about 25 MB with their indices), whatever the batch and the histories."""
+"""Weights copied at once (about 25 MB with their indices); bounds memory for any batch."""
 
 
 class ItemWeights(Protocol):
@@ -45,7 +45,7 @@ class ItemWeights(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DenseWeights:
-    """Weights as one float32 ``[n, n]`` array, possibly memory-mapped: a request reads its own rows only."""
+    """Weights as one float32 ``[n, n]`` array, possibly memory-mapped; a request reads the rows it needs."""
 
     weights: FloatArray
 
@@ -77,7 +77,7 @@ class DenseWeights:
         return np.array(self.weights[np.ix_(rows, columns)], dtype=np.float32)
 
     def scores_of(self, profiles: Profiles, products: IndexArray) -> FloatArray:
-        """See `ItemWeights.scores_of`; a product of fewer columns would round otherwise, so all are computed."""
+        """See `ItemWeights.scores_of`; computes all columns, since a product of fewer rounds differently."""
         return self.scores(profiles)[:, products]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -103,7 +103,7 @@ class SparseWeights:
         if len(self.indptr) == 0 or not len(self.indices) == len(self.data) == self.indptr[-1]:
             raise ValueError("indptr must end with the number of indices, which is the number of weights")
         for name in ("indptr", "indices", "data"):
-            # Elements of a plain view are read several times faster than those of a memmap, from the same file.
+            # Reading elements of a plain view is several times faster than reading those of a memmap.
             object.__setattr__(self, name, np.asarray(getattr(self, name)))
 
     def __len__(self) -> int:
@@ -113,10 +113,9 @@ class SparseWeights:
         """See `ItemWeights.scores`."""
         width = len(self)
         scores = np.zeros((len(profiles), width), dtype=np.float32)
-        starts = self.indptr[profiles.products]
-        lengths = self.indptr[profiles.products + 1] - starts
-        shopper = np.repeat(np.arange(len(profiles), dtype=np.int64), np.diff(profiles.indptr))
-        gathered = np.concatenate([[0], np.cumsum(lengths)])[profiles.indptr]
+        starts, lengths = self._extents(profiles.products)
+        shopper = profiles.row_of_pair
+        gathered = offsets(lengths)[profiles.indptr]
         first = 0
         while first < len(profiles):
             limit = gathered[first] + GATHERED_PER_CHUNK
@@ -124,7 +123,7 @@ class SparseWeights:
             # bincount holds float64 cells for the whole chunk, so its height is bounded as well as its entries.
             last = min(last, first + max(1, GATHERED_PER_CHUNK // max(1, width)))
             pairs = slice(int(profiles.indptr[first]), int(profiles.indptr[last]))
-            place = positions(starts[pairs], lengths[pairs])
+            place = ranges(starts[pairs], lengths[pairs])
             cells = np.repeat((shopper[pairs] - first) * width, lengths[pairs]) + self.indices[place]
             terms = np.repeat(profiles.weights[pairs], lengths[pairs]) * self.data[place]
             sums = np.bincount(cells, weights=terms, minlength=(last - first) * width)
@@ -134,35 +133,27 @@ class SparseWeights:
 
     def terms(self, profiles: Profiles) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """What `scores` adds up: cells ``shopper * n + product`` and terms, both ``[G]``; cells in any order."""
-        starts = self.indptr[profiles.products]
-        lengths = self.indptr[profiles.products + 1] - starts
-        shopper = np.repeat(np.arange(len(profiles), dtype=np.int64), np.diff(profiles.indptr))
-        place = positions(starts, lengths)
-        cells = np.repeat(shopper * len(self), lengths) + self.indices[place]
+        starts, lengths = self._extents(profiles.products)
+        place = ranges(starts, lengths)
+        cells = np.repeat(profiles.row_of_pair * len(self), lengths) + self.indices[place]
         return cells, np.repeat(profiles.weights, lengths) * self.data[place]
 
     def rows(self, products: IndexArray) -> FloatArray:
         """See `ItemWeights.rows`."""
         dense = np.zeros((len(products), len(self)), dtype=np.float32)
-        starts = self.indptr[products]
-        lengths = self.indptr[np.asarray(products) + 1] - starts
-        place = positions(starts, lengths)
+        starts, lengths = self._extents(products)
+        place = ranges(starts, lengths)
         dense[np.repeat(np.arange(len(products)), lengths), self.indices[place]] = self.data[place]
         return dense
 
     def block(self, rows: IndexArray, columns: IndexArray) -> FloatArray:
         """See `ItemWeights.block`."""
         block = np.zeros((len(rows), len(columns)), dtype=np.float32)
-        if len(columns) == 0:
-            return block
-        starts = self.indptr[rows]
-        lengths = self.indptr[np.asarray(rows) + 1] - starts
-        place = positions(starts, lengths)
+        starts, lengths = self._extents(rows)
+        place = ranges(starts, lengths)
         order = np.argsort(columns)
-        ordered = np.asarray(columns)[order]
-        found = self.indices[place]
-        at = np.minimum(np.searchsorted(ordered, found), len(columns) - 1)
-        hit = np.flatnonzero(ordered[at] == found)
+        at, there = find_sorted(np.asarray(columns)[order], self.indices[place])
+        hit = np.flatnonzero(there)
         row = np.repeat(np.arange(len(rows)), lengths)
         block[row[hit], order[at[hit]]] = self.data[place[hit]]
         return block
@@ -174,7 +165,7 @@ class SparseWeights:
         scores = np.zeros((len(profiles), len(products)), dtype=np.float32)
         for row in range(len(profiles)):
             pairs = slice(int(profiles.indptr[row]), int(profiles.indptr[row + 1]))
-            # Added up row by row, as bincount does in `scores`.
+            # Added up row by row like bincount in `scores`, so that the sums are equal to the last bit.
             scores[row] = (profiles.weights[pairs, None] * block[at[pairs]]).sum(axis=0)
         return scores
 
@@ -182,11 +173,16 @@ class SparseWeights:
         """``indptr``, ``indices`` and ``data``."""
         return {"indptr": self.indptr, "indices": self.indices, "data": self.data}
 
+    def _extents(self, rows: IndexArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where each of ``rows`` starts, and its number of weights."""
+        starts = self.indptr[rows]
+        return starts, self.indptr[np.asarray(rows) + 1] - starts
+
 
 def mean_likeness(blocks: Sequence[FloatArray]) -> FloatArray:
-    """Likeness of ``m`` products from blocks of weights among them (each ``[m, m]``); see `Recommender.likeness`.
+    """`Recommender.likeness` of ``m`` products from blocks of weights among them (each ``[m, m]``).
 
-    The larger weight of both directions counts, relative to the largest of the block; blocks are averaged.
+    Of both directions the larger weight counts, divided by the largest of its block; the mean over blocks.
     """
     size = len(blocks[0])
     total = np.zeros((size, size), dtype=np.float32)
@@ -197,9 +193,3 @@ def mean_likeness(blocks: Sequence[FloatArray]) -> FloatArray:
     total /= len(blocks)
     np.fill_diagonal(total, 1.0)
     return total
-
-
-def positions(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """``start, start + 1, ...`` for ``length`` places, of every run after the other."""
-    offset = np.cumsum(lengths) - lengths
-    return np.repeat(starts - offset, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)

@@ -1,7 +1,4 @@
-"""Neural collaborative filtering at inference: fused GMF and MLP towers over trained user and item embeddings.
-
-Put inference of NCF here. Keep training (``recsys_assets.models.ncf``) and torch out.
-"""
+"""Neural collaborative filtering at inference: fused GMF and MLP towers over trained user and item embeddings."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -26,22 +23,21 @@ GRAPH_INPUTS = ("user_gmf", "user_hidden", "item_gmf", "item_hidden")
 GRAPH_OUTPUT = "scores"
 
 PAIRS_PER_RUN = 65_536
-"""User-item pairs per graph run: the towers' activations then stay in a core's cache, whatever the batch."""
+"""User-item pairs per graph run; activations of so many fit into a core's cache."""
 
 
 class NcfRecommender(Recommender):
     """NeuMF with trained user embeddings (He et al. 2017, "Neural Collaborative Filtering", section 3.4).
 
     The score of user ``u`` and item ``i`` is the logit ``h_g . (p_u * q_i) + h_m . mlp(relu(a_u + b_i))``. ``a_u`` and
-    ``b_i`` are the user's and the item's share of the first MLP layer, computed once after training: the
-    pair-wise work that is left per score is the small upper part of the tower.
+    ``b_i`` are the user's and the item's share of the first MLP layer, computed once after training, so that only the
+    upper layers are computed per pair.
 
-    * Users: those the model was trained on, by id. Anybody else, also a visitor with a rich history but no id, is
-      not known and gets ``popularity``: the embedding is learned, so it does not move with the latest click.
-    * Cold products (no training interaction) have no learned embedding. They rank behind every other product,
-      all equal, and are similar to nothing; nothing is similar to them.
-    * `explain` is always empty. A score comes from one learned vector per user, in which single events can no longer be
-      told apart; attributing it to past products would be an invention.
+    * Users are known by id. Anybody the model was not trained on gets ``popularity``, with or without a history, and
+      new events of a known user change nothing until the next training.
+    * Cold products (no training interaction) have no learned embedding. They are ranked last, all equal, and are
+      similar to no product.
+    * `explain` is always empty: a score comes from one learned vector per user, not from single events.
 
     Attributes:
         users: ids of the ``n_users`` users the model knows.
@@ -148,8 +144,8 @@ class NcfRecommender(Recommender):
         return logits
 
     def _run(self, user: IndexArray, items: slice) -> ScoreArray:
-        # A batch of one takes ONNX Runtime's matrix-vector kernel, which adds in another order than the matrix kernel.
-        # Two rows keep one user's scores equal to the last bit to the same user's scores inside an evaluation batch.
+        # For a batch of one ONNX Runtime uses its matrix-vector kernel, which adds in another order than the matrix
+        # kernel. With two rows, a user's scores are equal to the last bit alone and in a batch.
         rows = np.repeat(user, 2) if len(user) == 1 else user
         feed = {
             "user_gmf": self.user_gmf[rows],

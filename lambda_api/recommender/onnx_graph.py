@@ -1,7 +1,4 @@
-"""An ONNX graph of a bundle, and the one way in which recommenders run theirs.
-
-Put how graphs are run here. Keep what goes into one, and what comes out, with the recommender that owns it.
-"""
+"""Running an ONNX graph of a bundle; used by every recommender that has one."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -12,8 +9,8 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 THREADS: Final = 1
-"""Of a session. A request is a fraction of a millisecond of work, and a spinning pool would cost the other requests of
-the process more than it saves; sums also come out the same on every machine shape."""
+"""Threads of a session. A request takes a fraction of a millisecond, and a pool of spinning threads would slow down the
+other requests; one thread also adds in the same order on every machine."""
 
 
 class OnnxGraph:

@@ -1,7 +1,4 @@
-"""The recommender that shows everyone the same: products by popularity. Baseline, and what the unknown shopper gets.
-
-Put serving of popular products here. Keep how popularity is computed in ``recsys_assets.models.popularity``.
-"""
+"""Products by popularity, the same for everyone. How it is computed: ``recsys_assets.models.popularity``."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -16,11 +13,10 @@ from lambda_api.recommender.topk import top_k
 
 
 class PopularityRecommender(Recommender):
-    """Ranks by ``popularity``, whoever asks.
+    """Ranks by ``popularity`` for every shopper.
 
-    It knows no shopper (so every list is the same but for exclusions), has no account of similarity (the products
-    similar to any product are the most popular others) and explains nothing. Cold products have popularity 0 and
-    come last.
+    Lists differ by exclusions only; the products similar to any product are the most popular others; nothing is
+    explained. Cold products have popularity 0 and come last.
     """
 
     kind: ClassVar[str] = "popularity"
@@ -31,7 +27,7 @@ class PopularityRecommender(Recommender):
         return np.tile(self.popularity, (len(histories), 1)).astype(np.float32, copy=False)
 
     def knows(self, histories: Histories) -> NDArray[np.bool_]:
-        """False for every shopper: nothing here is personal."""
+        """False for every shopper."""
         return np.zeros(len(histories), dtype=bool)
 
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:

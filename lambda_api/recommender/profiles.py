@@ -1,8 +1,4 @@
-"""What a shopper's events weigh: from histories to one weight per shopper and product.
-
-Put the choice of how kinds of interaction, age and repetition count here, once, for every model that scores from
-history. Keep what the weights are multiplied with (similarities, factors) in the recommenders.
-"""
+"""Weights of a shopper's events by type, age and repetition, for every model that scores from history."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -14,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
-from lambda_api.recommender.histories import Histories, run_starts
+from lambda_api.recommender.csr import offsets_of_rows, run_starts
+from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IndexArray
 
 SECONDS_PER_DAY = 86_400.0
@@ -47,9 +44,9 @@ class Profiles:
 class EventWeighting:
     """Weight of an event: ``type_weight * 0.5 ** (age / half_life_days) * step_decay ** steps``.
 
-    ``age`` and ``steps`` count back from the shopper's own latest event that has a weight: a shopper who stayed away
-    for a year is not forgotten, and for models linear in the weights the ranking is the same as counting from now.
-    A step is a distinct later timestamp, so the lines of one basket share theirs.
+    ``age`` and ``steps`` count back from the shopper's own latest weighted event, so that the weights of a shopper who
+    stayed away for a year do not vanish; for models linear in the weights, the ranking is the same as counting from
+    now. A step is a distinct later timestamp, so the lines of one basket share theirs.
 
     Attributes:
         type_weights: one weight >= 0 per `InteractionType`, in code order, at least one positive.
@@ -112,7 +109,7 @@ class EventWeighting:
         if self.step_decay < 1:
             decay = decay * self.step_decay**pairs.steps
         weights = np.asarray(self.type_weights, dtype=np.float64)[pairs.types] * decay
-        # A weight that underflows stays a weight: the event happened.
+        # A weight must not underflow to zero, which would mean "no event".
         weights = np.maximum(weights, np.finfo(np.float32).tiny)
         merge = np.add if self.combine == "sum" else np.maximum
         first = pairs.first
@@ -121,7 +118,7 @@ class EventWeighting:
 
 
 def shared_profiles(weightings: Collection[EventWeighting], histories: Histories) -> dict[EventWeighting, Profiles]:
-    """`EventWeighting.profiles` of each; what they have in common is worked out once."""
+    """`EventWeighting.profiles` of each of ``weightings``; grouping by product is done once per set of types."""
     pairs: dict[tuple[bool, ...], _Pairs] = {}
     found = {}
     for weighting in weightings:
@@ -154,7 +151,7 @@ class _Pairs:
         self.first = np.flatnonzero(run_starts(key[self.order]))
         chosen = self.order[self.first]
         self.products = products[chosen]
-        self.indptr = np.concatenate([[0], np.cumsum(np.bincount(shopper[chosen], minlength=batch))]).astype(np.int64)
+        self.indptr = offsets_of_rows(shopper[chosen], batch)
 
     @classmethod
     def of(cls, histories: Histories, counted: NDArray[np.bool_]) -> "_Pairs":

@@ -1,10 +1,7 @@
-"""Re-ranking: what a shop wants of a list besides relevance. Pure functions over arrays of one pool of candidates.
+"""Re-ranking rules: limits per category and brand, freshness, diversity, exploration.
 
-Put a rule here when it reorders or exchanges items of a ranked pool. Keep where pools and attributes come from
-(``lambda_api.serving.engine``) out.
-
-A pool is ``m`` candidates, best first; an order is int64 places into it, best first. Every function takes plain arrays
-and returns an order, so that whatever serves can be measured offline with the same code.
+Pure functions over one pool of ``m`` candidates, best first. An order is int64 places into the pool, best first. Pools
+and attributes come from ``lambda_api.serving.engine``.
 """
 
 import hashlib
@@ -19,12 +16,12 @@ SECONDS_PER_DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a shop asks of every list; the default asks nothing.
+    """A shop's rules for every list; the defaults change nothing.
 
     Attributes:
-        max_per_category, max_per_brand: places one category or brand may have; ``None`` for no limit.
-        freshness: share of relevance, >= 0, that a product seen for the first time now gains.
-        fresh_days: days after which half of that is left.
+        max_per_category, max_per_brand: most places of one category or brand; ``None`` for no limit.
+        freshness: relevance, >= 0, added to a product seen for the first time now (relevance is in [0, 1]).
+        fresh_days: half-life of that addition.
         new_products: places at the end of a list for products younger than the model.
     """
 
@@ -46,8 +43,8 @@ class Rules:
 def relevance_of_places(size: int) -> NDArray[np.float64]:
     """Relevance of a ranked pool by place alone: 1, then evenly down to 1 / ``size``; float64 ``[size]``.
 
-    Scores of different models have different shapes (counts, chances, logits), and a setting that means the same for
-    all of them has to look at the order.
+    Scores of different models have different distributions (counts, probabilities, logits); only the order means the
+    same for all of them.
     """
     return (size - np.arange(size)) / max(1, size)
 
@@ -61,8 +58,8 @@ def diversified(relevance: NDArray[np.float64], likeness: NDArray[np.floating], 
     Args:
         relevance: float64 ``[m]``, in [0, 1], of candidates best first.
         likeness: ``[m, m]``, in [0, 1], symmetric.
-        diversity: 0 returns the order untouched, exactly; 1 looks at likeness alone after the first place.
-        count: places to fill; candidates not placed follow in their old order.
+        diversity: 0 returns the order unchanged; 1 uses likeness alone after the first place.
+        count: places to fill; the other candidates follow in their old order.
     """
     size = len(relevance)
     if diversity == 0 or size == 0:
@@ -73,7 +70,7 @@ def diversified(relevance: NDArray[np.float64], likeness: NDArray[np.floating], 
     order: list[int] = []
     for _ in range(min(count, size)):
         gain = np.where(taken, -np.inf, value - diversity * nearest)
-        # The first of equals: the more relevant one. Relevance decides the first place even at diversity 1.
+        # argmax takes the first, more relevant of equals. Relevance decides the first place even at diversity 1.
         best = int(np.argmax(gain)) if order else int(np.argmax(relevance))
         order.append(best)
         taken[best] = True
@@ -84,7 +81,7 @@ def diversified(relevance: NDArray[np.float64], likeness: NDArray[np.floating], 
 def capped(order: Order, groups: NDArray[np.int32], limit: int | None) -> tuple[Order, Order]:
     """Split ``order`` into those within ``limit`` per group and those beyond; each keeps its order.
 
-    ``groups``: int32 ``[m]``, -1 where unknown; the unknown are not limited.
+    ``groups``: int32 ``[m]``, -1 where unknown; those are not limited.
     """
     if limit is None or len(order) == 0:
         return order, order[:0]
@@ -102,8 +99,8 @@ def freshened(
 ) -> NDArray[np.float64]:
     """Relevance plus ``freshness * 0.5 ** (age / fresh_days)``; float64 ``[m]``.
 
-    ``first_seen``: int64 ``[m]``, seconds since 1970 UTC, negative where unknown; the unknown gain nothing, and what is
-    seen first after ``now`` counts as new.
+    ``first_seen``: int64 ``[m]``, seconds since 1970 UTC. Nothing is added where it is negative (unknown); times after
+    ``now`` count as now.
     """
     age_days = np.maximum(now - first_seen, 0) / SECONDS_PER_DAY
     return relevance + np.where(first_seen >= 0, freshness * 0.5 ** (age_days / fresh_days), 0.0)
@@ -111,12 +108,12 @@ def freshened(
 
 @dataclass(frozen=True, slots=True)
 class Explored:
-    """A list with some places given to chance.
+    """A list with some places filled at random.
 
     Attributes:
         order: int64 ``[k]``, places into the pool.
-        propensity: float64 ``[k]``, chance over all seeds that this candidate has this place.
-        by_chance: bool ``[k]``, which places hold a candidate that was swapped in.
+        propensity: float64 ``[k]``, probability over all seeds that this candidate has this place.
+        by_chance: bool ``[k]``, places filled at random.
     """
 
     order: Order
@@ -125,16 +122,16 @@ class Explored:
 
 
 def explored(order: Order, count: int, explore: float, generator: np.random.Generator) -> Explored:
-    """Give each place of the list, with chance ``explore``, to a candidate from below the list.
+    """Fill each place of the list, with probability ``explore``, with a candidate from below the list.
 
-    The list is ``order[:count]``, the candidates are the rest, ``order[count:]``. Each explorable place flips its own
-    coin; places that explore get distinct candidates drawn uniformly. So a listed product has its place with chance
-    ``1 - explore``, and every candidate has any given explorable place with chance ``explore / candidates``: both are
-    marginals over seeds, exact, whatever the other places drew. Where candidates are fewer than places, only that
-    many of the last places are explorable, and the others are certain.
+    The list is ``order[:count]``, the candidates are ``order[count:]``. Each explorable place is drawn independently;
+    places that explore get distinct candidates, drawn uniformly. So a listed product keeps its place with probability
+    ``1 - explore``, and each candidate has any given explorable place with probability ``explore / candidates``; both
+    are exact marginals over seeds. With fewer candidates than places, only that many of the last places are
+    explorable, and the others keep their product.
 
     This is the epsilon mixture of logging policies for off-policy evaluation (Li et al., "Unbiased offline evaluation
-    of contextual-bandit-based news article recommendation algorithms", WSDM 2011), place by place.
+    of contextual-bandit-based news article recommendation algorithms", WSDM 2011), per place.
     """
     listed, rest = order[:count], order[count:]
     explorable = min(len(listed), len(rest))
@@ -151,5 +148,5 @@ def explored(order: Order, count: int, explore: float, generator: np.random.Gene
 
 
 def seeded(seed: str) -> np.random.Generator:
-    """The generator of a seed: the same on every machine and in every process."""
+    """A random generator from a text; equal on every machine and in every process."""
     return np.random.Generator(np.random.PCG64(int.from_bytes(hashlib.sha256(seed.encode(errors="replace")).digest())))

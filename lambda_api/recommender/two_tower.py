@@ -1,7 +1,4 @@
-"""The two-tower recommender at inference: a shopper's events through a small network, products as trained vectors.
-
-Put inference of the two towers here. Keep training (``recsys_assets.models.two_tower``) and torch out.
-"""
+"""The two-tower recommender at inference: a shopper's events through a small network, products as trained vectors."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -17,6 +14,7 @@ from lambda_api.recommender.contract import (
     ScoreArray,
     cosine_likeness,
     nearest_by_cosine,
+    unit_rows,
 )
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap, IndexArray
@@ -28,10 +26,10 @@ GRAPH_INPUTS = ("events", "types", "gaps")
 GRAPH_OUTPUT = "shopper"
 
 NEWEST_EVENTS = 100
-"""Events of a shopper that the tower reads, the latest."""
+"""The tower reads so many of a shopper's latest events."""
 
 GAP_DAYS = (1 / 24, 0.25, 1.0, 3.0, 7.0, 14.0, 30.0, 60.0, 120.0, 240.0)
-"""Bounds between the classes of how long ago an event was, in days: eleven classes."""
+"""Bounds between the eleven classes of an event's age, in days."""
 
 
 class TwoTowerRecommender(Recommender):
@@ -40,11 +38,11 @@ class TwoTowerRecommender(Recommender):
     The shopper tower reads each of the newest events as its product's vector plus vectors of its type and of how long
     ago it was, pools them by learned attention with several heads, and maps the result into the products' space
     (Covington et al., "Deep neural networks for YouTube recommendations", RecSys 2016, with attention in place of the
-    mean). A product's vector is the sum of one of its own and one of its description, so a product nobody has
-    touched has a place too.
+    mean). A product's vector is the sum of a vector of its own and one of its description, so that products without
+    events have a vector too.
 
-    Shoppers are known by what they did, not by id: the last click counts at once. Without events they get popular
-    products. Scores are not sums over past products, so `explain` is empty.
+    Shoppers are represented by their events, not by id, so the last click counts at once. Without events they get
+    popular products. Scores are not sums over past products, so `explain` is empty.
     """
 
     kind: ClassVar[str] = "two_tower"
@@ -67,7 +65,7 @@ class TwoTowerRecommender(Recommender):
             raise ValueError(f"item_vectors must have shape ({len(products)}, f), not {item_vectors.shape}")
         if item_bias.shape != (len(products),):
             raise ValueError(f"item_bias must have shape ({len(products)},), not {item_bias.shape}")
-        # Slices of a plain view are cut several times faster than those of a memmap, and read the same file.
+        # Slicing a plain view of a mapped file is several times faster than slicing a memmap.
         self.vectors, self.bias = np.asarray(item_vectors), np.asarray(item_bias)
         self._graph = OnnxGraph(graph)
 
@@ -79,7 +77,7 @@ class TwoTowerRecommender(Recommender):
     def shopper_vectors(self, histories: Histories) -> NDArray[np.float32]:
         """``s_b`` of each shopper, float32 ``[B, f]``; zeros without an event.
 
-        One shopper per run: no padding, and the same bits whoever else is in the batch.
+        One shopper per run: no padding, and bits that do not depend on the batch.
         """
         vectors = np.zeros((len(histories), self.vectors.shape[1]), dtype=np.float32)
         gaps = gap_classes(histories.now - histories.timestamps)
@@ -97,14 +95,14 @@ class TwoTowerRecommender(Recommender):
         """See the class; float32 ``[B, n_products]``."""
         scores = np.empty((len(histories), len(self.products)), dtype=np.float32)
         for row, vector in enumerate(self.shopper_vectors(histories)):
-            # One product per shopper: a matrix product rounds a row by its place in the batch.
+            # One matrix-vector product per shopper: a matrix product rounds a row by its place in the batch.
             np.matmul(self.vectors, vector, out=scores[row])
         scores += self.bias
         return scores
 
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:
-        """Products by cosine of their vectors; one without a vector is similar to none and none to it."""
-        return nearest_by_cosine(self._unit, self._lost, products, k)
+        """Products by cosine of their vectors; a product whose vector is zero is similar to none."""
+        return nearest_by_cosine(self._unit, ~np.any(self._unit, axis=1), products, k)
 
     def likeness(self, products: IndexArray) -> ScoreArray:
         """Cosine of the vectors, 0 where negative."""
@@ -132,12 +130,7 @@ class TwoTowerRecommender(Recommender):
 
     @cached_property
     def _unit(self) -> NDArray[np.float32]:
-        lengths = np.linalg.norm(self.vectors, axis=1, keepdims=True)
-        return (self.vectors / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
-
-    @cached_property
-    def _lost(self) -> NDArray[np.bool_]:
-        return ~np.any(self._unit, axis=1)
+        return unit_rows(self.vectors)
 
 
 def gap_classes(seconds: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -146,7 +139,7 @@ def gap_classes(seconds: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def newest(histories: Histories, row: int) -> NDArray[np.int64]:
-    """The events of shopper ``row`` that the tower reads; those of one moment by product, in whatever order they came.
+    """Places of the events of shopper ``row`` that the tower reads, by time, product and type.
 
     Sums over events round by their order, and equal histories must have equal vectors.
     """

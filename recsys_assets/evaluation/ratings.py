@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lambda_api.recommender.contract import Recommender
+from lambda_api.recommender.csr import offsets_of_rows
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap, IndexArray
 from recsys_assets.measurement.metrics import FloatArray
@@ -254,10 +255,9 @@ def _rated_pairs(log: TrainingData, first: int, last: int) -> tuple[RatedPairs, 
     chosen = inside[len(inside) - 1 - from_end]
     raters, row = np.unique(log.user[chosen], return_inverse=True)
     past = (log.timestamp < first) & np.isin(log.user, raters)
-    counts = np.bincount(np.searchsorted(raters, log.user[past]), minlength=len(raters))
     histories = Histories(
         user_ids=tuple(log.users.external(raters)),
-        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        indptr=offsets_of_rows(np.searchsorted(raters, log.user[past]), len(raters)),
         products=log.product[past],
         types=log.kind[past],
         timestamps=log.timestamp[past],

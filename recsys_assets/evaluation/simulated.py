@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.contract import Recommender
+from lambda_api.recommender.csr import find_sorted
 from lambda_api.recommender.histories import Ragged
 from recsys_assets.evaluation.business import BusinessFigures, PolicyFigures
 from recsys_assets.ingest.synthetic.behaviour import simulate_day
@@ -128,9 +129,9 @@ def _figures(
     for draw in range(DRAWS):
         key = (draw * rows + np.arange(rows)[:, None]) * width + np.maximum(listed, 0)
         totals["click_through"] += (np.isin(key, answers.clicked) & shown).sum(axis=1)
-        buys = np.isin(key, answers.bought) & shown
+        at, bought = find_sorted(answers.bought, key)
+        buys = bought & shown
         totals["conversion"] += buys.sum(axis=1)
-        at = np.minimum(np.searchsorted(answers.bought, key), max(len(answers.bought) - 1, 0))
         money = answers.earned[at] if len(answers.earned) else np.zeros(key.shape)
         totals["revenue"] += np.where(buys, money, 0.0).sum(axis=1)
     places = DRAWS * shown.sum(axis=1).astype(np.float64)

@@ -33,6 +33,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lambda_api.recommender.csr import offsets
 from lambda_api.recommender.ids import IdMap, IndexArray
 from recsys_assets.measurement.metrics import FloatArray
 
@@ -68,7 +69,7 @@ class ProductFacts:
     def head(self) -> NDArray[np.bool_]:
         """bool ``[n]``: the short head. Ties at its end fall by index, which carries no meaning (see `IdMap`)."""
         order = np.argsort(-self.events, kind="stable")
-        before = np.concatenate([[0], np.cumsum(self.events[order])[:-1]])
+        before = offsets(self.events[order])[:-1]
         head = np.zeros(len(self.events), dtype=bool)
         head[order] = (before < HEAD_SHARE * self.events.sum()) & (self.events[order] > 0)
         return head

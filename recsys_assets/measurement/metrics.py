@@ -32,6 +32,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lambda_api.recommender.csr import find_sorted
 from lambda_api.recommender.histories import Ragged
 from lambda_api.recommender.ids import IndexArray
 
@@ -119,9 +120,7 @@ def hit_matrix(recommended: IndexArray, truth: Ragged, k: int) -> NDArray[np.boo
         raise ValueError("truth names a product twice for one user; relevant products must be distinct within a row")
     keys = np.arange(len(truth), dtype=np.int64)[:, None] * span + listed
     hits = np.zeros((len(truth), k), dtype=bool)
-    if truth_keys.size:
-        position = np.minimum(np.searchsorted(truth_keys, keys), truth_keys.size - 1)
-        hits[:, : listed.shape[1]] = (truth_keys[position] == keys) & (listed >= 0)
+    hits[:, : listed.shape[1]] = find_sorted(truth_keys, keys)[1] & (listed >= 0)
     return hits
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.contract import Recommender
+from lambda_api.recommender.csr import offsets, ranges
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
 from recsys_assets.measurement.beyond_accuracy import BeyondAccuracy, ProductFacts, beyond_accuracy, content_vectors
@@ -200,10 +201,7 @@ def _distinct_pairs(log: TrainingData, chosen: NDArray[np.bool_]) -> NDArray[np.
 def _rows_of(pairs: NDArray[np.int64], users: NDArray[np.int64], n_products: int) -> Ragged:
     """The pairs of ``users`` (ascending), one row each."""
     first, last = np.searchsorted(pairs, users * n_products), np.searchsorted(pairs, (users + 1) * n_products)
-    counts = last - first
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    places = np.arange(starts[-1]) - np.repeat(starts[:-1], counts) + np.repeat(first, counts)
-    return Ragged(starts, (pairs[places] % n_products).astype(np.int32))
+    return Ragged(offsets(last - first), (pairs[ranges(first, last - first)] % n_products).astype(np.int32))
 
 
 def _product_facts(

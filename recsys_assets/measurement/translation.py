@@ -6,8 +6,8 @@ Put conversion of index spaces here. Keep what is asked of a recommender (``prot
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lambda_api.recommender.csr import offsets_of_rows
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
 
@@ -44,7 +44,7 @@ class Translation:
         known = products >= 0
         return replace(
             histories,
-            indptr=_indptr(histories.shopper_of_event[known], len(histories)),
+            indptr=offsets_of_rows(histories.shopper_of_event[known], len(histories)),
             products=products[known],
             types=histories.types[known],
             timestamps=histories.timestamps[known],
@@ -54,12 +54,8 @@ class Translation:
         """The same rows in the model's indices, without products it does not know."""
         values = self.to_model[rows.values]
         known = values >= 0
-        return Ragged(_indptr(rows.row_of_value[known], len(rows)), values[known])
+        return Ragged(offsets_of_rows(rows.row_of_value[known], len(rows)), values[known])
 
     def back(self, products: IndexArray) -> IndexArray:
         """The model's lists (any shape, ``-1`` padding) in the task's indices."""
         return self.to_task[products]
-
-
-def _indptr(row: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(np.bincount(row, minlength=rows))]).astype(np.int64)

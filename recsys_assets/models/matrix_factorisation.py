@@ -26,7 +26,6 @@ from recsys_assets.models.parameters import (
 )
 from recsys_assets.models.popularity import DEFAULT_HALF_LIFE_DAYS, decayed_popularity
 from recsys_assets.models.trainer import Report
-from recsys_assets.models.vector_index import INDEX_ABOVE, build_index
 
 LEAST_CONFIDENCE = 1e-6
 
@@ -123,7 +122,7 @@ class MatrixFactorisation:
         return FactorRecommender(
             data.products,
             decayed_popularity(data, by_type(self.type_weights), self.popularity_half_life_days),
-            item_factors if len(item_factors) <= INDEX_ABOVE else build_index(item_factors, seed=self.seed),
+            item_factors,
             exact.T @ exact,
             self._weighting(),
             self.regularisation,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
-from lambda_api.recommender.histories import run_starts
+from lambda_api.recommender.csr import run_starts
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from recsys_assets.models.dataset import TrainingData
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from lambda_api.recommender.csr import offsets
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from recsys_assets.data_gate import require_open
 from recsys_assets.features.engine import end_of_log
@@ -153,7 +154,7 @@ class _Facts:
 def _facts(log: TrainingData) -> _Facts:
     users = len(log.users)
     events = np.bincount(log.user, minlength=users)
-    start = np.concatenate([[0], np.cumsum(events)[:-1]]).astype(np.int64)
+    start = offsets(events)[:-1]
     # Every shopper of the id map has an event, so every slice holds one; events are ordered by shopper and time.
     pauses = np.diff(log.timestamp, prepend=log.timestamp[:1]).astype(np.float64) / SECONDS_PER_DAY
     pauses[start] = 0.0

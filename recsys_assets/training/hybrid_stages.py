@@ -6,8 +6,7 @@ Put the bridge from an evaluation task to `candidate_recall`, and its table, her
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from lambda_api.recommender.csr import offsets_of_rows
 from lambda_api.recommender.histories import Ragged
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from recsys_assets.measurement.protocol import EvaluationTask
@@ -28,8 +27,7 @@ def recall_on(recommender: TwoStageRecommender, task: EvaluationTask) -> tuple[S
     """
     translation = Translation.between(task.products, recommender.products)
     seen = task.facts.candidates[task.truth.values]
-    rows = np.bincount(task.truth.row_of_value[seen], minlength=len(task))
-    hot = Ragged(np.concatenate([[0], np.cumsum(rows)]).astype(np.int64), task.truth.values[seen])
+    hot = Ragged(offsets_of_rows(task.truth.row_of_value[seen], len(task)), task.truth.values[seen])
     truth = translation.ragged(hot)
     if len(truth.values) == 0:
         return ()

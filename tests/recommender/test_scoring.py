@@ -1,19 +1,23 @@
 """Profiles, item-to-item scores and fold-in against definitions written out by hand."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_api.interactions import InteractionType
+from lambda_api.recommender import factors as factors_module
 from lambda_api.recommender import item_weights
 from lambda_api.recommender.factors import FactorRecommender
-from lambda_api.recommender.histories import Histories
+from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
 from lambda_api.recommender.item_weights import DenseWeights, SparseWeights
 from lambda_api.recommender.popularity import PopularityRecommender
 from lambda_api.recommender.profiles import EventWeighting
+from lambda_api.recommender.topk import top_k
 
 DAY = 86_400
 N = 7
@@ -270,3 +274,44 @@ def test_unweighted_types_are_no_history() -> None:
     viewer = histories([[(3, int(InteractionType.VIEW), 5)]])
     model = ItemToItemRecommender(products(), np.arange(N, dtype=np.float32), DenseWeights(matrix(1)), weighting)
     assert model.recommend(viewer, N).products.tolist() == [[6, 5, 4, 3, 2, 1, 0]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1_000), st.sampled_from(["all", "mask", "few", "none"]), st.integers(1, 40))
+def test_scoring_the_longest_factors_first_finds_the_same_products_as_scoring_all(
+    seed: int, allowed: str, k: int
+) -> None:
+    """Oracle: every score, sorted. Lengths of factors differ as in a shop, some are zero, and there are equal ones."""
+    generator = np.random.default_rng(seed)
+    count = 900
+    vectors = generator.normal(size=(count, 6)) * generator.lognormal(0, 1, size=(count, 1))
+    vectors[generator.random(count) < 0.1] = 0
+    vectors = np.repeat(vectors[: count // 3], 3, axis=0).astype(np.float32)
+    popularity = generator.lognormal(size=count).astype(np.float32)
+    exact = vectors.astype(np.float64)
+    model = FactorRecommender(products(count), popularity, vectors, exact.T @ exact, EventWeighting(), 1.0, 2.0)
+    batch = histories([[(int(product), 0, day) for day, product in enumerate(generator.integers(count, size=5))], []])
+    share = {"all": 1.0, "mask": 0.4, "few": 0.02, "none": 0.0}[allowed]
+    free = generator.random(count) < share
+    exclude = Ragged.from_rows([generator.integers(count, size=30)] * 2)
+    with patch.object(factors_module, "PRODUCTS_PER_CHUNK", 64):
+        found = model.recommend(batch, k, exclude=exclude, candidates=None if allowed == "all" else free)
+        scores = model.score_all(batch)
+    scores[1] = popularity
+    scores[:, ~free if allowed != "all" else []] = -np.inf
+    scores[:, exclude.row(0)] = -np.inf
+    expected, values = top_k(scores, k)
+    assert found.products.tolist() == expected.tolist()
+    assert found.scores.tolist() == values.tolist()
+
+
+@given(st.integers(0, 500), st.integers(1, 6))
+def test_top_k_of_long_rows_equals_a_sort(seed: int, k: int) -> None:
+    scores = np.random.default_rng(seed).integers(0, 40, size=(2, 1_000)).astype(np.float32)
+    scores[1, : 900 + seed % 101] = -np.inf
+    chosen, values = top_k(scores, k)
+    for row in range(2):
+        order = np.argsort(-scores[row], kind="stable")[:k]
+        real = scores[row, order] > -np.inf
+        assert chosen[row].tolist() == np.where(real, order, -1).tolist()
+        assert values[row].tolist() == scores[row, order].tolist()

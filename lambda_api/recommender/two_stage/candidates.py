@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
+from lambda_api.recommender.csr import ranges as positions
 from lambda_api.recommender.factors import FactorRecommender
 from lambda_api.recommender.histories import Histories, Ragged
-from lambda_api.recommender.item_weights import SparseWeights, positions
+from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.profiles import EventWeighting, Profiles, shared_profiles
 from lambda_api.recommender.two_stage.blocks import blocks_of
 from lambda_api.recommender.two_stage.product_statistics import CatalogueFacts

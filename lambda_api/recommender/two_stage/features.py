@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
-from lambda_api.recommender.histories import Histories, run_starts
+from lambda_api.recommender.csr import run_starts
+from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.two_stage.candidates import Candidates
 from lambda_api.recommender.two_stage.product_statistics import PRODUCT_FEATURES, UNKNOWN, CatalogueFacts

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.item_weights import SparseWeights, positions
+from lambda_api.recommender.csr import ranges as positions
+from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.profiles import Profiles
 
 FloatArray = NDArray[np.float32]

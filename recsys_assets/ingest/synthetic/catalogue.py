@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from lambda_api.recommender.csr import offsets
 from recsys_assets.ingest.synthetic import words
 from recsys_assets.ingest.synthetic.config import DriftKind, SyntheticShopConfig
 from recsys_assets.ingest.synthetic.streams import BoolArray, FloatArray, IntArray, Stream, generator
@@ -111,7 +112,7 @@ def build_categories(config: SyntheticShopConfig) -> Categories:
         season_peak=rng.uniform(0.0, 365.25, count),
         consumable=np.array([word.consumable for word in all_words]),
         noun_style=rng.standard_normal((count, _NOUNS, STYLE_DIMENSIONS)),
-        first_slot=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        first_slot=offsets(sizes),
     )
 
 
