@@ -78,14 +78,10 @@ class FactorRecommender(Recommender):
 
     def score_all(self, histories: Histories) -> ScoreArray:
         """See the class; float32 ``[B, n_products]``."""
-        order, by_length, _ = self._longest_first
-        found = np.empty((len(histories), len(order)), dtype=np.float32)
+        scores = np.empty((len(histories), len(self.products)), dtype=np.float32)
         for row, vector in enumerate(self.shopper_factors(histories).astype(np.float32)):
-            for start in range(0, len(order), PRODUCTS_PER_CHUNK):
-                part = slice(start, start + PRODUCTS_PER_CHUNK)
-                np.matmul(by_length[part], vector, out=found[row, part])
-        scores = np.empty_like(found)
-        scores[:, order] = found
+            # Unlike matmul, vecdot computes a score in the same way for any number and order of products.
+            np.vecdot(self.item_factors, vector, out=scores[row])
         return scores
 
     def shopper_factors(self, histories: Histories) -> NDArray[np.float64]:
@@ -114,7 +110,7 @@ class FactorRecommender(Recommender):
         scores = np.array(self.popularity[columns], dtype=np.float32)
         vectors = self.shopper_factors(histories).astype(np.float32)
         for row in np.flatnonzero(known):
-            scores[row] = self.rows_of(columns[row]) @ vectors[row]
+            scores[row] = np.vecdot(self.rows_of(columns[row]), vectors[row])
         return scores
 
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:
@@ -206,8 +202,7 @@ class FactorRecommender(Recommender):
             if reach * lengths[start] < least:
                 break
             part = slice(start, start + PRODUCTS_PER_CHUNK)
-            # Always whole chunks: a matrix product rounds a row by its place, and a score must not depend on the list.
-            found = np.asarray(by_length[part] @ vector, dtype=np.float32)
+            found = np.vecdot(by_length[part], vector)
             better = np.flatnonzero(allowed[order[part]] & (found >= least))
             products = np.concatenate([products, order[part][better]])
             scores = np.concatenate([scores, found[better]])

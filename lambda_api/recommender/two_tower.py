@@ -95,8 +95,8 @@ class TwoTowerRecommender(Recommender):
         """See the class; float32 ``[B, n_products]``."""
         scores = np.empty((len(histories), len(self.products)), dtype=np.float32)
         for row, vector in enumerate(self.shopper_vectors(histories)):
-            # One matrix-vector product per shopper: a matrix product rounds a row by its place in the batch.
-            np.matmul(self.vectors, vector, out=scores[row])
+            # Unlike matmul, vecdot computes a score in the same way for any number and order of products.
+            np.vecdot(self.vectors, vector, out=scores[row])
         scores += self.bias
         return scores
 
