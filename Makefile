@@ -38,7 +38,7 @@ $(VENV)/.ready-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 setup: $(VENV)/.ready-pipeline  ## virtual environment with everything the graph needs
 
 demo: $(VENV)/.ready-pipeline  ## raw events to a registered model and printed recommendations; DATA=folder for your own
-	$(BIN)/recsys demo $(if $(DATA),--data $(DATA))
+	$(BIN)/recsys run $(if $(DATA),--data $(DATA))
 
 up: $(VENV)/.ready-pipeline  ## API and shop page on http://127.0.0.1:8000 (API_PORT=...), Dagster on 3000 (PORT=...)
 	$(BIN)/recsys up --port $(API_PORT) --ui-port $(PORT) $(if $(DATA),--data $(DATA))

@@ -8,8 +8,6 @@ all products, NDCG@10 over all shoppers, nothing learned from the last two items
 
 Parameters were picked on the second-last item; ``--choose`` shows that choice being made (the penalties and the decays
 while fitting are those of the published recipe). The test item is looked at once per row of the table.
-
-Put the data set's file formats and its rows here. Keep the protocol in ``recsys_assets.measurement.leave_one_out``.
 """
 
 import argparse

@@ -1,7 +1,4 @@
-"""Features of ten million interactions on DuckDB, time and memory: ``python -m benchmarks.features``.
-
-Put measurements of feature computation here. Keep assertions out: a bar is read by a person, not enforced by a clock.
-"""
+"""Features of ten million interactions on DuckDB, time and memory: ``python -m benchmarks.features``."""
 
 import json
 import resource

@@ -7,8 +7,6 @@ names. Global split in time, full ranking, NDCG@10.
 
 The library's side is the best of `LIBRARY` on the test window itself, so that it is tuned better than anybody could.
 The hybrid has its defaults, and is one fit.
-
-Put comparisons with libraries over many shops here. Keep parity with peers on one shop in ``model_quality``.
 """
 
 import os

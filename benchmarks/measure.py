@@ -1,7 +1,4 @@
-"""Running a command while watching its time and memory, and the table benchmarks print.
-
-Put what several benchmarks share here. Keep what is measured in the benchmark's own module.
-"""
+"""Running a command while watching its time and memory, and the table benchmarks print."""
 
 import os
 import subprocess

@@ -1,7 +1,4 @@
-"""How long seven ranking metrics take for 100,000 users x 10 on one core: ``python -m benchmarks.metrics``.
-
-Put measurements of evaluation speed here. Keep assertions out: a bar is read by a person, not enforced by a clock.
-"""
+"""How long seven ranking metrics take for 100,000 users x 10 on one core: ``python -m benchmarks.metrics``."""
 
 import os
 

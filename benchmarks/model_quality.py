@@ -3,8 +3,6 @@
 FOLDER holds the daily drops of the Online Retail shop (UCI Machine Learning Repository, DOI 10.24432/C5BW33). Global
 split in time at 2011-11-20, full ranking, products new to the shopper, NDCG@10 over shoppers with history and at least
 one relevant product.
-
-Put comparisons of recommendation quality with peers here. Keep speed of the graph (``pipeline``) out.
 """
 
 import argparse

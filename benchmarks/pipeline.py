@@ -1,7 +1,4 @@
-"""The whole graph from a terminal, timed: the synthetic default, and a real shop where its folder is given.
-
-Put end-to-end measurements here. Keep those of single parts in modules of their own.
-"""
+"""The whole graph from a terminal, timed: the synthetic default, and a real shop where its folder is given."""
 
 import argparse
 import os

@@ -1,8 +1,6 @@
 """Figures of serving: ``python -m benchmarks.serving [--skip-package]``, two minutes, no data and no training needed.
 
-Put bars of the HTTP API, its processes and its package here. Keep the homes they are measured on in ``serving_home``
-and what runs inside the measured process in ``serving_probe``. Each figure is the median of several runs, so that a
-neighbour on the machine costs one run and not the result.
+Each figure is the median of several runs, so that a neighbour on the machine costs one run and not the result.
 """
 
 import argparse

@@ -1,8 +1,6 @@
 """One process that serves a home by calling the handler, and reports on itself as one line of JSON.
 
-Put what has to be measured from inside a process of its own here: cold start, warm calls, memory, imported modules.
-Keep making homes (``serving_home``) and judging figures (``serving``) out. The process imports nothing of its own
-before the handler that would make a cold start look slower or warmer than it is.
+The process imports nothing of its own before the handler that would make a cold start look slower or warmer than it is.
 """
 
 import json

@@ -4,8 +4,6 @@ A habit shows when it is acted upon. Who knows lasting tastes and which events a
 that has not shown yet, nor the places of the shelf to which a habit turns when its product is gone: those are drawn
 afresh, as far as the shopper's events leave them possible. Of a habit that has shown, category, period, phase and
 reliability count as known.
-
-Put inference of habits here. Keep that of episodes in `synthetic_posterior`.
 """
 
 from copy import copy

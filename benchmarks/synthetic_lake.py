@@ -1,7 +1,4 @@
-"""A lake of synthetic interactions of a wanted size, as input of other benchmarks.
-
-Put the making of large inputs here. Keep what is measured on them in the benchmark's own module.
-"""
+"""A lake of synthetic interactions of a wanted size, as input of other benchmarks."""
 
 from collections.abc import Iterable
 from dataclasses import replace

@@ -6,9 +6,6 @@ independent of each other, so nothing else tells of them. Category, style and sh
 Metropolis-Hastings (Hastings 1970, "Monte Carlo sampling methods using Markov chains and their applications") under the
 likelihood of every view and cart, with probabilities asked of the world itself; activity, which only the number of
 sessions tells of, is drawn from its posterior on a fine grid.
-
-Put inference of episodes here, and worlds with other episodes. Keep inference of habits (`synthetic_habits`), the world
-itself, and lists and shares (`synthetic_truth`) out.
 """
 
 from collections.abc import Iterator

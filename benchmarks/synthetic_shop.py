@@ -1,7 +1,4 @@
-"""How many events the synthetic shop makes per minute on one core: ``python -m benchmarks.synthetic_shop``.
-
-Put measurements of the shop's speed here. Keep what its data is like in its tests.
-"""
+"""How many events the synthetic shop makes per minute on one core: ``python -m benchmarks.synthetic_shop``."""
 
 import os
 

@@ -23,8 +23,6 @@ only estimate, or never learn: the rules of the shop, every product's style and 
 every shopper's lasting tastes and rate exactly, which events belong to a session and which are restocking, and what
 will be retired within the window. So it bounds from above what any model can learn from any log, but for the draws it
 averages over: more of them raise it, by less than a hundredth of the best beyond `LEARNABLE_DRAWS`.
-
-Put comparisons with the shop's truth here. Keep the shop, its truth and the protocol in their packages.
 """
 
 import os

@@ -1,6 +1,11 @@
-"""What answers a shopper: the recommender, the state it reads, and (with the API issue) the Lambda handlers.
+"""What answers a shopper, on Lambda and on a laptop; offline evaluation uses the same code.
 
-Put code here when it runs while somebody waits for an answer, or when serving and offline evaluation must share it.
-Keep pandas, torch, scipy, sklearn, Dagster and anything from ``recsys_assets`` or ``recsys_deploy`` out: an
-import-linter contract holds that line.
+* ``recommender``: models as they answer: bundles, candidates, ranking, rules, reasons.
+* ``serving``: one request from question to answer: routing, loaded bundles, fallbacks, histories.
+* ``state``: tables that serving reads and writes, on SQLite or DynamoDB.
+* ``handlers``: Lambda entry points and HTTP contracts. ``local_server``: the same behind a server on a laptop.
+* ``client``: a Python client. ``settings``, ``errors``, ``interactions``, ``product_card``: shared definitions.
+
+pandas, torch, scipy, scikit-learn and Dagster are not imported here (a contract in ``pyproject.toml``): the package
+travels to Lambda. Training is in ``recsys_assets``.
 """

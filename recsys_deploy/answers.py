@@ -1,7 +1,4 @@
-"""Recommendations of the champion for shoppers of the lake, with what people need to read them.
-
-Put answering from a terminal here. Keep answering over HTTP (``lambda_api.handlers``) out; both ask one engine.
-"""
+"""Recommendations of the champion for shoppers of the lake, with names and reasons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

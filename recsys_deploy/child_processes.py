@@ -1,7 +1,4 @@
-"""Server processes that a command starts, waits for, watches and stops.
-
-Put here what is true of any server process. Keep which servers there are in ``recsys_deploy.up``.
-"""
+"""Server processes that a command starts, waits for, watches and stops."""
 
 import contextlib
 import os
@@ -28,16 +25,16 @@ class ServerFailed(RecsysError):
 
 
 class PortInUse(RecsysError):
-    """Somebody else has the port; the message names the option that chooses another."""
+    """The port is taken; the message names the option that chooses another."""
 
 
 @dataclass
 class ServerProcess:
-    """A server as a child process, in a process group of its own so that Ctrl-C reaches it only through `stop`.
+    """A server as a child process. It has its own process group, so that Ctrl-C reaches it only through `stop`.
 
     Attributes:
-        name: for people.
-        log: file that takes all its output.
+        name: as messages call it.
+        log: file with all its output.
         ready_url: answers 200 once it is up.
     """
 
@@ -72,19 +69,21 @@ class ServerProcess:
             raise ServerFailed(f"{self.name} ended with code {code}; {self._end_of_log()}")
 
     def stop(self, seconds: float) -> None:
-        """Ask it to finish, wait, and end what is left of its process group."""
+        """Ask it to finish, wait up to ``seconds``, and kill what is left of its process group."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(seconds)
-        # The group outlives its leader as long as it has members, and its number is not given out again before.
+        # The group exists as long as it has members, and its number is not used again before.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(self.ready_url, timeout=2) as response:
+            # Without the proxy of the environment, which does not know this machine's servers.
+            direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with direct.open(self.ready_url, timeout=2) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False

@@ -1,6 +1,6 @@
 """Everything Dagster loads from the deployment code location.
 
-Put nothing here but the assembly. Assets, jobs and sensors live in the modules beside this file.
+Assets, jobs and sensors live in the modules beside this file.
 """
 
 from collections.abc import Mapping

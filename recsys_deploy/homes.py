@@ -1,25 +1,32 @@
-"""Which home folder a command works on, and preparing it for Dagster.
+"""The home folder of a shop: which one a command works on, preparing it for Dagster, and opening its stores."""
 
-Put the choosing and laying out of ``RECSYS_HOME`` here. Keep what the settings mean in ``lambda_api.settings``.
-"""
-
+import fcntl
 import os
 import re
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lambda_api.errors import RecsysError
 from lambda_api.settings import Settings, make_settings, read_settings, write_settings
-from recsys_assets.ingest.registry import source_of
-from recsys_assets.ingest.source import Source, SourceError
+
+if TYPE_CHECKING:  # pyarrow and the readers of files take half a second that `recsys keys` does not need
+    from recsys_assets.ingest.source import Source
+    from recsys_assets.lake import Lake
+    from recsys_assets.registry.bundle_store import BundleStore
+    from recsys_assets.registry.model_registry import ModelRegistry
 
 SYNTHETIC_DAYS: Final = 120
-"""Length of the synthetic shop's past on the day it opens: long enough for seasons of a week and two later windows."""
+"""Days of events that the synthetic shop has on its first day: enough for weekly seasons and two later windows."""
 
 LAST_HOME: Final = "last-home"
-"""File that names the shop a command without RECSYS_HOME works on: the one of the last demo."""
+"""File with the name of the shop of the last run, which a command without RECSYS_HOME works on."""
+
+LOCK: Final = ".lock"
+"""File in a home that a running `recsys run` holds locked."""
 
 DAGSTER_CONFIG: Final = """\
 # Written by `recsys`. One run at a time: the days of a backfill and a retraining share two cores and one lake.
@@ -37,11 +44,59 @@ class HomeTaken(RecsysError):
     """The chosen home holds another shop; the message says which and what to do."""
 
 
+class HomeBusy(RecsysError):
+    """Another process is building in the same home."""
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What is kept of a shop besides the tables of serving."""
+
+    registry: "ModelRegistry"
+    bundles: "BundleStore"
+    lake: "Lake"
+
+
+def open_registry(settings: Settings) -> "ModelRegistry":
+    """The model registry of a home. Raises ``TableUnavailable`` where its table cannot be opened."""
+    from lambda_api.state.open_table import open_table
+    from recsys_assets.registry.model_registry import ModelRegistry
+
+    return ModelRegistry(open_table(settings, "registry"))
+
+
+def open_stores(settings: Settings) -> Stores:
+    """Registry, bundles and lake of a home. Raises ``TableUnavailable`` as `open_registry` does."""
+    from recsys_assets.lake import Lake
+    from recsys_assets.registry.bundle_store import BundleStore
+
+    return Stores(open_registry(settings), BundleStore(settings.models_uri), Lake(settings.lake_uri))
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Hold the home for building. A killed process releases it: the lock is the operating system's.
+
+    Raises:
+        HomeBusy: another process holds it.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HomeBusy(
+                f"another `recsys run` is building in {home}",
+                remedy="wait until it has ended, or choose another RECSYS_HOME",
+            ) from error
+        yield
+
+
 def choose_home(root: Path, data: str | None, environment: MutableMapping[str, str]) -> Path:
     """The home of the shop in ``data`` (``None``: the synthetic one).
 
-    ``RECSYS_HOME`` decides when it is set; otherwise each shop has a folder of its own under ``root``, so that the demo
-    on your data does not mix with the demo on ours. The choice is written to ``environment`` for child processes.
+    ``RECSYS_HOME`` decides when it is set; otherwise each shop has a folder of its own under ``root``, so that your
+    data do not mix with the synthetic shop's. The choice is written to ``environment`` for child processes.
     """
     given = environment.get("RECSYS_HOME")
     home = Path(given).expanduser().resolve() if given else (root / _slug(data)).resolve()
@@ -50,7 +105,7 @@ def choose_home(root: Path, data: str | None, environment: MutableMapping[str, s
 
 
 def use_last_home(root: Path, environment: MutableMapping[str, str]) -> Path:
-    """The home of the last demo under ``root``, unless ``RECSYS_HOME`` is set; ``root/synthetic`` before any demo."""
+    """The home of the last run under ``root``, unless ``RECSYS_HOME`` is set; ``root/synthetic`` before any run."""
     if not environment.get("RECSYS_HOME"):
         noted = root / LAST_HOME
         name = noted.read_text().strip() if noted.is_file() else _slug(None)
@@ -59,7 +114,7 @@ def use_last_home(root: Path, environment: MutableMapping[str, str]) -> Path:
 
 
 def settings_of_last_home(environment: MutableMapping[str, str] | None = None) -> Settings:
-    """Settings of the home the last demo used, unless ``RECSYS_HOME`` names one. Raises `SettingsError`."""
+    """Settings of the home of the last run, unless ``RECSYS_HOME`` names one. Raises `SettingsError`."""
     variables = os.environ if environment is None else environment
     use_last_home(default_root(), variables)
     return read_settings(variables)
@@ -72,13 +127,16 @@ def note_last_home(root: Path, home: Path) -> None:
 
 
 def open_shop(data: str | None, environment: MutableMapping[str, str]) -> Settings:
-    """Settings of the shop in ``RECSYS_HOME``; at the first call, find out its first day and store it.
+    """Settings of the shop in ``RECSYS_HOME``; the first call finds its first day and stores it.
 
     Raises:
         HomeTaken: the home belongs to other data.
         SettingsError: a setting is wrong.
         SourceError: the data cannot be read or holds no day.
     """
+    from recsys_assets.ingest.registry import source_of
+    from recsys_assets.ingest.source import SourceError
+
     if data:
         environment["RECSYS_DATA"] = data
     settings = read_settings(environment)
@@ -94,17 +152,19 @@ def open_shop(data: str | None, environment: MutableMapping[str, str]) -> Settin
             raise SourceError(f"{settings.data}: no day with events was found; see the README for accepted layouts")
         settings = make_settings({**settings.model_dump(), "first_day": days[0]})
     write_settings(settings)
-    # Whoever reads settings later in this process (the definitions do) must find the same shop.
+    # The definitions read the settings again in this process and must find the same shop.
     environment.pop("RECSYS_DATA", None)
     return settings
 
 
-def complete_days(source: Source, settings: Settings) -> list[date]:
-    """Days of the source that are on the calendar: from the first partition on, and over in UTC.
+def complete_days(source: "Source", settings: Settings) -> list[date]:
+    """Days of the source from the first partition on that are over in UTC.
 
     Raises:
         SourceError: there is none.
     """
+    from recsys_assets.ingest.source import SourceError
+
     today = datetime.now(UTC).date()
     days = [day for day in source.days() if settings.partitions_start <= day < today]
     if not days:

@@ -1,7 +1,4 @@
-"""``recsys keys``: who may call the API.
-
-Put parsing and printing here. Keep how keys are made and checked in ``lambda_api.state.api_keys``.
-"""
+"""``recsys keys``: who may call the API."""
 
 import time
 from enum import StrEnum
@@ -12,7 +9,7 @@ import typer
 from lambda_api.state import api_keys
 from lambda_api.state.open_table import open_table
 from recsys_deploy import homes
-from recsys_deploy.console import summary
+from recsys_deploy.console.registry_tables import print_keys
 from recsys_deploy.console.terminal import terminal
 
 keys = typer.Typer(no_args_is_help=True, help="API keys: who may call the API.")
@@ -42,7 +39,7 @@ def keys_create(
 @keys.command("list")
 def keys_list() -> None:
     """Every key ever made, without its secret."""
-    summary.print_keys(console, api_keys.list_keys(open_table(homes.settings_of_last_home(), "api_keys")), time.time())
+    print_keys(console, api_keys.list_keys(open_table(homes.settings_of_last_home(), "api_keys")), time.time())
 
 
 @keys.command("revoke")

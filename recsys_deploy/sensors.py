@@ -1,8 +1,4 @@
-"""Sensors of the deployment location.
-
-Put a sensor here when something in ``recsys_assets`` should make this location act.
-A sensor may not launch jobs of another location, which is why this one lives beside what it starts.
-"""
+"""Sensors of this code location. Dagster lets a sensor launch only jobs of its own location."""
 
 import dagster as dg
 

@@ -1,9 +1,6 @@
-"""``recsys up``: a home made ready to serve, and the API, the shop page and the Dagster UI on top of it.
+"""Preparing a home for serving, and running the API, the shop page and the Dagster UI on it (``recsys up``)."""
 
-Put here what has to be true before serving, and in which order things start. Keep the graph's runs in
-``recsys_deploy.demo`` and processes in general in ``recsys_deploy.child_processes``.
-"""
-
+import contextlib
 import json
 import os
 import re
@@ -17,6 +14,7 @@ from types import FrameType
 from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 
 from lambda_api.errors import RecsysError
 from lambda_api.settings import Settings
@@ -64,34 +62,39 @@ def check_ports(options: UpOptions) -> None:
 
 
 def missing_publications(settings: Settings) -> list[str]:
-    """What serving reads and nobody has published yet."""
+    """What serving needs and has not been published yet."""
     serving = open_table(settings, "serving")
-    page = settings.home / PAGE_FOLDER
     absent = {
         "catalogue": current_publication(serving) is None,
         "popular products": PopularProducts(serving).published_at() is None,
-        "shop page data": not all((page / name).is_file() for name in (CATALOGUE_JSON, SHOPPERS_JSON)),
+        "shop page data": missing_page_data(settings),
     }
     return [name for name, is_absent in absent.items() if is_absent]
 
 
+def missing_page_data(settings: Settings) -> bool:
+    """Whether the files that the shop page reads have not been published yet."""
+    page = settings.home / PAGE_FOLDER
+    return not all((page / name).is_file() for name in (CATALOGUE_JSON, SHOPPERS_JSON))
+
+
 def needs_route(settings: Settings, registry: ModelRegistry) -> bool:
-    """Whether shoppers are not routed yet, or all to a version that is no longer champion."""
+    """Whether there is no route yet, or it sends everybody to a version that is no longer champion."""
     record = read_routing(open_table(settings, "serving"))
     champion = registry.champion()
     if record is None or champion is None:
         return True
-    # With a second variant a rollout is in progress, and the route is its business.
+    # A second variant means that a rollout is in progress, which moves the route itself.
     return len(record.variants) == 1 and record.variants[0].target.version != str(champion.version)
 
 
 def prepare(settings: Settings, registry: ModelRegistry, console: Console) -> None:
-    """Publish and route what is not yet, by the graph's own jobs.
+    """Publish and route what is missing, by the graph's own jobs.
 
     Raises:
         NotReady: a job failed.
     """
-    from recsys_deploy.demo import publish, release
+    from recsys_deploy.run.graph import publish, release
 
     if missing := missing_publications(settings):
         console.print(f"publishing: no {', no '.join(missing)} yet")
@@ -105,23 +108,26 @@ def prepare(settings: Settings, registry: ModelRegistry, console: Console) -> No
         console.print(f"[green]live[/] {released.outcome}")
 
 
-def ensure_page_key(settings: Settings, now: float | None = None) -> str:
-    """The key of the shop page: that of ``config.json``, or a new one where it is missing, revoked or expired.
+def ensure_page_config(settings: Settings, now: float | None = None) -> str:
+    """Write the shop page's ``config.json`` where it is missing or out of date, and return the page's API key.
 
-    The file is for its owner's eyes only; the local server gives it to pages of its own address.
+    A key that is missing, revoked or expired is replaced. Only the owner may read the file; the local server gives it
+    to pages of its own address.
     """
     keys = open_table(settings, "api_keys")
     file = settings.home / PAGE_FOLDER / CONFIG_JSON
-    kept = _read_config(file).get("key")
-    if _opens_the_shop(keys, kept, time.time() if now is None else now):
-        return str(kept)
-    key = create(keys, PAGE_KEY_NAME, {"shop"})
-    _write_private(file, {"api": "", "key": key, "shop": shop_name(settings)})
-    return key
+    found = _read_config(file)
+    key = found.get("key")
+    if not _opens_the_shop(keys, key, time.time() if now is None else now):
+        key = create(keys, PAGE_KEY_NAME, {"shop"})
+    wanted = {"api": "", "key": str(key), "shop": shop_name(settings)}
+    if found != wanted:
+        _write_private(file, wanted)
+    return str(key)
 
 
 def shop_name(settings: Settings) -> str:
-    """What the page calls the shop: the name of its data in words."""
+    """Name of the shop on the page: the name of its data as words."""
     if settings.data is None:
         return "Demo shop"
     name = settings.data.rstrip("/").split("/")[-1].partition(".")[0]
@@ -129,13 +135,14 @@ def shop_name(settings: Settings) -> str:
 
 
 def serve(settings: Settings, options: UpOptions, key: str, console: Console) -> None:
-    """Start everything, say where it is, and stay until Ctrl-C or SIGTERM, then stop everything.
+    """Start everything, print the addresses, and wait for Ctrl-C, SIGTERM or SIGHUP; then stop everything.
 
     Raises:
         ServerFailed: a server did not start, or ended by itself; the others are stopped.
     """
     servers: list[ServerProcess] = []
-    before = signal.signal(signal.SIGTERM, _as_ctrl_c)
+    # SIGHUP: the terminal was closed.
+    before = {number: signal.signal(number, _as_ctrl_c) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         with console.status("starting"):
             servers += _start(settings, options)
@@ -147,13 +154,17 @@ def serve(settings: Settings, options: UpOptions, key: str, console: Console) ->
                 server.check()
             time.sleep(0.5)
     except KeyboardInterrupt:
-        console.print("\nstopping: requests in flight are finished")
+        # The terminal may be gone.
+        with contextlib.suppress(OSError):
+            console.print("\nstopping: requests in flight are finished")
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, *before):
+            signal.signal(number, signal.SIG_IGN)
         for server in servers:
             server.stop(STOP_S)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def server_arguments(options: UpOptions) -> list[str]:
@@ -182,8 +193,8 @@ def _print_addresses(settings: Settings, options: UpOptions, key: str, console: 
     console.print(f"\n[bold]shop page[/]   {base}/\n[bold]API[/]         {base}/docs", highlight=False)
     if options.ui_port is not None:
         console.print(f"[bold]Dagster[/]     http://127.0.0.1:{options.ui_port}/", highlight=False)
-    console.print(f"[bold]logs[/]        {settings.home / LOGS}\n", highlight=False)
-    # No wrapping: a line broken by the terminal's width could not be pasted.
+    console.print(f"[bold]logs[/]        {escape(str(settings.home / LOGS))}\n", highlight=False)
+    # Not wrapped: a broken line could not be pasted.
     console.print(curl_line(base, key, _a_shopper(settings)), soft_wrap=True, markup=False, highlight=False)
     console.print("\nCtrl-C stops everything")
 
@@ -219,14 +230,14 @@ def _read_config(file: Path) -> dict[str, Any]:
 def _write_private(file: Path, content: dict[str, str]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    # Private from its first byte on; changing the mode afterwards would leave a moment to read it.
+    # Created with its mode: changing it afterwards would leave a moment in which others can read it.
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
         json.dump(content, stream, indent=1)
     temporary.replace(file)
 
 
 def _first_problem(problems: Sequence[Any]) -> str:
-    return f"{problems[0].where}: {problems[0].message}" if problems else "see the run in `make ui`"
+    return f"{problems[0].where}: {problems[0].message}" if problems else "see the run in `recsys ui`"
 
 
 def _as_ctrl_c(number: int, frame: FrameType | None) -> None:

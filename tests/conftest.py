@@ -1,4 +1,4 @@
-"""Fixtures every test may use. Keep fixtures of one stage in that stage's folder."""
+"""Fixtures every test may use."""
 
 import os
 import signal

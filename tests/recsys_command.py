@@ -1,7 +1,7 @@
 """The ``recsys`` command as tests run it: as a process of its own, or within the test's process.
 
-Put ways of running the command here. Keep what it is asked, and assertions, in the tests. A process computes for two
-seconds before it begins; what a test proves of the command's words and files it proves as well without one.
+A process computes for two seconds before it begins; what a test proves of the command's words and files it proves as
+well without one.
 """
 
 import io

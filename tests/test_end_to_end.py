@@ -36,7 +36,7 @@ from recsys_assets.lake import Lake
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import Status
 from recsys_assets.tags import RANGE_END_TAG, RANGE_START_TAG
-from recsys_deploy.demo import publish
+from recsys_deploy.run.graph import publish
 from tests.local_server.processes import free_port
 from tests.recsys_command import right_here
 

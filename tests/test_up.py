@@ -16,7 +16,7 @@ from lambda_api.settings import Settings, make_settings
 from lambda_api.state import api_keys
 from lambda_api.state.open_table import open_table
 from recsys_deploy.child_processes import PortInUse, ServerFailed, ServerProcess, check_port_free
-from recsys_deploy.up import NotReady, UpOptions, check_ports, curl_line, ensure_page_key, missing_publications
+from recsys_deploy.up import NotReady, UpOptions, check_ports, curl_line, ensure_page_config, missing_publications
 from tests.local_server.processes import ROOT, free_port
 from tests.recsys_command import Done, right_here
 
@@ -65,21 +65,21 @@ def test_wrong_words_about_keys_are_refused_in_a_sentence(settings: Settings, ar
 
 def test_the_page_keeps_its_key_until_it_no_longer_opens(settings: Settings) -> None:
     file = settings.home / "storefront" / "config.json"
-    first = ensure_page_key(settings)
+    first = ensure_page_config(settings)
     assert json.loads(file.read_text()) == {"api": "", "key": first, "shop": "Demo shop"}
     assert file.stat().st_mode & 0o777 == 0o600
     identity = verify(settings, first)
     assert identity is not None and identity.scopes == {"shop"}
-    assert ensure_page_key(settings) == first
+    assert ensure_page_config(settings) == first
     api_keys.revoke(open_table(settings, "api_keys"), first.split("_")[1])
-    second = ensure_page_key(settings)
+    second = ensure_page_config(settings)
     assert second != first and verify(settings, second) is not None
     for damaged in ("", "[]", '{"key": 3}', '{"key": "rk_x"}', "\x00"):
         file.write_text(damaged)
-        assert verify(settings, ensure_page_key(settings)) is not None
+        assert verify(settings, ensure_page_config(settings)) is not None
     operations_only = api_keys.create(open_table(settings, "api_keys"), "spent", {"shop"}, int(time.time()) + 60)
     file.write_text(json.dumps({"key": operations_only}))
-    assert ensure_page_key(settings, time.time() + 120) != operations_only
+    assert ensure_page_config(settings, time.time() + 120) != operations_only
     assert [left.name for left in file.parent.iterdir()] == ["config.json"]
 
 

@@ -1,7 +1,7 @@
 """Shoppers as locust users: what they ask for, in which proportion.
 
-Put the mix here. Keep starting and stopping servers in ``run``. The environment says where the page's data are
-(``LOAD_DATA``: folder with ``shoppers.json``, ``catalogue.json`` and ``config.json``).
+The environment says where the page's data are (``LOAD_DATA``: folder with ``shoppers.json``, ``catalogue.json`` and
+``config.json``).
 
 Of all requests 55 % are recommendations on the home page, 20 % come from product pages (recommendations and similar
 products), 20 % are feedback, 3 % popular products and 2 % health.

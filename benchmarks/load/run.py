@@ -1,7 +1,4 @@
-"""``python -m benchmarks.load.run``: a minute of shoppers on the local server, on a copy of the last demo's home.
-
-Put starting, measuring and stopping here. Keep the mix in ``locustfile``.
-"""
+"""``python -m benchmarks.load.run``: a minute of shoppers on the local server, on a copy of the last demo's home."""
 
 import argparse
 import csv
@@ -17,7 +14,7 @@ from pathlib import Path
 from lambda_api.settings import read_settings
 from recsys_deploy import homes
 from recsys_deploy.child_processes import ServerProcess, check_port_free
-from recsys_deploy.up import API_READY_S, STOP_S, UpOptions, ensure_page_key, missing_publications, server_arguments
+from recsys_deploy.up import API_READY_S, STOP_S, UpOptions, ensure_page_config, missing_publications, server_arguments
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 LEFT_BEHIND = ("dagster", "lake", "candidates", "data_docs", "training", "logs", "reports")
@@ -57,7 +54,7 @@ def main() -> int:
         copy = Path(scratch) / "home"
         shutil.copytree(home, copy, ignore=lambda folder, names: LEFT_BEHIND if Path(folder) == home else ())
         os.environ["RECSYS_HOME"] = str(copy)
-        ensure_page_key(read_settings())
+        ensure_page_config(read_settings())
         log = out / "server.log"
         options = UpOptions(given.port, None, given.workers)
         address = f"http://127.0.0.1:{given.port}"

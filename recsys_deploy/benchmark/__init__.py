@@ -1,4 +1,5 @@
-"""The protocol command: every model of the zoo on a shop's files, judged on what comes after a given moment.
+"""``recsys benchmark``: every model compared on a shop's files, on what happens after a given moment.
 
-Put what `recsys benchmark` does here. Keep models, metrics and tuning (``recsys_assets``) out.
+``files`` reads the shop, ``protocols`` splits it, ``run`` tunes, chooses, fits and judges, ``table`` prints. Models,
+metrics and tuning are those of ``recsys_assets``.
 """

@@ -1,7 +1,4 @@
-"""The benchmark as a person runs it: progress, the table, and the trials in the registry where that was asked for.
-
-Put what joins a benchmark and a terminal here. Keep option parsing in ``recsys_deploy.cli``.
-"""
+"""Runs a benchmark in a terminal: progress, the table, and the trials in the registry if wanted."""
 
 from datetime import UTC, datetime
 

@@ -1,7 +1,4 @@
-"""A shop in one or a few files: reading them as canonical tables, whatever optional columns are missing.
-
-Put what `recsys benchmark` makes of its input files here. Keep parsing (``recsys_assets.ingest``) and the split out.
-"""
+"""Reads a shop from one or a few files into canonical tables; optional columns may be missing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

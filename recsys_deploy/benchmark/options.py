@@ -1,7 +1,4 @@
-"""What a benchmark is asked to do, and the error for what it cannot do.
-
-Put options and their checks here. Keep reading files (``files``) and the terminal (``recsys_deploy.cli``) out.
-"""
+"""Options of a benchmark, checked."""
 
 import errno
 import os

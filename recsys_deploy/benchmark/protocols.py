@@ -1,8 +1,4 @@
-"""The two protocols behind one face: what models are chosen on, fitted on, asked and judged on.
-
-Put the cutting of a shop's log for a benchmark here. Keep folds (``recsys_assets.tuning.folds``), judging
-(``recsys_assets.evaluation``) and the order in which things happen (``run``) out.
-"""
+"""The two ways to split a log: one moment for everybody, or everybody's last item."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,4 @@
-"""The file of recommendations: ``user_id,product_id,rank,score``.
-
-Put its format here. Keep whose lists these are (``run``) out.
-"""
+"""The file of recommendations: ``user_id,product_id,rank,score``."""
 
 import csv
 from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""The order in which a benchmark happens: tune, choose, fit, recommend - and only then look at what came after.
-
-Put the sequence of a benchmark here. Keep what each step does in the modules it calls, and tables in ``table``.
-"""
+"""The steps of a benchmark in order: tune, choose, fit, write lists; only then judge on what came after."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

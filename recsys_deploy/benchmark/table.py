@@ -1,7 +1,4 @@
-"""The benchmark in a terminal: progress while it runs, and the table of all models at its end.
-
-Put what a person sees of a benchmark here. Keep figures' definitions (``recsys_assets.evaluation``) out.
-"""
+"""Progress of a benchmark and the table of all models, for a terminal."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping

@@ -1,8 +1,4 @@
-"""A bar for every model whose parameters are being searched, in turn.
-
-Put what people see of a search here, and what a display must be able to do for it. Keep the search
-(``recsys_assets.tuning``) and how a terminal shows it (``table``) out.
-"""
+"""A progress bar for every model that is tuned."""
 
 from collections.abc import Callable
 from typing import Protocol

@@ -1,7 +1,6 @@
-"""The asset graph as an SVG picture, drawn from the definitions themselves.
+"""The asset graph as an SVG picture, drawn from the definitions themselves (``recsys graph``).
 
-Put the drawing of lineage here. Keep the graph's truth in the definitions; ``docs/asset_graph.svg`` is this module's
-output and a test redraws it. Print it anew with ``recsys graph``.
+``docs/asset_graph.svg`` is its output; a test draws it again and compares.
 """
 
 from collections.abc import Mapping, Sequence

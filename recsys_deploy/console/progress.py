@@ -1,7 +1,4 @@
-"""Live progress of a Dagster run in a terminal, read from the run's own event log.
-
-Put the watching of a run here. Keep starting it in ``recsys_deploy.demo``.
-"""
+"""Live progress of a Dagster run in a terminal, read from the run's own event log."""
 
 import logging
 import threading

@@ -1,10 +1,6 @@
-"""The end of a run, for a person: what was built, how good it is, what it recommends, what to do next.
-
-Put terminal tables here. Keep every figure's computation out: this module formats what it is given.
-"""
+"""The end of a run in a terminal: report, registration, recommendations, next steps."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -12,9 +8,8 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from lambda_api.state.api_keys import StoredKey
 from recsys_assets.evaluation.report import EvaluationReport
-from recsys_assets.registry.records import VALIDATION_NDCG, ExperimentRun, ModelVersion
+from recsys_assets.registry.records import ModelVersion
 from recsys_deploy.answers import Answer
 from recsys_deploy.console.problem import Problem
 
@@ -65,7 +60,7 @@ def _difference(report: EvaluationReport, name: str) -> str:
 
 
 def print_registration(console: Console, registered: ModelVersion, champion: ModelVersion | None) -> None:
-    """What the gate decided, in its own words."""
+    """Whether the version became champion, with the reasons where it was refused."""
     if champion is not None and champion.version == registered.version:
         console.print(
             f"[green]champion[/] {champion.version} ({champion.model}), bundle {champion.bundle_checksum[:12]}"
@@ -91,67 +86,22 @@ def print_answers(console: Console, answers: Sequence[Answer]) -> None:
         console.print(table)
 
 
-def print_versions(console: Console, versions: Sequence[ModelVersion]) -> None:
-    """The registry, newest first."""
-    table = Table("version", "model", "status", "NDCG", "data until", "registered", title="registered models")
-    for version in reversed(versions):
-        ndcg = next((value for name, value in version.metrics.items() if name.startswith("ndcg@")), None)
-        table.add_row(
-            str(version.version),
-            version.model,
-            str(version.status),
-            "" if ndcg is None else f"{ndcg:.4f}",
-            f"{version.data_window.end:%Y-%m-%d}",
-            f"{version.created_at:%Y-%m-%d %H:%M}",
-        )
-    console.print(table)
-
-
-def print_runs(console: Console, runs: Sequence[ExperimentRun]) -> None:
-    """Experiment runs, in the order given."""
-    table = Table("started", "model", "validation NDCG", "seconds", "data until", "code", title="experiment runs")
-    for run in runs:
-        ndcg = run.metrics.get(VALIDATION_NDCG)
-        table.add_row(
-            f"{run.started_at:%Y-%m-%d %H:%M}",
-            run.model,
-            "" if ndcg is None else f"{ndcg:.4f}",
-            f"{run.duration_s:.1f}",
-            f"{run.data_window.end:%Y-%m-%d}",
-            run.git_revision,
-        )
-    console.print(table)
-
-
-def print_keys(console: Console, keys: Sequence[StoredKey], now: float) -> None:
-    """API keys, oldest first; a secret is known to nobody by now."""
-    table = Table("id", "name", "scopes", "made", "expires", "state", title="API keys")
-    for key in keys:
-        expired = key.expires_at is not None and key.expires_at <= now
-        state = f"revoked {_day(key.revoked_at)}" if key.revoked_at is not None else "expired" if expired else "valid"
-        scopes = ", ".join(sorted(key.scopes))
-        expires = "never" if key.expires_at is None else _day(key.expires_at)
-        table.add_row(key.key_id, escape(key.name), scopes, _day(key.created_at), expires, state)
-    console.print(table)
-
-
-def _day(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
-
-
-def print_next_steps(console: Console, home: Path, user_id: str) -> None:
-    """Where everything is and what to try."""
-    console.print(
-        Panel(
-            f"everything is in {home}\n"
-            f"report      {home}/reports/evaluation_report.html\n"
-            f"data docs   {home}/data_docs\n\n"
-            "make up                                 the API and a shop page that uses it\n"
-            "make ui                                 the graph, its checks and its history in Dagster\n"
-            f".venv/bin/recsys recommend {user_id:<12} a list for any shopper\n"
-            ".venv/bin/recsys models                 the registry; `recsys runs` every training\n"
-            "make demo DATA=path/to/your/events      the same on your own shop",
-            title="next",
-            border_style="blue",
-        )
-    )
+def print_next_steps(console: Console, home: Path, user_id: str, *, is_live: bool) -> None:
+    """Where everything is and what can be done next; ``is_live``: a champion answers."""
+    report = home / "reports" / "evaluation_report.html"
+    serve = [
+        "recsys up                              API, shop page and Dagster UI",
+        f"recsys recommend {user_id:<22} a list for any shopper",
+    ]
+    refused = [
+        "nothing is live: no model was better than popular products by more than chance",
+        f"{report} shows by how much; more days or more shoppers make the test sharper",
+    ]
+    others = [
+        "recsys ui                              the graph, its checks and its history",
+        "recsys models                          the registry; `recsys runs`: every training",
+        "recsys run --data FOLDER               the same on your own shop",
+    ]
+    places = [f"everything is in {home}", f"report      {report}", f"data docs   {home / 'data_docs'}", ""]
+    text = "\n".join([*places, *(serve if is_live else refused), *others])
+    console.print(Panel(escape(text), title="next", border_style="blue"))

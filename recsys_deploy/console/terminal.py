@@ -1,7 +1,4 @@
-"""The terminal that commands print to.
-
-Put what every command's output shares here. Keep what is printed out.
-"""
+"""The terminal that commands print to."""
 
 import sys
 from typing import Final

@@ -131,7 +131,7 @@ def _print_deployment(console: Console, done: "Deployment") -> None:
     console.print(f"[bold]took[/]       {took:.0f} s, {done.changes} resources changed\n", highlight=False)
     key = f"aws ssm get-parameter --with-decryption --region {done.region} --query Parameter.Value --output text"
     lines = [f"{key} --name {done.key_parameter}   # the key", f"recsys cost --environment {done.environment}"]
-    lines += [] if done.model else ["recsys demo && recsys deploy ...   # train a model, then bring it"]
+    lines += [] if done.model else ["recsys run && recsys deploy ...   # train a model, then bring it"]
     for line in lines:
         console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
 

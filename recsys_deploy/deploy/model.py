@@ -79,7 +79,7 @@ def bring(
     except (BundleError, ReleaseRefused) as error:
         raise ModelRefused(
             f"the champion {champion.version} cannot be brought: {error}. What answers there stays; train again "
-            "(recsys demo), or deploy without a model (--no-model)"
+            "(recsys run), or deploy without a model (--no-model)"
         ) from error
     promote, why = _decide(there.registry, version, disposable, promotion)
     return Brought(str(champion.version), there.registry.get(version.version), release, promote, why)

@@ -1,5 +1,5 @@
-"""Whether an environment is well, asked from outside.
+"""Health check of one environment, from outside (``recsys monitor``).
 
-Put what a person on call or a schedule would ask here. Keep alarms (Terraform, ``modules/monitoring``) and the drift of
-data (``recsys_assets``) out.
+``observe`` collects facts, ``findings`` judges them, ``commands`` prints. Alarms are defined in Terraform
+(``modules/monitoring``).
 """

@@ -1,7 +1,4 @@
-"""``recsys monitor``: one look at an environment, or several while a version is being tried.
-
-Put parsing, waiting and printing here.
-"""
+"""``recsys monitor``: one look at an environment, or several while a version is being tried."""
 
 import time
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,4 @@
-"""What an environment was seen to be, and what of it is not well.
-
-Put a rule here when it is a function of observed facts and limits. Keep looking (``observe.py``) and printing out.
-"""
+"""Rules that judge an observed environment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,4 @@
-"""One look at an environment: API, route, registry, lake and alarms, none of which can spoil the look at the others.
-
-Put asking here. Keep what the answers mean in ``findings.py``.
-"""
+"""Collects facts about an environment: API, route, registry, lake, alarms. One failure does not hide the others."""
 
 from collections.abc import Callable
 from datetime import UTC

@@ -1,4 +1,6 @@
-"""The last look at a model before traffic: its bundle is fetched, verified and asked for recommendations.
+"""Putting a registered version in front of shoppers, and taking it back.
 
-Put checks of a registered bundle here. Keep the decision whether it is good enough in ``recsys_assets.promotion``.
+``check`` asks a bundle for recommendations before it goes live; ``route`` and ``strategies`` decide how the routing
+record changes; ``moves`` writes the record and moves the champion pointer last; ``assets`` and ``commands`` adapt to
+Dagster and the terminal. Whether a version is good enough is decided in ``recsys_assets.promotion``.
 """

@@ -1,8 +1,4 @@
-"""The release check and the live route as assets, with their job.
-
-Put only the adapting to Dagster here; the check itself is in ``check.py``, the decision about the route in
-``route.py``.
-"""
+"""The release check and the live route as Dagster assets, with their job."""
 
 import time
 

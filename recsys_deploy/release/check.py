@@ -1,7 +1,4 @@
-"""What must hold of a registered bundle before it may meet a shopper.
-
-Put checks that need nothing but registry and bundle here. Keep rollout steps and Dagster out.
-"""
+"""Checks of a registered bundle before it answers shoppers."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,21 +1,15 @@
-"""``recsys release``: a version put in front of shoppers, watched over, promoted or taken back.
-
-Put parsing and printing here. Keep what is done in ``moves.py``.
-"""
+"""``recsys release``: put a version in front of shoppers, watch it, promote it or take it back."""
 
 from typing import Annotated
 
 import typer
 from rich.table import Table as Grid
 
-from lambda_api.settings import Settings
 from lambda_api.state.open_table import open_table
 from lambda_api.state.routing_record import RoutingRecord, read_routing
-from recsys_assets.registry.bundle_store import BundleStore
-from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.versions import Version
 from recsys_deploy.console.terminal import terminal
-from recsys_deploy.homes import settings_of_last_home
+from recsys_deploy.homes import open_registry, open_stores, settings_of_last_home
 from recsys_deploy.release.moves import Releases
 from recsys_deploy.release.strategies import Strategy
 
@@ -46,21 +40,21 @@ def share(percent: Annotated[float, typer.Argument(min=0.01, max=100.0, help="Of
 
 @release.command()
 def promote() -> None:
-    """Let what is being tried answer everybody, and make it champion."""
+    """Send everybody to the version that is being tried, and make it champion."""
     console.print(_releases().promote(), highlight=False)
 
 
 @release.command()
 def rollback(reason: Annotated[str, typer.Option(help="Kept in the registry.")] = "") -> None:
-    """Take back what is being tried; else return to the champion before."""
+    """Withdraw the version that is being tried; without one, return to the champion before."""
     console.print(_releases().rollback(reason), highlight=False)
 
 
 @release.command()
 def status() -> None:
-    """Who answers whom."""
+    """Which version answers which shoppers."""
     settings = settings_of_last_home()
-    champion = ModelRegistry(open_table(settings, "registry")).champion()
+    champion = open_registry(settings).champion()
     console.print(f"champion of the registry: {champion.version if champion else 'none yet'}", highlight=False)
     record = read_routing(open_table(settings, "serving"))
     console.print("nothing is live: shoppers get what is popular" if record is None else _grid(record))
@@ -80,10 +74,6 @@ def _grid(record: RoutingRecord) -> Grid:
 
 
 def _releases() -> Releases:
-    settings: Settings = settings_of_last_home()
-    return Releases(
-        ModelRegistry(open_table(settings, "registry")),
-        BundleStore(settings.models_uri),
-        open_table(settings, "serving"),
-        settings.home / "bundles",
-    )
+    settings = settings_of_last_home()
+    stores = open_stores(settings)
+    return Releases(stores.registry, stores.bundles, open_table(settings, "serving"), settings.home / "bundles")

@@ -1,7 +1,5 @@
 """Starting, promoting and taking back a release: check, write the route, and move the champion pointer last.
 
-Put what touches registry, bundles and routing record together here. Keep the steps themselves in ``strategies.py``.
-
 The route moves in one conditional write, the registry's champion pointer in one transaction after it. A failure
 between the two leaves every shopper on one version; the same command again finishes.
 """

@@ -1,8 +1,6 @@
-"""Which version answers shoppers: the routing record brought in line with the champion, and left alone otherwise.
+"""Decides whether the routing record may change, and rewrites it.
 
-Put the decision whether the route may move, and the move, here. Keep what the record holds in
-``lambda_api.state.routing_record``, and sharing traffic between versions (rollouts, experiments) out: this module never
-adds or removes a challenger.
+It never adds or removes a challenger; see ``strategies``.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,5 @@
 """Ways of putting a version in front of shoppers, each as a step from one routing record to the next.
 
-Put a step here when it is a pure function of the record, the version and the share. Keep reading, checking and writing
-(``moves.py``), and the decision whether a try goes well, out.
-
 =========== ======================================== ============================ ==========================
 strategy    after `begin`                            after `promote`              after `withdraw`
 =========== ======================================== ============================ ==========================

@@ -1,6 +1,6 @@
 """What is known of the training machine without AWS: its definition, filled in, and what it may and may not hold.
 
-Put facts about ``training.asl.json`` and ``services.json`` here. Keep what a run does (``recsys_deploy.pipeline``) and
+Put facts about ``training.asl.json`` and ``services.json`` here. Keep what a run does (``recsys_deploy.run``) and
 how the machine is created (``terraform/modules/ml-pipeline``) out.
 """
 

@@ -1,7 +1,5 @@
 /**
  * What a screen reader is told when the page changes without a move of the keyboard: one polite live region.
- *
- * Put here how announcements are made. Keep their wording with those who announce.
  */
 
 let waiting = 0;

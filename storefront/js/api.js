@@ -1,8 +1,5 @@
 /**
  * The shop's service over HTTP: one method per question, and every way it can fail as an `ApiProblem` with advice.
- *
- * Put a call here when the page needs another route. Keep what is shown (`components/`) and when events are sent
- * (`event_queue.js`) out.
  */
 
 const PATIENCE_MS = 10_000;

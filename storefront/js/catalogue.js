@@ -1,7 +1,5 @@
 /**
  * The products the page knows: those of data/catalogue.json, and any the service sends besides.
- *
- * Put looking up, searching and sorting of products here. Keep drawing of them (`components/`) out.
  */
 
 const plain = (text) => `${text ?? ""}`.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();

@@ -1,7 +1,7 @@
 /**
  * Building elements: everything that was sent by a server enters the page here, and always as text.
  *
- * Put small helpers over the DOM here. Keep parts of the shop (`components/`) out. There is no way to pass markup in.
+ * There is no way to pass markup in.
  */
 
 /**

@@ -1,7 +1,6 @@
 /**
  * The way of events to the service: written to localStorage first, sent, and kept until the service has them.
  *
- * Put here what makes sure no event is lost: batches, retries, pauses. Keep which events there are (`store.js`) out.
  * Sending an event twice does no harm: the service knows it by its event id.
  */
 

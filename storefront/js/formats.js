@@ -1,7 +1,5 @@
 /**
  * How prices, durations and times are written, in the shopper's own language.
- *
- * Put formats here. Keep sentences with those who show them.
  */
 
 const locale = () => navigator.languages?.[0] ?? navigator.language ?? "en";

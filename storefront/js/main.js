@@ -1,7 +1,5 @@
 /**
  * Where the page starts: reads its configuration and data, puts the parts together, and shows the view of each address.
- *
- * Put wiring here. Keep what a part does in the part.
  */
 
 import { Api, readJson } from "./api.js";

@@ -1,7 +1,5 @@
 /**
  * Addresses of the page: what stands behind `#/`, so that any static host serves every view from one file.
- *
- * Put here how addresses are read and written, and what going back means for scrolling. Keep views (`views/`) out.
  */
 
 /** Addresses of views, for links. */

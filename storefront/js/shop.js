@@ -1,8 +1,6 @@
 /**
  * The shop's working parts in one place, and what ties them together: an interaction is told to the service, and then
  * every list of recommendations on the page is asked for again.
- *
- * Put here what several views do alike. Keep drawing (`components/`, `views/`) and HTTP (`api.js`) out.
  */
 
 import { Catalogue } from "./catalogue.js";

@@ -1,7 +1,5 @@
 /**
  * Browser storage that never throws: values as JSON, kept in memory where the browser refuses storage.
- *
- * Put access to localStorage and sessionStorage here. Keep what is stored, and under which key, with its owner.
  */
 
 /** Wrap one Storage. `area` is a function, as merely naming localStorage may throw where it is blocked. */

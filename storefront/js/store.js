@@ -1,7 +1,5 @@
 /**
  * What the page remembers of the shopper: who they are, what they did here, their cart, and which list led where.
- *
- * Put state that outlives a view here. Keep talking to the service (`api.js`, `event_queue.js`) and drawing out.
  */
 
 import { freshId } from "./formats.js";

@@ -78,7 +78,8 @@ def test_every_command_and_option_named_exists(document: Path) -> None:
     unknown = []
     for name, rest in named:
         words = rest.split()
-        command = _commands(typer.main.get_command(app)).get(name)
+        entry = _commands(typer.main.get_command(app)).get(name)
+        command = entry.loaded() if entry else None
         if words and _commands(command):
             command = _commands(command).get(words[0])
         options = (

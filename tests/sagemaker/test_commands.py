@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from recsys_deploy import cli
+from recsys_deploy import cli, homes
 from recsys_deploy.batch.results import TABLE, stored_list
 from tests.sagemaker.batch_shop import make_batch_shop
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, REGION
@@ -70,7 +70,7 @@ def test_endpoints_are_made_listed_and_deleted_by_version(
     )
     assert type_in(monkeypatch, "endpoints", "create", "v1.0.0") == 2
     assert "set RECSYS_INFERENCE_IMAGE" in capsys.readouterr().err.replace("\n", " ")
-    settings = cli.homes.settings_of_last_home()
+    settings = homes.settings_of_last_home()
     away = {"inference_image": PLACEMENT.image, "training_role_arn": PLACEMENT.role_arn, "models_uri": "s3://models/b"}
     told = settings.model_construct(**{**settings.model_dump(), **away})
     monkeypatch.setattr("recsys_deploy.endpoints.commands.settings_of_last_home", lambda: told)

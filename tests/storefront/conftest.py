@@ -1,7 +1,4 @@
-"""Fixtures of the shop page's tests: one Chromium, a fake shop per test, and pages that watch themselves.
-
-Put here what several test modules need to drive a browser. Keep steps and expectations in the test modules.
-"""
+"""Fixtures of the shop page's tests: one Chromium, a fake shop per test, and pages that watch themselves."""
 
 import os
 import shutil

@@ -1,6 +1,5 @@
 """A small shop that speaks the service's contract over HTTP, and can fail, delay and lie on command.
 
-Put behaviour of the service that the page must survive here. Keep browser steps out: they stand in the test modules.
 Its "model" is made so that a test can tell what it must answer: products of the category last seen come first, and the
 reason names the product that brought them there.
 """

@@ -1,7 +1,4 @@
-"""Whether everybody can use the page: keyboard, screen readers, any width, zoom, light and dark, no jumps.
-
-Put rules of access and looks here, each held on every view. Keep what the shop does in `test_shopping.py`.
-"""
+"""Whether everybody can use the page: keyboard, screen readers, any width, zoom, light and dark, no jumps."""
 
 from collections.abc import Callable
 from itertools import pairwise

@@ -1,7 +1,4 @@
-"""What the page does when the service fails, is slow, refuses, or the connection is gone.
-
-Put failures here. Keep what works when all is well in `test_shopping.py`.
-"""
+"""What the page does when the service fails, is slow, refuses, or the connection is gone."""
 
 import json
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""What a shopper does: choosing who they are, looking, searching, buying, and watching the list follow.
-
-Put here what works when the service works. Keep failures (`test_failures.py`) and access (`test_access.py`) out.
-"""
+"""What a shopper does: choosing who they are, looking, searching, buying, and watching the list follow."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,4 @@
-"""The page with the server it is made for: real processes, a real model, a real state store.
-
-Put here what a fake service cannot show: that both sides mean the same contract. Keep looks and failures out.
-"""
+"""The page with the server it is made for: real processes, a real model, a real state store."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from lambda_api.recommender.catalogue import read_catalogue
 from recsys_assets.publishing.storefront import Storefront, StorefrontProduct, StorefrontShopper, write_storefront
-from recsys_deploy.up import PAGE_FOLDER, ensure_page_key
+from recsys_deploy.up import PAGE_FOLDER, ensure_page_config
 from tests.local_server.processes import running
 from tests.serving_home import ServedHome, make_home
 from tests.storefront.watching import become, cards, names, reasons, settled, shelf, until
@@ -61,7 +58,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     categories = tuple(dict.fromkeys(product.category for product in products if product.category))
     shoppers = tuple(StorefrontShopper(user, f"Shopper {user}", 50, ()) for user in home.shoppers)
     write_storefront(Storefront(products, categories, shoppers), home.settings.home / PAGE_FOLDER)
-    ensure_page_key(home.settings)
+    ensure_page_config(home.settings)
     with running(folder, fakes=False) as server:
         yield Live(home, f"http://127.0.0.1:{server.port}")
 

@@ -1,7 +1,4 @@
-"""What every page is watched for, whatever a test is about, and the steps that many tests take.
-
-Put here rules that hold in every test, and helpers over the page. Keep expectations of one test in its module.
-"""
+"""What every page is watched for, whatever a test is about, and the steps that many tests take."""
 
 import time
 from collections import Counter

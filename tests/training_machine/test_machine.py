@@ -14,7 +14,7 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service impor
 from statelint.linter import Linter  # type: ignore[import-untyped]
 
 from lambda_api.state.dynamodb_table import DynamoDbTable
-from recsys_deploy.pipeline.outcome import Outcome, RunOutcome, keep_outcome
+from recsys_deploy.run.outcome import Outcome, RunOutcome, keep_outcome
 from recsys_deploy.training_machine import state_machine_checks
 from tests.training_machine.containers import Containers, Program, refused
 from tests.training_machine.machine import CLUSTER, PREFIX, REGION, Account, account, execute
@@ -43,7 +43,7 @@ def leaving(outcome: Outcome, code: int = 0, **facts_of: Any) -> Program:
 
     def program(command: list[str]) -> int:
         module, option, name = command
-        assert (module, option) == ("recsys_deploy.pipeline", "--run-name")
+        assert (module, option) == ("recsys_deploy.run", "--name")
         table = DynamoDbTable(f"{PREFIX}registry", boto3.client("dynamodb", REGION))
         keep_outcome(table, RunOutcome(name, outcome, **{"reason": "Because.", "run_id": "r", **facts_of}))
         return code
@@ -176,7 +176,7 @@ def test_a_container_that_is_lost_is_started_once_more_under_the_same_name(world
     ended = execute(world, containers)
     assert ended.status == "SUCCEEDED"
     commands = [task["overrides"]["containerOverrides"][0]["command"] for task in containers.started]
-    assert commands == [["recsys_deploy.pipeline", "--run-name", "weekly-1"]] * 2
+    assert commands == [["recsys_deploy.run", "--name", "weekly-1"]] * 2
 
 
 def test_a_container_that_is_lost_again_is_told(world: Account) -> None:

@@ -23,10 +23,10 @@ from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_deploy import homes
 from recsys_deploy.cli import app
 from recsys_deploy.console.problem import Problem
-from recsys_deploy.demo import DemoRun
-from recsys_deploy.pipeline import run as pipeline_run
-from recsys_deploy.pipeline.outcome import LONGEST_REASON, Outcome, RunOutcome, keep_outcome, read_outcome
-from recsys_deploy.pipeline.run import RunNameRefused, run_pipeline
+from recsys_deploy.run import named
+from recsys_deploy.run.graph import JobRun
+from recsys_deploy.run.named import RunNameRefused, run_named
+from recsys_deploy.run.outcome import LONGEST_REASON, Outcome, RunOutcome, keep_outcome, read_outcome
 from tests.registry.samples import candidate
 
 BETTER = Decision(promote=True, reasons=("NDCG rose.",), comparison=None)
@@ -59,12 +59,12 @@ class Graph:
     problems: tuple[Problem, ...] = ()
     runs: int = 0
 
-    def __call__(self, console: Console) -> DemoRun:
+    def __call__(self, console: Console) -> JobRun:
         self.runs += 1
         run_id = str(uuid.uuid4())
         if self.decision is not None:
             self._register(run_id, self.decision)
-        return DemoRun(run_id, not self.problems, 1.0, self.problems)
+        return JobRun(run_id, not self.problems, 1.0, self.problems)
 
     def _register(self, run_id: str, decision: Decision) -> None:
         def register(judgement: Any, registry: ModelRegistry, *_: Any) -> Registration:
@@ -90,7 +90,7 @@ class Graph:
 
 
 def run(settings: Settings, graph: Graph, name: str = "weekly-1") -> RunOutcome:
-    return run_pipeline(name, settings, Console(quiet=True), graph)
+    return run_named(name, settings, Console(quiet=True), graph)
 
 
 def test_a_better_model(settings: Settings, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,10 +130,10 @@ def test_an_older_registration_is_not_taken_for_this_runs(settings: Settings, mo
 
 
 def test_an_error_of_the_graph_is_kept_and_not_raised(settings: Settings, table: Table) -> None:
-    def broken(console: Console) -> DemoRun:
+    def broken(console: Console) -> JobRun:
         raise RuntimeError("no disk " + "x" * 5000)
 
-    kept = run_pipeline("weekly-1", settings, Console(quiet=True), broken)
+    kept = run_named("weekly-1", settings, Console(quiet=True), broken)
     assert kept.outcome is Outcome.FAILED
     stored = read_outcome(table, "weekly-1")
     assert stored is not None and stored.reason.startswith("RuntimeError: no disk xxx")
@@ -185,16 +185,16 @@ def test_of_two_that_end_at_once_the_final_outcome_stays(table: Table) -> None:
 @pytest.mark.parametrize("name", ["", "a b", "x" * 81, "../up", "week:1"])
 def test_names_no_machine_gives_are_refused(settings: Settings, name: str) -> None:
     with pytest.raises(RunNameRefused, match="1 to 80"):
-        run_pipeline(name, settings, Console(quiet=True))
+        run_named(name, settings, Console(quiet=True))
 
 
 def test_the_command_ends_well_whenever_the_outcome_is_kept(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = Graph(settings, monkeypatch, None, (Problem("interactions", "the day is [poisoned]"),))
-    monkeypatch.setattr(pipeline_run, "whole_graph", graph)
-    done = CliRunner().invoke(app, ["pipeline", "--run-name", "weekly-1"])
+    monkeypatch.setattr(named, "whole_graph", graph)
+    done = CliRunner().invoke(app, ["run", "--name", "weekly-1"])
     assert done.exit_code == 0
     assert "failed: interactions: the day is [poisoned]" in done.output
-    refused = CliRunner().invoke(app, ["pipeline", "--run-name", "a b"])
+    refused = CliRunner().invoke(app, ["run", "--name", "a b"])
     assert isinstance(refused.exception, RunNameRefused)

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from recsys_deploy import cli, demo
+from recsys_deploy import cli, homes
+from recsys_deploy.run import commands, graph
 
 
 @pytest.mark.parametrize(("options", "released"), [([], 1), (["--register-only"], 0)])
-def test_only_a_plain_demo_goes_live(
+def test_only_a_plain_run_goes_live(
     options: list[str], released: int, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("RECSYS_HOME", "DAGSTER_HOME"):
@@ -18,10 +19,10 @@ def test_only_a_plain_demo_goes_live(
     calls: list[Any] = []
     outcome = SimpleNamespace(success=True, seconds=1.0, run_id="r", problems=[], outcome="live")
     registry = SimpleNamespace(champion=lambda: "v1.0.0")
-    monkeypatch.setattr(demo, "run_graph", lambda *given: outcome)
-    monkeypatch.setattr(demo, "release", lambda *given: calls.append(given) or outcome)
-    monkeypatch.setattr(cli, "_stores", lambda settings: (registry, None, None))
-    monkeypatch.setattr(cli, "_print_outcome", lambda *given: None)
-    result = CliRunner().invoke(cli.app, ["demo", *options])
+    monkeypatch.setattr(graph, "run_graph", lambda *given: outcome)
+    monkeypatch.setattr(graph, "release", lambda *given: calls.append(given) or outcome)
+    monkeypatch.setattr(homes, "open_registry", lambda settings: registry)
+    monkeypatch.setattr(commands, "_print_outcome", lambda *given: None)
+    result = CliRunner().invoke(cli.app, ["run", *options])
     assert result.exit_code == 0, result.output
     assert len(calls) == released

@@ -112,8 +112,8 @@ def test_training_is_weekly_on_request_and_never_touches_what_is_live() -> None:
     minute, hour, day, month, weekday = schedule["cron"].split()
     assert (day, month) == ("*", "*") and weekday.isdigit() and minute.isdigit() and hour.isdigit()
     assert "workflow_dispatch" in workflow[True]
-    demos = [line for line in commands(workflow) if "recsys demo" in line]
-    assert demos and all("--register-only" in line for line in demos)
+    runs = [line for line in commands(workflow) if "recsys run" in line]
+    assert runs and all("--register-only" in line for line in runs)
 
 
 def test_a_release_is_watched_and_taken_back_without_asking_and_promoted_only_when_well() -> None:

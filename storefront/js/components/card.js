@@ -1,7 +1,5 @@
 /**
  * One product in a list: its picture, name, price, why it is here, and a button that puts it into the cart.
- *
- * Put the looks of a product in lists here. Keep lists (`shelf.js`, `grid.js`) out.
  */
 
 import { announce } from "../announce.js";

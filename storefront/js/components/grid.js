@@ -1,7 +1,5 @@
 /**
  * A list of catalogue products, so many at a time, with a choice of order.
- *
- * Put here how long lists of the catalogue are shown. Keep lists the service chooses (`shelf.js`) out.
  */
 
 import { announce } from "../announce.js";

@@ -1,7 +1,5 @@
 /**
  * The top of every page: the shop's name, search, who is shopping, the cart, and the categories.
- *
- * Put here what stays when the view changes. Keep views and the picker's dialog out.
  */
 
 import { h } from "../dom.js";

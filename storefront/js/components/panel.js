@@ -1,7 +1,5 @@
 /**
  * The panel beside the shop: who answered the last personal list, how fast, and what the model has seen of this shopper.
- *
- * Put facts about an answer here. Keep the list itself (`shelf.js`) out.
  */
 
 import { nameOf } from "../catalogue.js";

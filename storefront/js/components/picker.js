@@ -1,7 +1,5 @@
 /**
  * Choosing who is shopping: a dialog with a new visitor and shoppers the model was trained on.
- *
- * Put here how shoppers are shown and chosen. Keep what being somebody means (`store.js`) out.
  */
 
 import { announce } from "../announce.js";

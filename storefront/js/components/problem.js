@@ -1,7 +1,5 @@
 /**
  * A failure, shown where the thing it hit would have stood: what happened, what to do, and a button to try again.
- *
- * Put other kinds of notices here. Keep the wording of failures with `ApiProblem`.
  */
 
 import { h, icon } from "../dom.js";

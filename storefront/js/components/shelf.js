@@ -1,7 +1,5 @@
 /**
  * A section whose products the service chooses ("Recommended for you", "Similar to this", "Popular").
- *
- * Put here how such a list loads, fails, is asked for again and shows what changed. Keep what it asks with the views.
  */
 
 import { announce } from "../announce.js";

@@ -1,8 +1,8 @@
 /**
  * Which colours and which pattern a product wears: read from the words of its name, else drawn from its id.
  *
- * Put a word here when shops use it for a look ("pastel", "retrospot"). Keep shapes out (`motifs_*.js`).
- * Colours are [lightness 0-1, chroma, hue in degrees] in OKLCH, so that equal lightness looks equally light in every hue.
+ * Colours are [lightness 0-1, chroma, hue in degrees] in OKLCH, so that equal lightness looks equally light in every
+ * hue.
  */
 
 /** FNV-1a over the text's UTF-16 units: the same 32-bit number in every browser, for ever. */

@@ -1,8 +1,7 @@
 /**
  * Silhouettes of what stands, hangs or lies in a home and its garden: lamps, candles, cushions, frames, pots, boxes.
  *
- * Put a motif here when it furnishes a room. Every motif stands on the floor at y = 164, around x = 100.
- * Keep colours out: shapes name roles.
+ * Every motif stands on the floor at y = 164, around x = 100.
  */
 
 import { circle, ellipse, line, path, rect, ring } from "./shapes.js";

@@ -1,8 +1,7 @@
 /**
  * Silhouettes of what is eaten, drunk, cooked and cleaned with: mugs, pouches, bottles, plates, tools.
  *
- * Put a motif here when it belongs in a kitchen or a larder. Every motif stands on the floor at y = 164, around x = 100.
- * Keep colours out: shapes name roles.
+ * Every motif stands on the floor at y = 164, around x = 100.
  */
 
 import { circle, ellipse, line, path, rect, ring } from "./shapes.js";

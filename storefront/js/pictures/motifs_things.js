@@ -1,8 +1,7 @@
 /**
  * Silhouettes of what people wear, carry, play, write and listen with, and the wrapped gift that stands for anything else.
  *
- * Put a motif here when it goes with a person. Every motif stands on the floor at y = 164, around x = 100.
- * Keep colours out: shapes name roles.
+ * Every motif stands on the floor at y = 164, around x = 100.
  */
 
 import { circle, ellipse, line, path, rect, ring } from "./shapes.js";

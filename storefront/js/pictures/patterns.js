@@ -1,7 +1,5 @@
 /**
  * The pattern printed on a product's body: stripes, dots, flowers and others, as tiles that repeat.
- *
- * Put a pattern here when a word in `colours.js` names it. Keep silhouettes out (`motifs_*.js`).
  */
 
 import { circle, ellipse, line, path, rect } from "./shapes.js";

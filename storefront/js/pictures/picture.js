@@ -1,8 +1,7 @@
 /**
  * A product's picture, drawn in the browser from its id, name and category: the same product looks the same everywhere.
  *
- * Put here how a motif becomes SVG, and which word calls for which motif. Keep strokes (`shapes.js`), silhouettes
- * (`motifs_*.js`), colours (`colours.js`) and patterns (`patterns.js`) out. Nothing is fetched; nothing needs inline style.
+ * Nothing is fetched; nothing needs inline style.
  */
 
 import { css, hash, look } from "./colours.js";

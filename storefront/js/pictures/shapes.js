@@ -1,8 +1,5 @@
 /**
  * The few strokes every product picture is drawn with, on a canvas of 200 x 200 units.
- *
- * Put a kind of stroke here when several motifs need it. Keep colours (`colours.js`) and what is drawn (`motifs_*.js`) out:
- * a shape names only the role of its colour: body, dark, light, accent, leaf, warm, ink or paper.
  */
 
 /** Filled path. */

@@ -1,7 +1,5 @@
 /**
  * The cart: its lines, its total, buying, and what goes with it.
- *
- * Put here what the cart shows. Keep what is in it (`store.js`) out.
  */
 
 import { announce } from "../announce.js";

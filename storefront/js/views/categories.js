@@ -1,7 +1,5 @@
 /**
  * All categories, each with a picture of its most popular product.
- *
- * Put here how categories are shown as tiles. Keep one category's products (`category.js`) out.
  */
 
 import { h } from "../dom.js";

@@ -1,7 +1,5 @@
 /**
  * One category: what of it is recommended to this shopper, and all its products.
- *
- * Put here what a category shows. Keep the list itself (`components/`) out.
  */
 
 import { productGrid } from "../components/grid.js";

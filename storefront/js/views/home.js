@@ -1,7 +1,5 @@
 /**
  * The first page: what is recommended to this shopper, what is popular, and the categories.
- *
- * Put sections of the first page here. Keep how a section works (`components/shelf.js`) out.
  */
 
 import { shelf } from "../components/shelf.js";

@@ -1,7 +1,5 @@
 /**
  * The page for an address that leads nowhere.
- *
- * Put nothing else here.
  */
 
 import { h } from "../dom.js";

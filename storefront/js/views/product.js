@@ -1,7 +1,5 @@
 /**
  * One product: its picture, what is known of it, the cart, what is similar, and what is recommended now that it was seen.
- *
- * Put here what a product's page shows. Keep cards of products in lists (`components/card.js`) out.
  */
 
 import { announce } from "../announce.js";

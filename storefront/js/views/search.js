@@ -1,7 +1,5 @@
 /**
  * What was found for a search, and what to do when nothing was.
- *
- * Put the search page here. Keep searching itself (`catalogue.js`) out.
  */
 
 import { announce } from "../announce.js";

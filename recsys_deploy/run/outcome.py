@@ -1,7 +1,7 @@
-"""What became of a run, kept under its name in the registry's table.
+"""The outcome of a named run, kept under its name in the registry's table.
 
-Put the record and the rules of replacing it here. Keep running (``run.py``) out. The training machine reads the record
-straight from DynamoDB (``training_machine/training.asl.json``): names and texts of it are part of that contract.
+The training machine reads the record straight from DynamoDB (``training_machine/training.asl.json``): the names and
+texts here are part of that contract.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from lambda_api.state.table import Absent, ConditionFailed, Key, Matches, Put, T
 
 PARTITION = "pipeline_runs"
 LONGEST_REASON = 2_000
-"""Characters of a reason that are kept: it travels in messages and in the state of the machine."""
+"""Characters of a reason that are kept: it is sent in messages and held in the state of the machine."""
 
 
 class Outcome(StrEnum):
@@ -32,14 +32,14 @@ FINAL = frozenset({Outcome.REGISTERED, Outcome.NOT_BETTER})
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """What became of the run ``run_name``.
+    """The outcome of the run ``run_name``.
 
     Attributes:
         run_name: of the execution.
         outcome: how it ended.
-        version: that was registered; empty where none was.
-        model: kind of model, likewise.
-        metrics: offline metrics of that version.
+        version: the registered version; empty where none was.
+        model: its kind of model, likewise.
+        metrics: its offline metrics.
         reason: in words.
         run_id: of the Dagster run.
     """
@@ -66,7 +66,7 @@ class RunOutcome:
 
 
 def read_outcome(table: Table, run_name: str) -> RunOutcome | None:
-    """What is kept of ``run_name``; ``None`` before its first end."""
+    """The outcome of ``run_name``; ``None`` before its first end."""
     record = table.get(_key(run_name))
     return None if record is None else _from_attributes(record.attributes)
 
@@ -74,7 +74,7 @@ def read_outcome(table: Table, run_name: str) -> RunOutcome | None:
 def keep_outcome(table: Table, outcome: RunOutcome) -> RunOutcome:
     """Keep ``outcome``, unless a final one is kept already; returns the one that is kept.
 
-    A failure is replaced by what a repetition found, and never replaces anything but a failure.
+    A repetition replaces a failure; a failure replaces nothing but a failure.
     """
     found = read_outcome(table, outcome.run_name)
     while found is None or found.outcome not in FINAL:

@@ -1,10 +1,8 @@
-"""The jobs from a terminal: one run of the whole graph, or of its last steps, with visible progress and its outcome.
-
-Put running and its outcome here. Keep what is printed in ``recsys_deploy.console`` and what is run in the definitions.
-"""
+"""Runs the graph's jobs in this process, with visible progress, and tells how they ended."""
 
 import time
 import uuid
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -22,8 +20,8 @@ RELEASE_JOB = "set_live_route_job"
 
 
 @dataclass(frozen=True)
-class DemoRun:
-    """How the run ended."""
+class JobRun:
+    """How a run ended."""
 
     run_id: str
     success: bool
@@ -32,14 +30,20 @@ class DemoRun:
 
 
 @dataclass(frozen=True)
-class ReleaseRun(DemoRun):
-    """How a release ended: the version shoppers are routed to now (``None``: none yet), and what was done, in words."""
+class ReleaseRun(JobRun):
+    """How a release ended: the version that answers shoppers now (``None``: none yet), and what was done, in words."""
 
     version: str | None
     outcome: str
 
 
-def run_graph(settings: Settings, days: Sequence[date], console: Console) -> DemoRun:
+def hide_dagster_notices() -> None:
+    """Hide Dagster's beta and preview warnings from people who run commands; the tests still see them."""
+    for name in ("Beta", "Preview", "Supersession"):
+        warnings.filterwarnings("ignore", message=".*", category=getattr(dg, f"{name}Warning"))
+
+
+def run_graph(settings: Settings, days: Sequence[date], console: Console) -> JobRun:
     """Run ``build_recommender_job`` over ``days`` (first to last, one run) on the instance of ``DAGSTER_HOME``."""
     # Imported here: the calendar of the definitions is fixed at import, after the shop's first day is known.
     from recsys_assets.definitions import build_defs
@@ -50,7 +54,7 @@ def run_graph(settings: Settings, days: Sequence[date], console: Console) -> Dem
     return run
 
 
-def publish(settings: Settings, console: Console) -> DemoRun:
+def publish(settings: Settings, console: Console) -> JobRun:
     """Run ``publish_serving_data_job``: bring what serving reads up to the lake as it is."""
     from recsys_assets.definitions import build_defs
 
@@ -77,7 +81,7 @@ def release(settings: Settings, console: Console) -> ReleaseRun:
     return ReleaseRun(run.run_id, run.success, run.seconds, run.problems, said.get("champion"), outcome)
 
 
-def _run(job: dg.JobDefinition, tags: Mapping[str, str], console: Console) -> tuple[DemoRun, dg.ExecuteInProcessResult]:
+def _run(job: dg.JobDefinition, tags: Mapping[str, str], console: Console) -> tuple[JobRun, dg.ExecuteInProcessResult]:
     from recsys_assets.tags import TRIGGER_TAG
 
     began = time.perf_counter()
@@ -92,7 +96,7 @@ def _run(job: dg.JobDefinition, tags: Mapping[str, str], console: Console) -> tu
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 tags={**tags, TRIGGER_TAG: "demo"},
             )
-        return DemoRun(run_id, result.success, time.perf_counter() - began, tuple(_problems(result))), result
+        return JobRun(run_id, result.success, time.perf_counter() - began, tuple(_problems(result))), result
 
 
 def _problems(result: dg.ExecuteInProcessResult) -> list[Problem]:

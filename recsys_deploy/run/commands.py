@@ -1,0 +1,104 @@
+"""``recsys run`` (also called ``recsys demo``): from raw events to a model that is live."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from lambda_api.settings import Settings
+from recsys_deploy import homes
+from recsys_deploy.console.terminal import terminal
+
+console = terminal()
+
+
+def run(
+    data: Annotated[
+        str | None, typer.Option(help="Folder, file or s3:// prefix of your data; default: a synthetic shop.")
+    ] = None,
+    shoppers: Annotated[int, typer.Option(min=0, help="Print recommendations for so many shoppers.")] = 2,
+    register_only: Annotated[bool, typer.Option("--register-only", help="Do not change what is live.")] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep the outcome in the registry under this name, for a state machine that reads it; a finished name "
+            "is not run again. Exit code 0: the outcome is kept, even if the graph failed."
+        ),
+    ] = None,
+) -> None:
+    """Run the whole graph: raw events to a registered model, then put it live and print what it recommends."""
+    if name is not None:
+        _run_named(name)
+        return
+    settings = open_shop(data)
+    run_shop(settings, shoppers, register_only=register_only)
+
+
+def open_shop(data: str | None) -> Settings:
+    """The settings of the shop in ``data`` (``None``: the synthetic one), its home ready for Dagster."""
+    root = homes.default_root()
+    home = homes.choose_home(root, data, os.environ)
+    settings = homes.open_shop(data, os.environ)
+    homes.note_last_home(root, home)
+    homes.prepare_dagster(settings, os.environ)
+    return settings
+
+
+def run_shop(settings: Settings, shoppers: int, *, register_only: bool = False) -> None:
+    """Run the graph of an opened shop and print its outcome. Raises ``typer.Exit(1)`` where the graph stopped."""
+    from recsys_assets.ingest.registry import source_of
+    from recsys_deploy.console import summary
+    from recsys_deploy.run.graph import hide_dagster_notices, release, run_graph
+
+    hide_dagster_notices()
+    with homes.locked(settings.home):
+        source = source_of(settings)
+        days = homes.complete_days(source, settings)
+        console.print(
+            f"shop: {settings.data or 'synthetic'} ({source.name}), {len(days)} days from {days[0]} to {days[-1]}; "
+            f"everything is kept in {settings.home}",
+            markup=False,
+        )
+        done = run_graph(settings, days, console)
+        if not done.success:
+            summary.print_problems(console, done.problems)
+            console.print(
+                f"[red]stopped[/] after {done.seconds:.0f} s; nothing downstream was changed. "
+                f"`recsys ui` shows run {done.run_id}."
+            )
+            raise typer.Exit(1)
+        console.print(f"[green]built[/] in {done.seconds:.0f} s")
+        if not register_only and homes.open_registry(settings).champion() is not None:
+            released = release(settings, console)
+            summary.print_problems(console, released.problems)
+            console.print(f"[green]live[/] {released.outcome}" if released.success else f"[red]{released.outcome}[/]")
+        console.print()
+        _print_outcome(settings, shoppers)
+
+
+def _run_named(name: str) -> None:
+    from recsys_deploy.run.graph import hide_dagster_notices
+    from recsys_deploy.run.named import run_named
+
+    hide_dagster_notices()
+    kept = run_named(name, homes.settings_of_last_home(), console)
+    version = f" {kept.version} ({kept.model})" if kept.version else ""
+    console.print(f"{kept.outcome.value}{version}: {kept.reason}", highlight=False, markup=False)
+
+
+def _print_outcome(settings: Settings, shoppers: int) -> None:
+    from recsys_assets.evaluation.evaluate_models import load_judgement
+    from recsys_deploy.answers import answer, busiest_shoppers, load_champion
+    from recsys_deploy.console import summary
+
+    stores = homes.open_stores(settings)
+    champion = stores.registry.champion()
+    summary.print_report(console, load_judgement(settings.home / "reports").report)
+    newest = max(stores.registry.list_versions(), key=lambda version: version.created_at)
+    summary.print_registration(console, newest, champion)
+    chosen = busiest_shoppers(stores.lake, max(shoppers, 1))
+    if champion is not None and shoppers:
+        bundle = load_champion(stores.registry, stores.bundles, settings.home / "bundles")
+        answers = answer(bundle, stores.lake, chosen, settings.k, allow_repeats=settings.allow_repeats)
+        summary.print_answers(console, answers)
+    summary.print_next_steps(console, settings.home, chosen[0], is_live=champion is not None)
