@@ -1,12 +1,9 @@
-"""Several models in one inference container, loaded and unloaded as SageMaker asks: a multi-model endpoint.
+"""The WSGI application of a multi-model endpoint: SageMaker loads and unloads models while it runs.
 
-Put here what that contract adds to the one of a single model: paths, status codes, which models are held. Keep how a
-model is opened and asked (``inference_server``) out. All models live in one process, because what one worker loaded
-another would not have.
-
-"Build Your Own Container for SageMaker AI Multi-Model Endpoints", Amazon SageMaker Developer Guide: ``POST /models``
-loads (409: it is loaded; 507: no room, and SageMaker unloads another and tries again), ``GET /models`` lists, ``GET
-/models/{name}`` describes, ``DELETE /models/{name}`` unloads, ``POST /models/{name}/invoke`` asks.
+Follows "Build Your Own Container for SageMaker AI Multi-Model Endpoints", Amazon SageMaker Developer Guide: ``POST
+/models`` loads (409: already loaded; 507: no room, upon which SageMaker unloads another and tries again), ``GET
+/models`` lists, ``GET /models/{name}`` describes, ``DELETE /models/{name}`` unloads, ``POST /models/{name}/invoke``
+asks. All models live in one process, because workers do not share what one of them has loaded.
 """
 
 import logging
@@ -16,9 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from lambda_api.handlers.inference_server import (
+from lambda_api.handlers.inference_app import (
     JSON,
-    MOST_MODELS,
     InferenceApp,
     Model,
     ModelUnavailable,
@@ -35,27 +31,29 @@ log = logging.getLogger(__name__)
 
 MODELS_VARIABLE: Final = "MODEL_SERVER_MODELS"
 PAGE: Final = 100
+MAX_MODELS: Final = 16
+"""Default of ``MODEL_SERVER_MODELS``. Model files are memory-mapped: only pages that are read take memory."""
 
 
-class ModelShelf:
-    """The models that are loaded, by the names SageMaker gives them; safe to use from several threads.
+class ModelCache:
+    """Loaded models by the names that SageMaker gives them. Thread-safe.
 
     Args:
-        most: models held at once.
+        capacity: models held at once.
         open_folder: opens the model in a folder, or raises `ModelUnavailable`.
     """
 
-    def __init__(self, most: int = MOST_MODELS, open_folder: Callable[[Path], Model] = load_model) -> None:
-        self._most = most
+    def __init__(self, capacity: int = MAX_MODELS, open_folder: Callable[[Path], Model] = load_model) -> None:
+        self._capacity = capacity
         self._open = open_folder
         self._lock = threading.Lock()
         self._models: dict[str, tuple[Model, str]] = {}
 
     def load(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        """``{"model_name", "url"}``: the folder where SageMaker unpacked the archive.
+        """Load a model; ``content`` is ``{"model_name", "url"}``, the URL being the folder of the unpacked archive.
 
         Raises:
-            Refusal: 422 a field is missing; 409 it is loaded; 507 no room; 404 the folder holds no model.
+            Refusal: 422 for a missing field, 409 if already loaded, 507 without room, 404 if the folder holds no model.
         """
         name, url = content.get("model_name"), content.get("url")
         for field, value in (("model_name", name), ("url", url)):
@@ -64,8 +62,10 @@ class ModelShelf:
         with self._lock:
             if name in self._models:
                 raise Refusal(409, "model_loaded", f"model {name!r} is loaded; unload it before loading another")
-            if len(self._models) >= self._most:
-                raise Refusal(507, "no_room", f"{self._most} models are loaded; unload one, or raise {MODELS_VARIABLE}")
+            if len(self._models) >= self._capacity:
+                raise Refusal(
+                    507, "no_room", f"all {self._capacity} places are taken; unload a model or raise {MODELS_VARIABLE}"
+                )
             try:
                 self._models[str(name)] = (self._open(Path(str(url))), str(url))
             except MemoryError:
@@ -76,14 +76,14 @@ class ModelShelf:
         return self.describe(str(name))
 
     def unload(self, name: str) -> dict[str, Any]:
-        """Forget a model; who is asking it is still answered. Raises `Refusal` (404)."""
+        """Forget a model; requests in flight on it still finish. Raises `Refusal` (404)."""
         with self._lock:
             described = self.describe(name)
             del self._models[name]
         return described
 
     def page(self, start: str = "") -> dict[str, Any]:
-        """A page of models from the one named ``start`` on, by name."""
+        """A page of models in order of name, beginning at ``start``."""
         names = [name for name in sorted(self._models) if name >= start]
         page: dict[str, Any] = {"models": [self.describe(name) for name in names[:PAGE]]}
         return {**page, "nextPageToken": names[PAGE]} if len(names) > PAGE else page
@@ -106,8 +106,8 @@ class ModelShelf:
 class MultiModelApp(InferenceApp):
     """The WSGI application of a multi-model endpoint."""
 
-    def __init__(self, shelf: ModelShelf) -> None:
-        self._shelf = shelf
+    def __init__(self, cache: ModelCache) -> None:
+        self._cache = cache
 
     def respond(self, environ: Mapping[str, Any]) -> tuple[int, str, bytes]:
         """See `InferenceApp.respond`."""
@@ -118,8 +118,8 @@ class MultiModelApp(InferenceApp):
         if path == "/models":
             require_method(method, ("GET", "POST"))
             if method == "POST":
-                return 200, JSON, dump(self._shelf.load(parse_body(read_body(environ))))
-            return 200, JSON, dump(self._shelf.page(_page_token(environ.get("QUERY_STRING", ""))))
+                return 200, JSON, dump(self._cache.load(parse_body(read_body(environ))))
+            return 200, JSON, dump(self._cache.page(_page_token(environ.get("QUERY_STRING", ""))))
         name, asks = path.removeprefix("/models/"), path.endswith("/invoke")
         if not path.startswith("/models/") or not name or (asks and name == "invoke"):
             raise Refusal(
@@ -127,9 +127,9 @@ class MultiModelApp(InferenceApp):
             )
         if asks:
             require_method(method, ("POST",))
-            return invoke(environ, lambda: self._shelf.get(name.removesuffix("/invoke")))
+            return invoke(environ, lambda: self._cache.get(name.removesuffix("/invoke")))
         require_method(method, ("GET", "DELETE"))
-        return 200, JSON, dump(self._shelf.unload(name) if method == "DELETE" else self._shelf.describe(name))
+        return 200, JSON, dump(self._cache.unload(name) if method == "DELETE" else self._cache.describe(name))
 
 
 def _page_token(query: str) -> str:

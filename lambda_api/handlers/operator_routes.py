@@ -13,7 +13,7 @@ from lambda_api.handlers.models import HealthResponse, MetricsResponse
 from lambda_api.handlers.openapi_document import answers, document, document_json
 from lambda_api.handlers.resolver import Resolver
 from lambda_api.handlers.responses import JSON, json_response
-from lambda_api.serving.folder_host import Held
+from lambda_api.serving.folder_host import LoadedFolder
 from lambda_api.state.routing_record import WHOLE, RouteTarget
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -105,7 +105,7 @@ def health_content(held: Serving) -> dict[str, Any]:
         if catalogue is None
         else {
             "products": len(catalogue.value),
-            "checksum": catalogue.wanted.checksum,
+            "checksum": catalogue.ref.checksum,
             "published_at": None if pointer is None else pointer.published_at,
         },
         "dependencies": [
@@ -123,12 +123,12 @@ def health_content(held: Serving) -> dict[str, Any]:
     }
 
 
-def _model(name: str, target: RouteTarget, weight: float | None, loaded: Held | None) -> dict[str, Any]:
+def _model(name: str, target: RouteTarget, weight: float | None, loaded: LoadedFolder | None) -> dict[str, Any]:
     return {
         "variant": name,
         "model_version": target.version,
         "weight": weight,
-        "loaded_version": None if loaded is None else loaded.wanted.version,
+        "loaded_version": None if loaded is None else loaded.ref.version,
         "since": None if loaded is None else loaded.since,
     }
 

@@ -88,7 +88,7 @@ class ShadowConsumer:
         except ValueError as error:
             raise Unanswerable(str(error)) from error
         began = time.perf_counter()
-        scored = self._scorer.answer(message.target, question, slot=SHADOW)
+        scored = self._scorer.answer(message.target, question, variant=SHADOW)
         latency_ms = 1000 * (time.perf_counter() - began)
         if scored.model_version != message.target.version:
             # The last good model answered in its place; its answers say nothing about the one in question.

@@ -25,8 +25,7 @@ from lambda_api.handlers.request_validation import Refusal, product_id_candidate
 from lambda_api.handlers.resolver import Resolver
 from lambda_api.handlers.responses import json_response, list_content, recommend_content
 from lambda_api.interactions import Event, InteractionType
-from lambda_api.serving.question import Filters, PageContext, Question
-from lambda_api.serving.scorers import UnknownProduct
+from lambda_api.serving.question import Filters, PageContext, Question, UnknownProduct
 from lambda_api.serving.service import ServiceAnswer
 from lambda_api.state.history import StoredEvent, TimestampRefused, accepted_timestamp
 

@@ -1,7 +1,6 @@
-"""The Lambda handlers behind a real HTTP server, for a laptop: what API Gateway does, done here.
+"""The Lambda handlers behind an HTTP server on this machine: the laptop's replacement of API Gateway.
 
-Put here what stands between a socket and a handler: events of payload format 2.0 (``events``), routing, authorizer and
-limits (``gateway``), static files (``static_files``), the worker that reads sockets (``worker``), log lines
-(``access_log``) and the process that runs it all (``server``). Keep what a request means in ``lambda_api.handlers``.
-The master process imports none of the handlers: workers do, after they are forked.
+``server`` starts gunicorn with its threaded worker; ``gateway`` is the WSGI application (routes, authorizer, limits,
+CORS, access log); ``events`` converts HTTP to events of payload format 2.0 and back; ``static_files`` serves the shop
+page. What a request means is decided in ``lambda_api.handlers``, which only workers import, after they are forked.
 """

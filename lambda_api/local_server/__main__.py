@@ -1,4 +1,4 @@
-"""``python -m lambda_api.local_server``: the API, and the shop page where there is one, on this machine."""
+"""``python -m lambda_api.local_server``: the API and the shop page on this machine."""
 
 import argparse
 import sys
@@ -10,23 +10,22 @@ from lambda_api.settings import SettingsError, read_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, serve, and give an exit code."""
+    """Parse arguments and serve; returns the exit code."""
     defaults = ServerOptions()
     parser = argparse.ArgumentParser(prog="python -m lambda_api.local_server", description=__doc__)
     parser.add_argument("--host", default=defaults.host, help="address to bind to (default: %(default)s, this machine)")
     parser.add_argument("--port", type=int, default=defaults.port)
     parser.add_argument("--workers", type=int, default=defaults.workers, help="processes")
-    parser.add_argument("--threads", type=int, default=defaults.threads, help="threads of each")
+    parser.add_argument("--threads", type=int, default=defaults.threads, help="threads per process")
     parser.add_argument("--storefront", type=Path, default=STOREFRONT, help="folder of the shop page")
     parser.add_argument("--data", type=Path, help="folder of the page's data (default: <home>/storefront)")
     parser.add_argument("--no-static", action="store_true", help="the API alone")
     parser.add_argument("--cors-origin", action="append", default=[], help="origin whose pages may call; repeatable")
-    parser.add_argument("--allow-host", action="append", default=[], help="another name to answer to; repeatable")
+    parser.add_argument("--allow-host", action="append", default=[], help="another accepted Host name; repeatable")
     parser.add_argument("--handler", default=defaults.handler, help=argparse.SUPPRESS)
     parser.add_argument("--authorizer", default=defaults.authorizer, help=argparse.SUPPRESS)
     parser.add_argument("--lifecycle", default=defaults.lifecycle, help=argparse.SUPPRESS)
-    parser.add_argument("--request-timeout", type=float, default=defaults.request_timeout_s, help="seconds")
-    parser.add_argument("--keepalive", type=int, default=defaults.keepalive_s, help="seconds")
+    parser.add_argument("--request-timeout", type=float, default=defaults.request_timeout_s, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     try:
         hosts = default_hosts(given.host)
@@ -40,7 +39,6 @@ def main(arguments: list[str] | None = None) -> int:
             cors_origins=tuple(given.cors_origin),
             allowed_hosts=(*hosts, *given.allow_host) if hosts else (),
             request_timeout_s=given.request_timeout,
-            keepalive_s=given.keepalive,
             handler=given.handler,
             authorizer=given.authorizer,
             lifecycle=given.lifecycle,

@@ -1,10 +1,8 @@
-"""HTTP requests as API Gateway's events of payload format 2.0, and a handler's response back as HTTP. Pure.
-
-Put here what the two look like. Keep sockets, limits and routing out.
+"""Converts HTTP requests to API Gateway events (payload format 2.0) and handler responses to HTTP. Pure.
 
 Sources: the API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs" and "Control access to
-HTTP APIs with AWS Lambda authorizers". Where the guide is silent this follows what people recorded of the live service:
-``rawPath`` and path parameters arrive decoded, the query string does not; cookies leave the headers.
+HTTP APIs with AWS Lambda authorizers". Where the guide says nothing, this follows recordings of the live service:
+``rawPath`` and path parameters are decoded, the query string is not, and cookies are not among the headers.
 """
 
 import base64
@@ -29,23 +27,23 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 _HOP_BY_HOP: Final = frozenset(
     ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect")
 )
-"""Headers that belong to one connection (RFC 9110, 7.6.1); a gateway does not pass them on."""
+"""Headers that belong to one connection (RFC 9110, 7.6.1); gateways do not forward them."""
 
 _TEXT_TYPES: Final = re.compile(
     r"(text/.*|application/(json|javascript|xml)|application/.*\+(json|xml))", re.IGNORECASE
 )
-"""Media types whose bodies the gateway passes on as text; everything else is base64."""
+"""Media types whose bodies are passed on as text; all others as base64."""
 
 _NOT_IN_A_HEADER: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
 class MalformedResponse(RecsysError):
-    """A handler returned what the gateway could not turn into HTTP; the message says what."""
+    """A handler returned a response that cannot be turned into HTTP; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request as it came: the target still percent-encoded, header names in lower case, duplicates in order."""
+    """A request: the target percent-encoded, header names in lower case, repeated headers in order."""
 
     method: str
     target: str
@@ -78,7 +76,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A response, ready to be written."""
+    """A response as HTTP."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -103,15 +101,14 @@ def make_event(
     now_ms: int,
     authorizer: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The event that a Lambda integration is given.
+    """The event of a Lambda integration.
 
     Args:
-        request: what came over HTTP.
         route_key: ``POST /recommend``, or ``$default``.
         path_parameters: decoded, by name.
-        request_id: of the gateway; handlers log it.
+        request_id: the gateway's; handlers log it.
         now_ms: milliseconds since 1970 UTC.
-        authorizer: context that a Lambda authorizer gave back.
+        authorizer: context that the Lambda authorizer returned.
     """
     host = (request.header("host") or "localhost").rsplit("@", 1)[-1]
     domain = re.sub(r":\d+$", "", host)
@@ -156,7 +153,7 @@ def make_event(
 
 
 def make_authorizer_event(event: Mapping[str, Any], identity_source: Sequence[str]) -> dict[str, Any]:
-    """The event that a REQUEST authorizer is given for the integration ``event``: no body, but what identifies."""
+    """The event of a REQUEST authorizer for an integration event: no body, but the identity sources."""
     http = event["requestContext"]["http"]
     made = {name: value for name, value in event.items() if name not in ("body", "isBase64Encoded")}
     return made | {
@@ -167,10 +164,10 @@ def make_authorizer_event(event: Mapping[str, Any], identity_source: Sequence[st
 
 
 def to_answer(response: object) -> HttpAnswer:
-    """What a handler returned, as HTTP: format 2.0, or inferred where it names no ``statusCode``.
+    """A handler's response as HTTP: format 2.0, or a body for status 200 where ``statusCode`` is missing.
 
     Raises:
-        MalformedResponse: no status a client could get, headers that are not text, or a body that does not decode.
+        MalformedResponse: an impossible status, headers that are not text, or a body that does not decode.
     """
     if not isinstance(response, Mapping) or "statusCode" not in response:
         return HttpAnswer(200, (("content-type", "application/json"),), _json(response))
@@ -189,7 +186,7 @@ def to_answer(response: object) -> HttpAnswer:
         try:
             content = base64.b64decode(body, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise MalformedResponse(f"the body is said to be base64 and is not: {error}") from error
+            raise MalformedResponse(f"isBase64Encoded is set, but the body is not base64: {error}") from error
     else:
         content = body.encode("utf-8", errors="replace")
     if not any(name == "content-type" for name, _ in headers):
@@ -200,13 +197,13 @@ def to_answer(response: object) -> HttpAnswer:
 
 def _status(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise MalformedResponse(f"statusCode {value!r} is no number")
+        raise MalformedResponse(f"statusCode {value!r} is not a number")
     try:
         status = int(value)
     except ValueError as error:
-        raise MalformedResponse(f"statusCode {value!r} is no number") from error
+        raise MalformedResponse(f"statusCode {value!r} is not a number") from error
     if not 200 <= status <= 599:
-        raise MalformedResponse(f"statusCode {status} is none a client could be sent")
+        raise MalformedResponse(f"statusCode {status} is not between 200 and 599")
     return status
 
 
@@ -215,7 +212,7 @@ def _header_value(name: object, value: object) -> str:
         return str(value).lower()
     if not isinstance(value, str | int | float):
         raise MalformedResponse(f"header {name} is {type(value).__name__}, not text")
-    # A line break in a value would start a header, or a body, of somebody else's making.
+    # A line break in a value would allow header injection.
     return _NOT_IN_A_HEADER.sub("?", str(value))
 
 
@@ -271,7 +268,7 @@ def _time(now_ms: int) -> str:
 
 
 def status_line(status: int) -> str:
-    """``404 Not Found``; a status without a name of its own gets that of its class."""
+    """``404 Not Found``; an unassigned status gets the phrase of its class."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

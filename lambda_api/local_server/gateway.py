@@ -1,21 +1,23 @@
-"""What API Gateway does between a client and the handlers, as a WSGI application: routes, key, limits, CORS, headers.
+"""The WSGI application in place of API Gateway: routes, API key, limits, CORS, security headers, access log.
 
-Put here what the gateway decides before and after a handler. Keep the look of events (``events``), the reading of
-sockets (``worker``) and what a request means (``lambda_api.handlers``) out.
+``events`` holds the form of events and answers; ``lambda_api.handlers`` decides what a request means.
 """
 
 import json
 import logging
+import os
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from gunicorn.http.errors import ParseException
 
 from lambda_api.errors import RecsysError
 from lambda_api.handlers import routes
+from lambda_api.handlers.request_validation import MAX_BODY_BYTES
 from lambda_api.local_server.events import (
     HttpAnswer,
     HttpRequest,
@@ -31,10 +33,11 @@ from lambda_api.local_server.static_files import StaticFiles
 Handler = Callable[[dict[str, Any], Any], Any]
 Environ = dict[str, Any]
 
-REQUEST_ID: Final = "recsys.request_id"
 ROUTE_KEY: Final = "recsys.route_key"
-FORCE_CLOSE: Final = "recsys.force_close"
-"""Entries of the WSGI environment: for the access log, and (from the worker) to end the connection after an answer."""
+"""Entry of the WSGI environment: the route, for the access log."""
+
+LONGEST_FIELD: Final = 256
+"""Characters kept of a logged field that a client chooses."""
 
 API_HEADERS: Final = {
     "x-content-type-options": "nosniff",
@@ -42,10 +45,10 @@ API_HEADERS: Final = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
 }
-"""Headers of every answer of the API whose handler did not choose its own."""
+"""Headers of every answer of the API, unless the handler sets them."""
 
 INTEGRATION_TIMEOUT_MS: Final = 30_000
-"""What HTTP APIs allow a function; a handler may ask how much is left."""
+"""Time that HTTP APIs allow a function; a handler may ask how much is left."""
 
 _log = logging.getLogger("recsys.local_server")
 
@@ -57,18 +60,17 @@ class StartResponse(Protocol):
 
 
 class Refused(RecsysError):
-    """The gateway answers itself. ``close``: the connection is of no more use, its next bytes mean nothing."""
+    """The gateway itself answers with an error; the handler is not called."""
 
-    def __init__(self, status: int, code: str, message: str, *, close: bool = False) -> None:
+    def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
-        self.close = close
 
 
 @dataclass
 class LocalContext:
-    """The second argument of a Lambda handler, as far as Powertools and handlers read it."""
+    """The context argument of a Lambda handler: the members that Powertools and the handlers read."""
 
     aws_request_id: str
     function_name: str = "recsys-local"
@@ -80,18 +82,18 @@ class LocalContext:
     _began: float = field(default_factory=time.monotonic)
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds left of the gateway's own limit."""
+        """Milliseconds left of `INTEGRATION_TIMEOUT_MS`."""
         return max(0, INTEGRATION_TIMEOUT_MS - int((time.monotonic() - self._began) * 1000))
 
 
 class Gateway:
-    """The WSGI application. Called by several threads at once.
+    """The WSGI application. Thread-safe.
 
     Args:
-        handler: of the API, for every route and for what matches none.
-        authorizer: of protected routes; simple responses.
-        static: files for what matches no route, or ``None``.
-        options: limits, CORS, host names.
+        handler: of the API, called for every route and for requests that match none.
+        authorizer: of protected routes, with simple responses.
+        static: files for requests that match no route, or ``None``.
+        options: CORS and host names.
     """
 
     def __init__(
@@ -104,29 +106,34 @@ class Gateway:
         self._hosts = frozenset(host.lower() for host in options.allowed_hosts)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request; whatever happens, with HTTP and without a stack trace."""
-        request_id = environ[REQUEST_ID] = str(uuid.uuid4())
+        """Answer one request; an unexpected error becomes a 500 without details, and a traceback in the log."""
+        began = time.perf_counter()
+        request_id = str(uuid.uuid4())
+        environ[ROUTE_KEY] = None
+
+        def start(status: str, headers: list[tuple[str, str]]) -> object:
+            sent = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
+            access_line(environ, request_id, int(status[:3]), sent, time.perf_counter() - began)
+            return start_response(status, headers)
+
         try:
             request = _request(environ)
             self._check_host(request)
             if (preflight := self._preflight(request)) is not None:
-                return _send(environ, start_response, preflight)
+                return _send(environ, start, preflight)
             found = routes.match(request.method, request.path)
             environ[ROUTE_KEY] = found[0].key if found else routes.DEFAULT
             if found is None and self._static is not None and request.method in ("GET", "HEAD"):
-                served = self._static.answer(environ, start_response)
+                served = self._static.answer(environ, start)
                 if served is not None:
-                    environ[ROUTE_KEY] = "static"
                     return served
             answer = self._invoke(environ, request, found, request_id)
         except Refused as refusal:
-            if refusal.close:
-                environ.get(FORCE_CLOSE, _do_nothing)()
             answer = error_answer(refusal.status, refusal.code, str(refusal), request_id)
-        except Exception:  # noqa: BLE001 - whatever failed, the client gets HTTP and the log gets the reason
+        except Exception:  # noqa: BLE001 - logged with its traceback
             _log.exception("request %s failed", request_id)
-            answer = error_answer(500, "internal_error", "something failed here; the log has the details", request_id)
-        return _send(environ, start_response, self._finished(answer, environ, request_id))
+            answer = error_answer(500, "internal_error", "internal error; the server's log has the details", request_id)
+        return _send(environ, start, self._finished(answer, environ, request_id))
 
     def _invoke(
         self, environ: Environ, request: HttpRequest, found: tuple[routes.Route, dict[str, str]] | None, request_id: str
@@ -135,9 +142,9 @@ class Gateway:
         context = LocalContext(request_id)
         key = request.header(routes.KEY_HEADER)
         if route is not None and route.protected and not key:
-            # As the gateway does, without asking the authorizer.
+            # API Gateway answers this itself, without asking the authorizer.
             raise Refused(401, "unauthorized", "the header X-API-Key is missing")
-        request = _with_body(request, read_body(environ, self._options.body_limit))
+        request = replace(request, body=read_body(environ))
         event = make_event(
             request,
             route_key=environ[ROUTE_KEY],
@@ -151,7 +158,9 @@ class Gateway:
             if not isinstance(verdict, Mapping) or not isinstance(verdict.get("isAuthorized"), bool):
                 raise MalformedResponse("the authorizer's response has no isAuthorized")
             if not verdict["isAuthorized"]:
-                raise Refused(403, "forbidden", "this key does not open this route, or is unknown, expired or revoked")
+                raise Refused(
+                    403, "forbidden", "the API key is unknown, expired or revoked, or lacks this route's scope"
+                )
             event["requestContext"]["authorizer"] = {"lambda": dict(verdict.get("context") or {})}
         return to_answer(self._handler(event, context))
 
@@ -159,11 +168,11 @@ class Gateway:
         host = request.header("host")
         if host is None:
             if request.protocol == "HTTP/1.1":
-                raise Refused(400, "no_host", "HTTP/1.1 requests need a Host header", close=True)
+                raise Refused(400, "no_host", "HTTP/1.1 requests need a Host header")
             return
         name = host.lower() if host.endswith("]") else host.lower().rsplit(":", 1)[0]
         if self._hosts and name not in self._hosts:
-            raise Refused(421, "unknown_host", "this server answers to other names; see --allow-host", close=True)
+            raise Refused(421, "unknown_host", "this Host name is not accepted; see --allow-host")
 
     def _preflight(self, request: HttpRequest) -> HttpAnswer | None:
         if request.method != "OPTIONS" or not self._options.cors_origins:
@@ -197,28 +206,49 @@ class Gateway:
         )
 
 
-def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
-    """The whole body, or `Refused`: too long (413, at once where the length is announced), cut off, or too slow."""
-    too_long = f"the body is longer than {limit} bytes"
+def read_body(environ: Mapping[str, Any]) -> bytes:
+    """The whole body. Raises `Refused` where it is too long, incomplete, badly framed or too slow."""
     announced = environ.get("CONTENT_LENGTH")
     length = int(announced) if announced else None
-    if length is not None and length > limit:
-        raise Refused(413, "body_too_large", too_long, close=True)
-    try:
-        body: bytes = environ["wsgi.input"].read(limit + 1)
-    except TimeoutError as error:
-        raise Refused(408, "request_timeout", "the body did not arrive in time", close=True) from error
-    except (OSError, ParseException) as error:
-        raise Refused(400, "malformed_body", "the body is not framed as its headers say", close=True) from error
-    if len(body) > limit:
-        raise Refused(413, "body_too_large", too_long, close=True)
+    body = b""
+    if length is None or length <= MAX_BODY_BYTES:
+        try:
+            body = environ["wsgi.input"].read(MAX_BODY_BYTES + 1)
+        except (BlockingIOError, TimeoutError) as error:
+            raise Refused(408, "request_timeout", "the body did not arrive in time") from error
+        except (OSError, ParseException) as error:
+            raise Refused(400, "malformed_body", "the body is not framed as its headers say") from error
+    if max(length or 0, len(body)) > MAX_BODY_BYTES:
+        raise Refused(413, "body_too_large", f"the body is longer than {MAX_BODY_BYTES} bytes")
     if length is not None and len(body) < length:
-        raise Refused(400, "incomplete_body", f"the body ended after {len(body)} of {length} bytes", close=True)
+        raise Refused(400, "incomplete_body", f"the body ended after {len(body)} of {length} bytes")
     return body
 
 
+def access_line(environ: Environ, request_id: str, status: int, sent: int, seconds: float) -> None:
+    """Write one JSON line to standard output; it holds no key, body or query string."""
+    now = time.time()
+    fields = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z",
+        "kind": "access",
+        "worker": os.getpid(),
+        "request_id": request_id,
+        "client": environ.get("REMOTE_ADDR"),
+        "method": environ["REQUEST_METHOD"][:LONGEST_FIELD],
+        "path": environ["RAW_URI"].partition("?")[0][:LONGEST_FIELD],
+        "route": environ[ROUTE_KEY],
+        "status": status,
+        "bytes": sent,
+        "duration_ms": round(seconds * 1000, 2),
+        "user_agent": environ.get("HTTP_USER_AGENT", "")[:LONGEST_FIELD],
+    }
+    # One write per line: workers share the stream.
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
+
+
 def error_answer(status: int, code: str, message: str, request_id: str) -> HttpAnswer:
-    """An error in the shape of every other error of the API."""
+    """An error in the form of all errors of the API."""
     body = json.dumps({"error": {"code": code, "message": message}, "request_id": request_id}).encode()
     return HttpAnswer(status, (("content-type", "application/json"),), body)
 
@@ -243,19 +273,9 @@ def _request(environ: Environ) -> HttpRequest:
     )
 
 
-def _with_body(request: HttpRequest, body: bytes) -> HttpRequest:
-    return HttpRequest(
-        request.method, request.target, request.headers, body, request.protocol, request.source_ip, request.port
-    )
-
-
 def _send(environ: Environ, start_response: StartResponse, answer: HttpAnswer) -> Iterable[bytes]:
     headers = list(answer.headers)
     if answer.status not in (204, 304):
         headers.append(("content-length", str(len(answer.body))))
     start_response(status_line(answer.status), headers)
     return [] if environ["REQUEST_METHOD"] == "HEAD" or answer.status in (204, 304) else [answer.body]
-
-
-def _do_nothing() -> None:
-    """Where no worker stands behind, as in a test of this module alone, there is no connection to end."""

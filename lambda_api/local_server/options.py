@@ -1,7 +1,4 @@
-"""What can be chosen about the local server.
-
-Put a choice here when it belongs to serving on a laptop only. Keep the shop's own settings in ``lambda_api.settings``.
-"""
+"""Options of the local server."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -19,20 +16,16 @@ class ServerOptions:
     """How to serve.
 
     Attributes:
-        host: address to bind to. The default can be reached from this machine only.
+        host: address to bind to. The default is reached from this machine only.
         port: TCP port.
-        workers: processes; a killed one is replaced.
-        threads: requests one worker works on at a time.
+        workers: processes; gunicorn replaces one that dies.
+        threads: requests that one worker handles at a time.
         storefront: folder served at ``/``, or ``None``.
         data: folder served at ``/data/``, or ``None``.
         cors_origins: origins whose pages may call the API, or ``*``; none: the same origin only.
-        allowed_hosts: names a request may call the server by. Others are refused, so that a foreign site cannot reach
-            a server on this machine by pointing its own name here (DNS rebinding). Empty: any.
-        body_limit: bytes of a body.
-        request_timeout_s: for a request to arrive whole, from its first byte.
-        write_timeout_s: for a client that stopped reading.
-        keepalive_s: a connection without a request stays open for this long.
-        graceful_timeout_s: for requests in flight after SIGTERM.
+        allowed_hosts: accepted values of the ``Host`` header; empty: any. Others are refused, so that a foreign web
+            site cannot reach a server on this machine by pointing its own name here (DNS rebinding).
+        request_timeout_s: longest wait for the next bytes of a request, and for a client to take bytes of an answer.
         handler, authorizer: entry points, ``module:name``.
         lifecycle: ``module:name`` of a function whose result has ``warm()`` and ``close()``; empty: none.
     """
@@ -40,16 +33,12 @@ class ServerOptions:
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 2
-    threads: int = 4
+    threads: int = 8
     storefront: Path | None = None
     data: Path | None = None
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
-    body_limit: int = 64 * 1024
     request_timeout_s: float = 10.0
-    write_timeout_s: float = 30.0
-    keepalive_s: int = 15
-    graceful_timeout_s: int = 15
     handler: str = "lambda_api.handlers.api:handler"
     authorizer: str = "lambda_api.handlers.authorizer:handler"
     lifecycle: str = "lambda_api.handlers.dependencies:serving"
@@ -61,7 +50,7 @@ class ServerOptions:
 
 
 def default_hosts(host: str) -> tuple[str, ...]:
-    """Names to answer to when bound to ``host``: the loopback's where it is one, any where it is not."""
+    """Accepted ``Host`` values for a bind address: the loopback names for a loopback address, otherwise any."""
     try:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:

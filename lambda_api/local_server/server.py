@@ -1,43 +1,32 @@
-"""The server process: gunicorn embedded, its master and its workers.
-
-Put here how processes are started and stopped. Keep options (``options``) and connections (``worker``) out.
+"""The server process: gunicorn with its threaded worker.
 
 Workers load the application after they are forked: SQLite connections, ONNX sessions and library threads must not cross
-a fork. It costs little: the bundle is memory-mapped, so its pages are shared without a fork, and at 50,000 products two
-workers and their master take 104 MB instead of 83, and a killed worker is back after 0.36 s instead of 0.08.
+a fork. Memory-mapped model files are shared between workers all the same.
 """
 
 import importlib
 import logging
 import socket
+import struct
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
 
 from lambda_api.errors import RecsysError
 from lambda_api.local_server.options import ServerOptions
 
 CONNECTIONS = 400
-"""Of one worker at once; with its files well under the 1,024 that systems allow a process. More wait to be accepted."""
+"""Open connections per worker, well below the usual limit of 1,024 files per process; more wait to be accepted."""
 
 
 class PortTaken(RecsysError):
     """The address cannot be bound; the message names it and the remedy."""
 
 
-class GracefulArbiter(Arbiter):
-    """Gunicorn's master, for which Ctrl-C is as good a reason to finish what is in flight as SIGTERM; twice is not."""
-
-    def handle_int(self) -> None:
-        """SIGINT."""
-        raise StopIteration
-
-
 class LocalServer(BaseApplication):
-    """The gunicorn application. ``run()`` serves until a signal ends it."""
+    """The gunicorn application. ``run()`` serves until a signal ends it: SIGTERM finishes requests in flight first."""
 
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
@@ -45,41 +34,34 @@ class LocalServer(BaseApplication):
         super().__init__()
 
     def load_config(self) -> None:
-        """Options as gunicorn's settings."""
-        from lambda_api.local_server.worker import HEAD_LIMIT, GatewayWorker
-
-        options = self.options
-        GatewayWorker.body_limit = options.body_limit
-        GatewayWorker.request_timeout_s = options.request_timeout_s
-        GatewayWorker.write_timeout_s = options.write_timeout_s
+        """Pass the options to gunicorn."""
         settings = {
-            "bind": options.bind,
-            "workers": options.workers,
-            "threads": options.threads,
-            "worker_class": GatewayWorker,
+            "bind": self.options.bind,
+            "workers": self.options.workers,
+            "threads": self.options.threads,
+            "worker_class": "gthread",
             "worker_connections": CONNECTIONS,
-            "keepalive": options.keepalive_s,
-            "graceful_timeout": options.graceful_timeout_s,
+            "keepalive": 5,
+            "graceful_timeout": 5,
             "timeout": 30,
             "limit_request_line": 8190,
             "limit_request_fields": 100,
-            "limit_request_field_size": HEAD_LIMIT // 2,
-            # Nobody in front is trusted to rewrite a request.
+            "limit_request_field_size": 8190,
+            # No proxy stands in front whose headers could be trusted.
             "forwarder_headers": "",
             "secure_scheme_headers": {},
-            "logger_class": "lambda_api.local_server.access_log.JsonLogger",
-            "accesslog": "-",
             "errorlog": "-",
             "loglevel": "warning",
             "control_socket_disable": True,
             "proc_name": "recsys",
+            "when_ready": self._limit_waiting,
             "worker_exit": self._worker_exit,
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        """The WSGI application, made in the worker."""
+        """Make the WSGI application, in the worker."""
         from lambda_api.local_server.gateway import Gateway
         from lambda_api.local_server.static_files import StaticFiles
 
@@ -93,11 +75,21 @@ class LocalServer(BaseApplication):
         return Gateway(handler, authorizer, static, options)
 
     def run(self) -> None:
-        """Serve. Returns by ``SystemExit`` when told to stop."""
+        """Serve. Ends by ``SystemExit``. Raises `PortTaken` before anything is started."""
         check_port(self.options)
-        GracefulArbiter(self).run()
+        super().run()
 
-    def _worker_exit(self, arbiter: Arbiter, worker: Any) -> None:
+    def _limit_waiting(self, arbiter: Any) -> None:
+        """Set socket time-outs on the listeners; accepted connections inherit them.
+
+        Gunicorn has no limit of its own for a client that stops in the middle of a request or of an answer.
+        """
+        seconds = struct.pack("@ll", int(self.options.request_timeout_s), 0)
+        for listener in arbiter.LISTENERS:
+            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
+
+    def _worker_exit(self, arbiter: Any, worker: Any) -> None:
         if self._lifecycle is not None:
             self._lifecycle.close()
 
@@ -118,6 +110,6 @@ def check_port(options: ServerOptions) -> None:
             probe.bind((options.host, options.port))
         except OSError as error:
             raise PortTaken(
-                f"port {options.port} on {options.host} cannot be used ({error.strerror}): "
-                "end what holds it, or choose another with --port"
+                f"port {options.port} on {options.host} cannot be used ({error.strerror})",
+                remedy="end the program that holds it, or choose another port with --port",
             ) from error

@@ -1,7 +1,6 @@
-"""The shop page and its data as static files: WhiteNoise with this house's rules of what may be served, and how.
+"""The shop page and its data as static files, served by WhiteNoise.
 
-Put rules about files here. Keep the API out. Files are looked up on every request, because the pipeline publishes new
-ones while the server runs.
+Files are looked up on every request, because the pipeline publishes new ones while the server runs.
 """
 
 import os
@@ -19,7 +18,7 @@ PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-"""No script and no style but from files of this server; https://www.w3.org/TR/CSP3/"""
+"""Scripts and styles only from files of this server; https://www.w3.org/TR/CSP3/"""
 
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": PAGE_POLICY,
@@ -32,7 +31,7 @@ SECURITY_HEADERS: Final = {
 
 
 class StaticFiles(WhiteNoise):
-    """Files of ``storefront`` at ``/`` and JSON files of ``data`` at ``/data/``; either may be ``None`` or missing."""
+    """Serves ``storefront`` at ``/`` and JSON files of ``data`` at ``/data/``; either may be ``None`` or missing."""
 
     def __init__(self, storefront: Path | None, data: Path | None) -> None:
         super().__init__(
@@ -41,7 +40,7 @@ class StaticFiles(WhiteNoise):
         self._roots: list[str] = []
         for root, prefix in ((storefront, "/"), (data, DATA_PREFIX)):
             if root is not None:
-                # Resolved once: a link inside that leads out is then told from the root itself being a link.
+                # Resolved once, so that the root may be a link; links inside it that lead out are refused below.
                 self.add_files(str(root.resolve()), prefix)
 
     def answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes] | None:
@@ -50,7 +49,7 @@ class StaticFiles(WhiteNoise):
         return None if found is None else self.serve(found, environ, start_response)
 
     def find_file(self, url: str) -> Any:
-        """The file behind a decoded path. Hidden files, control characters and over-long paths have none."""
+        """The file behind a decoded path; ``None`` for hidden files, control characters and over-long paths."""
         if len(url) > 1024 or not url.startswith("/") or any(ord(char) < 32 or ord(char) == 127 for char in url):
             return None
         if any(segment.startswith(".") for segment in url.split("/")):
@@ -63,7 +62,7 @@ class StaticFiles(WhiteNoise):
             return None
 
     def candidate_paths_for_url(self, url: str) -> Iterable[str]:
-        """Paths on disk to try, each one truly inside its root."""
+        """Paths on disk to try; only those inside their root after links are resolved."""
         for path in super().candidate_paths_for_url(url):
             real = os.path.realpath(path)
             if any(real == root.rstrip(os.sep) or real.startswith(root) for root, _ in self.directories):
@@ -71,11 +70,11 @@ class StaticFiles(WhiteNoise):
 
 
 def _add_headers(headers: Headers, path: str, url: str) -> None:
-    # Names carry no version, so a copy may be kept but has to be checked; the key of the shop page is not even kept.
+    # File names carry no version, so browsers have to revalidate; the shop page's API key is not stored at all.
     headers["Cache-Control"] = "no-store" if url == DATA_PREFIX + "config.json" else "no-cache"
     for name, value in SECURITY_HEADERS.items():
         headers[name] = value
 
 
 def _nothing(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    raise AssertionError("files are asked for through answer()")
+    raise AssertionError("call answer()")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lambda_api.serving.folder_fetch import FileEntry, FolderKind, FolderUnavailable, open_cached
-from lambda_api.serving.folder_host import FolderHost, Held, Wanted
+from lambda_api.serving.folder_host import FolderHost, FolderRef, LoadedFolder
 from lambda_api.serving.guard import DependencyFailed, Guard
 from lambda_api.state.routing_record import RouteTarget
 from lambda_api.state.table import Key, Table
@@ -50,20 +50,20 @@ class BundleHost:
         self._keep = keep
         self._host = FolderHost("bundle", self._load, keep=keep, retry_s=retry_s, clock=clock, wall=wall)
 
-    def get(self, target: RouteTarget, slot: str) -> Held:
-        """The bundle that answers for ``slot``; `Held.value` is a `LoadedBundle`.
+    def get(self, target: RouteTarget, variant: str) -> LoadedFolder:
+        """The bundle that answers for ``variant``; `LoadedFolder.value` is a `LoadedBundle`.
 
         Raises:
             FolderUnavailable: see `FolderHost.get`.
         """
-        return self._host.get(Wanted(target.bundle_uri, target.checksum, target.version), slot)
+        return self._host.get(FolderRef(target.bundle_uri, target.checksum, target.version), variant)
 
-    def states(self) -> dict[str, Held]:
-        """What answers for each slot."""
+    def states(self) -> dict[str, LoadedFolder]:
+        """What answers for each variant."""
         return self._host.states()
 
-    def _load(self, wanted: Wanted) -> "LoadedBundle":
-        loaded: LoadedBundle = open_cached(_bundle_kind(), wanted.uri, wanted.checksum, self._cache, self._keep)
+    def _load(self, ref: FolderRef) -> "LoadedBundle":
+        loaded: LoadedBundle = open_cached(_bundle_kind(), ref.uri, ref.checksum, self._cache, self._keep)
         return loaded
 
 
@@ -107,8 +107,8 @@ class CatalogueHost:
         self._due_at: float | None = None
         self._host = FolderHost("catalogue", self._load, keep=2, retry_s=retry_s, clock=clock)
 
-    def get(self) -> Held:
-        """The catalogue in service; `Held.value` is a `Catalogue`.
+    def get(self) -> LoadedFolder:
+        """The catalogue in service; `LoadedFolder.value` is a `Catalogue`.
 
         Raises:
             FolderUnavailable: there is no pointer, or what it names cannot be used and none was in service before.
@@ -116,9 +116,9 @@ class CatalogueHost:
         pointer = self._current_pointer()
         if pointer is None:
             raise FolderUnavailable("missing", "no catalogue has been published, or its record cannot be read")
-        return self._host.get(Wanted(pointer.uri, pointer.checksum, pointer.checksum[:16]), "catalogue")
+        return self._host.get(FolderRef(pointer.uri, pointer.checksum, pointer.checksum[:16]), "catalogue")
 
-    def state(self) -> tuple[Held | None, CataloguePointer | None]:
+    def state(self) -> tuple[LoadedFolder | None, CataloguePointer | None]:
         """What is in service, and the newest pointer."""
         return self._host.states().get("catalogue"), self._pointer
 
@@ -143,8 +143,8 @@ class CatalogueHost:
             return
         self._due_at = self._clock() + (self._ttl_s if self._pointer else self._retry_s)
 
-    def _load(self, wanted: Wanted) -> "Catalogue":
-        loaded: Catalogue = open_cached(_catalogue_kind(), wanted.uri, wanted.checksum, self._cache, keep=2)
+    def _load(self, ref: FolderRef) -> "Catalogue":
+        loaded: Catalogue = open_cached(_catalogue_kind(), ref.uri, ref.checksum, self._cache, keep=2)
         return loaded
 
 

@@ -12,7 +12,6 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.errors import RecsysError
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.product_card import ProductCard
 from lambda_api.recommender import rules as rerank
@@ -22,8 +21,8 @@ from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IndexArray
 from lambda_api.recommender.rules import Rules
 from lambda_api.serving.new_products import NewProducts
-from lambda_api.serving.question import Filters, Question, RankedItem, Ranking, Reason, Stage
-from lambda_api.serving.reasons import Moved, Standing, Wording, reasons_for
+from lambda_api.serving.question import Filters, Question, RankedItem, Ranking, Reason, Stage, UnknownProduct
+from lambda_api.serving.reasons import PopularityRank, ReasonTexts, ScoreAttribution, reasons_for
 
 FILTERS_KEPT = 64
 """Masks of the filters asked for last, one byte a product each."""
@@ -36,10 +35,6 @@ EXPLAINED = 5
 
 LEAST_PLACES_FOR_NEW = 5
 """A list shorter than this has no place to spare for a product nobody has tried."""
-
-
-class UnknownProduct(RecsysError, ValueError):
-    """Neither the model nor the catalogue has the product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +73,9 @@ class Engine:
         return self.catalogue.aligned(self.recommender.products)
 
     @cached_property
-    def standing(self) -> Standing:
+    def popularity_rank(self) -> PopularityRank:
         """Places by popularity, for reasons."""
-        return Standing(self.recommender, self.columns)
+        return PopularityRank(self.recommender, self.columns)
 
     @cached_property
     def _new(self) -> NewProducts:
@@ -144,9 +139,11 @@ class Engine:
         exclude = self._excluded(question, events)
         personal = bool(recommender.knows(history)[0])
         pool = self._pool(question, recommender, history, filters, exclude)
-        wording = Wording(history, products, self.catalogue, self.columns, self._on_show(question))
-        reasons, moved = reasons_for(recommender, self.standing, wording, pool.products, pool.scores, personal)
-        items = self._items(question, pool, reasons, moved)
+        texts = ReasonTexts(history, products, self.catalogue, self.columns, self._on_show(question))
+        reasons, attribution = reasons_for(
+            recommender, self.popularity_rank, texts, pool.products, pool.scores, personal
+        )
+        items = self._items(question, pool, reasons, attribution)
         items = self._with_new(question, events, filters, items)
         if question.include_products:
             items = [self._with_card(item) for item in items]
@@ -218,9 +215,11 @@ class Engine:
         same_brand = (brand[:, None] == brand) & (brand >= 0)
         return 0.5 * recommender.likeness(products) + 0.25 * same_category + 0.25 * same_brand
 
-    def _items(self, question: Question, pool: _Pool, reasons: list[Reason], moved: Moved) -> list[RankedItem]:
+    def _items(
+        self, question: Question, pool: _Pool, reasons: list[Reason], attribution: ScoreAttribution
+    ) -> list[RankedItem]:
         ids = self.recommender.products.external(pool.products)
-        explanations = self._explanations(moved) if question.explain else [()] * len(ids)
+        explanations = self._explanations(attribution) if question.explain else [()] * len(ids)
         items = []
         for place, (product_id, reason) in enumerate(zip(ids, reasons, strict=True)):
             if pool.by_chance[place]:
@@ -236,10 +235,10 @@ class Engine:
             )
         return items
 
-    def _explanations(self, moved: Moved) -> list[tuple[tuple[str, float], ...]]:
-        ids = self.recommender.products.external(moved.past)
+    def _explanations(self, attribution: ScoreAttribution) -> list[tuple[tuple[str, float], ...]]:
+        ids = self.recommender.products.external(attribution.past)
         explanations = []
-        for parts in moved.parts:
+        for parts in attribution.parts:
             best = np.argsort(-parts, kind="stable")[:EXPLAINED]
             explanations.append(tuple((ids[at], float(parts[at])) for at in best if parts[at] > 0))
         return explanations

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FolderRef:
     """A folder by content: ``version`` is what people call it."""
 
     uri: str
@@ -27,19 +27,19 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class LoadedFolder:
     """A loaded folder in service.
 
     Attributes:
         value: what its reader made of it.
-        wanted: which one it is; not the one asked for where ``note`` says why.
-        since: when it began to answer for its slot, seconds since 1970 UTC.
+        ref: which one it is; not the one asked for where ``note`` says why.
+        since: when it began to answer for its variant, seconds since 1970 UTC.
         note: ``None``, or what keeps the one asked for away: ``refused``, ``missing``, ``error``; ``loading`` while it
             is on its way.
     """
 
     value: Any
-    wanted: Wanted
+    ref: FolderRef
     since: int
     note: str | None = None
 
@@ -51,11 +51,11 @@ class _Failure:
 
 
 class FolderHost:
-    """Loaded folders by checksum, and for every slot (a variant's name) the last one that was good.
+    """Loaded folders by checksum, and for every variant (a variant's name) the last one that was good.
 
-    The first folder of a slot is loaded in the caller's thread; a later one in the background, while the one before
+    The first folder of a variant is loaded in the caller's thread; a later one in the background, while the one before
     keeps answering. A folder that cannot be used is not tried again before ``retry_s`` have passed. At most ``keep``
-    are held, besides those that answer for a slot.
+    are held, besides those that answer for a variant.
 
     Args:
         noun: for log lines.
@@ -69,7 +69,7 @@ class FolderHost:
     def __init__(
         self,
         noun: str,
-        load: Callable[[Wanted], Any],
+        load: Callable[[FolderRef], Any],
         *,
         keep: int = 4,
         retry_s: float = 30.0,
@@ -84,98 +84,100 @@ class FolderHost:
         self._wall = wall
         self._lock = threading.Lock()
         self._values: OrderedDict[str, Any] = OrderedDict()
-        self._slots: dict[str, Held] = {}
+        self._variants: dict[str, LoadedFolder] = {}
         self._failures: dict[str, _Failure] = {}
         self._loading: dict[str, threading.Event] = {}
 
-    def get(self, wanted: Wanted, slot: str) -> Held:
-        """What answers for ``slot``: the folder wanted, or the last good one of this slot.
+    def get(self, ref: FolderRef, variant: str) -> LoadedFolder:
+        """What answers for ``variant``: the folder ref, or the last good one of this variant.
 
         Raises:
-            FolderUnavailable: the one wanted cannot be used, and the slot has had none before.
+            FolderUnavailable: the one ref cannot be used, and the variant has had none before.
         """
-        held = self._slots.get(slot)
-        if held is not None and held.wanted.checksum == wanted.checksum:
+        held = self._variants.get(variant)
+        if held is not None and held.ref.checksum == ref.checksum:
             return held
         with self._lock:
-            if wanted.checksum in self._values:
-                return self._serve(wanted, slot)
-            failure = self._failures.get(wanted.checksum)
+            if ref.checksum in self._values:
+                return self._serve(ref, variant)
+            failure = self._failures.get(ref.checksum)
             due = failure is None or self._clock() >= failure.retry_at
-            owner = due and self._begin(wanted)
+            owner = due and self._begin(ref)
         if held is None:
-            return self._load_now(wanted, slot, owner, failure)
+            return self._load_now(ref, variant, owner, failure)
         if owner:
-            threading.Thread(target=self._load_quietly, args=(wanted,), name=f"load-{self._noun}", daemon=True).start()
-        return Held(held.value, held.wanted, held.since, "loading" if due or failure is None else failure.error.cause)
+            threading.Thread(target=self._load_quietly, args=(ref,), name=f"load-{self._noun}", daemon=True).start()
+        return LoadedFolder(
+            held.value, held.ref, held.since, "loading" if due or failure is None else failure.error.cause
+        )
 
-    def states(self) -> dict[str, Held]:
-        """What answers for each slot."""
-        return dict(self._slots)
+    def states(self) -> dict[str, LoadedFolder]:
+        """What answers for each variant."""
+        return dict(self._variants)
 
-    def _begin(self, wanted: Wanted) -> bool:
-        if wanted.checksum in self._loading:
+    def _begin(self, ref: FolderRef) -> bool:
+        if ref.checksum in self._loading:
             return False
-        self._loading[wanted.checksum] = threading.Event()
+        self._loading[ref.checksum] = threading.Event()
         return True
 
-    def _load_now(self, wanted: Wanted, slot: str, owner: bool, failure: _Failure | None) -> Held:
+    def _load_now(self, ref: FolderRef, variant: str, owner: bool, failure: _Failure | None) -> LoadedFolder:
         if owner:
-            self._run_load(wanted)
+            self._run_load(ref)
         else:
-            waiting = self._loading.get(wanted.checksum)
+            waiting = self._loading.get(ref.checksum)
             if waiting is not None:
                 waiting.wait()
         with self._lock:
-            if wanted.checksum in self._values:
-                return self._serve(wanted, slot)
-            failure = self._failures.get(wanted.checksum, failure)
+            if ref.checksum in self._values:
+                return self._serve(ref, variant)
+            failure = self._failures.get(ref.checksum, failure)
         if failure is None:
-            raise FolderUnavailable("error", f"{self._noun} {wanted.version} was not loaded; it will be tried again")
+            raise FolderUnavailable("error", f"{self._noun} {ref.version} was not loaded; it will be tried again")
         raise FolderUnavailable(failure.error.cause, failure.error.detail)
 
-    def _load_quietly(self, wanted: Wanted) -> None:
+    def _load_quietly(self, ref: FolderRef) -> None:
         try:
-            self._run_load(wanted)
+            self._run_load(ref)
         except Exception:
-            log.exception("loading %s %s failed unexpectedly", self._noun, wanted.version)
+            log.exception("loading %s %s failed unexpectedly", self._noun, ref.version)
 
-    def _run_load(self, wanted: Wanted) -> None:
+    def _run_load(self, ref: FolderRef) -> None:
         """Load; record the outcome; wake whoever waits for it."""
         try:
-            value = self._load(wanted)
+            value = self._load(ref)
         except FolderUnavailable as error:
-            log.warning("%s %s is not used (%s): %s", self._noun, wanted.version, error.cause, error.detail)
-            self._remember(wanted, error)
+            log.warning("%s %s is not used (%s): %s", self._noun, ref.version, error.cause, error.detail)
+            self._remember(ref, error)
         except Exception as error:
-            self._remember(wanted, FolderUnavailable("error", f"{type(error).__name__}: {error}"))
+            self._remember(ref, FolderUnavailable("error", f"{type(error).__name__}: {error}"))
             raise
         else:
             with self._lock:
-                self._values[wanted.checksum] = value
-                self._failures.pop(wanted.checksum, None)
+                self._values[ref.checksum] = value
+                self._failures.pop(ref.checksum, None)
                 self._forget()
         finally:
             with self._lock:
-                self._loading.pop(wanted.checksum).set()
+                self._loading.pop(ref.checksum).set()
 
-    def _remember(self, wanted: Wanted, error: FolderUnavailable) -> None:
+    def _remember(self, ref: FolderRef, error: FolderUnavailable) -> None:
         with self._lock:
-            self._failures[wanted.checksum] = _Failure(error, self._clock() + self._retry_s)
+            self._failures[ref.checksum] = _Failure(error, self._clock() + self._retry_s)
             while len(self._failures) > 4 * self._keep:
                 self._failures.pop(next(iter(self._failures)))
 
-    def _serve(self, wanted: Wanted, slot: str) -> Held:
-        self._values.move_to_end(wanted.checksum)
-        held = Held(self._values[wanted.checksum], wanted, int(self._wall()))
-        self._slots[slot] = held
-        while len(self._slots) > 4 * self._keep:
-            self._slots.pop(next(iter(self._slots)))
+    def _serve(self, ref: FolderRef, variant: str) -> LoadedFolder:
+        self._values.move_to_end(ref.checksum)
+        held = LoadedFolder(self._values[ref.checksum], ref, int(self._wall()))
+        self._variants[variant] = held
+        while len(self._variants) > 4 * self._keep:
+            self._variants.pop(next(iter(self._variants)))
         self._forget()
         return held
 
     def _forget(self) -> None:
-        serving = {held.wanted.checksum for held in self._slots.values()}
+        serving = {held.ref.checksum for held in self._variants.values()}
         for checksum in list(self._values)[:-1]:
             if len(self._values) <= self._keep:
                 break

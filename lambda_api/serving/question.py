@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import TypeAdapter
 
+from lambda_api.errors import RecsysError
 from lambda_api.interactions import Event
 from lambda_api.product_card import ProductCard
 
@@ -27,6 +28,11 @@ ReasonCode = Literal[
     "for_you",
 ]
 Stage = Literal["ranked", "candidates", "popular"]
+
+
+class UnknownProduct(RecsysError, ValueError):
+    """Neither the model nor the catalogue has the product."""
+
 
 _STRICT = {"extra": "forbid", "allow_inf_nan": False}
 

@@ -1,11 +1,9 @@
-"""Reasons: why each product is shown, computed from what moved its score, and checked before it is said.
+"""Reasons: why each product is shown, checked against the model before they are given.
 
-Put a new kind of reason here, with the condition under which it is true. Keep how lists come about (``engine``) out.
-
-A reason may name a product of the shopper's past only if the score really falls without it: the list is scored once
-more for the same shopper without any event of that product, all such changed histories in one batch. What a model says
-of its own score (`Recommender.contributions`) only tells where to look. Where no single product carries the score the
-reason falls back to what is true of the product itself: that it is popular, and where.
+A reason may name a product of the shopper's past only if the score falls without it: the list is scored again for the
+same shopper without any event of that product, all such changed histories in one batch. The model's own account of its
+score (`Recommender.contributions`) only proposes which product to check. Where no single product passes the check, the
+reason states a fact about the product shown: that it is popular, and where.
 """
 
 from dataclasses import dataclass
@@ -23,20 +21,20 @@ from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.serving.question import Reason, ReasonCode
 
 NEW_DAYS = 14
-"""A product the shop first saw so recently is called new."""
+"""A product first seen at most this long ago is called new."""
 
 TOP_OF_CATEGORY, TOP_OF_SHOP = 20, 100
-"""Places by popularity down to which a product is called popular."""
+"""Best ranks by popularity that are called popular."""
 
-FALL = 1e-4
-"""Part of a score that must be lost before an event is said to have moved it: well above rounding."""
+MIN_RELATIVE_DROP = 1e-4
+"""Relative fall of a score that counts as caused by a removed product; well above rounding errors."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What is true of each product whoever asks: its place by popularity in the shop and in its category.
+class PopularityRank:
+    """Rank of each product by popularity, in the shop and in its category; the same for every shopper.
 
-    Everything is sorted once, when it is first asked for.
+    Sorted once, on first use.
     """
 
     recommender: Recommender
@@ -56,13 +54,13 @@ class Standing:
 
     @cached_property
     def _place_this_week(self) -> IndexArray:
-        sold = self.recommender.sold_this_week(now=0)  # whether it still is this week is asked for each reason
+        sold = self.recommender.sold_this_week(now=0)  # `reason` checks that the week is current
         if sold is None:
             return np.full(len(self.recommender.products), len(self.recommender.products), dtype=np.int32)
         return _places_within(self.columns.category, np.where(sold > 0, -sold, np.inf))
 
     def reason(self, product: int, now: int) -> Reason | None:
-        """A reason for one product that holds for every shopper; ``None`` where nothing of note is true of it."""
+        """A reason that holds for every shopper; ``None`` where the product is neither popular nor sold this week."""
         category = int(self.columns.category[product])
         if category >= 0:
             name = self.columns.category_names[category]
@@ -79,13 +77,13 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """What moved the scores of ``m`` products of one shopper.
+class ScoreAttribution:
+    """Which past products raised the scores of ``m`` products of one shopper.
 
     Attributes:
         past: int32 ``[p]``, products of the shopper.
-        parts: float64 ``[m, p]``, how much each moved each score.
-        named: int64 ``[m]``, the place in ``past`` whose absence makes the score fall, -1 where none was found to.
+        parts: float64 ``[m, p]``, contribution of each past product to each score.
+        named: int64 ``[m]``, index in ``past`` of the product without which the score falls; -1: none found.
     """
 
     past: IndexArray
@@ -93,50 +91,52 @@ class Moved:
     named: NDArray[np.int64]
 
 
-def what_moved(recommender: Recommender, history: Histories, products: IndexArray, scores: ScoreArray) -> Moved:
-    """For each product (``[m]``, distinct) the past product that moved its score most, and without which it falls.
+def attribute_scores(
+    recommender: Recommender, history: Histories, products: IndexArray, scores: ScoreArray
+) -> ScoreAttribution:
+    """For each product (``[m]``, distinct) the past product that contributed most and whose removal lowers the score.
 
-    At most `Recommender.variants_per_answer` changed histories are scored, those named by most products first; other
-    products fall back to the best of these that moved them too.
+    At most `Recommender.variants_per_answer` changed histories are scored: those that most products propose. The other
+    products are given the best of these that contributed to them.
     """
     past, parts = recommender.contributions(history, products, scores)
     named = np.full(len(products), -1, dtype=np.int64)
     if len(past) == 0 or len(products) == 0:
-        return Moved(past, parts, named)
+        return ScoreAttribution(past, parts, named)
     first = np.argmax(parts, axis=1)[parts.max(axis=1) > 0]
     choices, votes = np.unique(first, return_counts=True)
     choices = choices[np.argsort(-votes, kind="stable")][: recommender.variants_per_answer]
     if len(choices) == 0:
-        return Moved(past, parts, named)
+        return ScoreAttribution(past, parts, named)
     falls = score_falls(recommender, history, products, scores, past[choices])
     best = np.where(falls.T, parts[:, choices], 0.0)
     at = np.argmax(best, axis=1)
     found = best[np.arange(len(products)), at] > 0
     named[found] = choices[at[found]]
-    return Moved(past, parts, named)
+    return ScoreAttribution(past, parts, named)
 
 
 def score_falls(
     recommender: Recommender, history: Histories, products: IndexArray, scores: ScoreArray, without: IndexArray
 ) -> NDArray[np.bool_]:
-    """Whether the ``scores`` of ``products`` (``[m]``) fall when a past product (``[d]``) had never been touched.
+    """Whether the ``scores`` of ``products`` (``[m]``) fall when all events of a past product (``[d]``) are removed.
 
-    A shopper of whom nothing is left that the model knows has no score of their own any more: that is a fall too.
+    A shopper without any event left that the model knows has no personal score; that counts as a fall.
 
     Returns:
         bool ``[d, m]``.
     """
     changed, known = recommender.score_without(history, without, products)
-    return (changed < scores - FALL * np.abs(scores)) | ~known[:, None]
+    return (changed < scores - MIN_RELATIVE_DROP * np.abs(scores)) | ~known[:, None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
-    """Words for reasons of one shopper.
+class ReasonTexts:
+    """Texts of reasons for one shopper.
 
     Attributes:
         columns: ``catalogue`` in the order of ``products``.
-        on_show: indices of the products whose own page the list is for.
+        on_show: indices of the products on whose page the list is shown.
     """
 
     history: Histories
@@ -146,13 +146,13 @@ class Wording:
     on_show: frozenset[int] = frozenset()
 
     def of(self, cause: int, shown: int) -> Reason:
-        """The reason that ``shown`` is listed because of ``cause``: the first of these that is true.
+        """The reason why ``shown`` is listed because of ``cause``: the first of these that is true.
 
-        1. It is ``cause`` itself: bought before, in the cart, looked at.
-        2. Bought together: ``shown`` is a companion of ``cause``, which the shopper bought, put into the cart or has
-           open on a product page. Of what was only looked at some other time, that they looked at it says more.
+        1. It is ``cause`` itself: bought before, in the cart, viewed.
+        2. Bought together: ``shown`` is a companion of ``cause``, and the shopper bought ``cause``, has it in the cart
+           or has its page open.
         3. New, and of the category of ``cause``.
-        4. What the shopper did with ``cause``, the firmest first: bought, put into the cart, rated, viewed.
+        4. The strongest event of ``cause``: bought, put into the cart, rated, viewed.
         """
         own = self.history.products == cause
         types, times = self.history.types[own], self.history.timestamps[own]
@@ -199,32 +199,32 @@ class Wording:
 
 def reasons_for(
     recommender: Recommender,
-    standing: Standing,
-    wording: Wording,
+    popularity_rank: PopularityRank,
+    texts: ReasonTexts,
     products: IndexArray,
     scores: ScoreArray,
     personal: bool,
-) -> tuple[list[Reason], Moved]:
-    """One reason for each product shown (``[m]``, distinct), and what moved their scores.
+) -> tuple[list[Reason], ScoreAttribution]:
+    """One reason for each product shown (``[m]``, distinct), and the attribution of their scores.
 
     Args:
         scores: float32 ``[m]``, by which they were ranked.
         personal: whether the model knows the shopper.
     """
-    history = wording.history
+    history = texts.history
     evident = scores > 0 if recommender.zero_means_no_evidence else np.ones(len(products), dtype=bool)
     evident = evident & personal
-    moved = what_moved(recommender, history, products[evident], scores[evident])
+    attribution = attribute_scores(recommender, history, products[evident], scores[evident])
     reasons: list[Reason] = []
     row = np.cumsum(evident) - 1
     for place, product in enumerate(products.tolist()):
-        named = int(moved.named[row[place]]) if evident[place] else -1
+        named = int(attribution.named[row[place]]) if evident[place] else -1
         if named >= 0:
-            reasons.append(wording.of(int(moved.past[named]), product))
+            reasons.append(texts.of(int(attribution.past[named]), product))
             continue
-        led = evident[place] and (len(moved.past) == 0 or moved.parts[row[place]].max() > 0)
-        general = standing.reason(product, history.now)
-        unnamed = led and len(moved.past) == 0  # a trained user vector: personal, and no event can be singled out
+        led = evident[place] and (len(attribution.past) == 0 or attribution.parts[row[place]].max() > 0)
+        general = popularity_rank.reason(product, history.now)
+        unnamed = led and len(attribution.past) == 0  # a trained user vector: personal, and no event can be singled out
         if general is not None and not unnamed:
             reasons.append(general)
         elif led:
@@ -232,12 +232,12 @@ def reasons_for(
         else:
             reasons.append(Reason("popular", "Next by popularity"))
     if evident.all():
-        return reasons, moved
-    parts = np.zeros((len(products), len(moved.past)))
-    parts[evident] = moved.parts
+        return reasons, attribution
+    parts = np.zeros((len(products), len(attribution.past)))
+    parts[evident] = attribution.parts
     named_of = np.full(len(products), -1, dtype=np.int64)
-    named_of[evident] = moved.named
-    return reasons, Moved(moved.past, parts, named_of)
+    named_of[evident] = attribution.named
+    return reasons, ScoreAttribution(attribution.past, parts, named_of)
 
 
 def _places_within(groups: IndexArray, key: NDArray[np.generic]) -> IndexArray:

@@ -17,7 +17,7 @@ from lambda_api.errors import RecsysError
 from lambda_api.interactions import InteractionType
 from lambda_api.serving.bundle_host import BundleHost, CatalogueHost
 from lambda_api.serving.folder_fetch import FolderUnavailable
-from lambda_api.serving.folder_host import Held
+from lambda_api.serving.folder_host import LoadedFolder
 from lambda_api.serving.question import Question, RankedItem, Ranking
 from lambda_api.state.routing_record import RouteTarget
 
@@ -28,10 +28,6 @@ Operation = Literal["answer", "answer_unranked"]
 MAX_SIMILAR = 100
 MAX_ANSWER_BYTES = 4 << 20
 """Longest answer of an endpoint that is read; SageMaker's own limit is of that order."""
-
-
-class UnknownProduct(RecsysError, ValueError):
-    """Neither model nor catalogue knows the product."""
 
 
 class EndpointFailed(RecsysError):
@@ -50,16 +46,16 @@ class Scored:
 class Scorer(Protocol):
     """Answers questions with the model of a route target. Every method may raise anything; callers guard it."""
 
-    def ready(self, target: RouteTarget, slot: str) -> None:
+    def ready(self, target: RouteTarget, variant: str) -> None:
         """Load what answering needs; may take seconds once, and nothing after. Raises `FolderUnavailable`."""
 
-    def answer(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
-        """The list. ``slot`` names the variant whose last good model answers when ``target`` cannot."""
+    def answer(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
+        """The list. ``variant`` names the variant whose last good model answers when ``target`` cannot."""
 
-    def answer_unranked(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+    def answer_unranked(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
         """The list without the learned ranker; the same list for models without one."""
 
-    def similar(self, target: RouteTarget, product_id: str, k: int, slot: str = "champion") -> Scored:
+    def similar(self, target: RouteTarget, product_id: str, k: int, variant: str = "champion") -> Scored:
         """Products like this one. Raises `UnknownProduct`."""
 
 
@@ -76,34 +72,29 @@ class InProcessScorer:
         self._lock = threading.Lock()
         self._engines: OrderedDict[tuple[str, str], Engine] = OrderedDict()
 
-    def ready(self, target: RouteTarget, slot: str) -> None:
+    def ready(self, target: RouteTarget, variant: str) -> None:
         """Load the bundle and the catalogue. Raises `FolderUnavailable`."""
-        self._engine(target, slot)
+        self._engine(target, variant)
 
-    def answer(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+    def answer(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
         """See `Scorer.answer`."""
-        engine, held, note = self._engine(target, slot)
-        return Scored(engine.answer(question), held.wanted.version, note)
+        engine, held, note = self._engine(target, variant)
+        return Scored(engine.answer(question), held.ref.version, note)
 
-    def answer_unranked(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+    def answer_unranked(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
         """See `Scorer.answer_unranked`."""
-        engine, held, note = self._engine(target, slot)
-        return Scored(engine.answer_unranked(question), held.wanted.version, note)
+        engine, held, note = self._engine(target, variant)
+        return Scored(engine.answer_unranked(question), held.ref.version, note)
 
-    def similar(self, target: RouteTarget, product_id: str, k: int, slot: str = "champion") -> Scored:
+    def similar(self, target: RouteTarget, product_id: str, k: int, variant: str = "champion") -> Scored:
         """See `Scorer.similar`."""
-        from lambda_api.serving.engine import UnknownProduct as UnknownToEngine
+        engine, held, note = self._engine(target, variant)
+        return Scored(engine.similar(product_id, k), held.ref.version, note)
 
-        engine, held, note = self._engine(target, slot)
-        try:
-            return Scored(engine.similar(product_id, k), held.wanted.version, note)
-        except UnknownToEngine as error:
-            raise UnknownProduct(str(error)) from error
-
-    def _engine(self, target: RouteTarget, slot: str) -> "tuple[Engine, Held, str | None]":
-        bundle = self.bundles.get(target, slot)
+    def _engine(self, target: RouteTarget, variant: str) -> "tuple[Engine, LoadedFolder, str | None]":
+        bundle = self.bundles.get(target, variant)
         notes = [] if bundle.note in (None, "loading") else [f"bundle: {bundle.note}"]
-        catalogue: Held | None = None
+        catalogue: LoadedFolder | None = None
         try:
             catalogue = self.catalogue.get()
             note = catalogue.note
@@ -111,13 +102,13 @@ class InProcessScorer:
             note = error.cause
         if note not in (None, "loading"):
             notes.append(f"catalogue: {note}")
-        key = (bundle.wanted.checksum, catalogue.wanted.checksum if catalogue else "")
+        key = (bundle.ref.checksum, catalogue.ref.checksum if catalogue else "")
         engine = self._engines.get(key)
         if engine is None:
             engine = self._make_engine(key, bundle, catalogue)
         return engine, bundle, "; ".join(notes) or None
 
-    def _make_engine(self, key: tuple[str, str], bundle: Held, catalogue: Held | None) -> "Engine":
+    def _make_engine(self, key: tuple[str, str], bundle: LoadedFolder, catalogue: LoadedFolder | None) -> "Engine":
         from lambda_api.serving.engine import Engine
 
         with self._lock:
@@ -138,18 +129,18 @@ class EndpointScorer:
     def __init__(self, invoke: Callable[[RouteTarget, bytes], bytes]) -> None:
         self._invoke = invoke
 
-    def ready(self, target: RouteTarget, slot: str) -> None:
+    def ready(self, target: RouteTarget, variant: str) -> None:
         """Nothing to load here."""
 
-    def answer(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+    def answer(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
         """See `Scorer.answer`. Raises `EndpointFailed`."""
         return self._ask(target, question, "answer")
 
-    def answer_unranked(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+    def answer_unranked(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
         """See `Scorer.answer_unranked`. Raises `EndpointFailed`."""
         return self._ask(target, question, "answer_unranked")
 
-    def similar(self, target: RouteTarget, product_id: str, k: int, slot: str = "champion") -> Scored:
+    def similar(self, target: RouteTarget, product_id: str, k: int, variant: str = "champion") -> Scored:
         """See `Scorer.similar`. Raises `EndpointFailed`, also for an unknown product."""
         answer = self._invoke(target, encode_similar(product_id, k))
         return _without(decode_answer(answer, k), {product_id})
@@ -166,21 +157,21 @@ class RoutedScorer:
         self._in_process = in_process
         self._endpoint = endpoint
 
-    def ready(self, target: RouteTarget, slot: str) -> None:
+    def ready(self, target: RouteTarget, variant: str) -> None:
         """See `Scorer.ready`."""
-        self._of(target).ready(target, slot)
+        self._of(target).ready(target, variant)
 
-    def answer(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+    def answer(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
         """See `Scorer.answer`."""
-        return self._of(target).answer(target, question, slot)
+        return self._of(target).answer(target, question, variant)
 
-    def answer_unranked(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+    def answer_unranked(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
         """See `Scorer.answer_unranked`."""
-        return self._of(target).answer_unranked(target, question, slot)
+        return self._of(target).answer_unranked(target, question, variant)
 
-    def similar(self, target: RouteTarget, product_id: str, k: int, slot: str = "champion") -> Scored:
+    def similar(self, target: RouteTarget, product_id: str, k: int, variant: str = "champion") -> Scored:
         """See `Scorer.similar`."""
-        return self._of(target).similar(target, product_id, k, slot)
+        return self._of(target).similar(target, product_id, k, variant)
 
     def _of(self, target: RouteTarget) -> Scorer:
         return self._endpoint if target.endpoint else self._in_process

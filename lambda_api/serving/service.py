@@ -24,9 +24,9 @@ from lambda_api.serving.counters import Counters
 from lambda_api.serving.folder_fetch import FolderUnavailable
 from lambda_api.serving.guard import DependencyFailed, Guard
 from lambda_api.serving.merging import merged
-from lambda_api.serving.question import Question, Ranking
+from lambda_api.serving.question import Question, Ranking, UnknownProduct
 from lambda_api.serving.routing import RoutingCache, assign
-from lambda_api.serving.scorers import Scored, Scorer, UnknownProduct
+from lambda_api.serving.scorers import Scored, Scorer
 from lambda_api.state.exposures import Exposure, ShownItem
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.routing_record import WHOLE, RouteTarget, RoutingRecord, Variant
@@ -106,7 +106,7 @@ class AfterReply(Protocol):
 
 
 @dataclass(slots=True)
-class _Course:
+class RequestTrace:
     """One request on its way."""
 
     started: float
@@ -177,16 +177,16 @@ class RecommendationService:
             request_events: what the shopper did and the store may not have yet.
             request_id: unique; names the list in the inference log, and seeds exploration.
         """
-        course = _Course(time.perf_counter(), [], {})
-        record, variant = self._route(question.user_id, course)
+        trace = RequestTrace(time.perf_counter(), [], {})
+        record, variant = self._route(question.user_id, trace)
         try:
-            question = self._with_history(question, request_events, request_id, course)
-            scored = self._score(record, variant, question, course)
+            question = self._with_history(question, request_events, request_id, trace)
+            scored = self._score(record, variant, question, trace)
         except Exception:
             log.exception("answering failed where nothing may fail")
-            course.failed("service: error")
-            scored = self._popular(question, course)
-        answer = self._finish(record, variant, question, scored, request_id, course)
+            trace.failed("service: error")
+            scored = self._popular(question, trace)
+        answer = self._finish(record, variant, question, scored, request_id, trace)
         self._hand_over(answer, record, question, request_id)
         return answer
 
@@ -196,53 +196,53 @@ class RecommendationService:
         Raises:
             UnknownProduct: a model answers, and does not know the product.
         """
-        course = _Course(time.perf_counter(), [], {})
-        record = self._record(course)
+        trace = RequestTrace(time.perf_counter(), [], {})
+        record = self._record(trace)
         question = Question("", (), self.now, k, exclude_product_ids=(product_id,), include_products=True)
         scored: Scored | None = None
         if record is not NOBODY:
-            scored = self._ask(record.variants[0], course, ("similar",), product_id, k)
-        scored = scored or self._popular(question, course)
-        return self._finish(record, record.variants[0], question, scored, request_id, course)
+            scored = self._ask(record.variants[0], trace, ("similar",), product_id, k)
+        scored = scored or self._popular(question, trace)
+        return self._finish(record, record.variants[0], question, scored, request_id, trace)
 
     def popular(self, category: str | None, k: int, request_id: str) -> ServiceAnswer:
         """What is popular in a category, or in the shop."""
-        course = _Course(time.perf_counter(), [], {})
+        trace = RequestTrace(time.perf_counter(), [], {})
         ranking, cause = self.baseline.popular(category, k)
-        course.failed(cause)
+        trace.failed(cause)
         question = Question("", (), self.now, k)
-        return self._finish(NOBODY, NOBODY.variants[0], question, Scored(ranking, BASELINE), request_id, course)
+        return self._finish(NOBODY, NOBODY.variants[0], question, Scored(ranking, BASELINE), request_id, trace)
 
     def warm(self) -> None:
         """Load what the champion needs and ask it once, so that the first shopper does not wait. Never raises."""
-        course = _Course(time.perf_counter(), [], {})
-        record = self._record(course)
+        trace = RequestTrace(time.perf_counter(), [], {})
+        record = self._record(trace)
         if record is not NOBODY:
             question = Question("", (), self.now, 1)
-            self._ask(record.variants[0], course, ("answer",), question)
-        if course.causes:
-            log.warning("not warm: %s", course.cause)
+            self._ask(record.variants[0], trace, ("answer",), question)
+        if trace.causes:
+            log.warning("not warm: %s", trace.cause)
 
     def guards(self) -> list[Guard]:
         """Every guard there is so far, for health."""
         return [self.routing.guard, self.history_guard, *self._guards.values()]
 
-    def _route(self, user_id: str, course: _Course) -> tuple[RoutingRecord, Variant]:
+    def _route(self, user_id: str, trace: RequestTrace) -> tuple[RoutingRecord, Variant]:
         since = time.perf_counter()
-        record = self._record(course)
+        record = self._record(trace)
         variant = assign(record, user_id)
-        course.lap("routing", since)
+        trace.lap("routing", since)
         return record, variant
 
-    def _record(self, course: _Course) -> RoutingRecord:
+    def _record(self, trace: RequestTrace) -> RoutingRecord:
         record = self.routing.current()
         if record is None:
             failing = self.routing.guard.state.failures > 0
-            course.failed("routing: error" if failing else "routing: nothing released")
+            trace.failed("routing: error" if failing else "routing: nothing released")
         return record or NOBODY
 
     def _with_history(
-        self, question: Question, request_events: Sequence[Event], request_id: str, course: _Course
+        self, question: Question, request_events: Sequence[Event], request_id: str, trace: RequestTrace
     ) -> Question:
         since = time.perf_counter()
         now = self.now
@@ -250,8 +250,8 @@ class RecommendationService:
             stored = self.history_guard.call(self._history.recent, question.user_id, HISTORY_LIMIT)
         except DependencyFailed as failure:
             stored = ()
-            course.failed(f"history: {_how(failure)}")
-        course.lap("history", since)
+            trace.failed(f"history: {_how(failure)}")
+        trace.lap("history", since)
         events = merged(stored, request_events, now)
         newest = max((event.timestamp for event in events), default=now)
         return replace(
@@ -262,63 +262,63 @@ class RecommendationService:
             seed=request_id,
         )
 
-    def _score(self, record: RoutingRecord, variant: Variant, question: Question, course: _Course) -> Scored:
+    def _score(self, record: RoutingRecord, variant: Variant, question: Question, trace: RequestTrace) -> Scored:
         since = time.perf_counter()
         scored: Scored | None = None
         if record is not NOBODY:
-            scored = self._ask(variant, course, ("answer", "answer_unranked"), question)
+            scored = self._ask(variant, trace, ("answer", "answer_unranked"), question)
             if scored is None and variant is not record.variants[0]:
-                scored = self._ask(record.variants[0], course, ("answer",), question)
+                scored = self._ask(record.variants[0], trace, ("answer",), question)
         if scored is None:
-            scored = self._popular(question, course)
-        course.lap("scoring", since)
+            scored = self._popular(question, trace)
+        trace.lap("scoring", since)
         return scored
 
-    def _ask(self, variant: Variant, course: _Course, methods: tuple[str, ...], *arguments: Any) -> Scored | None:
+    def _ask(self, variant: Variant, trace: RequestTrace, methods: tuple[str, ...], *arguments: Any) -> Scored | None:
         """What the first of the scorer's ``methods`` that answers says; ``None`` and the causes noted if none does."""
-        target, slot = variant.target, variant.name
+        target, name = variant.target, variant.name
         place = "endpoint" if target.endpoint else "scoring"
         budget = self._budgets.endpoint_s if target.endpoint else self._budgets.scoring_s
-        # Loading is seconds where scoring is milliseconds: each has a budget of its own. A slot that has answered is
-        # ready for good, because its last good bundle stays while the next one is loaded.
-        if (place, slot) not in self._ready:
+        # Loading takes seconds and scoring milliseconds, so each has its own budget. A variant that has answered stays
+        # ready: its last good bundle keeps answering while the next one loads.
+        if (place, name) not in self._ready:
             try:
-                self._guard("bundle", slot, self._budgets.loading_s).call(self.scorer.ready, target, slot)
+                self._guard("bundle", name, self._budgets.loading_s).call(self.scorer.ready, target, name)
             except DependencyFailed as failure:
-                course.failed(f"bundle: {_how(failure)}")
+                trace.failed(f"bundle: {_how(failure)}")
                 return None
-            self._ready.add((place, slot))
+            self._ready.add((place, name))
         for method in methods:
-            guard = self._guard(place if method == "answer" else f"{place}.{method}", slot, budget)
+            guard = self._guard(place if method == "answer" else f"{place}.{method}", name, budget)
             ask: Callable[..., Scored] = getattr(self.scorer, method)
             try:
-                scored = guard.call(ask, target, *arguments, slot)
+                scored = guard.call(ask, target, *arguments, name)
             except DependencyFailed as failure:
-                course.failed(f"{place}: {_how(failure)}")
-                self._ready.discard((place, slot))
+                trace.failed(f"{place}: {_how(failure)}")
+                self._ready.discard((place, name))
             else:
-                course.failed(scored.note)
+                trace.failed(scored.note)
                 return scored
         return None
 
-    def _guard(self, name: str, slot: str, budget_s: float) -> Guard:
-        guard = self._guards.get((name, slot))
+    def _guard(self, name: str, variant: str, budget_s: float) -> Guard:
+        guard = self._guards.get((name, variant))
         if guard is None:
-            # Slots are variants' names: a few per experiment, but nothing else bounds them in a long-lived process.
+            # A process that runs for months sees many experiments, each with its own variant names.
             if len(self._guards) >= 64:
                 self._guards.clear()
                 self._ready.clear()
-            made = Guard(f"{name}/{slot}", budget_s, answers=(UnknownProduct,))
-            guard = self._guards.setdefault((name, slot), made)
+            made = Guard(f"{name}/{variant}", budget_s, answers=(UnknownProduct,))
+            guard = self._guards.setdefault((name, variant), made)
         return guard
 
-    def _popular(self, question: Question, course: _Course) -> Scored:
+    def _popular(self, question: Question, trace: RequestTrace) -> Scored:
         try:
             ranking, cause = self.baseline.answer(question)
         except Exception:
             log.exception("the baseline failed")
             ranking, cause = Ranking((), "popular", False), "popular: error"
-        course.failed(cause)
+        trace.failed(cause)
         return Scored(ranking, BASELINE)
 
     def _finish(
@@ -328,11 +328,11 @@ class RecommendationService:
         question: Question,
         scored: Scored,
         request_id: str,
-        course: _Course,
+        trace: RequestTrace,
     ) -> ServiceAnswer:
-        total = round((time.perf_counter() - course.started) * 1000, 3)
-        course.timings["total"] = total
-        for cause in course.causes:
+        total = round((time.perf_counter() - trace.started) * 1000, 3)
+        trace.timings["total"] = total
+        for cause in trace.causes:
             self.counters.add("fallbacks", cause)
         self.counters.add("items_shown", by=len(scored.ranking.items))
         self.counters.add("answers", scored.ranking.stage)
@@ -345,7 +345,7 @@ class RecommendationService:
             variant_propensity=variant.weight / WHOLE,
             model_version=scored.model_version,
             stage=scored.ranking.stage,
-            cause=course.cause,
+            cause=trace.cause,
             items=tuple(
                 ShownItem(item.product_id, item.score, rank, item.propensity, item.reason.code)
                 for rank, item in enumerate(scored.ranking.items, start=1)
@@ -358,9 +358,9 @@ class RecommendationService:
             scored.model_version,
             variant.name,
             record.experiment,
-            course.cause,
+            trace.cause,
             exposure,
-            course.timings,
+            trace.timings,
         )
 
     def _hand_over(self, answer: ServiceAnswer, record: RoutingRecord, question: Question, request_id: str) -> None:

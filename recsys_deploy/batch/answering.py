@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.fs as pa_fs
 
-from lambda_api.handlers.inference_server import answer_line, open_model
+from lambda_api.handlers.inference_app import answer_line, open_model
 from lambda_api.settings import Settings, parse_tags
 from recsys_assets.batch.errors import BatchError
 from recsys_assets.batch.questions import PARTS, Part, QuestionSet, read_part

@@ -40,18 +40,18 @@ class Scorer:
         self.version, self.fails = version, fails
         self.asked: list[tuple[RouteTarget, Question, str]] = []
 
-    def answer(self, target: RouteTarget, question: Question, slot: str = "champion") -> Scored:
-        self.asked.append((target, question, slot))
+    def answer(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
+        self.asked.append((target, question, variant))
         if len(self.asked) <= self.fails:
             raise OSError("the endpoint hung up")
         return Scored(RANKING, self.version)
 
     answer_unranked = answer
 
-    def ready(self, target: RouteTarget, slot: str) -> None:
+    def ready(self, target: RouteTarget, variant: str) -> None:
         raise NotImplementedError
 
-    def similar(self, target: RouteTarget, product_id: str, k: int, slot: str = "champion") -> Scored:
+    def similar(self, target: RouteTarget, product_id: str, k: int, variant: str = "champion") -> Scored:
         raise NotImplementedError
 
 

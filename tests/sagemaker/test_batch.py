@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lambda_api.handlers.inference_server import ModelUnavailable
+from lambda_api.handlers.inference_app import ModelUnavailable
 from lambda_api.recommender.bundle import BundleError
 from lambda_api.state.table import TableUnavailable
 from recsys_assets.batch.errors import BatchError

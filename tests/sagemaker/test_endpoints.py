@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from moto import mock_aws
 from moto.sagemaker.models import sagemaker_backends
 
-from lambda_api.handlers.inference_server import load_model
+from lambda_api.handlers.inference_app import load_model
 from recsys_deploy.endpoints.archive import upload_archive, write_archive
 from recsys_deploy.endpoints.manager import EndpointError, EndpointManager
 from recsys_deploy.endpoints.requests import (

@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
-from lambda_api.handlers.inference_server import load_model
+from lambda_api.handlers.inference_app import load_model
 from lambda_api.recommender.bundle import BundleError
 from lambda_api.settings import Settings, make_settings
 from lambda_api.state.routing_record import RouteTarget, RoutingRecord, Variant, write_routing

@@ -18,7 +18,7 @@ from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.popularity import PopularityRecommender
 from lambda_api.serving.bundle_host import CATALOGUE_POINTER, BundleHost, CatalogueHost
 from lambda_api.serving.folder_fetch import FolderUnavailable
-from lambda_api.serving.folder_host import FolderHost, Held, Wanted
+from lambda_api.serving.folder_host import FolderHost, FolderRef, LoadedFolder
 from lambda_api.state.routing_record import RouteTarget
 from lambda_api.state.sqlite_table import SqliteTable
 from lambda_api.state.table import Put
@@ -56,26 +56,26 @@ def host(tmp_path: Path, clock: Clock) -> BundleHost:
     return BundleHost(tmp_path / "cache", clock=clock, retry_s=30)
 
 
-def ids_of(held: Held) -> list[str]:
+def ids_of(held: LoadedFolder) -> list[str]:
     products = held.value.recommender.products
     return sorted(products.external(range(len(products))))
 
 
 def test_the_first_bundle_is_loaded_at_once_and_later_ones_behind_it(host: BundleHost, tmp_path: Path) -> None:
     first, second = make_bundle(tmp_path, "v1"), make_bundle(tmp_path, "v2")
-    assert host.get(first, "champion").wanted.version == "v1"
+    assert host.get(first, "champion").ref.version == "v1"
     meanwhile = host.get(second, "champion")
-    assert (meanwhile.wanted.version, meanwhile.note) == ("v1", "loading")
-    wait_for(lambda: host.get(second, "champion").wanted.version == "v2")
+    assert (meanwhile.ref.version, meanwhile.note) == ("v1", "loading")
+    wait_for(lambda: host.get(second, "champion").ref.version == "v2")
     assert host.get(second, "champion").note is None
-    assert host.get(first, "champion").wanted.version == "v1"  # still held: no second fetch
+    assert host.get(first, "champion").ref.version == "v1"  # still held: no second fetch
 
 
 def test_several_variants_are_served_at_once(host: BundleHost, tmp_path: Path) -> None:
     targets = {name: make_bundle(tmp_path, name) for name in ("champion", "challenger", "shadow")}
-    for slot, target in targets.items():
-        assert ids_of(host.get(target, slot))[0] == f"{slot}-0"
-    assert {slot: held.wanted.version for slot, held in host.states().items()} == {name: name for name in targets}
+    for variant, target in targets.items():
+        assert ids_of(host.get(target, variant))[0] == f"{variant}-0"
+    assert {variant: held.ref.version for variant, held in host.states().items()} == {name: name for name in targets}
 
 
 def tampered(target: RouteTarget, file: str = "popularity.npy") -> RouteTarget:
@@ -95,7 +95,7 @@ def test_a_tampered_bundle_is_refused_and_the_last_good_one_stays(
     host.get(bad, "champion")
     wait_for(lambda: host.get(bad, "champion").note == "refused")
     held = host.get(bad, "champion")
-    assert held.wanted.version == "v1"
+    assert held.ref.version == "v1"
     assert not list((tmp_path / "cache").glob(f"*{bad.checksum}*"))  # nothing half is left behind
     # Repaired at the source: taken up after the pause, and not before.
     shutil.rmtree(bad.bundle_uri)
@@ -105,7 +105,7 @@ def test_a_tampered_bundle_is_refused_and_the_last_good_one_stays(
         assert host.get(again, "champion").note == "refused"
         clock.now += 31
     host.get(again, "champion")
-    wait_for(lambda: host.get(again, "champion").wanted.version == "v2")
+    wait_for(lambda: host.get(again, "champion").ref.version == "v2")
 
 
 def test_a_bundle_of_another_checksum_is_refused(host: BundleHost, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_copies_do_not_pile_up_and_who_serves_from_a_removed_one_goes_on(tmp_pat
     (cache / ".left-behind.partial").mkdir()
     os.utime(cache / ".left-behind.partial", (0, 0))
     for number in range(1, 6):
-        host.get(make_bundle(tmp_path, f"v{number}"), f"slot {number}")
+        host.get(make_bundle(tmp_path, f"v{number}"), f"variant {number}")
     assert len(list(cache.iterdir())) == 2
     assert ids_of(held)[0] == "v0-0"
 
@@ -190,7 +190,7 @@ class Loads:
         self.gate.set()
         self.failing: set[str] = set()
 
-    def __call__(self, wanted: Wanted) -> str:
+    def __call__(self, wanted: FolderRef) -> str:
         self.started.append(wanted.version)
         assert self.gate.wait(20)
         if wanted.version in self.failing:
@@ -198,8 +198,8 @@ class Loads:
         return f"value of {wanted.version}"
 
 
-def wanted(version: str) -> Wanted:
-    return Wanted("uri", version, version)
+def wanted(version: str) -> FolderRef:
+    return FolderRef("uri", version, version)
 
 
 def test_many_callers_cause_one_load() -> None:
@@ -245,11 +245,11 @@ def test_a_failure_is_not_tried_on_every_request(clock: Clock) -> None:
 
 def test_memory_is_bounded_but_what_serves_is_kept() -> None:
     host = FolderHost("bundle", Loads(), keep=2)
-    for slot in ("a", "b", "c"):
-        host.get(wanted(slot), slot)
+    for variant in ("a", "b", "c"):
+        host.get(wanted(variant), variant)
     for number in range(10):
         version = f"w{number}"
-        wait_for(lambda version=version: host.get(wanted(version), "c").wanted.version == version)
+        wait_for(lambda version=version: host.get(wanted(version), "c").ref.version == version)
     assert {"a", "b", "w9"} <= set(host._values)
     assert len(host._values) <= 4
 

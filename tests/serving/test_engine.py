@@ -14,8 +14,8 @@ from lambda_api.recommender.catalogue import Catalogue
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.rules import Rules
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
-from lambda_api.serving.engine import Engine, UnknownProduct
-from lambda_api.serving.question import Filters, PageContext, Question, Ranking
+from lambda_api.serving.engine import Engine
+from lambda_api.serving.question import Filters, PageContext, Question, Ranking, UnknownProduct
 from tests.serving.learned_shops import MODELS, NOW, catalogue, learned, question
 
 VIEW, PURCHASE = InteractionType.VIEW, InteractionType.PURCHASE

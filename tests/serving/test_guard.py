@@ -239,7 +239,7 @@ def test_a_hanging_dependency_holds_its_own_slots_and_no_others(pool: DaemonPool
         time.sleep(0.01)
     assert hanging.call(abs, -2) == 2
     assert patient.call(abs, -2) == 2
-    assert len(most) == 3  # calls that got no slot within their budget never ran
+    assert len(most) == 3  # calls that got no variant within their budget never ran
 
 
 def test_a_call_waits_for_a_slot_within_its_budget(pool: DaemonPool) -> None:

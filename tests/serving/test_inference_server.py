@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_api.handlers.inference_server import (
+from lambda_api.handlers.inference_app import (
     MAX_BODY_BYTES,
     MAX_LIST,
     Model,
@@ -29,8 +29,8 @@ from lambda_api.recommender.bundle import read_bundle
 from lambda_api.recommender.catalogue import read_catalogue
 from lambda_api.serving.endpoints import http_invoke
 from lambda_api.serving.engine import Engine
-from lambda_api.serving.question import Filters, PageContext, Question
-from lambda_api.serving.scorers import EndpointFailed, EndpointScorer, UnknownProduct
+from lambda_api.serving.question import Filters, PageContext, Question, UnknownProduct
+from lambda_api.serving.scorers import EndpointFailed, EndpointScorer
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.open_table import open_table
 from lambda_api.state.routing_record import RouteTarget

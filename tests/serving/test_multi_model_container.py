@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from botocore.response import StreamingBody
 
-from lambda_api.handlers.inference_server import Model, ModelUnavailable
-from lambda_api.handlers.multi_model import PAGE, ModelShelf
+from lambda_api.handlers.inference_app import Model, ModelUnavailable
+from lambda_api.handlers.multi_model import PAGE, ModelCache
 from lambda_api.handlers.request_validation import Refusal
 from lambda_api.serving.endpoints import sagemaker_invoke
 from lambda_api.serving.question import Question
@@ -123,13 +123,13 @@ def test_what_is_no_such_request_is_refused(port: int, method: str, path: str, c
     assert ask(port, method, path, content)[0] == status
 
 
-def shelf(**failures: Exception) -> ModelShelf:
+def shelf(**failures: Exception) -> ModelCache:
     def open_folder(folder: Path) -> Model:
         if folder.name in failures:
             raise failures[folder.name]
         return Model(engine=None, version=folder.name)  # type: ignore[arg-type]
 
-    return ModelShelf(1_000, open_folder)
+    return ModelCache(1_000, open_folder)
 
 
 def test_pages_hold_every_model_once() -> None:

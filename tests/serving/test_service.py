@@ -15,9 +15,9 @@ from lambda_api.serving.baseline import Baseline, PopularLists
 from lambda_api.serving.folder_fetch import FolderUnavailable
 from lambda_api.serving.guard import Guard
 from lambda_api.serving.merging import merged
-from lambda_api.serving.question import Filters, PageContext, Question, RankedItem, Ranking, Reason
+from lambda_api.serving.question import Filters, PageContext, Question, RankedItem, Ranking, Reason, UnknownProduct
 from lambda_api.serving.routing import RoutingCache
-from lambda_api.serving.scorers import Scored, UnknownProduct
+from lambda_api.serving.scorers import Scored
 from lambda_api.serving.service import AfterWork, Budgets, RecommendationService
 from lambda_api.state.history import HistoryStore, StoredEvent
 from lambda_api.state.popular import PopularEntry, PopularProducts
@@ -54,19 +54,19 @@ class FakeScorer:
             if problem is not None:
                 problem()
 
-    def ready(self, where: RouteTarget, slot: str) -> None:
+    def ready(self, where: RouteTarget, variant: str) -> None:
         self._maybe_fail("ready", f"ready {where.version}")
 
-    def answer(self, where: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+    def answer(self, where: RouteTarget, question: Question, variant: str = "champion") -> Scored:
         self._maybe_fail("answer", f"answer {where.version}")
         self.questions.append(question)
         return self._scored(where, "ranked")
 
-    def answer_unranked(self, where: RouteTarget, question: Question, slot: str = "champion") -> Scored:
+    def answer_unranked(self, where: RouteTarget, question: Question, variant: str = "champion") -> Scored:
         self._maybe_fail("unranked", f"unranked {where.version}")
         return self._scored(where, "candidates")
 
-    def similar(self, where: RouteTarget, product_id: str, k: int, slot: str = "champion") -> Scored:
+    def similar(self, where: RouteTarget, product_id: str, k: int, variant: str = "champion") -> Scored:
         self._maybe_fail("similar")
         return self._scored(where, "ranked")
 
