@@ -21,6 +21,10 @@ CONNECTIONS = 400
 """Open connections per worker, well below the usual limit of 1,024 files per process; more wait to be accepted."""
 
 
+STOP_S = 5
+"""Time for requests in flight after SIGTERM, before workers are killed."""
+
+
 class PortTaken(RecsysError):
     """The address cannot be bound; the message names it and the remedy."""
 
@@ -42,7 +46,7 @@ class LocalServer(BaseApplication):
             "worker_class": "gthread",
             "worker_connections": CONNECTIONS,
             "keepalive": 5,
-            "graceful_timeout": 5,
+            "graceful_timeout": STOP_S,
             "timeout": 30,
             "limit_request_line": 8190,
             "limit_request_fields": 100,
@@ -55,6 +59,7 @@ class LocalServer(BaseApplication):
             "control_socket_disable": True,
             "proc_name": "recsys",
             "when_ready": self._limit_waiting,
+            "post_worker_init": _stop_before_arbiter,
             "worker_exit": self._worker_exit,
         }
         for name, value in settings.items():
@@ -92,6 +97,11 @@ class LocalServer(BaseApplication):
     def _worker_exit(self, arbiter: Any, worker: Any) -> None:
         if self._lifecycle is not None:
             self._lifecycle.close()
+
+
+def _stop_before_arbiter(worker: Any) -> None:
+    """Let this worker stop waiting for idle connections before the arbiter kills it, so that it can close its files."""
+    worker.cfg.set("graceful_timeout", STOP_S - 2)
 
 
 def entry_point(name: str) -> Callable[..., Any]:

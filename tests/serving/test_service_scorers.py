@@ -16,14 +16,13 @@ from botocore.stub import Stubber
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.serving.bundle_host import BundleHost, CatalogueHost
 from lambda_api.serving.endpoints import http_invoke, invoke, sagemaker_invoke
-from lambda_api.serving.question import PageContext, Question, RankedItem, Ranking, Reason
+from lambda_api.serving.question import PageContext, Question, RankedItem, Ranking, Reason, UnknownProduct
 from lambda_api.serving.scorers import (
     EndpointFailed,
     EndpointScorer,
     InProcessScorer,
     RoutedScorer,
     Scored,
-    UnknownProduct,
     decode_answer,
     encode_answer,
     encode_invocation,
