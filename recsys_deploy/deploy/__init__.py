@@ -1,6 +1,6 @@
-"""From this checkout to a running environment on AWS, and back: ``recsys deploy``, ``recsys destroy``, ``recsys cost``.
+"""``recsys deploy``, ``recsys destroy`` and ``recsys cost``: an environment on AWS from this checkout.
 
-Put here what drives Terraform and what Terraform does not do: the model, what serving reads, the page's data, moving
-aliases, checks. Keep what resources are made of in ``terraform/``, and the route between versions in
-``recsys_deploy.release``.
+``terraform`` runs Terraform; the other modules do what Terraform does not: the model, the data that serving reads, the
+shop page's data, checks, and moving aliases to new code. The resources are described in ``terraform/``; the route
+between model versions is moved by ``recsys_deploy.release``.
 """

@@ -1,7 +1,4 @@
-"""Clients of one region, and the same region and credentials for whatever else this process calls AWS with.
-
-Put here how this command reaches AWS. Keep what is asked of it out.
-"""
+"""AWS clients of one region, and the same region and credentials for other libraries of this process."""
 
 import os
 from collections.abc import Iterator
@@ -11,14 +8,13 @@ from typing import Any, Final
 import boto3
 from botocore.config import Config
 
-from recsys_deploy.deploy.errors import CredentialsMissing
-from recsys_deploy.deploy.explain import explained
+from recsys_deploy.deploy.errors import DeployError, translated
 
 _RETRIES: Final = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=60)
 
 
 class Aws:
-    """AWS in one region, with the credentials that boto3 finds. Clients retry what is worth it, five times at most."""
+    """AWS in one region, with the credentials that boto3 finds. Clients retry transient errors up to five times."""
 
     def __init__(self, region: str) -> None:
         self.region = region
@@ -34,31 +30,28 @@ class Aws:
         return self._clients[key]
 
     def account(self) -> str:
-        """Number of the account the credentials belong to.
-
-        Raises:
-            CredentialsMissing, CredentialsExpired: or another `DeployError`.
-        """
-        with explained("asking AWS who we are (sts:GetCallerIdentity)"):
+        """Number of the credentials' account. Raises ``AwsCallFailed`` where AWS refuses them."""
+        with translated("sts:GetCallerIdentity"):
             return str(self.client("sts").get_caller_identity()["Account"])
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """While inside, the process's variables name this region and these credentials.
+        """Set this process's variables to this region and these credentials while inside.
 
         The table port opens its own client, Terraform is a process of its own, and Arrow's S3 client knows fewer
-        sources of credentials than boto3 does (no single sign-on).
+        sources of credentials than boto3 (no single sign-on).
 
         Raises:
-            CredentialsMissing: boto3 finds none.
+            DeployError: boto3 finds no credentials.
         """
-        with explained("reading AWS credentials"):
+        with translated("reading AWS credentials"):
             found = self._session.get_credentials()
             frozen = None if found is None else found.get_frozen_credentials()
         if frozen is None:
-            raise CredentialsMissing(
-                "no AWS credentials were found. Sign in (aws sso login, with AWS_PROFILE set), or put "
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the environment; nothing was changed"
+            raise DeployError(
+                "no AWS credentials were found",
+                remedy="sign in (aws sso login, with AWS_PROFILE set), or set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY; nothing was changed",
             )
         given = {
             "AWS_REGION": self.region,

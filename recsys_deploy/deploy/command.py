@@ -1,11 +1,9 @@
-"""``recsys deploy``: the order in which an environment is brought up to this checkout and this home.
+"""``recsys deploy``: the steps of a deployment and their order.
 
-Put the order here, and what holds between steps. Keep what a step does in its module.
-
-Everything can be run again, and goes on where it stopped: Terraform knows what stands, uploads compare first, the key
-is made once. What shoppers notice comes last, and in this order: code, when each new version has answered a direct
-question with the model that is live now; then the route and the champion pointer, because new code reads old bundles,
-while old code may refuse new ones. If the address then answers wrongly, what was moved is moved back.
+Every step can be repeated: Terraform knows what exists, uploads compare first, the key is created once. Changes that
+shoppers see come last. New code comes first among them, after each new version was invoked directly and answered with
+the live model; then the route and the champion pointer, because new code reads old bundles, while old code may refuse
+new ones. If the API then answers wrongly, the aliases or the route are moved back.
 """
 
 import time
@@ -27,17 +25,15 @@ from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_deploy.deploy import model as models
 from recsys_deploy.deploy import page, versions
+from recsys_deploy.deploy.api_check import HttpCall, call, fault_of_api
 from recsys_deploy.deploy.aws_session import Aws
 from recsys_deploy.deploy.checks import check, check_standing
-from recsys_deploy.deploy.errors import CheckFailed, NotConfirmed
-from recsys_deploy.deploy.explain import explained
-from recsys_deploy.deploy.http_call import HttpCall, call
+from recsys_deploy.deploy.errors import CheckFailed, NotConfirmed, translated
 from recsys_deploy.deploy.options import Promotion
 from recsys_deploy.deploy.packages import package_variables
 from recsys_deploy.deploy.publication import has_shop, page_data, publish
-from recsys_deploy.deploy.smoke import fault_of_api
-from recsys_deploy.deploy.steps import Steps, names, print_plan
-from recsys_deploy.deploy.terraform_runner import Plan, Terraform
+from recsys_deploy.deploy.steps import Steps, names
+from recsys_deploy.deploy.terraform import Plan, Terraform
 from recsys_deploy.deploy.values import Environment, read_environment
 from recsys_deploy.release.check import ReleaseRefused
 from recsys_deploy.release.moves import Releases
@@ -48,24 +44,24 @@ KEY_VARIABLE: Final = "TF_VAR_storefront_key"
 PACKAGES: Final = Path("build") / "lambda"
 
 Confirm = Callable[[str], bool]
-"""Asks a person; whether they agree."""
+"""Asks a person a question; whether they agree."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeployOptions:
-    """What a person chose.
+    """Options of the command line.
 
     Attributes:
         environment: name of a folder in ``terraform/environments``.
-        home: settings of the home whose champion and lake are brought.
+        home: settings of the home whose champion and lake are uploaded.
         terraform: the tree with ``stack`` and ``environments``.
-        plugin_dir: folder of Terraform providers; ``None``: Terraform's own ways.
-        packages: folder of zips that are ready; ``None``: they are made now.
-        data_dir: what Terraform keeps between runs; ``None``: ``build/terraform/<environment>`` of the checkout.
-        yes: agree beforehand to changes that remove something, and to prod.
-        create_state_bucket: make the bucket of Terraform's state where it is missing.
-        image_tag: of the container images; ``None``: the git revision of this checkout, as ``make images`` tags them.
-        bring_model: whether the home's champion is brought.
+        plugin_dir: folder of Terraform providers; ``None``: Terraform downloads them.
+        packages: folder of built zips; ``None``: they are built now.
+        data_dir: Terraform's files between runs; ``None``: ``build/terraform/<environment>`` of the checkout.
+        yes: agree beforehand to changes that remove something, and to changing prod.
+        create_state_bucket: create the bucket of Terraform's state if it is missing.
+        image_tag: of the container images; ``None``: the git revision of this checkout.
+        bring_model: whether the home's champion is uploaded.
         promotion: whether it becomes champion there.
     """
 
@@ -83,7 +79,7 @@ class DeployOptions:
 
     @property
     def checkout(self) -> Path:
-        """Where the tree of Terraform lies."""
+        """Folder of the checkout."""
         return self.terraform.resolve().parent
 
     @property
@@ -94,18 +90,18 @@ class DeployOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """What stands now.
+    """Result of a deployment.
 
     Attributes:
         environment, account, region: where.
         api_url: address of the API.
         storefront_url: of the shop page; ``None``: there is none.
-        functions: version that answers, by function.
+        functions: live version by function.
         moved: functions whose alias was moved by this run.
-        model: version that answers shoppers; ``None``: the baseline does.
-        brought: what became of the home's champion, in words.
-        changes: resources made, changed, replaced or removed.
-        key_parameter: where the key of the shop page is kept.
+        model: version that answers shoppers; ``None``: the baseline.
+        model_result: what was done with the home's champion, in words.
+        changes: number of resources made, changed, replaced or removed.
+        key_parameter: parameter that holds the key of the shop page.
         seconds: by step.
         outputs: of Terraform.
     """
@@ -118,7 +114,7 @@ class Deployment:
     functions: Mapping[str, str]
     moved: tuple[str, ...]
     model: str | None
-    brought: str
+    model_result: str
     changes: int
     key_parameter: str
     seconds: Mapping[str, float]
@@ -133,28 +129,29 @@ def deploy(
     confirm: Confirm | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Deployment:
-    """Bring the environment up, and everything into it. May be repeated, and goes on where it was stopped.
+    """Deploy everything. May be repeated; a second run continues where one was stopped.
 
     Args:
-        options: what a person chose.
-        console: where steps and changes are shown.
-        http: how the deployed address is asked.
+        options: of the command line.
+        console: shows steps and changes.
+        http: sends requests to the deployed address.
         confirm: asks a person; ``None``: nobody is there.
         sleep: waits between attempts.
 
     Raises:
-        DeployError, PackagingError: see the message; it says what stands and what to do.
+        DeployError, AwsCallFailed, PackagingError: the message says what was done and what to do.
     """
     environment = read_environment(options.terraform, options.environment)
     aws = Aws(environment.region)
     with aws.shared():
-        return _Run(options, environment, aws, console, http, confirm, sleep).everything()
+        return _Run(options, environment, aws, console, http, confirm, sleep).run()
 
 
-class _There:
-    """The environment as this process reaches it; a table is opened once, because it keeps its connections."""
+class DeployedEnvironment:
+    """Settings, stores and tables of the environment; each table is opened once and keeps its connections."""
 
     def __init__(self, outputs: Mapping[str, Any], scratch: Path) -> None:
+        self.outputs = outputs
         self.settings = read_settings({**outputs["settings"], "RECSYS_HOME": str(scratch)})
         self._tables: dict[str, Table] = {}
         self.stores = models.Stores(ModelRegistry(self.table("registry")), BundleStore(self.settings.models_uri))
@@ -166,8 +163,8 @@ class _There:
         return self._tables[name]
 
     def routed(self) -> frozenset[str]:
-        """Versions of which one answers a shopper by the route as it is; empty before the first."""
-        with explained("reading the route"):
+        """Model versions in the current route; empty before the first one."""
+        with translated("reading the route"):
             record = read_routing(self.table("serving"))
         return frozenset() if record is None else frozenset(one.target.version for one in record.variants)
 
@@ -189,30 +186,29 @@ class _Run:
         self.steps = Steps(self.console)
         self.terraform = self._terraform("")
 
-    def everything(self) -> Deployment:
+    def run(self) -> Deployment:
         account, variables, key = self._prepare()
         self._apply(variables)
-        outputs = self.terraform.output()
-        there = _There(outputs, self.options.data / "home")
-        key = self._key(there, outputs, variables, key)
+        there = DeployedEnvironment(self.terraform.output(), self.options.data / "home")
+        key = self._key(there, variables, key)
         brought = self._bring(there)
-        filled = self._publish(there, outputs, brought)
-        functions, moved = self._code(there, outputs, key, filled)
-        story = self._model(there, outputs, key, brought, filled)
+        filled = self._publish(there, brought)
+        functions, moved = self._code(there, key, filled)
+        model_result = self._model(there, key, brought, filled)
         return Deployment(
             environment=self.environment.name,
             account=account,
             region=self.environment.region,
-            api_url=outputs["api_url"],
-            storefront_url=outputs.get("storefront_url"),
+            api_url=there.outputs["api_url"],
+            storefront_url=there.outputs.get("storefront_url"),
             functions={one.name: one.published for one in functions},
             moved=tuple(one.name for one in moved),
             model=models.answering(there.table("serving")),
-            brought=story,
+            model_result=model_result,
             changes=self.changes,
             key_parameter=page.parameter_name(self.environment.prefix),
             seconds=self.steps.seconds,
-            outputs=outputs,
+            outputs=there.outputs,
         )
 
     def _prepare(self) -> tuple[str, dict[str, Any], str | None]:
@@ -240,7 +236,7 @@ class _Run:
     def _apply(self, variables: Mapping[str, Any], name: str = "terraform apply") -> None:
         with self.steps.step(name.replace("apply", "plan")):
             plan = self.terraform.plan(variables)
-        print_plan(self.console, plan)
+        self.steps.print_plan(plan)
         if plan.is_empty:
             plan.file.unlink(missing_ok=True)
             return
@@ -261,29 +257,30 @@ class _Run:
             return
         why = " and ".join(reasons)
         if self.confirm is None:
-            raise NotConfirmed(f"the plan needs somebody's consent: {why}. Nothing was changed; run again with --yes")
+            raise NotConfirmed(
+                f"the plan needs a person's consent: {why}; nothing was changed", remedy="run again with --yes"
+            )
         if not self.confirm(f"{why}; apply?"):
             raise NotConfirmed("not applied; nothing was changed")
 
-    def _key(self, there: _There, outputs: Mapping[str, Any], variables: Mapping[str, Any], kept: str | None) -> str:
+    def _key(self, there: DeployedEnvironment, variables: Mapping[str, Any], kept: str | None) -> str:
         with self.steps.step("key of the shop page") as step:
             key = page.ensure_key(self.aws, self.environment.prefix, there.table("api_keys"), kept)
-            step.note = (
-                "the one that is kept" if key == kept else f"made; in {page.parameter_name(self.environment.prefix)}"
-            )
+            name = page.parameter_name(self.environment.prefix)
+            step.note = "unchanged" if key == kept else f"made; in {name}"
         if key != kept:
             self.terraform = self._terraform(key)
-            if outputs.get("storefront_url"):
+            if there.outputs.get("storefront_url"):
                 self._apply(variables, "terraform apply (key)")
         return key
 
-    def _bring(self, there: _There) -> models.Brought | None:
+    def _bring(self, there: DeployedEnvironment) -> models.Brought | None:
         if not self.options.bring_model:
             return None
         home = models.Stores(
             ModelRegistry(open_table(self.options.home, "registry")), BundleStore(self.options.home.models_uri)
         )
-        with self.steps.step("bundle") as step, explained("bringing the model"):
+        with self.steps.step("bundle") as step, translated("uploading the model"):
             cache = self.options.data / "bundles"
             disposable = self.environment.is_disposable
             brought = models.bring(home, there.stores, cache, disposable=disposable, promotion=self.options.promotion)
@@ -294,89 +291,95 @@ class _Run:
             )
         return brought
 
-    def _publish(self, there: _There, outputs: Mapping[str, Any], brought: models.Brought | None) -> bool:
+    def _publish(self, there: DeployedEnvironment, brought: models.Brought | None) -> bool:
         lake = Lake(self.options.home.lake_uri)
         if not has_shop(lake):
-            self.console.print(f"        {lake.root} holds no shop, so nothing is published", highlight=False)
+            self.console.print(
+                f"        {lake.root} has no products or interactions; nothing is published", highlight=False
+            )
             return False
         serving, history = there.table("serving"), there.table("history")
-        with self.steps.step("serving data") as step, explained("publishing what serving reads"):
+        with self.steps.step("serving data") as step, translated("publishing serving data"):
             bundle = brought.release.folder if brought and brought.promote else None
             done = publish(lake, there.settings, serving, history, bundle, int(time.time()))
             step.note = (
                 f"{done.products:,} products, {done.popular} popular, {done.shoppers_written:,} of {done.shoppers:,} "
                 "shoppers written"
             )
-        if outputs.get("storefront_bucket"):
-            with self.steps.step("shop page's data") as step, explained("publishing the shop page's data"):
+        if there.outputs.get("storefront_bucket"):
+            with self.steps.step("shop page's data") as step, translated("publishing the shop page's data"):
                 end = int(brought.version.data_window.end.timestamp()) if brought else None
                 files = page_data(lake, end, self.options.data / "page")
-                distribution = outputs.get("storefront_distribution_id")
-                changed = page.upload_page_data(self.aws, files, outputs["storefront_bucket"], distribution)
+                distribution = there.outputs.get("storefront_distribution_id")
+                changed = page.upload_page_data(self.aws, files, there.outputs["storefront_bucket"], distribution)
                 step.note = f"{changed} of {len(files)} files changed"
         return True
 
     def _code(
-        self, there: _There, outputs: Mapping[str, Any], key: str, filled: bool
+        self, there: DeployedEnvironment, key: str, filled: bool
     ) -> tuple[list[versions.Function], list[versions.Function]]:
-        functions = versions.read_functions(self.aws, outputs)
+        functions = versions.read_functions(self.aws, there.outputs)
         live = there.routed()
-        with self.steps.step("new code asked directly") as step:
+        with self.steps.step("new code checked") as step:
             for function in functions:
                 versions.check_version(self.aws, function, key, live, filled=filled, sleep=self.sleep)
             step.note = ", ".join(f"{one.name} {one.published}" for one in functions)
         with self.steps.step("new code live") as step:
             moved = versions.move(self.aws, functions)
             try:
-                fault = fault_of_api(self.http, outputs["api_url"], key, live, filled=filled, sleep=self.sleep)
+                fault = fault_of_api(self.http, there.outputs["api_url"], key, live, filled=filled, sleep=self.sleep)
                 if fault:
-                    raise CheckFailed(self._code_failed(outputs["api_url"], fault, moved))
+                    raise CheckFailed(self._code_failed(there.outputs["api_url"], fault, moved))
             except BaseException:
                 versions.move_back(self.aws, moved)
                 raise
-            step.note = ", ".join(f"{one.name} {one.live} -> {one.published}" for one in moved) or "as before"
+            step.note = ", ".join(f"{one.name} {one.live} -> {one.published}" for one in moved) or "unchanged"
         return functions, moved
 
     def _code_failed(self, url: str, fault: str, moved: list[versions.Function]) -> str:
         back = ", ".join(f"{one.name} {one.live}" for one in moved)
-        stands = f"shoppers are answered by the code before it again ({back})" if moved else "no alias was moved"
+        state = f"the previous code answers shoppers again ({back})" if moved else "no alias was moved"
         return (
-            f"{url} answers wrongly: {fault}. {stands}; what was applied and published stands. Look at /aws/lambda/"
-            f"{self.environment.prefix}-api in CloudWatch, correct it, then run the same command"
+            f"{url} answers wrongly: {fault}. Now {state}; what was applied and published remains. Read the log "
+            f"/aws/lambda/{self.environment.prefix}-api, correct the code, then run the same command"
         )
 
     def _model(
-        self, there: _There, outputs: Mapping[str, Any], key: str, brought: models.Brought | None, filled: bool
+        self,
+        there: DeployedEnvironment,
+        key: str,
+        brought: models.Brought | None,
+        filled: bool,
     ) -> str:
         serving = there.table("serving")
         if brought is None:
-            standing = models.answering(serving)
-            return f"{standing} keeps answering" if standing else "no model was brought: the baseline answers"
+            live = models.answering(serving)
+            return f"{live} still answers" if live else "no model was uploaded; the baseline answers"
         version = str(brought.version.version)
         if not brought.promote:
-            return f"{version} is registered and waits: {brought.why}"
+            return f"{version} is registered but not live: {brought.why}"
         releases = Releases(there.stores.registry, there.stores.bundles, serving, self.options.data / "bundles")
-        with self.steps.step("model live") as step, explained("moving the champion"):
+        with self.steps.step("model live") as step, translated("moving the champion"):
             before = models.answering(serving)
             try:
                 step.note = releases.start(brought.version.version, Strategy.IMMEDIATE)
             except RouteRefused as refusal:
-                return f"{version} is registered and waits: {refusal}"
-            fault = fault_of_api(self.http, outputs["api_url"], key, there.routed(), filled=filled, sleep=self.sleep)
+                return f"{version} is registered but not live: {refusal}"
+            fault = fault_of_api(
+                self.http, there.outputs["api_url"], key, there.routed(), filled=filled, sleep=self.sleep
+            )
             if fault:
                 raise CheckFailed(self._model_failed(releases, version, before, fault))
         return f"{version} ({brought.version.model}) answers; {brought.why}"
 
     def _model_failed(self, releases: Releases, version: str, before: str | None, fault: str) -> str:
-        remedy = f"look at /aws/lambda/{self.environment.prefix}-api in CloudWatch, then run the same command"
+        remedy = f"read the log /aws/lambda/{self.environment.prefix}-api, then run the same command"
         if before in (None, version):
-            return (
-                f"{version} is routed, but the API answers otherwise: {fault}. The baseline stands in for it; {remedy}"
-            )
+            return f"{version} is routed, but the API answers wrongly: {fault}. The baseline replaces it; {remedy}"
         try:
             back = releases.rollback(f"recsys deploy: {fault}")
         except (BundleError, ReleaseRefused) as refusal:
-            back = f"The baseline stands in for it, for there is no way back: {refusal}"
+            back = f"The baseline replaces it, because the rollback failed: {refusal}"
         return f"{version} answers wrongly: {fault}. {back}; {remedy}"
 
     def _terraform(self, key: str) -> Terraform:
@@ -385,6 +388,6 @@ class _Run:
             self.options.environment,
             data_dir=self.options.data,
             plugin_dir=self.options.plugin_dir,
-            environment_variables={KEY_VARIABLE: key} if key else {},
-            on_progress=lambda progress: self.steps.progress(progress),
+            variables={KEY_VARIABLE: key} if key else {},
+            on_progress=self.steps.progress,
         )

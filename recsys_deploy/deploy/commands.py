@@ -1,7 +1,4 @@
-"""``recsys deploy``, ``recsys destroy`` and ``recsys cost`` as typed in a terminal.
-
-Put options and what is printed at the end here. Keep what the commands do in the modules beside this one.
-"""
+"""Command-line options and final output of ``recsys deploy``, ``recsys destroy`` and ``recsys cost``."""
 
 import os
 import sys
@@ -25,31 +22,31 @@ TREE = Path(__file__).resolve().parents[2] / "terraform"
 EnvironmentOption = Annotated[str, typer.Option("--environment", "-e", help="dev, staging, prod, or another of yours.")]
 TreeOption = Annotated[Path, typer.Option("--terraform", help="Folder with stack/ and environments/.")]
 PluginOption = Annotated[
-    Path | None, typer.Option(help="Folder of Terraform providers, where the registry is out of reach.")
+    Path | None, typer.Option(help="Folder of Terraform providers, if the registry cannot be reached.")
 ]
 
 
 def deploy(
     environment: EnvironmentOption,
-    yes: Annotated[bool, typer.Option("--yes", help="Agree to removals and to prod beforehand.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree beforehand to removals, and to changing prod.")] = False,
     promote: Annotated[
         Promotion,
-        typer.Option(help="Whether this home's champion becomes champion there too."),
+        typer.Option(help="Whether this home's champion becomes champion there."),
     ] = Promotion.AUTO,
-    model: Annotated[bool, typer.Option(help="Bring this home's champion.")] = True,
+    model: Annotated[bool, typer.Option(help="Upload this home's champion.")] = True,
     packages: Annotated[
-        Path | None, typer.Option(help="Folder of zips made by `recsys package`; else made now.")
+        Path | None, typer.Option(help="Folder of zips built by `recsys package`; default: build them now.")
     ] = None,
     image_tag: Annotated[
-        str | None, typer.Option(help="Tag of the container images; else this checkout's git revision.")
+        str | None, typer.Option(help="Tag of the container images; default: this checkout's git revision.")
     ] = None,
     create_state_bucket: Annotated[
-        bool, typer.Option("--create-state-bucket", help="Make the bucket of Terraform's state if it is missing.")
+        bool, typer.Option("--create-state-bucket", help="Create the bucket of Terraform's state if it is missing.")
     ] = False,
     terraform: TreeOption = TREE,
     plugin_dir: PluginOption = None,
 ) -> None:
-    """Bring an environment on AWS up to this checkout and the shop of the last demo. May be repeated."""
+    """Deploy this checkout and the shop of the last demo to an environment on AWS. May be repeated."""
     from recsys_deploy.deploy.command import DeployOptions
     from recsys_deploy.deploy.command import deploy as run
 
@@ -76,7 +73,7 @@ def destroy(
     terraform: TreeOption = TREE,
     plugin_dir: PluginOption = None,
 ) -> None:
-    """Take a disposable environment down, with everything in it. May be repeated."""
+    """Remove a disposable environment with everything in it. May be repeated."""
     from recsys_deploy.deploy.removal import DestroyOptions
     from recsys_deploy.deploy.removal import destroy as run
 
@@ -84,8 +81,8 @@ def destroy(
     options = DestroyOptions(environment=environment, terraform=terraform, plugin_dir=plugin_dir, yes=yes)
     gone = run(options, console, confirm=_asker())
     console.print(
-        f"[green]gone[/]    {gone.resources} resources, {len(gone.endpoints)} endpoints in {gone.seconds:.0f} s; the "
-        f"bucket of Terraform's state stays",
+        f"[green]removed[/] {gone.resources} resources, {len(gone.endpoints)} endpoints in {gone.seconds:.0f} s; the "
+        f"bucket of Terraform's state remains",
         highlight=False,
     )
 
@@ -93,15 +90,15 @@ def destroy(
 def cost(
     requests: Annotated[str, typer.Option(help="Recommendations a month, such as 250k or 10M.")],
     environment: EnvironmentOption = "dev",
-    events: Annotated[str | None, typer.Option(help="Feedback events a month; else as many as requests.")] = None,
+    events: Annotated[str | None, typer.Option(help="Feedback events a month; default: as many as requests.")] = None,
     shoppers: Annotated[str, typer.Option(help="Shoppers with a history.")] = "100k",
     recommend_ms: Annotated[float, typer.Option(min=1, help="Billed milliseconds of one recommendation.")] = 40,
     lake_gb: Annotated[float, typer.Option(min=0, help="Kept in S3.")] = 20,
     training_hours: Annotated[float, typer.Option(min=0, help="Of one weekly run of the asset graph.")] = 1,
-    region: Annotated[str | None, typer.Option(help="Another region than the environment's.")] = None,
+    region: Annotated[str | None, typer.Option(help="Another region than that of the environment.")] = None,
     terraform: TreeOption = TREE,
 ) -> None:
-    """What a month of an environment costs, by its own values and a dated table of public prices."""
+    """Estimate the cost of a month, from an environment's values and a dated table of public prices."""
     from recsys_deploy.deploy.cost.estimate import Usage, estimate, parse_count
     from recsys_deploy.deploy.cost.table import print_estimate
     from recsys_deploy.deploy.values import read_environment
@@ -127,15 +124,17 @@ def _print_deployment(console: Console, done: "Deployment") -> None:
         console.print(f"[bold]shop page[/]  {done.storefront_url}", highlight=False, soft_wrap=True)
     code = ", ".join(f"{name} {version}" for name, version in done.functions.items())
     console.print(f"[bold]code[/]       {code}", highlight=False)
-    console.print(f"[bold]model[/]      {done.model or 'baseline'}: {done.brought}", highlight=False, soft_wrap=True)
+    console.print(
+        f"[bold]model[/]      {done.model or 'baseline'}: {done.model_result}", highlight=False, soft_wrap=True
+    )
     console.print(f"[bold]took[/]       {took:.0f} s, {done.changes} resources changed\n", highlight=False)
     key = f"aws ssm get-parameter --with-decryption --region {done.region} --query Parameter.Value --output text"
     lines = [f"{key} --name {done.key_parameter}   # the key", f"recsys cost --environment {done.environment}"]
-    lines += [] if done.model else ["recsys run && recsys deploy ...   # train a model, then bring it"]
+    lines += [] if done.model else ["recsys run && recsys deploy ...   # train a model, then upload it"]
     for line in lines:
         console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _asker() -> Callable[[str], bool] | None:
-    """Asks the person at the terminal; ``None`` where there is none, as in CI."""
+    """Asks the person at the terminal; ``None`` without one, as in CI."""
     return typer.confirm if sys.stdin.isatty() else None

@@ -1,10 +1,8 @@
-"""The champion of a home, brought into an environment: bundle, registry record, and whether it is to answer shoppers.
+"""Uploads a home's champion to an environment: bundle, registry record, and whether it becomes champion there.
 
-Put here how a model crosses from one registry to another. Keep judging models in ``recsys_assets.promotion``, and
-putting them before shoppers in ``recsys_deploy.release``.
-
-The environment's registry gives its own version numbers: it also registers what is trained there. The bundle's checksum
-is what both registries agree on, so bringing a model twice changes nothing.
+The environment's registry gives its own version numbers, because models trained there are registered in it too. The
+bundle's checksum identifies a model in both registries, so uploading it twice changes nothing. Models are compared by
+``recsys_assets.promotion`` and routed by ``recsys_deploy.release``.
 """
 
 from dataclasses import dataclass
@@ -17,14 +15,14 @@ from recsys_assets.promotion.registration import register_bundle
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import ModelVersion
-from recsys_deploy.deploy.errors import ModelRefused
+from recsys_deploy.deploy.errors import DeployError
 from recsys_deploy.deploy.options import Promotion
 from recsys_deploy.release.check import Release, ReleaseRefused, check_release
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where models are: of a home, or of an environment."""
+    """Registry and bundle store of a home or of an environment."""
 
     registry: ModelRegistry
     bundles: BundleStore
@@ -32,14 +30,14 @@ class Stores:
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """A model that is registered in the environment.
+    """A model that was registered in the environment.
 
     Attributes:
         here: version in the home.
-        version: as the environment's registry knows it.
-        release: what the check of the uploaded bundle found.
-        promote: whether it is to become champion.
-        why: in words, the reason for that.
+        version: record in the environment's registry.
+        release: result of the check of the uploaded bundle.
+        promote: whether it becomes champion.
+        why: the reason for that, in words.
     """
 
     here: str
@@ -52,20 +50,20 @@ class Brought:
 def bring(
     home: Stores, there: Stores, cache: Path, *, disposable: bool, promotion: Promotion = Promotion.AUTO
 ) -> Brought | None:
-    """Upload the home's champion, register it, fetch it back and ask it for lists; no pointer moves.
+    """Upload the home's champion, register it, download it again and ask it for lists; nothing is routed to it.
 
     Args:
-        home: where it was trained.
-        there: the environment's.
-        cache: folder for the copy that is fetched back.
-        disposable: whether the environment is one to try things in; there a new champion replaces the old one at once.
-        promotion: what a person decided.
+        home: stores of the home.
+        there: stores of the environment.
+        cache: folder for the copy that is downloaded.
+        disposable: whether the environment is disposable; there a new champion replaces the old one at once.
+        promotion: choice of the command line.
 
     Returns:
-        What was brought; ``None`` where the home has no champion.
+        The uploaded model; ``None`` where the home has no champion.
 
     Raises:
-        ModelRefused: the bundle is gone, damaged, or answers wrongly.
+        DeployError: the bundle is missing, damaged, or answers wrongly.
     """
     champion = home.registry.champion()
     if champion is None:
@@ -77,9 +75,9 @@ def bring(
         )
         release = check_release(there.registry, there.bundles, cache, str(version.version))
     except (BundleError, ReleaseRefused) as error:
-        raise ModelRefused(
-            f"the champion {champion.version} cannot be brought: {error}. What answers there stays; train again "
-            "(recsys run), or deploy without a model (--no-model)"
+        raise DeployError(
+            f"the champion {champion.version} cannot be uploaded: {error}. The environment keeps its model",
+            remedy="train again (recsys run), or deploy without a model (--no-model)",
         ) from error
     promote, why = _decide(there.registry, version, disposable, promotion)
     return Brought(str(champion.version), there.registry.get(version.version), release, promote, why)
@@ -105,6 +103,6 @@ def _decide(registry: ModelRegistry, version: ModelVersion, disposable: bool, pr
 
 
 def answering(serving: Table) -> str | None:
-    """The version that answers shoppers now by the routing record; ``None``: nobody does, the baseline answers."""
+    """The version that the routing record sends shoppers to; ``None``: the baseline answers."""
     record = read_routing(serving)
     return None if record is None else record.variants[0].target.version

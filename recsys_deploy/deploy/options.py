@@ -1,13 +1,10 @@
-"""What a person may choose that needs no AWS to be named.
-
-Put choices here that the command line offers. Keep what follows from them out.
-"""
+"""Choices of the command line, importable without boto3."""
 
 from enum import StrEnum
 
 
 class Promotion(StrEnum):
-    """Whether a model that was brought becomes champion in the environment."""
+    """Whether an uploaded model becomes champion in the environment."""
 
     AUTO = "auto"
     ALWAYS = "always"

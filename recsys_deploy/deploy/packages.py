@@ -1,7 +1,4 @@
-"""The zips of a deployment: made now, or made before and verified; and what Terraform is told of them.
-
-Put here only what ties ``recsys_deploy.packaging`` to a deployment. Keep how zips are made there.
-"""
+"""Terraform's variables about packages: built now, or built earlier and verified."""
 
 import json
 import os
@@ -14,26 +11,27 @@ from recsys_deploy.packaging.archive import as_lambda_says, file_checksum
 from recsys_deploy.packaging.build import VARIABLES, package
 from recsys_deploy.packaging.functions import FUNCTIONS
 
+_REBUILD: Final = "build the packages again with `recsys package --out {}`"
 _NONE: Final[Mapping[str, str]] = {"path": "none.zip", "hash": f"{'A' * 43}="}
 
 NONE_NEEDED: Final[Mapping[str, Any]] = {
     "packages": dict.fromkeys(FUNCTIONS, _NONE),
     "feature_package": {**_NONE, "entry": "none", "python_modules": []},
 }
-"""For a destroy, which reads no package but is asked for the variables all the same."""
+"""For a destroy: Terraform requires the variables, but reads no package."""
 
 
 def package_variables(folder: Path, stack: Path, *, build: bool) -> dict[str, Any]:
-    """Terraform's variables about packages, as ``recsys package`` writes them, with paths that hold from ``stack``.
+    """The variables that ``recsys package`` writes, with every checksum verified and paths relative to ``stack``.
 
     Args:
         folder: of the zips.
         stack: where Terraform runs. Zips in the same checkout are named relative to it, so that plans are the same on
             every machine.
-        build: make them now; else they must be there, whole.
+        build: build the packages first; else they must exist.
 
     Raises:
-        PackagingError: they cannot be made.
+        PackagingError: they cannot be built.
         DeployError: they are missing or damaged.
     """
     if build:
@@ -42,14 +40,12 @@ def package_variables(folder: Path, stack: Path, *, build: bool) -> dict[str, An
     try:
         variables: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise DeployError(
-            f"{file} cannot be read ({error}); make all packages with `recsys package --out {folder}`"
-        ) from error
+        raise DeployError(f"{file} cannot be read ({error})", remedy=_REBUILD.format(folder)) from error
     return {name: _placed(value, folder.resolve(), stack.resolve()) for name, value in variables.items()}
 
 
 def _placed(value: Any, folder: Path, stack: Path) -> Any:
-    """``value`` with every zip in it verified, and its path as Terraform finds it."""
+    """``value`` with every zip in it verified and its path relative to where Terraform runs."""
     if not isinstance(value, dict):
         return value
     if not {"path", "hash"} <= value.keys():
@@ -58,11 +54,9 @@ def _placed(value: Any, folder: Path, stack: Path) -> Any:
     try:
         found = as_lambda_says(file_checksum(zipped))
     except OSError as error:
-        raise DeployError(f"{zipped} cannot be read ({error}); make it with `recsys package --out {folder}`") from error
+        raise DeployError(f"{zipped} cannot be read ({error})", remedy=_REBUILD.format(folder)) from error
     if found != value["hash"]:
-        raise DeployError(
-            f"{zipped} is not what {VARIABLES} describes; make it anew with `recsys package --out {folder}`"
-        )
+        raise DeployError(f"{zipped} is not what {VARIABLES} describes", remedy=_REBUILD.format(folder))
     placed = {"path": _from_stack(zipped, stack)}
     if "entry" in value:
         placed["entry"] = _from_stack(folder / Path(value["entry"]).name, stack)

@@ -1,7 +1,6 @@
-"""What serving reads besides a bundle, from the lake of a home into an environment.
+"""Publishes catalogue, popular products and histories from a home's lake to an environment, in this order.
 
-Put here the order in which it is published and the bridge between the two places. Keep what is published, and when it
-may replace what is live, in ``recsys_assets.publishing``.
+What is published, and when it may replace the live data, is decided in ``recsys_assets.publishing``.
 """
 
 from dataclasses import dataclass
@@ -30,10 +29,10 @@ NEEDED: Final = ("products", "interactions")
 
 @dataclass(frozen=True)
 class BridgedLake(Lake):
-    """A home's lake, but for the digests of published histories: those describe the environment, and stay there.
+    """A home's lake in which the digests of published histories are those of the environment.
 
-    So publishing to an environment neither misleads the next publication at home nor is misled by the last one, and a
-    pipeline that runs there later goes on from what was published here.
+    The digests say which histories an environment already has, so they must be kept per environment: the home's next
+    publication, and a pipeline that later runs in the environment, would otherwise skip histories.
     """
 
     there: Lake
@@ -51,7 +50,7 @@ class BridgedLake(Lake):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is there now, in figures."""
+    """Counts of what was published."""
 
     products: int
     popular: int
@@ -60,18 +59,18 @@ class Published:
 
 
 def has_shop(lake: Lake) -> bool:
-    """Whether there is anything to publish."""
+    """Whether the lake has products and interactions."""
     return lake.has_table("products") and bool(lake.days("interactions"))
 
 
 def publish(home: Lake, there: Settings, serving: Table, history: Table, bundle: Path | None, now: int) -> Published:
-    """Catalogue, popular products and histories; each is judged before it replaces what is live. May be repeated.
+    """Publish each part after checking it. May be repeated.
 
     Args:
         home: the lake to publish from.
         there: settings of the environment.
         serving, history: its tables.
-        bundle: local copy of the model that is to answer, whose products the catalogue must know.
+        bundle: local copy of the model that becomes champion, whose products the catalogue must contain.
         now: seconds since 1970 UTC.
 
     Raises:
@@ -81,15 +80,16 @@ def publish(home: Lake, there: Settings, serving: Table, history: Table, bundle:
     catalogue = build_catalogue(home)
     verdict = judge_catalogue(catalogue, _products_of(bundle))
     if verdict.problem:
-        raise DeployError(f"the catalogue was not published: {verdict.problem}. What was live stays")
+        raise DeployError(f"the catalogue was not published: {verdict.problem}. The live one stays")
     published = publish_catalogue(catalogue, there.catalogue_uri, serving, now)
     remove_old(there.catalogue_uri, published.uri)
     as_of = end_of_log(home)
     lists = popular_lists(recent_data(home, as_of))
     if not lists.overall:
         raise DeployError(
-            f"no available product was touched in the {POPULAR_DAYS} days before {as_of.date()}, so the popular lists "
-            f"stay as they are; look at the newest days of interactions, and at the availability in products"
+            f"no available product has an event in the {POPULAR_DAYS} days before {as_of.date()}; the popular lists "
+            "stay unchanged",
+            remedy="check the newest days of interactions and the availability in products",
         )
     PopularProducts(serving).publish(lists.overall, lists.by_category, now)
     histories = publish_histories(BridgedLake(home.root, Lake(there.lake_uri)), HistoryStore(history), serving)

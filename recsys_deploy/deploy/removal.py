@@ -1,7 +1,4 @@
-"""``recsys destroy``: an environment taken down, and what a deployment made beside Terraform.
-
-Put here what has to go, and who must agree. Keep environments that hold a shop's data out: only a disposable one goes.
-"""
+"""``recsys destroy``: removes a disposable environment, with what a deployment made besides Terraform."""
 
 import time
 from collections.abc import Callable
@@ -14,17 +11,16 @@ from rich.console import Console
 from recsys_deploy.deploy import page
 from recsys_deploy.deploy.aws_session import Aws
 from recsys_deploy.deploy.checks import check, check_standing
-from recsys_deploy.deploy.errors import EnvironmentRefused, NotConfirmed
-from recsys_deploy.deploy.explain import explained
+from recsys_deploy.deploy.errors import DeployError, NotConfirmed, translated
 from recsys_deploy.deploy.packages import NONE_NEEDED
-from recsys_deploy.deploy.steps import Steps, print_plan
-from recsys_deploy.deploy.terraform_runner import Plan, Terraform
+from recsys_deploy.deploy.steps import Steps
+from recsys_deploy.deploy.terraform import Plan, Terraform
 from recsys_deploy.deploy.values import VALUES, Environment, read_environment
 
 
 @dataclass(frozen=True, kw_only=True)
 class DestroyOptions:
-    """What a person chose; fields as in ``DeployOptions``."""
+    """Options of the command line; fields as in ``DeployOptions``."""
 
     environment: str
     terraform: Path
@@ -40,7 +36,7 @@ class DestroyOptions:
 
 @dataclass(frozen=True, slots=True)
 class Destroyed:
-    """What went: resources of Terraform, endpoints of model versions, whether there was a key of the shop page."""
+    """Removed: resources of Terraform, endpoints of model versions, and whether there was a key of the shop page."""
 
     resources: int
     endpoints: tuple[str, ...]
@@ -49,25 +45,24 @@ class Destroyed:
 
 
 def destroy(options: DestroyOptions, console: Console, *, confirm: Callable[[str], bool] | None = None) -> Destroyed:
-    """Take the environment down. May be repeated: what is left after a run that was stopped goes with the next.
+    """Remove the environment. May be repeated: a second run removes what a stopped one left.
 
     Args:
-        options: what a person chose.
-        console: where steps and what is lost are shown.
+        options: of the command line.
+        console: shows the steps and the data that is lost.
         confirm: asks a person; ``None``: nobody is there, and only ``yes`` agrees.
 
     Raises:
-        EnvironmentRefused: it is not disposable.
         NotConfirmed: nobody agreed; nothing was changed.
-        DeployError: see the message; what is gone is gone, and another run goes on.
+        DeployError: it is not disposable, or Terraform failed; another run continues.
     """
     environment = read_environment(options.terraform, options.environment)
     if not environment.is_disposable:
-        remedy = "prod never is"
+        remedy = "prod is never disposable"
         if environment.name != "prod":
             file = environment.folder / VALUES
-            remedy = f"if nothing in it is worth keeping, say disposable = true in {file} and `recsys deploy` once more"
-        raise EnvironmentRefused(f"{environment.name} is not disposable, so nothing was changed; {remedy}")
+            remedy = f"if nothing in it is needed, set disposable = true in {file} and run `recsys deploy` once more"
+        raise DeployError(f"{environment.name} is not disposable; nothing was changed", remedy=remedy)
     aws = Aws(environment.region)
     with aws.shared():
         return _destroy(options, environment, aws, console, confirm)
@@ -98,12 +93,12 @@ def _destroy(
     with steps.step("terraform plan"):
         plan = terraform.plan(NONE_NEEDED, destroy=True)
         endpoints = _endpoints(aws, environment.prefix)
-    print_plan(console, plan)
+    steps.print_plan(plan)
     for name in endpoints:
         console.print(f"        [red]removes[/] the endpoint {name}", highlight=False)
     _agree(options, environment, plan, endpoints, confirm)
     if endpoints:
-        with steps.step("endpoints") as step, explained("removing endpoints"):
+        with steps.step("endpoints") as step, translated("removing endpoints"):
             for name in endpoints:
                 aws.client("sagemaker").delete_endpoint(EndpointName=name)
             step.note = f"{len(endpoints)} removed"
@@ -113,7 +108,7 @@ def _destroy(
         with steps.step("terraform destroy") as step:
             terraform.apply(plan)
             step.note = f"{len(plan.changes)} removed"
-    # Last: until everything else is gone, a deployment may still be repaired with the key it has.
+    # Last, so that a deployment can still be repaired with its key while the rest is removed.
     key = page.forget_key(aws, environment.prefix)
     return Destroyed(len(plan.changes), endpoints, key, time.perf_counter() - began)
 
@@ -130,12 +125,12 @@ def _agree(
     agreed = confirm is not None and confirm(f"destroy {environment.name} and everything in it?")
     if not agreed:
         plan.file.unlink(missing_ok=True)
-        raise NotConfirmed("not destroyed; nothing was changed" + ("" if confirm else "; agree by --yes"))
+        raise NotConfirmed("not destroyed; nothing was changed", remedy="" if confirm else "agree with --yes")
 
 
 def _endpoints(aws: Aws, prefix: str) -> tuple[str, ...]:
-    """Endpoints of model versions: rollouts make them, Terraform does not know them, and standing they cost money."""
-    with explained("listing endpoints"):
+    """Endpoints of model versions: rollouts create them, Terraform does not know them, and they cost money."""
+    with translated("listing endpoints"):
         pages: Any = aws.client("sagemaker").get_paginator("list_endpoints").paginate(NameContains=f"{prefix}-")
         names = [one["EndpointName"] for found in pages for one in found["Endpoints"]]
     return tuple(sorted(name for name in names if name.startswith(f"{prefix}-")))

@@ -1,7 +1,4 @@
-"""What a deployment shows while it runs: steps with durations, changes of an apply one by one, a plan in words.
-
-Put here what is printed. Keep what happens out.
-"""
+"""Console output of a deployment: its steps with their durations, and the plan's changes."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -11,20 +8,20 @@ from typing import Final
 
 from rich.console import Console
 
-from recsys_deploy.deploy.errors import DeployError
-from recsys_deploy.deploy.terraform_runner import Change, Plan, Progress
+from lambda_api.errors import RecsysError
+from recsys_deploy.deploy.terraform import Change, Plan, Progress
 
 LOST: Final = {
     "aws_cloudwatch_log_group": "its logs",
     "aws_db_instance": "its database",
     "aws_dynamodb_table": "its records",
     "aws_ecr_repository": "its images",
-    "aws_kinesis_stream": "events nobody has read yet",
+    "aws_kinesis_stream": "events that were not read yet",
     "aws_kms_key": "everything that only this key can decrypt",
     "aws_s3_bucket": "its objects",
     "aws_sqs_queue": "its messages",
 }
-"""Types that hold something of the shop's, and what goes with them."""
+"""Resource types that hold data, and the data that is lost with them."""
 
 _DONE: Final = {"create": "made", "update": "changed", "delete": "removed", "replace": "replaced"}
 _SHOWN: Final = 30
@@ -32,13 +29,13 @@ _SHOWN: Final = 30
 
 @dataclass
 class Step:
-    """A step under way; ``note`` is printed beside it once it is done."""
+    """A running step; ``note`` is printed beside it at its end."""
 
     note: str = ""
 
 
 class Steps:
-    """Runs steps one after the other, and remembers how long each took."""
+    """Runs steps one after another, prints them and records their durations."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -46,7 +43,7 @@ class Steps:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
-        """Time and print one step. What fails says so, and what was done before it stands."""
+        """Time and print one step. On an error, print which steps before it are complete."""
         began = time.perf_counter()
         step = Step()
         try:
@@ -54,56 +51,41 @@ class Steps:
                 yield step
         except BaseException as error:
             kind = "failed" if isinstance(error, Exception) else "stopped"
-            self._console.print(f"[red]{kind}[/]  {name:<28} {time.perf_counter() - began:7.1f} s", highlight=False)
-            if isinstance(error, DeployError) and self.seconds:
-                self._console.print(f"[yellow]stands[/]  {', '.join(self.seconds)}", highlight=False)
+            self._line(f"[red]{kind}[/]  {name:<28} {time.perf_counter() - began:7.1f} s")
+            if isinstance(error, RecsysError) and self.seconds:
+                self._line(f"[yellow]complete[/]  {', '.join(self.seconds)}")
             raise
         self.seconds[name] = time.perf_counter() - began
-        self._console.print(
-            f"[green]done[/]    {name:<28} {self.seconds[name]:7.1f} s  [dim]{step.note}[/]",
-            highlight=False,
-            soft_wrap=True,
-        )
+        self._line(f"[green]done[/]    {name:<28} {self.seconds[name]:7.1f} s  [dim]{step.note}[/]")
 
     def progress(self, progress: Progress) -> None:
-        """Print one change of an apply that is over."""
-        if progress.event == "start":
-            return
-        word = _DONE.get(progress.action, progress.action) if progress.event == "complete" else "[red]failed[/]"
-        self._console.print(
-            f"        [dim]{progress.done:>4}/{progress.total}[/] {word:<9} {progress.address}  "
-            f"[dim]{progress.seconds:.0f} s[/]",
-            highlight=False,
-            soft_wrap=True,
-        )
+        """Print one finished change of an apply."""
+        word = "[red]failed[/]" if progress.failed else _DONE.get(progress.action, progress.action)
+        counted = f"[dim]{progress.done:>4}/{progress.total}[/]"
+        self._line(f"        {counted} {word:<9} {progress.address}  [dim]{progress.seconds:.0f} s[/]")
 
+    def print_plan(self, plan: Plan) -> None:
+        """Print the counts, and every change that removes something with the data that is lost."""
+        if plan.is_empty:
+            return self._line("plan    nothing changes")
+        counts = [("create", "make"), ("update", "change"), ("replace", "replace"), ("delete", "remove")]
+        self._line("plan    " + ", ".join(f"{plan.count(action)} to {word}" for action, word in counts))
+        rest = [change for change in plan.destructive if change.kind not in LOST]
+        shown = [] if plan.destroy else rest[:_SHOWN]
+        for change in plan.destructive:
+            if change.kind in LOST:
+                self._line(f"        [red]{_verb(change)}[/] {change.address}: {LOST[change.kind]}")
+        for change in shown:
+            self._line(f"        [yellow]{_verb(change)}[/] {change.address}")
+        if hidden := len(rest) - len(shown):
+            self._line(f"        and {hidden} more without data")
 
-def print_plan(console: Console, plan: Plan) -> None:
-    """Counts, and every change that removes something, with what is lost by it."""
-    if plan.is_empty:
-        console.print("plan    nothing changes", highlight=False)
-        return
-    console.print(
-        f"plan    {plan.count('create')} to make, {plan.count('update')} to change, {plan.count('replace')} to "
-        f"replace, {plan.count('delete')} to remove",
-        highlight=False,
-    )
-    gone = plan.destructive
-    holding = [change for change in gone if change.kind in LOST]
-    rest = [change for change in gone if change.kind not in LOST]
-    for change in holding:
-        console.print(
-            f"        [red]{_verb(change)}[/] {change.address}: {LOST[change.kind]}", highlight=False, soft_wrap=True
-        )
-    shown = rest if not plan.destroy else []
-    for change in shown[:_SHOWN]:
-        console.print(f"        [yellow]{_verb(change)}[/] {change.address}", highlight=False, soft_wrap=True)
-    if hidden := len(rest) - len(shown[:_SHOWN]):
-        console.print(f"        and {hidden} more that hold nothing", highlight=False)
+    def _line(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)
 
 
 def names(changes: Sequence[Change], shown: int = 5) -> str:
-    """The first addresses, and how many more."""
+    """The first addresses, and how many more there are."""
     more = f" and {len(changes) - shown} more" if len(changes) > shown else ""
     return ", ".join(change.address for change in changes[:shown]) + more
 

@@ -1,7 +1,6 @@
-"""New code before shoppers: each published version is asked directly, then the alias ``live`` is moved to it.
+"""Checks each newly published function version by invoking it, then moves the alias ``live`` to it.
 
-Put checking versions and moving aliases here. Keep weights between versions out: while an alias has them, somebody else
-is rolling out, and this refuses.
+An alias with weights between versions belongs to a rollout of code that somebody else started; it is refused.
 """
 
 import json
@@ -12,14 +11,13 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError, WaiterError
 
+from recsys_deploy.deploy.api_check import fault_of_health, fault_of_list, http_event, question, read_json
 from recsys_deploy.deploy.aws_session import Aws
-from recsys_deploy.deploy.errors import CheckFailed
-from recsys_deploy.deploy.explain import explained
-from recsys_deploy.deploy.questions import fault_of_health, fault_of_list, http_event, question, read_json
+from recsys_deploy.deploy.errors import CheckFailed, translated
 
 LIVE: Final = "live"
 LAST: Final = "api"
-"""Moved last: by then who may call it, and who asks the shadow, are new as well."""
+"""Moved last: it calls the shadow and trusts the authorizer, which are new by then."""
 
 PAUSES_S: Final = (1, 2, 4)
 
@@ -29,7 +27,7 @@ READY_DELAY_S: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A deployed function: the version its alias points to, and the one published last."""
+    """A deployed function: the version behind its alias, and the version published last."""
 
     name: str
     function_name: str
@@ -39,7 +37,7 @@ class Function:
 
     @property
     def is_new(self) -> bool:
-        """Whether shoppers are not answered by what was published last."""
+        """Whether the last published version is not live yet."""
         return self.live != self.published
 
 
@@ -52,13 +50,13 @@ def read_functions(aws: Aws, outputs: Mapping[str, Any]) -> list[Function]:
     client = aws.client("lambda")
     found = []
     for name, one in sorted(outputs["functions"].items(), key=lambda pair: (pair[0] == LAST, pair[0])):
-        with explained(f"reading the alias {LIVE} of {one['function_name']}"):
+        with translated(f"reading the alias {LIVE} of {one['function_name']}"):
             alias = client.get_alias(FunctionName=one["function_name"], Name=LIVE)
         if (alias.get("RoutingConfig") or {}).get("AdditionalVersionWeights"):
             raise CheckFailed(
-                f"the alias {LIVE} of {one['function_name']} shares its traffic between versions: a rollout of code is "
-                f"in progress. End it or roll it back, then run the same command; what was applied stands, no alias "
-                f"was moved"
+                f"the alias {LIVE} of {one['function_name']} splits its traffic between versions: a rollout of code is "
+                "in progress. No alias was moved; what was applied remains",
+                remedy="finish the rollout or roll it back, then run the same command",
             )
         published = str(one["published_version"])
         found.append(Function(name, one["function_name"], alias["FunctionVersion"], published, alias["RevisionId"]))
@@ -74,13 +72,13 @@ def check_version(
     filled: bool,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Ask the version published last directly, as API Gateway and SQS would; shoppers notice nothing.
+    """Invoke the last published version directly, as API Gateway and SQS do; it gets no shopper yet.
 
     Args:
         key: an API key of scope shop.
         models: versions of which one must answer; empty: any, the baseline too.
-        filled: whether there is something to recommend.
-        sleep: waits between attempts; a function that has just started may still be fetching its bundle.
+        filled: whether there are products to recommend.
+        sleep: waits between attempts; a function that has just started may still be downloading its bundle.
 
     Raises:
         CheckFailed: it does not start, fails, or answers wrongly.
@@ -106,10 +104,10 @@ def check_version(
 
 
 def move(aws: Aws, functions: Sequence[Function]) -> list[Function]:
-    """Point the alias of each new one to what was published last, in the order given; returns those that were moved.
+    """Point the alias of each new function to its last published version, in this order; returns those moved.
 
     Raises:
-        CheckFailed: an alias was moved by somebody else meanwhile. Those moved before it are moved back.
+        CheckFailed: somebody else moved an alias meanwhile. The aliases moved before it are moved back.
     """
     moved: list[Function] = []
     for function in functions:
@@ -120,17 +118,17 @@ def move(aws: Aws, functions: Sequence[Function]) -> list[Function]:
         except ClientError as error:
             move_back(aws, moved)
             raise CheckFailed(
-                f"the alias {LIVE} of {function.function_name} could not be moved ({error}); none is moved now. "
-                "Run the same command again"
+                f"the alias {LIVE} of {function.function_name} could not be moved ({error}); all aliases are as before",
+                remedy="run the same command again",
             ) from error
         moved.append(function)
     return moved
 
 
 def move_back(aws: Aws, moved: Sequence[Function]) -> None:
-    """Point aliases to what they pointed to before `move`."""
+    """Point aliases to their versions before `move`."""
     for function in reversed(moved):
-        with explained(f"moving the alias {LIVE} of {function.function_name} back to version {function.live}"):
+        with translated(f"moving the alias {LIVE} of {function.function_name} back to version {function.live}"):
             _point(aws, function, function.live, None)
 
 
@@ -142,10 +140,10 @@ def _point(aws: Aws, function: Function, version: str, revision: str | None) -> 
 
 
 def _wait(aws: Aws, function: Function) -> None:
-    """SnapStart takes its snapshot after publishing, which may last minutes."""
+    """Wait until the version is active: with SnapStart, taking the snapshot can last minutes."""
     waiter = aws.client("lambda").get_waiter("published_version_active")
     reason: str | None = None
-    with explained(f"waiting for {function.function_name} version {function.published}"):
+    with translated(f"waiting for {function.function_name} version {function.published}"):
         try:
             waiter.wait(
                 FunctionName=function.function_name,
@@ -175,7 +173,7 @@ def _expect(aws: Aws, function: Function, event: Mapping[str, Any], wanted: Mapp
 
 
 def _invoke(aws: Aws, function: Function, event: Mapping[str, Any]) -> Any:
-    with explained(f"invoking {function.function_name} version {function.published}"):
+    with translated(f"invoking {function.function_name} version {function.published}"):
         done = aws.client("lambda").invoke(
             FunctionName=function.function_name, Qualifier=function.published, Payload=json.dumps(event).encode()
         )
@@ -189,7 +187,7 @@ def _invoke(aws: Aws, function: Function, event: Mapping[str, Any]) -> Any:
 def _refuse(function: Function, fault: str | None) -> None:
     if fault is not None:
         raise CheckFailed(
-            f"{function.function_name} version {function.published} was not let before shoppers: {fault}. Version "
-            f"{function.live} keeps answering; what was applied and published stands. Look at its log "
-            f"(/aws/lambda/{function.function_name}), correct the code, then run the same command"
+            f"{function.function_name} version {function.published} failed its check: {fault}. Version "
+            f"{function.live} still answers; what was applied and published remains",
+            remedy=f"read its log (/aws/lambda/{function.function_name}), correct the code, then run the same command",
         )

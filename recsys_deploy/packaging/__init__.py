@@ -1,6 +1,6 @@
-"""Lambda packages: the same code and pins give the same bytes, for the platform that runs them.
+"""Lambda and Glue packages: the same code and pins give the same bytes, for the platform that runs them.
 
-Put here how zips are made: what each function needs (``functions``), for which platform (``targets``), from which
-wheels (``wheels``), which files of them (``contents``), in which bytes (``archive``); ``build`` puts it together. Keep
-infrastructure and images out.
+``functions`` lists what each function needs, ``targets`` the platforms, ``libraries`` installs the pinned libraries,
+``contents`` chooses the files, ``archive`` writes the zip, ``build`` runs these steps, ``features`` packages the Glue
+job. Container images are in ``docker/``, infrastructure is in ``terraform/``.
 """

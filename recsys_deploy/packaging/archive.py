@@ -1,10 +1,8 @@
-"""Zips whose bytes depend on nothing but their files.
+"""Reproducible zips: the bytes depend on the files alone.
 
-Put here order, times, permissions and compression. Keep which files in ``contents``.
-
-What a zip would otherwise record of its making (modification times, order of a folder, umask, system) is fixed. The
-compressed bytes still depend on the zlib that wrote them; the content checksum does not, so two machines whose hashes
-differ can see whether their packages do.
+A zip records modification times, the order of a folder, permissions and the system that wrote it; all of these are
+fixed here. The compressed bytes still depend on the version of zlib. The content checksum does not, so it shows whether
+two machines packaged the same files.
 """
 
 import base64
@@ -15,17 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time a zip can say."""
+"""The earliest time that the zip format can hold."""
 
 MODE = 0o100644
-"""Of every file. Lambda needs them readable by all; a library is mapped, not executed."""
+"""Permissions of every file. Lambda needs files readable by everybody; shared libraries need no execute bit."""
 
 UNIX = 3
 LEVEL = 6
 
 
 def write_zip(files: Mapping[str, bytes], target: Path) -> None:
-    """Write ``files`` to ``target``, which is replaced at the end or not at all."""
+    """Write ``files`` to ``target`` atomically."""
     target.parent.mkdir(parents=True, exist_ok=True)
     writing = target.with_name(target.name + ".writing")
     try:
@@ -42,7 +40,7 @@ def write_zip(files: Mapping[str, bytes], target: Path) -> None:
 
 
 def content_checksum(files: Mapping[str, bytes]) -> str:
-    """SHA-256 over names and contents, whatever compressed them."""
+    """SHA-256 of names and contents, independent of compression."""
     listed = [[name, hashlib.sha256(files[name]).hexdigest()] for name in sorted(files)]
     return hashlib.sha256(json.dumps(listed, separators=(",", ":")).encode()).hexdigest()
 
@@ -54,5 +52,5 @@ def file_checksum(path: Path) -> bytes:
 
 
 def as_lambda_says(checksum: bytes) -> str:
-    """As Lambda and Terraform write it (``CodeSha256``, ``source_code_hash``): base64."""
+    """A checksum in base64, as in Lambda's ``CodeSha256`` and Terraform's ``source_code_hash``."""
     return base64.b64encode(checksum).decode()

@@ -1,7 +1,4 @@
-"""Making packages: wheels in, ``<function>.zip`` and ``<function>.json`` out, and what Terraform is told of them.
-
-Put the order of events here. Keep each step in its module.
-"""
+"""Builds ``<function>.zip`` with its manifest ``<function>.json``, and the Terraform variables that name them."""
 
 import json
 import os
@@ -14,22 +11,22 @@ from typing import Any
 
 from recsys_assets.code_revision import git_revision
 from recsys_deploy.packaging.archive import as_lambda_says, content_checksum, file_checksum, write_zip
-from recsys_deploy.packaging.contents import Files, code_files, package_files
+from recsys_deploy.packaging.contents import code_files, library_files
 from recsys_deploy.packaging.features import package_features
 from recsys_deploy.packaging.functions import FUNCTIONS, FunctionSpec, PackagingError, spec_of
+from recsys_deploy.packaging.libraries import install, read_pins
 from recsys_deploy.packaging.targets import Target
-from recsys_deploy.packaging.wheels import Wheel, fetch, needed, read_pins
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout."""
 
 TERRAFORM_FOLDER = "terraform/stack"
-"""Terraform runs here; paths it is told are relative to it, so that a plan is the same on every machine."""
+"""Terraform runs here. Paths given to it are relative to this folder, so that a plan is the same on every machine."""
 
 VARIABLES = "packages.tfvars.json"
 
 UNZIPPED_LIMIT = 250 * 1024 * 1024
-"""What Lambda takes of code and layers together ("Lambda quotas", AWS Lambda Developer Guide)."""
+"""Lambda's limit for code and layers together ("Lambda quotas", AWS Lambda Developer Guide)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +34,20 @@ class Package:
     """The manifest beside a zip.
 
     Attributes:
-        function: its name.
-        handler: as Lambda is told.
+        function: name of the function.
+        handler: Lambda's ``Handler``.
         zip: file name, beside the manifest.
         sha256: of the zip, hexadecimal.
-        source_code_hash: the same as Lambda and Terraform write it.
+        source_code_hash: the same in base64.
         content_sha256: of names and contents alone; equal wherever the package is made from the same input.
-        zipped_bytes: of the zip.
-        unzipped_bytes: of its files.
-        files: how many.
-        platform: it runs on, ``linux-arm64`` or ``linux-x86_64``.
-        python: it runs on, such as ``3.13``.
-        git_revision: of the checkout, ``-dirty`` with uncommitted changes. Not in the zip, which would differ by it.
-        code_sha256: content checksum of the code alone.
-        wheels: file name -> SHA-256 of every wheel in it.
+        zipped_bytes, unzipped_bytes: sizes.
+        files: number of files.
+        platform: ``linux-arm64`` or ``linux-x86_64``.
+        python: such as ``3.13``.
+        git_revision: of the checkout, ``-dirty`` with uncommitted changes. It is not in the zip, whose bytes it would
+            change.
+        code_sha256: content checksum of this project's code alone.
+        libraries: name -> version of every library in the zip.
         zlib: version that compressed it.
     """
 
@@ -67,7 +64,7 @@ class Package:
     python: str
     git_revision: str
     code_sha256: str
-    wheels: Mapping[str, str]
+    libraries: Mapping[str, str]
     zlib: str
 
 
@@ -84,23 +81,20 @@ def package(
 
     Args:
         out: folder, made if need be.
-        target: to run on; Lambda's by default.
+        target: platform to run on; by default that of the deployed functions.
         functions: names of `FUNCTIONS`.
         root: checkout the code and ``constraints.txt`` are taken from.
 
     Raises:
-        PackagingError: see the message; what was there before stays.
+        PackagingError: a package cannot be made; earlier packages stay.
     """
     target = target or Target()
     specs = [spec_of(name) for name in dict.fromkeys(functions)]
-    pins = read_pins(root / "constraints.txt")
+    constraints = root / "constraints.txt"
     code = code_files(root)
-    with tempfile.TemporaryDirectory(prefix="recsys-wheels-") as folder:
-        roots = sorted({requirement for spec in specs for requirement in spec.requirements})
-        wheels = fetch(roots, pins, target, Path(folder))
-        made = [_package(spec, code, wheels, target, out) for spec in specs]
+    made = [_package(spec, code, constraints, target, out) for spec in specs]
     if {spec.name for spec in specs} == set(FUNCTIONS):
-        features = package_features(out, root, pins)
+        features = package_features(out, root, read_pins(constraints))
         variables = {
             "packages": {
                 found.function: {"path": _from_stack(out / found.zip, root), "hash": found.source_code_hash}
@@ -118,22 +112,22 @@ def package(
 
 
 def _from_stack(file: Path, root: Path) -> str:
-    """``file`` as Terraform is told of it: relative to where it runs, if it lies in the checkout."""
+    """Path of ``file`` for Terraform: relative to where it runs if the file is in the checkout."""
     file = file.resolve()
     if file.is_relative_to(root.resolve()):
         file = Path(os.path.relpath(file, root.resolve() / TERRAFORM_FOLDER))
     return file.as_posix()
 
 
-def _package(spec: FunctionSpec, code: Files, wheels: Mapping[str, Wheel], target: Target, out: Path) -> Package:
-    names = sorted(needed(spec.requirements, wheels, target)[0])
-    used = [wheels[name].file for name in names]
-    files = package_files(spec, code, used)
+def _package(spec: FunctionSpec, code: Mapping[str, bytes], constraints: Path, target: Target, out: Path) -> Package:
+    with tempfile.TemporaryDirectory(prefix="recsys-package-") as folder:
+        libraries = install(spec.requirements, constraints, target, Path(folder))
+        files = {**dict(library_files(Path(folder), spec)), **code}
     unzipped = sum(map(len, files.values()))
     if unzipped > UNZIPPED_LIMIT:
         raise PackagingError(
-            f"{spec.name}: {unzipped / 1e6:.0f} MB unzipped, Lambda takes {UNZIPPED_LIMIT / 1e6:.0f} MB: require less "
-            "in functions.py, or deploy the function as an image"
+            f"{spec.name}: {unzipped / 1e6:.0f} MB unzipped, but Lambda allows {UNZIPPED_LIMIT / 1e6:.0f} MB",
+            remedy="require less in packaging/functions.py, or deploy the function as an image",
         )
     file = out / f"{spec.name}.zip"
     write_zip(files, file)
@@ -152,7 +146,7 @@ def _package(spec: FunctionSpec, code: Files, wheels: Mapping[str, Wheel], targe
         python=target.python,
         git_revision=git_revision(),
         code_sha256=content_checksum(code),
-        wheels={wheel.name: file_checksum(wheel).hex() for wheel in used},
+        libraries=libraries,
         zlib=zlib.ZLIB_RUNTIME_VERSION,
     )
     _write_json(asdict(made), out / f"{spec.name}.json")

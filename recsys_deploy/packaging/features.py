@@ -1,9 +1,7 @@
-"""The code of the Glue job: a zip of what its program imports of this project, the program, and pinned libraries.
+"""The code of the Glue job: its program, a zip of the modules that it imports, and the pins of its libraries.
 
-Put here what travels to Glue. Keep bytes of the zip in ``archive`` and the job in ``terraform/modules/glue``.
-
-Glue 5.0 brings Python 3.11, Spark 3.5, pyarrow, pandas, numpy and boto3. What it lacks is pure Python and is named with
-its version, because Glue installs it when a run starts.
+Glue 5.0 has Python 3.11, Spark 3.5, pyarrow, pandas, numpy and boto3. The other libraries are pure Python; Glue
+installs them when a run starts, at the versions named here. The job itself is in ``terraform/modules/glue``.
 """
 
 import ast
@@ -27,12 +25,12 @@ LIBRARIES = (
     "toolz",
     "parsy",
 )
-"""What the program imports and Glue has not, with what that needs in turn."""
+"""Libraries of the program that Glue does not have, with their dependencies."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeaturePackage:
-    """What Terraform is told of as ``feature_package``.
+    """Terraform's variable ``feature_package``.
 
     Attributes:
         zip, entry: files.
@@ -50,14 +48,15 @@ def package_features(out: Path, root: Path, pins: Mapping[str, str]) -> FeatureP
     """Write zip and program into ``out``; the same checkout gives the same bytes.
 
     Args:
-        pins: name -> version, as `recsys_deploy.packaging.wheels.read_pins` reads ``constraints.txt``.
+        pins: name -> version, read by `recsys_deploy.packaging.libraries.read_pins`.
 
     Raises:
         PackagingError: the checkout lacks the program, or a library has no pin.
     """
     if missing := [name for name in LIBRARIES if name not in pins]:
         raise PackagingError(
-            f"constraints.txt pins no {', '.join(missing)}, which the Glue job needs: run make constraints"
+            f"constraints.txt does not pin {', '.join(missing)}, which the Glue job needs",
+            remedy="run make constraints",
         )
     files = imported_files(root, PROGRAM)
     target = (out / ZIP).resolve()
@@ -71,7 +70,7 @@ def package_features(out: Path, root: Path, pins: Mapping[str, str]) -> FeatureP
 
 
 def imported_files(root: Path, program: str) -> dict[str, bytes]:
-    """``program`` and every module of ours that it imports, directly or not, with the packages around them."""
+    """``program`` and all modules of this project that it imports, directly or not, with their packages."""
     found: dict[str, bytes] = {}
     waiting = [program]
     while waiting:
@@ -80,7 +79,7 @@ def imported_files(root: Path, program: str) -> dict[str, bytes]:
             continue
         path = root / name
         if not path.is_file():
-            raise PackagingError(f"{path} is missing: run `recsys package` from a checkout of this project")
+            raise PackagingError(f"{path} is missing", remedy="run `recsys package` from a checkout of this project")
         found[name] = path.read_bytes()
         waiting += [f"{folder}/__init__.py" for folder in map(str, Path(name).parents) if folder != "."]
         waiting += [file for module in _imports(found[name]) if (file := _file_of(root, module))]

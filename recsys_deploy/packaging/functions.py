@@ -1,10 +1,8 @@
-"""The functions that are packaged, and what each of them needs.
+"""The Lambda functions that are packaged as zips, and the libraries and AWS services that each of them uses.
 
-Put a function here when it runs on Lambda from a zip. Keep versions out: ``constraints.txt`` has them, for everything.
-
-boto3 is in the zips although the runtime brings one: the runtime's is older than ours by a time that AWS chooses,
-changes under running functions, and was tested by nobody here. What makes it heavy are descriptions of four hundred
-services; only those a function calls are kept.
+Versions are in ``constraints.txt``. boto3 is in the zips although Lambda's runtime has one: AWS changes that one under
+running functions, and it was never tested here. The descriptions of four hundred services make boto3 large; a zip
+keeps only those that its function calls.
 """
 
 from dataclasses import dataclass
@@ -13,18 +11,18 @@ from lambda_api.errors import RecsysError
 
 
 class PackagingError(RecsysError):
-    """A package cannot be made; the message names what is missing and the remedy."""
+    """A package cannot be made."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionSpec:
-    """What goes into one zip.
+    """Contents of one zip.
 
     Attributes:
         name: of the function and of the zip.
-        handler: as Lambda is told: module and function.
-        requirements: what its code imports, by the names of ``pyproject.toml``; what these need in turn is found.
-        services: of AWS that its code calls, as boto3 names them.
+        handler: module and function, as Lambda's ``Handler``.
+        requirements: libraries that the code imports, by their names in ``pyproject.toml``; dependencies are resolved.
+        services: AWS services that the code calls, by boto3's names.
     """
 
     name: str
@@ -42,10 +40,10 @@ FUNCTIONS = {
             "api",
             "lambda_api.handlers.api.handler",
             ("aws-lambda-powertools[tracer]", "boto3", "numpy", "onnxruntime", "pydantic"),
-            # The X-Ray SDK opens its own client.
+            # The X-Ray SDK opens a client of its own.
             (*_SCORING_SERVICES, "xray"),
         ),
-        # In front of every request, so it carries neither arrays nor Powertools.
+        # It runs before every request, so it has neither numpy nor Powertools.
         FunctionSpec("authorizer", "lambda_api.handlers.authorizer.handler", ("boto3", "pydantic"), ("dynamodb",)),
         FunctionSpec(
             "shadow",
@@ -55,14 +53,14 @@ FUNCTIONS = {
         ),
     )
 }
-"""By name."""
+"""Every packaged function by name."""
 
 ONLY_ELSEWHERE = ("lambda_api/local_server/", "lambda_api/handlers/inference_server.py")
-"""Of the code: what only a laptop and a container run, and what would need their servers."""
+"""Code that runs only on a laptop or in a container; it would need a web server in the zip."""
 
 
 def spec_of(name: str) -> FunctionSpec:
-    """The function of that name. Raises `PackagingError` where there is none."""
+    """The function ``name``. Raises `PackagingError` if it does not exist."""
     if name not in FUNCTIONS:
-        raise PackagingError(f"there is no function {name!r} to package; there are {', '.join(FUNCTIONS)}")
+        raise PackagingError(f"there is no function {name!r} to package", remedy=f"choose {', '.join(FUNCTIONS)}")
     return FUNCTIONS[name]

@@ -1,9 +1,7 @@
-"""What a package is built for: an architecture and a Python.
+"""Platforms that packages are built for: an architecture and a Python version.
 
-Put here which wheels run there. Keep finding them in ``wheels``.
-
-Sources: PEP 600 (``manylinux_x_y``: runs where glibc is at least x.y), PEP 508 (environment markers). Lambda's
-python3.12 and later run on Amazon Linux 2023, which has glibc 2.34.
+Lambda's python3.12 and later run on Amazon Linux 2023, which has glibc 2.34; wheels up to ``manylinux_2_34`` (PEP 600)
+run there.
 """
 
 import re
@@ -12,20 +10,14 @@ from enum import StrEnum
 
 from recsys_deploy.packaging.functions import PackagingError
 
-OLDEST_GLIBC, NEWEST_GLIBC = 5, 34
-"""Minor versions of glibc 2: of the first manylinux, and of Lambda."""
+GLIBC = "2_34"
 
 
 class Platform(StrEnum):
-    """Named by what Lambda calls the architecture."""
+    """Architectures of Lambda functions."""
 
     LINUX_ARM64 = "linux-arm64"
     LINUX_X86_64 = "linux-x86_64"
-
-    @property
-    def machine(self) -> str:
-        """As Python and wheels call it."""
-        return "aarch64" if self is Platform.LINUX_ARM64 else "x86_64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +29,15 @@ class Target:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"3\.[0-9]{1,2}", self.python):
-            raise PackagingError(f"--python {self.python}: write major and minor version, such as 3.13")
+            raise PackagingError(
+                f"--python {self.python} is not a minor version", remedy="write it with two numbers, such as 3.13"
+            )
 
     def __str__(self) -> str:
         return f"{self.platform} with Python {self.python}"
 
     @property
-    def wheel_platforms(self) -> list[str]:
-        """Platform tags that run there, the newest first."""
-        machine = self.platform.machine
-        return [f"manylinux_2_{minor}_{machine}" for minor in range(NEWEST_GLIBC, OLDEST_GLIBC - 1, -1)] + [
-            f"manylinux{year}_{machine}" for year in ("2014", "2010", "1")
-        ]
-
-    def markers(self) -> dict[str, str]:
-        """The environment of PEP 508 markers there."""
-        return {
-            "implementation_name": "cpython",
-            "implementation_version": f"{self.python}.0",
-            "os_name": "posix",
-            "platform_machine": self.platform.machine,
-            "platform_python_implementation": "CPython",
-            "platform_release": "",
-            "platform_system": "Linux",
-            "platform_version": "",
-            "python_full_version": f"{self.python}.0",
-            "python_version": self.python,
-            "sys_platform": "linux",
-        }
+    def uv_platform(self) -> str:
+        """The platform as ``uv pip install --python-platform`` names it."""
+        machine = "aarch64" if self.platform is Platform.LINUX_ARM64 else "x86_64"
+        return f"{machine}-manylinux_{GLIBC}"

@@ -29,8 +29,8 @@ import boto3
 from botocore.config import Config
 
 from lambda_api.settings import Settings, read_settings
-from recsys_deploy.deploy.http_call import HttpAnswer
-from recsys_deploy.deploy.terraform_runner import Terraform
+from recsys_deploy.deploy.api_check import HttpAnswer
+from recsys_deploy.deploy.terraform import Terraform
 from recsys_deploy.packaging.targets import Platform, Target
 from tests.terraform.runs import ROOT, copy_tree
 

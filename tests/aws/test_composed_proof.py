@@ -33,8 +33,8 @@ from recsys_assets.promotion.registration import register_bundle
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.versions import Version
+from recsys_deploy.deploy.api_check import HttpAnswer
 from recsys_deploy.deploy.command import Deployment, DeployOptions, deploy
-from recsys_deploy.deploy.http_call import HttpAnswer
 from recsys_deploy.deploy.removal import DestroyOptions, destroy
 from recsys_deploy.packaging.build import package
 from recsys_deploy.release.check import check_release

@@ -16,20 +16,13 @@ from lambda_api.state.history import HistoryStore
 from lambda_api.state.popular import PopularProducts
 from lambda_api.state.routing_record import read_routing
 from lambda_api.state.table import TableUnavailable
+from recsys_assets.aws_errors import AwsCallFailed, AwsErrorKind
 from recsys_assets.publishing.catalogue_store import current_publication
 from recsys_assets.publishing.histories import publish_histories
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.versions import Version
 from recsys_deploy.deploy.command import deploy
-from recsys_deploy.deploy.errors import (
-    ApplyFailed,
-    CheckFailed,
-    ModelRefused,
-    NotConfirmed,
-    Throttled,
-    WrongAccount,
-    WrongRegion,
-)
+from recsys_deploy.deploy.errors import CheckFailed, DeployError, NotConfirmed
 from recsys_deploy.deploy.options import Promotion
 from recsys_deploy.release.moves import Releases
 from recsys_deploy.release.route import target_of
@@ -52,7 +45,7 @@ def broken(event: Any) -> Any:
 
 def test_without_a_model_the_baseline_answers_and_it_says_so(world: World) -> None:
     done, text = said(world)
-    assert done.model is None and "the baseline answers" in done.brought
+    assert done.model is None and "the baseline answers" in done.model_result
     assert done.api_url == URL
     serving = world.table("serving")
     assert current_publication(serving) is not None
@@ -141,7 +134,7 @@ def test_new_code_that_fails_is_kept_from_shoppers(world: World, name: str) -> N
     world.publish_code("two")
     world.faults.by_version[name, "2"] = broken
     with pytest.raises(
-        CheckFailed, match=rf"recsys-dev-{name} version 2 .*no module named numpy.*Version 1 keeps answering"
+        CheckFailed, match=rf"recsys-dev-{name} version 2 .*no module named numpy.*Version 1 still answers"
     ):
         world.deploy()
     assert {world.live(function) for function in ("authorizer", "shadow", "api")} == {"1"}
@@ -173,7 +166,7 @@ def test_new_code_that_fails_at_the_address_only_is_moved_back(world: World) -> 
     world.faults.by_version["api", "2"] = fails_behind_the_gateway
     with pytest.raises(
         CheckFailed,
-        match=r"GET /health answered 502.*answered by the code before it again \(authorizer 1, shadow 1, api 1\)",
+        match=r"GET /health answered 502.*the previous code answers shoppers again \(authorizer 1, shadow 1, api 1\)",
     ):
         world.deploy()
     assert {world.live(function) for function in ("authorizer", "shadow", "api")} == {"1"}
@@ -220,7 +213,7 @@ def test_a_model_that_answers_wrongly_gives_way_to_the_one_before(world: World) 
     # Nobody forces it in again by accident.
     world.faults.not_found_models.clear()
     done = world.deploy()
-    assert done.model == before and "was champion there before" in done.brought
+    assert done.model == before and "was champion there before" in done.model_result
     assert world.deploy(promotion=Promotion.ALWAYS).model == "v1.0.1"
 
 
@@ -231,7 +224,7 @@ def test_where_a_shop_lives_a_second_model_waits_for_a_rollout(world: World) -> 
     first = world.deploy().model
     world.home.promote(*PRODUCTS, seed=1)
     done = world.deploy()
-    assert done.model == first and "v1.0.1 is registered and waits" in done.brought
+    assert done.model == first and "v1.0.1 is registered but not live" in done.model_result
     assert world.deploy(promotion=Promotion.ALWAYS).model == "v1.0.1"
 
 
@@ -246,7 +239,7 @@ def test_while_a_model_is_tried_neither_route_nor_pointer_moves(world: World) ->
     tried = read_routing(world.table("serving"))
     world.home.promote(*PRODUCTS, seed=2)
     done = world.deploy()
-    assert done.model == before and "v1.0.2 is registered and waits: a rollout is in progress" in done.brought
+    assert done.model == before and "v1.0.2 is registered but not live: a rollout is in progress" in done.model_result
     assert read_routing(world.table("serving")) == tried
     champion = world.registry().champion()
     assert champion is not None and str(champion.version) == before
@@ -258,7 +251,7 @@ def test_a_damaged_bundle_leaves_everything_as_it_was(world: World) -> None:
     second = world.home.promote(*PRODUCTS, seed=1)
     victim = next(path for path in (world.home.settings.home / "models" / second.bundle_checksum).glob("*.np*"))
     victim.write_bytes(victim.read_bytes()[:-1])
-    with pytest.raises(ModelRefused, match=r"cannot be brought.*--no-model") as refused:
+    with pytest.raises(DeployError, match=r"cannot be uploaded.*--no-model") as refused:
         world.deploy()
     assert isinstance(refused.value.__cause__, BundleError)
     assert [str(version.version) for version in world.registry().list_versions()] == [before]
@@ -287,11 +280,11 @@ def test_an_environment_half_applied_goes_on_where_it_stopped(world: World) -> N
     fault.touch()
     console = Console(file=io.StringIO(), width=300)
     with pytest.raises(
-        ApplyFailed, match=r"terraform_data\.late .*LimitExceededException.* changes were made and stand"
+        DeployError, match=r"changes were made and remain.*terraform_data\.late .*LimitExceededException.*same command"
     ):
         world.deploy(console)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "stands  checks, packages, terraform init, terraform plan" in printed
+    assert "complete  checks, packages, terraform init, terraform plan" in printed
     # Nothing of ours was done on top of half an environment.
     assert not boto3.client("ssm").describe_parameters()["Parameters"]
     assert read_routing(world.table("serving")) is None
@@ -303,9 +296,7 @@ def test_an_environment_half_applied_goes_on_where_it_stopped(world: World) -> N
 
 
 STOPS = {
-    "while the bundle is uploaded": "recsys_assets.registry.bundle_store.BundleStore._write_manifest",
     "while histories are published": "recsys_deploy.deploy.publication.publish_histories",
-    "before the route": "recsys_deploy.release.route.write_routing",
     "between route and champion": "recsys_assets.registry.model_registry.ModelRegistry.promote",
 }
 
@@ -317,8 +308,9 @@ def test_stopped_anywhere_nothing_is_half_switched_and_the_next_run_ends_it(worl
     world.home.promote(*PRODUCTS, seed=1)
     world.publish_code("two")
     throttled = TableUnavailable("table recsys-dev-serving: ThrottlingException: Rate exceeded")
-    with mock.patch(STOPS[stop], side_effect=throttled), pytest.raises(Throttled, match="run the same command"):
+    with mock.patch(STOPS[stop], side_effect=throttled), pytest.raises(AwsCallFailed) as stopped:
         world.deploy()
+    assert stopped.value.problem.kind is AwsErrorKind.THROTTLED and "run it again" in str(stopped.value)
     champion = world.registry().champion()
     assert champion is not None and str(champion.version) == before, "the pointer moves last"
     routed = "v1.0.1" if stop == "between route and champion" else before
@@ -362,19 +354,19 @@ def test_another_account_and_another_region_are_refused(world: World) -> None:
     text = outputs.read_text()
     outputs.write_text(text.replace(":123456789012:function", ":210987654321:function"))
     _apply_outputs(world)
-    with pytest.raises(WrongAccount, match=r"stands in account 210987654321, these credentials belong to 123456789012"):
+    with pytest.raises(
+        DeployError, match=r"deployed in account 210987654321, but these credentials belong to 123456789012"
+    ):
         world.deploy()
     outputs.write_text(text)
     _apply_outputs(world)
     file = world.tree / "environments" / "dev" / "terraform.tfvars"
     file.write_text(file.read_text().replace("eu-central-1", "us-east-1"))
-    with pytest.raises(WrongRegion, match=r"stands in eu-central-1, but its terraform.tfvars says us-east-1"):
+    with pytest.raises(DeployError, match=r"deployed in eu-central-1, but its terraform.tfvars now names us-east-1"):
         world.deploy()
 
 
 def test_packages_that_are_not_what_they_say_are_refused(world: World) -> None:
-    from recsys_deploy.deploy.errors import DeployError
-
     (world.root / "packages" / "api.zip").write_bytes(b"tampered")
     with pytest.raises(DeployError, match=r"api\.zip is not what packages\.tfvars\.json describes"):
         world.deploy()
@@ -385,7 +377,7 @@ def test_packages_that_are_not_what_they_say_are_refused(world: World) -> None:
 def _apply_outputs(world: World) -> None:
     """As if an earlier run had left these outputs."""
     from recsys_deploy.deploy.packages import package_variables
-    from recsys_deploy.deploy.terraform_runner import Terraform
+    from recsys_deploy.deploy.terraform import Terraform
 
     terraform = Terraform(world.tree, "dev", data_dir=world.options().data)
     terraform.apply(terraform.plan(package_variables(world.root / "packages", terraform.stack, build=False)))

@@ -1,33 +1,18 @@
-"""Reading files of values: the same as another parser of HCL reads, and nothing else than literals."""
+"""Reading an environment's values: every literal is read, and computed values are refused."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import hcl2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_deploy.deploy.errors import EnvironmentRefused
+from recsys_deploy.deploy.errors import DeployError
 from recsys_deploy.deploy.values import read_environment, read_values
 
 TREE = Path(__file__).resolve().parents[2] / "terraform"
 FILES = sorted(TREE.glob("environments/*/*.tfvars")) + sorted(TREE.glob("environments/*/*.hcl"))
-
-
-def unquoted(value: Any) -> Any:
-    """What the other parser means: it keeps the quotes of texts."""
-    if isinstance(value, dict):
-        return {unquoted(name): unquoted(one) for name, one in value.items() if not str(name).startswith("__")}
-    if isinstance(value, list):
-        return [unquoted(one) for one in value]
-    return value[1:-1] if isinstance(value, str) and value.startswith('"') else value
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
-def test_environments_read_as_another_parser_reads_them(file: Path) -> None:
-    assert read_values(file) == unquoted(hcl2.loads(file.read_text()))
 
 
 def test_every_environment_can_be_read() -> None:
@@ -58,6 +43,7 @@ def written(value: Any) -> str:
     return json.dumps(value)
 
 
+@settings(deadline=None)
 @given(values=st.dictionaries(NAMES, LITERALS, max_size=4))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> None:
     file = tmp_path_factory.mktemp("values") / "terraform.tfvars"
@@ -69,38 +55,32 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, value
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('a = "x${var.b}"', "line 1: a text with"),
-        ("\n\na = var.b", "line 3: 'var' is not a literal"),
-        ("a = 1\na = 2", "line 2: a stands there twice"),
-        ("a 1", "line 1: a is given no value"),
-        ("a = [1, 2", "end of the file"),
-        ("a = { b = 1", "end of the file"),
-        ("a = [1 2]", "where a comma was expected"),
-        ('a = "open\n', "no part of a literal"),
-        ("a = 1 + 1", "line 1"),
-        ("a = 1 b = 2", "only literals are read here"),
-        ('a = "\\q"', "no escape of HCL"),
-        ("a = <<E\nx\nE\n", "line 1"),
-        ("= 1", "a name was expected"),
+        ('a = "x${var.b}"', "a is computed"),
+        ("a = var.b", "a is computed"),
+        ("a = { b = [var.c] }", "a.b is computed"),
+        ("a = 1 + 1", "a is computed"),
+        ("a 1", "line 1"),
+        ("b = 2\na = [1, 2", "cannot be read"),
+        ('a = "open\n', "line 1"),
     ],
 )
-def test_what_is_no_literal_is_refused_with_its_line(tmp_path: Path, text: str, words: str) -> None:
+def test_what_is_no_literal_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "terraform.tfvars"
     file.write_text(text)
-    with pytest.raises(EnvironmentRefused) as refused:
+    with pytest.raises(DeployError) as refused:
         read_values(file)
     assert words in str(refused.value) and str(file) in str(refused.value)
 
 
 def test_an_environment_that_is_not_there_and_one_that_is_a_copy(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentRefused, match="there are dev, prod, staging"):
+    with pytest.raises(DeployError, match="choose dev, prod, staging"):
         read_environment(TREE, "nope")
     for name in ("../dev", "dev/../dev", ""):
-        with pytest.raises(EnvironmentRefused, match="there is no environment"):
+        with pytest.raises(DeployError, match="there is no environment"):
             read_environment(TREE, name)
     place = tmp_path / "environments" / "mine"
     place.mkdir(parents=True)
     (place / "terraform.tfvars").write_text('environment = "dev"\nregion = "eu-central-1"\n')
     (place / "backend.hcl").write_text("")
-    with pytest.raises(EnvironmentRefused, match='says environment = "dev", but it is the folder of mine'):
+    with pytest.raises(DeployError, match='sets environment = "dev", but it is in the folder of mine'):
         read_environment(tmp_path, "mine")

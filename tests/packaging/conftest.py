@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recsys_deploy.packaging.build import ROOT, Package, package
-from recsys_deploy.packaging.functions import FUNCTIONS
+from recsys_deploy.packaging.build import Package, package
 from recsys_deploy.packaging.targets import Platform, Target
-from recsys_deploy.packaging.wheels import Wheel, fetch, read_pins
 
 HERE = Target(
     {"x86_64": Platform.LINUX_X86_64, "aarch64": Platform.LINUX_ARM64}[platform.machine()],
@@ -30,10 +28,3 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Packag
             archive.extractall(folder)
         made[found.function] = (found, folder)
     return made
-
-
-@pytest.fixture(scope="session")
-def arm_wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Wheel]:
-    """What the authorizer needs on Lambda, fetched once."""
-    pins = read_pins(ROOT / "constraints.txt")
-    return fetch(FUNCTIONS["authorizer"].requirements, pins, Target(), tmp_path_factory.mktemp("arm"))

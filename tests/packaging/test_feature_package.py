@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 from recsys_deploy.packaging.features import LIBRARIES, package_features
 from recsys_deploy.packaging.functions import PackagingError
-from recsys_deploy.packaging.wheels import read_pins
+from recsys_deploy.packaging.libraries import read_pins
 
 ROOT = Path(__file__).resolve().parents[2]
 

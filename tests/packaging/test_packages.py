@@ -1,4 +1,4 @@
-"""The very packages: made twice they are the same bytes, and unzipped they answer with nothing else on the path."""
+"""The packages: made twice they have the same bytes, and unzipped they answer with nothing else on the path."""
 
 import ast
 import base64
@@ -24,7 +24,6 @@ from recsys_deploy.packaging.build import ROOT, Package, package
 from recsys_deploy.packaging.features import FeaturePackage
 from recsys_deploy.packaging.functions import FUNCTIONS, PackagingError
 from recsys_deploy.packaging.targets import Platform, Target
-from recsys_deploy.packaging.wheels import Wheel
 from tests.handlers.shop import event
 from tests.packaging.conftest import HERE
 from tests.serving_home import ServedHome, make_home
@@ -180,9 +179,9 @@ def test_terraform_is_told_of_every_package(packages: Packages, tmp_path: Path) 
 def test_paths_in_a_checkout_are_relative_to_where_terraform_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # No wheels and no services: only the paths matter here.
-    monkeypatch.setattr(build, "fetch", lambda *given: {})
-    monkeypatch.setattr(build, "package_files", lambda *given: {"a.py": b""})
+    # No libraries: only the paths matter here.
+    monkeypatch.setattr(build, "install", lambda *given: {})
+    monkeypatch.setattr(build, "library_files", lambda *given: {"a.py": b""})
     code = tmp_path / "lambda_api"
     code.mkdir()
     (tmp_path / "constraints.txt").write_text("")
@@ -201,9 +200,8 @@ def test_paths_in_a_checkout_are_relative_to_where_terraform_runs(
 
 
 def test_made_twice_in_other_circumstances_the_bytes_are_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arm_wheels: dict[str, Wheel]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "fetch", lambda *given: arm_wheels)
     roots = [tmp_path / "one", tmp_path / "two"]
     for root in roots:
         shutil.copytree(ROOT / "lambda_api", root / "lambda_api", ignore=shutil.ignore_patterns("__pycache__"))
@@ -226,13 +224,10 @@ def test_made_twice_in_other_circumstances_the_bytes_are_the_same(
     (roots[1] / "lambda_api" / "__init__.py").write_text('"""Another."""\n')
     (third,) = package(tmp_path / "c", Target(), ["authorizer"], root=roots[1])
     assert (third.sha256 != first.sha256, third.code_sha256 != first.code_sha256) == (True, True)
-    assert third.wheels == first.wheels
+    assert third.libraries == first.libraries
 
 
-def test_the_default_is_what_lambda_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arm_wheels: dict[str, Wheel]
-) -> None:
-    monkeypatch.setattr(build, "fetch", lambda *given: arm_wheels)
+def test_the_default_is_what_lambda_runs(tmp_path: Path) -> None:
     (made,) = package(tmp_path, functions=["authorizer"])
     assert (made.platform, made.python) == (Platform.LINUX_ARM64, "3.13")
     with zipfile.ZipFile(tmp_path / made.zip) as archive:
@@ -252,20 +247,20 @@ def test_what_functions_require_is_what_the_project_declares_for_lambda() -> Non
 
 
 def test_an_unknown_function_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PackagingError, match="no function 'recommend' to package; there are api, authorizer, shadow"):
+    with pytest.raises(PackagingError, match="no function 'recommend' to package; choose api, authorizer, shadow"):
         package(tmp_path, functions=["recommend"])
 
 
 def test_the_command_names_wheel_and_platform_where_the_index_has_none(tmp_path: Path) -> None:
     finished = subprocess.run(
         [sys.executable, "-m", "recsys_deploy.cli", "package", "--function", "authorizer", "--out", str(tmp_path)],
-        env={**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": "/dev/null"},
+        env={**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "UV_NO_CONFIG": "1"},
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
     assert finished.returncode == 2
-    assert "no wheel of boto3==" in finished.stderr
-    assert "linux-arm64 with Python 3.13" in " ".join(finished.stderr.split())
+    said = " ".join(finished.stderr.split())
+    assert "no wheels for linux-arm64 with Python 3.13" in said and "boto3" in said
     assert not list(tmp_path.iterdir())

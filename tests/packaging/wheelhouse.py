@@ -1,7 +1,4 @@
-"""Small wheels, and a pip that knows of nothing else.
-
-Put handmade wheels here. Keep what is asserted about them in the tests.
-"""
+"""Small handmade wheels, and an index that holds nothing else."""
 
 import zipfile
 from collections.abc import Mapping
@@ -30,8 +27,9 @@ def make_wheel(folder: Path, name: str, version: str = "1.0", tag: str = "py3-no
     return target
 
 
-def pip_knows_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let pip find wheels in ``folder`` and nowhere else."""
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+def use_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let uv find wheels in ``folder`` and nowhere else."""
+    monkeypatch.setenv("UV_NO_CONFIG", "1")
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))

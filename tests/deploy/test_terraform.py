@@ -1,4 +1,4 @@
-"""The runner: on the real program with a stack that needs no provider, and on one that plays troubles."""
+"""Terraform's wrapper: with the real program on a stack without a provider, and with a fake program that fails."""
 
 import json
 import os
@@ -14,23 +14,9 @@ from typing import Any
 
 import pytest
 
-from recsys_deploy.deploy.errors import (
-    AccessDenied,
-    ApplyFailed,
-    CredentialsExpired,
-    CredentialsMissing,
-    DeployError,
-    InitFailed,
-    PlanFailed,
-    ProviderMissing,
-    ServiceTrouble,
-    StateBucketMissing,
-    StateLocked,
-    TerraformMissing,
-    Throttled,
-    WrongRegion,
-)
-from recsys_deploy.deploy.terraform_runner import Change, Progress, Terraform
+from recsys_assets.aws_errors import AwsCallFailed, AwsErrorKind
+from recsys_deploy.deploy.errors import DeployError
+from recsys_deploy.deploy.terraform import Change, Progress, Terraform
 from tests.deploy import fake_terraform
 
 STACK = """
@@ -98,7 +84,7 @@ class Fake:
             "dev",
             data_dir=root / "data",
             binary=str(program),
-            environment_variables={"FAKE_TERRAFORM": str(self.home)},
+            variables={"FAKE_TERRAFORM": str(self.home)},
             on_progress=self.progress.append,
         )
 
@@ -136,7 +122,8 @@ def test_plan_apply_output_destroy(real: Terraform) -> None:
     assert real.output() == {"names": ["a", "b"], "knows_secret": False}
     assert real.plan({"names": ["a", "b"]}).is_empty
     assert len(real.resources()) == 3
-    gone = real.destroy({"names": ["a", "b"]})
+    gone = real.plan({"names": ["a", "b"]}, destroy=True)
+    real.apply(gone)
     assert gone.destroy and gone.count("delete") == 3
     assert real.resources() == () and real.plan({"names": []}, destroy=True).is_empty
 
@@ -153,9 +140,7 @@ def test_removals_and_replacements_are_named(real: Terraform) -> None:
 
 def test_a_change_of_outputs_alone_is_a_change(real: Terraform) -> None:
     real.apply(real.plan({"names": ["a"]}))
-    with_secret = Terraform(
-        real.stack.parent, "dev", data_dir=real.data_dir, environment_variables={"TF_VAR_secret": "rk_secret"}
-    )
+    with_secret = Terraform(real.stack.parent, "dev", data_dir=real.data_dir, variables={"TF_VAR_secret": "rk_secret"})
     plan = with_secret.plan({"names": ["a"]})
     assert not plan.changes and not plan.is_empty
     with_secret.apply(plan)
@@ -168,12 +153,12 @@ def test_a_stale_plan_is_refused(real: Terraform) -> None:
     kept = first.file.read_bytes()
     real.apply(first)
     first.file.write_bytes(kept)
-    with pytest.raises(ApplyFailed, match="stale"):
+    with pytest.raises(DeployError, match="stale"):
         real.apply(first)
 
 
 def test_a_refused_value_names_the_rule(real: Terraform) -> None:
-    with pytest.raises(PlanFailed, match=r"at most eight names.*Nothing was changed.*terraform\.tfvars"):
+    with pytest.raises(DeployError, match=r"at most eight names.*terraform\.tfvars; nothing was changed"):
         real.plan({"names": list("abcdefghi")})
     assert not (real.data_dir / "plan.tfplan").exists()
 
@@ -181,7 +166,7 @@ def test_a_refused_value_names_the_rule(real: Terraform) -> None:
 def test_a_state_held_by_another_says_who_and_how_to_free_it(real: Terraform, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
 
-    monkeypatch.setattr("recsys_deploy.deploy.terraform_runner.LOCK_WAIT", "0s")
+    monkeypatch.setattr("recsys_deploy.deploy.terraform.LOCK_WAIT", "0s")
     real.apply(real.plan({"names": ["a"]}))
     state = Path(real.values / "backend.hcl").read_text().split('"')[1]
     info = {
@@ -194,7 +179,7 @@ def test_a_state_held_by_another_says_who_and_how_to_free_it(real: Terraform, mo
     with Path(state).open("r+") as held:
         fcntl.lockf(held, fcntl.LOCK_EX)
         with pytest.raises(
-            StateLocked, match=r"ada@laptop, OperationTypeApply, since 2026-11-20.*force-unlock 9db590f1-b6fe"
+            DeployError, match=r"ada@laptop, OperationTypeApply, since 2026-11-20.*force-unlock 9db590f1-b6fe"
         ):
             real.plan({"names": ["b"]})
 
@@ -207,11 +192,11 @@ def test_an_apply_that_stops_half_way_goes_on_with_the_next(fake: Fake) -> None:
     stop = {"before": fake_terraform.RESOURCES[2], "problem": problem}
     (fake.home / "stop").write_text(json.dumps(stop))
     with pytest.raises(
-        ApplyFailed, match=r"too many streams.*2 of 5 changes were made and stand.*run the same command"
+        DeployError, match=r"2 of 5 changes were made and remain.*too many streams.*run the same command"
     ) as stopped:
         fake.runner.apply(fake.runner.plan({}))
     assert fake_terraform.RESOURCES[2] in str(stopped.value)
-    assert [progress.event for progress in fake.progress] == ["start", "complete"] * 2 + ["start", "errored"]
+    assert [progress.failed for progress in fake.progress] == [False, False, True]
     (fake.home / "stop").unlink()
     rest = fake.runner.plan({})
     assert [change.address for change in rest.changes] == fake_terraform.RESOURCES[2:]
@@ -223,129 +208,78 @@ def test_a_destroy_that_stops_half_way_goes_on_with_the_next(fake: Fake) -> None
     fake.runner.apply(fake.runner.plan({}))
     problem = {"summary": "deleting S3 Bucket", "detail": "BucketNotEmpty: it is not empty"}
     (fake.home / "stop").write_text(json.dumps({"before": fake_terraform.RESOURCES[3], "problem": problem}))
-    with pytest.raises(ApplyFailed, match="BucketNotEmpty"):
-        fake.runner.destroy({})
+    with pytest.raises(DeployError, match="BucketNotEmpty"):
+        fake.runner.apply(fake.runner.plan({}, destroy=True))
     assert len(fake.runner.resources()) == 2
     (fake.home / "stop").unlink()
-    assert fake.runner.destroy({}).count("delete") == 2
+    rest = fake.runner.plan({}, destroy=True)
+    fake.runner.apply(rest)
+    assert rest.count("delete") == 2
     assert fake.runner.resources() == ()
 
 
-TROUBLES = [
+FAILURES: list[tuple[str, str, str, AwsErrorKind | None, str]] = [
     (
         "plan",
-        {
-            "summary": "Error acquiring the state lock",
-            "detail": "Error message: operation error S3: PutObject, StatusCode: 412, PreconditionFailed\nLock Info:\n"
-            "  ID:        9db590f1-b6fe-c5f2\n  Path:      bucket/key\n  Operation: OperationTypeApply\n"
-            "  Who:       ada@laptop\n  Version:   1.11.4\n  Created:   2026-11-20 10:00:00 UTC\n",
-        },
-        StateLocked,
+        "Error acquiring the state lock",
+        "Error message: operation error S3: PutObject, StatusCode: 412, PreconditionFailed\nLock Info:\n"
+        "  ID:        9db590f1-b6fe-c5f2\n  Path:      bucket/key\n  Operation: OperationTypeApply\n"
+        "  Who:       ada@laptop\n  Version:   1.11.4\n  Created:   2026-11-20 10:00:00 UTC\n",
+        None,
         r"ada@laptop, OperationTypeApply, since 2026-11-20 10:00:00 UTC.*force-unlock 9db590f1-b6fe-c5f2",
     ),
     (
         "apply",
-        {
-            "summary": "creating DynamoDB Table (recsys-dev-history)",
-            "detail": "operation error DynamoDB: CreateTable, https response error StatusCode: 400, api error "
-            "AccessDeniedException: User: arn:aws:iam::123456789012:user/ada is not authorized to perform: "
-            "dynamodb:CreateTable on resource: arn:aws:dynamodb:eu-central-1:123456789012:table/recsys-dev-history "
-            "because no identity-based policy allows the action",
-        },
-        AccessDenied,
-        r"may not dynamodb:CreateTable on arn:aws:dynamodb:eu-central-1:123456789012:table/recsys-dev-history",
-    ),
-    (
-        "apply",
-        {
-            "summary": "reading S3 Bucket",
-            "detail": "operation error S3: HeadBucket, https response error StatusCode: 403, Forbidden",
-        },
-        AccessDenied,
-        "may not do HeadBucket",
+        "creating DynamoDB Table (recsys-dev-history)",
+        "operation error DynamoDB: CreateTable, https response error StatusCode: 400, api error "
+        "AccessDeniedException: User: arn:aws:iam::123456789012:user/ada is not authorized to perform: "
+        "dynamodb:CreateTable on resource: arn:aws:dynamodb:eu-central-1:123456789012:table/recsys-dev-history",
+        AwsErrorKind.ACCESS_DENIED,
+        "allow dynamodb:CreateTable on arn:aws:dynamodb:eu-central-1:123456789012:table/recsys-dev-history",
     ),
     (
         "plan",
-        {
-            "summary": "Retrieving AWS account details",
-            "detail": "operation error STS: GetCallerIdentity, https response error StatusCode: 403, api error "
-            "ExpiredToken: The security token included in the request is expired",
-        },
-        CredentialsExpired,
-        "Sign in again.*it goes on where it stopped",
-    ),
-    (
-        "init",
-        {"summary": "No valid credential sources found", "detail": "Please see the documentation about credentials"},
-        CredentialsMissing,
-        "aws sso login",
+        "Retrieving AWS account details",
+        "operation error STS: GetCallerIdentity, StatusCode: 403, api error ExpiredToken: The security token included "
+        "in the request is expired",
+        AwsErrorKind.CREDENTIALS_EXPIRED,
+        "sign in again",
     ),
     (
         "apply",
-        {
-            "summary": "creating Lambda Function",
-            "detail": "operation error Lambda: CreateFunction, exceeded maximum number of attempts, 25, https response "
-            "error StatusCode: 429, TooManyRequestsException: Rate exceeded",
-        },
-        Throttled,
-        "asks to slow down.*Wait some minutes",
+        "creating Lambda Function",
+        "operation error Lambda: CreateFunction, StatusCode: 429, TooManyRequestsException: Rate exceeded",
+        AwsErrorKind.THROTTLED,
+        "0 of 5 changes were made and remain.*run it again",
     ),
     (
-        "init",
-        {
-            "summary": "Error loading state",
-            "detail": 'Unable to list objects in S3 bucket "state": operation error S3: ListObjectsV2, https response '
-            'error StatusCode: 301, requested bucket from "eu-central-1", actual location "us-east-1"',
-        },
-        WrongRegion,
-        "lies in us-east-1.*backend.hcl",
+        "apply",
+        "creating IAM Role",
+        "EntityAlreadyExists: Role recsys-dev-api already exists.",
+        None,
+        "terraform import",
     ),
-    (
-        "init",
-        {"summary": "Error loading state", "detail": 'S3 bucket "recsys-dev-terraform-state" does not exist.'},
-        StateBucketMissing,
-        "recsys-dev-terraform-state does not exist",
-    ),
-    (
-        "plan",
-        {
-            "summary": "reading IAM Role",
-            "detail": 'Post "https://iam.amazonaws.com/": dial tcp: lookup iam.amazonaws.com: no such host',
-        },
-        ServiceTrouble,
-        "Look at the network",
-    ),
-    (
-        "init",
-        {
-            "summary": "Failed to query available provider packages",
-            "detail": "Could not retrieve the list of available versions for provider hashicorp/aws: could not connect",
-        },
-        ProviderMissing,
-        "--plugin-dir",
-    ),
-    ("init", {"summary": "Invalid backend configuration argument", "detail": '"buckett"'}, InitFailed, "backend.hcl"),
-    ("plan", {"summary": "Invalid value for variable", "detail": "log_days must be one of"}, PlanFailed, "log_days"),
+    ("init", "Failed to query available provider packages", "could not connect", None, "--plugin-dir"),
+    ("init", "Invalid backend configuration argument", '"buckett"', None, "backend.hcl; nothing was changed"),
+    ("plan", "Invalid value for variable", "log_days must be one of", None, "log_days.*terraform.tfvars"),
 ]
 
 
-@pytest.mark.parametrize(
-    ("command", "diagnostic", "kind", "words"), TROUBLES, ids=lambda value: getattr(value, "__name__", "")
-)
-def test_troubles_say_what_to_do(
-    fake: Fake, command: str, diagnostic: dict[str, str], kind: type[DeployError], words: str
+@pytest.mark.parametrize(("command", "summary", "detail", "kind", "words"), FAILURES, ids=lambda value: str(value)[:30])
+def test_failures_say_what_to_do(
+    fake: Fake, command: str, summary: str, detail: str, kind: AwsErrorKind | None, words: str
 ) -> None:
     plan = fake.runner.plan({})
-    fake.told(command, **diagnostic)
+    fake.told(command, summary=summary, detail=detail)
     calls = {"init": fake.runner.init, "plan": lambda: fake.runner.plan({}), "apply": lambda: fake.runner.apply(plan)}
-    with pytest.raises(kind, match=f"(?s){words}") as raised:
+    with pytest.raises((DeployError, AwsCallFailed), match=f"(?s)terraform {command}.*{words}") as raised:
         calls[command]()
-    assert (type(raised.value) is kind and f"terraform {command}" in str(raised.value)) or kind is StateLocked
+    assert kind is None or raised.value.problem.kind is kind
 
 
 def test_what_no_message_says_is_taken_from_stderr(fake: Fake) -> None:
     fake.told("plan", errors=("Error: Failed to load plugin schemas", "exec format error"))
-    with pytest.raises(PlanFailed, match="exec format error"):
+    with pytest.raises(DeployError, match="exec format error"):
         fake.runner.plan({})
 
 
@@ -360,11 +294,11 @@ def test_warnings_are_no_errors(fake: Fake) -> None:
 
 def test_a_missing_and_an_old_program(tmp_path: Path, fake: Fake) -> None:
     missing = Terraform(fake.runner.stack.parent, "dev", data_dir=tmp_path, binary="no-such-terraform")
-    with pytest.raises(TerraformMissing, match="no-such-terraform is not on the path"):
+    with pytest.raises(DeployError, match="no-such-terraform is not on the path"):
         missing.version()
     assert fake.runner.version() == "1.11.4"
     (fake.home / "version.json").write_text(json.dumps({"lines": [{"terraform_version": "1.5.7"}]}))
-    with pytest.raises(TerraformMissing, match=r"1\.5\.7 is too old: install 1\.11"):
+    with pytest.raises(DeployError, match=r"1\.5\.7 is too old; install 1\.11"):
         fake.runner.version()
 
 
@@ -392,7 +326,7 @@ def stubborn(tmp_path: Path) -> Iterator[tuple[Terraform, Path]]:
     program.write_text(
         f"#!{sys.executable}\nimport pathlib, signal, sys, time\n"
         f"def end(*_):\n    pathlib.Path({str(noted)!r}).write_text('interrupted')\n    sys.exit(1)\n"
-        "signal.signal(signal.SIGINT, end)\nprint('ready', flush=True)\ntime.sleep(60)\n"
+        'signal.signal(signal.SIGINT, end)\nprint(\'{{"type": "ready"}}\', flush=True)\ntime.sleep(60)\n'
     )
     program.chmod(0o755)
     yield Terraform(tree(tmp_path), "dev", data_dir=tmp_path / "data", binary=str(program)), noted
@@ -402,11 +336,10 @@ def test_an_interrupt_lets_terraform_end_what_it_has_begun(stubborn: tuple[Terra
     terraform, noted = stubborn
     # In a process of its own: an interrupt of this one would end the tests.
     code = (
-        "from pathlib import Path\nfrom recsys_deploy.deploy.terraform_runner import Terraform\n"
+        "from pathlib import Path\nfrom recsys_deploy.deploy.terraform import Terraform\n"
         f"runner = Terraform(Path({str(terraform.stack.parent)!r}), 'dev', data_dir=Path({str(terraform.data_dir)!r}), "
         f"binary={terraform._binary!r})\n"
-        "print('go', flush=True)\nrunner._run(['apply'], __import__('recsys_deploy.deploy.terraform_runner', "
-        "fromlist=['x'])._Heard(), lambda line: print(line, flush=True))\n"
+        "print('go', flush=True)\nrunner._run(['apply'], lambda message: print(message['type'], flush=True))\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
