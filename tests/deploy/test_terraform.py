@@ -326,7 +326,7 @@ def stubborn(tmp_path: Path) -> Iterator[tuple[Terraform, Path]]:
     program.write_text(
         f"#!{sys.executable}\nimport pathlib, signal, sys, time\n"
         f"def end(*_):\n    pathlib.Path({str(noted)!r}).write_text('interrupted')\n    sys.exit(1)\n"
-        'signal.signal(signal.SIGINT, end)\nprint(\'{{"type": "ready"}}\', flush=True)\ntime.sleep(60)\n'
+        'signal.signal(signal.SIGINT, end)\nprint(\'{"type": "ready"}\', flush=True)\ntime.sleep(60)\n'
     )
     program.chmod(0o755)
     yield Terraform(tree(tmp_path), "dev", data_dir=tmp_path / "data", binary=str(program)), noted
