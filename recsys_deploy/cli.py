@@ -52,6 +52,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     OPERATE: {
         "keys": Entry("recsys_deploy.key_commands:keys", "API keys: create, list, revoke."),
         "release": Entry("recsys_deploy.release.commands:release", "Releases: start, share, promote, rollback."),
+        "home": Entry("recsys_deploy.home_commands:home", "The folder that holds a shop: show, backup, restore."),
         "monitor": Entry("recsys_deploy.monitoring.commands:monitor", "Check API, route, champion, data and alarms."),
     },
     COMPARE: {

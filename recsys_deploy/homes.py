@@ -141,7 +141,7 @@ def open_shop(data: str | None, environment: MutableMapping[str, str]) -> Settin
         environment["RECSYS_DATA"] = data
     settings = read_settings(environment)
     stored = read_settings({"RECSYS_HOME": str(settings.home)})
-    if (settings.home / "recsys.toml").is_file() and stored.data != settings.data:
+    if (settings.home / "recsys.toml").is_file() and stored.data != settings.data and not _moved(stored, settings):
         raise HomeTaken(
             f"{settings.home} holds the shop of {stored.data or 'the synthetic source'}, not of "
             f"{settings.data or 'the synthetic source'}: choose another RECSYS_HOME, or delete that folder"
@@ -195,6 +195,13 @@ def _opening_day(settings: Settings) -> date | None:
     if settings.data or settings.source not in ("auto", "synthetic"):
         return None
     return datetime.now(UTC).date() - timedelta(days=SYNTHETIC_DAYS)
+
+
+def _moved(stored: Settings, given: Settings) -> bool:
+    """Whether the data given have the name of those stored, which are no longer where they were."""
+    if stored.data is None or given.data is None or "://" in stored.data or "://" in given.data:
+        return False
+    return Path(stored.data).name == Path(given.data).name and not Path(stored.data).exists()
 
 
 def _slug(data: str | None) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow.fs as pa_fs
 
 from lambda_api.recommender.catalogue import read_catalogue
+from lambda_api.serving.folder_fetch import relocate
 from lambda_api.state.table import Table
 from recsys_assets.batch.errors import BatchError
 from recsys_assets.lake import open_filesystem
@@ -27,9 +28,19 @@ class Subject:
 
 
 def subject_of(
-    registry: ModelRegistry, bundles: BundleStore, serving: Table, cache: Path, version: str | None = None
+    registry: ModelRegistry,
+    bundles: BundleStore,
+    serving: Table,
+    cache: Path,
+    version: str | None = None,
+    *,
+    catalogues: str = "",
 ) -> Subject:
     """A registered version (by default the champion) with the live catalogue.
+
+    Args:
+        cache: local folder for copies.
+        catalogues: where local catalogues are kept (`Settings.catalogue_uri`), whatever address the pointer holds.
 
     Raises:
         UnknownVersion: ``version`` is not registered.
@@ -42,7 +53,7 @@ def subject_of(
         raise BatchError("no model was promoted yet, so nobody can answer; materialise registered_model first")
     if catalogue is None:
         raise BatchError("no catalogue was published yet; materialise serving_catalogue first")
-    folder = _local_copy(catalogue.uri, cache / "catalogues" / catalogue.checksum)
+    folder = _local_copy(relocate(catalogue.uri, catalogues), cache / "catalogues" / catalogue.checksum)
     read_catalogue(folder, checksum=catalogue.checksum)
     return Subject(
         str(chosen.version),

@@ -110,8 +110,8 @@ def build(settings: Settings, *, immediate: bool = False) -> Serving:
     history = HistoryStore(history_table)
     log_table = open_table(settings, "exposures", patience_s=AFTER_REPLY_PATIENCE_S[settings.target])
     cache = Path("/tmp/recsys") if on_lambda() else settings.home
-    bundles = BundleHost(cache / "bundles")
-    catalogue = CatalogueHost(serving_table, cache / "catalogues")
+    bundles = BundleHost(cache / "bundles", root=settings.models_uri)
+    catalogue = CatalogueHost(serving_table, cache / "catalogues", root=settings.catalogue_uri)
     scorer = RoutedScorer(InProcessScorer(bundles, catalogue), EndpointScorer(invoke(Budgets().endpoint_s)))
     popular = PopularLists(PopularProducts(serving_table))
     sink, shadow, exposures = _sink(settings), _shadow(settings), InferenceLog(log_table)

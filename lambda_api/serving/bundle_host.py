@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lambda_api.serving.folder_fetch import FileEntry, FolderKind, FolderUnavailable, open_cached
+from lambda_api.serving.folder_fetch import FileEntry, FolderKind, FolderUnavailable, open_cached, relocate
 from lambda_api.serving.folder_host import FolderHost, FolderRef, LoadedFolder
 from lambda_api.serving.guard import DependencyFailed, Guard
 from lambda_api.state.routing_record import RouteTarget
@@ -34,6 +34,7 @@ class BundleHost:
 
     Args:
         cache: local folder for copies, one sub-folder per checksum; as many are kept as bundles are held.
+        root: where local bundles are kept (`Settings.models_uri`), whatever address their record holds.
         keep, retry_s, clock, wall: see `FolderHost`.
     """
 
@@ -41,12 +42,14 @@ class BundleHost:
         self,
         cache: Path,
         *,
+        root: str = "",
         keep: int = 4,
         retry_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._cache = cache
+        self._root = root
         self._keep = keep
         self._host = FolderHost("bundle", self._load, keep=keep, retry_s=retry_s, clock=clock, wall=wall)
 
@@ -56,7 +59,9 @@ class BundleHost:
         Raises:
             FolderUnavailable: see `FolderHost.get`.
         """
-        return self._host.get(FolderRef(target.bundle_uri, target.checksum, target.version), variant)
+        return self._host.get(
+            FolderRef(relocate(target.bundle_uri, self._root), target.checksum, target.version), variant
+        )
 
     def states(self) -> dict[str, LoadedFolder]:
         """What answers for each variant."""
@@ -83,6 +88,7 @@ class CatalogueHost:
     Args:
         table: the table ``serving``.
         cache: local folder for copies.
+        root: where local catalogues are kept (`Settings.catalogue_uri`), whatever address the pointer holds.
         guard: around reading the pointer.
     """
 
@@ -91,6 +97,7 @@ class CatalogueHost:
         table: Table,
         cache: Path,
         *,
+        root: str = "",
         guard: Guard | None = None,
         ttl_s: float = 30.0,
         retry_s: float = 5.0,
@@ -98,6 +105,7 @@ class CatalogueHost:
     ) -> None:
         self._table = table
         self._cache = cache
+        self._root = root
         self.guard = Guard("catalogue", 0.05, clock=clock) if guard is None else guard
         self._ttl_s = ttl_s
         self._retry_s = retry_s
@@ -116,7 +124,9 @@ class CatalogueHost:
         pointer = self._current_pointer()
         if pointer is None:
             raise FolderUnavailable("missing", "no catalogue has been published, or its record cannot be read")
-        return self._host.get(FolderRef(pointer.uri, pointer.checksum, pointer.checksum[:16]), "catalogue")
+        return self._host.get(
+            FolderRef(relocate(pointer.uri, self._root), pointer.checksum, pointer.checksum[:16]), "catalogue"
+        )
 
     def state(self) -> tuple[LoadedFolder | None, CataloguePointer | None]:
         """What is in service, and the newest pointer."""

@@ -67,6 +67,15 @@ class FolderKind:
     error: type[Exception]
 
 
+def relocate(address: str, root: str) -> str:
+    """Where the folder at ``address`` is now: a local one lies under ``root`` by its last name, a URI stays as it is.
+
+    Records hold the address at the time of writing; with this a home can be moved or copied. An empty ``root`` changes
+    nothing.
+    """
+    return address if "://" in address or not root else f"{root.rstrip('/')}/{Path(address).name}"
+
+
 def open_cached(kind: FolderKind, uri: str, checksum: str, cache: Path, keep: int = 4) -> Any:
     """What `FolderKind.read` makes of the folder at ``uri``, from a copy under ``cache`` that is fetched if need be.
 

@@ -23,6 +23,7 @@ from lambda_api.recommender.bundle import (
     read_manifest,
 )
 from lambda_api.recommender.sealed_folder import MANIFEST, FileRecord
+from lambda_api.serving.folder_fetch import relocate
 from recsys_assets.lake import open_filesystem
 from recsys_assets.registry.records import ModelVersion
 
@@ -76,7 +77,7 @@ class BundleStore:
         Raises:
             BundleError: the bundle is missing, damaged or not the one that was registered; nothing is left behind.
         """
-        filesystem, path = open_filesystem(version.bundle_uri)
+        filesystem, path = open_filesystem(relocate(version.bundle_uri, self.root))
         if isinstance(filesystem, pa_fs.LocalFileSystem):
             read_bundle(Path(path), checksum=version.bundle_checksum)
             return Path(path)

@@ -58,7 +58,7 @@ def batch_recommendations(
         getattr(context.log, level.value)(line)
 
     with failures_told():
-        subject = subject_of(registry, bundles, serving, settings.home)
+        subject = subject_of(registry, bundles, serving, settings.home, catalogues=settings.catalogue_uri)
         answer = answerer_of(settings, open_jobs)
         outcome = recommend_to_all(settings, lake, serving, subject, answer, log)
     if outcome.tally.bad:

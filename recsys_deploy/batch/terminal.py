@@ -45,7 +45,7 @@ def run_in_terminal(
         return open_jobs().run(plan, JobIdentity(uuid.uuid4().hex, "batch", "batch-questions"), log)
 
     # Found out before anything is made: without a champion or a catalogue there is nobody to ask.
-    subject = subject_of(registry, bundles, serving, settings.home)
+    subject = subject_of(registry, bundles, serving, settings.home, catalogues=settings.catalogue_uri)
     if not keep_questions:
         questions = make_questions(settings, lake, run_job)
         console.print(f"{questions.shoppers} shoppers in {len(questions.parts)} parts", highlight=False)

@@ -54,7 +54,9 @@ class Endpoints:
             EndpointRefused, EndpointError: AWS would not, or did not.
         """
         self._require_image()
-        subject = subject_of(registry, bundles, serving, self.settings.home, version)
+        subject = subject_of(
+            registry, bundles, serving, self.settings.home, version, catalogues=self.settings.catalogue_uri
+        )
         archives = archives_uri(self.settings)
         archive = publish_archive(self.s3, archives, subject.bundle, subject.catalogue)
         placement, on_instances = placement_of(self.settings), isinstance(capacity, RealTime)
