@@ -324,6 +324,16 @@ def test_leave_one_out(shop: Files) -> None:
     assert free.lists != done.lists
 
 
+def test_next_click(shop: Files) -> None:
+    start = ("--protocol", "next-click", "--test-start", TEST_START.isoformat())
+    done = shop.benchmark(*QUICK, *start, "--allow-repeats")
+    assert "next click from 2024-04-10" in done.process.stdout and "MRR@10" in done.process.stdout
+    late = shop.events.filter(pc.greater_equal(shop.events["timestamp"], pa.scalar(TEST_START)))
+    assert set(done.lists) <= set(late["user_id"].to_pylist())
+    fresh = shop.benchmark(*QUICK, *start)
+    assert "repeats left out" in fresh.process.stdout and fresh.lists != done.lists
+
+
 def test_models_that_draw_are_judged_with_several_seeds(shop: Files, tmp_path: Path) -> None:
     log, catalogue = tmp_path / "interactions.csv", tmp_path / "products.csv"
     pa_csv.write_csv(shop.events, log)
@@ -380,6 +390,8 @@ def test_trials_are_kept_where_asked(shop: Files, tmp_path: Path) -> None:
         ({"--test-start": "2020-01-01"}, ("2020-01-01", "no interaction lies before it", "choose a later moment")),
         ({"--test-start": "2024-03-01T06:30:00"}, ("2024-03-01T06:30", "choose a later")),
         ({"--test-start": None}, ("--test-start is needed", "--protocol global")),
+        ({"--test-start": None, "--protocol": "next-click"}, ("--test-start is needed", "--protocol next-click")),
+        ({"--test-start": "2020-01-01", "--protocol": "next-click"}, ("2020-01-01", "choose a")),
         ({"--protocol": "leave-one-out"}, ("--test-start has no meaning", "leave one of the two out")),
         ({"--models": "ease,oracle"}, ("unknown model oracle", "choose from popularity")),
         ({"--models": ","}, ("no model is named",)),

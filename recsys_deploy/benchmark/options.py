@@ -21,10 +21,15 @@ class BenchmarkError(RecsysError):
 
 
 class ProtocolName(StrEnum):
-    """``global``: one moment splits everybody's events. ``leave-one-out``: everybody's last item is the test."""
+    """How a log is split.
+
+    ``global``: one moment splits everybody's events. ``leave-one-out``: everybody's last item is the test.
+    ``next-click``: after one moment, the product of every next click of a session is to be found.
+    """
 
     GLOBAL = "global"
     LEAVE_ONE_OUT = "leave-one-out"
+    NEXT_CLICK = "next-click"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +67,10 @@ class BenchmarkOptions:
     seeds: int = 1
 
     def __post_init__(self) -> None:
-        if self.protocol is ProtocolName.GLOBAL and self.test_start is None:
-            raise BenchmarkError("--test-start is needed by --protocol global, for example --test-start 2011-11-20")
+        if self.protocol is not ProtocolName.LEAVE_ONE_OUT and self.test_start is None:
+            raise BenchmarkError(
+                f"--test-start is needed by --protocol {self.protocol}, for example --test-start 2011-11-20"
+            )
         if self.protocol is ProtocolName.LEAVE_ONE_OUT and self.test_start is not None:
             raise BenchmarkError("--test-start has no meaning with --protocol leave-one-out; leave one of the two out")
         if self.seeds < 1:
@@ -109,7 +116,8 @@ def parse_models(text: str | None) -> tuple[str, ...] | None:
 
 def settled_parameters(model: str, options: BenchmarkOptions) -> dict[str, Any]:
     """The hyper-parameters that the question settles, of those ``model`` has: they are given, not searched for."""
-    wanted_again = options.allow_repeats if options.protocol is ProtocolName.GLOBAL else not options.mask_history
+    by_history = options.protocol is ProtocolName.LEAVE_ONE_OUT
+    wanted_again = not options.mask_history if by_history else options.allow_repeats
     settled = {"allow_repeats": wanted_again, "seed": options.seed}
     return parameters_of(model, settled)
 

@@ -1,4 +1,4 @@
-"""The two ways to split a log: one moment for everybody, or everybody's last item."""
+"""The three ways to split a log: one moment for everybody, everybody's last item, or next clicks after a moment."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from lambda_api.recommender.contract import Recommendations, Recommender
 from lambda_api.recommender.histories import Histories, Ragged
 from recsys_assets.measurement.leave_one_out import HeldOut, LeaveOneOut, evaluate_leave_one_out, leave_one_out
 from recsys_assets.measurement.metrics import FloatArray
+from recsys_assets.measurement.next_click import NextClick, evaluate_next_click, last_positions, next_click
 from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.schema import relevant_types
@@ -22,6 +23,8 @@ from recsys_deploy.benchmark.files import ShopTables
 from recsys_deploy.benchmark.options import BenchmarkError, BenchmarkOptions, ProtocolName
 
 SHOWN_METRICS = ("ndcg", "recall", "hit_rate")
+MOST_FOLD_POSITIONS = 2_000
+"""Positions of a fold that models are chosen on; the test judges all."""
 USERS_PER_BATCH = 2048
 
 Progress = Callable[[int, int], None]
@@ -53,7 +56,8 @@ class BenchmarkProtocol(Protocol):
         """Whom to recommend to, and what not to recommend to each; in the indices of ``data().products``."""
 
     def judge(self, name: str, recommender: Recommender, k: int, progress: Progress) -> dict[str, FloatArray] | None:
-        """`SHOWN_METRICS` per shopper judged; ``None`` where nobody can be judged (`cannot_judge`)."""
+        """Metrics by name per shopper (or position) judged, ``ndcg`` among them; ``None`` where nobody can be judged
+        (`cannot_judge`)."""
 
     @property
     def cannot_judge(self) -> str:
@@ -131,7 +135,8 @@ class GlobalTime:
         """On everything from the test start on."""
         if self._task is None:
             return None
-        return evaluate(name, recommender, self._task, k, progress).metrics
+        metrics = evaluate(name, recommender, self._task, k, progress).metrics
+        return {shown: metrics[shown] for shown in SHOWN_METRICS}
 
     @property
     def cannot_judge(self) -> str:
@@ -229,10 +234,109 @@ class LastItem:
             raise BenchmarkError(f"{self.options.interactions}: {error}") from error
 
 
+@dataclass(frozen=True)
+class NextClickFold:
+    """The newest day of the past (or its last sixth, where that is shorter): the next clicks are to be found."""
+
+    task: NextClick = field(repr=False)
+    number: int = 1
+
+    @property
+    def data(self) -> TrainingData:
+        """Everything before that day."""
+        return self.task.training
+
+    def score(self, name: str, recommender: Recommender, k: int) -> float:
+        """Mean NDCG@``k`` over its positions."""
+        return float(evaluate_next_click(recommender, self.task, k)["ndcg"].mean())
+
+
+@dataclass(frozen=True)
+class NextClicks:
+    """Next clicks within sessions, after one moment for everybody."""
+
+    shop: ShopTables = field(repr=False)
+    options: BenchmarkOptions
+
+    @property
+    def past_events(self) -> int:
+        """Interactions before the test start."""
+        return len(self._test.training.user)
+
+    @property
+    def kinds(self) -> int:
+        """Kinds of interaction before the test start."""
+        return len(np.unique(self._test.training.kind))
+
+    @property
+    def description(self) -> str:
+        """Sizes, and what was left out."""
+        test = self._test
+        repeats = "repeats allowed" if self.options.allow_repeats else f"{test.repeats:,} repeats left out"
+        return (
+            f"next click from {self._start:%Y-%m-%d %H:%M} UTC, {len(test):,} positions of {test.sessions:,} sessions, "
+            f"{len(test.training.products):,} products ranked, {repeats}, {test.unknown:,} unknown answers left out"
+        )
+
+    def folds(self, wanted: int) -> list[FoldTask]:
+        """One: the newest day of the past."""
+        times = before(self.shop.interactions, self._start)["timestamp"]
+        if len(times) == 0:
+            raise BenchmarkError(
+                f"--test-start {self._start.isoformat()}: no interaction lies before it, {_period(self.shop)}; "
+                "choose a later moment"
+            )
+        length = min(timedelta(days=1), (self._start - pc.min(times).as_py()) / 6)
+        return [NextClickFold(self._cut(self._start - length, self._start, MOST_FOLD_POSITIONS))]
+
+    def data(self) -> TrainingData:
+        """Everything before the test start."""
+        return self._test.training
+
+    def shoppers(self) -> tuple[Histories, Ragged | None]:
+        """Everybody judged, at the last position of each."""
+        histories, exclude = last_positions(self._test)
+        return histories, None if self.options.allow_repeats else exclude
+
+    def judge(self, name: str, recommender: Recommender, k: int, progress: Progress) -> dict[str, FloatArray] | None:
+        """On every position from the test start on."""
+        return evaluate_next_click(recommender, self._test, k, progress)
+
+    @property
+    def cannot_judge(self) -> str:
+        """Never: `data` raises first."""
+        return ""
+
+    @property
+    def _start(self) -> datetime:
+        assert self.options.test_start is not None  # options see to it
+        return self.options.test_start
+
+    @cached_property
+    def _test(self) -> NextClick:
+        return self._cut(self._start, None, None)
+
+    def _cut(self, start: datetime, end: datetime | None, most: int | None) -> NextClick:
+        try:
+            return next_click(
+                self.shop.interactions,
+                self.shop.products,
+                start,
+                end,
+                allow_repeats=self.options.allow_repeats,
+                most=most,
+                seed=self.options.seed,
+            )
+        except ValueError as error:
+            raise BenchmarkError(f"{self.options.interactions}: {error}") from error
+
+
 def open_protocol(shop: ShopTables, options: BenchmarkOptions) -> BenchmarkProtocol:
     """The protocol that ``options`` name, on ``shop``. Raises `BenchmarkError` where the log cannot be cut so."""
     if options.protocol is ProtocolName.LEAVE_ONE_OUT:
         return LastItem(shop, options)
+    if options.protocol is ProtocolName.NEXT_CLICK:
+        return NextClicks(shop, options)
     return GlobalTime(shop, options)
 
 

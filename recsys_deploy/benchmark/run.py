@@ -40,7 +40,7 @@ class ModelResult:
         name: in the zoo.
         tuning: what was tried; its best trial holds the parameters used.
         chosen_by: mean NDCG over the folds on which every model was judged; the highest is chosen.
-        metrics: `SHOWN_METRICS` per shopper judged; ``None`` where nobody can be judged.
+        metrics: of `BenchmarkProtocol.judge`, per shopper or position; ``None`` where nobody can be judged.
         fit_seconds: of fitting on everything before the cut; NaN where that failed.
         seeds: mean NDCG of one fit per seed, the first being that of ``metrics``; one where nothing is drawn, none
             where nobody can be judged.

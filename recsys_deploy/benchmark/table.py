@@ -12,10 +12,9 @@ from rich.table import Table
 from recsys_assets.measurement.bootstrap import Interval, PairedComparison, bootstrap_intervals, paired_comparisons
 from recsys_assets.tuning.search import Stop, TrialState, TuningResult
 from recsys_deploy.benchmark.options import BenchmarkOptions
-from recsys_deploy.benchmark.protocols import SHOWN_METRICS
 from recsys_deploy.benchmark.run import BenchmarkOutcome, ModelResult
 
-HEADINGS = {"ndcg": "NDCG", "recall": "recall", "hit_rate": "hit rate"}
+HEADINGS = {"ndcg": "NDCG", "recall": "recall", "hit_rate": "hit rate", "mrr": "MRR"}
 
 
 class ConsoleDisplay:
@@ -62,6 +61,7 @@ class ConsoleDisplay:
 def print_outcome(console: Console, outcome: BenchmarkOutcome, options: BenchmarkOptions) -> None:
     """Every model, best on the test first; the chosen one is marked, and compared with each other by shopper."""
     judged = [model for model in outcome.models if model.metrics is not None]
+    shown = tuple(judged[0].metrics or ()) if judged else ()
     intervals = _intervals(judged, options.seed)
     differences = _differences(judged, outcome.chosen, options.seed)
     table = Table(
@@ -70,7 +70,7 @@ def print_outcome(console: Console, outcome: BenchmarkOutcome, options: Benchmar
         show_lines=True,
     )
     table.add_column("model", no_wrap=True)
-    headings = [f"folds\nNDCG@{options.k}", *(f"{HEADINGS[metric]}@{options.k}" for metric in SHOWN_METRICS)]
+    headings = [f"folds\nNDCG@{options.k}", *(f"{HEADINGS[metric]}@{options.k}" for metric in shown)]
     for heading in (*headings, "chosen\nminus it, NDCG", "fit s", "trials"):
         table.add_column(heading, justify="right", no_wrap=True)
     for model in sorted(outcome.models, key=lambda model: -_headline(model)):
@@ -78,7 +78,7 @@ def print_outcome(console: Console, outcome: BenchmarkOutcome, options: Benchmar
         table.add_row(
             f"[bold]{model.name}[/]\n(chosen)" if chosen else model.name,
             f"{model.chosen_by:.4f}",
-            *(_with_interval(intervals.get((model.name, metric))) for metric in SHOWN_METRICS),
+            *(_with_interval(intervals.get((model.name, metric))) for metric in shown),
             _difference(differences.get(model.name)),
             f"{model.fit_seconds:.1f}",
             str(len(model.tuning.trials)),
@@ -118,8 +118,8 @@ def _headline(model: ModelResult) -> float:
 
 
 def _intervals(judged: list[ModelResult], seed: int) -> Mapping[tuple[str, str], Interval | None]:
-    named = ((model.name, metric, model.metrics) for model in judged for metric in SHOWN_METRICS)
-    return bootstrap_intervals({(name, metric): values[metric] for name, metric, values in named if values}, seed=seed)
+    values = {(model.name, name): of for model in judged for name, of in (model.metrics or {}).items()}
+    return bootstrap_intervals(values, seed=seed)
 
 
 def _differences(judged: list[ModelResult], chosen: str, seed: int) -> Mapping[str, PairedComparison]:
