@@ -23,9 +23,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lambda_api.recommender.contract import Recommender
+from lambda_api.recommender.csr import offsets, offsets_of_rows, ranges
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IndexArray
-from lambda_api.recommender.item_weights import positions
 from recsys_assets.measurement.metrics import FloatArray, ranking_metrics
 from recsys_assets.measurement.protocol import USERS_PER_BATCH, Progress
 from recsys_assets.measurement.translation import Translation
@@ -150,19 +150,19 @@ def last_positions(task: NextClick) -> tuple[Histories, Ragged]:
     names = np.array(task.histories.user_ids)
     last = np.flatnonzero(np.append(names[1:] != names[:-1], True))
     lengths, own = task.histories.lengths[last], np.diff(task.exclude.indptr)[last]
-    events = positions(task.histories.indptr[last], lengths)
+    events = ranges(task.histories.indptr[last], lengths)
     return (
         replace(
             task.histories,
             user_ids=tuple(names[last].tolist()),
-            indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            indptr=offsets(lengths),
             products=task.histories.products[events],
             types=task.histories.types[events],
             timestamps=task.histories.timestamps[events],
         ),
         Ragged(
-            np.concatenate([[0], np.cumsum(own)]).astype(np.int64),
-            task.exclude.values[positions(task.exclude.indptr[last], own)],
+            offsets(own),
+            task.exclude.values[ranges(task.exclude.indptr[last], own)],
         ),
     )
 
@@ -196,13 +196,13 @@ def _prefixes(
     """Histories that end with the events ``at``, shifted to ``now``, and the distinct products of their sessions."""
     first_of_user = np.searchsorted(log.user, log.user[at])
     first = np.maximum(first_of_user, at + 1 - NEWEST_EVENTS)
-    events = positions(first, at + 1 - first)
+    events = ranges(first, at + 1 - first)
     row = np.repeat(np.arange(len(at)), at + 1 - first)
     known = index[log.product[events]] >= 0
     events, row = events[known], row[known]
     histories = Histories(
         user_ids=tuple(log.users.external(log.user[at])),
-        indptr=np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(at)))]).astype(np.int64),
+        indptr=offsets_of_rows(row, len(at)),
         products=index[log.product[events]],
         types=log.kind[events],
         timestamps=log.timestamp[events] + (now - log.timestamp[at])[row],
@@ -210,7 +210,4 @@ def _prefixes(
     )
     inside = events >= begin[at][row]
     cells = np.unique(row[inside] * len(index) + histories.products[inside])
-    counts = np.bincount(cells // len(index), minlength=len(at))
-    return histories, Ragged(
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), (cells % len(index)).astype(np.int32)
-    )
+    return histories, Ragged(offsets_of_rows(cells // len(index), len(at)), (cells % len(index)).astype(np.int32))
