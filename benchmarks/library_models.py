@@ -203,7 +203,7 @@ def _plain(task: EvaluationTask, past: pa.Table, products: pa.Table) -> Iterator
 def _best(scores: Scores, task: EvaluationTask) -> NDArray[np.int32]:
     """The best `K` by score of what may be listed, padded with -1."""
     allowed = np.array(scores, dtype=np.float32)
-    allowed[:, ~task.facts.candidates] = -np.inf
+    allowed[:, ~task.statistics.candidates] = -np.inf
     allowed[task.exclude.row_of_value, task.exclude.values] = -np.inf
     return top_k(allowed, K)[0]
 

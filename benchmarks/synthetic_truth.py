@@ -148,7 +148,7 @@ def futures(known: Known, count: int) -> list[Ragged]:
 
 def best_lists(known: Known, k: int = K) -> IndexArray:
     """The ``k`` candidates each shopper is truly likeliest to buy, int32 ``[B, k]``, ``-1`` where none has a chance."""
-    task, candidates = known.task, np.flatnonzero(known.task.facts.candidates)
+    task, candidates = known.task, np.flatnonzero(known.task.statistics.candidates)
     chance = known.shop.purchase_probability(
         task.user_ids, task.products.external(candidates), task.window.start, known.days
     )
@@ -159,7 +159,7 @@ def foreseeable_lists(known: Known, k: int = K, draws: int = EPISODE_DRAWS) -> I
     """As `best_lists`, of chances averaged over ``draws`` futures of the episodes that have not begun."""
     config, now = known.shop.config, known.task.window.start.toordinal()
     chance = _averaged(known, [OtherEpisodes(config, now, draw) for draw in range(draws)])
-    return _likeliest(known.task, np.flatnonzero(known.task.facts.candidates), chance, k)
+    return _likeliest(known.task, np.flatnonzero(known.task.statistics.candidates), chance, k)
 
 
 def learnable_lists(known: Known, k: int = K, draws: int = LEARNABLE_DRAWS) -> IndexArray:
@@ -173,7 +173,7 @@ def learnable_lists(known: Known, k: int = K, draws: int = LEARNABLE_DRAWS) -> I
     browsed = _averaged(known, (OtherEpisodes(config, now, *one) for one in enumerate(running)))
     number = known.shop.world.products.number
     row = {product_id(int(number[row])): row for row in range(len(number))}
-    candidates = np.flatnonzero(task.facts.candidates)
+    candidates = np.flatnonzero(task.statistics.candidates)
     restocked = Habits(config, now).purchase_probability(
         np.array([int(name.removeprefix("U")) for name in task.user_ids]),
         np.array([row[name] for name in task.products.external(candidates)]),
@@ -187,7 +187,7 @@ def learnable_lists(known: Known, k: int = K, draws: int = LEARNABLE_DRAWS) -> I
 
 def _averaged(known: Known, worlds: Iterable[World]) -> FloatArray:
     """Mean over worlds of the chance that each shopper buys each candidate, ``[B, candidates]``."""
-    task, candidates, count = known.task, np.flatnonzero(known.task.facts.candidates), 0
+    task, candidates, count = known.task, np.flatnonzero(known.task.statistics.candidates), 0
     total = np.zeros((len(task), len(candidates)))
     for world in worlds:
         shop, count = SyntheticShop(known.shop.config), count + 1

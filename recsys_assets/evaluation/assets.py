@@ -1,8 +1,4 @@
-"""The evaluation report as an asset.
-
-Put only the adapting to Dagster here: what is judged stands in ``judgement.py``, how it looks in ``tables`` and
-``plots``.
-"""
+"""The evaluation report as a Dagster asset."""
 
 import re
 from pathlib import Path
@@ -12,7 +8,7 @@ import dagster as dg
 
 from lambda_api.recommender.bundle import read_bundle
 from lambda_api.settings import Settings
-from recsys_assets.evaluation.evaluate_models import judge, load_candidates, save_judgement
+from recsys_assets.evaluation.evaluate_models import evaluate_models, load_candidates, save_evaluation
 from recsys_assets.evaluation.plots import plots
 from recsys_assets.evaluation.report import EvaluationReport
 from recsys_assets.evaluation.tables import tables
@@ -36,7 +32,7 @@ def evaluation_report(
 ) -> dg.MaterializeResult[None]:
     """Every model and the current champion on the same later weeks: metrics with intervals, groups, fairness."""
     champion = registry.champion()
-    judgement = judge(
+    evaluation = evaluate_models(
         load_candidates(settings, MODEL_NAMES),
         read_bundle(bundles.fetch(champion, settings.home / "bundles"), verify=False) if champion else None,
         lake,
@@ -45,8 +41,8 @@ def evaluation_report(
         context.log.info,
         source,
     )
-    page = save_judgement(judgement, settings.home / "reports")
-    return dg.MaterializeResult(metadata=_metadata(judgement.report, page))
+    page = save_evaluation(evaluation, settings.home / "reports")
+    return dg.MaterializeResult(metadata=_metadata(evaluation.report, page))
 
 
 def _metadata(report: EvaluationReport, page: Path) -> dict[str, dg.MetadataValue[Any]]:

@@ -1,8 +1,4 @@
-"""Gathering one evaluation report: every figure of every model, on the same users and the same resamples.
-
-Put what is computed for a report here. Keep what a report is (``report``) and how it looks (``tables``, ``plots``,
-``html``) out.
-"""
+"""Computes an evaluation report: all models on the same users and the same resamples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -93,7 +89,7 @@ def build_report(
     return EvaluationReport(
         format_version=FORMAT_VERSION,
         setting=_setting(task, evaluations[0].k, rules, resamples, seed),
-        catalogue_events=tuple(band_shares(task.facts.events, task.facts)),
+        catalogue_events=tuple(band_shares(task.statistics.events, task.statistics)),
         models=tuple(sorted(models, key=lambda model: -model.metrics["ndcg"].mean)),
         comparisons=_comparisons(evaluations, baselines, champion, resamples, seed),
         reference_baseline=baselines[0],
@@ -170,8 +166,8 @@ def _setting(task: EvaluationTask, k: int, rules: SegmentRules, resamples: int, 
         k=k,
         users=len(task),
         relevant_per_user=len(task.truth.values) / len(task),
-        candidate_products=int(task.facts.candidates.sum()),
-        reachable_share=float(task.facts.candidates[task.truth.values].mean()),
+        candidate_products=int(task.statistics.candidates.sum()),
+        reachable_share=float(task.statistics.candidates[task.truth.values].mean()),
         confidence=0.95,
         resamples=resamples,
         seed=seed,

@@ -1,13 +1,11 @@
-"""What lists are worth to the shop: clicks, purchases and money per recommendation, as shown and as expected of others.
+"""Business figures of a report: clicks, purchases and money per recommendation, as shown and as estimated for other
+models.
 
-Put the way from served lists to the business figures of a report here. Keep estimators (``off_policy``), metrics of
-what happened (``feedback``), reading (``served``) and the synthetic shop's answers (``simulated``) out.
-
-Where serving explores, each shown product carries the chance it had, so what another model would have earned can be
-estimated: the model is asked the logged questions again, through the engine that serves, and products that it would
-have listed count by one over the chance that logging had of listing them. At which place counts for nothing (the
-document-based click model of Li et al., "Offline evaluation of ranking policies with click models", KDD 2018): place by
-place, a product that logging lists anyway could never have been seen one place higher.
+Where serving explores, each shown product has a known chance, so what another model would have earned can be estimated:
+the model is asked the logged questions again, through the serving engine, and a shown product that it would have listed
+counts by one over the chance that logging had of listing it, at any place (the document-based click model of Li et al.,
+"Offline evaluation of ranking policies with click models", KDD 2018; place by place, a product that logging always
+lists could never have been seen one place higher).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,53 +27,54 @@ from lambda_api.serving.service import DORMANT_S, HISTORY_LIMIT
 from lambda_api.state.exposures import Exposure, JoinedItem, join_feedback
 from lambda_api.state.history import StoredEvent
 from recsys_assets.evaluation.feedback import (
-    Reward,
+    MEASURES,
+    Measure,
     Shown,
-    bought,
     business_metrics,
-    clicked,
-    earned,
     listing_chance,
     logged_feedback,
     shown,
     target_of_lists,
 )
-from recsys_assets.evaluation.off_policy import Estimator, SupportError, effective_sample_size, estimate, lost_mass
+from recsys_assets.evaluation.off_policy import (
+    ESTIMATORS,
+    Estimator,
+    SupportError,
+    effective_sample_size,
+    estimate,
+    lost_mass,
+)
 from recsys_assets.evaluation.served import ServedLog
 from recsys_assets.measurement.bootstrap import RESAMPLES, FloatArray, Interval
 
-LEAST_LISTS = 100
-"""Fewer lists say too little of anything."""
+MIN_LISTS = 100
+"""Below this many lists no figures are given."""
 
-MOST_REPLAYED = 1_000
-"""Logged questions that every model is asked again, at most."""
+MAX_REPLAYED = 1_000
+"""Maximum number of logged questions that every model is asked again."""
 
 TOLERATED_LOSS = 0.25
-"""Share of a model's places that logging may leave unsupported; the estimate then speaks of the others, and the report
-says how many those are."""
+"""Maximum unsupported share of a model's places; the report gives the supported share beside the estimate."""
 
 EXPLORATION: ReasonCode = "exploration"
 SERVED = "served, without exploration"
 
-REWARDS: Mapping[str, Reward] = {"click_through": clicked, "conversion": bought, "revenue": earned}
-ESTIMATED: tuple[Estimator, ...] = ("snips", "doubly_robust")
-
 Origin = Literal["logged", "simulated", "none"]
-Basis = Literal["as shown", "snips", "doubly_robust", "simulated"]
+Basis = Literal["as shown", "snips", "ips_around_mean", "simulated"]
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyFigures:
-    """What one way of recommending brings per shown product.
+    """Figures of one policy per shown product.
 
     Attributes:
         policy: a model of this report, or a version that served.
-        basis: what happened (``as shown``), an estimator of `off_policy`, or the synthetic shop's answers.
-        lists: that the figures rest on.
-        click_through, conversion, revenue: per shown product; ``None`` where nothing can be said.
+        basis: ``as shown``, an estimator of `off_policy`, or ``simulated``.
+        lists: number of lists behind the figures.
+        click_through, conversion, revenue: per shown product; ``None`` where they were refused.
         supported: share of the policy's products that logging could have listed; ``None`` without an estimate.
-        effective_rows: see `effective_sample_size`; ``None`` likewise.
-        refused: why nothing can be said; empty where something is.
+        effective_rows: see `effective_sample_size`; ``None`` without an estimate.
+        refused: why there are no figures; otherwise empty.
     """
 
     policy: str
@@ -91,7 +90,7 @@ class PolicyFigures:
 
 @dataclass(frozen=True, slots=True)
 class BusinessFigures:
-    """The business part of a report. ``note`` says where the figures come from, or why there are none."""
+    """The business part of a report. ``note``: where the figures come from, or why there are none."""
 
     origin: Origin
     note: str
@@ -107,15 +106,15 @@ def logged_figures(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> BusinessFigures | None:
-    """Figures from lists that were served; ``None`` with fewer than `LEAST_LISTS`.
+    """Figures from lists that were served; ``None`` with fewer than `MIN_LISTS`.
 
     Args:
-        served: lists shown after everything that ``models`` learned from; otherwise they would know the answers.
+        served: lists shown after the training data of ``models`` end.
         models: those to estimate, by name.
         catalogue: of the shop, for prices, availability and categories.
-        interactions: canonical, what was known of shoppers besides the feedback in ``served``.
+        interactions: canonical; the shoppers' histories, besides the feedback in ``served``.
     """
-    if len(served.exposures) < LEAST_LISTS:
+    if len(served.exposures) < MIN_LISTS:
         return None
     prices = {
         product: float(price)
@@ -125,8 +124,8 @@ def logged_figures(
     joined = join_feedback((one for one in served.exposures if one.items), served.events)
     policies = list(_as_shown(joined, prices, resamples, seed))
     explored = [one for one in served.exposures if any(item.propensity not in (None, 1.0) for item in one.items)]
-    asked = explored[:: max(1, -(-len(explored) // MOST_REPLAYED))]
-    if len(asked) >= LEAST_LISTS:
+    asked = explored[:: max(1, -(-len(explored) // MAX_REPLAYED))]
+    if len(asked) >= MIN_LISTS:
         names = {one.request_id for one in asked}
         items = [item for item in joined if item.exposure.request_id in names]
         by_chance = np.array([item.item.reason == EXPLORATION for item in items])
@@ -137,13 +136,13 @@ def logged_figures(
         past = PastEvents.of(asked, interactions, served.events)
         for name, model in models.items():
             target = target_of_lists(log, replayed(model, catalogue, asked, past))
-            policies += [_estimated(name, log, target, basis, resamples, seed) for basis in ESTIMATED]
+            policies += [_estimated(name, log, target, basis, resamples, seed) for basis in ESTIMATORS]
     return BusinessFigures("logged", _note(served, len(explored), len(asked)), tuple(policies))
 
 
 @dataclass(frozen=True)
 class PastEvents:
-    """What was known of shoppers before their lists: of each, oldest first."""
+    """Events of each shopper, oldest first."""
 
     by_user: Mapping[str, tuple[Event, ...]] = field(repr=False)
 
@@ -161,7 +160,7 @@ class PastEvents:
         for one in feedback:
             if one.user_id in users:
                 sent.setdefault(one.user_id, []).append(Event(one.product_id, one.interaction_type, one.timestamp))
-        # Never "now": what was sent was sent with its time.
+        # now=-1: feedback carries its own timestamps.
         return cls({user: merged(logged.get(user, ()), sent.get(user, ()), now=-1) for user in logged | sent})
 
     def before(self, user_id: str, at: int) -> tuple[Event, ...]:
@@ -172,9 +171,9 @@ class PastEvents:
 def replayed(
     model: Recommender, catalogue: Catalogue, exposures: Sequence[Exposure], past: PastEvents
 ) -> dict[str, tuple[str, ...]]:
-    """What ``model`` would have listed in answer to the same questions, by request id; nothing left to chance.
+    """The lists of ``model`` for the same questions, by request id, without exploration.
 
-    Filters and products excluded by the page itself are not logged: lists they shaped count as not supported.
+    Filters and exclusions sent by the page are not logged; lists that they changed count as not supported.
     """
     engine = Engine(model, catalogue, Rules(new_products=0))
     lists = {}
@@ -202,7 +201,7 @@ def replayed(
 def _as_shown(
     joined: Sequence[JoinedItem], prices: Mapping[str, float], resamples: int, seed: int
 ) -> Iterable[PolicyFigures]:
-    """What every version that served brought, most lists first."""
+    """Figures of every version that served, the one with most lists first."""
     by_version: dict[str, list[JoinedItem]] = {}
     for item in joined:
         by_version.setdefault(item.exposure.model_version, []).append(item)
@@ -222,25 +221,17 @@ def _estimated(
     seed: int,
     supported: FloatArray | None = None,
 ) -> PolicyFigures:
-    found: dict[str, Interval] = {}
-    row = logged_feedback(log, clicked, target, supported=supported)
-    lists, lost = len(log.request_ids), lost_mass(row, resamples=resamples, seed=seed).mean
-    basis_name: Basis = "snips" if basis == "snips" else "doubly_robust"
-    share, rows = min(max(1.0 - lost, 0.0), 1.0), effective_sample_size(row.weight)
-    for reward_name, reward in REWARDS.items():
-        # A model of the reward that knows nothing but its mean: it takes from the weights what they scale in vain.
-        guess = np.full(len(log), reward(log).mean())
-        feedback = logged_feedback(
-            log, reward, target, expected_shown=guess, expected_target=guess, supported=supported
-        )
+    first = logged_feedback(log, MEASURES[0], target, supported)
+    lists, lost = len(log.request_ids), lost_mass(first, resamples=resamples, seed=seed).mean
+    share, rows = min(max(1.0 - lost, 0.0), 1.0), effective_sample_size(first.weight)
+    found: dict[Measure, Interval] = {}
+    for measure in MEASURES:
+        feedback = logged_feedback(log, measure, target, supported)
         try:
-            one = estimate(feedback, basis, tolerated_loss=TOLERATED_LOSS, resamples=resamples, seed=seed)
+            found[measure] = estimate(feedback, basis, tolerated_loss=TOLERATED_LOSS, resamples=resamples, seed=seed)
         except SupportError as error:
-            return PolicyFigures(name, basis_name, lists, supported=share, effective_rows=rows, refused=str(error))
-        found[reward_name] = Interval(one.value, one.low, one.high, one.requests)
-    return PolicyFigures(
-        name, basis_name, lists, found["click_through"], found["conversion"], found["revenue"], share, rows
-    )
+            return PolicyFigures(name, basis, lists, supported=share, effective_rows=rows, refused=str(error))
+    return PolicyFigures(name, basis, lists, *(found[measure] for measure in MEASURES), share, rows)
 
 
 def _version(version: str) -> str:
@@ -251,13 +242,13 @@ def _note(served: ServedLog, explored: int, asked: int) -> str:
     told = f"From {len(served.exposures):,} of {served.lists:,} lists served since the test window began"
     if served.unreadable:
         told += f" ({served.unreadable:,} records could not be read)"
-    if asked < LEAST_LISTS:
+    if asked < MIN_LISTS:
         return (
-            f"{told}. {explored:,} of them left a place to chance: too few to estimate other models; set "
+            f"{told}. {explored:,} of them explored: too few to estimate other models; set "
             "RECSYS_EXPLORATION_SHARE above 0."
         )
     return (
-        f"{told}. Models were asked {asked:,} of the {explored:,} logged questions that explored. Estimates rest on "
-        "products that logging could have listed, at whatever place: SNIPS speaks of these alone, doubly robust takes "
-        "the mean of all for the others."
+        f"{told}. Models were asked {asked:,} of the {explored:,} logged questions that explored. Products that "
+        "logging could not have listed: SNIPS leaves them out, IPS around the mean counts them as average. Intervals "
+        "are over shoppers."
     )

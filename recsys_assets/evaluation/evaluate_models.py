@@ -1,8 +1,4 @@
-"""One evaluation of the zoo on the test window, from bundles on disk to a report on disk.
-
-Put the gathering of what is judged, against whom, here. Keep the protocol (``protocol``), the figures (``report``) and
-Dagster (``assets``) out.
-"""
+"""Evaluates all models on the test window, from bundles on disk to a report on disk."""
 
 import io
 import json
@@ -18,10 +14,10 @@ from lambda_api.recommender.bundle import LoadedBundle, read_bundle
 from lambda_api.recommender.contract import Recommender
 from lambda_api.settings import Settings
 from recsys_assets.evaluation.build_report import build_report
-from recsys_assets.evaluation.business import LEAST_LISTS, BusinessFigures, logged_figures
+from recsys_assets.evaluation.business import MIN_LISTS, BusinessFigures, logged_figures
 from recsys_assets.evaluation.html import write_html
 from recsys_assets.evaluation.ratings import build_rating_task, evaluate_ratings
-from recsys_assets.evaluation.report import EvaluationReport, GateFigures
+from recsys_assets.evaluation.report import EvaluationReport, PromotionFigures
 from recsys_assets.evaluation.served import read_served
 from recsys_assets.event_stream import events_root
 from recsys_assets.ingest.registry import SYNTHETIC
@@ -40,11 +36,11 @@ CHAMPION: Final = "champion"
 
 REPORT_JSON: Final = "evaluation_report.json"
 REPORT_HTML: Final = "evaluation_report.html"
-JUDGEMENT: Final = "judgement.npz"
+FIGURES_NPZ: Final = "evaluation.npz"
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """A report with what the promotion gate needs beside it.
 
     Attributes:
@@ -55,7 +51,7 @@ class Judgement:
     """
 
     report: EvaluationReport
-    figures: Mapping[str, GateFigures]
+    figures: Mapping[str, PromotionFigures]
     checksums: Mapping[str, str]
     champion_version: str | None
 
@@ -65,7 +61,7 @@ def load_candidates(settings: Settings, names: tuple[str, ...]) -> dict[str, Loa
     return {name: read_bundle(candidate_folder(settings, name)) for name in names}
 
 
-def judge(
+def evaluate_models(
     candidates: Mapping[str, LoadedBundle],
     champion: LoadedBundle | None,
     lake: Lake,
@@ -73,7 +69,7 @@ def judge(
     settings: Settings,
     log: Callable[[str], None],
     source: Source | None = None,
-) -> Judgement:
+) -> Evaluation:
     """Evaluate every candidate and the champion on the test window.
 
     Args:
@@ -106,9 +102,9 @@ def judge(
         business=business_figures(recommenders, task, interactions, lake, split, settings, source, log),
         seed=settings.seed,
     )
-    return Judgement(
+    return Evaluation(
         report=report,
-        figures={name: report.gate_figures(evaluation) for name, evaluation in evaluations.items()},
+        figures={name: report.promotion_figures(evaluation) for name, evaluation in evaluations.items()},
         checksums={name: bundle.manifest.checksum for name, bundle in bundles.items()},
         champion_version=None if champion is None else champion.manifest.info.version,
     )
@@ -144,41 +140,41 @@ def business_figures(
     return BusinessFigures(
         "none",
         f"{served.lists:,} lists were served since the test window began on {split.test_start:%Y-%m-%d}, and figures "
-        f"need {LEAST_LISTS}. They are logged while RECSYS_INFERENCE_LOG is on.",
+        f"need {MIN_LISTS}. They are logged while RECSYS_INFERENCE_LOG is on.",
     )
 
 
-def save_judgement(judgement: Judgement, folder: Path) -> Path:
-    """Write ``judgement.npz`` (for the gate), the report as JSON and as an HTML page; returns the page.
+def save_evaluation(evaluation: Evaluation, folder: Path) -> Path:
+    """Write ``evaluation.npz`` (for the gate), the report as JSON and as an HTML page; returns the page.
 
     Each file is replaced atomically. The JSON is the file a reader of all three should open first: it is written last.
     """
     folder.mkdir(parents=True, exist_ok=True)
     facts = {
-        "checksums": dict(judgement.checksums),
-        "champion_version": judgement.champion_version,
-        "coverage": {name: figures.coverage for name, figures in judgement.figures.items()},
-        "worst_group_recall": {name: figures.worst_group_recall for name, figures in judgement.figures.items()},
+        "checksums": dict(evaluation.checksums),
+        "champion_version": evaluation.champion_version,
+        "coverage": {name: figures.coverage for name, figures in evaluation.figures.items()},
+        "worst_group_recall": {name: figures.worst_group_recall for name, figures in evaluation.figures.items()},
     }
     content = io.BytesIO()
-    arrays: dict[str, Any] = {f"ndcg_{name}": figures.ndcg for name, figures in judgement.figures.items()}
+    arrays: dict[str, Any] = {f"ndcg_{name}": figures.ndcg for name, figures in evaluation.figures.items()}
     np.savez_compressed(content, facts=np.array(json.dumps(facts)), **arrays)
-    _replace(folder / JUDGEMENT, content.getvalue())
-    write_html(judgement.report, folder / REPORT_HTML)
-    _replace(folder / REPORT_JSON, judgement.report.to_json(indent=1).encode())
+    _replace(folder / FIGURES_NPZ, content.getvalue())
+    write_html(evaluation.report, folder / REPORT_HTML)
+    _replace(folder / REPORT_JSON, evaluation.report.to_json(indent=1).encode())
     return folder / REPORT_HTML
 
 
-def load_judgement(folder: Path) -> Judgement:
-    """The newest judgement. Raises ``FileNotFoundError`` when nothing was evaluated yet."""
+def load_evaluation(folder: Path) -> Evaluation:
+    """The newest evaluation. Raises ``FileNotFoundError`` when nothing was evaluated yet."""
     report = EvaluationReport.from_json((folder / REPORT_JSON).read_bytes())
-    with np.load(folder / JUDGEMENT, allow_pickle=False) as stored:
+    with np.load(folder / FIGURES_NPZ, allow_pickle=False) as stored:
         facts = json.loads(str(stored["facts"]))
         figures = {
-            name: GateFigures(stored[f"ndcg_{name}"], facts["coverage"][name], facts["worst_group_recall"][name])
+            name: PromotionFigures(stored[f"ndcg_{name}"], facts["coverage"][name], facts["worst_group_recall"][name])
             for name in facts["coverage"]
         }
-    return Judgement(report, figures, facts["checksums"], facts["champion_version"])
+    return Evaluation(report, figures, facts["checksums"], facts["champion_version"])
 
 
 def _replace(path: Path, content: bytes) -> None:

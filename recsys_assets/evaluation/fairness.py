@@ -1,12 +1,9 @@
-"""Whether a recommender serves groups of users equally well, and whether differences are more than noise.
+"""Consumer-side fairness: differences between demographic groups of users, with tests.
 
-Put gaps between groups here. Keep how users fall into groups (``segments``) and what producers get (``provider``) out.
-
-Three questions are asked of every demographic attribute, after Ekstrand et al., "All the cool kids, how do they fit in?
-Popularity and demographic biases in recommender evaluation and effectiveness", FAT* 2018: do groups get a hit equally
-often (demographic parity of hits, ``hit_rate``), is as much of what they wanted found (``recall``), and are they shown
-popular products to the same degree (demographic parity of exposure, ``tail_share``)? Differences and ratios between
-groups are fairlearn's (``MetricFrame``, ``between_groups``) of the values that users have.
+For every attribute (after Ekstrand et al., "All the cool kids, how do they fit in? Popularity and demographic biases in
+recommender evaluation and effectiveness", FAT* 2018): is a hit equally frequent (``hit_rate``), is as much of what they
+wanted found (``recall``), are they shown popular products to the same degree (``tail_share``)? Differences and ratios
+are fairlearn's (``MetricFrame``, ``between_groups``).
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,4 @@
-"""The evaluation report as one HTML file that needs nothing else: no script, no font, no network.
-
-Put page assembly here, and its looks in ``templates/report.html.j2``. Keep tables and pictures in their own modules.
-"""
+"""The evaluation report as one self-contained HTML file: no scripts, fonts or network access."""
 
 import uuid
 from pathlib import Path

@@ -1,7 +1,6 @@
-"""The pictures of an evaluation report: SVG data URIs that stand in a page or in Dagster's Markdown by themselves.
+"""Plots of an evaluation report as SVG data URIs, for the HTML page and for Dagster's Markdown.
 
-Put drawing here, one function per picture, from what a report holds. Keep computation (``report``) and page
-layout (``html``) out. matplotlib is imported inside functions, through its figure objects: no global state, no display.
+matplotlib is imported inside functions and used through its figure objects: no global state, no display.
 """
 
 import base64

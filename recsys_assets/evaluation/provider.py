@@ -1,13 +1,9 @@
-"""What producers get out of the lists: exposure by brand, category and popularity, beside catalogue and sales.
+"""Exposure of producers: the share of listed places that brands, categories and popularity bands get.
 
-Put the provider side of fairness here. Keep the consumers' side (``fairness``) and measures of single lists
-(``beyond_accuracy``) out.
-
-Exposure is counted in listed places. Two yardsticks stand beside it, because no single one is fair to all (Singh and
-Joachims, "Fairness of exposure in rankings", KDD 2018): a group's share of the catalogue (demographic parity) and its
-share of earlier sales (exposure in proportion to merit, as far as sales show it). How far exposure is from a yardstick
-is the total variation distance, ``sum(|exposure - yardstick|) / 2``: the share of places that would have to change
-hands.
+Two reference divisions stand beside it, because no single one is fair to all (Singh and Joachims, "Fairness of exposure
+in rankings", KDD 2018): a group's share of the catalogue (demographic parity) and its share of earlier sales (exposure
+in proportion to merit). The distance from a reference is the total variation distance, ``sum(|exposure - reference|) /
+2``: the share of places that would have to move to other groups.
 """
 
 from collections.abc import Sequence
@@ -86,17 +82,17 @@ def providers_of(task: EvaluationTask, products: pa.Table | None) -> tuple[Provi
         products: canonical products; ids that the task does not know are skipped. A product without a value belongs to
             ``(unknown)``.
     """
-    facts, divisions = task.facts, []
+    statistics, divisions = task.statistics, []
     for dimension in ("category", "brand"):
         if products is None or dimension not in products.column_names:
             continue
-        labels: list[str | None] = [None] * len(facts.events)
+        labels: list[str | None] = [None] * len(statistics.events)
         places = task.products.indices(products["product_id"].to_pylist())
         for place, value in zip(places.tolist(), products[dimension].to_pylist(), strict=True):
             if place >= 0 and value is not None and value.strip():
                 labels[place] = value
-        if any(label is not None and facts.candidates[place] for place, label in enumerate(labels)):
-            divisions.append(_division(dimension, labels, facts.candidates, facts.sales))
+        if any(label is not None and statistics.candidates[place] for place, label in enumerate(labels)):
+            divisions.append(_division(dimension, labels, statistics.candidates, statistics.sales))
     return (*divisions, _by_popularity(task))
 
 
@@ -142,15 +138,15 @@ def _division(
 
 def _by_popularity(task: EvaluationTask) -> Providers:
     """The bands of `beyond_accuracy.band_shares`, as a division."""
-    facts = task.facts
-    candidates = np.flatnonzero(facts.candidates)
-    order = candidates[np.argsort(-facts.events[candidates], kind="stable")]
+    statistics = task.statistics
+    candidates = np.flatnonzero(statistics.candidates)
+    order = candidates[np.argsort(-statistics.events[candidates], kind="stable")]
     ends = np.ceil(np.array(POPULARITY_BANDS) * len(order)).astype(np.int64)
-    codes = np.full(len(facts.events), -1, dtype=np.int64)
+    codes = np.full(len(statistics.events), -1, dtype=np.int64)
     codes[order] = np.searchsorted(ends, np.arange(len(order)), side="right")
     starts = (0.0, *POPULARITY_BANDS[:-1])
     names = tuple(f"{100 * a:.0f}-{100 * b:.0f} %" for a, b in zip(starts, POPULARITY_BANDS, strict=True))
-    return Providers(POPULARITY, names, codes, facts.sales)
+    return Providers(POPULARITY, names, codes, statistics.sales)
 
 
 def _named(

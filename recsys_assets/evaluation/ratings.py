@@ -1,11 +1,8 @@
-"""How well scores foretell explicit ratings: RMSE and MAE after a linear calibration, beside a bias baseline.
+"""Rating-prediction error: RMSE and MAE of calibrated scores, beside a bias baseline.
 
-Put rating prediction error here. Keep ranking quality (``metrics``) out.
-
-Read these numbers with care. The recommenders are built to rank, their scores have no unit, and the contract promises
-comparability within one user only; a single straight line for all users therefore flatters nobody. Where the bias
-baseline is better, as it usually is, predict ratings with the baseline and rank with the recommender. Only rated
-products enter, and people choose what they rate (missing not at random), so neither number says how good a list is.
+The recommenders are built to rank, and their scores are comparable within one user only, so one straight line for all
+users is a rough calibration. Where the bias baseline is better, as it usually is, predict ratings with the baseline and
+rank with the recommender. Only rated products are measured, and users choose what they rate (missing not at random).
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,4 @@
-"""Everything one evaluation found, as one frozen value with a JSON round trip.
-
-Put what a report holds here. Keep how it is gathered (``gather``), how it looks (``tables``, ``plots``, ``html``) and
-what is decided on it (``recsys_assets.registry``) out.
-"""
+"""The evaluation report: every figure of one evaluation as a frozen value with a JSON round trip."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -112,7 +108,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class GateFigures:
+class PromotionFigures:
     """What the promotion gate asks of one model.
 
     Attributes:
@@ -171,10 +167,10 @@ class EvaluationReport:
                 return comparison.result
         raise KeyError(f"this report does not compare {metric} of {model!r} against {against!r}")
 
-    def gate_figures(self, evaluation: ModelEvaluation) -> GateFigures:
+    def promotion_figures(self, evaluation: ModelEvaluation) -> PromotionFigures:
         """The gate's inputs for one of the evaluations this report was built from."""
         worst = self.model(evaluation.name).worst_group
-        return GateFigures(
+        return PromotionFigures(
             ndcg=evaluation.metrics["ndcg"],
             coverage=evaluation.beyond.coverage,
             worst_group_recall=None if worst is None else worst.recall,

@@ -1,8 +1,4 @@
-"""For whom a recommender works: groups of users and of products, and its figures in each.
-
-Put splitting of users and results by group here. Keep gaps between groups (``fairness``) and the metrics themselves
-(``metrics``, ``beyond_accuracy``) out.
-"""
+"""Groups of users and of products, and the figures of every model in each group."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -155,7 +151,7 @@ def product_segment_results(
     evaluations: Sequence[ModelEvaluation], task: EvaluationTask, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, tuple[ProductSegmentResult, ...]]:
     """Exposure and recall of hot, warm and cold products, by model."""
-    kind = np.where(task.facts.head, 0, np.where(task.facts.events > 0, 1, 2))
+    kind = np.where(task.statistics.head, 0, np.where(task.statistics.events > 0, 1, 2))
     wanted = [
         np.bincount(task.truth.row_of_value[kind[task.truth.values] == code], minlength=len(task))
         for code in range(len(PRODUCT_KINDS))

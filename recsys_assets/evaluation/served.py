@@ -9,7 +9,7 @@ from lambda_api.state.exposures import Exposure
 from lambda_api.state.history import StoredEvent
 from recsys_assets.event_stream import event_of, exposure_of, read_records
 
-MOST_LISTS = 20_000
+MAX_LISTS = 20_000
 """Lists kept in memory, at most; a fixed random sample where there are more."""
 
 
@@ -30,7 +30,7 @@ class ServedLog:
     unreadable: int
 
 
-def read_served(root: str, since: datetime, most: int = MOST_LISTS) -> ServedLog:
+def read_served(root: str, since: datetime, most: int = MAX_LISTS) -> ServedLog:
     """Lists shown at or after ``since`` (aware, UTC) and what their shoppers did in those days.
 
     Empty where nothing was served. Memory is bounded by ``most``, however long the stream.

@@ -1,11 +1,8 @@
-"""How the synthetic shop's shoppers answer lists: what of them they look at, put into the cart and buy.
+"""Business figures from the synthetic shop: what its shoppers would click, put into the cart and buy.
 
-Put business figures of a shop that is known to the bottom here. Keep figures of real feedback (``business``) and the
-shop itself (``recsys_assets.ingest.synthetic``) out.
-
-The days of the window are drawn afresh from the shop's own probabilities, some times over. A listed product counts as
-clicked, carted or bought where its shopper did so with it in such a draw. Lists do not move these shoppers: the figures
-compare models by what they foresee, and say nothing of what being shown adds.
+The days of the window are drawn again from the shop's own probabilities, several times. A listed product counts as
+clicked, carted or bought where its shopper did so in such a draw. Lists do not influence these shoppers: the figures
+compare models by what they predict, and say nothing about the effect of being shown.
 """
 
 from collections.abc import Mapping
@@ -29,8 +26,8 @@ from recsys_assets.measurement.bootstrap import RESAMPLES, FloatArray, Interval,
 from recsys_assets.measurement.protocol import EvaluationTask, evaluate
 from recsys_assets.models.dataset import TrainingData
 
-MOST_SHOPPERS = 1_000
-MOST_DAYS = 14
+MAX_SHOPPERS = 1_000
+MAX_DAYS = 14
 DRAWS = 5
 _STREAM = 8_087
 
@@ -68,7 +65,7 @@ def simulated_figures(
         k: length of the lists.
     """
     everybody = _everybody(task, interactions, products)
-    days = min(MOST_DAYS, max(1, (task.window.end - task.window.start).days))
+    days = min(MAX_DAYS, max(1, (task.window.end - task.window.start).days))
     answers = _drawn(shop, everybody, days, seed)
     policies = []
     for name, model in models.items():
@@ -85,7 +82,7 @@ def simulated_figures(
 def _everybody(task: EvaluationTask, interactions: pa.Table, products: pa.Table) -> EvaluationTask:
     """The task asked of a sample of all shoppers with a history; nobody is chosen by what came later."""
     log = TrainingData.from_tables(interactions, products, task.window.start, product_map=task.products)
-    users = np.unique(log.user)[:MOST_SHOPPERS]  # numbered by digests: any of them are a fair sample
+    users = np.unique(log.user)[:MAX_SHOPPERS]  # numbered by digests: any of them are a fair sample
     histories = log.histories_of(users)
     taken = histories.distinct_products(task.window.relevant_types or ())
     nothing = Ragged(np.zeros(len(users) + 1, dtype=np.int64), np.empty(0, dtype=np.int32))

@@ -1,7 +1,4 @@
-"""The tables of an evaluation report, as rows of text that Markdown and HTML share.
-
-Put the choice of rows, columns and number formats here. Keep computation (``report``) and page layout (``html``) out.
-"""
+"""Tables of an evaluation report, as rows of text for Markdown and HTML."""
 
 from dataclasses import dataclass
 
@@ -15,7 +12,7 @@ BUSINESS = "Business figures per recommendation"
 BASES: dict[str, str] = {
     "as shown": "as shown",
     "snips": "SNIPS",
-    "doubly_robust": "doubly robust",
+    "ips_around_mean": "IPS around the mean",
     "simulated": "simulated",
 }
 SHOWN_IMPORTANCES = 20

@@ -1,5 +1,5 @@
-"""How models are measured: metrics, the evaluation protocols, intervals, importances.
+"""Measurement: metrics, evaluation protocols, bootstrap intervals, feature importances.
 
-Pure functions of arrays and tables; they read no lake and no registry. What is made of the figures (comparison, report)
-lives in ``recsys_assets.evaluation``; whether a model may go live is decided in ``recsys_assets.promotion``.
+Pure functions of arrays and tables; nothing here reads the lake or the registry. Reports are in
+``recsys_assets.evaluation``, the rules for going live in ``recsys_assets.promotion``.
 """

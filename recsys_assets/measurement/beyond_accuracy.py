@@ -1,7 +1,4 @@
-"""What accuracy does not see: coverage, novelty, diversity and popularity bias of the lists a recommender makes.
-
-Put a measure here when it needs the catalogue or all users' lists. Keep agreement with what users then did
-(``metrics``) and differences between groups of users (``segments``) out.
+"""Beyond-accuracy measures of recommended lists: coverage, novelty, diversity, popularity bias, inequality.
 
 With ``L_u`` the products listed for user ``u``, ``C`` the products that could have been listed, ``N`` the users seen
 before the window and ``N_i`` those among them with any event on product ``i``:
@@ -46,7 +43,7 @@ equal bands would put nearly every listed product into the first."""
 
 
 @dataclass(frozen=True)
-class ProductFacts:
+class ProductStatistics:
     """What was known of each of ``n`` products when the window opened; products are the task's indices.
 
     Attributes:
@@ -93,24 +90,24 @@ class BeyondAccuracy:
     exposure: tuple[float, ...]
 
 
-def beyond_accuracy(recommended: IndexArray, facts: ProductFacts) -> BeyondAccuracy:
+def beyond_accuracy(recommended: IndexArray, statistics: ProductStatistics) -> BeyondAccuracy:
     """Measure lists int32 ``[B, k]`` (``-1`` for an empty place) against what was known of the products."""
-    exposures = np.bincount(recommended[recommended >= 0], minlength=len(facts.users))
-    popularity = facts.users / max(facts.n_users, 1)
+    exposures = np.bincount(recommended[recommended >= 0], minlength=len(statistics.users))
+    popularity = statistics.users / max(statistics.n_users, 1)
     return BeyondAccuracy(
         per_user={
-            "novelty": _list_mean(recommended, self_information(facts.users, facts.n_users)),
-            "diversity": intra_list_diversity(recommended, facts.vectors),
+            "novelty": _list_mean(recommended, novelty_bits(statistics.users, statistics.n_users)),
+            "diversity": intra_list_diversity(recommended, statistics.vectors),
             "average_popularity": _list_mean(recommended, popularity),
-            "tail_share": _list_mean(recommended, (~facts.head).astype(np.float64)),
+            "tail_share": _list_mean(recommended, (~statistics.head).astype(np.float64)),
         },
-        coverage=float((exposures[facts.candidates] > 0).sum() / max(int(facts.candidates.sum()), 1)),
-        gini=gini(exposures[facts.candidates].astype(np.float64)),
-        exposure=tuple(band_shares(exposures, facts)),
+        coverage=float((exposures[statistics.candidates] > 0).sum() / max(int(statistics.candidates.sum()), 1)),
+        gini=gini(exposures[statistics.candidates].astype(np.float64)),
+        exposure=tuple(band_shares(exposures, statistics)),
     )
 
 
-def self_information(users: NDArray[np.int64], n_users: int) -> FloatArray:
+def novelty_bits(users: NDArray[np.int64], n_users: int) -> FloatArray:
     """``-log2(max(users, 1) / n_users)`` bits per product; a product nobody has seen is as novel as one seen once."""
     information: FloatArray = np.log2(max(n_users, 1)) - np.log2(np.maximum(users, 1))
     return information
@@ -148,10 +145,10 @@ def gini(amounts: FloatArray) -> float:
     return float((2 * np.arange(1, n + 1) - n - 1) @ np.sort(amounts) / (n * total))
 
 
-def band_shares(amounts: NDArray[np.int64], facts: ProductFacts) -> list[float]:
+def band_shares(amounts: NDArray[np.int64], statistics: ProductStatistics) -> list[float]:
     """Share of ``amounts`` (int64 ``[n]``) on each of the `POPULARITY_BANDS` of candidates, ranked by events."""
-    candidates = np.flatnonzero(facts.candidates)
-    order = candidates[np.argsort(-facts.events[candidates], kind="stable")]
+    candidates = np.flatnonzero(statistics.candidates)
+    order = candidates[np.argsort(-statistics.events[candidates], kind="stable")]
     total = max(int(amounts[order].sum()), 1)
     ends = np.ceil(np.array(POPULARITY_BANDS) * len(order)).astype(np.int64)
     return [float(amounts[band].sum() / total) for band in np.split(order, ends[:-1])]

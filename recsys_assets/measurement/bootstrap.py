@@ -1,11 +1,7 @@
-"""Uncertainty of means over users: seeded bootstrap intervals and paired comparisons.
+"""Seeded bootstrap intervals of means over users, and paired comparisons of two models.
 
-Put resampling here. Keep what the numbers measure (``metrics``, ``beyond_accuracy``) and what is decided on them
-(``registry``) out.
-
-Users are the unit of resampling: places of one user's list depend on each other, users do not. Equal input and seed
-give equal output to the last bit, because resamples are drawn in blocks whose size depends on ``n`` alone. What is
-computed beside a quantity can change the last digits of its interval (order of summation), never the resamples.
+Users are the unit of resampling: places of one user's list depend on each other, users do not. The same input and seed
+give the same resamples, because they are drawn in blocks whose size depends on ``n`` alone.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence

@@ -1,8 +1,8 @@
-"""What a ranker of trees looks at: feature importances and a SHAP summary.
+"""Feature importances of a tree ranker: TreeSHAP summary and gains.
 
-Put explanations of a whole ranker here. Keep reasons for single recommendations (``lambda_api``) and drawing
-(``plots``) out. LightGBM computes TreeSHAP itself (Lundberg et al., "From local explanations to global understanding
-with explainable AI for trees", Nature Machine Intelligence 2020); the shap package is not needed.
+LightGBM computes TreeSHAP itself (Lundberg et al., "From local explanations to global understanding with explainable AI
+for trees", Nature Machine Intelligence 2020), so the shap package is not needed. Reasons of single recommendations are
+in ``lambda_api.serving.reasons``.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class FeatureImportance:
         share: of the sum of ``shap`` over features.
         gain: share of the total gain of splits in training.
         direction: rank correlation (Spearman) of value and contribution, in [-1, 1]; 0 where either is constant.
-        points: contribution and standing of the value (0 lowest, 1 highest, ties in the middle) of some rows.
+        points: contribution and mid-rank of the value (0 lowest, 1 highest) of up to `SUMMARY_POINTS` rows.
     """
 
     name: str
@@ -89,15 +89,15 @@ def ranker_importance(ranker: FittedRanker, *, rows: int = EXPLAINED_ROWS, seed:
     shown = np.sort(rng.permutation(len(sample))[:SUMMARY_POINTS])
     found = []
     for column in np.argsort(-size, kind="stable").tolist():
-        standing = _standing(sample[:, column].astype(np.float64))
+        rank = _mid_rank(sample[:, column].astype(np.float64))
         found.append(
             FeatureImportance(
                 name=names[column],
                 shap=float(size[column]),
                 share=float(size[column] / max(float(size.sum()), 1e-300)),
                 gain=float(gains[column] / max(float(gains.sum()), 1e-300)),
-                direction=_correlation(standing, _standing(shap[:, column])),
-                points=tuple((round(float(shap[row, column]), 5), round(float(standing[row]), 4)) for row in shown),
+                direction=_correlation(rank, _mid_rank(shap[:, column])),
+                points=tuple((round(float(shap[row, column]), 5), round(float(rank[row]), 4)) for row in shown),
             )
         )
     return RankerImportance(len(sample), base, tuple(found))
@@ -160,8 +160,8 @@ def _contributions(
     return shap, base, gains
 
 
-def _standing(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mid-rank of each value, scaled to [0, 1]; missing values stand lowest, all equal ones in the middle."""
+def _mid_rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mid-rank of each value, scaled to [0, 1]; missing values are lowest."""
     filled = np.where(np.isnan(values), -np.inf, values)
     _, place, counts = np.unique(filled, return_inverse=True, return_counts=True)
     middle = np.cumsum(counts) - (counts + 1) / 2

@@ -1,7 +1,7 @@
-"""Leave-one-out, the protocol of the published sequential tables: the last item of every shopper is to be found.
+"""Leave-one-out, the protocol of published sequential-recommendation tables: predict every shopper's last item.
 
-Put the cutting of every shopper's own sequence and the judging of lists against one item here. Keep the global split in
-time, by which this project chooses and promotes models, in ``protocol``; loaders of public data sets out.
+This project chooses and promotes models by the global split in time (``protocol``); this one is for comparison with the
+literature.
 
 For every shopper with at least three relevant events, the last is the test item and the second-last the validation
 item; everything is ranked against everything, without sampled negatives; figures are means over all those shoppers
@@ -11,11 +11,10 @@ item; everything is ranked against everything, without sampled negatives; figure
 * ``HR@k``: 1 if it is among the first ``k``, else 0;
 * ``NDCG@k``: ``1 / log2(rank + 1)`` if it is among the first ``k``, else 0.
 
-Every shopper is cut at another moment, so a model learns from others what lies in this shopper's future: the figures
-compare methods with each other and with published ones, and promise nothing about a shop. Tables also differ in
-whether the shopper's own past may be listed (``mask_history``) and, rarely said, in whether the tested model has
-learned from the validation items (``learn_validation``): training once, before the validation item, is what most
-published code does. A figure that does not say both cannot be compared.
+Every shopper is cut at another moment, so models also learn from events after a shopper's cut: the figures compare
+methods, and do not predict results in a shop. Published tables differ in whether the shopper's own past may be listed
+(``mask_history``) and in whether the tested model has learned from the validation items (``learn_validation``; most
+published code trains once, before them). State both with a figure.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""Ranking accuracy of top-k lists: seven metrics, one vectorised definition each, with the options peers differ by.
-
-Put a metric here when it compares one user's list with that user's relevant products.
-Keep what needs the whole catalogue or all users at once (``beyond_accuracy``) and averaging (``bootstrap``) out.
+"""Ranking metrics of top-k lists, vectorised over users, with the options on which libraries differ.
 
 With ``rel`` a user's set of relevant products, ``hit_r = 1`` if rank ``r`` (from 1) holds one of them, and
 ``n_hits = sum(hit_r for r <= k)``:

@@ -1,12 +1,9 @@
-"""How a recommender is examined: a window of time, the users and products it concerns, and one pass over them.
+"""The evaluation protocol: which users of a time window are evaluated, what is relevant, what may be listed.
 
-Put the rules of who is evaluated, what counts as relevant and what may be listed here. Keep formulas (``metrics``,
-``beyond_accuracy``), groups of users (``segments``) and presentation out.
-
-The protocol: everything before ``start`` is history, nothing after it is looked at; every known product is ranked, no
-sampled negatives (Krichene and Rendle, "On sampled metrics for item recommendation", KDD 2020); evaluated are users
-with a history and at least one relevant product in the window. A product nobody had seen before ``start`` stays
-relevant although no list can hold it, which lowers the ceiling for every recommender alike.
+Everything before ``start`` is history. Every known product is ranked, without sampled negatives (Krichene and Rendle,
+"On sampled metrics for item recommendation", KDD 2020). Evaluated are users with a history and at least one relevant
+product in the window. A product first seen in the window stays relevant although no list can hold it; this lowers the
+maximum for every recommender alike.
 """
 
 from collections.abc import Callable
@@ -23,7 +20,12 @@ from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.csr import offsets, ranges
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
-from recsys_assets.measurement.beyond_accuracy import BeyondAccuracy, ProductFacts, beyond_accuracy, content_vectors
+from recsys_assets.measurement.beyond_accuracy import (
+    BeyondAccuracy,
+    ProductStatistics,
+    beyond_accuracy,
+    content_vectors,
+)
 from recsys_assets.measurement.metrics import FloatArray, ranking_metrics
 from recsys_assets.measurement.translation import Translation
 from recsys_assets.models.dataset import TrainingData
@@ -37,7 +39,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class EvaluationWindow:
-    """What is asked of a recommender.
+    """One evaluation window and its rules.
 
     Attributes:
         start, end: aware, UTC; events with ``start <= timestamp < end`` are the truth, those before ``start`` history.
@@ -77,7 +79,7 @@ class EvaluationTask:
         histories: the users' events before the window, ``now`` being its start.
         exclude: products each user must not get, row-aligned with ``histories``.
         truth: distinct relevant products of each user, at least one, row-aligned with ``histories``.
-        facts: what was known of the products when the window opened.
+        statistics: of the products at the start of the window.
     """
 
     window: EvaluationWindow
@@ -85,7 +87,7 @@ class EvaluationTask:
     histories: Histories = field(repr=False)
     exclude: Ragged = field(repr=False)
     truth: Ragged = field(repr=False)
-    facts: ProductFacts = field(repr=False)
+    statistics: ProductStatistics = field(repr=False)
 
     @property
     def user_ids(self) -> tuple[str, ...]:
@@ -150,20 +152,20 @@ def build_task(interactions: pa.Table, products: pa.Table, window: EvaluationWin
         histories=log.where(early, as_of=int(window.start.timestamp())).histories_of(evaluated),
         exclude=_rows_of(consumed, evaluated, n_products),
         truth=_rows_of(pairs, evaluated, n_products),
-        facts=_product_facts(log, early, products, window),
+        statistics=_product_statistics(log, early, products, window),
     )
 
 
 def evaluate(
     name: str, recommender: Recommender, task: EvaluationTask, k: int = 10, progress: Progress | None = None
 ) -> ModelEvaluation:
-    """Let a recommender answer for every user of a task and measure the answers.
+    """Recommend to every user of a task and measure the lists.
 
-    The recommender may index products in its own way and may not know all of them (a champion trained weeks ago): it is
-    asked in its own indices, history on products it does not know is hidden from it, and it cannot list them.
+    The recommender may know other products than the task (a champion trained weeks ago): events on products it does not
+    know are left out of its histories, and it cannot list them.
     """
     translation = Translation.between(task.products, recommender.products)
-    candidates = translation.indices(np.flatnonzero(task.facts.candidates).astype(np.int32))
+    candidates = translation.indices(np.flatnonzero(task.statistics.candidates).astype(np.int32))
     lists = []
     for start in range(0, len(task), USERS_PER_BATCH):
         stop = min(start + USERS_PER_BATCH, len(task))
@@ -182,7 +184,7 @@ def evaluate(
         k=k,
         recommended=recommended,
         metrics=ranking_metrics(recommended, task.truth, k),
-        beyond=beyond_accuracy(recommended, task.facts),
+        beyond=beyond_accuracy(recommended, task.statistics),
     )
 
 
@@ -204,12 +206,12 @@ def _rows_of(pairs: NDArray[np.int64], users: NDArray[np.int64], n_products: int
     return Ragged(offsets(last - first), (pairs[ranges(first, last - first)] % n_products).astype(np.int32))
 
 
-def _product_facts(
+def _product_statistics(
     log: TrainingData, early: NDArray[np.bool_], products: pa.Table, window: EvaluationWindow
-) -> ProductFacts:
+) -> ProductStatistics:
     n_products = len(log.products)
     events = np.bincount(log.product[early], minlength=n_products)
-    return ProductFacts(
+    return ProductStatistics(
         candidates=events > 0 if window.candidates == "seen" else np.ones(n_products, dtype=bool),
         users=np.bincount(_distinct_pairs(log, early) % n_products, minlength=n_products),
         events=events,

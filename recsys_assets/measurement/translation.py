@@ -1,7 +1,4 @@
-"""Between the product indices of an evaluation and those of the recommender being evaluated.
-
-Put conversion of index spaces here. Keep what is asked of a recommender (``protocol``, ``ratings``) out.
-"""
+"""Translates product indices between an evaluation task and the recommender being evaluated."""
 
 from dataclasses import dataclass, replace
 

@@ -9,7 +9,7 @@ import dagster as dg
 
 from lambda_api.settings import Settings
 from recsys_assets.evaluation.assets import evaluation_report
-from recsys_assets.evaluation.evaluate_models import load_judgement
+from recsys_assets.evaluation.evaluate_models import load_evaluation
 from recsys_assets.promotion.challenger import register_challenger
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
@@ -39,8 +39,8 @@ def registered_model(
     bundles: dg.ResourceParam[BundleStore],
 ) -> Iterator[dg.MaterializeResult[None]]:
     """The challenger with its version and lineage; champion if it earned it, otherwise refused with the reasons."""
-    judgement = load_judgement(settings.home / "reports")
-    result = register_challenger(judgement, registry, bundles, settings, context.run.run_id)
+    evaluation = load_evaluation(settings.home / "reports")
+    result = register_challenger(evaluation, registry, bundles, settings, context.run.run_id)
     reasons = "\n".join(f"- {reason}" for reason in result.decision.reasons)
     context.log.info("%s %s", "promoted:" if result.decision.promote else "refused:", " ".join(result.decision.reasons))
     champion = registry.champion()
@@ -50,7 +50,7 @@ def registered_model(
             "model": result.version.model,
             "promoted": result.decision.promote,
             "decision": "promoted" if result.decision.promote else "refused",
-            "judged_against": judgement.champion_version or judgement.report.reference_baseline,
+            "judged_against": evaluation.champion_version or evaluation.report.reference_baseline,
             "reasons": dg.MetadataValue.md(reasons),
             "champion": str(champion.version) if champion else "none",
             "bundle": result.version.bundle_uri,

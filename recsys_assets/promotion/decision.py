@@ -17,7 +17,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class GateRules:
+class PromotionRules:
     """What a challenger must show. Drops are relative to the champion's value, so they suit any shop.
 
     Attributes:
@@ -52,7 +52,7 @@ class GateRules:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateInput:
+class PromotionInput:
     """Measurements of both models on one test window.
 
     For the first champion ever, measure the popularity baseline in the champion's place and set ``first``.
@@ -95,7 +95,7 @@ class Decision:
     comparison: PairedComparison | None
 
 
-def decide(measured: GateInput, rules: GateRules | None = None) -> Decision:
+def decide(measured: PromotionInput, rules: PromotionRules | None = None) -> Decision:
     """Judge a challenger.
 
     It is promoted only if the paired bootstrap interval of its NDCG minus the champion's lies above zero and no
@@ -105,7 +105,7 @@ def decide(measured: GateInput, rules: GateRules | None = None) -> Decision:
 
     Deterministic: equal input gives an equal decision.
     """
-    rules = rules or GateRules()
+    rules = rules or PromotionRules()
     obstacles = _obstacles_to_comparison(measured, rules)
     if obstacles:
         return Decision(False, tuple(obstacles), None)
@@ -122,7 +122,7 @@ def decide(measured: GateInput, rules: GateRules | None = None) -> Decision:
     return Decision(True, tuple(_grounds(measured, rules, comparison)), comparison)
 
 
-def _obstacles_to_comparison(measured: GateInput, rules: GateRules) -> list[str]:
+def _obstacles_to_comparison(measured: PromotionInput, rules: PromotionRules) -> list[str]:
     champion, challenger = measured.ndcg_champion, measured.ndcg_challenger
     if measured.champion_window != measured.challenger_window:
         return [
@@ -154,7 +154,7 @@ def _obstacles_to_comparison(measured: GateInput, rules: GateRules) -> list[str]
     return obstacles
 
 
-def _objections(measured: GateInput, rules: GateRules, comparison: PairedComparison) -> list[str]:
+def _objections(measured: PromotionInput, rules: PromotionRules, comparison: PairedComparison) -> list[str]:
     objections = []
     # The difference itself is asked too, so that no interval, however skewed, can speak for both sides at once.
     if not min(comparison.low, comparison.difference) > 0:
@@ -177,7 +177,7 @@ def _objections(measured: GateInput, rules: GateRules, comparison: PairedCompari
     return objections
 
 
-def _grounds(measured: GateInput, rules: GateRules, comparison: PairedComparison) -> list[str]:
+def _grounds(measured: PromotionInput, rules: PromotionRules, comparison: PairedComparison) -> list[str]:
     grounds = [
         f"{measured.challenger} is better than {_opponent(measured)}: NDCG differs by {_interval(comparison, rules)}."
     ]
@@ -188,7 +188,7 @@ def _grounds(measured: GateInput, rules: GateRules, comparison: PairedComparison
     return grounds
 
 
-def _guardrails(measured: GateInput, rules: GateRules) -> list[tuple[str, float, float, float]]:
+def _guardrails(measured: PromotionInput, rules: PromotionRules) -> list[tuple[str, float, float, float]]:
     """Name, champion's value, challenger's value and allowed relative fall of every guardrail that was measured."""
     guardrails = [
         ("Catalogue coverage", measured.coverage_champion, measured.coverage_challenger, rules.max_coverage_drop)
@@ -199,10 +199,10 @@ def _guardrails(measured: GateInput, rules: GateRules) -> list[tuple[str, float,
     return guardrails
 
 
-def _interval(comparison: PairedComparison, rules: GateRules) -> str:
+def _interval(comparison: PairedComparison, rules: PromotionRules) -> str:
     ends = f"{comparison.low:+.4f} to {comparison.high:+.4f}"
     return f"{comparison.difference:+.4f} ({rules.confidence:.0%} interval {ends}, {comparison.n} users)"
 
 
-def _opponent(measured: GateInput) -> str:
+def _opponent(measured: PromotionInput) -> str:
     return f"the popularity baseline ({measured.champion})" if measured.first else f"the champion {measured.champion}"

@@ -21,7 +21,7 @@ from recsys_assets.ingest.assets import products
 from recsys_assets.lake import Lake
 from recsys_assets.promotion.assets import registered_model
 from recsys_assets.publishing import checks
-from recsys_assets.publishing.catalogue import build_catalogue, judge_catalogue
+from recsys_assets.publishing.catalogue import build_catalogue, check_catalogue
 from recsys_assets.publishing.catalogue_store import publish_catalogue, remove_old
 from recsys_assets.publishing.histories import publish_histories, unreadable_histories
 from recsys_assets.publishing.popular import POPULAR_DAYS, popular_lists, recent_data
@@ -56,7 +56,7 @@ def serving_catalogue(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """What serving knows of every product: name, category, brand, price, availability, first event."""
     catalogue = build_catalogue(lake)
-    verdict = judge_catalogue(catalogue, _live_products(registry, bundles, settings))
+    verdict = check_catalogue(catalogue, _live_products(registry, bundles, settings))
     result = checks.catalogue_result(verdict, len(catalogue), int(catalogue.available.sum()))
     if verdict.problem:
         yield result

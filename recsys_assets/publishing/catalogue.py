@@ -39,7 +39,7 @@ def build_catalogue(lake: Lake) -> Catalogue:
 
 
 @dataclass(frozen=True)
-class CatalogueVerdict:
+class CatalogueCheck:
     """Whether a catalogue may go live; ``problem`` says why not, ``warning`` what to look at all the same."""
 
     problem: str | None
@@ -47,7 +47,7 @@ class CatalogueVerdict:
     unknown: int
 
 
-def judge_catalogue(catalogue: Catalogue, live_products: Sequence[str]) -> CatalogueVerdict:
+def check_catalogue(catalogue: Catalogue, live_products: Sequence[str]) -> CatalogueCheck:
     """Refuse a catalogue without an available product, or one that hardly knows the live bundle's products.
 
     A product of the bundle that the catalogue lacks is never recommended, so a few of them are a matter of a warning:
@@ -62,14 +62,14 @@ def judge_catalogue(catalogue: Catalogue, live_products: Sequence[str]) -> Catal
     examples = ", ".join(unknown[:SHOWN])
     if not catalogue.available.any():
         problem = f"none of its {len(catalogue)} products is available; look at the asset products"
-        return CatalogueVerdict(problem, None, len(unknown))
+        return CatalogueCheck(problem, None, len(unknown))
     if len(unknown) > TOLERATED_UNKNOWN * len(live_products):
         problem = (
             f"it lacks {len(unknown)} of the {len(live_products)} products the live model knows (such as {examples}), "
             "which would never be recommended; deliver the whole catalogue, or retrain on this one first"
         )
-        return CatalogueVerdict(problem, None, len(unknown))
+        return CatalogueCheck(problem, None, len(unknown))
     warning = (
         f"the live model knows {len(unknown)} products that are not listed any more: {examples}" if unknown else None
     )
-    return CatalogueVerdict(None, warning, len(unknown))
+    return CatalogueCheck(None, warning, len(unknown))

@@ -7,7 +7,7 @@ from typing import Final
 
 import dagster as dg
 
-from recsys_assets.publishing.catalogue import CatalogueVerdict
+from recsys_assets.publishing.catalogue import CatalogueCheck
 
 LIVE_PRODUCTS_KNOWN: Final = "live_products_known"
 POPULAR_NOT_EMPTY: Final = "popular_not_empty"
@@ -34,7 +34,7 @@ HISTORIES_SPEC: Final = dg.AssetCheckSpec(
 )
 
 
-def catalogue_result(verdict: CatalogueVerdict, products: int, available: int) -> dg.AssetCheckResult:
+def catalogue_result(verdict: CatalogueCheck, products: int, available: int) -> dg.AssetCheckResult:
     """A refusal is an error; products the live model knows and the shop does not list any more are a warning."""
     passed = verdict.problem is None and verdict.warning is None
     return dg.AssetCheckResult(

@@ -17,13 +17,13 @@ from lambda_api.recommender.ids import IdMap, IndexArray
 from recsys_assets.features.engine import duckdb_engine, end_of_log, read_lake
 from recsys_assets.lake import Lake
 
-MOST_COMPANIONS: Final = 10
+MAX_COMPANIONS: Final = 10
 """Kept of each product."""
 
-LEAST_BASKETS: Final = 3
+MIN_SHARED_BASKETS: Final = 3
 """Baskets that must hold shared: one is an accident, two may be the same shopper's habit begun."""
 
-MOST_LINES: Final = 100
+MAX_BASKET_PRODUCTS: Final = 100
 """Products of the largest basket that counts.
 
 A larger one is a wholesaler stocking up, or a robot: what is in it was not chosen to go together. And pairs grow with
@@ -64,21 +64,21 @@ _COMPANIONS: Final = """
 
 
 def companions_of(lake: Lake, products: IdMap) -> IndexArray:
-    """The companions of every product, int32 ``[n, MOST_COMPANIONS]``, best first, then -1.
+    """The companions of every product, int32 ``[n, MAX_COMPANIONS]``, best first, then -1.
 
     Counts over the whole validated log, in DuckDB's own memory limit: what goes beyond is spilled to disk.
 
     Raises:
         LakeError: there are no interactions.
     """
-    found = np.full((len(products), MOST_COMPANIONS), -1, dtype=np.int32)
+    found = np.full((len(products), MAX_COMPANIONS), -1, dtype=np.int32)
     ids = pa.array(products.external(np.arange(len(products))), pa.string())
     places = pa.table({"product_id": ids, "place": pa.array(np.arange(len(products), dtype=np.int32))})
     with duckdb_engine() as connection:
         read_lake(connection, lake, end_of_log(lake))
         connection.con.register("places", places)
-        connection.con.execute(_BASKETS.format(most_lines=MOST_LINES))
-        limits = {"least_baskets": LEAST_BASKETS, "most_companions": MOST_COMPANIONS}
+        connection.con.execute(_BASKETS.format(most_lines=MAX_BASKET_PRODUCTS))
+        limits = {"least_baskets": MIN_SHARED_BASKETS, "most_companions": MAX_COMPANIONS}
         rows = connection.con.sql(_COMPANIONS.format(**limits)).to_arrow_table()
     own, other, rank = (rows[name].to_numpy() for name in ("a", "b", "rank"))
     found[own, rank - 1] = other

@@ -1,4 +1,6 @@
-"""Model versions, experiment runs, the champion pointer and the bundles of registered models.
+"""Registry: model versions, experiment runs, the champion pointer, and the stored bundles of registered models.
 
-A store: it knows nothing of how models are judged. That is ``recsys_assets.promotion``.
+``model_registry`` reads and writes the records of ``records``, ``versions`` numbers them, ``folder_store`` keeps sealed
+folders, ``bundle_store`` the bundles among them. How models are compared and promoted is in ``evaluation`` and
+``promotion``.
 """

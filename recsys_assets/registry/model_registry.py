@@ -1,9 +1,6 @@
-"""The registry: gives trained models versions, keeps experiment runs, and moves the champion pointer safely.
+"""The model registry: versions, experiment runs and the champion pointer, as records of one table.
 
-Put what must hold between records here (unique versions, one champion, an unbroken history). Keep what records hold
-(``records``), version numbers (``versions``) and whether a challenger deserves promotion (``gate``) out.
-
-Stored as records of one table (``lambda_api.state``); any number of processes may use one registry:
+Safe for any number of processes: every change is one conditional transaction.
 
 =====================  ==========================  ============================================================
 partition              sort                        attributes
@@ -32,7 +29,7 @@ from recsys_assets.registry.records import (
     RunStatus,
     Status,
     change_between,
-    standing_champions,
+    rollback_order,
 )
 from recsys_assets.registry.versions import Change, Version, next_version
 
@@ -50,11 +47,11 @@ class UnknownVersion(RegistryError):
 
 
 class ChampionMoved(RegistryError):
-    """The champion is not the one the caller decided against, so its decision may be out of date."""
+    """The champion changed since the caller's decision."""
 
 
 class NothingToRollBackTo(RegistryError):
-    """The champion is the first there ever was."""
+    """No champion came before the current one."""
 
 
 class ModelRegistry:
@@ -122,8 +119,8 @@ class ModelRegistry:
     def promote(self, version: Version, expected_champion: Version | None, reason: str = "") -> ChampionChange:
         """Make ``version`` champion if ``expected_champion`` still is, in one transaction with its history record.
 
-        Promoting the champion again changes nothing and returns the move that made it champion. A refused or retired
-        version may be promoted: the newest decision counts.
+        Promoting the champion again changes nothing and returns the move that made it champion. Refused and retired
+        versions may be promoted.
 
         Args:
             version: the registered version to promote.
@@ -151,10 +148,10 @@ class ModelRegistry:
         raise RegistryError(f"could not promote {version} in {MAX_ATTEMPTS} attempts; is the table in use?")
 
     def rollback(self, expected_champion: Version, reason: str = "") -> ChampionChange:
-        """Restore the champion that ``expected_champion`` replaced; the other way round of its promotion.
+        """Restore the champion that ``expected_champion`` replaced.
 
         Rolling back again from the same version changes nothing and returns the first rollback. Rolling back from
-        the restored version goes one promotion further back, never forth again.
+        the restored version goes one promotion further back.
 
         Raises:
             ChampionMoved: the champion is another and was not restored by rolling back from ``expected_champion``.
@@ -173,16 +170,16 @@ class ModelRegistry:
                 )
             target = self.get(pointer.fallback)
             moves = [move for move in self.history() if move.revision <= pointer.revision]
-            fallback = next(iter(standing_champions(moves)[-3::-1]), None)
+            fallback = next(iter(rollback_order(moves)[-3::-1]), None)
             change = self._change(pointer, target.version, ChampionMove.ROLLBACK, reason, fallback=fallback)
             if self._move(pointer, target, change):
                 return change
         raise RegistryError(f"could not roll back in {MAX_ATTEMPTS} attempts; is the table in use?")
 
     def refuse(self, version: Version, reasons: tuple[str, ...]) -> ModelVersion:
-        """Mark a candidate refused by the gate and keep the reasons; the champion stays as it is.
+        """Mark a candidate refused, with the reasons; the champion stays.
 
-        A version that is or was champion keeps its status: it has served, whatever is said of it now.
+        A version that is or was champion keeps its status.
 
         Raises:
             UnknownVersion: ``version`` is not registered.

@@ -1,8 +1,4 @@
-"""What the registry remembers: model versions, experiment runs, and every move of the champion pointer.
-
-Put record types and their stored form here. Keep reading, writing and moving them in
-``recsys_assets.registry.model_registry``.
-"""
+"""Records of the registry: model versions, experiment runs, moves of the champion pointer, and their stored form."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,7 +20,7 @@ Parameters = Mapping[str, Any]
 
 
 class Status(StrEnum):
-    """Where a model version stands: waiting for a decision, in production, replaced, or kept out by the gate."""
+    """Status of a model version: waiting for a decision, in production, replaced, or refused by the promotion rules."""
 
     CANDIDATE = "candidate"
     CHAMPION = "champion"
@@ -84,8 +80,8 @@ class ModelVersion(Candidate):
     Attributes:
         version: unique; see `recsys_assets.registry.versions` for what its parts mean.
         created_at: moment of registration, UTC.
-        status: where it stands now.
-        refusal_reasons: why the gate kept it out, in sentences; empty unless ``status`` is ``refused``.
+        status: now.
+        refusal_reasons: of the promotion rules, in sentences; empty unless ``status`` is ``refused``.
     """
 
     version: Version
@@ -233,19 +229,18 @@ def change_between(reference: ModelVersion, candidate: Candidate) -> Change:
     return Change.PATCH if _recipe(candidate) == _recipe(reference) else Change.MINOR
 
 
-def standing_champions(history: Sequence[ChampionChange]) -> list[Version]:
-    """The champions a series of rollbacks would walk through, the current one last.
+def rollback_order(history: Sequence[ChampionChange]) -> list[Version]:
+    """The champions that repeated rollbacks would restore, the current one last.
 
-    A promotion puts a version on top, a rollback takes the top away, so rolling back again and again ends at the
-    first champion and never returns to a version that was rolled back.
+    A stack: a promotion pushes a version, a rollback pops one, so a version that was rolled back never returns.
     """
-    standing: list[Version] = []
+    stack: list[Version] = []
     for change in history:
         if change.move is ChampionMove.PROMOTION:
-            standing.append(change.version)
+            stack.append(change.version)
         else:
-            standing.pop()
-    return standing
+            stack.pop()
+    return stack
 
 
 def _recipe(candidate: Candidate) -> tuple[str, str, str]:

@@ -1,7 +1,5 @@
 """Version numbers of models: what each part means and which number comes next.
 
-Put rules about version numbers here. Keep what a version holds (``recsys_assets.registry.records``) out.
-
 * MAJOR: the bundle schema or the serving contract differs, so serving code must change with the model.
 * MINOR: another model family, other parameters or another code revision than the champion's.
 * PATCH: the champion's recipe fitted to other (newer) data.

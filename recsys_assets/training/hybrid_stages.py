@@ -26,7 +26,7 @@ def recall_on(recommender: TwoStageRecommender, task: EvaluationTask) -> tuple[S
     The others no list may hold. Empty where none of the relevant products was known.
     """
     translation = Translation.between(task.products, recommender.products)
-    seen = task.facts.candidates[task.truth.values]
+    seen = task.statistics.candidates[task.truth.values]
     hot = Ragged(offsets_of_rows(task.truth.row_of_value[seen], len(task)), task.truth.values[seen])
     truth = translation.ragged(hot)
     if len(truth.values) == 0:

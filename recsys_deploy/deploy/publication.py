@@ -17,7 +17,7 @@ from lambda_api.state.popular import PopularProducts
 from lambda_api.state.table import Table
 from recsys_assets.features.engine import end_of_log
 from recsys_assets.lake import Lake
-from recsys_assets.publishing.catalogue import build_catalogue, judge_catalogue
+from recsys_assets.publishing.catalogue import build_catalogue, check_catalogue
 from recsys_assets.publishing.catalogue_store import publish_catalogue, remove_old
 from recsys_assets.publishing.histories import PUBLISHED, publish_histories
 from recsys_assets.publishing.popular import POPULAR_DAYS, popular_lists, recent_data
@@ -78,7 +78,7 @@ def publish(home: Lake, there: Settings, serving: Table, history: Table, bundle:
         GateClosed, LakeError: the lake may not be used.
     """
     catalogue = build_catalogue(home)
-    verdict = judge_catalogue(catalogue, _products_of(bundle))
+    verdict = check_catalogue(catalogue, _products_of(bundle))
     if verdict.problem:
         raise DeployError(f"the catalogue was not published: {verdict.problem}. The live one stays")
     published = publish_catalogue(catalogue, there.catalogue_uri, serving, now)

@@ -12,7 +12,7 @@ from scipy import sparse
 from lambda_api.recommender.ids import IdMap
 from recsys_assets.measurement.beyond_accuracy import (
     POPULARITY_BANDS,
-    ProductFacts,
+    ProductStatistics,
     beyond_accuracy,
     content_vectors,
     gini,
@@ -21,9 +21,11 @@ from recsys_assets.measurement.beyond_accuracy import (
 from tests.evaluation.helpers import catalogue, lists
 
 
-def facts(users: list[int], events: list[int], n_users: int = 8, candidates: list[bool] | None = None) -> ProductFacts:
+def facts(
+    users: list[int], events: list[int], n_users: int = 8, candidates: list[bool] | None = None
+) -> ProductStatistics:
     n = len(users)
-    return ProductFacts(
+    return ProductStatistics(
         candidates=np.array(candidates if candidates is not None else [True] * n),
         users=np.array(users),
         events=np.array(events),

@@ -24,8 +24,8 @@ from lambda_api.state.history import HistoryStore, StoredEvent
 from lambda_api.state.open_table import open_table
 from lambda_api.state.routing_record import RouteTarget, RoutingRecord, Variant, write_routing
 from recsys_assets.evaluation.build_report import build_report
-from recsys_assets.evaluation.business import LEAST_LISTS, BusinessFigures, PolicyFigures, logged_figures
-from recsys_assets.evaluation.evaluate_models import Judgement, judge, load_candidates
+from recsys_assets.evaluation.business import MIN_LISTS, BusinessFigures, PolicyFigures, logged_figures
+from recsys_assets.evaluation.evaluate_models import Evaluation, evaluate_models, load_candidates
 from recsys_assets.evaluation.html import render_html
 from recsys_assets.evaluation.report import EvaluationReport
 from recsys_assets.evaluation.served import read_served
@@ -145,9 +145,9 @@ def _serve(serving: Serving) -> dict[str, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def judgement(shop: Shop) -> Judgement:
+def evaluation(shop: Shop) -> Evaluation:
     candidates = load_candidates(shop.settings, ("popularity", "item_knn"))
-    return judge(candidates, None, shop.lake, SPLIT, shop.settings, lambda line: None)
+    return evaluate_models(candidates, None, shop.lake, SPLIT, shop.settings, lambda line: None)
 
 
 def _policies(report: EvaluationReport) -> dict[tuple[str, str], PolicyFigures]:
@@ -164,9 +164,9 @@ def test_what_was_served_comes_back_as_it_was(shop: Shop) -> None:
     assert all(event.request_id in shop.lists for event in served.events) and served.events
 
 
-def test_estimates_of_the_report_are_near_the_truth(shop: Shop, judgement: Judgement) -> None:
+def test_estimates_of_the_report_are_near_the_truth(shop: Shop, evaluation: Evaluation) -> None:
     """Serving, exploring, answering, logging, reading and replaying end to end; the truth is known exactly."""
-    found = _policies(judgement.report)
+    found = _policies(evaluation.report)
     candidates = load_candidates(shop.settings, ("popularity", "item_knn"))
     worth = {
         "click_through": CLICK,
@@ -194,15 +194,15 @@ def test_estimates_of_the_report_are_near_the_truth(shop: Shop, judgement: Judge
     assert unexplored.click_through.mean == pytest.approx(found["item_knn", "snips"].click_through.mean, abs=1e-9)  # type: ignore[union-attr]
 
 
-def test_what_was_shown_is_what_was_answered(shop: Shop, judgement: Judgement) -> None:
-    shown = _policies(judgement.report)["version v1", "as shown"]
+def test_what_was_shown_is_what_was_answered(shop: Shop, evaluation: Evaluation) -> None:
+    shown = _policies(evaluation.report)["version v1", "as shown"]
     assert shown.lists == SHOPPERS and shown.click_through is not None
     expected = np.mean([CLICK[name] for names in shop.lists.values() for name in names])
     assert shown.click_through.low <= expected <= shown.click_through.high
 
 
-def test_the_figures_are_in_the_page_and_in_its_json(judgement: Judgement) -> None:
-    report = judgement.report
+def test_the_figures_are_in_the_page_and_in_its_json(evaluation: Evaluation) -> None:
+    report = evaluation.report
     assert EvaluationReport.from_json(report.to_json()) == report
     table = business_table(report)
     assert {row[1] for row in table.rows} == {"as shown", "SNIPS", "doubly robust"}
@@ -246,14 +246,14 @@ def test_lists_without_chance_speak_of_themselves_alone(shop: Shop) -> None:
     found = logged_figures(type(served)(certain, served.events, len(certain), 0), {"a": shop.served}, empty, log)
     assert found is not None and [one.basis for one in found.policies] == ["as shown"]
     assert "RECSYS_EXPLORATION_SHARE" in found.note
-    few = type(served)(certain[: LEAST_LISTS - 1], served.events, LEAST_LISTS - 1, 0)
+    few = type(served)(certain[: MIN_LISTS - 1], served.events, MIN_LISTS - 1, 0)
     assert logged_figures(few, {"a": shop.served}, empty, log) is None
 
 
 def test_a_shop_without_served_lists_is_told_why_there_is_nothing(shop: Shop, tmp_path: Path) -> None:
     elsewhere = make_settings({"home": tmp_path, "lake_uri": shop.settings.lake_uri, "k": K})
     candidates = load_candidates(shop.settings, ("popularity", "item_knn"))
-    report = judge(candidates, None, shop.lake, SPLIT, elsewhere, lambda line: None).report
+    report = evaluate_models(candidates, None, shop.lake, SPLIT, elsewhere, lambda line: None).report
     assert report.business is not None and (report.business.origin, report.business.policies) == ("none", ())
     assert "0 lists were served" in report.business.note
     assert report.business.note.split(".")[0] in render_html(report)

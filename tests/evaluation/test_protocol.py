@@ -46,7 +46,7 @@ def test_who_and_what_is_evaluated() -> None:
     assert named(task, "truth") == {"ann": {"lamp", "tray"}, "dan": {"new"}}
     assert named(task, "exclude") == {"ann": {"mug"}, "dan": set()}
     assert task.window.relevant_types == frozenset({InteractionType.PURCHASE})
-    candidates = set(task.products.external(np.flatnonzero(task.facts.candidates)))
+    candidates = set(task.products.external(np.flatnonzero(task.statistics.candidates)))
     assert candidates == {"mug", "lamp", "tray", "bowl"}
     assert len(task.products) == 6
 
@@ -59,15 +59,15 @@ def test_repeats_allowed() -> None:
 
 def test_whole_catalogue_as_candidates() -> None:
     task = build_task(interactions(SHOP), PRODUCTS, replace(WINDOW, candidates="catalogue"))
-    assert task.facts.candidates.all()
+    assert task.statistics.candidates.all()
 
 
-def test_facts_count_the_past_only() -> None:
+def test_statistics_count_the_past_only() -> None:
     task = build_task(interactions(SHOP), PRODUCTS, WINDOW)
     index = dict(zip(task.products.external(np.arange(6)), range(6), strict=True))
-    assert task.facts.n_users == 4  # ann, bob, dan, eve
-    assert [int(task.facts.users[index[name]]) for name in ("mug", "lamp", "new")] == [2, 1, 0]
-    assert [int(task.facts.events[index[name]]) for name in ("mug", "tray", "dusty")] == [2, 1, 0]
+    assert task.statistics.n_users == 4  # ann, bob, dan, eve
+    assert [int(task.statistics.users[index[name]]) for name in ("mug", "lamp", "new")] == [2, 1, 0]
+    assert [int(task.statistics.events[index[name]]) for name in ("mug", "tray", "dusty")] == [2, 1, 0]
 
 
 @given(st.permutations(range(len(SHOP))))
@@ -102,7 +102,7 @@ def test_events_after_the_window_change_nothing(later: list[tuple[str, str, floa
     after = build_task(interactions(SHOP + future), PRODUCTS, WINDOW)
     assert named(before, "truth") == named(after, "truth")
     assert before.products.external(np.arange(6)) == after.products.external(np.arange(6))
-    np.testing.assert_array_equal(before.facts.events, after.facts.events)
+    np.testing.assert_array_equal(before.statistics.events, after.statistics.events)
 
 
 def test_lists_come_back_in_the_task_s_indices_and_score_as_they_should() -> None:

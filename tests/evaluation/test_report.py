@@ -108,7 +108,7 @@ def test_the_champion_is_never_its_own_challenger() -> None:
 
 def test_gate_figures(report: EvaluationReport) -> None:
     ease = next(evaluation for evaluation in EVALUATIONS if evaluation.name == "ease")
-    figures = report.gate_figures(ease)
+    figures = report.promotion_figures(ease)
     np.testing.assert_array_equal(figures.ndcg, ease.metrics["ndcg"])
     assert figures.coverage == ease.beyond.coverage
     recall = dict(zip(TASK.user_ids, ease.metrics["recall"], strict=True))
@@ -119,7 +119,7 @@ def test_gate_figures(report: EvaluationReport) -> None:
 
 def test_without_large_enough_groups_there_is_no_worst_one() -> None:
     alone = build_report(TASK, EVALUATIONS, rules=SegmentRules(minimum_size=1000), resamples=50)
-    assert alone.gate_figures(EVALUATIONS[0]).worst_group_recall is None
+    assert alone.promotion_figures(EVALUATIONS[0]).worst_group_recall is None
     assert EvaluationReport.from_json(alone.to_json()) == alone
 
 

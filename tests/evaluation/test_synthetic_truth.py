@@ -26,7 +26,7 @@ def known() -> Known:
 def test_protocol_is_kept(known: Known) -> None:
     task, lists = known.task, best_lists(known)
     assert known.data.timestamp.max() < known.data.as_of == int(task.window.start.timestamp())
-    assert task.facts.candidates[lists[lists >= 0]].all()
+    assert task.statistics.candidates[lists[lists >= 0]].all()
     truth = set((task.truth.row_of_value * len(task.products) + task.truth.values).tolist())
     owned = set((task.exclude.row_of_value * len(task.products) + task.exclude.values).tolist())
     listed = {row * len(task.products) + product for row, line in enumerate(lists.tolist()) for product in line}
@@ -35,7 +35,7 @@ def test_protocol_is_kept(known: Known) -> None:
 
 def test_first_places_are_those_the_shop_names(known: Known) -> None:
     task = known.task
-    unseen = set(task.products.external(np.flatnonzero(~task.facts.candidates)))
+    unseen = set(task.products.external(np.flatnonzero(~task.statistics.candidates)))
     exclude = [sorted(unseen | set(task.products.external(task.exclude.row(row)))) for row in range(5)]
     theirs = known.shop.best_products(task.user_ids[:5], task.window.start, 10, known.days, exclude)
     ours = [set(task.products.external(line[line >= 0])) for line in best_lists(known)[:5]]
@@ -55,7 +55,7 @@ def test_best_above_foreseeable_above_a_model(known: Known) -> None:
 
 def test_learnable_obeys_the_protocol_and_hangs_on_no_draw(known: Known) -> None:
     task, lists = known.task, learnable_lists(known, draws=3)
-    assert task.facts.candidates[lists[lists >= 0]].all()
+    assert task.statistics.candidates[lists[lists >= 0]].all()
     listed = {row * len(task.products) + product for row, line in enumerate(lists.tolist()) for product in line}
     assert not listed & set((task.exclude.row_of_value * len(task.products) + task.exclude.values).tolist())
     np.testing.assert_array_equal(lists, learnable_lists(known, draws=3))

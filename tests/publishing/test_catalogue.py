@@ -14,7 +14,7 @@ from lambda_api.recommender.catalogue import Catalogue, read_catalogue
 from lambda_api.state.table import Table, TableUnavailable
 from recsys_assets.lake import Lake, open_filesystem
 from recsys_assets.publishing import catalogue_store
-from recsys_assets.publishing.catalogue import build_catalogue, judge_catalogue
+from recsys_assets.publishing.catalogue import build_catalogue, check_catalogue
 from recsys_assets.publishing.catalogue_store import (
     KEPT,
     POINTER,
@@ -90,17 +90,17 @@ def test_every_listed_or_touched_product_is_in_it_with_its_first_event(tmp_path:
 def test_a_catalogue_of_another_shop_is_refused_and_a_few_delisted_products_are_not() -> None:
     made = catalogue(*(f"p{n}" for n in range(100)))
     known = [f"p{n}" for n in range(95)]
-    assert judge_catalogue(made, known).warning is None
-    assert judge_catalogue(made, []).problem is None
-    few = judge_catalogue(made, [*known, "gone1", "gone2"])
+    assert check_catalogue(made, known).warning is None
+    assert check_catalogue(made, []).problem is None
+    few = check_catalogue(made, [*known, "gone1", "gone2"])
     assert few.problem is None and few.unknown == 2 and "gone1" in (few.warning or "")
-    many = judge_catalogue(made, [*known, *(f"gone{n}" for n in range(6))])
+    many = check_catalogue(made, [*known, *(f"gone{n}" for n in range(6))])
     assert many.unknown == 6 and "6 of the 101" in (many.problem or "")
 
 
 def test_a_catalogue_without_anything_to_sell_is_refused() -> None:
     nothing = Catalogue.from_columns(["a"], ["A"], [None], [None], [None], [False], [None])
-    assert "none of its 1 products is available" in (judge_catalogue(nothing, []).problem or "")
+    assert "none of its 1 products is available" in (check_catalogue(nothing, []).problem or "")
 
 
 def test_a_publication_can_be_read_where_the_pointer_says(where: tuple[str, Table], tmp_path: Path) -> None:

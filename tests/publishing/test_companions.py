@@ -14,7 +14,7 @@ from lambda_api.recommender.ids import IdMap
 from recsys_assets.lake import Lake
 from recsys_assets.publishing import companions
 from recsys_assets.publishing.catalogue import build_catalogue
-from recsys_assets.publishing.companions import LEAST_BASKETS, MOST_COMPANIONS, companions_of
+from recsys_assets.publishing.companions import MAX_COMPANIONS, MIN_SHARED_BASKETS, companions_of
 from tests.publishing.shops import Touch, ago, listed, write_log, write_products
 
 
@@ -31,9 +31,9 @@ def by_hand(log: list[Touch], products: IdMap, most_lines: int) -> list[list[int
         found = [
             (-Fraction(count * count, bought[place] * bought[other]), -count, other)
             for (own, other), count in both.items()
-            if own == place and count >= LEAST_BASKETS and count * len(kept) > bought[place] * bought[other]
+            if own == place and count >= MIN_SHARED_BASKETS and count * len(kept) > bought[place] * bought[other]
         ]
-        rows.append([other for _, _, other in sorted(found)][:MOST_COMPANIONS])
+        rows.append([other for _, _, other in sorted(found)][:MAX_COMPANIONS])
     return rows
 
 
@@ -54,11 +54,11 @@ def test_companions_are_those_counted_by_hand(
     write_log(lake, log)
     products = IdMap.from_ids(product for _, product, _, _ in log)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(companions, "MOST_LINES", most_lines)
+        patch.setattr(companions, "MAX_BASKET_PRODUCTS", most_lines)
         found = companions_of(lake, products)
-    assert found.shape == (len(products), MOST_COMPANIONS) and found.dtype == np.int32
+    assert found.shape == (len(products), MAX_COMPANIONS) and found.dtype == np.int32
     for row, expected in zip(found.tolist(), by_hand(log, products, most_lines), strict=True):
-        assert row == expected + [-1] * (MOST_COMPANIONS - len(expected))
+        assert row == expected + [-1] * (MAX_COMPANIONS - len(expected))
 
 
 def test_a_pair_beats_a_bestseller_and_chance_makes_none(tmp_path: Path) -> None:

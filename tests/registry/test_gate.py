@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from recsys_assets.measurement.bootstrap import paired_comparison
-from recsys_assets.promotion.decision import Decision, GateInput, GateRules, decide
+from recsys_assets.promotion.decision import Decision, PromotionInput, PromotionRules, decide
 
 N = 400
 BASE = np.random.default_rng(7).beta(0.4, 3.0, N)
@@ -19,7 +19,7 @@ WORSE = BASE - 0.01
 NOISE = BASE + np.where(np.arange(N) % 2, 0.01, -0.01)
 
 
-def measured(challenger: Any = BETTER, champion: Any = BASE, **changes: Any) -> GateInput:
+def measured(challenger: Any = BETTER, champion: Any = BASE, **changes: Any) -> PromotionInput:
     values: dict[str, Any] = {
         "champion": "v1.0.0 (ease)",
         "challenger": "v1.1.0 (item_knn)",
@@ -30,7 +30,7 @@ def measured(challenger: Any = BETTER, champion: Any = BASE, **changes: Any) -> 
         "coverage_champion": 0.4,
         "coverage_challenger": 0.4,
     }
-    return GateInput(**{**values, **changes})
+    return PromotionInput(**{**values, **changes})
 
 
 def refused(decision: Decision, *words: str) -> None:
@@ -70,7 +70,7 @@ def test_the_interval_decides_not_the_mean() -> None:
     uncertain += 0.003 - (uncertain - BASE).mean()
     decision = decide(measured(uncertain))
     refused(decision, "NDCG differs by +0.0030 (95% interval -0.0")
-    lenient = decide(measured(uncertain), GateRules(confidence=0.05))
+    lenient = decide(measured(uncertain), PromotionRules(confidence=0.05))
     assert lenient.promote
 
 
@@ -141,7 +141,7 @@ def test_the_worst_groups_recall_may_fall_by_one_tenth(challenger: float, allowe
 def test_rules_can_be_stricter() -> None:
     slight = measured(coverage_challenger=0.398, worst_group_recall_champion=0.3, worst_group_recall_challenger=0.297)
     assert decide(slight).promote
-    strict = GateRules(max_coverage_drop=0.0, max_worst_group_recall_drop=0.0)
+    strict = PromotionRules(max_coverage_drop=0.0, max_worst_group_recall_drop=0.0)
     refused(
         decide(slight, strict), "Catalogue coverage would fall by 0.5%", "The worst group's recall would fall by 1.0%"
     )
@@ -206,7 +206,7 @@ def test_the_first_champion_must_beat_popularity() -> None:
 )
 def test_impossible_rules_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=name):
-        GateRules(**{name: value})  # type: ignore[arg-type]
+        PromotionRules(**{name: value})  # type: ignore[arg-type]
 
 
 shares = st.floats(0, 1)
@@ -220,7 +220,7 @@ def test_swapping_roles_never_promotes_both(
     a: np.ndarray, b: np.ndarray, cover_a: float, cover_b: float, recalls: tuple[float, float] | None, confidence: float
 ) -> None:
     recall_a, recall_b = recalls or (None, None)
-    rules = GateRules(confidence=confidence, min_differing_users=0, resamples=200, seed=3)
+    rules = PromotionRules(confidence=confidence, min_differing_users=0, resamples=200, seed=3)
     one = measured(
         a,
         b,

@@ -30,7 +30,7 @@ from recsys_assets.registry.records import (
     ModelVersion,
     RunStatus,
     Status,
-    standing_champions,
+    rollback_order,
 )
 from recsys_assets.registry.versions import Version
 from tests.registry.samples import START, Ticking, candidate, run, window
@@ -408,7 +408,7 @@ def check_history(history: list[ChampionChange], versions: list[ModelVersion]) -
     assert [change.replaced for change in history] == [None, *(change.version for change in history)][: len(history)]
     champions = [version.version for version in versions if version.status is Status.CHAMPION]
     assert champions == [change.version for change in history[-1:]]
-    assert standing_champions(history)[-1:] == champions
+    assert rollback_order(history)[-1:] == champions
 
 
 class RegistryHistories(RuleBasedStateMachine):
@@ -443,7 +443,7 @@ class RegistryHistories(RuleBasedStateMachine):
     @rule(data=st.data())
     def rollback(self, data: st.DataObject) -> None:
         version = data.draw(st.sampled_from(sorted(self.given.values())))
-        before, standing = self._champion(), standing_champions(self.registry.history())
+        before, standing = self._champion(), rollback_order(self.registry.history())
         try:
             change = self.registry.rollback(version)
         except ChampionMoved:

@@ -74,7 +74,7 @@ class Graph:
             return Registration(settle(registry, version.version, expected, decision), decision)
 
         judgement = SimpleNamespace(champion_version=None, report=SimpleNamespace(reference_baseline="popularity"))
-        self.monkeypatch.setattr(promotion_assets, "load_judgement", lambda _: judgement)
+        self.monkeypatch.setattr(promotion_assets, "load_evaluation", lambda _: judgement)
         self.monkeypatch.setattr(promotion_assets, "register_challenger", register)
         with dg.DagsterInstance.get() as instance:
             job = dg.Definitions(
