@@ -1,17 +1,11 @@
-"""Where published catalogues lie, and the pointer to the live one.
+"""Stores published catalogues, and the pointer to the live one.
 
-Put copying a catalogue to its place, moving the pointer and removing what nobody needs any more here. Keep the format
-(``lambda_api.recommender.catalogue``) and what is in a catalogue (``catalogue``) out.
-
-Each publication is a folder ``<root>/<first 16 digits of its checksum>/`` that is never changed, so a reader of the old
-one is not disturbed. A local folder is renamed into place whole; an S3 prefix gets its manifest last, so a prefix
-without one is no catalogue. The pointer moves last of all: stopped anywhere, a publication leaves the old one live.
+Each publication is a sealed folder ``<root>/<first 16 digits of its checksum>/`` that is never changed, so a reader of
+the old one is not disturbed. The pointer moves last: a publication that stops anywhere leaves the old catalogue live.
 """
 
-import shutil
 import tempfile
 import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,26 +16,33 @@ from lambda_api.errors import RecsysError
 from lambda_api.recommender.catalogue import (
     Catalogue,
     CatalogueError,
-    CatalogueManifest,
     read_catalogue,
+    read_catalogue_manifest,
     write_catalogue,
 )
 from lambda_api.recommender.sealed_folder import MANIFEST
 from lambda_api.state.table import Absent, Condition, ConditionFailed, Key, Matches, Put, Table
 from recsys_assets.lake import open_filesystem
+from recsys_assets.registry.folder_store import FolderKind, put_folder, write_manifest
 
 POINTER: Final = Key("catalogue", "current")
 """Record of the table ``serving``: ``uri``, ``checksum``, ``products``, ``published_at`` (seconds since 1970 UTC)."""
 
 KEPT: Final = 3
-"""Folders that stay: the live one, and those that a server which has not looked for a while may still open."""
+"""Folders kept: the live one, and older ones that a server may still open before it sees the new pointer."""
 
 _ABANDONED_S: Final = 86_400
-_CHUNK: Final = 1 << 20
+
+
+def _read(folder: Path, checksum: str) -> Catalogue:
+    return read_catalogue(folder, checksum=checksum)
+
+
+CATALOGUE: Final = FolderKind(read_catalogue_manifest, _read, CatalogueError, "publish the catalogue again")
 
 
 class PublicationConflict(RecsysError):
-    """Another catalogue went live while this one was being published; the message says what to do."""
+    """Another catalogue went live while this one was being published."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,7 @@ def current_publication(serving: Table) -> Publication | None:
 def publish_catalogue(catalogue: Catalogue, root: str, serving: Table, now: int) -> Publication:
     """Store ``catalogue`` under ``root`` and make it the live one.
 
-    An equal catalogue that is live already is left alone, pointer and all, unless its files are damaged: then they
-    are written again.
+    When an equal catalogue is live already, the pointer stays; damaged files are written again.
 
     Args:
         catalogue: what to publish.
@@ -77,7 +77,7 @@ def publish_catalogue(catalogue: Catalogue, root: str, serving: Table, now: int)
         now: seconds since 1970 UTC.
 
     Raises:
-        PublicationConflict: somebody else published meanwhile; theirs is live.
+        PublicationConflict: another run published meanwhile; that catalogue is live.
         CatalogueError: the stored copy is not what was written.
     """
     before = current_publication(serving)
@@ -85,7 +85,7 @@ def publish_catalogue(catalogue: Catalogue, root: str, serving: Table, now: int)
         folder = Path(scratch) / "catalogue"
         manifest = write_catalogue(catalogue, folder)
         uri = f"{root.rstrip('/')}/{manifest.checksum[:16]}"
-        put_folder(folder, uri, manifest)
+        _put(folder, uri)
     if before is not None and (before.uri, before.checksum) == (uri, manifest.checksum):
         return before
     attributes = {"uri": uri, "checksum": manifest.checksum, "products": manifest.products, "published_at": now}
@@ -94,22 +94,14 @@ def publish_catalogue(catalogue: Catalogue, root: str, serving: Table, now: int)
         serving.write([Put(POINTER, attributes, condition=unchanged)])
     except ConditionFailed as failure:
         raise PublicationConflict(
-            f"another run published a catalogue while {uri} was written, and that one is live; materialise "
-            "serving_catalogue again if the lake has changed since"
+            f"another run published a catalogue while {uri} was written, and that one is live",
+            remedy="materialise serving_catalogue again if the lake has changed since",
         ) from failure
     return Publication(uri, manifest.checksum, manifest.products, now, changed=True)
 
 
-def put_folder(folder: Path, uri: str, manifest: CatalogueManifest) -> None:
-    """Make ``uri`` hold a copy of the catalogue in ``folder``; one that is there, whole, is only marked as used now."""
-    if "://" in uri:
-        _put_remote(folder, uri, manifest)
-    else:
-        _put_local(folder, Path(uri), manifest)
-
-
 def remove_old(root: str, live_uri: str, kept: int = KEPT) -> list[str]:
-    """Remove all but the ``kept`` newest catalogues under ``root``, never the live one; returns what went."""
+    """Remove all but the ``kept`` newest catalogues under ``root``, never the live one; returns the names removed."""
     filesystem, path = open_filesystem(root)
     folders = filesystem.get_file_info(pa_fs.FileSelector(path, allow_not_found=True))
     stamped = []
@@ -128,68 +120,18 @@ def remove_old(root: str, live_uri: str, kept: int = KEPT) -> list[str]:
     return others[kept - 1 :]
 
 
-def _put_local(folder: Path, target: Path, manifest: CatalogueManifest) -> None:
-    if _is_catalogue(target, manifest.checksum):
-        (target / MANIFEST).touch()
+def _put(folder: Path, uri: str) -> None:
+    """Store the folder; one that is there already only gets a new manifest time, by which `remove_old` sorts."""
+    if put_folder(CATALOGUE, folder, uri):
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.parent / f".{target.name}.{uuid.uuid4().hex}.partial"
-    try:
-        shutil.copytree(folder, partial)
-        # A new file's time is when it was made, which is what `remove_old` goes by.
-        (partial / MANIFEST).touch()
-        if target.exists():
-            damaged = target.parent / f".{target.name}.{uuid.uuid4().hex}.partial"
-            target.rename(damaged)
-            shutil.rmtree(damaged, ignore_errors=True)
-        partial.rename(target)
-    except OSError:
-        # Another process put the same catalogue there first; then ours is not needed.
-        if not _is_catalogue(target, manifest.checksum):
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _put_remote(folder: Path, uri: str, manifest: CatalogueManifest) -> None:
-    filesystem, prefix = open_filesystem(uri)
-    names = [record.name for record in manifest.files]
-    if any(not _is_equal(filesystem, f"{prefix}/{name}", folder / name) for name in names):
-        for name in names:
-            _upload(filesystem, folder / name, f"{prefix}/{name}")
-        for name in names:
-            if not _is_equal(filesystem, f"{prefix}/{name}", folder / name):
-                raise CatalogueError(f"{uri}/{name} is not what was uploaded; publish it again")
-    _upload(filesystem, folder / MANIFEST, f"{prefix}/{MANIFEST}")
-
-
-def _upload(filesystem: pa_fs.FileSystem, source: Path, target: str) -> None:
-    with source.open("rb") as reader, filesystem.open_output_stream(target) as writer:
-        shutil.copyfileobj(reader, writer, _CHUNK)
-
-
-def _is_equal(filesystem: pa_fs.FileSystem, stored: str, local: Path) -> bool:
-    if filesystem.get_file_info(stored).size != local.stat().st_size:
-        return False
-    with filesystem.open_input_stream(stored) as left, local.open("rb") as right:
-        while chunk := right.read(_CHUNK):
-            if left.read(_CHUNK) != chunk:
-                return False
-    return True
-
-
-def _is_catalogue(folder: Path, checksum: str) -> bool:
-    if not folder.exists():
-        return False
-    try:
-        read_catalogue(folder, checksum=checksum)
-    except CatalogueError:
-        return False
-    return True
+    if "://" in uri:
+        write_manifest(uri, (folder / MANIFEST).read_bytes())
+    else:
+        (Path(uri) / MANIFEST).touch()
 
 
 def _is_abandoned(filesystem: pa_fs.FileSystem, folder: str) -> bool:
-    """Whether an unfinished folder is what a killed publication left, rather than one going on."""
+    """Whether an unfinished folder was left by a killed publication (a running one writes all the time)."""
     files = filesystem.get_file_info(pa_fs.FileSelector(folder, recursive=True))
     newest = max((info.mtime_ns or 0 for info in files), default=0)
     return newest / 1e9 < time.time() - _ABANDONED_S

@@ -27,6 +27,7 @@ from recsys_assets.evaluation.build_report import build_report
 from recsys_assets.evaluation.business import MIN_LISTS, BusinessFigures, PolicyFigures, logged_figures
 from recsys_assets.evaluation.evaluate_models import Evaluation, evaluate_models, load_candidates
 from recsys_assets.evaluation.html import render_html
+from recsys_assets.evaluation.off_policy import ESTIMATORS
 from recsys_assets.evaluation.report import EvaluationReport
 from recsys_assets.evaluation.served import read_served
 from recsys_assets.evaluation.simulated import simulated_figures
@@ -180,7 +181,7 @@ def test_estimates_of_the_report_are_near_the_truth(shop: Shop, evaluation: Eval
     }
     # Worlds apart, so that an estimate of one is none of the other.
     assert truths["popularity", "click_through"] > truths["item_knn", "click_through"] + 0.03
-    for basis in ("snips", "doubly_robust"):
+    for basis in ESTIMATORS:
         for name in candidates:
             figures = found[name, basis]
             assert figures.refused == "" and figures.supported is not None and figures.supported > 0.9
@@ -205,7 +206,7 @@ def test_the_figures_are_in_the_page_and_in_its_json(evaluation: Evaluation) -> 
     report = evaluation.report
     assert EvaluationReport.from_json(report.to_json()) == report
     table = business_table(report)
-    assert {row[1] for row in table.rows} == {"as shown", "SNIPS", "doubly robust"}
+    assert {row[1] for row in table.rows} == {"as shown", "SNIPS", "IPS around the mean"}
     page = render_html(report)
     assert "Business figures per recommendation" in page and "Clicked per recommendation, logged" in page
 

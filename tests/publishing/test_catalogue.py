@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.fs as pa_fs
 import pytest
@@ -24,6 +25,7 @@ from recsys_assets.publishing.catalogue_store import (
     publish_catalogue,
     remove_old,
 )
+from recsys_assets.registry import folder_store
 from tests.publishing.shops import BreakingTable, ago, listed, place, random_log, write_log, write_products
 
 NOW = 1_700_000_000
@@ -145,20 +147,19 @@ def test_stopped_half_way_the_old_catalogue_stays_live(
         with pytest.raises(TableUnavailable):
             publish_catalogue(catalogue("a", "b"), root, BreakingTable(table), NOW + 60)
     else:
-        upload, left = catalogue_store._upload, iter(range(3))
+        copy, left = shutil.copyfileobj, iter(range(3))
 
-        def three_files(filesystem: pa_fs.FileSystem, source: Path, target: str) -> None:
+        def three_files(source: Any, target: Any, *options: Any) -> None:
             if next(left, None) is None:
                 raise OSError(28, "No space left on device")
-            upload(filesystem, source, target)
+            copy(source, target, *options)
 
-        def one_file(source: Path, target: Path) -> None:
-            target.mkdir()
+        def one_file(source: Path, target: Path, **_: object) -> None:
             shutil.copyfile(source / "price.npy", target / "price.npy")
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(catalogue_store, "_upload", three_files)
-        monkeypatch.setattr(catalogue_store.shutil, "copytree", one_file)
+        monkeypatch.setattr(folder_store.shutil, "copyfileobj", three_files)
+        monkeypatch.setattr(folder_store.shutil, "copytree", one_file)
         with pytest.raises(OSError, match="No space left"):
             publish_catalogue(catalogue("a", "b"), root, table, NOW + 60)
         monkeypatch.undo()
@@ -174,14 +175,14 @@ def test_stopped_half_way_the_old_catalogue_stays_live(
 def test_of_two_publications_at_once_one_gives_way(where: tuple[str, Table], monkeypatch: pytest.MonkeyPatch) -> None:
     root, table = where
     publish_catalogue(catalogue("a"), root, table, NOW)
-    put = catalogue_store.put_folder
+    put = catalogue_store._put
 
     def overtaken(*arguments: object) -> None:
-        monkeypatch.setattr(catalogue_store, "put_folder", put)
+        monkeypatch.setattr(catalogue_store, "_put", put)
         publish_catalogue(catalogue("a", "b", "c"), root, table, NOW + 1)
         put(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(catalogue_store, "put_folder", overtaken)
+    monkeypatch.setattr(catalogue_store, "_put", overtaken)
     with pytest.raises(PublicationConflict):
         publish_catalogue(catalogue("a", "b"), root, table, NOW + 2)
     live = current_publication(table)

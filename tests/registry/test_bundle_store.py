@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 
 from lambda_api.recommender.bundle import BundleError, read_bundle, read_manifest
 from recsys_assets.promotion.registration import register_bundle
-from recsys_assets.registry import bundle_store
+from recsys_assets.registry import bundle_store, folder_store
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import ModelVersion, Status, candidate_from_manifest
@@ -174,10 +174,10 @@ def test_a_copy_that_arrives_changed_is_reported_and_has_no_manifest(
     def cut(source: Any, target: Any, *_: Any) -> None:
         target.write(source.read()[:-1])
 
-    monkeypatch.setattr(bundle_store.shutil, "copyfileobj", cut)
+    monkeypatch.setattr(folder_store.shutil, "copyfileobj", cut)
     with pytest.raises(BundleError, match=r"/\S+\.npy is not what was uploaded"):
         remote.put(tmp_path / "trained")
-    monkeypatch.setattr(bundle_store.shutil, "copyfileobj", whole)
+    monkeypatch.setattr(folder_store.shutil, "copyfileobj", whole)
     with pytest.raises(BundleError, match=r"manifest\.json is missing"):
         remote.fetch(registered(remote, tmp_path / "trained"), tmp_path / "cache")
     remote.put(tmp_path / "trained")
