@@ -231,7 +231,7 @@ def _estimated(
             found[measure] = estimate(feedback, basis, tolerated_loss=TOLERATED_LOSS, resamples=resamples, seed=seed)
         except SupportError as error:
             return PolicyFigures(name, basis, lists, supported=share, effective_rows=rows, refused=str(error))
-    return PolicyFigures(name, basis, lists, *(found[measure] for measure in MEASURES), share, rows)
+    return PolicyFigures(name, basis, lists, found["click_through"], found["conversion"], found["revenue"], share, rows)
 
 
 def _version(version: str) -> str:

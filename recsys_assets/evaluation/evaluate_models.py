@@ -10,6 +10,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from lambda_api.atomic_files import write_bytes, write_text
+from lambda_api.errors import RecsysError
 from lambda_api.recommender.bundle import LoadedBundle, read_bundle
 from lambda_api.recommender.contract import Recommender
 from lambda_api.settings import Settings
@@ -32,22 +34,26 @@ from recsys_assets.training.candidate import candidate_folder, window_of
 from recsys_assets.training.training_window import interactions_before
 
 CHAMPION: Final = "champion"
-"""Name of the evaluation of the model in production, beside those of the zoo."""
+"""Name under which the model in production is evaluated."""
 
 REPORT_JSON: Final = "evaluation_report.json"
 REPORT_HTML: Final = "evaluation_report.html"
-FIGURES_NPZ: Final = "evaluation.npz"
+FIGURES_NPZ: Final = "evaluation_figures.npz"
+
+
+class EvaluationMissing(RecsysError):
+    """There is no readable evaluation."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A report with what the promotion gate needs beside it.
+    """A report with the figures that the promotion rules need.
 
     Attributes:
         report: for people.
         figures: per-user NDCG, coverage and worst-group recall of every evaluated model, on the same users.
-        checksums: of the bundles that were judged, by evaluation name: a bundle fitted since is another one.
-        champion_version: who was champion when this was judged; ``None`` before the first promotion.
+        checksums: of the evaluated bundles, by evaluation name; a bundle fitted later has another one.
+        champion_version: the champion at that time; ``None`` before the first promotion.
     """
 
     report: EvaluationReport
@@ -74,8 +80,8 @@ def evaluate_models(
 
     Args:
         candidates: bundles by model name, fitted before the test window.
-        champion: the registered bundle that serves now, if there is one.
-        source: where the shop's data come from; the synthetic shop can say how its shoppers would answer lists.
+        champion: the registered bundle that serves, if there is one.
+        source: of the shop's data; the synthetic shop can simulate answers to lists.
 
     Raises:
         GateClosed: the data is poisoned.
@@ -120,7 +126,7 @@ def business_figures(
     source: Source | None,
     log: Callable[[str], None],
 ) -> BusinessFigures:
-    """From the lists that were served where there are enough; else from the synthetic shop; else why there are none."""
+    """From served lists where there are enough, otherwise from the synthetic shop; otherwise why there are none."""
     served = read_served(events_root(settings), split.test_start)
     if served.exposures:
         log(f"business figures: {len(served.exposures):,} of {served.lists:,} served lists read")
@@ -145,12 +151,11 @@ def business_figures(
 
 
 def save_evaluation(evaluation: Evaluation, folder: Path) -> Path:
-    """Write ``evaluation.npz`` (for the gate), the report as JSON and as an HTML page; returns the page.
+    """Write the figures (for the promotion rules), the report as JSON and as an HTML page; returns the page.
 
-    Each file is replaced atomically. The JSON is the file a reader of all three should open first: it is written last.
+    Each file is replaced atomically, the JSON last.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    facts = {
+    stored = {
         "checksums": dict(evaluation.checksums),
         "champion_version": evaluation.champion_version,
         "coverage": {name: figures.coverage for name, figures in evaluation.figures.items()},
@@ -158,29 +163,33 @@ def save_evaluation(evaluation: Evaluation, folder: Path) -> Path:
     }
     content = io.BytesIO()
     arrays: dict[str, Any] = {f"ndcg_{name}": figures.ndcg for name, figures in evaluation.figures.items()}
-    np.savez_compressed(content, facts=np.array(json.dumps(facts)), **arrays)
-    _replace(folder / FIGURES_NPZ, content.getvalue())
+    np.savez_compressed(content, stored=np.array(json.dumps(stored)), **arrays)
+    write_bytes(folder / FIGURES_NPZ, content.getvalue())
     write_html(evaluation.report, folder / REPORT_HTML)
-    _replace(folder / REPORT_JSON, evaluation.report.to_json(indent=1).encode())
+    write_text(folder / REPORT_JSON, evaluation.report.to_json(indent=1))
     return folder / REPORT_HTML
 
 
 def load_evaluation(folder: Path) -> Evaluation:
-    """The newest evaluation. Raises ``FileNotFoundError`` when nothing was evaluated yet."""
-    report = EvaluationReport.from_json((folder / REPORT_JSON).read_bytes())
-    with np.load(folder / FIGURES_NPZ, allow_pickle=False) as stored:
-        facts = json.loads(str(stored["facts"]))
-        figures = {
-            name: PromotionFigures(stored[f"ndcg_{name}"], facts["coverage"][name], facts["worst_group_recall"][name])
-            for name in facts["coverage"]
-        }
-    return Evaluation(report, figures, facts["checksums"], facts["champion_version"])
+    """The newest evaluation.
 
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    Raises:
+        EvaluationMissing: nothing was evaluated yet, or by another version of this code.
+    """
+    try:
+        report = EvaluationReport.from_json((folder / REPORT_JSON).read_bytes())
+        with np.load(folder / FIGURES_NPZ, allow_pickle=False) as arrays:
+            stored = json.loads(str(arrays["stored"]))
+            figures = {
+                name: PromotionFigures(arrays[f"ndcg_{name}"], coverage, stored["worst_group_recall"][name])
+                for name, coverage in stored["coverage"].items()
+            }
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise EvaluationMissing(
+            f"{folder} holds no evaluation that this code can read ({type(error).__name__})",
+            remedy="materialise evaluation_report",
+        ) from error
+    return Evaluation(report, figures, stored["checksums"], stored["champion_version"])
 
 
 def _evaluate_all(

@@ -1,8 +1,8 @@
 """The evaluation report as one self-contained HTML file: no scripts, fonts or network access."""
 
-import uuid
 from pathlib import Path
 
+from lambda_api.atomic_files import write_text
 from recsys_assets.evaluation.business import PolicyFigures
 from recsys_assets.evaluation.plots import plots
 from recsys_assets.evaluation.report import EvaluationReport
@@ -47,20 +47,12 @@ def render_html(report: EvaluationReport) -> str:
 
 
 def _business(report: EvaluationReport) -> PolicyFigures | None:
-    """The challenger's figures by the last, most telling basis there is."""
+    """The challenger's figures by the last basis in the report."""
     policies = () if report.business is None else report.business.policies
     told = [found for found in policies if found.policy == report.challenger and found.click_through is not None]
     return told[-1] if told else None
 
 
 def write_html(report: EvaluationReport, path: Path) -> Path:
-    """Write the page, replacing an earlier one in a single step; parent folders are made. Returns ``path``."""
-    page = render_html(report)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    """Write the page, replacing an earlier one atomically. Returns ``path``."""
+    return write_text(path, render_html(report))

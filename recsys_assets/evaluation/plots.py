@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c8c8c")
-"""Distinguishable with colour-blind eyes, on light and dark ground (Okabe and Ito, "Color universal design", 2008)."""
+"""Distinguishable for colour-blind readers (Okabe and Ito, "Color universal design", 2008)."""
 MARKERS = "osD^vPX*<>hp"
 SHOWN_FEATURES = 15
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Colours of everything that is not data."""
+    """Colours of text, lines and background."""
 
     ink: str
     muted: str
@@ -41,7 +41,7 @@ DARK = Theme(ink="#e7ebf1", muted="#465062", ground="#171c24")
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One picture, drawn for light and for dark ground, as ``data:`` URIs of SVG. ``alt`` says what it shows."""
+    """One picture for light and for dark pages, as ``data:`` URIs of SVG. ``alt`` describes it."""
 
     title: str
     alt: str
@@ -55,59 +55,49 @@ class Plot:
 
 def plots(report: EvaluationReport) -> tuple[Plot, ...]:
     """All pictures, in reading order."""
-    explained = [(model.name, model.importance) for model in report.models if model.importance is not None]
-    return (
-        metric_plot(report),
-        coverage_plot(report),
-        segment_plot(report),
-        exposure_plot(report),
-        *(importance_plot(name, importance) for name, importance in explained),
-    )
-
-
-def metric_plot(report: EvaluationReport) -> Plot:
-    """NDCG of every model with its interval."""
     best, reference = report.models[0], report.model(report.reference_baseline)
-    alt = (
-        f"Bars with intervals: NDCG@{report.setting.k} per model; {best.name} leads with "
-        f"{best.metrics['ndcg'].mean:.4f}, {reference.name} has {reference.metrics['ndcg'].mean:.4f}."
-    )
-    return _plot(report, "Accuracy with 95 % intervals", alt, draw_metric)
-
-
-def coverage_plot(report: EvaluationReport) -> Plot:
-    """Accuracy against catalogue coverage."""
     shares = "; ".join(f"{model.name} {100 * model.coverage:.1f} %" for model in report.models)
-    alt = f"Scatter: catalogue coverage across, accuracy upwards; {shares}."
-    return _plot(report, "Accuracy against coverage", alt, draw_coverage)
-
-
-def segment_plot(report: EvaluationReport) -> Plot:
-    """Accuracy by group of users and model."""
-    alt = "Heat map: one row per group of users, one column per model; the numbers are in the table of groups."
-    return _plot(report, f"NDCG@{report.setting.k} by group of users", alt, draw_segments)
-
-
-def exposure_plot(report: EvaluationReport) -> Plot:
-    """Popularity of what is listed, beside that of the catalogue."""
-    alt = (
-        "Lines: share of listed places per band of the catalogue, most popular first, beside the share of earlier "
-        f"events, of which the first band had {100 * report.catalogue_events[0]:.0f} %."
-    )
-    return _plot(report, "Popularity of what is listed", alt, draw_exposure)
-
-
-def importance_plot(model: str, importance: RankerImportance) -> Plot:
-    """SHAP summary of a ranker: one row per feature, one point per explained candidate."""
-    named = "; ".join(f"{one.name} {100 * one.share:.0f} %" for one in importance.features[:5])
-    alt = f"Points per feature: contribution to the score, by how high the feature's value is. Most weight: {named}."
-    return _plot(importance, f"What the ranker of {model} looks at", alt, draw_importance)
+    k = report.setting.k
+    drawn = [
+        plot(
+            report,
+            "Accuracy with 95 % intervals",
+            f"Bars with intervals: NDCG@{k} per model; {best.name} leads with {best.metrics['ndcg'].mean:.4f}, "
+            f"{reference.name} has {reference.metrics['ndcg'].mean:.4f}.",
+            draw_metric,
+        ),
+        plot(
+            report,
+            "Accuracy against coverage",
+            f"Scatter: catalogue coverage across, accuracy upwards; {shares}.",
+            draw_coverage,
+        ),
+        plot(
+            report,
+            f"NDCG@{k} by group of users",
+            "Heat map: one row per group of users, one column per model; the numbers are in the table of groups.",
+            draw_segments,
+        ),
+        plot(
+            report,
+            "Popularity of what is listed",
+            "Lines: share of listed places per band of the catalogue, most popular first, beside the share of earlier "
+            f"events, of which the first band had {100 * report.catalogue_events[0]:.0f} %.",
+            draw_exposure,
+        ),
+    ]
+    for model in report.models:
+        if model.importance is not None:
+            named = "; ".join(f"{one.name} {100 * one.share:.0f} %" for one in model.importance.features[:5])
+            alt = f"Points per feature: contribution to the score, by the feature's value. Largest: {named}."
+            drawn.append(plot(model.importance, f"Feature importance of {model.name}", alt, draw_importance))
+    return tuple(drawn)
 
 
 def draw_metric(report: EvaluationReport, theme: Theme) -> "Figure":
     """NDCG of every model with its interval, best on top; a dotted line at the reference baseline."""
     models = report.models[::-1]
-    figure, axes = _figure(theme, (7.2, 0.9 + 0.36 * len(models)))
+    figure, axes = new_figure(theme, (7.2, 0.9 + 0.36 * len(models)))
     for place, model in enumerate(models):
         interval = model.metrics["ndcg"]
         colour = PALETTE[0] if model.name == report.challenger else theme.ink
@@ -133,8 +123,8 @@ def draw_metric(report: EvaluationReport, theme: Theme) -> "Figure":
 
 
 def draw_coverage(report: EvaluationReport, theme: Theme) -> "Figure":
-    """What accuracy costs in coverage."""
-    figure, axes = _figure(theme, (7.2, 3.8))
+    """NDCG against catalogue coverage, one point per model."""
+    figure, axes = new_figure(theme, (7.2, 3.8))
     for place, model in enumerate(report.models):
         axes.scatter(100 * model.coverage, model.metrics["ndcg"].mean, s=70, label=model.name, **_style(place))
     axes.set_xlabel("catalogue coverage, %")
@@ -146,13 +136,13 @@ def draw_coverage(report: EvaluationReport, theme: Theme) -> "Figure":
 
 
 def draw_segments(report: EvaluationReport, theme: Theme) -> "Figure":
-    """NDCG per model and group large enough to judge; the groups too small would draw the eye by their noise."""
+    """NDCG per model and group large enough to judge (small groups are noise)."""
     everywhere = range(len(report.models[0].user_segments))
     shown = [place for place in everywhere if report.models[0].user_segments[place].judged] or list(everywhere)
     segments = [report.models[0].user_segments[place] for place in shown]
     values = [[model.user_segments[place].metrics["ndcg"].mean for model in report.models] for place in shown]
     size = (2.6 + 0.86 * len(report.models), 1.0 + 0.32 * len(segments))
-    figure, axes = _figure(theme, size)
+    figure, axes = new_figure(theme, size)
     axes.imshow(values, aspect="auto", cmap="Blues" if theme is LIGHT else "bone", vmin=0)
     axes.grid(False)
     peak = max(max(row) for row in values) or 1.0
@@ -168,8 +158,8 @@ def draw_segments(report: EvaluationReport, theme: Theme) -> "Figure":
 
 
 def draw_exposure(report: EvaluationReport, theme: Theme) -> "Figure":
-    """How lists spread over popular and rare products, beside how shoppers themselves did."""
-    figure, axes = _figure(theme, (7.2, 3.8))
+    """Share of listed places per popularity band, beside the share of earlier events."""
+    figure, axes = new_figure(theme, (7.2, 3.8))
     bands = range(len(report.catalogue_events))
     starts = (0.0, *POPULARITY_BANDS)
     events = [100 * share for share in report.catalogue_events]
@@ -192,7 +182,7 @@ def draw_importance(importance: RankerImportance, theme: Theme) -> "Figure":
     # Neither end may come close to the ground it is drawn on.
     shades = ListedColormap(colormaps["viridis"](np.linspace(*((0.0, 0.86) if theme is LIGHT else (0.3, 1.0)), 128)))
     top = importance.features[:SHOWN_FEATURES][::-1]
-    figure, axes = _figure(theme, (7.2, 1.0 + 0.3 * len(top)))
+    figure, axes = new_figure(theme, (7.2, 1.0 + 0.3 * len(top)))
     rng = np.random.default_rng(0)  # spreads points of equal contribution; carries nothing
     dots = None
     for place, feature in enumerate(top):
@@ -209,7 +199,8 @@ def draw_importance(importance: RankerImportance, theme: Theme) -> "Figure":
     return figure
 
 
-def _plot(subject: T, title: str, alt: str, draw: Callable[[T, Theme], "Figure"]) -> Plot:
+def plot(subject: T, title: str, alt: str, draw: Callable[[T, Theme], "Figure"]) -> Plot:
+    """``draw`` a picture of ``subject`` in both themes."""
     from matplotlib import rc_context
 
     pictures = []
@@ -222,7 +213,8 @@ def _plot(subject: T, title: str, alt: str, draw: Callable[[T, Theme], "Figure"]
     return Plot(title, alt, *pictures)
 
 
-def _figure(theme: Theme, size: tuple[float, float]) -> tuple["Figure", "Axes"]:
+def new_figure(theme: Theme, size: tuple[float, float]) -> tuple["Figure", "Axes"]:
+    """An empty figure of ``size`` inches in the theme's colours, with its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, facecolor=theme.ground)

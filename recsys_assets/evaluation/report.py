@@ -32,7 +32,7 @@ class Setting:
         candidate_products: products that could be listed.
         reachable_share: share of relevant products that could be listed; no list finds the rest.
         confidence, resamples, seed: of every interval.
-        minimum_group_size: users a group needs to be judged.
+        minimum_group_size: minimum size of a group that takes part in gaps and worst group.
     """
 
     start: datetime

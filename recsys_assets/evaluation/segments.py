@@ -34,7 +34,7 @@ class SegmentRules:
         age_bands: first year of every age band but the youngest, ascending.
         top_locations: how many of the most frequent locations stand for themselves; the rest are ``(other)``.
         minimum_size: users a group needs to take part in gaps and in the worst group. Smaller ones are shown with their
-            interval, and judged by nobody.
+            interval.
         significance: family-wise error of the flags on one model's gaps (Holm, "A simple sequentially rejective
             multiple test procedure", 1979).
     """

@@ -6,14 +6,13 @@ give the same resamples, because they are drawn in blocks whose size depends on 
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict, TypeVar
+from typing import TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 FloatArray = NDArray[np.float64]
-Method = Literal["bca", "percentile"]
 
 RESAMPLES = 2000
 DRAWS_PER_BLOCK = 500_000
@@ -58,7 +57,6 @@ class _Options(TypedDict):
     confidence: float
     resamples: int
     seed: int
-    method: Method
 
 
 def bootstrap_means(values: FloatArray, *, resamples: int = RESAMPLES, seed: int = 0) -> FloatArray:
@@ -98,17 +96,16 @@ def bootstrap_intervals(
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    method: Method = "bca",
 ) -> dict[K, Interval | None]:
     """Interval of the mean of each named quantity, all from the same resamples of users.
+
+    Bias-corrected and accelerated (Efron, "Better bootstrap confidence intervals", JASA 1987; Efron and Tibshirani, "An
+    introduction to the bootstrap", 1993, ch. 14), because hit metrics are skewed.
 
     Args:
         values: by any key, float64 ``[n]`` per user; NaN users are left out of that quantity's mean and its ``n``.
         confidence: coverage of the interval, in (0, 1).
         resamples, seed: see `bootstrap_means`.
-        method: ``"bca"``, bias-corrected and accelerated (Efron, "Better bootstrap confidence intervals", JASA 1987;
-            Efron and Tibshirani, "An introduction to the bootstrap", 1993, ch. 14), which follows the skew that hit
-            metrics have; or ``"percentile"`` (ch. 13).
 
     Returns:
         ``None`` for a quantity that no user has.
@@ -127,9 +124,7 @@ def bootstrap_intervals(
         return dict.fromkeys(values)
     matrix = np.stack([np.asarray(column, dtype=np.float64) for column in values.values()], axis=1)
     means = bootstrap_means(matrix, resamples=resamples, seed=seed)
-    return {
-        name: _interval(matrix[:, column], means[:, column], confidence, method) for column, name in enumerate(values)
-    }
+    return {name: _interval(matrix[:, column], means[:, column], confidence) for column, name in enumerate(values)}
 
 
 def mean_interval(
@@ -138,12 +133,9 @@ def mean_interval(
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    method: Method = "bca",
 ) -> Interval | None:
     """`bootstrap_intervals` of a single quantity, float64 ``[n]``."""
-
-    named = {"value": values}
-    return bootstrap_intervals(named, confidence=confidence, resamples=resamples, seed=seed, method=method)["value"]
+    return bootstrap_intervals({"value": values}, confidence=confidence, resamples=resamples, seed=seed)["value"]
 
 
 def ratio_interval(
@@ -189,10 +181,9 @@ def paired_comparison(
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    method: Method = "bca",
 ) -> PairedComparison:
     """Compare two models on the same users: `paired_comparisons` of a single pair."""
-    options: _Options = {"confidence": confidence, "resamples": resamples, "seed": seed, "method": method}
+    options: _Options = {"confidence": confidence, "resamples": resamples, "seed": seed}
     return paired_comparisons({"pair": (a, b)}, **options)["pair"]
 
 
@@ -202,13 +193,12 @@ def paired_comparisons(
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    method: Method = "bca",
 ) -> dict[K, PairedComparison]:
     """Compare models two at a time, all on the same users and the same resamples.
 
     Args:
         pairs: by any key, ``(a, b)``, float64 ``[n]`` each, row-aligned, no NaN.
-        confidence, resamples, seed, method: see `bootstrap_intervals`.
+        confidence, resamples, seed: see `bootstrap_intervals`.
 
     Returns:
         The comparisons. ``p_value`` is Fisher's randomisation test: the share of random sign assignments (the observed
@@ -225,9 +215,9 @@ def paired_comparisons(
             raise ValueError(f"paired arrays must have one shape [n], not {a.shape} and {b.shape}")
         difference = np.asarray(a, dtype=np.float64) - b
         if len(difference) == 0 or np.isnan(difference).any():
-            raise ValueError("a paired comparison needs users and no NaN; drop users either side cannot judge")
+            raise ValueError("a paired comparison needs users and no NaN; drop users without a value on either side")
         differences[key] = difference
-    intervals = bootstrap_intervals(differences, confidence=confidence, resamples=resamples, seed=seed, method=method)
+    intervals = bootstrap_intervals(differences, confidence=confidence, resamples=resamples, seed=seed)
     p_values = _sign_flip_p_values(list(differences.values()), resamples, seed)
     return {
         key: _paired(difference, intervals[key], p_value)
@@ -260,7 +250,7 @@ def _resample_counts(n: int, resamples: int, seed: int) -> Iterator[FloatArray]:
         yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
 
 
-def _interval(values: FloatArray, means: FloatArray, confidence: float, method: Method) -> Interval | None:
+def _interval(values: FloatArray, means: FloatArray, confidence: float) -> Interval | None:
     present = values[~np.isnan(values)]
     if present.size == 0:
         return None
@@ -270,9 +260,7 @@ def _interval(values: FloatArray, means: FloatArray, confidence: float, method: 
     drawn = means[~np.isnan(means)]
     tail = (1 - confidence) / 2
     levels = np.array([tail, 1 - tail])
-    if method == "bca":
-        levels = _bca_levels(levels, present, drawn, mean)
-    low, high = np.quantile(drawn, levels)
+    low, high = np.quantile(drawn, _bca_levels(levels, present, drawn, mean))
     return Interval(mean, float(low), float(high), present.size)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter
 
+from lambda_api.atomic_files import write_text
 from lambda_api.recommender.contract import Recommender
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.explained import ExplainedTrainer, FittedRanker
@@ -106,7 +107,7 @@ def ranker_importance(ranker: FittedRanker, *, rows: int = EXPLAINED_ROWS, seed:
 def fit_and_explain(
     trainer: Trainer, data: TrainingData, report: Report | None = None
 ) -> tuple[Recommender, RankerImportance | None]:
-    """Fit; and explain the ranker while it is there, for models that have one.
+    """Fit a model, and explain its ranker if it has one.
 
     Raises:
         ValueError: as `Trainer.fit`.
@@ -119,20 +120,17 @@ def fit_and_explain(
 
 
 def importance_path(candidate: Path) -> Path:
-    """Where the explanation of a candidate bundle lies: beside its folder, which holds only what it serves with."""
+    """The importance file of a candidate bundle: beside its folder, because a bundle holds only what serving needs."""
     return candidate.with_name(f"{candidate.name}.importance.json")
 
 
 def write_importance(importance: RankerImportance | None, candidate: Path) -> Path:
-    """Write it to `importance_path`, replacing an earlier one in a single step; ``None`` removes that."""
+    """Write it to `importance_path`, replacing an earlier one atomically; ``None`` removes the file."""
     path = importance_path(candidate)
     if importance is None:
         path.unlink(missing_ok=True)
         return path
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(importance.to_json(), encoding="utf-8")
-    partial.replace(path)
-    return path
+    return write_text(path, importance.to_json())
 
 
 def read_importance(candidate: Path) -> RankerImportance | None:

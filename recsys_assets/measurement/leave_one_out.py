@@ -45,19 +45,19 @@ HeldOut = Literal["validation", "test"]
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """Every shopper's sequence, cut before one item. ``B`` shoppers are judged.
+    """Every shopper's sequence, cut before one item. ``B`` shoppers are evaluated.
 
     Attributes:
         held_out: which item is to be found.
         training: what may be learned from: all events of everybody before their own cut, or, for the test without
             ``learn_validation``, before their own validation item.
-        histories: the judged shoppers' events before the cut, in the indices of ``training.products``.
-        exclude: products each judged shopper must not get, row-aligned with ``histories``: those of the history's
+        histories: the evaluated shoppers' events before the cut, in the indices of ``training.products``.
+        exclude: products each evaluated shopper must not get, row-aligned with ``histories``: those of the history's
             relevant events, or nothing where ``mask_history`` was off.
         target: int32 ``[B]``, the item to be found.
-        ambiguous: judged shoppers whose target shares its timestamp with another of their events: which of the two
+        ambiguous: evaluated shoppers whose target shares its timestamp with another of their events: which of the two
             comes last is a convention there, and figures of a log with many such shoppers depend on it.
-        unreachable: judged shoppers whose target is among their excluded products: a miss for every model.
+        unreachable: evaluated shoppers whose target is among their excluded products: a miss for every model.
     """
 
     held_out: HeldOut
@@ -79,7 +79,7 @@ class LeaveOneOut:
 
 @dataclass(frozen=True)
 class LeaveOneOutEvaluation:
-    """What one recommender did. Arrays are row-aligned with the judged shoppers.
+    """What one recommender did. Arrays are row-aligned with the evaluated shoppers.
 
     Attributes:
         name: of the model.
@@ -98,13 +98,15 @@ class LeaveOneOutEvaluation:
             ValueError: ``k`` < 1, or the lists are shorter.
         """
         if k > self.recommended.shape[1]:
-            raise ValueError(f"lists of {self.recommended.shape[1]} places cannot be judged at k={k}; ask for longer")
+            raise ValueError(
+                f"lists of {self.recommended.shape[1]} places cannot be evaluated at k={k}; ask for longer"
+            )
         truth = Ragged(np.arange(len(self.target) + 1, dtype=np.int64), self.target)
         metrics = ranking_metrics(self.recommended, truth, k)
         return {f"HR@{k}": metrics["hit_rate"], f"NDCG@{k}": metrics["ndcg"]}
 
     def table(self, ks: Sequence[int] = (5, 10)) -> dict[str, float]:
-        """Means over all judged shoppers: ``{"HR@5": ..., "NDCG@5": ..., "HR@10": ..., ...}``."""
+        """Means over all evaluated shoppers: ``{"HR@5": ..., "NDCG@5": ..., "HR@10": ..., ...}``."""
         return {name: float(values.mean()) for k in ks for name, values in self.per_shopper(k).items()}
 
 
@@ -122,7 +124,7 @@ def leave_one_out(
     Held out are events of a relevant type; all other events before the cut are history too, and everything after the
     cut is dropped. Choose parameters on ``"validation"`` and report ``"test"``; for the test, the validation item is
     part of the shopper's history, and by default not of what is learned from. Shoppers with fewer than three relevant
-    events are not judged and keep all their events in the training data. Events of one second have no order of their
+    events are not evaluated and keep all their events in the training data. Events of one second have no order of their
     own: they are taken in the order of the SHA-256 of their product's id, which says nothing, never in the order of
     ids or rows.
 
@@ -167,7 +169,7 @@ def leave_one_out(
 def evaluate_leave_one_out(
     name: str, recommender: Recommender, task: LeaveOneOut, k: int = 10, progress: Progress | None = None
 ) -> LeaveOneOutEvaluation:
-    """Let a recommender list ``k`` products for every judged shopper.
+    """Let a recommender list ``k`` products for every evaluated shopper.
 
     The recommender is asked in its own indices (see `Translation`); products it does not know it cannot list.
     """

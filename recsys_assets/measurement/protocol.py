@@ -132,9 +132,9 @@ def build_task(interactions: pa.Table, products: pa.Table, window: EvaluationWin
     log = TrainingData.from_tables(interactions, products, window.end)
     early = log.timestamp < int(window.start.timestamp())
     known = np.bincount(log.user[early], minlength=len(log.users)) > 0
-    relevant = ~early & known[log.user] & _is_relevant(log, window, judge_rating=True)
+    relevant = ~early & known[log.user] & _is_relevant(log, window, check_rating=True)
     pairs = _distinct_pairs(log, relevant)
-    consumed = _distinct_pairs(log, early & _is_relevant(log, window, judge_rating=False))
+    consumed = _distinct_pairs(log, early & _is_relevant(log, window, check_rating=False))
     if window.allow_repeats:
         consumed = consumed[:0]
     pairs = np.setdiff1d(pairs, consumed, assume_unique=True)
@@ -188,9 +188,9 @@ def evaluate(
     )
 
 
-def _is_relevant(log: TrainingData, window: EvaluationWindow, *, judge_rating: bool) -> NDArray[np.bool_]:
+def _is_relevant(log: TrainingData, window: EvaluationWindow, *, check_rating: bool) -> NDArray[np.bool_]:
     wanted = np.isin(log.kind, [int(kind) for kind in window.relevant_types or ()])
-    if judge_rating:
+    if check_rating:
         wanted &= (log.kind != InteractionType.RATING) | (log.rating >= window.minimum_rating)
     return wanted
 
@@ -217,5 +217,5 @@ def _product_statistics(
         events=events,
         n_users=len(np.unique(log.user[early])),
         vectors=content_vectors(products, log.products),
-        sales=np.bincount(log.product[early & _is_relevant(log, window, judge_rating=False)], minlength=n_products),
+        sales=np.bincount(log.product[early & _is_relevant(log, window, check_rating=False)], minlength=n_products),
     )

@@ -1,5 +1,5 @@
-"""Stage "promotion": the challenger is registered, and becomes champion if the promotion rules allow it.
+"""Stage "promotion": registers the challenger, and makes it champion if the promotion rules allow it.
 
 ``decision`` holds the rules, ``challenger`` applies them to an evaluation, ``registration`` stores a bundle under a
-version. Versions, runs and the champion pointer themselves are kept by ``recsys_assets.registry``.
+version. Versions, runs and the champion pointer are kept by ``recsys_assets.registry``.
 """

@@ -1,7 +1,4 @@
-"""The registered model as an asset, with the check that says whether it became champion.
-
-Put only the adapting to Dagster here; the steps are in ``promotion.py``, the rules in ``gate.py``.
-"""
+"""The registered model as a Dagster asset, with the check that says whether it became champion."""
 
 from collections.abc import Iterator
 
@@ -27,8 +24,8 @@ CHALLENGER_WAS_BETTER = "challenger_was_better"
         dg.AssetCheckSpec(
             CHALLENGER_WAS_BETTER,
             asset="registered_model",
-            description="The challenger beat the champion beyond doubt and no guardrail fell. A refusal is a warning: "
-            "the champion stays, which is what the gate is for.",
+            description="The challenger beat the champion beyond chance and no guardrail fell. A refusal is a warning: "
+            "the champion stays.",
         )
     ],
 )
@@ -38,7 +35,7 @@ def registered_model(
     registry: dg.ResourceParam[ModelRegistry],
     bundles: dg.ResourceParam[BundleStore],
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """The challenger with its version and lineage; champion if it earned it, otherwise refused with the reasons."""
+    """The challenger with its version and lineage: champion, or refused with the reasons."""
     evaluation = load_evaluation(settings.home / "reports")
     result = register_challenger(evaluation, registry, bundles, settings, context.run.run_id)
     reasons = "\n".join(f"- {reason}" for reason in result.decision.reasons)

@@ -1,8 +1,4 @@
-"""From a evaluation to a registered version, and to a champion if the gate says so.
-
-Put the reading of a evaluation here: which bundle, against whom, on which figures. Keep the decision itself in ``gate``
-and the safe order of storing, registering and promoting in ``registration``.
-"""
+"""Registers the challenger of an evaluation, and promotes it if the rules allow it."""
 
 from dataclasses import dataclass
 
@@ -20,7 +16,7 @@ from recsys_assets.training.candidate import candidate_folder
 
 @dataclass(frozen=True)
 class Registration:
-    """What became of a challenger."""
+    """The registered challenger and the decision on it."""
 
     version: ModelVersion
     decision: Decision
@@ -34,17 +30,18 @@ def register_challenger(
     run_id: str,
     rules: PromotionRules | None = None,
 ) -> Registration:
-    """Register the judged challenger, and promote it or record why not. May be run twice.
+    """Register the challenger, and promote it or record why not. May be run twice.
 
     Raises:
-        RegistryError: the challenger was fitted again since it was judged.
-        ChampionMoved: another champion was promoted since; judge against that one.
+        RegistryError: the challenger was fitted again since it was evaluated.
+        ChampionMoved: another champion was promoted since.
     """
     name = evaluation.report.challenger
     folder = candidate_folder(settings, name)
     if read_manifest(folder).checksum != evaluation.checksums[name]:
         raise RegistryError(
-            f"the {name} bundle in {folder} was fitted again after it was judged; materialise evaluation_report first"
+            f"the {name} bundle in {folder} was fitted again after it was evaluated",
+            remedy="materialise evaluation_report first",
         )
     version = register_bundle(registry, bundles, folder, run_id=run_id, metrics=_test_metrics(evaluation))
     decision = decide(promotion_input(evaluation, version), rules)
@@ -53,7 +50,7 @@ def register_challenger(
 
 
 def promotion_input(evaluation: Evaluation, challenger: ModelVersion) -> PromotionInput:
-    """The gate's question: the challenger against the judged champion, or against the baseline before there is one."""
+    """The challenger against the champion, or against the popularity baseline before there is a champion."""
     first = evaluation.champion_version is None
     against = evaluation.report.reference_baseline if first else CHAMPION
     new, old = evaluation.figures[challenger.model], evaluation.figures[against]

@@ -1,8 +1,4 @@
-"""The gate: whether a challenger may replace the champion, and why (not), from offline measurements alone.
-
-Put promotion rules here. Keep measuring (``recsys_assets.evaluation``) and moving the champion pointer
-(``model_registry``) out: this module reads and changes nothing.
-"""
+"""Promotion rules: whether a challenger may replace the champion, and why, from offline measurements."""
 
 import math
 from dataclasses import dataclass
@@ -13,23 +9,22 @@ from numpy.typing import NDArray
 from recsys_assets.measurement.bootstrap import PairedComparison, paired_comparison
 
 _ROUNDING = 1e-12
-"""A drop exactly at its limit is allowed; binary fractions must not decide it."""
+"""Tolerance for rounding: a drop exactly at its limit is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromotionRules:
-    """What a challenger must show. Drops are relative to the champion's value, so they suit any shop.
+    """Limits of the promotion rules. Drops are relative to the champion's value.
 
     Attributes:
         confidence: of the paired interval that must lie above zero.
-        max_coverage_drop: share of catalogue coverage a challenger may lose. Fitting one recipe to another week moves
-            coverage by a few percent; more means that it shows the shop's visitors less of the shop.
-        max_worst_group_recall_drop: share of the worst group's recall a challenger may lose. The worst group is
-            often small: with a few hundred users its mean recall is itself uncertain by about a tenth.
-        min_users: below this many evaluated users a bootstrap interval is too narrow to be believed.
-        min_differing_users: so many users must get a different NDCG from the two models. The bootstrap sees only what
-            the sample holds: three winners and no loser among any number of ties put its interval above zero, though
-            the toss of a coin does as much once in eight times.
+        max_coverage_drop: share of catalogue coverage a challenger may lose. The same recipe on another week moves
+            coverage by a few percent.
+        max_worst_group_recall_drop: share of the worst group's recall a challenger may lose. With a few hundred users
+            that recall is uncertain by about a tenth.
+        min_users: with fewer evaluated users a bootstrap interval is too narrow to be trusted.
+        min_differing_users: minimum number of users with a different NDCG. Three wins out of three put a bootstrap
+            interval above zero, and happen by chance with p = 1/8.
         resamples, seed: of the bootstrap.
     """
 
@@ -55,10 +50,10 @@ class PromotionRules:
 class PromotionInput:
     """Measurements of both models on one test window.
 
-    For the first champion ever, measure the popularity baseline in the champion's place and set ``first``.
+    For the first champion, the popularity baseline takes the champion's place and ``first`` is set.
 
     Attributes:
-        champion, challenger: how messages call them, such as ``v1.0.0 (ease)``.
+        champion, challenger: names for messages, such as ``v1.0.0 (ease)``.
         champion_window, challenger_window: identify test window and evaluated users; must be equal.
         ndcg_champion, ndcg_challenger: float64 ``[n]``, one value per evaluated user, same users in the same order.
         coverage_champion, coverage_challenger: share of the catalogue that is recommended to anybody.
@@ -82,11 +77,11 @@ class PromotionInput:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The gate's answer.
+    """The decision on a challenger.
 
     Attributes:
         promote: whether the challenger may become champion.
-        reasons: full sentences: what spoke for it, or everything that spoke against it.
+        reasons: full sentences, for or against.
         comparison: challenger minus champion, mean NDCG; ``None`` when the two could not be compared.
     """
 
@@ -96,14 +91,12 @@ class Decision:
 
 
 def decide(measured: PromotionInput, rules: PromotionRules | None = None) -> Decision:
-    """Judge a challenger.
+    """Decide on a challenger; the same input gives the same decision.
 
     It is promoted only if the paired bootstrap interval of its NDCG minus the champion's lies above zero and no
-    guardrail (catalogue coverage, worst group's recall) falls by more than the rules allow. What cannot be compared
-    (other windows, other users, missing values) is refused with that as the reason. Without a champion the challenger
-    must beat the popularity baseline in the same way: a model that does not is not worth serving.
-
-    Deterministic: equal input gives an equal decision.
+    guardrail (catalogue coverage, worst group's recall) falls by more than the rules allow. Measurements that do not
+    compare (other windows or users, missing values) are refused. Without a champion the challenger must beat the
+    popularity baseline in the same way.
     """
     rules = rules or PromotionRules()
     obstacles = _obstacles_to_comparison(measured, rules)
@@ -141,9 +134,7 @@ def _obstacles_to_comparison(measured: PromotionInput, rules: PromotionRules) ->
             "longer test window."
         )
     if not (np.isfinite(champion).all() and np.isfinite(challenger).all()):
-        obstacles.append(
-            "Some NDCG values are missing or infinite; leave users out that neither model can be judged on."
-        )
+        obstacles.append("Some NDCG values are missing or infinite; leave out users without a value for both models.")
     if not (math.isfinite(measured.coverage_champion) and math.isfinite(measured.coverage_challenger)):
         obstacles.append("Catalogue coverage is missing for one of the models; evaluate both again.")
     recalls = (measured.worst_group_recall_champion, measured.worst_group_recall_challenger)
@@ -156,7 +147,7 @@ def _obstacles_to_comparison(measured: PromotionInput, rules: PromotionRules) ->
 
 def _objections(measured: PromotionInput, rules: PromotionRules, comparison: PairedComparison) -> list[str]:
     objections = []
-    # The difference itself is asked too, so that no interval, however skewed, can speak for both sides at once.
+    # A very skewed interval can exclude its own point estimate, so the difference is tested too.
     if not min(comparison.low, comparison.difference) > 0:
         objections.append(
             f"{measured.challenger} is not better than {_opponent(measured)} beyond chance: NDCG differs by "
@@ -182,7 +173,7 @@ def _grounds(measured: PromotionInput, rules: PromotionRules, comparison: Paired
         f"{measured.challenger} is better than {_opponent(measured)}: NDCG differs by {_interval(comparison, rules)}."
     ]
     if measured.first:
-        grounds.append("There is no champion yet, so it was held against the popularity baseline.")
+        grounds.append("There is no champion yet, so it was compared with the popularity baseline.")
     for name, champion, challenger, limit in _guardrails(measured, rules):
         grounds.append(f"{name} goes from {champion:.4g} to {challenger:.4g}, within the allowed fall of {limit:.1%}.")
     return grounds

@@ -1,8 +1,4 @@
-"""The two steps that join registry, bundle store and gate: registering a trained bundle, and settling a decision.
-
-Put steps here that touch more than one of them, in an order that may be interrupted and run again. Keep Dagster
-(``recsys_assets.promotion.assets``) out.
-"""
+"""Stores and registers a bundle, and applies a promotion decision; both can be repeated after an interruption."""
 
 from pathlib import Path
 
@@ -17,9 +13,9 @@ from recsys_assets.registry.versions import Version
 def register_bundle(
     registry: ModelRegistry, store: BundleStore, folder: Path, *, run_id: str, metrics: Metrics | None = None
 ) -> ModelVersion:
-    """Keep the bundle in ``folder``, register it, and label the kept copy with its version.
+    """Store the bundle in ``folder``, register it, and label the stored copy with its version.
 
-    In this order no registered version is ever without its bundle. Running it again gives the same version.
+    In this order every registered version has its bundle. Running it again gives the same version.
 
     Args:
         registry, store: where to.
@@ -42,16 +38,16 @@ def register_bundle(
 def settle(
     registry: ModelRegistry, version: Version, expected_champion: Version | None, decision: Decision
 ) -> ModelVersion:
-    """Do what the gate decided: promote ``version``, or mark it refused with the reasons. Returns it as it then stands.
+    """Apply a decision: promote ``version``, or mark it refused with the reasons. Returns the updated version.
 
     Args:
         registry: where the versions are.
         version: the challenger.
-        expected_champion: the champion it was measured against; ``None`` if there was none.
+        expected_champion: the champion it was compared with; ``None`` if there was none.
         decision: of `recsys_assets.promotion.decision.decide`.
 
     Raises:
-        ChampionMoved: the decision was to promote, but the champion is another by now.
+        ChampionMoved: the decision was to promote, but there is another champion now.
         UnknownVersion: ``version`` is not registered.
     """
     if not decision.promote:

@@ -1,8 +1,4 @@
-"""The stores that serving reads, as assets: catalogue, popular products, histories, and the shop page's data.
-
-Put only the adapting to Dagster here: what goes into a store, and when it may be replaced, stands in the modules beside
-this one.
-"""
+"""The stores that serving reads, as Dagster assets."""
 
 import time
 from collections.abc import Iterator
@@ -36,7 +32,7 @@ SHOWN = 10
 """Rows of a table in metadata."""
 
 SAMPLE = 20
-"""Shoppers whose history is read back."""
+"""Number of shoppers whose history is read back."""
 
 
 @dg.asset(
@@ -54,7 +50,7 @@ def serving_catalogue(
     registry: dg.ResourceParam[ModelRegistry],
     bundles: dg.ResourceParam[BundleStore],
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """What serving knows of every product: name, category, brand, price, availability, first event."""
+    """Name, category, brand, price, availability and first event of every product, for serving."""
     catalogue = build_catalogue(lake)
     verdict = check_catalogue(catalogue, _live_products(registry, bundles, settings))
     result = checks.catalogue_result(verdict, len(catalogue), int(catalogue.available.sum()))
@@ -89,7 +85,7 @@ def serving_catalogue(
 def popular_products(
     lake: dg.ResourceParam[Lake], serving: dg.ResourceParam[Table]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """What sells now, overall and by category: the answer that is left when no model can give one."""
+    """Popular products, overall and by category: the fallback answer when no model can give one."""
     as_of = end_of_log(lake)
     lists = popular_lists(recent_data(lake, as_of))
     result = checks.popular_result(len(lists.overall), len(lists.by_category))
@@ -115,7 +111,7 @@ def popular_products(
 
 
 class HistoriesConfig(dg.Config):
-    """How much to write."""
+    """Options of `shopper_histories`."""
 
     everything: bool = Field(
         default=False, description="Write every shopper again, also those whose newest events did not change."
@@ -130,7 +126,7 @@ def shopper_histories(
     serving: dg.ResourceParam[Table],
     histories: dg.ResourceParam[HistoryStore],
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """The newest events of every shopper, where serving finds them in one query."""
+    """The newest events of every shopper, in the store that serving reads."""
     began = time.perf_counter()
     published = publish_histories(lake, histories, serving, everything=config.everything)
     seconds = time.perf_counter() - began
@@ -159,7 +155,7 @@ def shopper_histories(
 def storefront_data(
     lake: dg.ResourceParam[Lake], settings: dg.ResourceParam[Settings], registry: dg.ResourceParam[ModelRegistry]
 ) -> dg.MaterializeResult[None]:
-    """What the shop page shows: products to browse, most popular first, and shoppers to be, of different kinds."""
+    """Data of the shop page: products to browse, most popular first, and example shoppers."""
     log = whole_log(lake)
     storefront = make_storefront(log, recent_data(lake, end_of_log(lake)), _trained_before(registry, log.as_of))
     catalogue, shoppers = write_storefront(storefront, settings.home / "storefront")
@@ -183,7 +179,7 @@ def _live_products(registry: ModelRegistry, bundles: BundleStore, settings: Sett
 
 
 def _trained_before(registry: ModelRegistry, end: int) -> int:
-    """Where the training window of the champion ends; of the newest version before there is one; else ``end``."""
+    """End of the training window of the champion, else of the newest version, else ``end``."""
     versions = registry.list_versions()
     newest = max(versions, key=lambda version: version.created_at, default=None)
     serving = registry.champion() or newest

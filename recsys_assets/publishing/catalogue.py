@@ -1,8 +1,4 @@
-"""The catalogue that serving opens, from the shop's products and the first event of each.
-
-Put the joining of lake tables to a catalogue, and the judging of it, here. Keep its format in
-``lambda_api.recommender.catalogue`` and its storage in ``catalogue_store``.
-"""
+"""Builds and checks the serving catalogue from the shop's products and the first event of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +11,7 @@ from recsys_assets.lake import Lake
 from recsys_assets.publishing.companions import companions_of
 
 TOLERATED_UNKNOWN: Final = 0.05
-"""Share of a live bundle's products that the catalogue may lack before it is not taken for the same shop's."""
+"""Maximum share of the live bundle's products that the catalogue may lack."""
 
 SHOWN: Final = 5
 
@@ -23,8 +19,8 @@ SHOWN: Final = 5
 def build_catalogue(lake: Lake) -> Catalogue:
     """Every product that is listed or was ever touched, and what is bought together.
 
-    A product that only occurs in interactions was delisted since (the quality gate lets no event of an unlisted product
-    through): it stays known by id and first event, and is not available.
+    A product that only occurs in interactions was delisted (the quality gate rejects events of products that were
+    never listed): it keeps id and first event, and is not available.
 
     Raises:
         GateClosed: a delivery may not be used.
@@ -40,7 +36,7 @@ def build_catalogue(lake: Lake) -> Catalogue:
 
 @dataclass(frozen=True)
 class CatalogueCheck:
-    """Whether a catalogue may go live; ``problem`` says why not, ``warning`` what to look at all the same."""
+    """Whether a catalogue may go live: ``problem`` says why not, ``warning`` is for information."""
 
     problem: str | None
     warning: str | None
@@ -48,10 +44,10 @@ class CatalogueCheck:
 
 
 def check_catalogue(catalogue: Catalogue, live_products: Sequence[str]) -> CatalogueCheck:
-    """Refuse a catalogue without an available product, or one that hardly knows the live bundle's products.
+    """Refuse a catalogue without an available product, or one that lacks many of the live bundle's products.
 
-    A product of the bundle that the catalogue lacks is never recommended, so a few of them are a matter of a warning:
-    listed when the model was trained, delisted since, and never touched.
+    Products of the bundle that the catalogue lacks are never recommended. A few (delisted since the training, without
+    any event) are a warning.
 
     Args:
         catalogue: about to be published.

@@ -1,7 +1,4 @@
-"""What is judged before a serving store is touched, and after: check names and their results.
-
-Put the adapting of this stage's judgements to asset checks here. Keep the judgements in the pure modules.
-"""
+"""Asset checks of this stage: specifications and results."""
 
 from typing import Final
 
@@ -17,25 +14,25 @@ CATALOGUE_SPEC: Final = dg.AssetCheckSpec(
     LIVE_PRODUCTS_KNOWN,
     asset="serving_catalogue",
     blocking=True,
-    description="Something is available, and the products of the live model are in the catalogue. Judged before the "
+    description="Something is available, and the products of the live model are in the catalogue. Checked before the "
     "pointer moves: a refused catalogue never goes live.",
 )
 POPULAR_SPEC: Final = dg.AssetCheckSpec(
     POPULAR_NOT_EMPTY,
     asset="popular_products",
     blocking=True,
-    description="There is a popular product to show when everything else fails. Judged before the lists are replaced.",
+    description="There is a popular product to show when everything else fails. Checked before the lists are replaced.",
 )
 HISTORIES_SPEC: Final = dg.AssetCheckSpec(
     HISTORIES_READABLE,
     asset="shopper_histories",
     blocking=True,
-    description="Shoppers of the newest day, spread over all, are known to the store that serving asks.",
+    description="A sample of shoppers of the newest day is in the store that serving reads.",
 )
 
 
 def catalogue_result(verdict: CatalogueCheck, products: int, available: int) -> dg.AssetCheckResult:
-    """A refusal is an error; products the live model knows and the shop does not list any more are a warning."""
+    """A refusal is an error; delisted products of the live model are a warning."""
     passed = verdict.problem is None and verdict.warning is None
     return dg.AssetCheckResult(
         passed=passed,
@@ -48,7 +45,7 @@ def catalogue_result(verdict: CatalogueCheck, products: int, available: int) -> 
 
 
 def popular_result(overall: int, categories: int) -> dg.AssetCheckResult:
-    """Whether anybody could be answered from these lists."""
+    """Whether the lists hold a product."""
     return dg.AssetCheckResult(
         passed=overall > 0,
         check_name=POPULAR_NOT_EMPTY,
@@ -59,7 +56,7 @@ def popular_result(overall: int, categories: int) -> dg.AssetCheckResult:
 
 
 def histories_result(failed: list[str], asked: int) -> dg.AssetCheckResult:
-    """Whether the store gives back what was put there."""
+    """Whether the store returns what was written."""
     return dg.AssetCheckResult(
         passed=not failed,
         check_name=HISTORIES_READABLE,

@@ -1,11 +1,8 @@
-"""Which products are bought together: for each the few that most belong into the same basket.
+"""Companions: for each product the few that are most often bought together with it.
 
-Put the counting of baskets here. Keep where companions are stored (``lambda_api.recommender.catalogue``) and what is
-said with them (``lambda_api.serving.reasons``) out.
-
-A basket is what one shopper bought on one UTC day; a log knows no orders. Companions are ranked by the cosine of
-the two sets of baskets, (baskets with both) / sqrt(baskets with one * baskets with the other): a bestseller lies in
-many baskets and so needs many in common. A pair found together no more often than chance would have it is none.
+A basket is what one shopper bought on one UTC day, because a log has no orders. Companions are ranked by the cosine of
+the two sets of baskets, (baskets with both) / sqrt(baskets with one * baskets with the other), which corrects for
+bestsellers. Pairs that occur no more often than expected by chance are left out.
 """
 
 from typing import Final
@@ -18,17 +15,13 @@ from recsys_assets.features.engine import duckdb_engine, end_of_log, read_lake
 from recsys_assets.lake import Lake
 
 MAX_COMPANIONS: Final = 10
-"""Kept of each product."""
+"""Maximum per product."""
 
 MIN_SHARED_BASKETS: Final = 3
-"""Baskets that must hold shared: one is an accident, two may be the same shopper's habit begun."""
+"""Minimum number of common baskets of a pair."""
 
 MAX_BASKET_PRODUCTS: Final = 100
-"""Products of the largest basket that counts.
-
-A larger one is a wholesaler stocking up, or a robot: what is in it was not chosen to go together. And pairs grow with
-the square: one basket of a thousand products has as many as all of ten thousand ordinary ones.
-"""
+"""Larger baskets are ignored: they come from wholesalers or robots, and the number of pairs grows with the square."""
 
 _BASKETS: Final = """
     CREATE TEMP TABLE lines AS

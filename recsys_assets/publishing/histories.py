@@ -1,11 +1,8 @@
-"""What each shopper did last, from the lake into the history store, so that serving knows them on their first visit.
+"""Copies each shopper's newest events from the lake into the history store, which serving reads.
 
-Put the choosing of events and the skipping of what is already there here. Keep the store itself in
-``lambda_api.state.history``.
-
-A run writes only shoppers whose newest events differ from what an earlier run wrote. What was written is remembered as
-one digest per shopper in the lake table `PUBLISHED`; the same random generation stands in the table and beside the
-store, so a store that was emptied or replaced is noticed, and everything is written again.
+A run writes only shoppers whose newest events changed since the last run: the lake table `PUBLISHED` holds one digest
+per shopper. The same random generation id is in that table and beside the store; when they differ (the store was
+emptied or replaced), everything is written again.
 """
 
 import uuid
@@ -26,10 +23,10 @@ from recsys_assets.features.engine import duckdb_engine, end_of_log, read_lake
 from recsys_assets.lake import Lake
 
 HISTORY_LENGTH: Final = 200
-"""Newest events kept of a shopper; a request reads no more."""
+"""Newest events per shopper; a request reads no more."""
 
 HISTORY_DAYS: Final = 400
-"""A year and a bit, as long as the store keeps events: what was bought last Christmas still speaks this Christmas."""
+"""As long as the store keeps events: more than a year, so that last season counts in this one."""
 
 PUBLISHED: Final = "published_histories"
 """Lake table: ``user_id`` and ``digest`` of what the last finished run left in the store."""
@@ -71,12 +68,12 @@ DIGESTS_SCHEMA = pa.schema([pa.field("user_id", pa.string()), pa.field("digest",
 
 @dataclass(frozen=True)
 class PublishedHistories:
-    """What a run did.
+    """Counts of one run.
 
     Attributes:
-        shoppers, events: that the store holds by now, from the lake.
-        written_shoppers, written_events: that this run wrote.
-        forgotten_shoppers: who had a history before this run and has none now.
+        shoppers, events: in the store after this run, from the lake.
+        written_shoppers, written_events: by this run.
+        forgotten_shoppers: with a history before this run and none after it.
     """
 
     shoppers: int
@@ -91,13 +88,13 @@ def publish_histories(
 ) -> PublishedHistories:
     """Bring the store up to the lake's newest events of each shopper of the last ``days`` of the log.
 
-    Stopped half-way, it leaves what it wrote and writes it again next time, to the same effect.
+    An interrupted run can be repeated.
 
     Args:
         lake: where the validated interactions are.
         store: where histories go.
         serving: keeps `GENERATION`.
-        days: after so many days without an event a shopper is forgotten.
+        days: shoppers without an event for so many days are removed.
         everything: write every shopper, changed or not.
 
     Raises:
@@ -116,7 +113,7 @@ def publish_histories(
         changed = [user_id for user_id, digest in pairs if everything or known.get(user_id) != digest]
         connection.con.register("changed", pa.table({"user_id": pa.array(changed, pa.string())}))
         written = 0
-        # Who is no longer in the log, or left long ago, is forgotten now rather than when the store gets round to it.
+        # Shoppers who left the log are removed now, before the store's own expiry.
         gone = sorted(known.keys() - set(digests["user_id"].to_pylist()))
         batch: dict[str, list[StoredEvent]] = {user_id: [] for user_id in gone}
         for user_id, events in _histories(connection.con.sql(_CHANGED).to_arrow_reader(100_000)):
@@ -196,7 +193,7 @@ def _rows(reader: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:
 
 
 def _published(lake: Lake, serving: Table) -> dict[str, str]:
-    """Digest by shopper of what is in the store; empty when that is not known for sure."""
+    """Digest by shopper of what is in the store; empty when the generations differ."""
     record = serving.get(GENERATION)
     if record is None or not lake.has_table(PUBLISHED):
         return {}
@@ -209,5 +206,5 @@ def _published(lake: Lake, serving: Table) -> dict[str, str]:
 def _remember(lake: Lake, serving: Table, digests: pa.Table) -> None:
     generation = uuid.uuid4().hex
     lake.write_table(PUBLISHED, digests.replace_schema_metadata({_GENERATION_KEY: generation.encode()}))
-    # Last: until it names the new generation, a next run trusts nothing and writes everything.
+    # Written last: until then a next run finds different generations and writes everything.
     serving.write([Put(GENERATION, {"generation": generation, "shoppers": digests.num_rows})])

@@ -1,7 +1,6 @@
-"""Which products sell now: the lists that answer shoppers whom no model can answer.
+"""Lists of popular products, overall and by category: the fallback answer when no model can give one.
 
-Put the making of popular lists here. Keep the maths of popularity in ``recsys_assets.models.popularity`` (one
-definition for the model and for these lists) and their storage in ``lambda_api.state.popular``.
+The popularity figure is ``recsys_assets.models.popularity``'s; the lists are stored by ``lambda_api.state.popular``.
 """
 
 from collections.abc import Mapping
@@ -23,10 +22,10 @@ from recsys_assets.models.popularity import decayed_popularity
 from recsys_assets.training.training_window import TRAINING_COLUMNS
 
 POPULAR_DAYS: Final = 28
-"""Days that count: four half-lives of the popularity model, so what is left out would weigh a sixteenth at most."""
+"""Days that count: four half-lives of the popularity model; older events would weigh at most 1/16."""
 
 LIST_LENGTH: Final = 200
-"""Entries of one list: the longest answer is 100, and a filter or an exclusion may take as many away."""
+"""Entries per list: the longest answer is 100, and filters or exclusions may remove as many."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""The shop page's data: a catalogue to browse and a few shoppers to be, as two JSON files.
+"""The shop page's data: products to browse and a few example shoppers, as two JSON files.
 
-Put the choosing of products and shoppers for the page here. Keep the page (``storefront/``) and what it asks the API
-out. Nothing personal is published: of a shopper only the id and the names of their last products.
+Published of a shopper: only the id and the names of the last products.
 """
 
 import json
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from lambda_api.atomic_files import write_text
 from lambda_api.recommender.csr import offsets
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from recsys_assets.data_gate import require_open
@@ -28,19 +28,19 @@ CATALOGUE_JSON: Final = "catalogue.json"
 SHOPPERS_JSON: Final = "shoppers.json"
 
 MAX_PRODUCTS: Final = 5_000
-"""A page can hold so many (about 700 kB); the rest of a larger shop is reached through recommendations."""
+"""Maximum for the page (about 700 kB); a larger shop's other products are reached through recommendations."""
 
 SHOPPERS: Final = 24
 LAST_PRODUCTS: Final = 3
 
 LIGHT_EVENTS: Final = (2, 6)
-"""Fewest and most events of a light shopper: enough to have a last product, too few to have a taste."""
+"""Minimum and maximum number of events of a light shopper."""
 
 SETTLED_EVENTS: Final = 8
-"""Fewest events before one category, or a visit of today, says something about a shopper."""
+"""Minimum number of events of a shopper called recent or of one interest."""
 
 RETURN_DAYS: Final = 14
-"""A pause of so many days makes a shopper a returning one."""
+"""Minimum pause, in days, of a returning shopper."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class StorefrontProduct:
 
 @dataclass(frozen=True)
 class StorefrontShopper:
-    """A shopper the page lets a visitor be. ``label`` says what kind; ``last_products`` are names, newest first."""
+    """An example shopper. ``label`` says what kind; ``last_products`` are names, newest first."""
 
     id: str
     label: str
@@ -81,7 +81,7 @@ def whole_log(lake: Lake) -> TrainingData:
 
 
 def make_storefront(log: TrainingData, recent: TrainingData, trained_before: int) -> Storefront:
-    """Products by recent popularity (those that do not sell by id), shoppers with an event the model learned from.
+    """Products by recent popularity (those without sales by id), and shoppers that are in the training data.
 
     Args:
         log: everything.
@@ -102,8 +102,7 @@ def write_storefront(storefront: Storefront, folder: Path) -> tuple[Path, Path]:
         "categories": list(storefront.categories),
     }
     shoppers = {"shoppers": [asdict(shopper) for shopper in storefront.shoppers]}
-    folder.mkdir(parents=True, exist_ok=True)
-    return _replace(folder / CATALOGUE_JSON, catalogue), _replace(folder / SHOPPERS_JSON, shoppers)
+    return _write(folder / CATALOGUE_JSON, catalogue), _write(folder / SHOPPERS_JSON, shoppers)
 
 
 def choose_shoppers(log: TrainingData, trained_before: int, count: int = SHOPPERS) -> tuple[StorefrontShopper, ...]:
@@ -113,32 +112,36 @@ def choose_shoppers(log: TrainingData, trained_before: int, count: int = SHOPPER
     (newest last event); *returning* (longest pause before coming back); *light* (newest last event among those with
     few). Where too few shoppers are of any kind, the busiest of the others fill up.
     """
-    facts = _facts(log)
-    known = facts.first < trained_before
+    statistics = _shopper_statistics(log)
+    known = statistics.first < trained_before
     few, most = LIGHT_EVENTS
-    settled = facts.events >= SETTLED_EVENTS
+    settled = statistics.events >= SETTLED_EVENTS
     kinds: tuple[tuple[Callable[[int], str], NDArray[np.bool_], NDArray[Any]], ...] = (
-        (lambda user: "Busy", known, facts.events),
-        (lambda user: "One interest", known & settled & (facts.category >= 0), facts.category_share),
-        (lambda user: "Recent", known & settled, facts.last),
-        (lambda user: f"Back after {int(facts.pause[user])} days", known & (facts.pause >= RETURN_DAYS), facts.pause),
-        (lambda user: "Light", known & (facts.events >= few) & (facts.events <= most), facts.last),
+        (lambda user: "Busy", known, statistics.events),
+        (lambda user: "One interest", known & settled & (statistics.category >= 0), statistics.category_share),
+        (lambda user: "Recent", known & settled, statistics.last),
+        (
+            lambda user: f"Back after {int(statistics.pause[user])} days",
+            known & (statistics.pause >= RETURN_DAYS),
+            statistics.pause,
+        ),
+        (lambda user: "Light", known & (statistics.events >= few) & (statistics.events <= most), statistics.last),
     )
     queues = []
     for label, members, figure in kinds:
-        # Equals stay in index order, which the ids' SHA-256 decides: it favours nobody and never changes.
+        # Ties stay in index order, which is the order of the ids' SHA-256: arbitrary and stable.
         ranked = np.argsort(-figure.astype(np.float64), kind="stable")
         queues.append((label, iter(ranked[members[ranked]].tolist())))
-    busiest = np.argsort(-facts.events, kind="stable")
+    busiest = np.argsort(-statistics.events, kind="stable")
     queues_then = [*queues, ((lambda user: "Shopper"), iter(busiest[known[busiest]].tolist()))]
     chosen: dict[int, str] = {}
     _take_turns(queues, chosen, count)
     _take_turns(queues_then, chosen, count)
-    return tuple(_shopper(log, facts, user, label) for user, label in chosen.items())
+    return tuple(_shopper(log, statistics, user, label) for user, label in chosen.items())
 
 
 @dataclass(frozen=True)
-class _Facts:
+class _ShopperStatistics:
     """Per shopper ``[n_users]``. ``category`` is the largest one's code (-1: none known), ``pause`` in days."""
 
     events: NDArray[np.int64]
@@ -151,7 +154,7 @@ class _Facts:
     start: NDArray[np.int64]
 
 
-def _facts(log: TrainingData) -> _Facts:
+def _shopper_statistics(log: TrainingData) -> _ShopperStatistics:
     users = len(log.users)
     events = np.bincount(log.user, minlength=users)
     start = offsets(events)[:-1]
@@ -171,7 +174,7 @@ def _facts(log: TrainingData) -> _Facts:
         owner = pairs[ascending] // len(names)
         largest[owner] = pairs[ascending] % len(names)
         share[owner] = counts[ascending] / events[owner]
-    return _Facts(
+    return _ShopperStatistics(
         events=events,
         first=log.timestamp[start],
         last=log.timestamp[start + events - 1],
@@ -195,12 +198,12 @@ def _take_turns(queues: Sequence[tuple[Callable[[int], str], Any]], chosen: dict
                 chosen[user] = label(user)
 
 
-def _shopper(log: TrainingData, facts: _Facts, user: int, label: str) -> StorefrontShopper:
-    start, count = int(facts.start[user]), int(facts.events[user])
+def _shopper(log: TrainingData, statistics: _ShopperStatistics, user: int, label: str) -> StorefrontShopper:
+    start, count = int(statistics.start[user]), int(statistics.events[user])
     newest_first = log.product[start : start + count][::-1].tolist()
     last = list(dict.fromkeys(newest_first))[:LAST_PRODUCTS]
-    category = int(facts.category[user])
-    interest = f", mostly {facts.category_names[category]}" if category >= 0 else ""
+    category = int(statistics.category[user])
+    interest = f", mostly {statistics.category_names[category]}" if category >= 0 else ""
     return StorefrontShopper(
         id=log.users.external([user])[0],
         label=label + interest,
@@ -236,10 +239,5 @@ def _categories(
     return tuple(sorted(totals, key=lambda category: (-totals[category], category)))
 
 
-def _replace(path: Path, content: object) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(
-        json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")), encoding="utf-8"
-    )
-    partial.replace(path)
-    return path
+def _write(path: Path, content: object) -> Path:
+    return write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")))

@@ -26,16 +26,17 @@ from recsys_assets.registry.records import (
     ChampionMove,
     ExperimentRun,
     ModelVersion,
-    RunStatus,
     Status,
     change_between,
+    from_attributes,
     rollback_order,
+    to_attributes,
 )
 from recsys_assets.registry.versions import Change, Version, next_version
 
 CHAMPION = Key("champion", "current")
 MAX_ATTEMPTS = 200
-"""Each failed attempt means that another process succeeded, so this many in a row mean something is wrong."""
+"""A failed attempt means that another process succeeded first; this many in a row are an error."""
 
 
 class RegistryError(RecsysError):
@@ -82,7 +83,7 @@ class ModelRegistry:
             try:
                 self._table.write(
                     [
-                        Put(_version_key(new.version), new.to_attributes(), condition=Absent()),
+                        Put(_version_key(new.version), to_attributes(new), condition=Absent()),
                         Put(index, {"version": str(new.version)}, condition=Absent()),
                     ]
                 )
@@ -95,12 +96,14 @@ class ModelRegistry:
         """The registered version. Raises `UnknownVersion`."""
         record = self._table.get(_version_key(version))
         if record is None:
-            raise UnknownVersion(f"{version} is not registered; `list_versions` gives those that are")
-        return ModelVersion.from_attributes(record.attributes)
+            raise UnknownVersion(
+                f"{version} is not registered", remedy="list the registered versions with `recsys models`"
+            )
+        return from_attributes(ModelVersion, record.attributes)
 
     def list_versions(self, status: Status | None = None) -> list[ModelVersion]:
         """Every version, or those of one status, lowest first."""
-        versions = [ModelVersion.from_attributes(record.attributes) for record in self._table.query("model_version")]
+        versions = [from_attributes(ModelVersion, record.attributes) for record in self._table.query("model_version")]
         chosen = [version for version in versions if status is None or version.status is status]
         return sorted(chosen, key=lambda version: version.version)
 
@@ -198,38 +201,21 @@ class ModelRegistry:
 
     def history(self) -> list[ChampionChange]:
         """Every move of the champion pointer, oldest first."""
-        return [ChampionChange.from_attributes(record.attributes) for record in self._table.query("champion_history")]
+        return [from_attributes(ChampionChange, record.attributes) for record in self._table.query("champion_history")]
 
     def log_run(self, run: ExperimentRun) -> None:
         """Store an experiment run; one of the same id is replaced."""
-        self._table.write([Put(Key("experiment_run", run.id), run.to_attributes())])
+        self._table.write([Put(Key("experiment_run", run.id), to_attributes(run))])
 
     def list_runs(self, model: str | None = None, data_window: DataWindow | None = None) -> list[ExperimentRun]:
         """Experiment runs, newest first; of one model or one data window if given."""
-        runs = [ExperimentRun.from_attributes(record.attributes) for record in self._table.query("experiment_run")]
+        runs = [from_attributes(ExperimentRun, record.attributes) for record in self._table.query("experiment_run")]
         chosen = [
             run
             for run in runs
             if (model is None or run.model == model) and (data_window is None or run.data_window == data_window)
         ]
         return sorted(chosen, key=lambda run: (run.started_at, run.id), reverse=True)
-
-    def best_run(
-        self,
-        metric: str,
-        *,
-        model: str | None = None,
-        data_window: DataWindow | None = None,
-        highest: bool = True,
-    ) -> ExperimentRun | None:
-        """The finished run with the best value of ``metric`` (the earliest of equals); ``None`` when no run has it.
-
-        Metrics of different data windows do not compare: give ``data_window`` unless all runs share one.
-        """
-        runs = self.list_runs(model, data_window)
-        measured = [run for run in reversed(runs) if run.status is RunStatus.FINISHED and metric in run.metrics]
-        sign = 1 if highest else -1
-        return max(measured, key=lambda run: sign * run.metrics[metric], default=None)
 
     def _new_version(self, candidate: Candidate) -> ModelVersion:
         # Versions are never removed, so reading the champion first guarantees that the list holds it.
@@ -246,7 +232,7 @@ class ModelRegistry:
 
     def _pointer(self) -> ChampionChange | None:
         record = self._table.get(CHAMPION)
-        return None if record is None else ChampionChange.from_attributes(record.attributes)
+        return None if record is None else from_attributes(ChampionChange, record.attributes)
 
     def _change(
         self,
@@ -269,7 +255,7 @@ class ModelRegistry:
     def _move(self, pointer: ChampionChange | None, target: ModelVersion, change: ChampionChange) -> bool:
         """Move the pointer from ``pointer`` by ``change``; False when another process changed something first."""
         unmoved: Condition = Absent() if pointer is None else Matches({"revision": pointer.revision})
-        attributes = change.to_attributes()
+        attributes = to_attributes(change)
         champion = replace(target, status=Status.CHAMPION, refusal_reasons=())
         writes: list[Write] = [
             Put(CHAMPION, attributes, condition=unmoved),
@@ -288,7 +274,7 @@ class ModelRegistry:
 
 def _put_version(version: ModelVersion, status_before: Status) -> Put:
     condition = Matches({"status": str(status_before)})
-    return Put(_version_key(version.version), version.to_attributes(), condition=condition)
+    return Put(_version_key(version.version), to_attributes(version), condition=condition)
 
 
 def _version_key(version: Version) -> Key:

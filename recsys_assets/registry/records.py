@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
 from lambda_api.recommender.bundle import DataWindow, Manifest
 from lambda_api.state.encoding import canonical_json
@@ -17,6 +19,12 @@ VALIDATION_NDCG: Final = "validation_ndcg"
 Metrics = Mapping[str, float]
 Parameters = Mapping[str, Any]
 """JSON-able hyper-parameters by name."""
+
+_Version = Annotated[
+    Version,
+    BeforeValidator(lambda value: Version.parse(value) if isinstance(value, str) else value),
+    PlainSerializer(str),
+]
 
 
 class Status(StrEnum):
@@ -84,28 +92,10 @@ class ModelVersion(Candidate):
         refusal_reasons: of the promotion rules, in sentences; empty unless ``status`` is ``refused``.
     """
 
-    version: Version
+    version: _Version
     created_at: datetime
     status: Status
     refusal_reasons: tuple[str, ...] = ()
-
-    def to_attributes(self) -> dict[str, Any]:
-        """The stored form; inverse of `from_attributes`."""
-        return _plain_fields(self)
-
-    @classmethod
-    def from_attributes(cls, attributes: Mapping[str, Any]) -> "ModelVersion":
-        """Inverse of `to_attributes`."""
-        return cls(
-            **{
-                **attributes,
-                "version": Version.parse(attributes["version"]),
-                "created_at": datetime.fromisoformat(attributes["created_at"]),
-                "status": Status(attributes["status"]),
-                "data_window": DataWindow.model_validate(attributes["data_window"]),
-                "refusal_reasons": tuple(attributes["refusal_reasons"]),
-            }
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,22 +127,6 @@ class ExperimentRun:
         if self.started_at.tzinfo is None:
             raise ValueError(f"started_at of run {self.id} needs a time zone; use UTC")
 
-    def to_attributes(self) -> dict[str, Any]:
-        """The stored form; inverse of `from_attributes`."""
-        return _plain_fields(self)
-
-    @classmethod
-    def from_attributes(cls, attributes: Mapping[str, Any]) -> "ExperimentRun":
-        """Inverse of `to_attributes`."""
-        return cls(
-            **{
-                **attributes,
-                "started_at": datetime.fromisoformat(attributes["started_at"]),
-                "status": RunStatus(attributes["status"]),
-                "data_window": DataWindow.model_validate(attributes["data_window"]),
-            }
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class ChampionChange:
@@ -169,30 +143,30 @@ class ChampionChange:
     """
 
     revision: int
-    version: Version
-    replaced: Version | None
+    version: _Version
+    replaced: _Version | None
     move: ChampionMove
     at: datetime
     reason: str
-    fallback: Version | None
+    fallback: _Version | None
 
-    def to_attributes(self) -> dict[str, Any]:
-        """The stored form; inverse of `from_attributes`."""
-        return _plain_fields(self)
 
-    @classmethod
-    def from_attributes(cls, attributes: Mapping[str, Any]) -> "ChampionChange":
-        """Inverse of `to_attributes`."""
-        return cls(
-            **{
-                **attributes,
-                "version": Version.parse(attributes["version"]),
-                "replaced": _optional_version(attributes["replaced"]),
-                "move": ChampionMove(attributes["move"]),
-                "at": datetime.fromisoformat(attributes["at"]),
-                "fallback": _optional_version(attributes["fallback"]),
-            }
-        )
+Record = TypeVar("Record", ModelVersion, ExperimentRun, ChampionChange)
+_ADAPTERS: Final[Mapping[type, TypeAdapter[Any]]] = {
+    kind: TypeAdapter(kind) for kind in (ModelVersion, ExperimentRun, ChampionChange)
+}
+
+
+def to_attributes(record: ModelVersion | ExperimentRun | ChampionChange) -> dict[str, Any]:
+    """The stored form of a record; inverse of `from_attributes`."""
+    attributes: dict[str, Any] = _ADAPTERS[type(record)].dump_python(record, mode="json")
+    return attributes
+
+
+def from_attributes(kind: type[Record], attributes: Mapping[str, Any]) -> Record:
+    """Inverse of `to_attributes`. Raises pydantic's ``ValidationError`` naming the field that does not fit."""
+    record: Record = _ADAPTERS[kind].validate_python(dict(attributes))
+    return record
 
 
 def candidate_from_manifest(
@@ -246,24 +220,6 @@ def rollback_order(history: Sequence[ChampionChange]) -> list[Version]:
 def _recipe(candidate: Candidate) -> tuple[str, str, str]:
     # As stored: a tuple given by a trainer and the list read back from the table are one parameter.
     return candidate.model, candidate.git_revision, canonical_json(dict(candidate.parameters))
-
-
-def _plain_fields(record: Any) -> dict[str, Any]:
-    return {field.name: _plain(getattr(record, field.name)) for field in fields(record)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Version | StrEnum):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, DataWindow):
-        return value.model_dump(mode="json")
-    return dict(value) if isinstance(value, Mapping) else value
-
-
-def _optional_version(text: str | None) -> Version | None:
-    return None if text is None else Version.parse(text)
 
 
 def _require_text(record: Any, *names: str) -> None:

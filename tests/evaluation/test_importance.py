@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
-from recsys_assets.evaluation.plots import importance_plot
+from recsys_assets.evaluation.plots import draw_importance, plot
 from recsys_assets.measurement.importance import (
     RankerImportance,
     fit_and_explain,
@@ -75,8 +75,8 @@ def test_round_trip_beside_the_candidate(trained: tuple[lightgbm.Booster, np.nda
     write_importance(None, candidate)
     write_importance(None, candidate)
     assert read_importance(candidate) is None
-    plot = importance_plot("hybrid", found)
-    assert "affinity" in plot.alt and plot.light.startswith("data:image/svg+xml")
+    picture = plot(found, "Feature importance", "one row per feature", draw_importance)
+    assert picture.light.startswith("data:image/svg+xml") and picture.light != picture.dark
 
 
 def test_what_does_not_fit_the_ranker_is_refused(trained: tuple[lightgbm.Booster, np.ndarray]) -> None:

@@ -17,7 +17,7 @@ from benchmarks.amazon_beauty import COMBINED, beauty_tables
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.ids import id_digest
 from lambda_api.recommender.popularity import PopularityRecommender
-from recsys_assets.evaluation import leave_one_out as module
+from recsys_assets.measurement import leave_one_out as module
 from recsys_assets.measurement.leave_one_out import LeaveOneOut, evaluate_leave_one_out, leave_one_out
 from tests.evaluation.helpers import Event, ScriptedRecommender, catalogue, interactions
 
