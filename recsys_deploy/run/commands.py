@@ -87,13 +87,13 @@ def _run_named(name: str) -> None:
 
 
 def _print_outcome(settings: Settings, shoppers: int) -> None:
-    from recsys_assets.evaluation.evaluate_models import load_judgement
+    from recsys_assets.evaluation.evaluate_models import load_evaluation
     from recsys_deploy.answers import answer, busiest_shoppers, load_champion
     from recsys_deploy.console import summary
 
     stores = homes.open_stores(settings)
     champion = stores.registry.champion()
-    summary.print_report(console, load_judgement(settings.home / "reports").report)
+    summary.print_report(console, load_evaluation(settings.home / "reports").report)
     newest = max(stores.registry.list_versions(), key=lambda version: version.created_at)
     summary.print_registration(console, newest, champion)
     chosen = busiest_shoppers(stores.lake, max(shoppers, 1))
