@@ -37,7 +37,7 @@ from recsys_assets.measurement.protocol import EvaluationTask, ModelEvaluation
 COMPARED_METRICS: tuple[str, ...] = ("ndcg", "recall", "hit_rate")
 SEGMENT_METRICS: tuple[str, ...] = ("ndcg", "recall", "hit_rate", "tail_share")
 BASELINES: tuple[str, ...] = ("popularity", "item_knn")
-"""The first is the reference that every model is measured against."""
+"""The first is the reference of every comparison."""
 
 
 def build_report(
@@ -62,9 +62,9 @@ def build_report(
         task: what the evaluations were made on.
         evaluations: one per model, all on ``task`` and with one ``k``.
         users: canonical users, for demographic groups.
-        products: canonical products, for brands and categories; without them exposure is told by popularity alone.
+        products: canonical products, for brands and categories; without them exposure is by popularity only.
         baselines: names among the evaluations, the reference first.
-        champion: name of the evaluation of the model in production. It is compared against, and never the challenger.
+        champion: name of the evaluation of the model in production; compared against, never the challenger.
         validation_ndcg: mean NDCG of models on the validation window. The best of those evaluated becomes challenger;
             without it the best on the test window does.
         ratings: rating errors by model name.
@@ -75,7 +75,7 @@ def build_report(
 
     Raises:
         ValueError: no evaluations, two of one name, different ``k`` or users, a baseline, champion or validated model
-            that was not evaluated, or nobody left to be challenger.
+            that was not evaluated, or no candidate for challenger.
     """
     _refuse_inconsistent(task, evaluations, (*baselines, *([champion] if champion else [])))
     models = _model_reports(
@@ -105,20 +105,20 @@ def choose_challenger(
 ) -> str:
     """Name of the model with the best NDCG on the validation window, or on the test window where there is none.
 
-    The champion's evaluation never stands. Ties go to the earlier evaluation.
+    The champion is no candidate. Ties go to the earlier evaluation.
 
     Raises:
-        ValueError: no model stands, or one that stands has no validation result.
+        ValueError: no candidate, or one without a validation result.
     """
-    standing = [evaluation for evaluation in evaluations if evaluation.name != champion]
-    if not standing:
+    candidates = [evaluation for evaluation in evaluations if evaluation.name != champion]
+    if not candidates:
         raise ValueError("only the champion was evaluated; there is no challenger to choose")
     if validation_ndcg is None:
-        return max(standing, key=lambda evaluation: float(evaluation.metrics["ndcg"].mean())).name
-    missing = [evaluation.name for evaluation in standing if evaluation.name not in validation_ndcg]
+        return max(candidates, key=lambda evaluation: float(evaluation.metrics["ndcg"].mean())).name
+    missing = [evaluation.name for evaluation in candidates if evaluation.name not in validation_ndcg]
     if missing:
         raise ValueError(f"no validation result for {', '.join(missing)}: validate every model, or none")
-    return max(standing, key=lambda evaluation: validation_ndcg[evaluation.name]).name
+    return max(candidates, key=lambda evaluation: validation_ndcg[evaluation.name]).name
 
 
 class _Resampling(TypedDict):
@@ -150,7 +150,7 @@ def _refuse_inconsistent(task: EvaluationTask, evaluations: Sequence[ModelEvalua
     absent = [name for name in needed if name not in names]
     if absent:
         raise ValueError(
-            f"to be compared against but not evaluated: {', '.join(absent)}; evaluated: {', '.join(names)}"
+            f"not evaluated, but needed for comparison: {', '.join(absent)}; evaluated: {', '.join(names)}"
         )
 
 

@@ -159,7 +159,7 @@ class BiasBaseline:
 
 @dataclass(frozen=True)
 class RatingTask:
-    """Ratings to calibrate on and ratings to foretell.
+    """Ratings to calibrate on, and ratings to predict.
 
     Attributes:
         products: every product of catalogue and log; the pairs below use its indices.
@@ -178,8 +178,8 @@ def build_rating_task(
 ) -> RatingTask | None:
     """Collect the ratings of ``[validation_start, test_start)`` and ``[test_start, end)``.
 
-    Any interaction that carries a rating counts, whatever its type. The latest rating of a user for a product within a
-    window stands for the pair. Users without a history before a window are kept: the baseline can still place them.
+    Any interaction with a rating counts; of several by one user for one product in a window, the latest. Users without
+    a history before the window are kept: the baseline can predict them.
 
     Args:
         interactions, products: canonical tables, any row order.
@@ -214,9 +214,8 @@ def build_rating_task(
 def evaluate_ratings(recommender: Recommender, task: RatingTask) -> RatingEvaluation:
     """Calibrate a recommender on the validation pairs and measure it on the test pairs.
 
-    The honest case is a recommender fitted before the validation window. One fitted on the validation window too has
-    seen the ratings it is calibrated on; its line is then too steep and its test error, if anything, too high. Products
-    the recommender does not know are predicted at the mean rating of the validation window.
+    Meant for a recommender fitted before the validation window; one that has seen those ratings gets a line that is too
+    steep and a test error that is rather too high. Unknown products are predicted at the mean validation rating.
     """
     validation_scores = _translated_scores(recommender, task.validation, task.products)
     scored = ~np.isnan(validation_scores)

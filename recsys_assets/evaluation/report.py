@@ -135,8 +135,9 @@ class EvaluationReport:
         reference_baseline: name of the first baseline.
         champion: name of the evaluation of the model in production, if there is one.
         challenger: the model proposed for promotion.
-        challenger_chosen_on: ``"validation"``, or ``"test"`` where no validation results were given; choosing on the
-            very users one reports on makes the winner look somewhat better than it is.
+        challenger_chosen_on: ``"validation"``, or ``"test"`` where no validation results were given; choosing and
+        reporting
+            on the same users makes the winner look better than it is.
         business: clicks, purchases and money per recommendation; ``None`` where nobody asked.
     """
 

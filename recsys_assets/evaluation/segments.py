@@ -30,9 +30,9 @@ class SegmentRules:
     """Where groups begin and how large one must be to be judged.
 
     Attributes:
-        warm_from, hot_from: distinct products in a user's history from which he is warm and hot; below, he is cold.
+        warm_from, hot_from: minimum number of distinct products in a warm and a hot user's history; others are cold.
         age_bands: first year of every age band but the youngest, ascending.
-        top_locations: how many of the most frequent locations stand for themselves; the rest are ``(other)``.
+        top_locations: number of the most frequent locations that are groups; the rest are ``(other)``.
         minimum_size: users a group needs to take part in gaps and in the worst group. Smaller ones are shown with their
             interval.
         significance: family-wise error of the flags on one model's gaps (Holm, "A simple sequentially rejective
@@ -58,7 +58,7 @@ class Segmentation:
         dimension: ``history``, ``gender``, ``age`` or ``location``.
         groups: names, in the order to show them.
         codes: int64 ``[B]``, each user's place in ``groups``.
-        demographic: whether gaps between its groups are a matter of fairness.
+        demographic: whether gaps between its groups count for fairness.
     """
 
     dimension: str

@@ -57,32 +57,32 @@ def simulated_figures(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> BusinessFigures:
-    """Figures of every model's lists for shoppers with a history, whether or not they bought in the window.
+    """Figures of every model's lists for a sample of shoppers with a history.
 
     Args:
         task: of the report; its window, products and facts are taken.
         interactions, products: the canonical tables the task was built from.
         k: length of the lists.
     """
-    everybody = _everybody(task, interactions, products)
+    shoppers = _all_shoppers(task, interactions, products)
     days = min(MAX_DAYS, max(1, (task.window.end - task.window.start).days))
-    answers = _drawn(shop, everybody, days, seed)
+    answers = _drawn(shop, shoppers, days, seed)
     policies = []
     for name, model in models.items():
-        listed = evaluate(name, model, everybody, k).recommended
-        policies.append(_figures(name, listed, answers, len(everybody.products), resamples, seed))
+        listed = evaluate(name, model, shoppers, k).recommended
+        policies.append(_figures(name, listed, answers, len(shoppers.products), resamples, seed))
     return BusinessFigures(
         "simulated",
-        f"Simulated: {DRAWS} draws of what {len(everybody):,} shoppers of the synthetic shop look at and buy in "
-        f"{days} days from {task.window.start:%Y-%m-%d} on. Lists do not move them; nothing was served.",
+        f"Simulated: {DRAWS} draws of what {len(shoppers):,} shoppers of the synthetic shop look at and buy in "
+        f"{days} days from {task.window.start:%Y-%m-%d} on. Lists do not influence them; nothing was served.",
         tuple(policies),
     )
 
 
-def _everybody(task: EvaluationTask, interactions: pa.Table, products: pa.Table) -> EvaluationTask:
-    """The task asked of a sample of all shoppers with a history; nobody is chosen by what came later."""
+def _all_shoppers(task: EvaluationTask, interactions: pa.Table, products: pa.Table) -> EvaluationTask:
+    """The task for a sample of all shoppers with a history, whatever they did in the window."""
     log = TrainingData.from_tables(interactions, products, task.window.start, product_map=task.products)
-    users = np.unique(log.user)[:MAX_SHOPPERS]  # numbered by digests: any of them are a fair sample
+    users = np.unique(log.user)[:MAX_SHOPPERS]  # numbered by digests, so the first ones are a random sample
     histories = log.histories_of(users)
     taken = histories.distinct_products(task.window.relevant_types or ())
     nothing = Ragged(np.zeros(len(users) + 1, dtype=np.int64), np.empty(0, dtype=np.int32))

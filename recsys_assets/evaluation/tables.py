@@ -1,6 +1,8 @@
 """Tables of an evaluation report, as rows of text for Markdown and HTML."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from recsys_assets.evaluation.business import PolicyFigures
 from recsys_assets.evaluation.fairness import FairnessGap
@@ -8,6 +10,7 @@ from recsys_assets.evaluation.report import EvaluationReport, ModelReport
 from recsys_assets.measurement.bootstrap import Interval, PairedComparison
 
 NOTHING = "-"
+T = TypeVar("T")
 BUSINESS = "Business figures per recommendation"
 BASES: dict[str, str] = {
     "as shown": "as shown",
@@ -30,7 +33,7 @@ LABELS: dict[str, str] = {
     "average_popularity": "Popularity",
     "tail_share": "Tail share",
 }
-"""How metrics are called in front of people."""
+"""Display names of metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +113,8 @@ def beyond_table(report: EvaluationReport) -> Table:
         (
             role_name(report, model.name),
             percent(model.coverage),
-            NOTHING if model.gini is None else f"{model.gini:.3f}",
-            *(_beyond_cell(model, name) for name in names),
+            _or_nothing(model.gini, "{:.3f}".format),
+            *(_or_nothing(model.beyond[name], lambda interval: f"{interval.mean:.3f}") for name in names),
         )
         for model in report.models
     )
@@ -150,7 +153,7 @@ def product_segment_table(report: EvaluationReport) -> Table:
             f"{segment.products:,}",
             percent(segment.exposure_share),
             percent(segment.relevant_share),
-            NOTHING if segment.recall is None else with_interval(segment.recall),
+            _or_nothing(segment.recall, with_interval),
         )
         for model in _contenders(report)
         for segment in model.product_segments
@@ -184,15 +187,15 @@ def gap_table(report: EvaluationReport) -> Table:
 
 
 def provider_table(report: EvaluationReport) -> Table:
-    """How far each model's places are from the catalogue's and from sales' division, by brand and the like."""
+    """Distance of each model's exposure from the shares of catalogue and sales, by brand, category and popularity."""
     rows = tuple(
         (
             f"{role_name(report, model.name)}: {found.dimension}",
             f"{found.groups:,}",
             f"{found.unexposed:,}",
-            _share_cell(found.from_catalogue),
-            _share_cell(found.from_sales),
-            NOTHING if found.gini is None else f"{found.gini:.3f}",
+            _or_nothing(found.from_catalogue, percent),
+            _or_nothing(found.from_sales, percent),
+            _or_nothing(found.gini, "{:.3f}".format),
         )
         for model in report.models
         for found in model.providers
@@ -237,7 +240,7 @@ def business_table(report: EvaluationReport) -> Table:
             BASES[found.basis],
             f"{found.lists:,}",
             *(
-                NOTHING if interval is None else with_interval(interval)
+                _or_nothing(interval, with_interval)
                 for interval in (found.click_through, found.conversion, found.revenue)
             ),
             *(_support_cells(found) if estimated else ()),
@@ -253,7 +256,7 @@ def business_table(report: EvaluationReport) -> Table:
 
 
 def importance_table(report: EvaluationReport) -> Table:
-    """What rankers look at most, by mean absolute contribution; empty where none was explained."""
+    """The largest feature importances of rankers; empty where none was explained."""
     rows = tuple(
         (
             f"{model.name}: {feature.name}",
@@ -343,9 +346,8 @@ def _contenders(report: EvaluationReport) -> list[ModelReport]:
     return [model for model in report.models if model.name in names]
 
 
-def _beyond_cell(model: ModelReport, name: str) -> str:
-    interval = model.beyond[name]
-    return NOTHING if interval is None else f"{interval.mean:.3f}"
+def _or_nothing(value: T | None, text: Callable[[T], str]) -> str:
+    return NOTHING if value is None else text(value)
 
 
 def _ratio_cell(gap: FairnessGap) -> str:
@@ -358,10 +360,6 @@ def _support_cells(found: PolicyFigures) -> tuple[str, str]:
     if found.supported is None or found.effective_rows is None:
         return NOTHING, NOTHING
     return percent(found.supported), f"{found.effective_rows:,.0f}"
-
-
-def _share_cell(share: float | None) -> str:
-    return NOTHING if share is None else percent(share)
 
 
 def _escape(text: str) -> str:
