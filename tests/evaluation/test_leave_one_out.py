@@ -105,7 +105,7 @@ def test_only_relevant_events_of_the_history_are_masked() -> None:
         "NDCG@2": pytest.approx(1 / math.log2(3) / 2),
     }
     assert unmasked.table((2,)) == {"HR@2": Fraction(1, 2), "NDCG@2": Fraction(1, 2)}
-    with pytest.raises(ValueError, match="lists of 2 places cannot be judged at k=5"):
+    with pytest.raises(ValueError, match="lists of 2 places cannot be evaluated at k=5"):
         masked.table((5,))
 
 

@@ -186,7 +186,7 @@ def test_the_first_champion_must_beat_popularity() -> None:
     decision = decide(first)
     assert decision.promote
     assert "is better than the popularity baseline (popularity)" in decision.reasons[0]
-    assert decision.reasons[1] == "There is no champion yet, so it was held against the popularity baseline."
+    assert decision.reasons[1] == "There is no champion yet, so it was compared with the popularity baseline."
     refused(
         decide(replace(first, ndcg_challenger=NOISE)),
         "v1.1.0 (item_knn) is not better than the popularity baseline (popularity) beyond chance",
