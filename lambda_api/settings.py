@@ -56,6 +56,7 @@ class Settings(BaseModel):
     exploration_share: float = Field(default=0.0, ge=0, le=0.5, description="Share of places given to chance.")
     inference_log: bool = Field(default=True, description="Whether every list shown is logged, for evaluation.")
     event_stream: str = Field(default="", description="Kinesis stream of lists and feedback (target aws). Empty: none.")
+    topic_arn: str = Field(default="", description="SNS topic of notices to people (target aws). Empty: none.")
     shadow_queue_url: str = Field(default="", description="SQS queue of the shadow model (target aws). Empty: none.")
     training_image: str = Field(
         default="", description="ECR image of SageMaker training jobs (target aws). Empty: trained where the step runs."

@@ -52,6 +52,9 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     OPERATE: {
         "keys": Entry("recsys_deploy.key_commands:keys", "API keys: create, list, revoke."),
         "release": Entry("recsys_deploy.release.commands:release", "Releases: start, share, promote, rollback."),
+        "rollout": Entry(
+            "recsys_deploy.rollout.commands:rollout", "Rollouts that decide by themselves: start, status."
+        ),
         "home": Entry("recsys_deploy.home_commands:home", "The folder that holds a shop: show, backup, restore."),
         "monitor": Entry("recsys_deploy.monitoring.commands:monitor", "Check API, route, champion, data and alarms."),
     },

@@ -1,0 +1,71 @@
+"""How many shoppers and days an experiment needs before it can tell a lift from chance.
+
+The fixed sample size is the textbook one (two means, normal approximation). A test that may be looked at every day
+needs more: at most ``SEQUENTIAL_MAXIMUM`` times as many, on average ``SEQUENTIAL_MEAN`` times; both factors were
+simulated for 28 daily looks and 80 % power (`tests/experiments/test_inference.py` repeats it).
+"""
+
+import math
+from dataclasses import dataclass
+
+from recsys_deploy.experiments.inference import normal_quantile
+
+SEQUENTIAL_MAXIMUM = 1.72
+SEQUENTIAL_MEAN = 1.11
+POWER = 0.8
+LIFTS = (0.05, 0.10, 0.20)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one lift needs: shoppers in both groups together, and days.
+
+    Attributes:
+        lift: relative.
+        fixed: shoppers for one look at the end.
+        usual, sequential: shoppers for daily looks, on average and at most.
+        days: until `sequential` shoppers were exposed.
+    """
+
+    lift: float
+    fixed: int
+    usual: int
+    sequential: int
+    days: float
+
+
+def shoppers_needed(
+    mean: float, sd: float, lift: float, *, share: float = 0.5, alpha: float = 0.05, power: float = POWER
+) -> int:
+    """Shoppers in both groups for one two-sided look at the end.
+
+    Args:
+        mean, sd: of the metric per shopper. The treatment's variance is taken to grow with its mean.
+        share: of shoppers who get the treatment.
+
+    Raises:
+        ValueError: a value that no experiment has.
+    """
+    if mean <= 0 or sd <= 0 or lift == 0 or not 0 < share < 1:
+        raise ValueError(f"mean {mean}, sd {sd}, lift {lift}, share {share}: all positive, the share below 1")
+    z = normal_quantile(1 - alpha / 2) + normal_quantile(power)
+    variance = sd**2 * (1 / (1 - share) + (1 + lift) / share)
+    return math.ceil(z**2 * variance / (mean * lift) ** 2)
+
+
+def needs(mean: float, sd: float, shoppers_a_day: float, *, share: float = 0.5) -> list[Need]:
+    """What lifts of 5, 10 and 20 % need in a shop where so many new shoppers are exposed a day."""
+    found = []
+    for lift in LIFTS:
+        fixed = shoppers_needed(mean, sd, lift, share=share)
+        sequential = math.ceil(SEQUENTIAL_MAXIMUM * fixed)
+        found.append(
+            Need(
+                lift,
+                fixed,
+                math.ceil(SEQUENTIAL_MEAN * fixed),
+                sequential,
+                sequential / shoppers_a_day if shoppers_a_day > 0 else math.inf,
+            )
+        )
+    return found

@@ -1,0 +1,81 @@
+"""The Lambda function behind the state machine: one event in, the answer of one step out.
+
+On AWS Lambda calls `handle`; a laptop's interpreter calls `dispatch` with the same events.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from lambda_api.settings import current_settings
+from lambda_api.state.open_table import open_table
+from recsys_assets.event_stream import events_root
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_deploy.rollout.evidence import CloudWatchAlarms, StreamEvidence
+from recsys_deploy.rollout.steps import Rollouts
+
+ENDED_OUTSIDE: Final = frozenset({"FAILED", "TIMED_OUT", "ABORTED"})
+
+
+def dispatch(rollouts: Rollouts, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Carry out the step that an event names.
+
+    Events are those of ``rollout.asl.json``, and EventBridge's notice that an execution has ended: one that was stopped
+    or timed out runs no state any more, so what it left is taken back from here.
+
+    Raises:
+        ValueError: an event of another form.
+    """
+    if event.get("source") == "aws.states":
+        detail = event["detail"]
+        if detail["status"] not in ENDED_OUTSIDE:
+            return {"status": "ignored"}
+        return rollouts.take_back(detail["name"], f"the execution ended as {detail['status']}")
+    rollout_id = event["rollout_id"]
+    match event.get("step"):
+        case "begin":
+            return rollouts.begin(rollout_id, event["version"], event["plan"])
+        case "enter":
+            return rollouts.enter(rollout_id)
+        case "judge":
+            return rollouts.look(rollout_id)
+        case "ask":
+            return rollouts.ask(rollout_id, event["token"])
+        case "promote":
+            return rollouts.promote(rollout_id)
+        case "finish":
+            return rollouts.finish(rollout_id)
+        case "take_back":
+            said = [str(event[name]) for name in ("error", "cause") if event.get(name)]
+            return rollouts.take_back(rollout_id, ": ".join(said))
+    raise ValueError(f"unknown step {event.get('step')!r}")
+
+
+def handle(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
+    """Entry point of the deployed function."""
+    return dispatch(_deployed(), event)
+
+
+@lru_cache(maxsize=1)
+def _deployed() -> Rollouts:
+    import boto3
+
+    settings = current_settings()
+    sns = boto3.client("sns")
+
+    def tell(subject: str, text: str) -> None:
+        if settings.topic_arn:
+            sns.publish(TopicArn=settings.topic_arn, Subject=subject[:100], Message=text)
+
+    return Rollouts(
+        ModelRegistry(open_table(settings, "registry")),
+        BundleStore(settings.models_uri),
+        open_table(settings, "serving"),
+        Path("/tmp/bundles"),
+        StreamEvidence(
+            events_root(settings), CloudWatchAlarms(boto3.client("cloudwatch"), f"{settings.table_prefix}rollout-")
+        ),
+        tell,
+    )

@@ -1,0 +1,406 @@
+"""What each state of the machine does. Every step may be repeated: it looks where things stand, then does the rest.
+
+The route moves in one conditional write, and only while it is as this rollout left it; the registry's champion pointer
+moves last, after shoppers have met the version. Whatever fails ends in `Rollouts.take_back`.
+
+A rollback may come from outside while a step is under way. It first marks the record, then undoes; a step that has
+moved something reads the record afterwards and undoes its own move where it finds the mark. So whichever comes last,
+route and pointer agree.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from lambda_api.errors import RecsysError
+from lambda_api.state.routing_record import WHOLE, RouteTarget, RoutingRecord, Variant, read_routing
+from lambda_api.state.table import Table
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ChampionMoved, ModelRegistry
+from recsys_assets.registry.records import Status as VersionStatus
+from recsys_assets.registry.versions import Version
+from recsys_deploy.release.check import check_release
+from recsys_deploy.release.route import CHAMPION, NO_EXPERIMENT, RouteRefused, rewrite_route, target_of
+from recsys_deploy.release.strategies import CHALLENGER
+from recsys_deploy.rollout.judge import Answer, Evidence, Judgement, judge
+from recsys_deploy.rollout.plan import RolloutPlan, StageKind, plan_from_json
+from recsys_deploy.rollout.record import (
+    ENDED,
+    Look,
+    RolloutRecord,
+    Status,
+    claim,
+    current_rollout,
+    running_rollout,
+    update,
+)
+
+
+class RolloutRefused(RecsysError):
+    """A rollout cannot start or go on; the message says why."""
+
+
+class EvidenceSource(Protocol):
+    """Where looks get their evidence from (`recsys_deploy.rollout.evidence`)."""
+
+    def collect(self, record: RolloutRecord, now: float) -> Evidence:
+        """What is known of the rollout's stage at ``now`` (seconds since 1970 UTC)."""
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """The steps of the state machine on one environment.
+
+    Attributes:
+        serving: the table of route and rollout.
+        cache: local folder through which bundles are fetched for their check.
+        tell: takes subject and text of what people should know.
+        clock: seconds since 1970 UTC.
+    """
+
+    registry: ModelRegistry
+    bundles: BundleStore
+    serving: Table
+    cache: Path
+    evidence: EvidenceSource
+    tell: Callable[[str, str], None] = lambda subject, text: None
+    clock: Callable[[], float] = time.time
+
+    def begin(self, rollout_id: str, version: str, plan: Mapping[str, Any]) -> dict[str, Any]:
+        """Check the bundle and claim the one place for a rollout. Gives what the machine waits and asks by.
+
+        Raises:
+            RolloutRefused: nothing is live, or the version answers already.
+            RolloutConflict: another rollout runs.
+            ReleaseRefused, BundleError, UnknownVersion: the bundle does not pass its check.
+        """
+        wanted = plan_from_json(plan)
+        current = current_rollout(self.serving)
+        if current is None or current.id != rollout_id:
+            check_release(self.registry, self.bundles, self.cache, version)
+            claim(self.serving, self._new_record(rollout_id, version, wanted))
+        else:
+            claim(self.serving, current)
+        # Step Functions takes whole seconds from 1 up.
+        return {
+            "look_s": max(1, round(wanted.look_s)),
+            "approval_s": max(1, round(wanted.approval_s)),
+            "ask": wanted.approval_s > 0,
+            "immediate": wanted.stages[0].kind is StageKind.WARM,
+        }
+
+    def enter(self, rollout_id: str) -> dict[str, Any]:
+        """Bring the route to the stage that the record is in.
+
+        Raises:
+            RouteRefused: somebody else changed the route.
+        """
+        record = self._running(rollout_id)
+        if record.current_stage.kind is StageKind.WARM:
+            return self.promote(rollout_id)
+        if self._route(record, lambda route: _staged(route, record, int(self.clock()))):
+            settled = self.clock() + record.plan.limits.settle_s
+            update(self.serving, rollout_id, lambda found: replace(found, stage_since=settled))
+        self._confirm(rollout_id)
+        return {"stage": record.current_stage.name}
+
+    def look(self, rollout_id: str) -> dict[str, Any]:
+        """Judge the stage, write the look down, and go to the next stage where the answer says so."""
+        record = self._running(rollout_id)
+        now = self.clock()
+        if not self._is_ours(record):
+            raise RouteRefused(
+                f"the route was changed by somebody else while {record.id} ran", remedy="see `recsys release status`"
+            )
+        evidence = self.evidence.collect(record, now)
+        following = record.plan.stages[record.stage + 1 : record.stage + 2]
+        judgement = judge(
+            record.current_stage,
+            now - record.stage_since,
+            evidence,
+            record.plan,
+            offline_passed=record.offline_passed,
+            is_last_test=bool(following) and following[0].kind is StageKind.WARM,
+        )
+        update(self.serving, rollout_id, lambda found: _looked(found, record.stage, judgement, now))
+        return {
+            "answer": str(judgement.answer),
+            "reason": judgement.reason,
+            "warm": record.current_stage.kind is StageKind.WARM,
+        }
+
+    def ask(self, rollout_id: str, token: str) -> dict[str, Any]:
+        """Tell people that an approval is waited for; `approve` sends the answer to Step Functions by the token."""
+        record = update(self.serving, rollout_id, lambda found: replace(found, approval_token=token))
+        hours = record.plan.approval_s / 3600
+        self.tell(
+            f"{record.version} waits for approval",
+            f"Rollout {rollout_id} passed its tests: {record.looks[-1].reason if record.looks else 'no look'}. "
+            f"Run `recsys rollout approve` within {hours:.3g} hours; without an answer it is taken back.",
+        )
+        return {"asked": True}
+
+    def promote(self, rollout_id: str) -> dict[str, Any]:
+        """Let the version answer everybody, then make it champion; the former bundle stays warm."""
+        record = self._running(rollout_id)
+        self._route(record, lambda route: _promoted(route, record, int(self.clock())))
+        self._point_to(record)
+        self._confirm(rollout_id)
+        now, last = self.clock(), len(record.plan.stages) - 1
+        record = update(
+            self.serving,
+            rollout_id,
+            lambda found: (
+                found
+                if found.promoted_at is not None
+                else replace(found, stage=last, stage_since=now, promoted_at=now, approval_token=None)
+            ),
+        )
+        self.tell(f"{record.version} answers everybody", _last_reason(record))
+        return {"stage": record.current_stage.name}
+
+    def finish(self, rollout_id: str) -> dict[str, Any]:
+        """End a rollout that went well."""
+        now = self.clock()
+        record = update(
+            self.serving,
+            rollout_id,
+            lambda found: (
+                found
+                if found.status is not Status.RUNNING
+                else replace(found, status=Status.PROMOTED, ended_at=now, reason=_last_reason(found))
+            ),
+        )
+        return {"status": str(record.status)}
+
+    def take_back(self, rollout_id: str, reason: str = "") -> dict[str, Any]:
+        """Everybody gets the former champion again; the pointer follows where it had moved. May be run at any time.
+
+        A route that somebody else has changed is left alone, and the rollout ends as failed, for a person to look at.
+        """
+        record = current_rollout(self.serving)
+        if record is None or record.id != rollout_id:
+            return {"status": "unknown"}
+        if record.status in ENDED:
+            return {"status": str(record.status)}
+        if not reason or _is_ended_by_look(record):
+            reason = _last_reason(record)
+        undecided = _is_undecided(record) and record.promoted_at is None
+        record = update(
+            self.serving,
+            rollout_id,
+            lambda found: (
+                replace(found, status=Status.TAKING_BACK, reason=found.reason or reason)
+                if found.status is Status.RUNNING
+                else found
+            ),
+        )
+        status, reason, now = Status.UNDECIDED if undecided else Status.ROLLED_BACK, record.reason, self.clock()
+        try:
+            self._undo(record)
+        except RouteRefused as refusal:
+            status, reason = Status.FAILED, f"{reason}; {refusal}"
+        record = update(
+            self.serving,
+            rollout_id,
+            lambda found: (
+                found
+                if found.status in ENDED
+                else replace(found, status=status, reason=reason, ended_at=now, approval_token=None)
+            ),
+        )
+        self.tell(f"{record.version} was taken back" if status is not Status.FAILED else f"{record.id} failed", reason)
+        return {"status": str(record.status), "reason": record.reason}
+
+    def answer(self, rollout_id: str, approval: str, reason: str) -> RolloutRecord:
+        """Write down what a person says to a version that waits for approval, ``yes`` or ``no``.
+
+        Raises:
+            RolloutRefused: nobody is asked.
+        """
+        record, now = self._running(rollout_id), self.clock()
+        if record.approval_token is None:
+            raise RolloutRefused(
+                f"{record.version} does not wait for approval, it is in stage {record.current_stage.name}",
+                remedy="`recsys rollout abort` takes it back at any time",
+            )
+
+        def changed(found: RolloutRecord) -> RolloutRecord:
+            if approval == "no":
+                found = found.with_look(Look(now, found.current_stage.name, str(Answer.ABORT), reason, {}))
+            return replace(found, approval=approval)
+
+        return update(self.serving, rollout_id, changed)
+
+    def _new_record(self, rollout_id: str, version: str, plan: RolloutPlan) -> RolloutRecord:
+        registered = self.registry.get(Version.parse(version))
+        target, now = target_of(registered), self.clock()
+        route = read_routing(self.serving)
+        if route is None:
+            raise RolloutRefused(
+                f"nothing is live, so {version} has nothing to stand beside",
+                remedy="release the first model with `recsys release start --strategy immediate`",
+            )
+        live = route.variants[0].target
+        if (live.version, live.checksum) == (target.version, target.checksum):
+            raise RolloutRefused(f"{version} answers already", remedy="name another version")
+        if len(route.variants) > 1 or route.shadow is not None:
+            raise RolloutRefused(
+                "something else is being tried on the route",
+                remedy="end it with `recsys release promote` or `recsys release rollback`",
+            )
+        return RolloutRecord(
+            id=rollout_id,
+            version=version,
+            target=target,
+            former=live,
+            plan=plan,
+            stage=0,
+            stage_since=now,
+            started_at=now,
+            route_revision=route.revision,
+            offline_passed=registered.status is not VersionStatus.REFUSED,
+        )
+
+    def _running(self, rollout_id: str) -> RolloutRecord:
+        record = running_rollout(self.serving)
+        if record is None or record.id != rollout_id or record.status is not Status.RUNNING:
+            raise RolloutRefused(f"rollout {rollout_id} does not run (any more)", remedy="see `recsys rollout status`")
+        return record
+
+    def _confirm(self, rollout_id: str) -> None:
+        """Undo what was moved where a rollback has begun in the meantime.
+
+        Raises:
+            RolloutRefused: one has.
+        """
+        record = current_rollout(self.serving)
+        if record is None or record.id != rollout_id or record.status is Status.RUNNING:
+            return
+        if record.status is not Status.PROMOTED:
+            self._undo(record)
+            raise RolloutRefused(f"rollout {rollout_id} was taken back meanwhile: {record.reason}")
+
+    def _undo(self, record: RolloutRecord) -> None:
+        """Bring route and pointer back to the former champion, where they are this rollout's."""
+        self._route(record, lambda route: _withdrawn(route, record, int(self.clock())))
+        with suppress(ChampionMoved):  # another process returned it in the same moment
+            self._return_pointer(record, record.reason)
+
+    def _is_ours(self, record: RolloutRecord) -> bool:
+        route = read_routing(self.serving)
+        return route is not None and (route.revision == record.route_revision or _belongs(route, record))
+
+    def _route(self, record: RolloutRecord, step: Callable[[RoutingRecord], RoutingRecord | None]) -> bool:
+        """Rewrite the route by ``step``, unless somebody else has changed it, and remember the revision written.
+
+        Returns:
+            Whether the route changed.
+        """
+
+        def ours(route: RoutingRecord | None) -> RoutingRecord | None:
+            if route is None or not (route.revision == record.route_revision or _belongs(route, record)):
+                found = "there is none" if route is None else f"it has revision {route.revision}"
+                raise RouteRefused(
+                    f"the route is not as rollout {record.id} left it (revision {record.route_revision}): {found}",
+                    remedy="see `recsys release status`",
+                )
+            return step(route)
+
+        before, after = rewrite_route(self.serving, ours)
+        known = after or before
+        assert known is not None
+        update(self.serving, record.id, lambda found: replace(found, route_revision=known.revision))
+        return after is not None
+
+    def _point_to(self, record: RolloutRecord) -> None:
+        champion, version = self.registry.champion(), Version.parse(record.version)
+        if champion is None or champion.version != version:
+            self.registry.promote(version, champion.version if champion else None, f"rollout {record.id}")
+
+    def _return_pointer(self, record: RolloutRecord, reason: str) -> None:
+        champion, former = self.registry.champion(), Version.parse(record.former.version)
+        if champion is None or str(champion.version) != record.version or champion.version == former:
+            return
+        moves = self.registry.history()
+        if moves and moves[-1].fallback == former:
+            self.registry.rollback(champion.version, reason)
+        else:
+            self.registry.promote(former, champion.version, reason)
+
+
+def _belongs(route: RoutingRecord, record: RolloutRecord) -> bool:
+    """Whether the route is one that this rollout writes: its experiment, or its version or predecessor alone."""
+    if route.experiment == record.id:
+        return True
+    alone = len(route.variants) == 1 and route.shadow in (None, record.target)
+    return (
+        alone
+        and route.variants[0].target in (record.target, record.former)
+        and route.revision <= (record.route_revision + 1)
+    )
+
+
+def _staged(route: RoutingRecord, record: RolloutRecord, now: int) -> RoutingRecord | None:
+    stage = record.current_stage
+    if stage.kind is StageKind.SHADOW:
+        wanted = replace(route, shadow=record.target, variants=(Variant(CHAMPION, record.former, WHOLE),))
+    else:
+        wanted = replace(
+            route,
+            experiment=record.id,
+            salt=record.id,
+            shadow=None,
+            variants=(
+                Variant(CHAMPION, record.former, WHOLE - stage.weight),
+                Variant(CHALLENGER, record.target, stage.weight),
+            ),
+        )
+    return _next(route, wanted, now)
+
+
+def _promoted(route: RoutingRecord, record: RolloutRecord, now: int) -> RoutingRecord | None:
+    return _next(route, _alone(route, record.target), now)
+
+
+def _withdrawn(route: RoutingRecord, record: RolloutRecord, now: int) -> RoutingRecord | None:
+    return _next(route, _alone(route, record.former), now)
+
+
+def _alone(route: RoutingRecord, target: RouteTarget) -> RoutingRecord:
+    """One version for everybody, under no experiment's name: lists shown from now on belong to none."""
+    variants = (Variant(CHAMPION, target, WHOLE),)
+    return replace(route, experiment=NO_EXPERIMENT, salt=NO_EXPERIMENT, variants=variants, shadow=None)
+
+
+def _next(route: RoutingRecord, wanted: RoutingRecord, now: int) -> RoutingRecord | None:
+    return None if wanted == route else replace(wanted, revision=route.revision + 1, updated_at=now)
+
+
+def _looked(record: RolloutRecord, stage: int, judgement: Judgement, now: float) -> RolloutRecord:
+    """The record after a look at ``stage``; a repeated look of a stage that was left changes nothing."""
+    if record.stage != stage:
+        return record
+    look = Look(now, record.current_stage.name, str(judgement.answer), judgement.reason, dict(judgement.figures))
+    if judgement.undecided:
+        look = replace(look, figures={**look.figures, "undecided": True})
+    record = record.with_look(look)
+    if judgement.answer is Answer.ADVANCE:
+        return replace(record, stage=stage + 1, stage_since=now)
+    return record
+
+
+def _is_undecided(record: RolloutRecord) -> bool:
+    return bool(record.looks) and record.looks[-1].figures.get("undecided") is True
+
+
+def _is_ended_by_look(record: RolloutRecord) -> bool:
+    """Whether the newest look said to end it, so that its reason counts rather than how the machine put it."""
+    return bool(record.looks) and record.looks[-1].answer == Answer.ABORT
+
+
+def _last_reason(record: RolloutRecord) -> str:
+    return record.looks[-1].reason if record.looks else ""

@@ -1,0 +1,133 @@
+"""Evidence read from a real event stream, against counts made by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lambda_api.serving.routing import bucket
+from lambda_api.state.event_sink import JsonLinesSink
+from lambda_api.state.routing_record import RouteTarget
+from recsys_deploy.experiments.totals import Scope, shoppers_of
+from recsys_deploy.release.strategies import Strategy
+from recsys_deploy.rollout.evidence import LocalAlarms, StreamEvidence, purchases_before
+from recsys_deploy.rollout.plan import DAY_S, RolloutPlan, StageKind, plan_of
+from recsys_deploy.rollout.record import RolloutRecord
+from tests.rollout.streams import Stream
+
+START = 1_790_000_000
+NAME = "rollout-v1"
+
+
+def record(stage: int, plan: RolloutPlan | None = None) -> RolloutRecord:
+    target, former = (RouteTarget(version, f"/bundles/{version}", version) for version in ("v1.1.0", "v1.0.0"))
+    plan = plan or plan_of(Strategy.CANARY)
+    return RolloutRecord(NAME, "v1.1.0", target, former, plan, stage, START, START)
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Stream:
+    return Stream(JsonLinesSink(tmp_path / "events", clock=lambda: START), START, NAME)
+
+
+def evidence(stream: Stream) -> StreamEvidence:
+    return StreamEvidence(str(stream.sink.folder), LocalAlarms())
+
+
+def test_groups_are_counted_by_their_lists_and_shoppers(stream: Stream) -> None:
+    for number in range(40):
+        stream.shown(f"c{number}", "champion", latency_ms=10 + number)
+        stream.shown(f"t{number}", "challenger", latency_ms=100)
+    stream.shown("t0", "challenger", cause="bundle/challenger: error", stage="popular")
+    stream.shown("t1", "challenger", products=())
+    stream.shown("", "challenger")
+    stream.shown("x", "challenger", experiment="another")
+    stream.shown("y", "champion", at=-10)
+    stream.close()
+    found = evidence(stream).collect(record(1), START + 100)
+    assert (found.control.requests, found.control.shoppers) == (40, 40)
+    assert (found.treatment.requests, found.treatment.shoppers) == (42, 40)
+    assert (found.treatment.broken, found.treatment.fallback_shoppers, found.treatment.empty_shoppers) == (1, 1, 1)
+    assert found.treatment.slow == 42 - 2, "slower than the champion's 95th percentile, the two extra lists take 1 ms"
+    assert found.alarms == ()
+
+
+def test_a_repeated_delivery_counts_once_in_outcomes(stream: Stream) -> None:
+    request = stream.shown("t0", "challenger")
+    stream.did("t0", "purchase", at=60, price=5.0, quantity=2, event_id="e-1")
+    stream.did("t0", "purchase", at=60, price=5.0, quantity=2, event_id="e-1")
+    stream.did("t0", "view", at=30, request_id=request)
+    stream.did("t0", "purchase", at=2 * DAY_S)
+    stream.did("t0", "purchase", at=-2 * DAY_S)
+    exposures, events = stream.read()
+    scope = Scope(NAME, "champion", "challenger", START * 1000, int(START + 3 * DAY_S) * 1000)
+    found = shoppers_of([*exposures, *exposures], events, scope, window_ms=int(DAY_S * 1000))
+    assert found.users == ("t0",) and found.is_treatment.tolist() == [True]
+    assert [found.lists[0], found.clicks[0], found.conversions[0], found.revenue[0]] == [1, 1, 1, 10]
+    assert purchases_before(events, START) == {"t0": 1.0}
+
+
+def test_who_met_both_groups_or_whose_window_is_open_is_left_out(stream: Stream) -> None:
+    stream.shown("both", "champion")
+    stream.shown("both", "challenger", at=5)
+    stream.shown("late", "champion", at=DAY_S / 2)
+    stream.shown("in time", "champion")
+    exposures, events = stream.read()
+    scope = Scope(NAME, "champion", "challenger", START * 1000, int(START + DAY_S) * 1000)
+    found = shoppers_of(exposures, events, scope, window_ms=int(DAY_S * 1000))
+    assert (found.users, found.both) == (("in time",), 1)
+
+
+def test_the_experiment_compares_fresh_shoppers_and_finds_what_was_put_in(stream: Stream) -> None:
+    plan = plan_of(Strategy.CANARY).faster(24 * 8)  # the window of eight days becomes an hour
+    half = next(place for place, stage in enumerate(plan.stages) if stage.kind is StageKind.EXPERIMENT)
+    rng = np.random.default_rng(1)
+    fresh = {False: 0, True: 0}
+    for number in range(6_000):
+        user = f"u{number}"
+        treated = bucket(NAME, user) < 5_000
+        fresh[treated] += 500 <= bucket(NAME, user) < 9_500
+        stream.shown(user, "challenger" if treated else "champion")
+        for _ in range(rng.poisson(0.5 * (1.3 if treated else 1.0))):
+            stream.did(user, "purchase", at=float(rng.integers(1, 3_000)))
+    stream.close()
+    found = evidence(stream).collect(replace(record(half, plan), stage=half), START + 3_700)
+    assert found.business is not None and found.business.primary is not None
+    assert found.business.shoppers == (fresh[False], fresh[True]) == found.business.reached
+    primary = found.business.primary
+    assert primary.low < 0.3 < primary.high and primary.low > 0
+    harm = found.harm["conversions"]
+    assert abs(harm.log_ratio - np.log(1.3)) < 3 * harm.se
+
+
+@pytest.mark.parametrize(
+    ("broken", "latency_ms", "told"),
+    [(0, 50.0, ()), (3, 50.0, ("6% of 50 answers failed within 5 minutes (limit 5%)",)),
+     (0, 1_100.0, ("answers took 1100 ms on average within 5 minutes (limit 1000)",))],
+)  # fmt: skip
+def test_triggers_of_their_own(stream: Stream, broken: int, latency_ms: float, told: tuple[str, ...]) -> None:
+    for number in range(50):
+        cause = "ranker/champion: error" if number < broken else None
+        stream.shown(
+            f"u{number}", "champion", at=400, experiment="none", latency_ms=latency_ms, cause=cause,
+            stage="ranked" if cause is None else "popular",
+        )  # fmt: skip
+    stream.close()
+    warm = len(record(0).plan.stages) - 1
+    assert evidence(stream).collect(record(warm), START + 500).alarms == told
+    assert evidence(stream).collect(record(warm), START + 900).alarms == (), "older than five minutes"
+
+
+def test_the_shadow_is_judged_by_its_own_answers(stream: Stream) -> None:
+    for number in range(5):
+        stream.shown(f"u{number}", "shadow", experiment="shadow", version="v1.1.0")
+    stream.shown("u9", "shadow", experiment="shadow", version="v0.9.0")
+    stream.close()
+    found = evidence(stream).collect(record(0), START + 100)
+    assert (found.treatment.requests, found.control.requests) == (5, 0)
+
+
+def test_no_stream_yet_is_no_traffic(tmp_path: Path) -> None:
+    found = StreamEvidence(str(tmp_path / "events"), LocalAlarms()).collect(record(1), START + 100)
+    assert (found.treatment.requests, found.treatment.newest_age_s) == (0, None)

@@ -1,0 +1,203 @@
+"""Every rule of the decision at a look, one row each, and the evidence it is made of against hand-counted streams."""
+
+import math
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from lambda_api.state.exposures import Exposure, ShownItem
+from recsys_deploy.experiments.comparison import Comparison
+from recsys_deploy.experiments.guardrails import binomial_e_value, share_e_value
+from recsys_deploy.experiments.inference import Lift, SequentialInterval
+from recsys_deploy.release.strategies import Strategy
+from recsys_deploy.rollout.evidence import expected_distinct, is_broken, is_compared
+from recsys_deploy.rollout.judge import Answer, Answers, Evidence, judge
+from recsys_deploy.rollout.plan import DAY_S, HOUR_S, RolloutPlan, StageKind, plan_from_json, plan_of
+
+PLAN = plan_of(Strategy.CANARY)
+SHADOW, ONE, FIVE, HALF, WARM = PLAN.stages
+
+FINE = Evidence(
+    control=Answers(requests=50_000, shoppers=9_500, distinct_products=900, newest_age_s=1, slow=2_500),
+    treatment=Answers(requests=2_500, shoppers=500, distinct_products=880, newest_age_s=1, slow=125),
+)
+HARMLESS = {"conversions": Lift(0.01, 0.05, 10_000)}
+
+
+def business(low: float, high: float, *, mismatch: bool = False) -> Comparison:
+    interval = SequentialInterval((low + high) / 2, low, high, 0.5, 9_000)
+    return Comparison((4_500, 4_500), (5_000, 5_000), interval, is_mismatch=mismatch)
+
+
+def treated(**changes: object) -> Evidence:
+    return replace(FINE, treatment=replace(FINE.treatment, **changes))  # type: ignore[arg-type]
+
+
+CASES = {
+    "a shadow that answered often enough": (SHADOW, DAY_S, treated(requests=1_000), Answer.ADVANCE),
+    "a shadow with too few questions": (SHADOW, DAY_S, treated(requests=999), Answer.HOLD),
+    "a shadow that nobody asks, at its end": (SHADOW, 7 * DAY_S, treated(requests=0), Answer.ABORT),
+    "a shadow whose bundle does not load": (SHADOW, 60, treated(requests=100, broken=10), Answer.ABORT),
+    "one per cent, too early": (ONE, HOUR_S, FINE, Answer.HOLD),
+    "one per cent, time is up": (ONE, 2 * HOUR_S, FINE, Answer.ADVANCE),
+    "one per cent without traffic": (ONE, 2 * HOUR_S, treated(requests=199, slow=9), Answer.HOLD),
+    "five per cent, a large loss possible": (FIVE, DAY_S, FINE, Answer.HOLD),
+    "five per cent, a large loss ruled out": (FIVE, DAY_S, replace(FINE, harm=HARMLESS), Answer.ADVANCE),
+    "five per cent at its end": (FIVE, 4 * DAY_S, FINE, Answer.ADVANCE),
+    "nine broken answers": (ONE, 60, treated(requests=9, broken=9, slow=0), Answer.HOLD),
+    "ten broken answers": (ONE, 60, treated(requests=10, broken=10, slow=0), Answer.ABORT),
+    "fallbacks as often as with the champion": (
+        ONE, 2 * HOUR_S,
+        replace(treated(fallback_shoppers=5), control=replace(FINE.control, fallback_shoppers=95)), Answer.ADVANCE,
+    ),
+    "fallbacks far more often": (
+        ONE, 60, replace(treated(fallback_shoppers=40), control=replace(FINE.control, fallback_shoppers=95)),
+        Answer.ABORT,
+    ),
+    "empty lists": (ONE, 60, treated(empty_shoppers=20), Answer.ABORT),
+    "slow answers": (ONE, 60, treated(slow=500), Answer.ABORT),
+    "a fifth fewer products": (ONE, 60, treated(distinct_products=719), Answer.ABORT),
+    "silence beside a champion that answers": (
+        ONE, HOUR_S, treated(requests=0, newest_age_s=None, slow=0), Answer.ABORT,
+    ),
+    "silence on both sides": (
+        ONE, HOUR_S,
+        replace(treated(requests=0, newest_age_s=None, slow=0), control=replace(FINE.control, newest_age_s=7_000.0)),
+        Answer.HOLD,
+    ),
+    "a third fewer purchases": (
+        FIVE, DAY_S, replace(FINE, harm={"conversions": Lift(-0.4, 0.07, 9_000)}), Answer.ABORT,
+    ),
+    "somewhat fewer clicks": (
+        FIVE, DAY_S, replace(FINE, harm={**HARMLESS, "click_through": Lift(-0.12, 0.02, 9_000)}), Answer.ADVANCE,
+    ),
+    "far fewer clicks": (FIVE, DAY_S, replace(FINE, harm={"click_through": Lift(-0.5, 0.05, 9_000)}), Answer.ABORT),
+    "half, nobody's window closed": (HALF, DAY_S, FINE, Answer.HOLD),
+    "half, better but too early": (
+        HALF, 6 * DAY_S, replace(FINE, business=business(0.01, 0.2), business_days=6), Answer.HOLD,
+    ),
+    "half, better": (HALF, 8 * DAY_S, replace(FINE, business=business(0.01, 0.2), business_days=8), Answer.PROMOTE),
+    "half, worse": (HALF, 8 * DAY_S, replace(FINE, business=business(-0.2, -0.01), business_days=8), Answer.ABORT),
+    "half, open": (HALF, 8 * DAY_S, replace(FINE, business=business(-0.2, 0.1), business_days=8), Answer.HOLD),
+    "half, shares wrong": (
+        HALF, 8 * DAY_S, replace(FINE, business=business(0.1, 0.2, mismatch=True), business_days=8), Answer.HOLD,
+    ),
+    "half, deadline, good enough": (
+        HALF, 28 * DAY_S, replace(FINE, business=business(-0.049, 0.1), business_days=28), Answer.PROMOTE,
+    ),
+    "half, deadline, undecided": (
+        HALF, 28 * DAY_S, replace(FINE, business=business(-0.051, 0.1), business_days=28), Answer.ABORT,
+    ),
+    "everybody, an alarm": (WARM, HOUR_S, replace(FINE, alarms=("6 % failed",)), Answer.ABORT),
+    "everybody, not a day yet": (WARM, HOUR_S, FINE, Answer.HOLD),
+    "everybody, a day": (WARM, DAY_S, FINE, Answer.PROMOTE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_answer(name: str) -> None:
+    stage, elapsed, evidence, expected = CASES[name]
+    found = judge(stage, elapsed, evidence, PLAN, offline_passed=True, is_last_test=stage is HALF)
+    assert found.answer is expected, found.reason
+
+
+def test_at_the_deadline_a_model_that_offline_evaluation_refused_is_not_good_enough() -> None:
+    evidence = replace(FINE, business=business(-0.01, 0.1), business_days=28)
+    found = judge(HALF, 28 * DAY_S, evidence, PLAN, offline_passed=False, is_last_test=True)
+    assert (found.answer, found.undecided) == (Answer.ABORT, True)
+
+
+def test_a_shop_too_small_for_a_verdict_may_go_by_guardrails_alone() -> None:
+    plan = replace(PLAN, offline_only=True)
+    found = judge(HALF, 7 * DAY_S, FINE, plan, offline_passed=True, is_last_test=True)
+    assert found.answer is Answer.PROMOTE
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_a_plan_survives_json(strategy: Strategy) -> None:
+    plan = plan_of(strategy).faster(100)
+    assert plan_from_json(plan.to_json()) == plan
+    assert plan.stages[-1].kind is StageKind.WARM
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"look_s": 0}, "look_s must be above 0"),
+        ({"stages": []}, "must end with one of kind warm"),
+        ({"look": 3}, "look"),
+        ({"strategy": "slowly"}, "strategy"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_is_refused_by_name(change: dict[str, object], message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        plan_from_json({**PLAN.to_json(), **change})
+
+
+def test_weights_never_fall() -> None:
+    with pytest.raises(Exception, match="must not fall"):
+        RolloutPlan(Strategy.CANARY, (FIVE, ONE, WARM))
+
+
+def test_breaches_alarm_without_cause_in_fewer_than_one_of_a_hundred_rollouts() -> None:
+    rng = np.random.default_rng(1)
+    looks = 200
+    bad = rng.poisson(3.0, (1_000, looks)).cumsum(axis=1)
+    # As bad as is tolerated: 1.5 times the champion, at a tenth of the shoppers.
+    tolerated = 0.1 * 1.5 / (0.1 * 1.5 + 0.9)
+    ours = rng.binomial(np.diff(bad, axis=1, prepend=0), tolerated).cumsum(axis=1)
+    alarms = [
+        any(share_e_value(int(n), int(k), 0.1) >= 100 for n, k in zip(bad[run], ours[run], strict=True))
+        for run in range(1_000)
+    ]
+    assert np.mean(alarms) <= 0.01
+
+
+def test_an_e_value_is_the_mean_likelihood_ratio() -> None:
+    p, odds = 0.075, 0.075 / 0.925
+    expected = 0.0
+    for factor in (1.5, 2.0, 4.0, 8.0):
+        q = factor * odds / (1 + factor * odds)
+        expected += (q / p) ** 30 * ((1 - q) / (1 - p)) ** 170 / 4
+    assert binomial_e_value(200, 30, p) == pytest.approx(expected)
+    assert binomial_e_value(10_000, 10_000, p) == math.inf
+
+
+def exposure(products: tuple[str, ...], *, stage: str = "ranked", cause: str | None = None) -> Exposure:
+    items = tuple(ShownItem(product, 1.0, place, 1.0, "popular") for place, product in enumerate(products, 1))
+    return Exposure("r", "u", 0, "e", "champion", 1.0, "v1.0.0", stage, cause, items, {}, 1.0)
+
+
+def test_different_products_among_drawn_lists_are_counted_as_by_drawing_every_subset() -> None:
+    lists = [exposure(products) for products in (("a", "b"), ("a", "c"), ("a", "b"), ("d", "a"), ("e", "f"))]
+    shown = [{item.product_id for item in one.items} for one in lists]
+    for size in range(1, 6):
+        subsets = [len(set().union(*(shown[at] for at in some))) for some in combinations(range(5), size)]
+        assert expected_distinct(lists, size) == pytest.approx(float(np.mean(subsets)))
+    assert expected_distinct([], 3) == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "cause", "broken"),
+    [
+        ("popular", "bundle/challenger: error", True),
+        ("candidates", "ranker/challenger: timeout", True),
+        ("ranked", "ranker/challenger: timeout", False),
+        ("popular", "history: timeout", False),
+        ("popular", "history: timeout; endpoint/champion: open", True),
+        ("popular", None, False),
+    ],
+)
+def test_a_version_is_blamed_for_its_own_failures_alone(stage: str, cause: str | None, broken: bool) -> None:
+    assert is_broken(exposure(("a",), stage=stage, cause=cause)) is broken
+
+
+def test_shoppers_who_met_the_version_before_and_their_mirror_image_stay_out() -> None:
+    from lambda_api.serving.routing import bucket
+
+    includes = is_compared("r-1", 5_000, 500)
+    kept = [includes(f"u{number}") for number in range(20_000)]
+    at = np.array([bucket("r-1", f"u{number}") for number in range(20_000)])
+    assert np.array_equal(kept, ((at >= 500) & (at < 9_500)))

@@ -1,0 +1,279 @@
+"""The deployed state machine in its interpreter, on the real steps: every path, a crash after every step."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lambda_api.state.routing_record import WHOLE
+from lambda_api.state.table import Table
+from recsys_deploy.release.moves import Releases
+from recsys_deploy.release.route import RouteRefused
+from recsys_deploy.release.strategies import Strategy
+from recsys_deploy.rollout.handler import dispatch
+from recsys_deploy.rollout.machine import DEFINITION, Execution
+from recsys_deploy.rollout.plan import RolloutPlan
+from recsys_deploy.rollout.record import RolloutConflict, Status, past_rollouts, running_rollout
+from recsys_deploy.training_machine.state_machine_checks import states
+from tests.rollout.world import BROKEN, World, fast, make_world
+from tests.state.tables import ADAPTERS, fake_dynamodb, open_adapter
+
+
+@pytest.fixture(params=ADAPTERS)
+def serving(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Table]:
+    with fake_dynamodb() as client, open_adapter(request.param, tmp_path / "table", client) as table:
+        yield table
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def run(world: World, plan: RolloutPlan, name: str = "r-1") -> Execution:
+    with world.machine() as machine:
+        return machine.wait(machine.start(name, str(world.second.version), plan.to_json()), timeout_s=120)
+
+
+def assert_new_champion(world: World) -> None:
+    second = str(world.second.version)
+    assert (world.live, world.champion, world.route.shadow) == ([(second, WHOLE)], second, None)
+    assert (world.record.status, world.route.experiment) == (Status.PROMOTED, "none")
+
+
+def assert_taken_back(world: World, status: Status = Status.ROLLED_BACK) -> None:
+    first = str(world.first.version)
+    assert (world.live, world.champion, world.route.shadow) == ([(first, WHOLE)], first, None)
+    assert (world.record.status, world.route.experiment) == (status, "none")
+    assert [record.id for record in past_rollouts(world.serving)] == [world.record.id]
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_a_good_version_goes_all_the_way_and_the_pointer_moves_last(world: World, strategy: Strategy) -> None:
+    pointers: list[tuple[int, str]] = []
+    collect = world.script.collect
+
+    def watched(*arguments: object) -> object:
+        pointers.append((world.record.stage, world.champion))
+        return collect(*arguments)  # type: ignore[arg-type]
+
+    world.script.collect = watched  # type: ignore[method-assign, assignment]
+    ended = run(world, fast(strategy))
+    assert ended.status == "SUCCEEDED", ended
+    assert_new_champion(world)
+    last = len(world.record.plan.stages) - 1
+    assert all(champion == str(world.first.version) for stage, champion in pointers if stage < last)
+    weights = [route.variants[-1].weight if len(route.variants) == 2 else 0 for route in world.calls]
+    shares = [stage.weight for stage in world.record.plan.stages[:-1] if stage.weight]
+    assert [weight for weight in dict.fromkeys(weights) if weight] == shares
+    assert world.messages[-1][0] == f"{world.second.version} answers everybody"
+
+
+@pytest.mark.parametrize("stage", ["shadow", "1 %", "5 %", "50 %", "everybody"])
+def test_a_version_that_breaks_is_taken_back_from_every_stage(tmp_path: Path, serving: Table, stage: str) -> None:
+    evidence = replace(BROKEN, alarms=("6 % of answers failed",)) if stage == "everybody" else BROKEN
+    world = make_world(tmp_path, serving, {stage: evidence})
+    ended = run(world, fast(Strategy.CANARY))
+    assert (ended.status, ended.error) == ("FAILED", "TakenBack")
+    assert_taken_back(world)
+    assert world.script.looks[-1] == stage and "failed" in world.record.reason
+    assert world.messages[-1][0] == f"{world.second.version} was taken back"
+
+
+STEPS = ["begin", "enter", "judge", "promote", "finish"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_answer_lost_after_any_step_changes_nothing_of_the_outcome(world: World, step: str) -> None:
+    world.crash_after[step] = 1
+    assert run(world, fast(Strategy.CANARY, stages=(0, 2, 4))).status == "SUCCEEDED"
+    assert_new_champion(world)
+    assert len(world.home.registry.history()) == 2
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_never_works_ends_in_a_rollback(world: World, step: str) -> None:
+    world.crash_before[step] = 1_000
+    plan = fast(Strategy.CANARY, stages=(0, 2, 4))
+    with world.machine() as machine:
+        ended = machine.wait(machine.start("r-1", str(world.second.version), plan.to_json()), timeout_s=200)
+    assert (ended.status, ended.error) == ("FAILED", "TakenBack")
+    first = str(world.first.version)
+    assert (world.live, world.champion) == ([(first, WHOLE)], first)
+    assert running_rollout(world.serving) is None
+
+
+def test_a_rollback_that_fails_at_first_is_repeated_until_it_is_done(tmp_path: Path) -> None:
+    world = make_world(tmp_path, by_stage={"5 %": BROKEN})
+    world.crash_before["take_back"], world.crash_after["take_back"] = 3, 1
+    assert run(world, fast(Strategy.CANARY, stages=(2, 4))).error == "TakenBack"
+    assert_taken_back(world)
+
+
+@pytest.mark.parametrize("step", ["begin", "enter", "judge", "promote"])
+def test_a_machine_that_died_after_any_step_goes_on_under_the_same_name(world: World, step: str) -> None:
+    """The process of the interpreter ends; a new one starts the same execution and finds where it stood."""
+    plan = fast(Strategy.CANARY, stages=(0, 2, 4)).to_json()
+    events = {
+        "begin": {"step": "begin", "rollout_id": "r-1", "version": str(world.second.version), "plan": plan},
+        "enter": {"step": "enter", "rollout_id": "r-1"},
+        "judge": {"step": "judge", "rollout_id": "r-1"},
+        "promote": {"step": "promote", "rollout_id": "r-1"},
+    }
+    for name in ("begin", "enter", "judge", "promote"):
+        world.call(events[name])
+        if name == step:
+            break
+    assert run(world, fast(Strategy.CANARY, stages=(0, 2, 4))).status == "SUCCEEDED"
+    assert_new_champion(world)
+
+
+def waiting_token(world: World) -> str:
+    for _ in range(600):
+        token = world.record.approval_token if world.steps else None
+        if token:
+            return token
+        time.sleep(0.05)
+    raise AssertionError("nobody was asked")
+
+
+@pytest.mark.parametrize("strategy", [Strategy.BLUE_GREEN, Strategy.IMMEDIATE])
+@pytest.mark.parametrize("answer", ["yes", "no", "none"])
+def test_a_person_is_asked_before_everybody_meets_the_version(world: World, strategy: Strategy, answer: str) -> None:
+    plan = fast(strategy, approval_s=2 if answer == "none" else 60)
+    with world.machine() as machine:
+        execution = machine.start("r-1", str(world.second.version), plan.to_json())
+        token = waiting_token(world)
+        assert world.champion == str(world.first.version) and world.live[0][0] == str(world.first.version)
+        if answer == "yes":
+            machine.approve(token)
+        elif answer == "no":
+            world.rollouts.answer("r-1", "no", "not in the sale")
+            machine.refuse(token, "not in the sale")
+        ended = machine.wait(execution, timeout_s=60)
+    if answer == "yes":
+        assert ended.status == "SUCCEEDED"
+        assert_new_champion(world)
+    else:
+        assert_taken_back(world)
+        assert ("not in the sale" if answer == "no" else "Timeout") in world.record.reason
+
+
+def test_an_execution_that_was_stopped_is_taken_back_from_outside(world: World) -> None:
+    plan = replace(fast(Strategy.CANARY, stages=(2, 4)), look_s=600.0)
+    with world.machine(longest_wait_s=600.0) as machine:
+        execution = machine.start("r-1", str(world.second.version), plan.to_json())
+        for _ in range(200):
+            if "enter" in world.steps:
+                break
+            time.sleep(0.05)
+        machine.stop(execution)
+        assert machine.wait(execution, timeout_s=30).status == "ABORTED"
+    assert len(world.live) == 2, "nothing runs any more that could have taken it back"
+    notice = {"source": "aws.states", "detail": {"name": "r-1", "status": "ABORTED"}}
+    assert dispatch(world.rollouts, notice)["status"] == "rolled back"
+    assert_taken_back(world)
+    assert dispatch(world.rollouts, notice)["status"] == "rolled back", "a notice delivered twice"
+
+
+def test_without_evidence_in_time_the_champion_stays_and_the_record_says_undecided(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    plan = fast(Strategy.CANARY, stages=(2, 4))
+    nothing = replace(plan.stages[0], max_s=0.0)
+    world.script.by_stage = {"5 %": replace(BROKEN, treatment=type(BROKEN.treatment)())}
+    run(world, replace(plan, stages=(nothing, plan.stages[1]), offline_only=False))
+    assert_taken_back(world, Status.UNDECIDED)
+
+
+def test_a_route_that_somebody_changed_is_left_alone(world: World) -> None:
+    plan = fast(Strategy.CANARY, stages=(2, 4))
+    world.call({"step": "begin", "rollout_id": "r-1", "version": str(world.second.version), "plan": plan.to_json()})
+    world.call({"step": "enter", "rollout_id": "r-1"})
+    third = world.home.register(*["p1", "p2", "p3"], seed=2)
+    by_hand = Releases(world.home.registry, world.home.bundles, world.serving, world.rollouts.cache)
+    from recsys_deploy.release import strategies
+    from recsys_deploy.release.route import rewrite_route, target_of
+
+    def changed(route: object) -> object:
+        withdrawn = strategies.withdraw(route, 5)  # type: ignore[arg-type]
+        assert withdrawn is not None
+        return replace(
+            withdrawn,
+            experiment="by-hand",
+            variants=(replace(withdrawn.variants[0], target=target_of(third)),),
+            revision=withdrawn.revision + 3,
+        )
+
+    rewrite_route(world.serving, changed)  # type: ignore[arg-type]
+    before = world.route
+    with pytest.raises(RouteRefused, match="somebody else"):
+        world.rollouts.look("r-1")
+    assert world.rollouts.take_back("r-1", "lost")["status"] == "failed"
+    assert world.route == before and world.record.status is Status.FAILED
+    assert by_hand.registry.champion() is not None
+
+
+def test_one_of_many_starts_at_once_wins_and_the_others_say_why(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    plan = fast(Strategy.CANARY).to_json()
+    won: list[str] = []
+    refused: list[str] = []
+
+    def start(number: int) -> None:
+        try:
+            world.rollouts.begin(f"r-{number}", str(world.second.version), plan)
+            won.append(f"r-{number}")
+        except RolloutConflict as conflict:
+            refused.append(str(conflict))
+
+    threads = [threading.Thread(target=start, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1 and len(refused) == 15
+    assert world.record.id == won[0]
+
+
+def test_a_thousand_promotions_and_rollbacks_at_once_leave_one_whole_state(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    plan = fast(Strategy.CANARY, stages=(2, 4)).to_json()
+    world.rollouts.begin("r-1", str(world.second.version), plan)
+    world.rollouts.enter("r-1")
+
+    def hurry(number: int) -> None:
+        for _ in range(63):
+            try:
+                (world.rollouts.promote if number % 2 else world.rollouts.take_back)("r-1")
+            except Exception as error:  # noqa: BLE001
+                errors.append(error)
+
+    errors: list[Exception] = []
+    threads = [threading.Thread(target=hurry, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    world.rollouts.take_back("r-1", "the end")
+    (live, weight), *others = world.live
+    assert (weight, others) == (WHOLE, []) and live == world.champion
+    assert {type(error).__name__ for error in errors} <= {
+        "RolloutRefused", "RolloutConflict", "RouteRefused", "ChampionMoved",
+    }  # fmt: skip
+
+
+def test_the_definition_waits_for_nothing_for_ever_and_every_failure_leads_to_the_rollback() -> None:
+    machine = json.loads(DEFINITION.read_text())
+    assert machine["TimeoutSeconds"] > 0
+    tasks = {name: state for name, state in states(machine) if state["Type"] == "Task"}
+    for name, state in tasks.items():
+        assert "TimeoutSeconds" in state or "TimeoutSecondsPath" in state, name
+        assert all(one["JitterStrategy"] == "FULL" and one["MaxAttempts"] > 0 for one in state["Retry"]), name
+        (catch,) = state["Catch"]
+        assert catch["ErrorEquals"] == ["States.ALL"] and catch["ResultPath"] == "$.failure", name
+        assert catch["Next"] == ("NotTakenBack" if name == "TakeBack" else "TakeBack"), name
+    assert tasks["TakeBack"]["Retry"][0]["MaxAttempts"] >= 40
