@@ -1,8 +1,4 @@
-"""Everything Dagster loads from this code location.
-
-Put nothing here but the assembly. Assets, checks, jobs and schedules live in the stage folders and the modules
-beside this file; ``build_defs`` takes overrides so that tests and other deployments need not patch anything.
-"""
+"""The Dagster code location ``recsys_assets``: from raw events to a registered model."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -33,18 +29,18 @@ STAGES = (
     promotion_assets,
     publishing_assets,
 )
-"""Asset modules in the order the data walks them."""
+"""Asset modules in the order of the graph."""
 
 FRESHNESS: Mapping[str, dg.FreshnessPolicy] = {
     "ingest": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26)),
     "quality": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26)),
     "publishing": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26)),
 }
-"""Per group: events come daily, so a day and a bit is late and two days have failed; what serving reads follows them.
-The rest follows weekly."""
+"""By group: events arrive daily, so they are late after 26 hours and have failed after 50; the data that serving reads
+follow them. All other groups are weekly."""
 
 WEEKLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15), warn_window=timedelta(days=8))
-"""Everything the weekly retraining renews."""
+"""For the assets of the weekly retraining."""
 
 
 def build_defs(

@@ -1,6 +1,5 @@
-"""What assets are given instead of building it themselves: lake, source, registry, bundle store, training client.
+"""Resources by role: lake, source, registry, bundle store, tables and launchers.
 
-Put construction of shared objects from `Settings` here, keyed by role. Keep their behaviour in their own modules.
 Everything that touches disk or network is built when a run starts, so that loading the definitions touches neither.
 """
 
@@ -14,8 +13,8 @@ from recsys_assets.ingest.registry import source_of
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.training.launched_training import Launcher
-from recsys_assets.training.subprocess_training import SubprocessLauncher
+from recsys_assets.training.fitting import Launcher
+from recsys_assets.training.local_launcher import SubprocessLauncher
 
 
 def resources_for(settings: Settings) -> dict[str, object]:
@@ -44,7 +43,7 @@ def open_launcher(settings: Settings) -> Launcher:
     """SageMaker training jobs where the shop runs on AWS and names an image for them, processes otherwise."""
     if settings.target == "aws" and settings.training_image:
         # boto3 takes a tenth of a second to import; a laptop never needs it.
-        from recsys_assets.training.sagemaker_training import open_sagemaker_launcher
+        from recsys_assets.training.sagemaker_launcher import open_sagemaker_launcher
 
         return open_sagemaker_launcher(settings)
     return SubprocessLauncher(settings.home / "training")

@@ -1,8 +1,4 @@
-"""When work starts by itself: every day for new events, every week for new models.
-
-Put schedules here. Keep what they start in ``jobs.py``, and reactions to something that happened in sensors.
-See https://docs.dagster.io/guides/automate/schedules
-"""
+"""Schedules: every night new events and serving data, every week new models."""
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
@@ -18,16 +14,16 @@ from recsys_assets.partitions import DAYS
 from recsys_assets.tags import TRIGGER_TAG
 
 MAX_DAYS_PER_TICK: Final = 31
-"""Days one tick of the daily schedule asks for at most; a longer gap is a backfill, which a person should launch."""
+"""Most days that one tick of the daily schedule requests; a longer gap is a backfill for a person to launch."""
 
 
 def missed_days(delivered: Sequence[date], partitions: Collection[str], stored: Collection[date]) -> list[date]:
-    """Days the source has, the calendar knows and the lake lacks; oldest first.
+    """Days that the source has and the calendar contains but the lake lacks; oldest first.
 
     Args:
-        delivered: days the source can deliver.
+        delivered: days of the source.
         partitions: ISO days of the partition calendar.
-        stored: days the lake holds in a usable state.
+        stored: days in the lake whose data may be used.
     """
     return [day for day in sorted(delivered) if day.isoformat() in partitions and day not in stored]
 
@@ -36,22 +32,22 @@ def missed_days(delivered: Sequence[date], partitions: Collection[str], stored: 
     job=ingest_interactions_job,
     cron_schedule="30 0 * * *",
     execution_timezone="UTC",
-    description="Every night, brings in every day the source has and the lake lacks or may not use.",
+    description="Every night: ingests the days that the source has and the lake lacks or may not use.",
 )
 def daily_ingest_schedule(
     context: dg.ScheduleEvaluationContext, source: dg.ResourceParam[Source], lake: dg.ResourceParam[Lake]
 ) -> dg.SkipReason | list[dg.RunRequest]:
     now = context.scheduled_execution_time.astimezone(UTC)
-    # The lake is asked, not Dagster: a run over a range marks closed days as materialised, and their drop may be late.
+    # The lake is asked, not Dagster: a run over a range marks refused days as materialised, and their file may be late.
     unusable = {gate.subject for gate in closed_gates(lake)}
     usable = [day for day in lake.days("interactions") if day.isoformat() not in unusable]
     days = missed_days(source.days(), DAYS.get_partition_keys(current_time=now), usable)
     if not days:
-        return dg.SkipReason("the lake holds every day the source has")
+        return dg.SkipReason("the lake has every day of the source")
     yesterday = max(days)
     return [
         dg.RunRequest(
-            # The tick is part of the key: a day that failed tonight is asked for again tomorrow.
+            # The tick is part of the key: a day that failed tonight is requested again tomorrow.
             run_key=f"{day.isoformat()}@{now:%Y-%m-%dT%H:%M}",
             partition_key=day.isoformat(),
             tags={TRIGGER_TAG: "schedule" if day == yesterday else "missed_day"},
@@ -64,7 +60,7 @@ def daily_ingest_schedule(
     job=publish_serving_data_job,
     cron_schedule="30 1 * * *",
     execution_timezone="UTC",
-    description="Every night, an hour after the new days came in, brings what serving reads up to date.",
+    description="Every night, an hour after the ingestion: updates the data that serving reads.",
 )
 def nightly_publish_schedule(
     context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake]
@@ -79,7 +75,7 @@ def nightly_publish_schedule(
     job=retrain_models_job,
     cron_schedule="0 2 * * 0",
     execution_timezone="UTC",
-    description="Sunday 02:00 UTC: retrain every model on what the week brought, and promote only what is better.",
+    description="Sunday 02:00 UTC: retrains every model with the new week and promotes only a better one.",
 )
 def weekly_retrain_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     now = context.scheduled_execution_time.astimezone(UTC)

@@ -1,7 +1,4 @@
-"""Everything Dagster loads from the deployment code location.
-
-Assets, jobs and sensors live in the modules beside this file.
-"""
+"""The Dagster code location ``recsys_deploy``: from a registered model to live traffic."""
 
 from collections.abc import Mapping
 

@@ -1,23 +1,26 @@
-"""Sensors of this code location. Dagster lets a sensor launch only jobs of its own location."""
+"""Sensors of the deployment location, which react to events of ``recsys_assets``.
+
+A sensor cannot launch jobs of another location, so it is defined beside the job that it starts.
+"""
 
 import dagster as dg
 
 from recsys_deploy.release.assets import set_live_route_job
 
 REGISTERED_MODEL = dg.AssetKey("registered_model")
-"""By key, not by import: the sensor observes the other location through the shared event log."""
+"""By key: the sensor observes the other location through the shared event log."""
 
 
 @dg.sensor(
     job=set_live_route_job,
     minimum_interval_seconds=60,
-    description="When a new champion is registered, checks its bundle from the store and routes shoppers to it.",
+    description="When a version is promoted, checks its bundle in the store and routes shoppers to it.",
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def registered_model_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Requests one release per materialisation of ``registered_model`` that promoted a version.
+    """Request one release per materialisation of ``registered_model`` that promoted a version.
 
-    The cursor is the storage id of the newest event seen, the run key the version: a restarted daemon repeats nothing.
+    The cursor is the storage id of the newest event seen; the run key contains the version, so nothing is repeated.
     """
     after = int(context.cursor) if context.cursor else None
     fetched = context.instance.fetch_materializations(

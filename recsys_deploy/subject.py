@@ -1,4 +1,4 @@
-"""The bundle of a registered version and the live catalogue, fetched as local folders."""
+"""Fetches the bundle of a registered version and the live catalogue as local folders."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from recsys_assets.registry.versions import Version
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who answers: the champion's bundle and the live catalogue, as local folders, with their checksums."""
+    """A model that answers: bundle and live catalogue as local folders, with their checksums."""
 
     version: str
     bundle: Path
@@ -50,9 +50,9 @@ def subject_of(
     chosen = registry.get(Version.parse(version)) if version else registry.champion()
     catalogue = current_publication(serving)
     if chosen is None:
-        raise BatchError("no model was promoted yet, so nobody can answer; materialise registered_model first")
+        raise BatchError("no model has been promoted yet", remedy="materialise registered_model first")
     if catalogue is None:
-        raise BatchError("no catalogue was published yet; materialise serving_catalogue first")
+        raise BatchError("no catalogue has been published yet", remedy="materialise serving_catalogue first")
     folder = _local_copy(relocate(catalogue.uri, catalogues), cache / "catalogues" / catalogue.checksum)
     read_catalogue(folder, checksum=catalogue.checksum)
     return Subject(
@@ -65,7 +65,7 @@ def subject_of(
 
 
 def _local_copy(uri: str, target: Path) -> Path:
-    """The folder itself where it is local, a copy at ``target`` otherwise."""
+    """The folder itself if it is local, a copy at ``target`` otherwise."""
     filesystem, path = open_filesystem(uri)
     if isinstance(filesystem, pa_fs.LocalFileSystem):
         return Path(path)

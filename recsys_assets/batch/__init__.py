@@ -1,4 +1,1 @@
-"""What a batch asks: one question per known shopper, made where the lake is read.
-
-Put the making of batch input here. Keep answering it and what becomes of answers (``recsys_deploy.batch``) out.
-"""
+"""Questions of a batch, one per known shopper; answers and their storage are in ``recsys_deploy.batch``."""

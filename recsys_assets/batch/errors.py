@@ -1,10 +1,7 @@
-"""The error of a batch.
-
-Put it here and nothing else: the command line reads this module at every start.
-"""
+"""The error of a batch, apart from other code because every start of the command line reads this module."""
 
 from lambda_api.errors import RecsysError
 
 
 class BatchError(RecsysError):
-    """A batch cannot be made, or is not fit for use; the message names what, the rule and the remedy."""
+    """A batch cannot run, or its files cannot be used; the message names the file, the rule and the remedy."""

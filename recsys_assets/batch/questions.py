@@ -1,19 +1,15 @@
-"""One question per known shopper, as JSON lines in parts: what a batch asks the model.
+"""Questions of a batch, one per known shopper, as JSON lines in parts; also the program of a processing job.
 
     python -m recsys_assets.batch.questions --lake URI [--k 10] [--allow-repeats] [--root /opt/ml]
 
-Put the making and reading of question files here; as a program it runs in a SageMaker processing job. Keep who answers
-and what becomes of answers (``recsys_deploy.batch``) out.
-
-A folder of questions holds ``parts/part-00000.jsonl`` ... and ``manifest.json``, written last: without it there are no
-questions. The same lake gives the same bytes.
+A folder of questions holds ``parts/part-00000.jsonl`` ... and ``manifest.json``, which is written last: a folder
+without it holds no questions. Equal lakes give equal bytes.
 """
 
 import argparse
 import hashlib
 import json
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -22,6 +18,7 @@ from typing import Any, Final
 
 import pyarrow.fs as pa_fs
 
+from lambda_api.atomic_files import write_bytes
 from lambda_api.interactions import Event
 from lambda_api.serving.question import Question
 from lambda_api.serving.scorers import encode_invocation
@@ -29,14 +26,15 @@ from recsys_assets.batch.errors import BatchError
 from recsys_assets.features.engine import end_of_log
 from recsys_assets.lake import Lake, open_filesystem
 from recsys_assets.publishing.histories import newest_histories
+from recsys_assets.sagemaker.paths import DONE, FAILED, record_failure
 from recsys_assets.training.progress import open_destination
 
 MANIFEST: Final = "manifest.json"
 PARTS: Final = "parts"
 SHOPPERS_PER_PART: Final = 5_000
-"""About 20 MB of questions, and what is done again after a crash."""
+"""About 20 MB of questions; a crash repeats one part at most."""
 
-DONE, FAILED = 0, 1
+AGAIN: Final = "materialise batch_questions again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +48,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """What a folder of questions holds.
+    """The content of a folder of questions.
 
     Attributes:
-        as_of: seconds since 1970 UTC; questions are asked as at that moment, the end of the log.
+        as_of: moment of the questions, the end of the log; seconds since 1970 UTC.
         k: length of the lists; ``allow_repeats``: whether products bought before may come.
     """
 
@@ -69,7 +67,7 @@ class QuestionSet:
 
     @property
     def checksum(self) -> str:
-        """Of everything that is asked."""
+        """Of all questions."""
         return hashlib.sha256(json.dumps([asdict(part) for part in self.parts]).encode()).hexdigest()
 
 
@@ -79,7 +77,7 @@ def write_questions(
     """Write the questions of every shopper with a recent event into ``folder``.
 
     Raises:
-        GateClosed: a delivery may not be used.
+        GateClosed: data of the lake may not be used.
         LakeError: there are no interactions.
         BatchError: there is no shopper.
     """
@@ -96,23 +94,23 @@ def write_questions(
         (folder / PARTS / name).write_bytes(content)
         parts.append(Part(name, len(lines), hashlib.sha256(content).hexdigest()))
     if not parts:
-        raise BatchError(f"{lake.uri('interactions')} holds no shopper of the last year; bring in newer days")
+        raise BatchError(f"{lake.uri('interactions')} holds no shopper of the last year", remedy="bring in newer days")
     questions = QuestionSet(tuple(parts), as_of, k, allow_repeats)
     (folder / MANIFEST).write_text(json.dumps(asdict(questions), indent=1))
     return questions
 
 
 def read_questions(uri: str) -> QuestionSet:
-    """What the folder at ``uri`` (local or ``s3://``) holds. Raises `BatchError` where it holds no questions."""
+    """The questions at ``uri`` (local or ``s3://``). Raises `BatchError` when there are none."""
     filesystem, path = open_filesystem(uri)
     try:
         with filesystem.open_input_stream(f"{path}/{MANIFEST}") as stream:
             content = json.loads(stream.read())
         return QuestionSet(**{**content, "parts": tuple(Part(**part) for part in content["parts"])})
     except FileNotFoundError as error:
-        raise BatchError(f"{uri} holds no questions; materialise batch_questions first") from error
+        raise BatchError(f"{uri} holds no questions", remedy="materialise batch_questions first") from error
     except (ValueError, TypeError, KeyError) as error:
-        raise BatchError(f"{uri}/{MANIFEST} cannot be read ({error!r}); materialise batch_questions again") from error
+        raise BatchError(f"{uri}/{MANIFEST} cannot be read ({error!r})", remedy=AGAIN) from error
 
 
 def read_part(uri: str, part: Part) -> list[bytes]:
@@ -122,14 +120,24 @@ def read_part(uri: str, part: Part) -> list[bytes]:
         with filesystem.open_input_stream(f"{path}/{PARTS}/{part.name}") as stream:
             content: bytes = stream.read()
     except FileNotFoundError as error:
-        raise BatchError(f"{uri}/{PARTS}/{part.name} is gone; materialise batch_questions again") from error
+        raise BatchError(f"{uri}/{PARTS}/{part.name} is missing", remedy=AGAIN) from error
     if hashlib.sha256(content).hexdigest() != part.sha256:
-        raise BatchError(f"{uri}/{PARTS}/{part.name} is not what its manifest says; materialise batch_questions again")
+        raise BatchError(f"{uri}/{PARTS}/{part.name} differs from its manifest", remedy=AGAIN)
     return content.splitlines()
 
 
+def write_object(uri: str, content: bytes) -> None:
+    """Write an object atomically: S3 does so itself, a local file is replaced."""
+    filesystem, path = open_filesystem(uri)
+    if isinstance(filesystem, pa_fs.LocalFileSystem):
+        write_bytes(Path(path), content)
+        return
+    with filesystem.open_output_stream(path) as target:
+        target.write(content)
+
+
 def clear(uri: str) -> None:
-    """Remove the questions at ``uri``, the manifest first, so that what is left is never taken for whole."""
+    """Remove the questions at ``uri``, the manifest first, so that a rest is never taken for complete."""
     filesystem, path = open_filesystem(uri)
     if filesystem.get_file_info(f"{path}/{MANIFEST}").type == pa_fs.FileType.File:
         filesystem.delete_file(f"{path}/{MANIFEST}")
@@ -138,17 +146,16 @@ def clear(uri: str) -> None:
 
 
 def publish(folder: Path, uri: str) -> None:
-    """Put the questions in ``folder`` at ``uri``, in place of what was there."""
+    """Replace the questions at ``uri`` by those in ``folder``."""
     clear(uri)
     filesystem, path = open_filesystem(uri)
     filesystem.create_dir(f"{path}/{PARTS}", recursive=True)
     pa_fs.copy_files(str(folder / PARTS), f"{path}/{PARTS}", pa_fs.LocalFileSystem(), filesystem)
-    with filesystem.open_output_stream(f"{path}/{MANIFEST}") as target:
-        target.write((folder / MANIFEST).read_bytes())
+    write_object(f"{uri}/{MANIFEST}", (folder / MANIFEST).read_bytes())
 
 
 def summary(questions: QuestionSet) -> dict[str, Any]:
-    """What people want to know of them."""
+    """Figures of a set of questions, as metadata."""
     return {
         "dagster/row_count": questions.shoppers,
         "parts": len(questions.parts),
@@ -177,11 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             destination.tell(f"{written.shoppers} shoppers in {len(written.parts)} parts")
             destination.finish(summary(written), written.checksum)
     except Exception as error:  # noqa: BLE001
-        # The platform's contract: whatever went wrong ends up in the message file and in the exit code.
-        message = given.root / "output" / "message"
-        message.parent.mkdir(parents=True, exist_ok=True)
-        message.write_text(f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
-        print(f"failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        # The platform's contract: any failure ends up in the message file and in the exit code.
+        record_failure(error, given.root / "output" / "message")
         return FAILED
     return DONE
 
@@ -192,7 +196,7 @@ def _question(user_id: str, events: Sequence[Any], as_of: int, k: int, allow_rep
 
 
 def shopper_of(line: bytes) -> str:
-    """Who asks in a line of questions."""
+    """The user id in a line of questions."""
     return str(json.loads(line)["question"]["user_id"])
 
 

@@ -1,6 +1,6 @@
-"""SageMaker jobs: requests, the job client, and the ``/opt/ml`` contract of the programs that run inside.
+"""SageMaker jobs: their requests, their life cycle, and the ``/opt/ml`` contract of the programs that run inside.
 
-``job``, ``kinds`` and ``*_job`` describe jobs; ``jobs`` and ``client`` start, follow and stop them; ``outcome`` and
-``errors`` say what an answer of AWS means; ``paths``, ``container`` and ``messages`` are used inside the container.
-What a job computes lives with its stage (``recsys_assets.training``, ``tuning``, ``batch``).
+``job``, ``kinds`` and ``*_job`` describe jobs; ``jobs`` and ``client`` start, follow and stop them; ``outcome``
+interprets their descriptions; ``session`` and ``messages`` carry Dagster Pipes over S3; ``paths`` and ``container`` are
+used inside the container. The programs live with their stage (``recsys_assets.training``, ``tuning``, ``batch``).
 """

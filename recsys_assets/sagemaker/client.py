@@ -19,13 +19,13 @@ Context = dg.OpExecutionContext | dg.AssetExecutionContext
 
 @dataclass(frozen=True)
 class PipesSageMakerClient(dg.PipesClient):
-    """Starts a job, follows it, and hands on what its program reports while it runs.
+    """Starts a job, follows it, and forwards what its program reports while it runs.
 
-    A job's name is made of the run, the asset, the retry and the attempt (`SageMakerJobs`): a step that is resumed
-    after its process died follows the job it finds. Dagster does not retry what SageMaker's attempts did not mend.
+    A job's name is made of run, asset, retry and attempt (see `SageMakerJobs`): a step that is resumed after its
+    process died follows the job that it finds. Dagster does not retry a job that failed after all of its attempts.
 
     Attributes:
-        places: where files of jobs lie; its bucket must be in the region of ``jobs``.
+        places: where files of jobs are stored; the bucket must be in the region of ``jobs``.
     """
 
     jobs: SageMakerJobs
@@ -42,12 +42,12 @@ class PipesSageMakerClient(dg.PipesClient):
         """Run ``plan`` to its end.
 
         Args:
-            label: tells the jobs of one step apart; part of the name.
+            label: distinguishes the jobs of one step; part of the name.
             extras: passed to the program through the context.
 
         Raises:
             JobRefused: the plan breaks one of SageMaker's rules; nothing was started.
-            dagster.Failure: the job failed, or AWS refused a call; says why and what to do.
+            dagster.Failure: the job failed, or AWS refused a call; the message says why and what to do.
         """
         identity = job_identity(context, label)
         opened: list[dg.PipesSession] = []
@@ -72,19 +72,19 @@ class PipesSageMakerClient(dg.PipesClient):
         def log(level: Level, line: str) -> None:
             getattr(context.log, level.value)(f"[pipes] {line}")
 
-        with failures_told():
+        with failing_step():
             finished = self.jobs.run(plan, identity, log, open_session)
         return dg.PipesClientCompletedInvocation(opened[-1], metadata=linked(finished.metadata))
 
     def require_buckets(self, plan: JobPlan) -> None:
-        """Raise `dagster.Failure` unless every bucket of ``plan`` is there, open to us and in the job's region."""
-        with failures_told():
+        """Raise `dagster.Failure` unless every bucket of ``plan`` exists, is open to us and is in the job's region."""
+        with failing_step():
             self.jobs.require_buckets(plan)
 
 
 @contextmanager
-def failures_told() -> Iterator[None]:
-    """A `JobFailed` inside becomes the step's failure."""
+def failing_step() -> Iterator[None]:
+    """Raises `JobFailed` as the failure of a Dagster step."""
     try:
         yield
     except JobFailed as failure:
@@ -93,7 +93,7 @@ def failures_told() -> Iterator[None]:
 
 
 def linked(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata of a job as Dagster shows it."""
+    """Metadata of a job, with links as links."""
     return {
         name: dg.MetadataValue.url(value) if name.endswith((f"_{PAGE}", f"_{LOG}")) else value
         for name, value in metadata.items()
@@ -101,7 +101,7 @@ def linked(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def job_identity(context: Context, label: str) -> JobIdentity:
-    """Which work a step of ``context`` does under ``label``."""
+    """The identity of the job that a step of ``context`` runs as ``label``."""
     step = context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
     assets = sorted(key.to_user_string() for key in step.selected_asset_keys) if step.has_assets_def else [step.op.name]
     return JobIdentity(run_id=step.run_id, asset=" ".join(assets), label=label, retry=step.retry_number)

@@ -1,9 +1,8 @@
-"""The training image's entry point: which of our programs a container runs.
+"""The entry point of the training image: runs the program named by ``SAGEMAKER_PROGRAM``.
 
     python -m recsys_assets.sagemaker.container [train] [options of the program]
 
-Put the choice of program here. Keep the programs out. Training and processing jobs name their program in the request;
-a tuning job cannot, so its trials choose it by the variable ``SAGEMAKER_PROGRAM``.
+Training and processing jobs name their program in the request. A tuning job cannot, so its trials use the variable.
 """
 
 import importlib
@@ -20,7 +19,7 @@ PROGRAMS: Final[Mapping[str, str]] = {
 
 
 def main() -> int:
-    """Run the program chosen; returns its exit code."""
+    """Run the program; returns its exit code."""
     name = os.environ.get(VARIABLE) or "train"
     if name not in PROGRAMS:
         print(f"{VARIABLE} is {name!r}; expected one of {', '.join(PROGRAMS)}", file=sys.stderr)

@@ -1,11 +1,7 @@
-"""What every SageMaker job has, whatever its kind: a name, S3 places, hardware, rights, and rules AWS holds it to.
+"""What jobs of all kinds have in common: name, S3 prefixes, hardware, role, network, and the limits of the API.
 
-Put what must be right before a job of any kind is created here: plain data in, plain data out. Keep what one kind is
-asked for (its plan: ``training_job.py``, ``processing_job.py``, the tuning's and the batch's), what a described job
-means (``outcome.py``), calling AWS (``recsys_assets.sagemaker.jobs``) and Dagster out.
-
-Limits are those of the API reference, as botocore's service model states them; AWS enforces them with messages that
-name no remedy, and most fakes do not enforce them at all.
+Limits are those of the API reference, as botocore's service model states them. They are checked here because AWS's own
+messages name no remedy and fakes do not enforce them.
 """
 
 import hashlib
@@ -30,15 +26,15 @@ TAG_VALUE: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class JobIdentity:
-    """Which piece of work a job is. The same identity has the same name, so that it is found again after a restart.
+    """Identifies a piece of work. Equal identities give equal names, so that a job is found again after a restart.
 
     Attributes:
         run_id: of the orchestrator's run.
-        asset: what the job is for, for example an asset's key.
-        retry: which retry of the step this is, from 0.
-        label: tells the jobs of one step apart, and is what people read in the console.
-        lasting: ``run_id`` is that of the work itself, so that whoever asks for it again finds it done; a job that
-            ended badly is then passed over and another one started.
+        asset: purpose of the job, for example the key of an asset.
+        retry: number of the step's retry, from 0.
+        label: distinguishes the jobs of one step; the readable part of the name.
+        lasting: ``run_id`` identifies the work instead of a run, so that a repeated request finds it done; a job that
+            failed earlier is then skipped and another one started.
     """
 
     run_id: str
@@ -51,7 +47,7 @@ class JobIdentity:
         """Letters, digits and hyphens; unique by run, asset, label, retry and attempt.
 
         Args:
-            attempt: from 1; how often this step has started the job.
+            attempt: from 1; number of the start of this job.
             length: of the name, at most.
         """
         identity = "\0".join((self.run_id, self.asset, self.label, str(self.retry)))
@@ -63,16 +59,16 @@ class JobIdentity:
 
 @dataclass(frozen=True, slots=True)
 class JobPlaces:
-    """Where the files of a job lie under ``root``, an ``s3://`` prefix.
+    """Where the files of a job are stored under ``root``, an ``s3://`` prefix.
 
-    Everything of a run lies under one prefix, which a lifecycle rule may expire; checkpoints lie apart, because the
-    next run goes on from them.
+    The files of a run share one prefix, which a lifecycle rule may expire. Checkpoints are elsewhere, because the next
+    run resumes from them.
     """
 
     root: str
 
     def channel(self, identity: JobIdentity, name: str) -> str:
-        """Prefix of one input channel; one for all attempts."""
+        """Prefix of one input channel, the same for all attempts."""
         return f"{self._run(identity)}/input/{name}"
 
     def output(self, identity: JobIdentity) -> str:
@@ -84,11 +80,11 @@ class JobPlaces:
         return f"{self._run(identity)}/pipes/{job_name}"
 
     def checkpoints(self, label: str) -> str:
-        """Prefix of the checkpoints of one training, whichever run trains it."""
+        """Prefix of the checkpoints of one training, independent of the run."""
         return f"{self.root.rstrip('/')}/checkpoints/{slug(label)}"
 
     def shared(self, what: str) -> str:
-        """Prefix of what does not belong to one run: input and trials of tunings, named by their content."""
+        """Prefix of files that belong to no single run: input and trials of tunings, named by their content."""
         return f"{self.root.rstrip('/')}/tuning/{what}"
 
     def _run(self, identity: JobIdentity) -> str:
@@ -97,14 +93,14 @@ class JobPlaces:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What a job runs on, and for how long.
+    """Instance, disk and time limits of a job.
 
     Attributes:
         instance_type: such as ``ml.m5.xlarge``; one instance, because ``train`` runs on one host.
         volume_gb: disk for input, checkpoints and model.
-        spot: managed spot training: cheaper, interrupted at times, going on from its checkpoint.
-        max_runtime_s: of training itself; SageMaker stops the job then.
-        max_wait_s: with ``spot``: of training and of waiting for capacity together.
+        spot: managed spot training: cheaper, sometimes interrupted, and then resumed from its checkpoint.
+        max_runtime_s: limit of training alone; SageMaker then stops the job.
+        max_wait_s: with ``spot``: limit of training and waiting for capacity together.
     """
 
     instance_type: str = "ml.m5.xlarge"
@@ -116,7 +112,7 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Whose rights a job has and where it runs. ``kms_key`` encrypts volume and output; subnets need a way to S3."""
+    """Image, role and network of a job. ``kms_key`` encrypts volume and output; subnets need a route to S3."""
 
     image: str
     role_arn: str
@@ -134,24 +130,24 @@ class JobPlan(Protocol):
 
     @property
     def placement(self) -> Placement:
-        """Whose rights it has."""
+        """Image, role and network."""
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """What it is found by."""
+        """Tags of the job."""
 
     @property
     def buckets(self) -> tuple[str, ...]:
         """Every bucket the job reads or writes."""
 
     def problems(self) -> list[str]:
-        """What AWS would refuse, or could not run, each with its remedy; empty when nothing is wrong."""
+        """What AWS would refuse or could not run, each with its remedy; empty when nothing is wrong."""
 
     def request(self, variables: Mapping[str, str]) -> dict[str, Any]:
-        """Arguments of the ``create`` call but for name and tags; ``variables`` go to the program."""
+        """Arguments of the ``create`` call without name and tags; ``variables`` are passed to the program."""
 
     def work(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        """What of a request or a description matters for the result, by name."""
+        """The parts of a request or a description that determine the result, by name."""
 
 
 def create_request(
@@ -160,11 +156,11 @@ def create_request(
     """Arguments of the ``create`` call of ``plan``'s kind.
 
     Args:
-        variables: for the program: where the context lies and messages go.
-        tags: beside those of the plan.
+        variables: environment variables of the program.
+        tags: in addition to those of the plan.
 
     Raises:
-        JobRefused: AWS would not take it, or the job could not run.
+        JobRefused: AWS would refuse it, or the job could not run.
     """
     variables, tags = variables or {}, {**(tags or {}), **plan.tags}
     problems = [
@@ -175,36 +171,45 @@ def create_request(
     ]
     if problems:
         raise JobRefused(f"{plan.kind.noun} {name}: {'; '.join(problems)}")
-    listed = [{"Key": key, "Value": value[:TAG_VALUE]} for key, value in tags.items()]
-    return {plan.kind.name_field: name, **plan.request(variables), "Tags": listed}
+    return {plan.kind.name_field: name, **plan.request(variables), "Tags": tag_list(tags)}
 
 
 def differences(plan: JobPlan, description: Mapping[str, Any]) -> list[str]:
-    """In what a described job differs from ``plan`` that matters for its result; empty for the same work."""
+    """Differences of a described job from ``plan`` that change its result; empty for the same work."""
     wanted, found = plan.work(plan.request({})), plan.work(description)
     return [f"{name}: {found[name]!r} instead of {wanted[name]!r}" for name in wanted if wanted[name] != found[name]]
 
 
 def bucket_and_key(uri: str) -> tuple[str, str]:
-    """The two parts of an ``s3://bucket/key`` URI. Raises `JobRefused` when it is none."""
+    """The two parts of an ``s3://bucket/key`` URI. Raises `JobRefused` for anything else."""
     match = _S3.fullmatch(uri)
     if match is None:
-        raise JobRefused(f"{uri!r} is no s3://bucket/prefix URI")
+        raise JobRefused(f"{uri!r} is not an s3://bucket/prefix URI")
     return match[1], match[2].rstrip("/")
 
 
+def is_s3_uri(uri: str) -> bool:
+    """Whether ``uri`` is ``s3://bucket/key``."""
+    return _S3.fullmatch(uri) is not None
+
+
+def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """``Tags`` of a request; values longer than AWS allows are cut, for they may list many assets."""
+    return [{"Key": key, "Value": value[:TAG_VALUE]} for key, value in tags.items()]
+
+
 def slug(text: str) -> str:
-    """``text`` in letters, digits and single hyphens, as job names allow."""
+    """``text`` reduced to letters, digits and single hyphens, which job names allow."""
     return re.sub(r"[^a-zA-Z0-9]+", "-", text).strip("-")
 
 
 def key_field(name: str, placement: Placement) -> dict[str, str]:
-    """The placement's key under ``name``, where it has one."""
+    """The placement's KMS key as field ``name``; empty without a key."""
     return {name: placement.kms_key} if placement.kms_key else {}
 
 
 def vpc_config(placement: Placement) -> dict[str, Any]:
-    """``VpcConfig`` of the placement, where it names subnets."""
+    """``VpcConfig`` of the placement; empty without subnets."""
     if not placement.subnets:
         return {}
     return {"VpcConfig": {"Subnets": [*placement.subnets], "SecurityGroupIds": [*placement.security_groups]}}
@@ -221,18 +226,18 @@ def cluster(hardware: Hardware, placement: Placement) -> dict[str, Any]:
 
 
 def buckets_of(uris: Iterable[str]) -> tuple[str, ...]:
-    """The buckets of those URIs that are not empty."""
+    """Buckets of the URIs that are not empty."""
     return tuple(sorted({bucket_and_key(uri)[0] for uri in uris if uri}))
 
 
-def placement_problems(placement: Placement) -> list[str]:
+def placement_problems(placement: Placement, image_setting: str = "RECSYS_TRAINING_IMAGE") -> list[str]:
     """What is wrong with image, role and network."""
     problems = []
     if not 0 < len(placement.image) <= IMAGE_LENGTH:
-        problems.append("no training image; set RECSYS_TRAINING_IMAGE to the image's ECR address")
+        problems.append(f"no image; set {image_setting} to its ECR address")
     if not _ROLE.fullmatch(placement.role_arn):
         problems.append(
-            f"{placement.role_arn!r} is no role ARN; set RECSYS_TRAINING_ROLE_ARN to the SageMaker execution role"
+            f"{placement.role_arn!r} is not a role ARN; set RECSYS_TRAINING_ROLE_ARN to the SageMaker execution role"
         )
     if bool(placement.subnets) != bool(placement.security_groups):
         problems.append("subnets and security groups go together; give both or neither")
@@ -240,7 +245,7 @@ def placement_problems(placement: Placement) -> list[str]:
 
 
 def hardware_problems(hardware: Hardware, longest_run_s: int = LONGEST_RUN_S) -> list[str]:
-    """What is wrong with instance, volume and times, spot aside."""
+    """What is wrong with instance, volume and time limit."""
     problems = []
     if not hardware.instance_type.startswith("ml."):
         problems.append(f"instance type {hardware.instance_type!r} must start with ml., such as ml.m5.xlarge")
@@ -253,16 +258,16 @@ def hardware_problems(hardware: Hardware, longest_run_s: int = LONGEST_RUN_S) ->
 
 
 def place_problems(places: Mapping[str, str]) -> list[str]:
-    """Which of the places, by what they are for, are no ``s3://`` prefix; those that may be empty are not passed."""
+    """Which of the URIs, by their purpose, are not ``s3://`` prefixes."""
     return [
-        f"{what}: {uri!r} is no s3://bucket/prefix URI; set RECSYS_TRAINING_URI"
+        f"{what}: {uri!r} is not an s3://bucket/prefix URI; set RECSYS_TRAINING_URI"
         for what, uri in places.items()
-        if not _S3.fullmatch(uri)
+        if not is_s3_uri(uri)
     ]
 
 
 def tag_problems(tags: Mapping[str, str]) -> list[str]:
-    """What AWS refuses of tags; values that are too long are cut, as run ids and asset lists may be."""
+    """What AWS would refuse about tags. Values that are too long are cut instead (`tag_list`)."""
     problems = [f"{len(tags)} tags; SageMaker takes at most {TAGS}"] if len(tags) > TAGS else []
     reserved = sorted(key for key in tags if key.lower().startswith("aws:") or not 0 < len(key) <= TAG_KEY)
     return problems + [f"tag {key[:40]!r}: names are 1 to {TAG_KEY} characters and not AWS's own" for key in reserved]

@@ -1,8 +1,4 @@
-"""The kinds of job SageMaker runs, as one table: what each kind's calls, fields, pages and logs are called.
-
-Put here what differs between kinds by name only. Keep what is asked for (``job.py`` and the plans beside it),
-what an answer means (``outcome.py``) and the life cycle (``recsys_assets.sagemaker.jobs``) out.
-"""
+"""The kinds of SageMaker jobs in one table: names of their calls, fields, console pages and logs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +10,16 @@ class JobKind:
     """A kind of job.
 
     Attributes:
-        noun: as people say it.
-        operation: as AWS's API says it, in ``CreateTrainingJob`` and ``TrainingJobName``.
-        call: as boto3 says it, in ``create_training_job``; with hyphens, as the command line says it.
+        noun: for messages.
+        operation: in names of the API, such as ``CreateTrainingJob`` and ``TrainingJobName``.
+        call: in names of boto3, such as ``create_training_job``; with hyphens, in those of AWS's command line.
         name_length: of a job's name, at most.
         variable_length: of the value of an environment variable, at most.
-        page: of the console, behind ``#/`` and before the job's name.
+        page: of the console, between ``#/`` and the job's name.
         log_group: of its containers.
-        resources: where in a description instances are.
-        began: field that is set once the program's instance is there; empty where AWS does not say.
-        ended: field that is set when it has ended.
+        resources: path of the instances in a description.
+        began: field that is set when the program has its instance; empty where AWS reports none.
+        ended: field that is set when the job has ended.
     """
 
     noun: str
@@ -52,12 +48,12 @@ class JobKind:
         return f"sagemaker:{verb}{self.operation}"
 
     def by_hand(self, verb: str, name: str) -> str:
-        """What a person types to do it."""
+        """The command of AWS's command line for it."""
         dashed = self.call.replace("_", "-")
         return f"aws sagemaker {verb}-{dashed} --{dashed}-name {name}"
 
     def instances(self, description: Mapping[str, Any]) -> Mapping[str, Any]:
-        """``InstanceType`` and ``InstanceCount`` of a described job; empty where they are not said."""
+        """``InstanceType`` and ``InstanceCount`` of a described job; empty where they are missing."""
         found: Any = description
         for part in self.resources:
             found = found.get(part, {})

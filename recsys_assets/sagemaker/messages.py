@@ -1,10 +1,7 @@
-"""Pipes messages of a job on S3: how its program writes them and in what order they are read back.
+"""Dagster Pipes messages on S3, the program's end: layout of the objects and the writer.
 
-Put the layout of message objects and the writing end here. Keep the orchestrator's end
-(``recsys_assets.sagemaker.session``) and what is told (``progress.py``) out.
-
-A spot job starts its container anew after an interruption, with the same variables. dagster-pipes' own S3 writer then
-counts from 1 again and overwrites what it wrote before, so each start of the program writes under a folder of its own:
+A spot job restarts its container after an interruption with the same variables. dagster-pipes' own S3 writer would then
+count from 1 again and overwrite its earlier messages, so each start of the program writes under a folder of its own:
 ``<prefix>/<UTC start>-<random>/<number>.json``, which sorts in the order of writing.
 """
 
@@ -31,7 +28,7 @@ SECONDS_BETWEEN_UPLOADS: Final = 10.0
 
 
 class S3MessageChannel(PipesBlobStoreMessageWriterChannel):
-    """Uploads what was told in numbered objects under this start's own folder."""
+    """Uploads messages as numbered objects under this start's own folder."""
 
     def __init__(self, client: Any, bucket: str, key_prefix: str, interval: float) -> None:
         super().__init__(interval=interval)
@@ -46,7 +43,7 @@ class S3MessageChannel(PipesBlobStoreMessageWriterChannel):
 
 
 class S3MessageWriter(PipesBlobStoreMessageWriter[S3MessageChannel]):
-    """Writes messages under the prefix that the orchestrator names."""
+    """Writes messages under the prefix given by the orchestrator."""
 
     def __init__(self, client: Any, *, interval: float = SECONDS_BETWEEN_UPLOADS) -> None:
         super().__init__(interval=interval)
@@ -58,17 +55,17 @@ class S3MessageWriter(PipesBlobStoreMessageWriter[S3MessageChannel]):
 
 
 def start_name(started: datetime) -> str:
-    """Name of one start of a program: sorts by time, and differs between two starts within a microsecond."""
+    """Unique name of one start of a program; names sort by time."""
     return f"{started:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}"
 
 
 def start_of(key: str) -> str:
-    """Which start of the program wrote the object ``key``."""
+    """The start of the program that wrote the object ``key``."""
     return key.rsplit("/", 2)[-2]
 
 
 def open_pipes(environment: Mapping[str, str] = os.environ) -> PipesContext:
-    """The Dagster run that launched this program, over S3 where the launcher said so, over local files otherwise.
+    """The Dagster run that launched this program, over S3 or local files as the launcher chose.
 
     Raises:
         botocore.exceptions.ClientError: the context on S3 cannot be read.
@@ -76,7 +73,7 @@ def open_pipes(environment: Mapping[str, str] = os.environ) -> PipesContext:
     where = decode_param(environment[DAGSTER_PIPES_CONTEXT_ENV_VAR])
     if BUCKET not in where:
         return open_dagster_pipes()
-    # Only jobs on AWS need boto3; the laptop's training does not wait for it.
+    # Only jobs on AWS need boto3, which takes a tenth of a second to import.
     import boto3
 
     client = boto3.client("s3")

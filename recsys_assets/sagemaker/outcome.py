@@ -1,8 +1,4 @@
-"""What a described SageMaker job or an AWS error means: go on waiting, done, worth another attempt, or final.
-
-Put judgement of described jobs here, as pure functions of plain data, each refusal with what to do about it. Keep
-errors of calls (``trouble.py``), making requests (``job.py``), calling AWS (``recsys_assets.sagemaker.jobs``)
-and Dagster out.
+"""Interprets the description of a SageMaker job: still running, done, worth another attempt, or failed for good.
 
 Statuses, secondary statuses and failure reasons: ``DescribeTrainingJob`` and its like in the SageMaker API reference.
 """
@@ -19,7 +15,7 @@ from recsys_assets.sagemaker.paths import INTERRUPTED
 
 
 class Verdict(Enum):
-    """What to do about a job."""
+    """The state of a job, as it matters to its caller."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -29,7 +25,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A verdict, the platform's reason and our advice; both empty while there is nothing to say."""
+    """A verdict, AWS's reason and our advice; both are empty for a job that runs or ended well."""
 
     verdict: Verdict
     reason: str = ""
@@ -45,7 +41,7 @@ _FAILURES: Final[Sequence[tuple[str, Verdict, str]]] = (
     ("CapacityError", Verdict.RETRY, _CAPACITY),
     ("InternalServerError", Verdict.RETRY, "SageMaker failed on its side"),
     ("Throttl", Verdict.RETRY, "AWS limits the rate of calls; run fewer jobs at a time if it goes on"),
-    (f"exit code: {INTERRUPTED}", Verdict.RETRY, "the program was told to stop; it goes on from its checkpoint"),
+    (f"exit code: {INTERRUPTED}", Verdict.RETRY, "the program was stopped; it resumes from its checkpoint"),
     ("exit code: 137", Verdict.FAILED, "the container ran out of memory; use a larger RECSYS_TRAINING_INSTANCE_TYPE"),
     ("OutOfMemory", Verdict.FAILED, "the container ran out of memory; use a larger RECSYS_TRAINING_INSTANCE_TYPE"),
     ("No space left", Verdict.FAILED, "the volume is full; raise RECSYS_TRAINING_VOLUME_GB"),
@@ -58,17 +54,17 @@ _FAILURES: Final[Sequence[tuple[str, Verdict, str]]] = (
     ("AlgorithmError", Verdict.FAILED, "the program failed; its log says more"),
     ("ClientError", Verdict.FAILED, "the job is set up wrongly; repeating it changes nothing"),
 )
-"""Text in a failure reason -> what it means; the first that matches counts."""
+"""Text in a failure reason -> verdict and advice; the first match counts."""
 
 
 def read_outcome(kind: JobKind, description: Mapping[str, Any]) -> Outcome:
-    """Judge the answer of the ``describe`` call of ``kind``."""
+    """Interpret the answer of the ``describe`` call of ``kind``."""
     status, secondary = description[kind.status_field], description.get("SecondaryStatus", "")
     if status in ("InProgress", "Stopping"):
         return Outcome(Verdict.RUNNING)
     if status == "Completed":
         return Outcome(Verdict.SUCCEEDED)
-    # What a processing program left in its message file says more than the reason beside it.
+    # The message file of a processing program says more than the failure reason.
     said = ". ".join(text for name in ("FailureReason", "ExitMessage") if (text := description.get(name)))
     reason = said or last_status_message(description) or f"{status} ({secondary})".removesuffix(" ()")
     if status == "Stopped":
@@ -84,8 +80,8 @@ def _stopped(kind: JobKind, secondary: str, reason: str, description: Mapping[st
     if secondary == "MaxWaitTimeExceeded":
         waited = limits.get("MaxWaitTimeInSeconds")
         advice = (
-            f"spot capacity did not suffice within RECSYS_TRAINING_MAX_WAIT_S ({waited}); the next attempt goes on "
-            "from there"
+            f"spot capacity did not suffice within RECSYS_TRAINING_MAX_WAIT_S ({waited}); the next attempt "
+            "resumes from there"
         )
         return Outcome(Verdict.RETRY, reason, advice)
     if kind == TUNING and _time_was_up(description):
@@ -94,12 +90,12 @@ def _stopped(kind: JobKind, secondary: str, reason: str, description: Mapping[st
     longer = f"raise RECSYS_TRAINING_MAX_RUNTIME_S (now {ran}) or use a faster instance type"
     if secondary == "MaxRuntimeExceeded" or _ran_out(kind, description, ran):
         return Outcome(Verdict.FAILED, reason, longer)
-    again = "materialise again to go on from its checkpoint" if kind == TRAINING else "run it again"
+    again = "materialise again to resume from its checkpoint" if kind == TRAINING else "run it again"
     return Outcome(Verdict.FAILED, reason, f"somebody stopped the job; {again}")
 
 
 def _time_was_up(description: Mapping[str, Any]) -> bool:
-    """Whether a tuning job stopped itself at its limit, with trials to show."""
+    """Whether a tuning job ended at its time limit with at least one completed trial."""
     limit_s = description["HyperParameterTuningJobConfig"]["ResourceLimits"].get("MaxRuntimeInSeconds")
     began, ended = description["CreationTime"], description.get("HyperParameterTuningEndTime")
     completed = description.get("TrainingJobStatusCounters", {}).get("Completed", 0)
@@ -107,7 +103,7 @@ def _time_was_up(description: Mapping[str, Any]) -> bool:
 
 
 def _ran_out(kind: JobKind, description: Mapping[str, Any], limit_s: float | None) -> bool:
-    """Whether a job without secondary status ran until its limit, which AWS shows as stopped."""
+    """Whether a job without secondary status reached its time limit, which AWS reports as stopped."""
     return kind != TRAINING and limit_s is not None and ran_seconds(kind, description) >= limit_s
 
 
@@ -118,19 +114,19 @@ def last_status_message(description: Mapping[str, Any]) -> str:
 
 
 def transition_lines(description: Mapping[str, Any], seen: int) -> list[str]:
-    """Lines for people about transitions after the first ``seen``, oldest first."""
+    """Lines of progress about transitions after the first ``seen``, oldest first."""
     transitions = (description.get("SecondaryStatusTransitions") or [])[seen:]
     return [f"{one['Status']}: {one.get('StatusMessage') or ''}".rstrip(": ") for one in transitions]
 
 
 def overdue_start(kind: JobKind, description: Mapping[str, Any], now: datetime, start_within_s: float) -> str | None:
-    """Why a job whose program has not started is given up, or ``None``.
+    """Why a job whose program has not started in time is given up; ``None`` while it may still wait.
 
     Args:
         now: aware.
-        start_within_s: how long a job may wait for its instance, counted from its creation.
+        start_within_s: limit of the wait for an instance, from the creation of the job.
     """
-    # A tuning job has no start of its own; the time it may take altogether bounds it.
+    # A tuning job has no start of its own; its total time limit applies.
     if description[kind.status_field] != "InProgress" or not kind.began or description.get(kind.began):
         return None
     waited = (now - description["CreationTime"]).total_seconds()
@@ -148,13 +144,13 @@ def overdue_start(kind: JobKind, description: Mapping[str, Any], now: datetime, 
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """How often a job may be started, and how long to pause between.
+    """How often a job is started, and the pauses between starts.
 
     Attributes:
-        most: number of attempts in all, at least 1.
+        most: number of attempts in total, at least 1.
         first_pause_s, longest_pause_s: the pause after the n-th attempt is random, up to
             ``first_pause_s * 2 ** (n - 1)`` and at most ``longest_pause_s`` (full jitter, so that jobs that failed
-            together do not return together).
+            together do not restart together).
     """
 
     most: int = 3
@@ -175,7 +171,7 @@ USD_PER_HOUR: Final[Mapping[str, float]] = {
     "ml.g4dn.xlarge": 0.736,
     "ml.g5.xlarge": 1.408,
 }
-"""List prices of on-demand jobs in us-east-1, for estimates; a spot job is billed for fewer seconds instead."""
+"""On-demand list prices in us-east-1, for estimates; a spot job is billed for fewer seconds at the same price."""
 
 
 def ran_seconds(kind: JobKind, description: Mapping[str, Any]) -> float:
@@ -194,7 +190,7 @@ def figures(
     if kind == TRAINING:
         ran, billed = description.get("TrainingTimeInSeconds"), description.get("BillableTimeInSeconds")
     else:
-        # AWS tells what it bills of training jobs only; other kinds are billed for every second.
+        # AWS reports billed seconds for training jobs only; other kinds are billed for every second.
         ran = billed = ran_seconds(kind, description) or None
     if ran is not None:
         result[f"{kind.noun.removesuffix(' job')}_seconds"] = float(ran)

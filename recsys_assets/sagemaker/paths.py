@@ -1,7 +1,6 @@
 """The ``/opt/ml`` folder contract of a training container, with the root as a parameter.
 
-Put where things lie and what the platform's own files say here. Source: "How Amazon SageMaker AI Provides Training
-Information" in the SageMaker developer guide. Keep what the hyper-parameters mean out (``hyperparameters.py``).
+Source: "How Amazon SageMaker AI Provides Training Information" in the SageMaker developer guide.
 """
 
 import json
@@ -13,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lambda_api.atomic_files import write_text
 from lambda_api.errors import RecsysError
 
 DONE, FAILED, INTERRUPTED = 0, 1, 75
-"""Exit codes of a job's program; 75 is ``EX_TEMPFAIL`` of sysexits.h: try again later."""
+"""Exit codes of a job's program; 75 is ``EX_TEMPFAIL`` of sysexits.h (try again later)."""
 
 FAILURE_REASON_LENGTH = 1024
 """SageMaker shows this many leading characters of ``output/failure`` as the reason of a failed job."""
@@ -58,12 +58,12 @@ class SageMakerPaths:
 
     @property
     def output_data(self) -> Path:
-        """Folder for everything else worth keeping."""
+        """Folder for all other output."""
         return self.root / "output" / "data"
 
     @property
     def failure(self) -> Path:
-        """File whose text tells why the job failed."""
+        """File with the reason of a failed job."""
         return self.root / "output" / "failure"
 
     @property
@@ -88,7 +88,7 @@ class SageMakerPaths:
         return content
 
     def require_supported(self) -> None:
-        """Raise `JobError` when the platform offers what ``train`` cannot use: several hosts, or streamed channels."""
+        """Raise `JobError` for several hosts or streamed channels, which our programs cannot use."""
         hosts = self.read_config(self.resource_config).get("hosts", [])
         if len(hosts) > 1:
             raise JobError(
@@ -100,9 +100,9 @@ class SageMakerPaths:
                 raise JobError(f"channel {name!r} arrives in {mode} mode; train reads files: use File or FastFile")
 
     def start_afresh(self) -> None:
-        """Remove what an earlier attempt in the same tree left as output and model; checkpoints stay.
+        """Remove the output and model of an earlier attempt in the same tree; checkpoints stay.
 
-        Only contents go: in a container these folders are mount points, which cannot be removed.
+        Only contents are removed: in a container these folders are mount points.
         """
         self.failure.unlink(missing_ok=True)
         for folder in (self.model, self.output_data):
@@ -113,10 +113,9 @@ class SageMakerPaths:
                 else:
                     old.unlink()
 
-    def record_failure(self, error: Exception) -> None:
-        """Say why the job failed, the reason first, where the platform looks and in the log. To be called while
-        ``error`` is being handled."""
-        reason = f"{type(error).__name__}: {error}"
-        self.failure.parent.mkdir(parents=True, exist_ok=True)
-        self.failure.write_text(f"{reason}\n\n{traceback.format_exc()}")
-        print(f"failed: {reason}", file=sys.stderr, flush=True)
+
+def record_failure(error: Exception, file: Path) -> None:
+    """Write the reason and the traceback to ``file`` and the reason to the log; call it while ``error`` is handled."""
+    reason = f"{type(error).__name__}: {error}"
+    write_text(file, f"{reason}\n\n{traceback.format_exc()}")
+    print(f"failed: {reason}", file=sys.stderr, flush=True)

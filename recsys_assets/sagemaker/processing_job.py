@@ -1,7 +1,4 @@
-"""What a processing job is asked for: the ``CreateProcessingJob`` request and what would be refused of it.
-
-Put what only processing jobs have here: one of our programs with its arguments, folders that are copied in and out.
-Keep what every job has (``job.py``) out.
+"""The ``CreateProcessingJob`` request of one of our programs, and the checks of what AWS would refuse.
 
 A processing job has no spot capacity, no checkpoints and no hyper-parameters; its container sees the folders below
 ``/opt/ml/processing``.

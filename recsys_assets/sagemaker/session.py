@@ -1,11 +1,8 @@
-"""The orchestrator's end of Pipes over S3: context written, messages listed and handed on.
+"""Dagster Pipes over S3, the orchestrator's end: writes the context, lists and forwards messages.
 
-Put what a Pipes session of a SageMaker job needs on S3 here. Keep starting and judging jobs (``sagemaker.py``) and the
-program's end (``recsys_assets.sagemaker.messages``) out.
-
-dagster-aws has both ends as well. Its reader polls for numbered objects from a thread, serves one session only, and
-loses what a restarted container says; ours lists, is asked by the client between two looks at the job, and reads from
-the beginning when it is attached to a job that is already running.
+dagster-aws has both ends as well, but its reader polls numbered objects from a thread and loses the messages of a
+restarted container. Ours lists objects, is called by the client between two looks at the job, and reads from the
+beginning when it is attached to a job that is already running.
 """
 
 import json
@@ -20,7 +17,7 @@ from dagster_pipes import PIPES_PROTOCOL_VERSION_FIELD, PipesContextData
 from recsys_assets.sagemaker.messages import BUCKET, KEY, KEY_PREFIX, start_of
 
 _AT_ONCE = ("opened", "log", "log_external_stream")
-"""What is passed on as it arrives. Results and the end of a start count only if no later start follows."""
+"""Messages forwarded at once. Results and the end of a start are forwarded only if no later start follows."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class S3ContextInjector(dg.PipesContextInjector):
 
 @dataclass
 class S3MessageReader(dg.PipesMessageReader):
-    """Hands on what lies under ``s3://bucket/<prefix>/messages/``, whenever `drain` is called. For one session."""
+    """Forwards the messages under ``s3://bucket/<prefix>/messages/`` whenever `drain` is called. For one session."""
 
     client: Any
     bucket: str
@@ -65,7 +62,7 @@ class S3MessageReader(dg.PipesMessageReader):
         return f"Messages were looked for under s3://{self.bucket}/{self._folder}/."
 
     def drain(self, *, ended: bool = False) -> None:
-        """Hand on what is new; with ``ended`` also the results and the end of the program's last start.
+        """Forward new messages; with ``ended`` also the results and the end of the program's last start.
 
         Raises:
             botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: S3 did not answer; call again.
@@ -73,11 +70,11 @@ class S3MessageReader(dg.PipesMessageReader):
         for key in self._new_keys():
             body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
             for line in body.decode().splitlines():
-                self._take(key, line)
+                self._receive(key, line)
             self._last_key = key
         if ended and self._held:
             for message in self._held.pop(max(self._held)):
-                self._hand_on(message)
+                self._forward(message)
             self._held.clear()
 
     @property
@@ -90,7 +87,7 @@ class S3MessageReader(dg.PipesMessageReader):
         )
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
-    def _take(self, key: str, line: str) -> None:
+    def _receive(self, key: str, line: str) -> None:
         try:
             message = json.loads(line)
         except ValueError:
@@ -99,10 +96,10 @@ class S3MessageReader(dg.PipesMessageReader):
             return
         held = self._held.setdefault(start_of(key), [])
         if message["method"] in _AT_ONCE:
-            self._hand_on(message)
+            self._forward(message)
         else:
             held.append(message)
 
-    def _hand_on(self, message: Any) -> None:
+    def _forward(self, message: Any) -> None:
         assert self._handler is not None  # a session opens before anybody drains
         self._handler.handle_message(message)

@@ -1,14 +1,13 @@
-"""From settings to what jobs are asked for: placement and hardware.
+"""Placement and hardware of jobs, from the settings ``RECSYS_TRAINING_*``."""
 
-Put the reading of ``RECSYS_TRAINING_*`` for jobs here. Keep their rules (``lambda_api.settings``, and the plans) out.
-"""
+from dataclasses import replace
 
 from lambda_api.settings import Settings, split_list
 from recsys_assets.sagemaker.job import Hardware, Placement
 
 
 def placement_of(settings: Settings) -> Placement:
-    """Whose rights jobs have, and where they run."""
+    """Image, role and network of jobs."""
     return Placement(
         settings.training_image,
         settings.training_role_arn,
@@ -18,8 +17,13 @@ def placement_of(settings: Settings) -> Placement:
     )
 
 
+def inference_placement(settings: Settings) -> Placement:
+    """Image, role and network of models that answer: endpoints and batch transforms."""
+    return replace(placement_of(settings), image=settings.inference_image)
+
+
 def hardware_of(settings: Settings) -> Hardware:
-    """What jobs run on."""
+    """Instance, disk and time limits of jobs."""
     return Hardware(
         instance_type=settings.training_instance_type,
         volume_gb=settings.training_volume_gb,

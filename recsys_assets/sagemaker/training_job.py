@@ -1,8 +1,4 @@
-"""What a training job is asked for: the ``CreateTrainingJob`` request and what would be refused of it.
-
-Put what only training jobs have here: hyper-parameters, channels, checkpoints, spot. Keep what every job has
-(``job.py``) out.
-"""
+"""The ``CreateTrainingJob`` request, and the checks of what AWS would refuse."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +19,7 @@ from recsys_assets.sagemaker.job import (
 from recsys_assets.sagemaker.kinds import TRAINING, JobKind
 
 TRAIN: Final = ("python", "-m", "recsys_assets.training.train")
-"""What the container runs; named in the request, so that the image's own entry point does not matter."""
+"""Command of the container; part of the request, so that the image's entry point does not matter."""
 
 HYPERPARAMETERS: Final = 100
 HYPERPARAMETER_KEY: Final = 256
@@ -32,15 +28,15 @@ HYPERPARAMETER_VALUE: Final = 2500
 
 @dataclass(frozen=True, slots=True)
 class TrainingJobPlan:
-    """A training job without its name: what to train with what.
+    """A training job without its name.
 
     Attributes:
-        hyperparameters: all strings, as SageMaker carries them.
+        hyperparameters: strings only, as SageMaker requires.
         channels: input channel -> ``s3://`` prefix.
         output_uri: ``s3://`` prefix for the artefact.
         checkpoint_uri: ``s3://`` prefix; needed with ``hardware.spot``.
-        program: what the container runs.
-        metrics: name -> regular expression, of figures that the program prints.
+        program: command of the container.
+        metrics: name -> regular expression of metrics that the program prints.
     """
 
     placement: Placement
@@ -126,7 +122,7 @@ def channels_of(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def limits(hardware: Hardware) -> dict[str, Any]:
-    """How long the job may run and wait, and whether on spot capacity."""
+    """Time limits, and whether the job runs on spot capacity."""
     stopping = {"MaxRuntimeInSeconds": hardware.max_runtime_s}
     if hardware.spot:
         stopping["MaxWaitTimeInSeconds"] = hardware.max_wait_s
@@ -134,12 +130,12 @@ def limits(hardware: Hardware) -> dict[str, Any]:
 
 
 def metric_definitions(metrics: Mapping[str, str]) -> dict[str, Sequence[Mapping[str, str]]]:
-    """``MetricDefinitions``, where there are any."""
+    """``MetricDefinitions``; empty without metrics."""
     return {"MetricDefinitions": [{"Name": n, "Regex": regex} for n, regex in metrics.items()]} if metrics else {}
 
 
 def spot_problems(hardware: Hardware, checkpoint_uri: str) -> list[str]:
-    """What is wrong with spot capacity as asked for."""
+    """What is wrong with the settings of spot capacity."""
     problems = []
     if hardware.spot and hardware.max_wait_s < hardware.max_runtime_s:
         problems.append(
@@ -152,13 +148,13 @@ def spot_problems(hardware: Hardware, checkpoint_uri: str) -> list[str]:
 
 
 def hyperparameter_problems(hyperparameters: Mapping[str, str]) -> list[str]:
-    """What SageMaker would not carry."""
+    """Hyper-parameters that SageMaker would refuse."""
     problems = []
     if len(hyperparameters) > HYPERPARAMETERS:
         problems.append(f"{len(hyperparameters)} hyper-parameters; SageMaker takes at most {HYPERPARAMETERS}")
     for name, value in hyperparameters.items():
         if not isinstance(value, str):
-            problems.append(f"hyper-parameter {name} is {value!r}; SageMaker carries strings only")
+            problems.append(f"hyper-parameter {name} is {value!r}; SageMaker takes strings only")
         elif len(name) > HYPERPARAMETER_KEY or len(value) > HYPERPARAMETER_VALUE:
             problems.append(
                 f"hyper-parameter {name[:40]} is {len(value)} characters long; at most {HYPERPARAMETER_VALUE}: "
@@ -168,7 +164,7 @@ def hyperparameter_problems(hyperparameters: Mapping[str, str]) -> list[str]:
 
 
 def channel_problems(channels: Mapping[str, str], output_uri: str, checkpoint_uri: str = "") -> list[str]:
-    """What is wrong with the places of input and output."""
+    """What is wrong with the URIs of input and output."""
     places = {**channels, "output": output_uri, **({"checkpoints": checkpoint_uri} if checkpoint_uri else {})}
     missing = [] if channels else ["no input channels; a training reads at least one"]
     return missing + place_problems(places)

@@ -1,5 +1,8 @@
-"""Fitting as assets and as a program: what a model may learn from, candidates, and the ``train`` program.
+"""From validated interactions to a fitted bundle.
 
-Put anything that stands between the lake and a fitted bundle here. Keep the models' mathematics
-(``recsys_assets.models``) and judging them (``recsys_assets.evaluation``) out.
+``assets`` holds one asset per model, ``candidate`` the protocol of two fits, ``fitting`` one fit and its launchers
+(``local_launcher``, ``sagemaker_launcher``), ``train`` the program they launch, which uses ``hyperparameters``,
+``checkpoints``, ``interruption`` and ``progress``. ``parameter_choice``, ``search_spaces`` and ``stored_parameters``
+determine the hyper-parameters of a training. The search for them is in ``recsys_assets.tuning``, the models themselves
+in ``recsys_assets.models``.
 """

@@ -1,12 +1,9 @@
-"""The models of the zoo as assets, one by one.
-
-Put one asset per model here, written out by hand so that each can be found, launched and retried by its name.
-Keep fitting in ``recsys_assets.models`` and the fit-twice protocol in ``candidate.py``.
-"""
+"""The models of the zoo as assets, one by one, so that each can be found, launched and retried by its name."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -16,6 +13,7 @@ from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.settings import Settings
 from recsys_assets.ingest.assets import products
 from recsys_assets.lake import Lake
+from recsys_assets.models.candidate_recall import StageRecall
 from recsys_assets.models.content import Content
 from recsys_assets.models.ease import Ease
 from recsys_assets.models.hybrid import Hybrid
@@ -27,23 +25,20 @@ from recsys_assets.models.trainer import Trainer
 from recsys_assets.quality.assets import interactions
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.splits.assets import load_split, temporal_splits
-from recsys_assets.splits.temporal import TemporalSplit
 from recsys_assets.tags import OWNERS
 from recsys_assets.training.candidate import Candidate, experiment_run, train_candidate
+from recsys_assets.training.fitting import Launcher, fit_here
 from recsys_assets.training.hybrid_stages import recall_figures, recall_on, recall_table
-from recsys_assets.training.launched_training import LaunchedTraining, Launcher, train_by_program
-from recsys_assets.training.parameter_choice import ParameterChoice, choose_parameters
+from recsys_assets.training.loss_curve import loss_plot
+from recsys_assets.training.parameter_choice import choose_parameters
 
 GROUP = "training"
-
-REPEATED = frozenset({"model", "parameters", "seconds", "bundle_checksum"})
-"""What the train program reports of its last fit and the candidate says of both."""
 
 TRAINING_INPUT = [temporal_splits, interactions, products]
 
 
 class ParametersFrom(Enum):
-    """Where hyper-parameters come from that a run does not set. Dagster's configuration calls them by their names."""
+    """The source of hyper-parameters that a run does not set; the names appear in Dagster's configuration."""
 
     defaults = "defaults"
     tuned = "tuned"
@@ -53,35 +48,12 @@ class HyperParameters(dg.Config):
     """Hyper-parameters for one run, set in the launchpad or in run configuration."""
 
     hyper_parameters: dict[str, Any] = Field(
-        default={}, description="Name and value of each that shall differ from the model's defaults or tuned ones."
+        default={}, description="Name and value of each that differs from the model's defaults or tuned values."
     )
     parameters: ParametersFrom | None = Field(
         default=None,
-        description="defaults: those of the model. tuned: what `recsys tune` found, the defaults where there is "
-        "nothing. By default what RECSYS_PARAMETERS says.",
-    )
-
-
-def chosen(
-    family: type[Trainer],
-    config: HyperParameters,
-    settings: Settings,
-    registry: ModelRegistry,
-    split: TemporalSplit,
-) -> ParameterChoice:
-    """The trainer a run asks for; see `choose_parameters`.
-
-    Raises:
-        ValueError: an unknown hyper-parameter or a value out of range; the message names it and what is accepted.
-    """
-    origin = config.parameters or ParametersFrom(settings.parameters)
-    return choose_parameters(
-        family.name,
-        config.hyper_parameters,
-        settings,
-        registry,
-        split.validation_start,
-        tuned=origin is ParametersFrom.tuned,
+        description="defaults: those of the model. tuned: those found by `recsys tune`, or the defaults where it found "
+        "none. By default the setting RECSYS_PARAMETERS.",
     )
 
 
@@ -93,7 +65,7 @@ def popularity_model(
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
 ) -> dg.MaterializeResult[None]:
-    """What sells now, the same for everybody: the baseline every other model has to beat."""
+    """The currently most popular products, the same for everybody: the baseline for every other model."""
     return _train(context, Popularity, config, lake, settings, registry)
 
 
@@ -141,7 +113,7 @@ def content_model(
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
 ) -> dg.MaterializeResult[None]:
-    """Similarity of names, categories, brands and prices: reaches products nobody has touched yet."""
+    """Similarity of names, categories, brands and prices; also recommends products without any event."""
     return _train(context, Content, config, lake, settings, registry)
 
 
@@ -155,9 +127,7 @@ def ncf_model(
     training: dg.ResourceParam[Launcher],
 ) -> dg.MaterializeResult[None]:
     """Neural collaborative filtering, trained by the ``train`` program in a process of its own."""
-    training_run, metadata = _train_apart(context, Ncf, config, lake, settings, registry, training)
-    registry.log_run(experiment_run(training_run.candidate, context.run.run_id))
-    return _materialised(training_run.candidate, metadata)
+    return _train(context, Ncf, config, lake, settings, registry, training)
 
 
 @dg.asset(group_name=GROUP, owners=OWNERS, deps=TRAINING_INPUT, kinds={"lightgbm", "onnx"})
@@ -170,16 +140,7 @@ def hybrid_model(
     training: dg.ResourceParam[Launcher],
 ) -> dg.MaterializeResult[None]:
     """Candidates from many sources, ranked by boosted trees; trained by the ``train`` program like NCF."""
-    training_run, metadata = _train_apart(context, Hybrid, config, lake, settings, registry, training)
-    recommender = training_run.chosen_by
-    assert isinstance(recommender, TwoStageRecommender)
-    recalls = recall_on(recommender, training_run.validation)
-    figures = recall_figures(recalls)
-    run = experiment_run(training_run.candidate, context.run.run_id)
-    registry.log_run(replace(run, metrics={**run.metrics, **figures}))
-    metadata |= {name: dg.MetadataValue.float(value) for name, value in figures.items()}
-    metadata["candidate_recall"] = dg.MetadataValue.md(recall_table(recalls))
-    return _materialised(training_run.candidate, metadata)
+    return _train(context, Hybrid, config, lake, settings, registry, training)
 
 
 MODEL_ASSETS = (
@@ -193,7 +154,7 @@ MODEL_ASSETS = (
 )
 
 MODEL_NAMES = ("popularity", "item_knn", "ease", "matrix_factorisation", "content", "ncf", "hybrid")
-"""Names of the bundles these assets leave behind, in the same order."""
+"""Names of the bundles that these assets write, in the same order."""
 
 
 def _train(
@@ -203,43 +164,49 @@ def _train(
     lake: Lake,
     settings: Settings,
     registry: ModelRegistry,
+    launcher: Launcher | None = None,
 ) -> dg.MaterializeResult[None]:
+    """Train a candidate and record it; each fit in this process, or by ``launcher`` in one of its own."""
     split = load_split(lake)
-    choice = chosen(family, config, settings, registry, split)
-    candidate = train_candidate(choice.trainer, lake, split, settings, context.log.info)
-    registry.log_run(experiment_run(candidate, context.run.run_id))
-    return _materialised(candidate, {"parameters_from": dg.MetadataValue.text(choice.origin)})
-
-
-def _train_apart(
-    context: dg.AssetExecutionContext,
-    family: type[Trainer],
-    config: HyperParameters,
-    lake: Lake,
-    settings: Settings,
-    registry: ModelRegistry,
-    training: Launcher,
-) -> tuple[LaunchedTraining, dict[str, Any]]:
-    """Train in a process of its own; also returns metadata on the parameters and what the program reported."""
-    split = load_split(lake)
-    choice = chosen(family, config, settings, registry, split)
-    done = train_by_program(context, choice.trainer, lake, split, settings, training)
-    told = {name: value for name, value in (done.reported.metadata or {}).items() if name not in REPEATED}
-    return done, {**told, "parameters_from": dg.MetadataValue.text(choice.origin)}
-
-
-def _materialised(candidate: Candidate, more: Mapping[str, Any]) -> dg.MaterializeResult[None]:
-    metadata = {**_metadata(candidate), **more}
+    origin = config.parameters or ParametersFrom(settings.parameters)
+    choice = choose_parameters(
+        family.name,
+        config.hyper_parameters,
+        settings,
+        registry,
+        split.validation_start,
+        tuned=origin is ParametersFrom.tuned,
+    )
+    fit_model = partial(launcher.fit, context) if launcher else fit_here
+    candidate = train_candidate(choice.trainer, lake, split, settings, context.log.info, fit_model)
+    recalls = _first_stage_recalls(candidate)
+    figures = recall_figures(recalls)
+    run = experiment_run(candidate, context.run.run_id)
+    registry.log_run(replace(run, metrics={**run.metrics, **figures}))
+    metadata = {**reported_metadata(candidate.kept.reported), **_metadata(candidate)}
+    metadata |= {name: dg.MetadataValue.float(value) for name, value in figures.items()}
+    metadata["parameters_from"] = dg.MetadataValue.text(choice.origin)
+    if recalls:
+        metadata["candidate_recall"] = dg.MetadataValue.md(recall_table(recalls))
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(candidate.manifest.checksum))
 
 
-def _metadata(candidate: Candidate) -> dict[str, dg.MetadataValue[Any]]:
+def reported_metadata(reported: Mapping[str, Any]) -> dict[str, Any]:
+    """What the ``train`` program reported of the last fit, with a plot of its loss curve."""
+    curve = reported.get("loss_curve")
+    return {**reported, **({"loss_plot": dg.MetadataValue.md(loss_plot(curve.value))} if curve else {})}
+
+
+def _first_stage_recalls(candidate: Candidate) -> tuple[StageRecall, ...]:
+    if not isinstance(candidate.validated, TwoStageRecommender):
+        return ()
+    return recall_on(candidate.validated, candidate.validation)
+
+
+def _metadata(candidate: Candidate) -> dict[str, Any]:
     info = candidate.manifest.info
-    figures: dict[str, dg.MetadataValue[Any]] = {
-        name: dg.MetadataValue.float(float(value)) for name, value in info.metrics.items()
-    }
     return {
-        **figures,
+        **{name: dg.MetadataValue.float(float(value)) for name, value in info.metrics.items()},
         "seconds": dg.MetadataValue.float(round(candidate.seconds, 2)),
         "bundle": dg.MetadataValue.path(str(candidate.folder)),
         "bundle_checksum": dg.MetadataValue.text(candidate.manifest.checksum),

@@ -1,12 +1,8 @@
-"""The protocol that turns a trainer into a candidate: fit to be chosen, fit to be judged, keep the bundle.
-
-Put the fit-twice protocol and what it leaves behind here. Keep fitting in ``recsys_assets.models``, the process
-boundary in ``subprocess_training.py`` and Dagster in ``assets.py``.
-"""
+"""Turns a trainer into a candidate: one fit to measure on the validation window, one fit to keep as a bundle."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,36 +14,42 @@ from lambda_api.settings import Settings
 from recsys_assets.code_revision import git_revision
 from recsys_assets.lake import Lake
 from recsys_assets.measurement.bootstrap import mean_interval
-from recsys_assets.measurement.importance import fit_and_explain, write_importance
+from recsys_assets.measurement.importance import write_importance
 from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
-from recsys_assets.models.trainer import Report, Trainer
+from recsys_assets.models.trainer import Trainer
 from recsys_assets.registry.records import VALIDATION_NDCG, ExperimentRun, RunStatus
 from recsys_assets.schema import relevant_types
 from recsys_assets.splits.temporal import TemporalSplit
-from recsys_assets.training.training_window import interactions_before, training_data_before
+from recsys_assets.training.fitting import Fit, FitModel, Fitted, fit_here
+from recsys_assets.training.training_window import catalogue_before, interactions_before
 
 Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model ready to be judged.
+    """A model ready to be evaluated on the test window.
 
     Attributes:
         name: of the trainer.
         folder: its bundle, fitted on everything before the test window.
         manifest: of that bundle; ``info.metrics`` holds the validation figures.
         seconds: wall time of both fits and the validation.
+        kept: the fit in the bundle.
+        validated: the model fitted before the validation window, and ``validation``, the task it was measured on.
     """
 
     name: str
     folder: Path
     manifest: Manifest
     seconds: float
+    kept: Fitted = field(repr=False)
+    validated: Recommender = field(repr=False)
+    validation: EvaluationTask = field(repr=False)
 
 
 def candidate_folder(settings: Settings, name: str) -> Path:
-    """Where the newest bundle of model ``name`` lies until the registry takes it."""
+    """Folder of the newest bundle of model ``name``, until the registry takes it."""
     return settings.home / "candidates" / name
 
 
@@ -55,14 +57,14 @@ def window_of(start: datetime, end: datetime, settings: Settings, interactions: 
     """The evaluation window ``start`` to ``end``.
 
     Args:
-        interactions: the whole log before ``end``, on which what counts as relevant is judged.
+        interactions: the whole log before ``end``; the kinds of interaction in it decide what counts as relevant.
     """
     kinds = relevant_types(interactions)
     return EvaluationWindow(start=start, end=end, relevant_types=kinds, allow_repeats=settings.allow_repeats)
 
 
 def validation_task(lake: Lake, split: TemporalSplit, settings: Settings) -> EvaluationTask:
-    """What models are chosen by: the window between training and test."""
+    """The evaluation on the window between training and test, by which hyper-parameters and models are chosen."""
     interactions = interactions_before(lake, split.test_start)
     window = window_of(split.validation_start, split.test_start, settings, interactions)
     return build_task(interactions, lake.read("products"), window)
@@ -90,7 +92,7 @@ def train_candidate(
     split: TemporalSplit,
     settings: Settings,
     log: Log,
-    report: Report | None = None,
+    fit_model: FitModel = fit_here,
 ) -> Candidate:
     """Fit on what precedes the validation window and measure there; then fit on what precedes the test window and keep.
 
@@ -99,21 +101,25 @@ def train_candidate(
         ValueError: the data cannot carry this model, or nobody can be evaluated.
     """
     began = time.perf_counter()
-    log(f"fitting {trainer.name} on interactions before {split.validation_start:%Y-%m-%d}")
-    chosen_by = trainer.fit(training_data_before(lake, split.validation_start), report)
-    metrics = validation_metrics(trainer.name, chosen_by, validation_task(lake, split, settings), settings)
+    validated = fit_model(_fit_before(split.validation_start, trainer, lake, log)).recommender
+    task = validation_task(lake, split, settings)
+    metrics = validation_metrics(trainer.name, validated, task, settings)
     log(f"{trainer.name}: NDCG@{settings.k} {metrics[VALIDATION_NDCG]:.4f} on the validation window")
-    log(f"fitting {trainer.name} on interactions before {split.test_start:%Y-%m-%d}")
-    recommender, importance = fit_and_explain(trainer, training_data_before(lake, split.test_start), report)
+    kept = fit_model(_fit_before(split.test_start, trainer, lake, log))
     folder = candidate_folder(settings, trainer.name)
     write_importance(None, folder)  # an earlier candidate's must never stand beside this one
-    manifest = write_bundle(recommender, folder, bundle_info(trainer, split, metrics))
-    write_importance(importance, folder)
-    return Candidate(trainer.name, folder, manifest, time.perf_counter() - began)
+    manifest = write_bundle(kept.recommender, folder, _bundle_info(trainer, split, metrics))
+    write_importance(kept.importance, folder)
+    return Candidate(trainer.name, folder, manifest, time.perf_counter() - began, kept, validated, task)
 
 
-def bundle_info(trainer: Trainer, split: TemporalSplit, metrics: dict[str, float]) -> BundleInfo:
-    """What the bundle of a candidate says about itself."""
+def _fit_before(as_of: datetime, trainer: Trainer, lake: Lake, log: Log) -> Fit:
+    log(f"fitting {trainer.name} on interactions before {as_of:%Y-%m-%d}")
+    interactions = interactions_before(lake, as_of)
+    return Fit(trainer, interactions, catalogue_before(lake, as_of, interactions), as_of, git_revision())
+
+
+def _bundle_info(trainer: Trainer, split: TemporalSplit, metrics: dict[str, float]) -> BundleInfo:
     return BundleInfo(
         trainer=trainer.name,
         hyper_parameters=trainer.parameters(),
@@ -125,9 +131,9 @@ def bundle_info(trainer: Trainer, split: TemporalSplit, metrics: dict[str, float
 
 
 def experiment_run(candidate: Candidate, run_id: str) -> ExperimentRun:
-    """What the registry remembers of this training, whether or not a version comes of it."""
+    """The registry's record of this training, whether or not the candidate becomes a version."""
     info = candidate.manifest.info
-    assert info.data_window is not None and info.git_revision is not None  # bundle_info sets both
+    assert info.data_window is not None and info.git_revision is not None  # `_bundle_info` sets both
     return ExperimentRun(
         id=f"{run_id}:{candidate.name}",
         model=candidate.name,

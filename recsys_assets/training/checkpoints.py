@@ -1,10 +1,6 @@
-"""Checkpoints as ``.npz`` files: plain arrays and JSON, never a pickle.
-
-Put storage of a training's state here. Keep what the state consists of in the trainer.
-"""
+"""Checkpoints as ``.npz`` files: plain arrays and JSON, never a pickle."""
 
 import json
-import os
 import re
 import zipfile
 from collections.abc import Callable
@@ -13,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lambda_api.atomic_files import replaced_file
 from recsys_assets.models.resumable import Checkpoint
 
 _NAME = re.compile(r"checkpoint-(\d{8})\.npz")
@@ -24,8 +21,8 @@ _KEPT = 2
 class NpzCheckpoints:
     """The newest two checkpoints of one training in ``folder``, ``checkpoint-<number>.npz``.
 
-    A checkpoint is completed and flushed under a hidden name and renamed into place. The one before is kept beside it,
-    so that a file damaged on its way to or from S3 costs one epoch and not the training.
+    Writes are atomic and durable. The previous checkpoint is kept as well: when the newest file is damaged on its way
+    to or from S3, the training resumes one epoch earlier.
 
     Attributes:
         folder: created on first save.
@@ -38,16 +35,11 @@ class NpzCheckpoints:
     def save(self, checkpoint: Checkpoint) -> None:
         """Write ``checkpoint`` as the newest. Raises ``ValueError`` when its state is not finite JSON."""
         state = json.dumps(dict(checkpoint.state), allow_nan=False).encode()
-        self.folder.mkdir(parents=True, exist_ok=True)
         stored = self._stored()
         target = self.folder / f"checkpoint-{(_number(stored[-1]) if stored else 0) + 1:08d}.npz"
-        partial = self.folder / f".{target.name}.partial"
         arrays = {f"array/{name}": array for name, array in checkpoint.arrays.items()}
-        with partial.open("wb") as file:
+        with replaced_file(target, durable=True) as partial, partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **{_STATE: np.frombuffer(state, dtype=np.uint8)}, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
         for old in [*stored, target][:-_KEPT]:
             old.unlink(missing_ok=True)
 

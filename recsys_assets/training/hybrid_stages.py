@@ -1,8 +1,4 @@
-"""How well the first stage of the hybrid does on the validation window, for its asset's metadata.
-
-Put the bridge from an evaluation task to `candidate_recall`, and its table, here. Keep the measure itself in
-``recsys_assets.models`` and Dagster in ``assets.py``.
-"""
+"""Candidate recall of the hybrid's first stage on the validation window, for the metadata of its asset."""
 
 from collections.abc import Sequence
 
@@ -21,9 +17,9 @@ MEANING = {
 
 
 def recall_on(recommender: TwoStageRecommender, task: EvaluationTask) -> tuple[StageRecall, ...]:
-    """`candidate_recall` on the shoppers of ``task``, over relevant products that somebody had touched before it.
+    """`candidate_recall` on the shoppers of ``task``, over relevant products that had an event before it.
 
-    The others no list may hold. Empty where none of the relevant products was known.
+    Products without an earlier event are no candidates. Empty when none of the relevant products had one.
     """
     translation = Translation.between(task.products, recommender.products)
     seen = task.statistics.candidates[task.truth.values]

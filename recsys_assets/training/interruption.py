@@ -1,7 +1,4 @@
-"""Being told to stop: signals, and the death of the process that started us.
-
-Put what turns an outside request to end into a flag here. Keep what to do about it out (``train.py``, the trainers).
-"""
+"""Requests to stop: signals, and the end of the parent process."""
 
 import os
 import signal
@@ -16,7 +13,7 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class StopRequest:
-    """Whether this process has been asked to end.
+    """Whether this process has been asked to stop.
 
     The first signal sets the flag. Inside `at_checkpoints` nothing else happens, because the trainer looks at the flag
     between two batches and saves its state; outside, `TrainingInterrupted` is raised on the spot. Further signals
@@ -51,7 +48,7 @@ class StopRequest:
             signal.signal(number, self._on_signal)
 
     def follow_parent(self) -> None:
-        """Ask for a stop when the parent process ends, also when it was killed and could not tell us."""
+        """Request a stop when the parent process ends, even when it was killed and could send no signal."""
         parent = os.getppid()
 
         def watch() -> None:

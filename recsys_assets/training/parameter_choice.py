@@ -1,8 +1,4 @@
-"""Which hyper-parameters a training gets: the model's defaults or what tuning found, then what shop and run demand.
-
-Put the order of precedence here. Keep the search (``recsys_assets.tuning``) and Dagster's configuration (``assets.py``)
-out.
-"""
+"""Chooses the hyper-parameters of a training: defaults or tuned values, overridden by the shop's and the run's own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,14 +18,14 @@ A run that has the machine to itself may ask for more."""
 
 @dataclass(frozen=True)
 class ParameterChoice:
-    """A trainer ready to fit, and in a sentence where its hyper-parameters are from."""
+    """A trainer ready to fit, and one sentence on where its hyper-parameters come from."""
 
     trainer: Trainer
     origin: str
 
 
 def settled_parameters(model: str, settings: Settings) -> dict[str, Any]:
-    """The hyper-parameters that shop and machine settle, of those ``model`` has: never searched for."""
+    """The hyper-parameters of ``model`` that the shop or the machine determines; tuning never varies them."""
     settled = {"seed": settings.seed, "allow_repeats": settings.allow_repeats, "threads": THREADS}
     return parameters_of(model, settled)
 
@@ -45,9 +41,9 @@ def choose_parameters(
 ) -> ParameterChoice:
     """The trainer called ``model``.
 
-    What is ``given`` counts most, then what is settled, then, if ``tuned``, what was found by tuning on data before
-    ``before`` (aware, UTC; `tuned_parameters`), then the defaults. Tuned values that the model accepts no longer are
-    left aside, and the origin says so.
+    In order of precedence: ``given``, then `settled_parameters`, then (if ``tuned``) the values found by tuning on data
+    before ``before`` (aware, UTC; `tuned_parameters`), then the defaults. Tuned values that the model no longer accepts
+    are ignored, and the origin says so.
 
     Raises:
         ValueError: a given hyper-parameter is unknown or out of range; the message names it and what is accepted.

@@ -1,7 +1,4 @@
-"""Where a running training tells what it does: Dagster, when Dagster started it, and the terminal otherwise.
-
-Put destinations of progress here. Keep what is told out (``train.py``, ``loss_curve.py``).
-"""
+"""Destinations of a program's progress: the Dagster run that started it, or the terminal."""
 
 import json
 import os
@@ -17,10 +14,10 @@ from recsys_assets.sagemaker.messages import open_pipes
 
 
 class Destination(Protocol):
-    """Receives what a training has to tell."""
+    """Receives the progress and the result of a program."""
 
     def tell(self, line: str) -> None:
-        """One line for a person."""
+        """Show one line of progress."""
 
     def finish(self, metadata: Mapping[str, Any], data_version: str) -> None:
         """The result: metadata in the form dagster-pipes takes (plain values, or ``raw_value`` with ``type``)."""

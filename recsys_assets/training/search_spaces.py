@@ -1,9 +1,7 @@
-"""What may be varied about each model of the zoo, and between which values.
+"""Search spaces: which hyper-parameters of each model are varied, and between which values.
 
-Put a model's search space here, beside the others. Spaces are plain data, of no search library: the local search
-(``search``) and a managed tuning job read the same definition. Keep defaults in the trainers and the search out.
-
-The ranges are wide on purpose, orders of magnitude where a scale is logarithmic: they hold for shops nobody has seen.
+Spaces are plain data, independent of any search library: the local search and SageMaker's tuning jobs read the same
+definition. Ranges are wide on purpose (orders of magnitude on a logarithmic scale), because they hold for any shop.
 """
 
 import json
@@ -58,7 +56,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of a few JSON-able values, in no order. Each is known by its JSON text, as a job carries it (`text_of`)."""
+    """One of a few JSON-able values, in no order. Jobs carry a value as its JSON text (`text_of`)."""
 
     values: tuple[Any, ...]
 
@@ -77,12 +75,12 @@ class OneOf:
 
 Dimension: TypeAlias = Real | Whole | OneOf
 SearchSpace: TypeAlias = Mapping[str, Dimension]
-"""What may be varied, by hyper-parameter name; a parameter that is not named keeps its default."""
+"""Dimensions by hyper-parameter name; a parameter without one keeps its default."""
 
 ONE_DAY, TEN_YEARS = 1.0, 3650.0
 
 HALF_LIFE_DAYS = Real(ONE_DAY, TEN_YEARS, log=True)
-"""Ten years is as good as no decay, so that "off" needs no value of its own."""
+"""Ten years means no decay in practice, so the space needs no separate value for it."""
 
 TREND_DAYS = Real(1.0, 90.0, log=True)
 TREND_POWER = Real(0.0, 1.0)
@@ -95,7 +93,7 @@ TYPE_WEIGHTS = OneOf(
         {"view": 0.0, "add_to_cart": 1.0, "purchase": 2.0, "rating": 2.0},
     )
 )
-"""From "a view says as much as a purchase" to "a view says nothing". Says nothing itself in a log of one kind."""
+"""From equal weights to views ignored. Without effect on a log with one kind of interaction."""
 
 RECENCY: SearchSpace = MappingProxyType({"half_life_days": HALF_LIFE_DAYS, "step_decay": Real(0.5, 1.0)})
 TREND: SearchSpace = MappingProxyType({"trend_days": TREND_DAYS, "trend_power": TREND_POWER})
@@ -166,13 +164,13 @@ SEARCH_SPACES: Mapping[str, SearchSpace] = MappingProxyType(
         },
     }
 )
-"""By name in the zoo. A model without an entry is not tuned; it is judged with its defaults."""
+"""By name in the zoo. A model without an entry is not tuned; it is evaluated with its defaults."""
 
 
 def search_space(model: str, kinds_of_interaction: int = 2) -> SearchSpace:
-    """What may be varied about ``model`` on a log that holds this many kinds of interaction; empty for nothing.
+    """The search space of ``model`` on a log with this many kinds of interaction; empty when nothing is varied.
 
-    With a single kind, weights of kinds change no ranking, and trying them would waste trials.
+    With a single kind, ``type_weights`` changes no ranking and is left out.
     """
     space = SEARCH_SPACES.get(model, {})
     return {name: dimension for name, dimension in space.items() if kinds_of_interaction > 1 or name != "type_weights"}

@@ -1,8 +1,4 @@
-"""What tuning found, found again: the best recorded trial of a model's newest tuning.
-
-Put the choice among recorded trials here. Keep recording them (``experiment_runs``), the search (``search``) and what
-else a training is given (``recsys_assets.training.parameter_choice``) out.
-"""
+"""Finds the best recorded trial of a model's newest tuning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +15,7 @@ TUNING: Final = "tuning"
 
 @dataclass(frozen=True)
 class TunedParameters:
-    """Values found by tuning, of what the model's search space names; all else is for the trainer's defaults.
+    """Values found by tuning, of the parameters in the model's search space; the others keep their defaults.
 
     Attributes:
         parameters: hyper-parameters by name, JSON-able.
@@ -42,11 +38,11 @@ def tuning_id(end: datetime, *, allow_repeats: bool, k: int, seed: int) -> str:
 def tuned_parameters(
     registry: ModelRegistry, model: str, before: datetime, *, allow_repeats: bool
 ) -> TunedParameters | None:
-    """The best trial of the newest tuning of ``model``; the earliest of equals. ``None``: there is none to be used.
+    """The best trial of the newest usable tuning of ``model``, the earliest of equal ones; ``None`` without one.
 
-    Only tunings count that looked at nothing from ``before`` (aware, UTC) on, so that the window by which models are
-    chosen afterwards is new to all of them, and that asked for the same kind of list. Scores of different tunings do
-    not compare, nor do those of one tuning repeated with other code.
+    Usable is a tuning of the same kind of list (with or without repeats) that used no data from ``before`` (aware, UTC)
+    on, so that the window by which models are chosen afterwards is new to all of them. Scores are compared within one
+    tuning and one revision of the code only.
     """
     usable = [
         run

@@ -1,7 +1,4 @@
-"""What a model may learn from: validated interactions before a moment, and the catalogue as it was known then.
-
-Put the reading of training input here. Keep fitting (``recsys_assets.models``) and Dagster out.
-"""
+"""Training input: validated interactions before a moment, and the catalogue as it was known at that moment."""
 
 from datetime import datetime, timedelta
 
@@ -10,11 +7,10 @@ import pyarrow.compute as pc
 
 from recsys_assets.data_gate import require_open
 from recsys_assets.lake import Lake
-from recsys_assets.models.dataset import TrainingData
 from recsys_assets.schema import PRODUCTS
 
 TRAINING_COLUMNS = ("user_id", "product_id", "interaction_type", "timestamp", "rating", "price")
-"""The columns of an interaction that models and their evaluation look at."""
+"""The columns of an interaction that models and their evaluation use."""
 
 
 def interactions_before(lake: Lake, moment: datetime) -> pa.Table:
@@ -68,9 +64,3 @@ def catalogue_before(lake: Lake, moment: datetime, before: pa.Table) -> pa.Table
         is_later = pc.greater_equal(later["timestamp"], pa.scalar(moment, later["timestamp"].type))
         later_ids = later.filter(is_later)["product_id"]
     return known_catalogue(lake.read("products"), before, later_ids)
-
-
-def training_data_before(lake: Lake, moment: datetime) -> TrainingData:
-    """Everything a trainer may see at ``moment`` (aware, UTC), indexed. Raises as `interactions_before` does."""
-    before = interactions_before(lake, moment)
-    return TrainingData.from_tables(before, catalogue_before(lake, moment, before), moment)

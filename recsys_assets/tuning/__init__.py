@@ -1,4 +1,6 @@
-"""Choosing hyper-parameters on the past: what may be varied, and the search over rolling-origin folds.
+"""The search for hyper-parameters on the past.
 
-Put what decides between parameter values here. Keep models (``recsys_assets.models``) and Dagster out.
+``folds`` cuts a log into rolling-origin folds, ``search`` tries parameters of one model on them with Optuna,
+``zoo_tuning`` shares a budget between models, ``experiment_runs`` records trials. ``managed_search``, ``tuning_job``
+and ``trial`` run the same search on SageMaker. Search spaces are in ``recsys_assets.training.search_spaces``.
 """

@@ -1,7 +1,4 @@
-"""Trials as experiment runs, so that the registry remembers what was tried and what it brought.
-
-Put the translation from trials to registry records here. Keep the search (``search``) out.
-"""
+"""Records trials in the registry as experiment runs."""
 
 from lambda_api.recommender.bundle import DataWindow
 from recsys_assets.registry.model_registry import ModelRegistry
@@ -28,7 +25,7 @@ def as_experiment_run(trial: Trial, run_id: str, data_window: DataWindow, git_re
 
 
 def recorder(registry: ModelRegistry, run_id: str, data_window: DataWindow, git_revision: str) -> OnTrial:
-    """A callback for `tune` that logs every trial as it ends; a tuning repeated under its id replaces its runs."""
+    """A callback for `tune` that records every trial as it ends; a tuning repeated under its id replaces its runs."""
 
     def record(trial: Trial, most: int) -> None:
         registry.log_run(as_experiment_run(trial, run_id, data_window, git_revision))

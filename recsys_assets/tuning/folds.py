@@ -1,9 +1,6 @@
-"""Folds of a log for choosing by: what may be learned from, and what is then asked.
+"""Rolling-origin folds of a log: training data and the evaluation window that follows it.
 
-Put the cutting of tuning folds here. Keep the search over parameters (``search``) and of periods (``splits``) out.
-
-Everything here looks only at what precedes the moment it is given: neither the length of the windows nor the catalogue
-of a fold depends on anything later.
+A fold uses only what precedes its moments: neither the length of its window nor its catalogue depends on later data.
 """
 
 from dataclasses import dataclass, field, replace
@@ -23,21 +20,21 @@ from recsys_assets.training.training_window import known_catalogue
 
 LONGEST_WINDOW = timedelta(days=28)
 WINDOW_SHARE = 12
-"""A window is the twelfth part of the time before the test, at most four weeks: long enough to see most shoppers that
-come back, short enough that what sold before it still sells in it."""
+"""A window is one twelfth of the time before the test, at most four weeks: long enough for most shoppers to return, and
+short enough that products sold before it still sell in it."""
 
 ENOUGH_USERS = 200
-"""Fewer shoppers than this in a window, and it is doubled: their mean would say little."""
+"""A window with fewer shoppers is doubled, because their mean would be too uncertain."""
 
 LEAST_WINDOWS = 4
-"""However few shoppers come, a window is at most this part of the time there is."""
+"""A window is at most one part in this many of the whole time, however few its shoppers."""
 
 MOST_USERS = 4000
-"""More shoppers than this do not change which parameters win, only what a trial costs."""
+"""More shoppers make a trial slower without changing which parameters win."""
 
 
 class FoldTask(Protocol):
-    """What a trial is judged on: data to learn from, and shoppers whose choices come after it."""
+    """What a trial is evaluated on: training data, and shoppers whose choices come after it."""
 
     @property
     def number(self) -> int:
@@ -45,7 +42,7 @@ class FoldTask(Protocol):
 
     @property
     def data(self) -> TrainingData:
-        """All that may be learned from."""
+        """The training data."""
 
     def score(self, name: str, recommender: Recommender, k: int) -> float:
         """Mean NDCG@``k`` over the fold's shoppers."""
@@ -53,7 +50,7 @@ class FoldTask(Protocol):
 
 @dataclass(frozen=True)
 class TimeFold:
-    """A rolling-origin fold: ``data`` ends where the shoppers of ``task`` begin to choose."""
+    """A rolling-origin fold: ``data`` ends where the evaluation window of ``task`` begins."""
 
     fold: Fold
     data: TrainingData = field(repr=False)
@@ -71,18 +68,18 @@ class TimeFold:
 
 @dataclass(frozen=True)
 class LeaveOneOutFold:
-    """The one fold of leave-one-out: every shopper's second-last item is to be found."""
+    """The single fold of leave-one-out: the target is every shopper's second-last item."""
 
     task: LeaveOneOut = field(repr=False)
     number: int = 1
 
     @property
     def data(self) -> TrainingData:
-        """Everything before the shoppers' own cuts."""
+        """Every shopper's events before their target."""
         return self.task.training
 
     def score(self, name: str, recommender: Recommender, k: int) -> float:
-        """Mean NDCG@``k`` over the judged shoppers."""
+        """Mean NDCG@``k`` over the evaluated shoppers."""
         return evaluate_leave_one_out(name, recommender, self.task, k).table((k,))[f"NDCG@{k}"]
 
 
@@ -94,8 +91,8 @@ class PastLog:
         interactions: canonical interactions, all strictly before ``end``.
         products: canonical products.
         end: aware, UTC.
-        relevant_types, allow_repeats: what is asked (`EvaluationWindow`).
-        most_users: shoppers judged per fold, at most; a fixed random sample (users come in SHA-256 order).
+        relevant_types, allow_repeats: as in `EvaluationWindow`.
+        most_users: shoppers evaluated per fold, at most; a fixed random sample (users come in SHA-256 order).
     """
 
     interactions: pa.Table = field(repr=False)
@@ -116,12 +113,12 @@ class PastLog:
         return TrainingData.from_tables(early, catalogue_of(self.products, early), moment)
 
     def fold_tasks(self, wanted: int) -> list[TimeFold]:
-        """At most ``wanted`` folds that end at ``end``, in time order, without those nobody can be judged on.
+        """At most ``wanted`` folds that end at ``end``, in time order, without those that have nobody to evaluate.
 
-        Windows are as long as `WINDOW_SHARE` says, longer where `ENOUGH_USERS` asks for it.
+        The length of windows follows from `WINDOW_SHARE`; it is doubled while `ENOUGH_USERS` is not reached.
 
         Raises:
-            ValueError: the log is too short for even one fold, or nobody in the last window can be judged.
+            ValueError: the log is too short for even one fold, or the last window has nobody to evaluate.
         """
         first = pc.min(self.interactions["timestamp"]).as_py()
         span = self.end - first
@@ -139,13 +136,13 @@ class PastLog:
     def _if_anybody(self, fold: Fold) -> TimeFold | None:
         try:
             return self.fold_task(fold)
-        except ValueError:  # what `build_task` raises for a window nobody can be judged on
+        except ValueError:  # raised by `build_task` for a window with nobody to evaluate
             return None
 
     def _users_in_last(self, window: timedelta) -> int:
         try:
             return len(build_task(self.interactions, self.products, self._window(self.end - window, self.end)))
-        except ValueError:  # as above; if it stays so, the newest fold raises it again
+        except ValueError:  # as above; the newest fold raises it again if it persists
             return 0
 
     def _window(self, start: datetime, end: datetime) -> EvaluationWindow:
@@ -158,10 +155,10 @@ def before(interactions: pa.Table, moment: datetime) -> pa.Table:
 
 
 def catalogue_of(products: pa.Table, early: pa.Table) -> pa.Table:
-    """The products that ``early`` interactions name, at the prices paid in them (`known_catalogue`).
+    """The products that occur in ``early`` interactions, at the prices paid there (`known_catalogue`).
 
-    A product without an earlier event is left out whether or not it has a later one: telling the two apart takes a
-    look at the future.
+    A product without an earlier event is left out whether or not it has a later one, because telling the two apart
+    would need data of the future.
     """
     return known_catalogue(products, early, products["product_id"])
 

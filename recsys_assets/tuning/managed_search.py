@@ -1,10 +1,7 @@
-"""The search of ``search``, run by SageMaker: the defaults as one training job, all other trials as a tuning job.
+"""The search on SageMaker: the defaults as one training job, all other trials as a tuning job.
 
-Put what joins data, jobs and trials here. Keep what is asked of AWS (``tuning_job``), what a trial does (``trial``) and
-the life cycle of jobs (``recsys_assets.sagemaker.jobs``) out.
-
-Jobs are named by their content: data, code revision, space, seed and budget. Asked again, the search finds them done
-and reads their trials, as a local search with the same seed would try the same.
+Jobs are named by their content (data, code revision, space, seed, budget). A repeated search finds them done and reads
+their trials.
 """
 
 import hashlib
@@ -54,12 +51,12 @@ _STATES: Final = {"Completed": TrialState.FINISHED, "Stopped": TrialState.PRUNED
 
 @dataclass(frozen=True)
 class ManagedSearch:
-    """Searches on one log, as jobs.
+    """Searches on one log, run as SageMaker jobs.
 
     Attributes:
-        interactions, products: what trials see, canonical; all before ``question.end``.
-        settled: model -> hyper-parameters that are never searched for.
-        parallel: trials of a tuning job at a time.
+        interactions, products: canonical tables for the trials; all before ``question.end``.
+        settled: model -> hyper-parameters that are never varied.
+        parallel: trials of a tuning job at the same time.
         log: receives the progress of jobs.
     """
 
@@ -77,7 +74,7 @@ class ManagedSearch:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def search(self, model: str, budget: Budget, seed: int, space: SearchSpace, on_trial: OnTrial) -> TuningResult:
-        """As `recsys_assets.tuning.search.tune`, but for the choice of values, which is SageMaker's.
+        """As `recsys_assets.tuning.search.tune`, with values chosen by SageMaker.
 
         Raises:
             ValueError: the model refuses the data with its defaults.
@@ -107,7 +104,7 @@ class ManagedSearch:
             hyperparameters=self._fixed(model, {}),
             channels=self.channels,
             output_uri=self.places.shared("trials"),
-            # Short, and the first thing somebody waits for.
+            # Short, and somebody waits for it.
             hardware=replace(self.hardware, spot=False),
             tags={**self.tags, "recsys/model": model},
             program=TRIAL,
@@ -174,20 +171,20 @@ class ManagedSearch:
         what: str,
         open_session: Callable[[str], AbstractContextManager[Session]] = no_session,
     ) -> FinishedJob:
-        # Of the work alone: where it runs, for how long and how many trials at a time do not make it another.
+        # Of the work alone: hardware, time limit and parallelism do not change its result.
         digest = hashlib.sha256(json.dumps(plan.work(plan.request({})), sort_keys=True).encode()).hexdigest()
         identity = JobIdentity(run_id=digest, asset=model, label=f"{what}-{model}", lasting=True)
         try:
             return self.jobs.run(plan, identity, self.log, open_session)
         except JobRefused as refusal:
-            # A ``ValueError`` here would read as the model refusing the data.
+            # A ``ValueError`` here would be taken for the model refusing the data.
             raise JobFailed(str(refusal)) from refusal
 
 
 def read_job_as_trial(job: Mapping[str, Any], number: int, model: str, parameters: Mapping[str, Any]) -> Trial:
     """A described training job that has ended, as a trial with ``parameters`` beside the model's defaults.
 
-    AWS keeps figures as 32-bit numbers, so scores are those of a local search but for the eighth digit.
+    AWS stores metrics as 32-bit numbers, so scores equal those of a local search to seven digits.
     """
     state, problem = _STATES[job["TrainingJobStatus"]], ""
     scores = {
@@ -196,13 +193,13 @@ def read_job_as_trial(job: Mapping[str, Any], number: int, model: str, parameter
         if (match := _FOLD.fullmatch(metric["MetricName"]))
     }
     if state is TrialState.FINISHED and not scores:
-        state, problem = TrialState.FAILED, "the trial ended well and said no figure"
+        state, problem = TrialState.FAILED, "the trial ended well and printed no score"
     if job["TrainingJobStatus"] == "Failed":
         problem = str(job.get("FailureReason", "")).split("\n", 1)[0]
     try:
         parameters = make_trainer(model, parameters).parameters()
     except ValueError:
-        parameters = dict(parameters)  # refused by the model: as a local search keeps what it tried
+        parameters = dict(parameters)  # refused by the model; recorded as tried, like in a local search
     return Trial(
         model=model,
         number=number,
@@ -216,7 +213,7 @@ def read_job_as_trial(job: Mapping[str, Any], number: int, model: str, parameter
 
 
 def upload_once(s3: Any, table: pa.Table, prefix_uri: str) -> str:
-    """Put ``table`` below ``prefix_uri`` in a folder named by its content, unless it is there; returns that folder."""
+    """Upload ``table`` below ``prefix_uri`` to a folder named by its content, unless it exists; returns the folder."""
     with tempfile.TemporaryFile() as file:
         pq.write_table(table, file, compression="zstd")
         file.seek(0)

@@ -1,11 +1,8 @@
-"""The search: seeded trials over a space, judged on rolling-origin folds, hopeless ones stopped early.
-
-Put how parameters are looked for and how trials are judged here. Keep what may be varied (``search_spaces``), the folds
-(``folds``) and the registry (``experiment_runs``) out.
+"""The search over one model's space: seeded trials, evaluated on rolling-origin folds, poor ones stopped early.
 
 The sampler is the tree-structured Parzen estimator (Bergstra et al., "Algorithms for hyper-parameter optimization",
 NeurIPS 2011; multivariate form: Falkner et al., "BOHB", ICML 2018) of the Optuna library. Trial 0 is the model's
-defaults, so on the folds a search never ends below them.
+defaults, so the best trial is never worse than them on the folds.
 """
 
 import json
@@ -28,14 +25,14 @@ if TYPE_CHECKING:
     import optuna
 
 RANDOM_TRIALS = 6
-"""Trials spread at random before the sampler begins to lean towards what did well."""
+"""Random trials before the sampler starts to favour values that scored well."""
 
 TRIALS_BEFORE_PRUNING = 3
-"""Complete trials to compare with before one may be stopped early."""
+"""Complete trials needed before one may be stopped early."""
 
 
 class TrialState(StrEnum):
-    """How a trial ended: judged on every fold, stopped after some, or refused by the model."""
+    """How a trial ended: evaluated on every fold, stopped after some, or refused by the model."""
 
     FINISHED = "finished"
     PRUNED = "pruned"
@@ -55,10 +52,10 @@ class Budget:
     """How long to search.
 
     Attributes:
-        trials: at most so many, the defaults among them; at least 1.
-        seconds: no trial is begun that would probably end later; ``None`` for no limit. Trial 0 always runs, but where
-            its folds would take longer than that, the search makes do with the newest of them. A search cut short by
-            time is reproducible only as far as both runs got.
+        trials: how many at most, the defaults included; at least 1.
+        seconds: no trial is started that would probably end later; ``None`` for no limit. Trial 0 always runs; if its
+            folds take longer, only the newest of them are used. A search cut short by time is reproducible only as far
+            as both runs got.
     """
 
     trials: int
@@ -71,7 +68,7 @@ class Budget:
             raise ValueError(f"a budget's seconds must be above 0, or None for no limit; not {self.seconds}")
 
     def allows(self, done: int, elapsed: float) -> bool:
-        """Whether to begin another trial after ``done`` ones took ``elapsed`` seconds."""
+        """Whether to start another trial after ``done`` ones took ``elapsed`` seconds."""
         return done < self.trials and self.has_time(done, elapsed)
 
     def has_time(self, done: int, elapsed: float) -> bool:
@@ -81,17 +78,17 @@ class Budget:
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of parameters, tried.
+    """One evaluated set of parameters.
 
     Attributes:
         model: name of the trainer.
         number: 0 for the defaults, then counting up.
         parameters: all hyper-parameters of the trainer, JSON-able.
-        fold_scores: fold number -> mean NDCG@k over its users, for the folds it was judged on.
+        fold_scores: fold number -> mean NDCG@k over its users, for the folds it was evaluated on.
         state: how it ended.
         started_at: aware, UTC.
         seconds: wall time. Of two equal searches only this and ``started_at`` differ.
-        problem: why the model refused; empty otherwise.
+        problem: why the model refused parameters or data; empty otherwise.
     """
 
     model: str
@@ -105,19 +102,19 @@ class Trial:
 
     @property
     def score(self) -> float:
-        """Mean over the folds it was judged on; comparable between finished trials only. NaN without any fold."""
+        """Mean over the folds it was evaluated on; comparable between finished trials only. NaN without any fold."""
         return float(np.mean(list(self.fold_scores.values()))) if self.fold_scores else math.nan
 
 
 @dataclass(frozen=True)
 class TuningResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         model: name of the trainer.
         trials: in order; ``trials[0]`` is the defaults.
         best: the finished trial with the highest score, the earliest of equal ones.
-        stopped_by: what ended the search.
+        stopped_by: why the search ended.
     """
 
     model: str
@@ -133,8 +130,7 @@ class TuningResult:
 
 MakeTrainer = Callable[[str, Mapping[str, Any]], Trainer]
 OnTrial = Callable[[Trial, int], None]
-"""Receives each trial as it ends and how many there will be at most: for progress, or to keep it (``experiment_runs``).
-"""
+"""Receives each trial as it ends, and how many there will be at most."""
 
 
 def tune(
@@ -148,11 +144,11 @@ def tune(
     make: MakeTrainer = make_trainer,
     on_trial: OnTrial | None = None,
 ) -> TuningResult:
-    """Look for the parameters of ``model`` with the highest mean NDCG@``k`` over ``folds``.
+    """Search the parameters of ``model`` with the highest mean NDCG@``k`` over ``folds``.
 
-    Folds are judged newest first, because the newest resembles most what comes next. After each of them a trial is
-    stopped whose best running mean so far lies below the median of finished trials' running means at that point
-    (Golovin et al., "Google Vizier", KDD 2017, median stopping rule).
+    A trial visits the newest fold first, because it is most similar to the future. After each fold it is stopped when
+    its best running mean is below the median of the running means of finished trials at that point (median stopping
+    rule; Golovin et al., "Google Vizier", KDD 2017).
 
     Args:
         model: name, for ``make``.
@@ -160,7 +156,7 @@ def tune(
         budget: trials and time.
         seed: of the sampler; equal arguments give equal trials, as far as time allows both to get.
         k: length of the lists.
-        space: what to vary; by default all that `search_space` knows of the model.
+        space: by default the whole `search_space` of the model.
         make: trainer from name and parameters; raises ``ValueError`` for values out of range.
         on_trial: see `OnTrial`.
 
@@ -211,7 +207,7 @@ def _run(
             scores[task.number] = task.score(model, trainer.fit(task.data), k)
             if number == 0 and not budget.has_time(len(scores), time.perf_counter() - began):
                 break
-            if len(scores) < len(tasks) and sampler.hopeless(list(scores.values())):
+            if len(scores) < len(tasks) and sampler.is_poor(list(scores.values())):
                 state = TrialState.PRUNED
                 break
     except ValueError as error:
@@ -222,7 +218,7 @@ def _run(
 
 
 class _Sampler:
-    """Optuna behind the four things the search needs of it."""
+    """Optuna's sampler and pruner, one trial at a time."""
 
     def __init__(self, space: SearchSpace, defaults: Mapping[str, Any], seed: int) -> None:
         self._space = space
@@ -231,13 +227,13 @@ class _Sampler:
             if self._defaults[name] not in dimension:
                 raise ValueError(
                     f"the default {name}={self._defaults[name]!r} lies outside its search space {dimension}; "
-                    "widen the space, so that the search begins with what it has to beat"
+                    "widen the space, so that the search can start from the defaults"
                 )
         self._study = _study(seed) if space else None
         self._trial: optuna.Trial | None = None
 
     def ask(self, number: int) -> dict[str, Any]:
-        """Parameters to try; the defaults as trial 0."""
+        """Parameters of the next trial; the defaults for trial 0."""
         if self._study is None:
             return {}
         if number == 0:
@@ -248,15 +244,15 @@ class _Sampler:
             for name, value in self._trial.params.items()
         }
 
-    def hopeless(self, scores: list[float]) -> bool:
-        """Whether to stop the trial after folds with these scores."""
+    def is_poor(self, scores: list[float]) -> bool:
+        """Whether to stop the trial early, after folds with these scores."""
         if self._trial is None:
             return False
         self._trial.report(float(np.mean(scores)), len(scores))
         return self._trial.should_prune()
 
     def tell(self, state: TrialState, scores: Mapping[int, float]) -> None:
-        """How the trial ended."""
+        """Record the end of the trial."""
         from optuna.trial import TrialState as Told
 
         if self._study is None or self._trial is None:
@@ -271,9 +267,9 @@ class _Sampler:
 
 
 def common_scores(results: Iterable[TuningResult]) -> dict[str, float]:
-    """Mean NDCG of each result's best trial over the folds on which all of them were judged, by model.
+    """Mean NDCG of each result's best trial over the folds that all of them have in common, by model.
 
-    Every search begins with the newest fold, so there is at least that one.
+    Every search starts with the newest fold, so there is at least that one.
     """
     best = {result.model: result.best.fold_scores for result in results}
     common = set.intersection(*(set(scores) for scores in best.values())) if best else set()
@@ -283,7 +279,7 @@ def common_scores(results: Iterable[TuningResult]) -> dict[str, float]:
 def _study(seed: int) -> "optuna.Study":
     import optuna
 
-    # Below warnings Optuna narrates every trial on stderr; the callers have progress of their own.
+    # Optuna would log every trial on stderr; the callers show progress themselves.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(
         direction="maximize",

@@ -1,13 +1,10 @@
-"""One trial of a tuning job as a program: hyper-parameters in, figures of folds out, under the ``/opt/ml`` contract.
+"""One trial of a tuning job as a program: hyper-parameters in, scores of folds out, under the ``/opt/ml`` contract.
 
     python -m recsys_assets.tuning.trial [train] [--root /opt/ml]
 
-Put what a trial reads, and how it says its figures, here. Keep folds (``folds``), models and the tuning job
-(``tuning_job``) out.
-
-Figures are printed as ``name=value;``, which SageMaker finds by the regular expressions of `metrics`. After every fold
-the mean so far is printed as the objective, so that a tuning job may stop what is hopeless by the same rule as the
-search on a laptop. Exit codes: 0 done, 1 failed (reason in ``output/failure``).
+Scores are printed as ``name=value;``, which SageMaker finds by the regular expressions of `metrics`. After every fold
+the running mean is printed as the objective, so that a tuning job stops poor trials early by the same rule as the local
+search. Exit codes: 0 done, 1 failed (reason in ``output/failure``).
 """
 
 import argparse
@@ -23,7 +20,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from recsys_assets.models.trainer import Trainer
-from recsys_assets.sagemaker.paths import DONE, FAILED, JobError, SageMakerPaths
+from recsys_assets.sagemaker.paths import DONE, FAILED, JobError, SageMakerPaths, record_failure
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, TableContract, relevant_types
 from recsys_assets.training.hyperparameters import job_hyperparameters, read_job
 from recsys_assets.training.train import INTERACTIONS_CHANNEL, PRODUCTS_CHANNEL, read_channel
@@ -43,11 +40,11 @@ _EVENTS: Final = TableContract(
 
 @dataclass(frozen=True, slots=True)
 class TrialQuestion:
-    """What every trial of a tuning is asked.
+    """The evaluation that all trials of a tuning share.
 
     Attributes:
-        end: aware, UTC; nothing from here on is in the data.
-        folds: at most so many.
+        end: aware, UTC; all data precede it.
+        folds: how many, at most.
         k: length of the lists.
         allow_repeats: as of `PastLog`.
     """
@@ -59,49 +56,49 @@ class TrialQuestion:
 
 
 def metrics(folds: int) -> dict[str, str]:
-    """Name -> regular expression of everything a trial may print."""
+    """Name -> regular expression of every score that a trial may print."""
     return {OBJECTIVE: OBJECTIVE + _FIGURE, **{fold_metric(n): fold_metric(n) + _FIGURE for n in range(1, folds + 1)}}
 
 
 def fold_metric(number: int) -> str:
-    """What a fold's figure is called."""
+    """Name of a fold's score."""
     return f"fold_{number}_ndcg"
 
 
 def trial_hyperparameters(
     model: str, parameters: Mapping[str, Any], question: TrialQuestion, git_revision: str | None
 ) -> dict[str, str]:
-    """What a trial is given, as text: the inverse of `read_trial`."""
+    """Hyper-parameters of a trial as text: the inverse of `read_trial`."""
     asked = {_FOLDS: question.folds, _LENGTH: question.k, _REPEATS: question.allow_repeats}
     given = job_hyperparameters(model, parameters, question.end, git_revision)
     return {**given, **{name: json.dumps(value) for name, value in asked.items()}}
 
 
-def read_trial(given: Mapping[str, Any], where: str = "hyperparameters.json") -> tuple[Trainer, TrialQuestion]:
-    """The model to try and what it is asked. Raises `JobError` naming what is missing or wrong."""
+def read_trial(given: Mapping[str, Any]) -> tuple[Trainer, TrialQuestion]:
+    """The trainer to try and its evaluation. Raises `JobError` naming what is missing or wrong."""
     missing = sorted({_FOLDS, _LENGTH, _REPEATS} - given.keys())
     if missing:
-        raise JobError(f"hyper-parameter {', '.join(missing)} is missing in {where}; a trial needs it")
+        raise JobError(f"hyper-parameter {', '.join(missing)} is missing; a trial needs it")
     try:
         folds, k, repeats = (json.loads(given[name]) for name in (_FOLDS, _LENGTH, _REPEATS))
     except ValueError as error:
-        raise JobError(f"{_FOLDS}, {_LENGTH} and {_REPEATS} in {where} must be JSON: {error}") from error
+        raise JobError(f"{_FOLDS}, {_LENGTH} and {_REPEATS} must be JSON: {error}") from error
     own = {name: value for name, value in given.items() if name not in (_FOLDS, _LENGTH, _REPEATS)}
-    job = read_job({where: own})
+    job = read_job(own)
     return job.trainer, TrialQuestion(job.as_of, int(folds), int(k), bool(repeats))
 
 
 def run_trial(paths: SageMakerPaths) -> dict[int, float]:
-    """Fit and judge on every fold, newest first, saying each figure; returns them by fold.
+    """Fit and evaluate on every fold, newest first, printing each score; returns them by fold.
 
     Raises:
         JobError: the trial is set up wrongly.
         ValueError: the data cannot carry the model, or the parameters are out of range.
     """
     paths.require_supported()
-    trainer, question = read_trial(paths.read_config(paths.hyperparameters), str(paths.hyperparameters))
-    events = read_channel(paths.channel(INTERACTIONS_CHANNEL), _EVENTS)
-    products = read_channel(paths.channel(PRODUCTS_CHANNEL), PRODUCTS)
+    trainer, question = read_trial(paths.read_config(paths.hyperparameters))
+    events = read_channel(paths, INTERACTIONS_CHANNEL, _EVENTS)
+    products = read_channel(paths, PRODUCTS_CHANNEL, PRODUCTS)
     past = PastLog(events, products, question.end, relevant_types(events), question.allow_repeats)
     scores: dict[int, float] = {}
     for task in sorted(past.fold_tasks(question.folds), key=lambda task: task.number, reverse=True):
@@ -114,15 +111,17 @@ def run_trial(paths: SageMakerPaths) -> dict[int, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one trial; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="trial", description="Judge one set of hyper-parameters on folds of a log.")
-    parser.add_argument("command", nargs="?", choices=["train"], help="what SageMaker says behind an image's name")
+    parser = argparse.ArgumentParser(
+        prog="trial", description="Evaluate one set of hyper-parameters on folds of a log."
+    )
+    parser.add_argument("command", nargs="?", choices=["train"], help="SageMaker passes it to the image")
     parser.add_argument("--root", type=Path, default=Path("/opt/ml"), help="root of the job's folders")
     paths = SageMakerPaths(parser.parse_args(arguments).root)
     try:
         run_trial(paths)
     except Exception as error:  # noqa: BLE001
-        # The platform's contract: whatever went wrong ends up in the failure file and in the exit code.
-        paths.record_failure(error)
+        # The platform's contract: any failure ends up in the failure file and in the exit code.
+        record_failure(error, paths.failure)
         return FAILED
     return DONE
 

@@ -1,8 +1,4 @@
-"""What a SageMaker tuning job is asked for: one search-space definition in, ``CreateHyperParameterTuningJob`` out.
-
-Put the translation of a search space, and what would be refused of a tuning job, here. Keep spaces (``search_spaces``),
-what a trial does (``trial``) and the search as a whole (``managed_search``) out.
-"""
+"""The ``CreateHyperParameterTuningJob`` request of a search space, and the checks of what AWS would refuse."""
 
 import json
 from collections.abc import Mapping
@@ -48,13 +44,13 @@ class TuningJobPlan:
     """A tuning job without its name.
 
     Attributes:
-        fixed: hyper-parameters that no trial varies, as text.
-        space: what trials vary.
+        fixed: hyper-parameters that are the same in all trials, as text.
+        space: hyper-parameters that trials vary.
         channels: input channel -> ``s3://`` prefix.
         output_uri: ``s3://`` prefix for what trials leave.
         metrics: name -> regular expression, `OBJECTIVE` among them, which is maximised.
-        trials: at most so many.
-        parallel: so many at a time. The next choice is made of what has ended, so fewer choose better.
+        trials: how many, at most.
+        parallel: how many at a time. A choice uses the trials that have ended, so fewer at a time choose better.
         seconds: for all trials together.
         seed: of the choices.
     """
@@ -112,7 +108,7 @@ class TuningJobPlan:
                     "MaxRuntimeInSeconds": self.seconds,
                 },
                 "ParameterRanges": parameter_ranges(self.space),
-                # The median stopping rule, as the search on a laptop has it.
+                # The median stopping rule, as in the local search.
                 "TrainingJobEarlyStoppingType": "Auto",
                 "RandomSeed": self.seed,
             },
@@ -127,7 +123,7 @@ class TuningJobPlan:
                 "InputDataConfig": input_data(self.channels),
                 "OutputDataConfig": {"S3OutputPath": self.output_uri, **key_field("KmsKeyId", self.placement)},
                 "ResourceConfig": cluster(self.hardware, self.placement),
-                # A trial interrupted on spot capacity begins again; it is too short for checkpoints to pay.
+                # A trial interrupted on spot capacity starts again; it is too short to need checkpoints.
                 **limits(self.hardware),
                 "RetryStrategy": {"MaximumRetryAttempts": RETRIES},
                 "Environment": {VARIABLE: "trial", **variables},
@@ -164,7 +160,7 @@ def parameter_ranges(space: SearchSpace) -> dict[str, list[dict[str, Any]]]:
 
 
 def chosen_values(space: SearchSpace, tuned: Mapping[str, str]) -> dict[str, Any]:
-    """What a trial was given of ``space``, from ``TunedHyperParameters``: the inverse of `parameter_ranges`.
+    """Values of ``space`` in a trial, from its ``TunedHyperParameters``: the inverse of `parameter_ranges`.
 
     Raises:
         ValueError: a value is missing or outside the space.

@@ -1,7 +1,4 @@
-"""One search after the other: every model on the same folds, within one budget of time.
-
-Put how a budget is shared between models here. Keep one model's search (``search``) and where progress is shown out.
-"""
+"""The searches of several models, one after the other, on the same folds and within one budget of time."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,73 +11,40 @@ from recsys_assets.tuning.search import Budget, MakeTrainer, OnTrial, TuningResu
 LEAST_SECONDS = 1.0
 
 OnModel = Callable[[str, int], OnTrial]
-"""Told a model's name and how many trials it gets at most, returns who hears of them."""
+"""Given a model's name and the highest number of its trials, returns the receiver of its trials."""
 
 OnRefusal = Callable[[str, str], None]
-"""Told the name of a model that refuses the data, and why."""
-
+"""Receives the name of a model that refuses the data, and the reason."""
 
 Search = Callable[[str, Budget, SearchSpace, OnTrial], TuningResult]
-"""Searches one model's space within a budget; raises ``ValueError`` where the model refuses the data."""
+"""Searches one model's space within a budget; raises ``ValueError`` when the model refuses the data."""
 
 
 @dataclass(frozen=True)
 class ZooTuning:
-    """What came of tuning several models.
+    """The results of tuning several models.
 
     Attributes:
         found: by model, in the order asked for.
-        left_out: name -> why, for models that refuse the data even with their defaults.
+        left_out: name -> reason, for models that refuse the data even with their defaults.
     """
 
     found: Mapping[str, TuningResult] = field(repr=False)
     left_out: Mapping[str, str]
 
 
-def tune_models(
-    models: Sequence[str],
-    folds: Sequence[FoldTask],
-    make: MakeTrainer,
-    on_model: OnModel,
-    *,
-    trials: int,
-    seconds: float | None,
-    seed: int = 0,
-    k: int = 10,
-    kinds_of_interaction: int = 2,
-    on_refusal: OnRefusal | None = None,
-) -> ZooTuning:
-    """`tune` each of ``models`` with at most ``trials`` trials, all of them in about ``seconds``.
-
-    Time that a quick model leaves over goes to those after it, so name the quick ones first. Every model gets at least
-    its defaults judged; where ``trials`` is 1, nothing else is. Equal arguments give equal trials, as far as time
-    allows both to get.
-
-    Args:
-        seconds: ``None`` for no limit.
-        kinds_of_interaction: in the log; see `search_space`.
-
-    Raises:
-        ValueError: no folds, or fewer than 1 trial.
-    """
+def local_search(folds: Sequence[FoldTask], make: MakeTrainer, seed: int, k: int) -> Search:
+    """`tune` on ``folds`` in this process. Raises ``ValueError`` when there are none."""
     if not folds:
         raise ValueError("tuning needs at least one fold; give it a longer log or shorter windows")
 
     def search(name: str, budget: Budget, space: SearchSpace, on_trial: OnTrial) -> TuningResult:
         return tune(name, folds, budget, seed, k=k, space=space, make=make, on_trial=on_trial)
 
-    return search_models(
-        models,
-        search,
-        on_model,
-        trials=trials,
-        seconds=seconds,
-        kinds_of_interaction=kinds_of_interaction,
-        on_refusal=on_refusal,
-    )
+    return search
 
 
-def search_models(
+def tune_models(
     models: Sequence[str],
     search: Search,
     on_model: OnModel,
@@ -90,7 +54,19 @@ def search_models(
     kinds_of_interaction: int = 2,
     on_refusal: OnRefusal | None = None,
 ) -> ZooTuning:
-    """As `tune_models`, by any ``search``."""
+    """``search`` each of ``models`` with at most ``trials`` trials, all of them in about ``seconds``.
+
+    Time left over by a model goes to those after it, so name the quick ones first. The defaults of every model are
+    evaluated in any case; with ``trials`` of 1, nothing else is. Equal arguments give equal trials, as far as time
+    allows both to get.
+
+    Args:
+        seconds: ``None`` for no limit.
+        kinds_of_interaction: in the log; see `search_space`.
+
+    Raises:
+        ValueError: fewer than 1 trial.
+    """
     found: dict[str, TuningResult] = {}
     left_out: dict[str, str] = {}
     deadline = None if seconds is None else time.perf_counter() + seconds
@@ -104,7 +80,7 @@ def search_models(
         try:
             found[name] = search(name, budget, space, on_trial)
         except ValueError as error:
-            # What a trainer raises for data that it cannot learn from; the others may.
+            # Raised by a trainer for data that it cannot learn from; other models may be able to.
             left_out[name] = str(error)
             if on_refusal is not None:
                 on_refusal(name, str(error))

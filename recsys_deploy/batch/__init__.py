@@ -1,4 +1,6 @@
-"""Lists for every known shopper at once: questions from the lake, answers of the champion, records and files of them.
+"""Recommendations for every known shopper at once.
 
-Put batch recommending here. Keep answering one shopper (``lambda_api``) and the inference container out.
+Questions come from ``recsys_assets.batch``; ``answering`` answers them with the champion, ``results`` stores the lists,
+``run`` joins the steps for ``assets`` (Dagster) and ``commands`` (``recsys batch``), ``transform_job`` is the request
+of a SageMaker batch transform.
 """

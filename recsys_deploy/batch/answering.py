@@ -1,10 +1,7 @@
-"""Answers to a set of questions: by the champion in this process, or by a SageMaker batch transform of it.
+"""Answers a set of questions with the champion, in this process or by a SageMaker batch transform.
 
-Put who answers, where answers lie, and not doing twice what is done, here. Keep questions, the request of a transform
-(``transform_job``) and what becomes of answers (``results``) out.
-
-Answers lie in ``<root>/answers/<bundle>-<catalogue>-<questions>/<part>.out``, named by what they are answers of and to:
-what is there already is not asked again. Both ways run ``lambda_api.handlers.inference_server``.
+Answers are stored in ``<root>/answers/<bundle>-<catalogue>-<questions>/<part>.out``, named by the checksums of their
+inputs, so that existing answers are not computed again. Both ways run ``lambda_api.handlers.inference_server``.
 """
 
 import hashlib
@@ -19,11 +16,11 @@ import pyarrow.fs as pa_fs
 from lambda_api.handlers.inference_app import answer_line, open_model
 from lambda_api.settings import Settings, parse_tags
 from recsys_assets.batch.errors import BatchError
-from recsys_assets.batch.questions import PARTS, Part, QuestionSet, read_part
+from recsys_assets.batch.questions import PARTS, Part, QuestionSet, read_part, write_object
 from recsys_assets.lake import open_filesystem
 from recsys_assets.sagemaker.job import JobIdentity, Placement
 from recsys_assets.sagemaker.jobs import Level, Log, SageMakerJobs
-from recsys_assets.sagemaker.settings import placement_of
+from recsys_assets.sagemaker.settings import inference_placement
 from recsys_deploy.batch.transform_job import TransformJobPlan
 from recsys_deploy.endpoints.archive import archives_uri, publish_archive
 from recsys_deploy.endpoints.manager import EndpointManager
@@ -33,7 +30,7 @@ from recsys_deploy.subject import Subject
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Where answers lie; how many parts were answered now; what is known of the job that did, if one did."""
+    """URI of the answers, number of parts answered by this call, metadata of the job that answered them (if any)."""
 
     uri: str
     parts_answered: int
@@ -41,13 +38,13 @@ class Answered:
 
 
 def answers_uri(root: str, subject: Subject, questions: QuestionSet) -> str:
-    """Where the answers of ``subject`` to ``questions`` lie."""
+    """URI of the answers of ``subject`` to ``questions``."""
     name = "-".join(part[:16] for part in (subject.bundle_checksum, subject.catalogue_checksum, questions.checksum))
     return f"{root.rstrip('/')}/answers/{name}"
 
 
 def answer_here(root: str, questions_uri: str, questions: QuestionSet, subject: Subject, log: Log) -> Answered:
-    """Answer every part that is not answered yet, in this process; cut short, it goes on with the next part.
+    """Answer every part without answers, in this process; after an interruption it continues with the next part.
 
     Raises:
         BatchError: questions are missing or damaged.
@@ -59,18 +56,18 @@ def answer_here(root: str, questions_uri: str, questions: QuestionSet, subject: 
         model = open_model(subject.bundle, subject.catalogue)
         for done, part in enumerate(missing, start=1):
             lines = [answer_line(model, line) for line in read_part(questions_uri, part)]
-            _write_whole(f"{uri}/{part.name}.out", b"".join(line + b"\n" for line in lines))
+            write_object(f"{uri}/{part.name}.out", b"".join(line + b"\n" for line in lines))
             log(Level.INFO, f"{done} of {len(missing)} parts answered")
     return Answered(uri, len(missing))
 
 
 @dataclass(frozen=True)
 class Transformer:
-    """Answers by batch transform.
+    """Answers questions by batch transform.
 
     Attributes:
         placement: image, role, network and key of the inference container.
-        instance_type: of its one instance.
+        instance_type: of the single instance.
         prefix: of names, such as ``recsys-dev``.
         archives: ``s3://`` prefix of model archives.
     """
@@ -83,7 +80,7 @@ class Transformer:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def answer(self, root: str, questions_uri: str, questions: QuestionSet, subject: Subject, log: Log) -> Answered:
-        """Answer all parts, unless all are answered; a job of the same work that runs or ran well is taken up.
+        """Answer all parts unless all have answers; a job of the same work that runs or ended well is reused.
 
         Raises:
             JobFailed, EndpointError: the job failed, or AWS refused a call.
@@ -97,11 +94,8 @@ class Transformer:
             EndpointPlan(
                 prefix=self.prefix,
                 version=subject.version,
-                image=self.placement.image,
-                role_arn=self.placement.role_arn,
+                placement=self.placement,
                 model_uri=publish_archive(self.jobs.s3, self.archives, subject.bundle, subject.catalogue),
-                subnets=self.placement.subnets,
-                security_groups=self.placement.security_groups,
                 tags=tags,
             )
         )
@@ -125,31 +119,31 @@ class Transformer:
         try:
             finished = self.jobs.run(plan, identity, log)
             if not all(is_answered(uri, part) for part in missing):
-                # The job ended well before this call, and its answers were deleted since.
-                log(Level.WARNING, f"{uri} lacks answers of {finished.name}; asking again")
+                # The job ended before this call, and its answers have been deleted since.
+                log(Level.WARNING, f"{uri} lacks answers of {finished.name}; running the transform again")
                 again = replace(identity, run_id=uuid.uuid4().hex, lasting=False)
                 finished = self.jobs.run(plan, again, log)
         finally:
             manager.delete_model(model["ModelName"])
         if unanswered := [part.name for part in missing if not is_answered(uri, part)]:
             raise BatchError(
-                f"transform job {finished.name} ended well and {uri} lacks answers to {', '.join(unanswered[:3])}; "
-                "allow its role s3:PutObject there and run the batch again"
+                f"transform job {finished.name} ended well, but {uri} lacks answers to {', '.join(unanswered[:3])}",
+                remedy="allow its role s3:PutObject there and run the batch again",
             )
         return Answered(uri, len(missing), finished.metadata)
 
 
 Answer = Callable[[str, str, QuestionSet, Subject, Log], Answered]
-"""Root, where the questions are, the questions, who answers, and who hears of it."""
+"""Answers questions: called with the root of answers, the questions' URI and content, the subject and the log."""
 
 
 def answerer_of(settings: Settings, open_jobs: Callable[[], SageMakerJobs]) -> Answer:
-    """A batch transform where the shop runs on AWS and names an inference image, this process otherwise."""
+    """A batch transform where the shop has an inference image, this process otherwise."""
     if not settings.inference_image:
         return answer_here
     return Transformer(
         open_jobs(),
-        replace(placement_of(settings), image=settings.inference_image),
+        inference_placement(settings),
         settings.inference_instance_type,
         settings.endpoint_prefix,
         archives_uri(settings),
@@ -158,20 +152,9 @@ def answerer_of(settings: Settings, open_jobs: Callable[[], SageMakerJobs]) -> A
 
 
 def is_answered(uri: str, part: Part) -> bool:
-    """Whether every line of ``part`` has one in its file of answers."""
+    """Whether the file of answers has a line for every question of ``part``."""
     filesystem, path = open_filesystem(f"{uri}/{part.name}.out")
     if filesystem.get_file_info(path).type != pa_fs.FileType.File:
         return False
     with filesystem.open_input_stream(path) as stream:
         return len(stream.read().splitlines()) == part.shoppers
-
-
-def _write_whole(uri: str, content: bytes) -> None:
-    """Write an object at once; a local file beside its place first, so that half a file is never there."""
-    filesystem, path = open_filesystem(uri)
-    filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
-    remote = "://" in uri
-    with filesystem.open_output_stream(path if remote else f"{path}.partial") as target:
-        target.write(content)
-    if not remote:
-        filesystem.move(f"{path}.partial", path)

@@ -1,7 +1,4 @@
-"""Batch recommending as assets with their job: the questions, and the lists for every known shopper.
-
-Put only the adapting to Dagster here; what happens stands in ``run.py`` and the modules beside it.
-"""
+"""Batch recommendations as assets and a job: the questions, and the lists for every known shopper."""
 
 from typing import Any
 
@@ -13,7 +10,7 @@ from recsys_assets.batch.questions import summary
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.sagemaker.client import failures_told, linked, open_client, open_jobs
+from recsys_assets.sagemaker.client import failing_step, linked, open_client, open_jobs
 from recsys_assets.sagemaker.job import JobPlan
 from recsys_assets.sagemaker.jobs import Level
 from recsys_deploy.batch.answering import answerer_of
@@ -29,7 +26,7 @@ OWNERS = ["team:recsys"]
 def batch_questions(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
 ) -> dg.MaterializeResult[None]:
-    """One question per known shopper, with the newest events, as JSON lines; by a job where trainings are jobs."""
+    """One question per known shopper with the newest events, as JSON lines; by a SageMaker job where trainings are."""
     metadata: dict[str, Any] = {}
 
     def run_job(plan: JobPlan) -> None:
@@ -52,12 +49,12 @@ def batch_recommendations(
     bundles: dg.ResourceParam[BundleStore],
     serving: dg.ResourceParam[Table],
 ) -> dg.MaterializeResult[None]:
-    """The champion's list for every known shopper: a lake table, and one record each for whoever sends them out."""
+    """The champion's list for every known shopper, as a lake table and as one record each for sending mails."""
 
     def log(level: Level, line: str) -> None:
         getattr(context.log, level.value)(line)
 
-    with failures_told():
+    with failing_step():
         subject = subject_of(registry, bundles, serving, settings.home, catalogues=settings.catalogue_uri)
         answer = answerer_of(settings, open_jobs)
         outcome = recommend_to_all(settings, lake, serving, subject, answer, log)
@@ -80,5 +77,5 @@ def batch_recommendations(
 batch_recommendations_job = dg.define_asset_job(
     "batch_recommendations_job",
     selection=[batch_questions, batch_recommendations],
-    description="Ask the champion for a list for every known shopper and store the lists.",
+    description="Compute and store the champion's list for every known shopper.",
 )

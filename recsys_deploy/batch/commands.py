@@ -1,8 +1,4 @@
-"""``recsys batch``: lists for every known shopper, without a run of Dagster.
-
-Put option parsing here. Keep what is done in ``terminal.py``, and heavy imports in the function: the command line reads
-this module at every start.
-"""
+"""``recsys batch``. Heavy imports are in the function, because every start of the command line reads this module."""
 
 from typing import Annotated
 
@@ -18,10 +14,10 @@ from recsys_deploy.homes import settings_of_last_home
 
 def batch(
     keep_questions: Annotated[
-        bool, typer.Option("--keep-questions", help="Answer the questions of the last batch again.")
+        bool, typer.Option("--keep-questions", help="Reuse the questions of the last batch.")
     ] = False,
 ) -> None:
-    """The champion's list for every known shopper, into the lake and the table that mails are made from."""
+    """Store the champion's list for every known shopper, in the lake and in the table for mails."""
     from recsys_deploy.batch.terminal import run_in_terminal
 
     settings = settings_of_last_home()

@@ -1,10 +1,7 @@
-"""What becomes of answers: a lake table of all lists, and one record per shopper in the table ``serving``.
+"""Stores the lists of a batch: a lake table of all lists, and one record per shopper in the table ``serving``.
 
-Put reading answers beside their questions, and storing lists, here. Keep who answered (``answering``) out.
-
-The records are for whoever sends lists out (mail, app messages); the API answers from the shopper's newest events
-instead. A line that cannot be used is counted and named, and spoils no other; with more than `MOST_BAD` of them nothing
-is stored, so that yesterday's lists stay.
+Records are for mails and app messages; the API answers from the shopper's newest events instead. Unusable lines are
+counted and left out. When their share exceeds `MOST_BAD`, nothing is stored and the previous lists stay.
 """
 
 from collections.abc import Iterator
@@ -14,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from lambda_api.serving.scorers import EndpointFailed, Scored, decode_answer
-from lambda_api.state.addressing import MalformedRecord, digest
+from lambda_api.state.addressing import digest
 from lambda_api.state.encoding import MAX_WRITES
 from lambda_api.state.table import Key, Put, Table
 from recsys_assets.batch.errors import BatchError
@@ -23,7 +20,7 @@ from recsys_assets.lake import Lake, open_filesystem
 
 TABLE: Final = "batch_recommendations"
 KEPT_S: Final = 14 * 86_400
-"""A record that no later batch replaced is gone after two weeks: its shopper is, or batches are not made any more."""
+"""A record expires after two weeks without a batch that replaces it."""
 
 MOST_BAD: Final = 0.01
 """Share of unusable lines above which a batch is not stored."""
@@ -46,7 +43,7 @@ SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class ShopperList:
-    """A shopper and what the model recommends."""
+    """A shopper and their recommendations."""
 
     user_id: str
     scored: Scored
@@ -54,7 +51,7 @@ class ShopperList:
 
 @dataclass
 class Tally:
-    """What was found in the answers."""
+    """Counts of usable and unusable answers."""
 
     shoppers: int = 0
     rows: int = 0
@@ -68,27 +65,18 @@ class Tally:
             self.problems.append(f"{where}: {problem[:200]}")
 
 
-@dataclass(frozen=True, slots=True)
-class StoredList:
-    """A list as a record: product ids best first, the version that made it, seconds since 1970 UTC it was made for."""
-
-    product_ids: tuple[str, ...]
-    model_version: str
-    as_of: int
-
-
 def read_lists(questions_uri: str, questions: QuestionSet, answers: str, tally: Tally) -> Iterator[list[ShopperList]]:
-    """The usable lists, a part at a time, in the order of the questions; ``tally`` counts the others.
+    """The usable lists, one part at a time, in the order of the questions; ``tally`` counts the others.
 
     Raises:
-        BatchError: answers to a part are missing, or fewer or more than its questions.
+        BatchError: answers to a part are missing, or their number differs from the questions'.
     """
     for part, asked in parts_in(questions, questions_uri):
         said = _answers_to(answers, part.name)
         if len(said) != len(asked):
             raise BatchError(
-                f"{answers}/{part.name}.out has {len(said)} answers to {len(asked)} questions; delete it and run the "
-                "batch again"
+                f"{answers}/{part.name}.out has {len(said)} answers to {len(asked)} questions",
+                remedy="delete it and run the batch again",
             )
         lists = []
         for number, (question, answer) in enumerate(zip(asked, said, strict=True), start=1):
@@ -113,19 +101,20 @@ def check_answers(questions_uri: str, questions: QuestionSet, answers: str) -> T
     if tally.bad > MOST_BAD * questions.shoppers:
         raise BatchError(
             f"{tally.bad} of {questions.shoppers} answers cannot be used ({'; '.join(tally.problems)}), more than "
-            f"{MOST_BAD:.0%}; nothing was stored. Look at the model, or at the questions in {questions_uri}"
+            f"{MOST_BAD:.0%}; nothing was stored",
+            remedy=f"check the model, and the questions in {questions_uri}",
         )
     return tally
 
 
 def store_in_lake(lake: Lake, questions_uri: str, questions: QuestionSet, answers: str) -> str:
-    """Replace the lake table of lists, a part in memory at a time; returns its file."""
+    """Replace the lake table of lists, with one part in memory at a time; returns its file."""
     batches = (_batch(lists, questions.as_of) for lists in read_lists(questions_uri, questions, answers, Tally()))
     return lake.write_batches(TABLE, SCHEMA, batches)
 
 
 def store_records(table: Table, questions_uri: str, questions: QuestionSet, answers: str, now: int) -> int:
-    """One record per shopper with a list; written again, they are the same. Returns how many.
+    """Write one record per shopper with a list; returns how many. Writing them again gives the same records.
 
     Raises:
         TableUnavailable: some may have been written; run the batch again.
@@ -139,26 +128,13 @@ def store_records(table: Table, questions_uri: str, questions: QuestionSet, answ
     return written
 
 
-def stored_list(table: Table, user_id: str) -> StoredList | None:
-    """The list stored for a shopper, or ``None``. Raises `MalformedRecord`."""
-    key = _key(user_id)
-    record = table.get(key)
-    if record is None:
-        return None
-    try:
-        content = record.attributes
-        return StoredList(tuple(content["product_ids"]), content["model_version"], content["as_of"])
-    except (KeyError, TypeError) as error:
-        raise MalformedRecord(key, repr(error)) from error
-
-
 def _answers_to(answers: str, name: str) -> list[bytes]:
     filesystem, path = open_filesystem(f"{answers}/{name}.out")
     try:
         with filesystem.open_input_stream(path) as stream:
             return stream.read().splitlines()
     except FileNotFoundError as error:
-        raise BatchError(f"{answers}/{name}.out is gone; run the batch again") from error
+        raise BatchError(f"{answers}/{name}.out is missing", remedy="run the batch again") from error
 
 
 def _batch(lists: list[ShopperList], as_of: int) -> pa.RecordBatch:
@@ -186,8 +162,9 @@ def _put(one: ShopperList, as_of: int, now: int) -> Put:
         "model_version": one.scored.model_version,
         "as_of": as_of,
     }
-    return Put(_key(one.user_id), content, expires_at=now + KEPT_S)
+    return Put(record_key(one.user_id), content, expires_at=now + KEPT_S)
 
 
-def _key(user_id: str) -> Key:
+def record_key(user_id: str) -> Key:
+    """Key of a shopper's record: product ids best first, the version that made the list, and its moment."""
     return Key(f"batch#{digest(user_id)}", "list")

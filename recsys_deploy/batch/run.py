@@ -1,12 +1,9 @@
-"""A batch from end to end, for the assets and the command: questions made, answered, stored.
-
-Put the order of events, and the choice of places by settings, here. Keep each step in its own module.
-"""
+"""A batch from end to end, for the assets and the command: questions written, answered, lists stored."""
 
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ from lambda_api.settings import Settings, parse_tags
 from lambda_api.state.table import Table
 from recsys_assets.batch.questions import QuestionSet, clear, publish, read_questions, write_questions
 from recsys_assets.lake import Lake
-from recsys_assets.sagemaker.job import Hardware, JobPlan
+from recsys_assets.sagemaker.job import JobPlan
 from recsys_assets.sagemaker.jobs import Log
 from recsys_assets.sagemaker.processing_job import ProcessingJobPlan
 from recsys_assets.sagemaker.settings import hardware_of, placement_of
@@ -30,14 +27,14 @@ RunJob = Callable[[JobPlan], Any]
 
 @dataclass(frozen=True)
 class BatchOutcome:
-    """What a batch left.
+    """The result of a batch.
 
     Attributes:
-        tally: of lines.
-        table: file of the lake.
-        records: written to the table ``serving``.
-        parts_answered: now; 0 where all answers were there.
-        metadata: of the job that answered, if one did.
+        tally: usable and unusable lines.
+        table: file in the lake.
+        records: number of records written to the table ``serving``.
+        parts_answered: by this run; 0 when all answers existed.
+        metadata: of the job that answered (if any).
     """
 
     version: str
@@ -49,24 +46,23 @@ class BatchOutcome:
 
 
 def batch_root(settings: Settings) -> str:
-    """Where questions and answers lie: below the prefix of jobs' files if there is one, in the home otherwise."""
+    """Root of questions and answers: below the prefix of jobs' files if there is one, in the home otherwise."""
     return f"{settings.training_uri.rstrip('/')}/batch" if settings.training_uri else str(settings.home / "batch")
 
 
 def questions_place(settings: Settings) -> str:
-    """Where the newest questions lie."""
+    """URI of the newest questions."""
     return f"{batch_root(settings)}/questions"
 
 
 def makes_questions_by_job(settings: Settings) -> bool:
-    """Whether questions are made by a processing job: where trainings are jobs."""
+    """Whether a processing job writes the questions, which is so where trainings are jobs."""
     return settings.target == "aws" and bool(settings.training_image)
 
 
 def questions_plan(settings: Settings) -> ProcessingJobPlan:
-    """The processing job that makes questions."""
+    """The processing job that writes the questions."""
     flags = ("--allow-repeats",) if settings.allow_repeats else ()
-    hardware = hardware_of(settings)
     return ProcessingJobPlan(
         placement=placement_of(settings),
         module=PROGRAM,
@@ -74,16 +70,16 @@ def questions_plan(settings: Settings) -> ProcessingJobPlan:
         outputs={"questions": questions_place(settings)},
         reads=(settings.lake_uri,),
         # There is no spot capacity for processing jobs.
-        hardware=Hardware(hardware.instance_type, hardware.volume_gb, False, hardware.max_runtime_s),
+        hardware=replace(hardware_of(settings), spot=False),
         tags={**parse_tags(settings.training_tags), "recsys/batch": "questions"},
     )
 
 
 def make_questions(settings: Settings, lake: Lake, run_job: RunJob) -> QuestionSet:
-    """Make the questions anew, in this process or by ``run_job``.
+    """Write the questions again, in this process or by ``run_job``.
 
     Raises:
-        GateClosed, LakeError, BatchError: there is nothing to ask of.
+        GateClosed, LakeError, BatchError: there are no shoppers, or their data may not be used.
     """
     place = questions_place(settings)
     if makes_questions_by_job(settings):
@@ -99,11 +95,11 @@ def make_questions(settings: Settings, lake: Lake, run_job: RunJob) -> QuestionS
 def recommend_to_all(
     settings: Settings, lake: Lake, serving: Table, subject: Subject, answer: Answer, log: Log
 ) -> BatchOutcome:
-    """Answer the newest questions and store the lists; records last, so that they are of a table that stands.
+    """Answer the newest questions and store the lists, the records after the complete table.
 
     Raises:
         BatchError: there are no questions, or too many answers cannot be used; nothing was stored.
-        JobFailed, TableUnavailable: run it again; what is answered is not asked again.
+        JobFailed, TableUnavailable: run it again; existing answers are reused.
     """
     place = questions_place(settings)
     questions = read_questions(place)

@@ -1,7 +1,4 @@
-"""A batch from the terminal, without a run of Dagster.
-
-Put what joins a batch and a terminal here. Keep option parsing in ``commands`` and what is done in ``run``.
-"""
+"""A batch in the terminal, without a run of Dagster."""
 
 import uuid
 from typing import Any
@@ -13,8 +10,9 @@ from lambda_api.state.table import Table
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.sagemaker.client import open_jobs
 from recsys_assets.sagemaker.job import JobIdentity, JobPlan
-from recsys_assets.sagemaker.jobs import Level, SageMakerJobs
+from recsys_assets.sagemaker.jobs import Level
 from recsys_deploy.batch.answering import answerer_of
 from recsys_deploy.batch.run import BatchOutcome, make_questions, recommend_to_all
 from recsys_deploy.subject import subject_of
@@ -29,22 +27,16 @@ def run_in_terminal(
     console: Console,
     keep_questions: bool = False,
 ) -> BatchOutcome:
-    """Make the questions, unless they are kept, answer them and say what came of it. Raises as `recommend_to_all`."""
-
-    def open_jobs() -> SageMakerJobs:
-        # boto3's clients take a tenth of a second to make; a laptop never needs them.
-        from recsys_assets.sagemaker.client import open_jobs
-
-        return open_jobs()
+    """Write the questions unless they are kept, answer them and print the result. Raises as `recommend_to_all`."""
 
     def log(level: Level, line: str) -> None:
         console.print(line if level is Level.INFO else f"[yellow]{line}[/]", highlight=False)
 
     def run_job(plan: JobPlan) -> Any:
-        # Questions are of today's lake: a job that was run for yesterday's is not taken up.
+        # A new identity each time: the lake may have changed since the last job.
         return open_jobs().run(plan, JobIdentity(uuid.uuid4().hex, "batch", "batch-questions"), log)
 
-    # Found out before anything is made: without a champion or a catalogue there is nobody to ask.
+    # Checked first: without a champion or a catalogue no questions are needed.
     subject = subject_of(registry, bundles, serving, settings.home, catalogues=settings.catalogue_uri)
     if not keep_questions:
         questions = make_questions(settings, lake, run_job)
@@ -52,7 +44,7 @@ def run_in_terminal(
     outcome = recommend_to_all(settings, lake, serving, subject, answerer_of(settings, open_jobs), log)
     console.print(
         f"[green]stored[/] {outcome.records} lists of {outcome.version} in {outcome.table} and the table serving; "
-        f"{outcome.parts_answered} parts were answered now",
+        f"{outcome.parts_answered} parts were answered by this run",
         highlight=False,
     )
     if outcome.tally.bad:

@@ -1,10 +1,7 @@
-"""What a batch transform is asked for: the ``CreateTransformJob`` request and what would be refused of it.
+"""The ``CreateTransformJob`` request, and the checks of what AWS would refuse.
 
-Put what only transform jobs have here. Keep what every job has (``recsys_assets.sagemaker.job``) and the model
-it runs (``recsys_deploy.endpoints.requests``) out.
-
-One line of input gives one line of output, in order, in ``<output>/<input file>.out``. Rights, image, network and the
-container's variables are the model's.
+One line of input gives one line of output, in order, in ``<output>/<input file>.out``. Role, image, network and the
+container's variables are those of the model (``recsys_deploy.endpoints.requests``).
 """
 
 from collections.abc import Mapping
@@ -16,10 +13,10 @@ from recsys_assets.sagemaker.kinds import TRANSFORM, JobKind
 
 LINES: Final = "application/jsonlines"
 PAYLOAD_MB: Final = 6
-"""Whole lines are sent together up to this; it is what the container takes."""
+"""Largest request to the container; whole lines are sent together up to it."""
 
 CONCURRENT: Final = 2
-"""Requests at a time; the smallest instance has two cores, and a worker on each."""
+"""Simultaneous requests: the smallest instance has two cores with a worker on each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +24,7 @@ class TransformJobPlan:
     """A transform job without its name.
 
     Attributes:
-        placement: of the model; only its role, for messages, and its key are used.
+        placement: of the model; its role (for messages) and its key are used.
         model_name: of a model that exists.
         input_uri: ``s3://`` prefix; every object below it is JSON lines.
         output_uri: ``s3://`` prefix.

@@ -12,7 +12,7 @@ from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.trainer import Trainer
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.tuning.search import OnTrial, TuningResult, common_scores
-from recsys_assets.tuning.zoo_tuning import tune_models
+from recsys_assets.tuning.zoo_tuning import local_search, tune_models
 from recsys_deploy.benchmark.files import read_shop
 from recsys_deploy.benchmark.options import (
     BenchmarkError,
@@ -139,13 +139,10 @@ def _tune_all(
 
     tuning = tune_models(
         models,
-        folds,
-        make,
+        local_search(folds, make, options.seed, options.k),
         progress.next_model,
         trials=options.trials,
         seconds=options.tuning_minutes * 60 if options.tuned else None,
-        seed=options.seed,
-        k=options.k,
         kinds_of_interaction=protocol.kinds,
         on_refusal=lambda name, why: display.note(f"{name} left out: {why}"),
     )

@@ -1,5 +1,5 @@
-"""SageMaker endpoints: one per model version, serverless or on instances.
+"""SageMaker endpoints, one per model version.
 
-Put what stands between a registered bundle and an endpoint that answers here. Keep who gets which traffic (the routing
-record), calling endpoints (``lambda_api.serving``) and the container's program (``lambda_api.handlers``) out.
+``requests`` and ``autoscaling`` hold names, requests and rules, ``manager`` the calls to AWS, ``archive`` the model
+archive, ``shop_endpoints`` what joins them with registry and settings, ``commands`` the command ``recsys endpoints``.
 """

@@ -1,6 +1,6 @@
-"""The model archive an endpoint unpacks: ``bundle/`` and ``catalogue/`` in one reproducible ``model.tar.gz``.
+"""The model archive of an endpoint: ``bundle/`` and ``catalogue/`` in one reproducible ``model.tar.gz``.
 
-Put making of the archive here. Keep what reads it (``lambda_api.handlers.inference_server``) out.
+``lambda_api.handlers.inference_server`` reads it.
 """
 
 import gzip
@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+from lambda_api.atomic_files import replaced_file
 from lambda_api.recommender.bundle import read_bundle
 from lambda_api.recommender.catalogue import read_catalogue
 from lambda_api.settings import Settings
@@ -28,8 +29,8 @@ def write_archive(bundle: Path, catalogue: Path, target: Path) -> str:
     """
     read_bundle(bundle)
     read_catalogue(catalogue)
-    partial = target.with_name(f".{target.name}.partial")
     with (
+        replaced_file(target) as partial,
         partial.open("wb") as file,
         gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as stream,
         tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
@@ -40,29 +41,28 @@ def write_archive(bundle: Path, catalogue: Path, target: Path) -> str:
                 member.size, member.mode = path.stat().st_size, 0o644
                 with path.open("rb") as content:
                     archive.addfile(member, content)
-    partial.replace(target)
     with target.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def upload_archive(s3: Any, archive: Path, bucket: str, prefix: str, checksum: str) -> str:
-    """Put ``archive`` where endpoints fetch it, named by its checksum; returns the ``s3://`` address."""
+    """Upload ``archive`` under its checksum; returns the ``s3://`` address."""
     key = f"{prefix.strip('/')}/{checksum}/{ARCHIVE}"
     s3.upload_file(str(archive), bucket, key)
     return f"s3://{bucket}/{key}"
 
 
 def archives_uri(settings: Settings) -> str:
-    """Where archives of models lie: beside the bundles, in the same bucket."""
+    """The prefix of model archives, in the bucket of the bundles."""
     return f"s3://{bucket_and_key(settings.models_uri)[0]}/archives"
 
 
 def publish_archive(s3: Any, uri: str, bundle: Path, catalogue: Path) -> str:
-    """Make the archive of two verified folders and put it below ``uri``; returns its address.
+    """Write the archive of two verified folders and upload it below ``uri``; returns its address.
 
     Raises:
         BundleError, CatalogueError: one of the folders is not whole.
-        EndpointError: S3 did not take it.
+        EndpointError: S3 refused it.
     """
     bucket, prefix = bucket_and_key(uri)
     with tempfile.TemporaryDirectory(prefix="recsys-archive-") as folder:

@@ -1,7 +1,4 @@
-"""Autoscaling of an endpoint on instances: bounds, and the load per instance that is aimed at.
-
-Put requests to Application Auto Scaling, and what it would refuse, here, as pure functions. Keep calling AWS
-(``manager.py``) out. Terraform makes no endpoint, so this belongs to who does.
+"""Autoscaling of an endpoint on instances: requests to Application Auto Scaling, and the checks of their settings.
 
 Source: "Automatic scaling of Amazon SageMaker AI models" in the developer guide.
 """
@@ -16,11 +13,11 @@ POLICY: Final = "invocations-per-instance"
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Between how many instances, and to what end.
+    """Autoscaling bounds and target value.
 
     Attributes:
-        invocations_per_minute: of each instance that are aimed at; about half of what one was measured to bear.
-        out_cooldown_s, in_cooldown_s: pause after instances were added or taken away; one takes minutes to come.
+        invocations_per_minute: target for each instance; about half of what one was measured to handle.
+        out_cooldown_s, in_cooldown_s: pause after adding or removing instances; a new one takes minutes to start.
     """
 
     min_instances: int = 1
@@ -35,22 +32,22 @@ def scaling_problems(scaling: Scaling, instance_count: int) -> list[str]:
     problems = []
     if not 1 <= scaling.min_instances <= scaling.max_instances:
         problems.append(
-            f"autoscaling between {scaling.min_instances} and {scaling.max_instances} instances; give at least 1, and "
-            "a most that is no less"
+            f"autoscaling between {scaling.min_instances} and {scaling.max_instances} instances; the minimum must be "
+            "at least 1 and not above the maximum"
         )
     elif not scaling.min_instances <= instance_count <= scaling.max_instances:
         problems.append(
-            f"begins with {instance_count} instances, outside of {scaling.min_instances} to {scaling.max_instances}"
+            f"starts with {instance_count} instances, outside of {scaling.min_instances} to {scaling.max_instances}"
         )
     if not scaling.invocations_per_minute > 0:
-        problems.append(f"aims at {scaling.invocations_per_minute} invocations per minute; give more than 0")
+        problems.append(f"target of {scaling.invocations_per_minute} invocations per minute; give more than 0")
     if scaling.out_cooldown_s < 0 or scaling.in_cooldown_s < 0:
         problems.append("cooldowns are seconds, 0 or more")
     return problems
 
 
 def target(endpoint: str, variant: str) -> dict[str, Any]:
-    """What is scaled: arguments that every call about it takes."""
+    """The scaled variant: arguments common to all calls."""
     return {
         "ServiceNamespace": "sagemaker",
         "ResourceId": f"endpoint/{endpoint}/variant/{variant}",

@@ -1,7 +1,4 @@
-"""``recsys endpoints``: SageMaker endpoints made, listed and deleted by version.
-
-Put parsing and printing here. Keep what is done in ``shop_endpoints.py``.
-"""
+"""``recsys endpoints``: create, list and delete SageMaker endpoints by model version."""
 
 from typing import Annotated
 
@@ -24,16 +21,17 @@ def create(
     version: Annotated[str, typer.Argument(help="A registered version, as `recsys models` shows it.")],
     memory_mb: Annotated[int, typer.Option(help="Serverless: 1024 to 6144, in steps of 1024.")] = 2048,
     concurrency: Annotated[int, typer.Option(help="Serverless: requests at a time.")] = 3,
-    provisioned: Annotated[int | None, typer.Option(help="Serverless: kept warm, of those.")] = None,
-    instances: Annotated[int, typer.Option(min=0, help="On so many instances instead.")] = 0,
-    instance_type: Annotated[str, typer.Option(help="Of those.")] = "ml.m5.large",
-    max_instances: Annotated[int, typer.Option(min=0, help="Scale up to so many; 0: do not scale.")] = 0,
-    invocations: Annotated[float, typer.Option(help="A minute and instance that scaling aims at.")] = 3_000.0,
+    provisioned: Annotated[int | None, typer.Option(help="Serverless: how many of them are kept warm.")] = None,
+    instances: Annotated[int, typer.Option(min=0, help="Number of instances, not serverless.")] = 0,
+    instance_type: Annotated[str, typer.Option(help="Type of the instances.")] = "ml.m5.large",
+    max_instances: Annotated[int, typer.Option(min=0, help="Autoscaling: most instances; 0 for none.")] = 0,
+    invocations: Annotated[float, typer.Option(help="Autoscaling: requests per minute and instance.")] = 3_000.0,
     many_models: Annotated[
-        bool, typer.Option("--many-models", help="Add it to the endpoint that versions share; on instances.")
+        bool,
+        typer.Option("--many-models", help="Use the endpoint that versions share; needs --instances."),
     ] = False,
 ) -> None:
-    """An endpoint for a model version, in service; nothing is routed to it."""
+    """Create the endpoint of a model version; no traffic is routed to it."""
     from recsys_deploy.endpoints.shop_endpoints import open_endpoints
 
     settings = settings_of_last_home()
@@ -50,7 +48,8 @@ def create(
         many_models=many_models,
     )
     console.print(
-        f"{state.name} is {state.status}; shoppers meet it with `recsys release start {version} --endpoint {address}`",
+        f"{state.name} is {state.status}; route traffic to it with "
+        f"`recsys release start {version} --endpoint {address}`",
         highlight=False,
         soft_wrap=True,
     )
@@ -58,7 +57,7 @@ def create(
 
 @endpoints.command("list")
 def list_all() -> None:
-    """Every endpoint of the shop, with its state."""
+    """List every endpoint of the shop with its state."""
     from recsys_deploy.endpoints.shop_endpoints import open_endpoints
 
     for state in open_endpoints(settings_of_last_home()).list():
@@ -67,7 +66,7 @@ def list_all() -> None:
 
 @endpoints.command()
 def delete(
-    version: Annotated[str, typer.Argument(help="A version, or `models` for the endpoint that versions share.")],
+    version: Annotated[str, typer.Argument(help="A version, or `models` for the shared endpoint.")],
 ) -> None:
     """Delete the endpoint of a version, unless shoppers are routed to it."""
     from recsys_deploy.endpoints.shop_endpoints import open_endpoints

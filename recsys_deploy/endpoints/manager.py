@@ -1,7 +1,4 @@
-"""Creating, waiting for, describing and deleting the endpoint of a model version.
-
-Put calls to SageMaker about endpoints here. Keep what is asked and what is refused (``requests.py``) out.
-"""
+"""Creates, describes and deletes the endpoint of a model version, and waits for it."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -40,7 +37,7 @@ class EndpointError(RecsysError):
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
-    """An endpoint as AWS describes it. ``status`` is SageMaker's own word; ``reason`` says why one failed."""
+    """An endpoint as AWS describes it: SageMaker's own ``status``, and the ``reason`` of a failure."""
 
     name: str
     status: str
@@ -50,13 +47,13 @@ class EndpointState:
 
 @dataclass(frozen=True)
 class EndpointManager:
-    """Endpoints of one account and region. Every method can be called again after it was cut short.
+    """Endpoints of one account and region. Every method can be repeated after an interruption.
 
     Attributes:
         sagemaker: a ``boto3.client("sagemaker")``.
-        scaling: a ``boto3.client("application-autoscaling")``; needed only for endpoints that scale, and to delete any.
+        scaling: a ``boto3.client("application-autoscaling")``; needed for endpoints that scale, and to delete any.
         concurrency_quota: the account's total of serverless concurrency.
-        wait_s: how long an endpoint may take to come into service, or to go.
+        wait_s: time limit for an endpoint to come into service or to disappear.
     """
 
     sagemaker: Any
@@ -68,16 +65,16 @@ class EndpointManager:
     clock: Callable[[], float] = time.monotonic
 
     def ensure(self, plan: EndpointPlan) -> EndpointState:
-        """The endpoint of ``plan``, in service; created unless it is there. Nothing is pointed at it.
+        """The endpoint of ``plan``, in service; created unless it exists. No traffic is routed to it.
 
-        An endpoint that failed earlier is removed first. What this call created is removed when the endpoint fails.
+        An endpoint that failed earlier is removed first. When the endpoint fails, what this call created is removed.
 
         Raises:
-            EndpointRefused: AWS would not take it; nothing was created.
-            EndpointError: it failed, does not come into service in time, or stands with another configuration.
+            EndpointRefused: AWS would refuse it; nothing was created.
+            EndpointError: it failed, does not come into service in time, or exists with another configuration.
         """
         requests = endpoint_requests(plan)
-        with _translated("sagemaker:CreateEndpoint", plan.role_arn):
+        with _translated("sagemaker:CreateEndpoint", plan.placement.role_arn):
             state = self.describe(plan.name)
             if state is not None and state.status in (FAILED, DELETING):
                 self.delete(plan.name)
@@ -94,7 +91,7 @@ class EndpointManager:
         return state
 
     def list(self, prefix: str) -> list[EndpointState]:
-        """Endpoints whose names begin with ``prefix``, by name. Raises `EndpointError` when AWS does not say."""
+        """Endpoints whose names begin with ``prefix``, by name. Raises `EndpointError` when a call fails."""
         with _translated("sagemaker:ListEndpoints"):
             pages = self.sagemaker.get_paginator("list_endpoints").paginate(NameContains=prefix)
             names = sorted(item["EndpointName"] for page in pages for item in page["Endpoints"])
@@ -102,17 +99,17 @@ class EndpointManager:
             return [state for state in states if state is not None]
 
     def ensure_model(self, request: Mapping[str, Any]) -> None:
-        """The model of ``request`` (`model_request`), made unless it is there. Raises `EndpointError`."""
+        """Create the model of ``request`` (`model_request`) unless it exists. Raises `EndpointError`."""
         with _translated("sagemaker:CreateModel", request["ExecutionRoleArn"]):
             self._unless_present(self.sagemaker.create_model, request)
 
     def delete_model(self, name: str) -> None:
-        """Delete a model that no endpoint has; what is gone already is no error. Raises `EndpointError`."""
+        """Delete a model that no endpoint uses, if it exists. Raises `EndpointError`."""
         with _translated("sagemaker:DeleteModel"):
             self._tolerate_missing(self.sagemaker.delete_model, ModelName=name)
 
     def describe(self, name: str) -> EndpointState | None:
-        """The endpoint, or ``None`` where there is none. Raises `EndpointError` when AWS does not say."""
+        """The endpoint, or ``None`` when it does not exist. Raises `EndpointError` when the call fails."""
         with _translated("sagemaker:DescribeEndpoint"):
             try:
                 answer = self.sagemaker.describe_endpoint(EndpointName=name)
@@ -125,10 +122,10 @@ class EndpointManager:
             )
 
     def delete(self, name: str) -> None:
-        """Delete the endpoint, its configuration and its models; what is gone already is no error.
+        """Delete the endpoint, its configuration and its models, those that still exist.
 
         Raises:
-            EndpointError: it is being created or updated, which AWS does not interrupt, or it does not go in time.
+            EndpointError: it is being created or updated, which AWS does not interrupt, or it is not deleted in time.
         """
         with _translated("sagemaker:DeleteEndpoint"):
             state = self.describe(name)
@@ -146,7 +143,7 @@ class EndpointManager:
                 self._delete_config(config_name)
 
     def _scale(self, plan: EndpointPlan) -> None:
-        """Let the endpoint scale as planned; both calls replace what was there. It answers whether or not they work."""
+        """Set autoscaling as planned; both calls replace earlier settings. The endpoint answers even if they fail."""
         scaling = plan.capacity.scaling if isinstance(plan.capacity, RealTime) else None
         if scaling is None:
             return
@@ -208,11 +205,11 @@ class EndpointManager:
             self.sleep(self.between_looks_s)
 
     def _clean(self, requests: EndpointRequests) -> None:
-        """Remove what a failed creation left, in the order in which the parts need each other."""
+        """Remove the parts left by a failed creation, in the order of their dependencies."""
         name = requests.endpoint["EndpointName"]
         state = self.describe(name)
         if state is not None and state.status in (CREATING, IN_SERVICE):
-            return  # somebody else's creation of the same endpoint goes on, and needs its parts
+            return  # another process is creating the same endpoint and needs its parts
         if state is not None:
             self._tolerate_missing(self.sagemaker.delete_endpoint, EndpointName=name)
             self._wait_until_gone(name)
@@ -221,7 +218,7 @@ class EndpointManager:
         self._tolerate_missing(self.sagemaker.delete_model, ModelName=model)
 
     def _config_names(self, name: str, state: EndpointState | None) -> set[str]:
-        """The endpoint's configuration, and those of the same name that a cut-short creation left behind."""
+        """The endpoint's configuration, and those left by an interrupted creation of the same endpoint."""
         pages = self.sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=name)
         left = {item["EndpointConfigName"] for page in pages for item in page["EndpointConfigs"]}
         own = {config for config in left if belongs_to(config, name)}
@@ -252,7 +249,7 @@ class EndpointManager:
         try:
             create(**request)
         except ClientError as error:
-            # Names carry a digest of the content, so what has this name is what was asked for.
+            # Names contain a digest of the content, so what has this name is identical.
             if "already exist" not in str(error).lower():
                 raise
 

@@ -1,10 +1,9 @@
-"""A shop's endpoints: a registered version on an endpoint of its own, what there is, and taking one away.
+"""A shop's endpoints: creates, lists and deletes the endpoint of a registered version.
 
-Put what joins registry, archive and endpoints here. Keep option parsing in ``commands``, AWS's calls in ``manager``,
-and who gets which traffic (the routing record) out: an endpoint that was made answers nobody yet.
+A new endpoint gets no traffic; the routing record (``recsys_deploy.release``) decides that.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lambda_api.settings import Settings, parse_tags
@@ -13,14 +12,14 @@ from lambda_api.state.table import Table
 from recsys_assets.aws_clients import open_clients
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.sagemaker.settings import placement_of
+from recsys_assets.sagemaker.settings import inference_placement
 from recsys_deploy.endpoints.archive import archives_uri, publish_archive
 from recsys_deploy.endpoints.manager import EndpointManager, EndpointState
 from recsys_deploy.endpoints.requests import EndpointPlan, EndpointRefused, RealTime, Serverless, endpoint_name
 from recsys_deploy.subject import subject_of
 
 MANY = "models"
-"""Stands for the version in the name of the endpoint with many models."""
+"""Takes the place of the version in the name of the endpoint with many models."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +40,17 @@ class Endpoints:
         *,
         many_models: bool = False,
     ) -> tuple[EndpointState, str]:
-        """An endpoint in service for a registered version, with the live catalogue; called again, it changes nothing.
+        """An endpoint in service for a registered version with the live catalogue; a repeated call changes nothing.
 
         Args:
-            many_models: add the version to the endpoint with many models, which is made at the first call.
+            many_models: add the version to the endpoint with many models, which the first call creates.
 
         Returns:
-            Its state, and what a route target's ``endpoint`` says to reach the version.
+            Its state, and the ``endpoint`` of a route target that reaches the version.
 
         Raises:
             UnknownVersion, BatchError, BundleError, CatalogueError: there is nothing to serve, or it is damaged.
-            EndpointRefused, EndpointError: AWS would not, or did not.
+            EndpointRefused, EndpointError: AWS would refuse it, or a call failed.
         """
         self._require_image()
         subject = subject_of(
@@ -59,19 +58,17 @@ class Endpoints:
         )
         archives = archives_uri(self.settings)
         archive = publish_archive(self.s3, archives, subject.bundle, subject.catalogue)
-        placement, on_instances = placement_of(self.settings), isinstance(capacity, RealTime)
+        on_instances = isinstance(capacity, RealTime)
+        placement = inference_placement(self.settings)
         plan = EndpointPlan(
             prefix=self.settings.endpoint_prefix,
             version=MANY if many_models else subject.version,
-            image=self.settings.inference_image,
-            role_arn=placement.role_arn,
+            placement=placement if on_instances else replace(placement, subnets=(), security_groups=()),
             model_uri=f"{archives}/" if many_models else archive,
             capacity=capacity,
             many_models=many_models,
-            # AWS recommends one worker where memory is all that is paid for.
+            # AWS recommends one worker for serverless endpoints, which have little memory.
             environment={} if on_instances else {"MODEL_SERVER_WORKERS": "1"},
-            subnets=placement.subnets if on_instances else (),
-            security_groups=placement.security_groups if on_instances else (),
             tags={
                 **parse_tags(self.settings.training_tags),
                 "recsys/version": MANY if many_models else subject.version,
@@ -85,11 +82,11 @@ class Endpoints:
         return self.manager.list(self.settings.endpoint_prefix)
 
     def delete(self, version: str, serving: Table) -> str:
-        """Delete the endpoint of a version (or `MANY`) and return its name; one that is gone already is no error.
+        """Delete the endpoint of a version (or `MANY`), if it exists, and return its name.
 
         Raises:
             EndpointRefused: the routing record still sends shoppers there.
-            EndpointError: AWS did not.
+            EndpointError: a call failed.
         """
         name = endpoint_name(self.settings.endpoint_prefix, version)
         record = read_routing(serving)

@@ -1,4 +1,1 @@
-"""The state machine that trains: its definition, the table of services it calls, and what is known of both.
-
-Import submodules directly.
-"""
+"""The state machine that trains (``training.asl.json``) and the permissions for what it calls (``services.json``)."""

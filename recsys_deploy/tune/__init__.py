@@ -1,4 +1,1 @@
-"""``recsys tune``: the search for hyper-parameters on the shop in the lake, and its table.
-
-Put what a person asks of tuning and sees of it here. Keep the search itself in ``recsys_assets.tuning``.
-"""
+"""The command ``recsys tune``; the search itself is in ``recsys_assets.tuning``."""

@@ -1,12 +1,10 @@
-"""A tuning as a person runs it: the lake's own past, progress, every trial into the registry, the table at the end.
-
-Put what joins lake, search, registry and terminal here. Keep option parsing in ``recsys_deploy.cli``.
-"""
+"""``recsys tune``: the search on the lake's own past, with progress, records in the registry and a final table."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pyarrow.compute as pc
@@ -31,10 +29,10 @@ from recsys_assets.training.search_spaces import SearchSpace
 from recsys_assets.training.stored_parameters import tuning_id
 from recsys_assets.training.training_window import interactions_before
 from recsys_assets.tuning.experiment_runs import recorder
-from recsys_assets.tuning.folds import PastLog, TimeFold
-from recsys_assets.tuning.search import Budget, OnTrial, Stop, TrialState, TuningResult, tune
+from recsys_assets.tuning.folds import PastLog
+from recsys_assets.tuning.search import Budget, OnTrial, Stop, TrialState, TuningResult
 from recsys_assets.tuning.trial import TrialQuestion
-from recsys_assets.tuning.zoo_tuning import Search, ZooTuning, search_models
+from recsys_assets.tuning.zoo_tuning import Search, ZooTuning, local_search, tune_models
 from recsys_deploy.benchmark.options import SLOW_MODELS, SMALL_LOG_EVENTS
 from recsys_deploy.benchmark.table import ConsoleDisplay
 from recsys_deploy.benchmark.tuning_progress import TuningProgress
@@ -43,14 +41,14 @@ from recsys_deploy.tune.options import Place, TuneError, TuneOptions
 
 @dataclass(frozen=True)
 class TuneOutcome:
-    """What came out.
+    """The result of a tuning.
 
     Attributes:
         id: of the tuning, first part of the ids of its experiment runs.
         tuning: of every model.
-        folds: how many there were.
-        end: aware, UTC; nothing from here on was looked at.
-        skipped: models not tried for being slow on a log of this size.
+        folds: number of folds.
+        end: aware, UTC; no data from here on were used.
+        skipped: models left out because they are slow on a log of this size.
         seconds: wall time of everything.
     """
 
@@ -87,8 +85,8 @@ def tune_shop(
 ) -> TuneOutcome:
     """Search on rolling-origin folds before the validation window and record every trial as it ends.
 
-    The validation window, by which models are chosen later, and the test window are not looked at. Asked again on the
-    same lake with the same seed, it tries the same and replaces what it recorded.
+    The validation window, by which models are chosen later, and the test window are not used. Repeated on the same lake
+    with the same seed, it tries the same parameters and replaces its records.
 
     Args:
         known: the models that the graph trains.
@@ -115,8 +113,8 @@ def tune_shop(
     if options.place is Place.SAGEMAKER:
         search = managed_search(options, settings, past, display)
     else:
-        search = local_search(options, settings, folds)
-    tuning = search_models(
+        search = local_search(folds, partial(_make, settings), options.seed, settings.k)
+    tuning = tune_models(
         names,
         search,
         progress.next_model,
@@ -128,16 +126,8 @@ def tune_shop(
     return TuneOutcome(run_id, tuning, len(folds), end, skipped, time.perf_counter() - began)
 
 
-def local_search(options: TuneOptions, settings: Settings, folds: Sequence[TimeFold]) -> Search:
-    """The search in this process."""
-
-    def make(model: str, parameters: Mapping[str, Any]) -> Trainer:
-        return make_trainer(model, {**settled_parameters(model, settings), **parameters})
-
-    def search(name: str, budget: Budget, space: SearchSpace, on_trial: OnTrial) -> TuningResult:
-        return tune(name, folds, budget, options.seed, k=settings.k, space=space, make=make, on_trial=on_trial)
-
-    return search
+def _make(settings: Settings, model: str, parameters: Mapping[str, Any]) -> Trainer:
+    return make_trainer(model, {**settled_parameters(model, settings), **parameters})
 
 
 def managed_search(options: TuneOptions, settings: Settings, past: PastLog, display: ConsoleDisplay) -> Search:
@@ -182,7 +172,7 @@ def models_to_tune(
 
 
 def print_outcome(console: Console, outcome: TuneOutcome, settings: Settings) -> None:
-    """Every model's defaults and best trial on the folds, and what the best one changes."""
+    """Print the defaults and the best trial of every model on the folds, and what the best one changes."""
     table = Table(
         title=f"{outcome.folds} folds before {outcome.end:%Y-%m-%d %H:%M} UTC, lists of {settings.k}, "
         f"{'repeats allowed' if settings.allow_repeats else 'new products only'}"

@@ -1,7 +1,4 @@
-"""What a tuning is asked to do, and the error for what it cannot do.
-
-Put options and their checks here. Keep heavy imports out: the command line reads this module at every start.
-"""
+"""Options of ``recsys tune`` and their checks; without heavy imports, because every start of the command reads it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,21 +17,21 @@ class Place(StrEnum):
 
 
 MINUTES: Final = {Place.HERE: 8.0, Place.SAGEMAKER: 240.0}
-"""For all models together, unless asked otherwise; an instance takes minutes to start a trial."""
+"""Default time for all models together; an instance takes minutes to start a trial."""
 
 
 class TuneError(RecsysError):
-    """The shop cannot be tuned as asked. The message names the option or the data, the rule and the remedy."""
+    """The tuning cannot be done; the message names the option or the data, the rule and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneOptions:
-    """A tuning, as asked for.
+    """Options of a tuning.
 
     Attributes:
         models: names of models the graph trains; ``None`` for all that suit the size of the log.
-        trials: per model, the defaults among them.
-        minutes: for all models together; each model's defaults are judged in any case.
+        trials: per model, the defaults included.
+        minutes: for all models together; each model's defaults are evaluated in any case.
         seed: of the search.
         place: where trials run; ``parallel`` of them at a time, on SageMaker.
     """
@@ -57,7 +54,8 @@ def choose_place(wanted: Place | None, settings: Settings) -> Place:
     if wanted is Place.SAGEMAKER and not managed:
         raise TuneError(
             "--on sagemaker needs RECSYS_TARGET=aws, RECSYS_TRAINING_IMAGE, RECSYS_TRAINING_ROLE_ARN and "
-            "RECSYS_TRAINING_URI; set them, or tune here"
+            "RECSYS_TRAINING_URI",
+            remedy="set them, or tune with --on here",
         )
     return wanted or (Place.SAGEMAKER if managed else Place.HERE)
 
@@ -74,5 +72,5 @@ def parse_models(text: str | None, known: Sequence[str]) -> tuple[str, ...] | No
     unknown = sorted(named - set(known))
     if unknown or not named:
         wrong = f"the graph trains no {', '.join(unknown)}" if unknown else "no model is named"
-        raise TuneError(f"--models {text!r}: {wrong}; choose from {', '.join(known)}")
+        raise TuneError(f"--models {text!r}: {wrong}", remedy=f"choose from {', '.join(known)}")
     return tuple(name for name in known if name in named)

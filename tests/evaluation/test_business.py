@@ -43,8 +43,8 @@ from recsys_assets.publishing.histories import publish_histories
 from recsys_assets.schema import INTERACTIONS
 from recsys_assets.splits.temporal import TemporalSplit
 from recsys_assets.training.candidate import candidate_folder, train_candidate
-from recsys_assets.training.training_window import training_data_before
 from tests.evaluation import helpers
+from tests.training.shop import training_data_before
 
 K, PRODUCTS, SHOPPERS, EXPLORE = 4, 16, 900, 0.5
 MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

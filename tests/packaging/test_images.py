@@ -22,10 +22,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lambda_api.recommender.bundle import read_bundle
 from lambda_api.serving.question import Question
-from recsys_assets.training.local_job import LocalTrainingJob
+from recsys_assets.training.local_launcher import prepare_job
 from tests.packaging.dockerfiles import DOCKERFILES, ROOT, Dockerfile, read
 from tests.serving_home import make_home
-from tests.training.shop import AS_OF, tables
+from tests.training.shop import fit_of
 
 NAMES = {"training.Dockerfile", "inference.Dockerfile", "dagster.Dockerfile"}
 PATIENCE_S = 60.0
@@ -143,7 +143,7 @@ def test_every_dockerfile_installs_an_extra_that_exists() -> None:
 
 def test_the_training_image_trains_what_opt_ml_says(tmp_path: Path) -> None:
     root = tmp_path / "opt_ml"
-    LocalTrainingJob(root).prepare("popularity", {}, *tables(), AS_OF)
+    prepare_job(root, fit_of("popularity"))
     found = image("training")
     tree = tmp_path / "tree"
     tree.mkdir()

@@ -24,11 +24,11 @@ from recsys_assets.publishing.catalogue_store import publish_catalogue
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import candidate_from_manifest
-from recsys_assets.training.training_window import training_data_before
 from recsys_deploy.batch import results
 from recsys_deploy.batch.run import questions_place
 from recsys_deploy.subject import Subject, subject_of
 from tests.test_tune_command import FIRST, deliver
+from tests.training.shop import training_data_before
 
 DAYS = 20
 

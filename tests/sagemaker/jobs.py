@@ -1,7 +1,4 @@
-"""An asset that trains on the small shop through a launcher, materialised with real Dagster.
-
-Put what several tests of training jobs need here. Keep assertions out.
-"""
+"""An asset that trains on the small shop through a launcher, materialised with real Dagster."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +10,10 @@ from recsys_assets.sagemaker.client import PipesSageMakerClient
 from recsys_assets.sagemaker.job import Hardware, JobPlaces, Placement
 from recsys_assets.sagemaker.jobs import Patience, SageMakerJobs
 from recsys_assets.sagemaker.outcome import Attempts
-from recsys_assets.training.launched_training import Fit, Launcher
-from recsys_assets.training.sagemaker_training import SageMakerLauncher
+from recsys_assets.training.assets import reported_metadata
+from recsys_assets.training.fitting import Fit, Launcher
+from recsys_assets.training.sagemaker_launcher import SageMakerLauncher
 from tests.sagemaker.fake_sagemaker import FakeSageMaker
-from tests.training.shop import AS_OF, TINY_NCF, tables
 
 BUCKET = "training-eu"
 ROOT = f"s3://{BUCKET}/training"
@@ -25,11 +22,6 @@ PLACEMENT = Placement(
 )
 LONG = {"epochs": 100_000, "patience": 0}
 """Parameters of an NCF that nobody waits for."""
-
-
-def fit_of(model: str = "popularity", **parameters: Any) -> Fit:
-    """A fit on the small shop; NCF gets its tiny parameters."""
-    return Fit(model, {**(TINY_NCF if model == "ncf" else {}), **parameters}, *tables(), AS_OF)
 
 
 def jobs_on(service: FakeSageMaker, **changes: Any) -> SageMakerJobs:
@@ -55,8 +47,7 @@ def training_asset(fit: Fit) -> dg.AssetsDefinition:
 
     @dg.asset
     def small_model(context: dg.AssetExecutionContext, training: dg.ResourceParam[Launcher]) -> dg.MaterializeResult:
-        _, reported = training.fit(context, fit)
-        return reported
+        return dg.MaterializeResult(metadata=reported_metadata(training.fit(context, fit).reported))
 
     return small_model
 

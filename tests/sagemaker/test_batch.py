@@ -19,7 +19,7 @@ from recsys_deploy.batch.answering import (
     answers_uri,
     is_answered,
 )
-from recsys_deploy.batch.results import check_answers, stored_list
+from recsys_deploy.batch.results import check_answers, record_key
 from recsys_deploy.batch.run import questions_place, recommend_to_all
 from tests.sagemaker.batch_shop import BatchShop, ask, hush, lists_of, make_batch_shop, subject
 
@@ -44,13 +44,13 @@ def test_every_shopper_has_a_list_in_the_lake_and_a_record(shop: BatchShop) -> N
     shown = set(zip(table["user_id"].to_pylist(), table["product_id"].to_pylist(), strict=True))
     assert shown & bought == set()
     for user_id in sorted(shoppers)[:10]:
-        stored = stored_list(shop.serving, user_id)
+        stored = shop.serving.get(record_key(user_id))
         mine = [row for row in table.to_pylist() if row["user_id"] == user_id]
         assert stored is not None
-        assert stored.product_ids == tuple(row["product_id"] for row in mine)
+        assert stored.attributes["product_ids"] == [row["product_id"] for row in mine]
         assert [row["rank"] for row in mine] == list(range(1, len(mine) + 1))
-        assert {row["model_version"] for row in mine} == {stored.model_version} == {outcome.version}
-    assert stored_list(shop.serving, "a stranger") is None
+        assert {row["model_version"] for row in mine} == {stored.attributes["model_version"]} == {outcome.version}
+    assert shop.serving.get(record_key("a stranger")) is None
 
 
 def test_a_batch_cut_short_goes_on_where_it_was(shop: BatchShop) -> None:
@@ -130,10 +130,10 @@ def test_a_damaged_part_of_questions_is_refused(shop: BatchShop) -> None:
     questions = ask(shop)
     part = Path(questions_place(shop.settings)) / "parts" / questions.parts[1].name
     part.write_bytes(part.read_bytes()[:-5])
-    with pytest.raises(BatchError, match="is not what its manifest says; materialise batch_questions again"):
+    with pytest.raises(BatchError, match="differs from its manifest; materialise batch_questions again"):
         answer_here(str(shop.settings.home), questions_place(shop.settings), questions, subject(shop), hush)
     part.unlink()
-    with pytest.raises(BatchError, match="is gone; materialise batch_questions again"):
+    with pytest.raises(BatchError, match="is missing; materialise batch_questions again"):
         answer_here(str(shop.settings.home), questions_place(shop.settings), questions, subject(shop), hush)
 
 

@@ -8,7 +8,7 @@ import pytest
 from moto import mock_aws
 
 from recsys_deploy import cli, homes
-from recsys_deploy.batch.results import TABLE, stored_list
+from recsys_deploy.batch.results import TABLE, record_key
 from tests.sagemaker.batch_shop import make_batch_shop
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, REGION
 from tests.sagemaker.jobs import PLACEMENT
@@ -40,7 +40,7 @@ def test_batch_recommends_to_everybody_and_says_where(
     said = capsys.readouterr().out
     shoppers = sorted(set(shop.lake.read(TABLE)["user_id"].to_pylist()))
     assert f"stored {len(shoppers)} lists of v1.0.0" in said.replace("\n", " ")
-    assert stored_list(shop.serving, shoppers[0]) is not None
+    assert shop.serving.get(record_key(shoppers[0])) is not None
     assert type_in(monkeypatch, "batch", "--keep-questions") == 0
     assert "0 parts were answered now" in capsys.readouterr().out.replace("\n", " ")
 

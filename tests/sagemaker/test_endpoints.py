@@ -28,20 +28,19 @@ from recsys_deploy.endpoints.requests import (
     concurrency_problem,
     endpoint_name,
     endpoint_requests,
-    refusals,
 )
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, REGION, violations
+from tests.sagemaker.jobs import PLACEMENT
 from tests.serving_home import make_home
 
 PLAN = EndpointPlan(
     prefix="recsys-dev",
     version="v7",
-    image="123456789012.dkr.ecr.eu-west-1.amazonaws.com/inference:1",
-    role_arn="arn:aws:iam::123456789012:role/endpoint",
+    placement=PLACEMENT,
     model_uri="s3://models/abc/model.tar.gz",
     tags={"recsys/version": "v7"},
 )
-ON_INSTANCES = dataclasses.replace(PLAN, version="v8", capacity=RealTime(capture_uri="s3://captured/here"))
+ON_INSTANCES = dataclasses.replace(PLAN, version="v8", capacity=RealTime())
 
 
 SESSION = boto3.Session()
@@ -179,7 +178,7 @@ def failing(code: str, message: str = "no") -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        ("AccessDeniedException", "iam:PassRole on arn:aws:iam::123456789012:role/endpoint"),
+        ("AccessDeniedException", "iam:PassRole on arn:aws:iam::123456789012:role/training"),
         ("ExpiredTokenException", "sign in again"),
         ("ThrottlingException", "run it again in some minutes"),
         ("ResourceLimitExceeded", "Service Quotas"),
@@ -228,11 +227,15 @@ def test_concurrency_is_no_matter_of_instances() -> None:
         ({"capacity": Serverless(provisioned_concurrency=4)}, "must be 1 to max_concurrency (3)"),
         ({"capacity": RealTime(instance_type="t3")}, "must start with ml."),
         ({"capacity": RealTime(instance_count=0)}, "needs at least one"),
-        ({"subnets": ("a",), "security_groups": ("b",)}, "do not take a VPC; use instances"),
-        ({"subnets": ("a",)}, "subnets and security groups go together"),
-        ({"image": ""}, "no inference image"),
-        ({"role_arn": "me"}, "'me' is no role ARN"),
-        ({"model_uri": "/tmp/model.tar.gz"}, "is no s3:// address"),
+        (
+            {"placement": dataclasses.replace(PLACEMENT, subnets=("a",), security_groups=("b",))},
+            "do not take a VPC; use instances",
+        ),
+        ({"placement": dataclasses.replace(PLACEMENT, subnets=("a",))}, "subnets and security groups go together"),
+        ({"placement": dataclasses.replace(PLACEMENT, image="")}, "no image; set RECSYS_INFERENCE_IMAGE"),
+        ({"placement": dataclasses.replace(PLACEMENT, role_arn="me")}, "'me' is not a role ARN"),
+        ({"model_uri": "/tmp/model.tar.gz"}, "is not an s3:// address"),
+        ({"many_models": True, "model_uri": "s3://models/abc/"}, "one container with one model"),
     ],
 )
 def test_what_aws_would_refuse_is_refused_here(
@@ -241,35 +244,6 @@ def test_what_aws_would_refuse_is_refused_here(
     with pytest.raises(EndpointRefused, match=re.escape(told)):
         manager.ensure(dataclasses.replace(PLAN, **changes))
     assert left_behind(sagemaker) == (0, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("config", "model", "told"),
-    [
-        ({"DataCaptureConfig": {"EnableCapture": True}}, {}, "do not take data capture"),
-        ({"ShadowProductionVariants": [{}]}, {}, "do not take shadow variants"),
-        ({"AsyncInferenceConfig": {"OutputConfig": {}}}, {}, "do not take asynchronous inference"),
-        ({}, {"EnableNetworkIsolation": True}, "do not take network isolation"),
-        ({}, {"PrimaryContainer": {"Mode": "MultiModel"}}, "one container with one model"),
-        ({}, {"Containers": [{}, {}]}, "one container with one model"),
-    ],
-)
-def test_guards_hold_for_any_request_whoever_built_it(config: dict, model: dict, told: str) -> None:
-    requests = endpoint_requests(PLAN)
-    assert refusals(requests.config, requests.model) == []
-    [problem] = refusals({**requests.config, **config}, {**requests.model, **model})
-    assert told in problem
-    on_instances = endpoint_requests(ON_INSTANCES)
-    assert refusals({**on_instances.config, **config}, {**on_instances.model, **model}) == []
-
-
-def test_two_variants_need_instances() -> None:
-    for plan, count in ((PLAN, 1), (ON_INSTANCES, 0)):
-        requests = endpoint_requests(plan)
-        [variant] = requests.config["ProductionVariants"]
-        both = {**requests.config, "ProductionVariants": [variant, {**variant, "VariantName": "Second"}]}
-        assert len(refusals(both, requests.model)) == count
-    assert refusals({"ProductionVariants": []}, {}) == ["no production variant; give one"]
 
 
 @pytest.mark.parametrize("plan", [PLAN, ON_INSTANCES], ids=["serverless", "on instances"])

@@ -31,7 +31,7 @@ def failed(reason: str) -> dict:
         (failed("CapacityError: Unable to provision"), Verdict.RETRY, "another instance type"),
         (failed("InternalServerError: We encountered an internal error"), Verdict.RETRY, "on its side"),
         (failed("ClientError: Throttling: Rate exceeded"), Verdict.RETRY, "rate of calls"),
-        (failed("AlgorithmError: , exit code: 75"), Verdict.RETRY, "goes on from its checkpoint"),
+        (failed("AlgorithmError: , exit code: 75"), Verdict.RETRY, "resumes from its checkpoint"),
         (failed("AlgorithmError: ValueError: x, exit code: 1"), Verdict.FAILED, "its log says more"),
         (failed("AlgorithmError: , exit code: 137"), Verdict.FAILED, "larger RECSYS_TRAINING_INSTANCE_TYPE"),
         (failed("ClientError: Data download failed: PermanentRedirect"), Verdict.FAILED, "another region"),

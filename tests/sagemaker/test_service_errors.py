@@ -10,7 +10,8 @@ import pytest
 
 from recsys_assets.sagemaker.job import Hardware, JobPlaces
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, FakeSageMaker, Script
-from tests.sagemaker.jobs import failure_of, fit_of, launcher_on, log_of, materialise
+from tests.sagemaker.jobs import failure_of, launcher_on, log_of, materialise
+from tests.training.shop import fit_of
 
 DONE = Script(fails="AlgorithmError: the end of this test, exit code: 1")
 """A job that ends at once, for tests of what comes before."""

@@ -12,10 +12,11 @@ from lambda_api.settings import Settings, SettingsError, make_settings
 from recsys_assets.aws_errors import AwsCallFailed
 from recsys_assets.resources import open_launcher, resources_for
 from recsys_assets.sagemaker.client import PipesSageMakerClient
-from recsys_assets.training.sagemaker_training import SageMakerLauncher
-from recsys_assets.training.subprocess_training import SubprocessLauncher
+from recsys_assets.training.local_launcher import SubprocessLauncher
+from recsys_assets.training.sagemaker_launcher import SageMakerLauncher
 from tests.sagemaker.fake_sagemaker import FakeSageMaker, Script
-from tests.sagemaker.jobs import ROOT, fit_of, jobs_on, materialise
+from tests.sagemaker.jobs import ROOT, jobs_on, materialise
+from tests.training.shop import fit_of
 
 AWS = {
     "target": "aws",

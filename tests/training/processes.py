@@ -1,7 +1,4 @@
-"""Starting the ``train`` program and Dagster as real processes, and watching them end.
-
-Put handling of processes that several tests of this folder need here. Keep assertions about results out.
-"""
+"""Starting the ``train`` program and Dagster as real processes, and watching them end."""
 
 import os
 import subprocess
@@ -11,29 +8,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from recsys_assets.training.local_job import LocalTrainingJob, PreparedJob
-from tests.training.shop import AS_OF, TINY_NCF, tables
+from recsys_assets.training.local_launcher import ENVIRONMENT, prepare_job
+from tests.training.shop import fit_of
 
 PATIENCE_SECONDS = 120.0
 """Until a test gives up on a process; generous, because the machine may be busy."""
 
 
-def prepare(root: Path, model: str = "ncf", **parameters: Any) -> PreparedJob:
-    """Lay out a job on the small shop under ``root``; NCF gets its tiny parameters."""
-    defaults = TINY_NCF if model == "ncf" else {}
-    return LocalTrainingJob(root).prepare(model, {**defaults, **parameters}, *tables(), AS_OF)
+def prepare(root: Path, model: str = "ncf", **parameters: Any) -> list[str]:
+    """Lay out a job on the small shop under ``root``; returns its command."""
+    return prepare_job(root, fit_of(model, **parameters))
 
 
-def environment(job: PreparedJob | None = None, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment with that of ``job`` and ``extra`` on top."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", **(job.env if job else {}), **(extra or {})}
+def environment() -> dict[str, str]:
+    """This process's environment with that of a job."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", **ENVIRONMENT}
 
 
-def run(job: PreparedJob, extra: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run ``job`` to its end, away from the checkout."""
-    return subprocess.run(
-        job.command, env=environment(job, extra), cwd="/", capture_output=True, text=True, timeout=300, check=False
-    )
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a job to its end, away from the checkout."""
+    return subprocess.run(command, env=environment(), cwd="/", capture_output=True, text=True, timeout=300, check=False)
 
 
 @contextmanager

@@ -1,7 +1,4 @@
-"""A small shop with groups of shoppers and products, for programs that train on tables.
-
-Put tables that several tests of this folder train on here. Keep assertions out.
-"""
+"""A small shop with groups of shoppers and products, and fits on it."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -10,7 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from recsys_assets.lake import Lake
+from recsys_assets.models.dataset import TrainingData
+from recsys_assets.models.zoo import make_trainer
 from recsys_assets.schema import INTERACTIONS, PRODUCTS
+from recsys_assets.training.fitting import Fit
+from recsys_assets.training.training_window import catalogue_before, interactions_before
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
 TEST_START = datetime(2024, 2, 20, tzinfo=UTC)
@@ -53,3 +55,14 @@ def tables(seed: int = 0) -> tuple[pa.Table, pa.Table]:
         }
     )
     return INTERACTIONS.conform(pa.table(columns)), PRODUCTS.conform(products)
+
+
+def fit_of(model: str = "popularity", **parameters: Any) -> Fit:
+    """A fit on the small shop; NCF gets its tiny parameters."""
+    return Fit(make_trainer(model, {**(TINY_NCF if model == "ncf" else {}), **parameters}), *tables(), AS_OF)
+
+
+def training_data_before(lake: Lake, moment: datetime) -> TrainingData:
+    """The training data of a lake at ``moment``."""
+    before = interactions_before(lake, moment)
+    return TrainingData.from_tables(before, catalogue_before(lake, moment, before), moment)

@@ -1,14 +1,13 @@
 """Strings become a typed, checked job, and everything that is wrong is named."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
 from recsys_assets.models.ncf import Ncf
 from recsys_assets.models.zoo import TRAINERS, make_trainer
 from recsys_assets.sagemaker.paths import JobError
-from recsys_assets.training.hyperparameters import as_text, given_in_environment, read_job
+from recsys_assets.training.hyperparameters import as_text, read_job
 
 JOB = {"model": "ncf", "as_of": "2024-03-01T00:00:00+00:00"}
 
@@ -22,7 +21,7 @@ def test_strings_take_the_types_of_the_trainers_fields() -> None:
         "popularity_half_life_days": "null",
         "type_weights": '{"purchase": 1}',
     }
-    job = read_job({"file": {**JOB, **texts}})
+    job = read_job({**JOB, **texts})
     assert job.trainer == Ncf(
         mlp_layers=(64, 32),
         learning_rate=0.001,
@@ -36,7 +35,7 @@ def test_strings_take_the_types_of_the_trainers_fields() -> None:
 
 
 def test_as_of_is_converted_to_utc() -> None:
-    job = read_job({"file": {**JOB, "as_of": "2024-03-01T02:00:00+02:00", "git_revision": "abc"}})
+    job = read_job({**JOB, "as_of": "2024-03-01T02:00:00+02:00", "git_revision": "abc"})
     assert job.as_of == datetime(2024, 3, 1, tzinfo=UTC)
     assert job.as_of.utcoffset() == datetime.now(UTC).utcoffset()
     assert job.git_revision == "abc"
@@ -46,7 +45,7 @@ def test_as_of_is_converted_to_utc() -> None:
 def test_every_trainer_survives_the_way_through_text(name: str) -> None:
     trainer = make_trainer(name)
     texts = {key: as_text(value) for key, value in trainer.parameters().items()}
-    assert read_job({"file": {**JOB, "model": name, **texts}}).trainer == trainer
+    assert read_job({**JOB, "model": name, **texts}).trainer == trainer
 
 
 @pytest.mark.parametrize(
@@ -66,48 +65,15 @@ def test_every_trainer_survives_the_way_through_text(name: str) -> None:
 )
 def test_wrong_values_are_named(texts: dict[str, str], message: str) -> None:
     with pytest.raises(JobError, match=message):
-        read_job({"file": {**JOB, **texts}})
+        read_job({**JOB, **texts})
 
 
 @pytest.mark.parametrize("name", JOB)
 def test_missing_job_settings_are_named(name: str) -> None:
     with pytest.raises(JobError, match=f"{name} is missing"):
-        read_job({"file": {key: value for key, value in JOB.items() if key != name}})
-
-
-def test_two_places_may_agree_but_not_contradict() -> None:
-    agreed = read_job({"file": {**JOB, "learning_rate": "0.01"}, "SM_HPS": {"learning_rate": 1e-2, "epochs": 3}})
-    assert agreed.trainer == Ncf(learning_rate=0.01, epochs=3)
-    with pytest.raises(JobError, match=r"epochs is '3' in file but '4' in the command line; give it once"):
-        read_job({"file": {**JOB, "epochs": "3"}, "the command line": {"epochs": "4"}})
+        read_job({key: value for key, value in JOB.items() if key != name})
 
 
 def test_what_the_platform_adds_is_not_ours() -> None:
     added = {"sagemaker_program": "train.py", "sagemaker_region": "eu-west-1", "_tuning_objective_metric": "loss"}
-    assert read_job({"file": {**JOB, **added}}).trainer == Ncf()
-
-
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({}, {}),
-        ({"SM_HPS": '{"epochs": 3, "model": "ncf"}'}, {"epochs": 3, "model": "ncf"}),
-        ({"SM_HP_BATCH_SIZE": "64", "SM_HP_LEARNING-RATE": "0.1"}, {"batch_size": "64", "learning_rate": "0.1"}),
-        ({"SM_HPS": '{"epochs": 3}', "SM_HP_EPOCHS": "3"}, {"epochs": 3}),
-    ],
-)
-def test_variables_of_the_training_toolkit(environment: dict[str, str], expected: dict[str, Any]) -> None:
-    assert given_in_environment({"PATH": "/bin", **environment}) == expected
-
-
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({"SM_HPS": "{"}, "SM_HPS is not valid JSON"),
-        ({"SM_HPS": "[]"}, "SM_HPS must hold a JSON object"),
-        ({"SM_HPS": '{"epochs": 3}', "SM_HP_EPOCHS": "4"}, "epochs is 3 in SM_HPS but '4' in SM_HP_"),
-    ],
-)
-def test_contradictory_variables_are_named(environment: dict[str, str], message: str) -> None:
-    with pytest.raises(JobError, match=message):
-        given_in_environment(environment)
+    assert read_job({**JOB, **added}).trainer == Ncf()

@@ -10,9 +10,10 @@ import dagster as dg
 import pytest
 
 from lambda_api.recommender.bundle import read_manifest
+from recsys_assets.sagemaker.paths import SageMakerPaths
 from tests.training.pipes_run import training_asset
 from tests.training.processes import PATIENCE_SECONDS, environment, is_alive, started, trainings_in, wait_until
-from tests.training.shop import TINY_NCF
+from tests.training.shop import TINY_NCF, fit_of
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -24,9 +25,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def materialise(asset: dg.AssetsDefinition, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    return dg.materialize(
-        [asset], instance=instance, resources={"training": dg.PipesSubprocessClient()}, raise_on_error=False
-    )
+    return dg.materialize([asset], instance=instance, raise_on_error=False)
 
 
 def log_messages(instance: dg.DagsterInstance, run_id: str) -> list[str]:
@@ -37,17 +36,16 @@ def test_figures_arrive_as_metadata(tmp_path: Path, instance: dg.DagsterInstance
     result = materialise(training_asset(tmp_path), instance)
     assert result.success
     [event] = result.asset_materializations_for_node("small_ncf_model")
-    metrics = json.loads((tmp_path / "output" / "data" / "metrics.json").read_text())
+    paths = SageMakerPaths(tmp_path / fit_of("ncf").label)
+    metrics = json.loads((paths.output_data / "metrics.json").read_text())
     curve = event.metadata["loss_curve"].value
-    assert curve == json.loads((tmp_path / "output" / "data" / "loss_curve.json").read_text())
+    assert curve == json.loads((paths.output_data / "loss_curve.json").read_text())
     assert len(curve) == metrics["epochs"] > 0
     for name in ("best_epoch", "seconds", "positives", "epochs", "final_loss"):
-        assert event.metadata[name].value == metrics[name]
+        assert event.metadata[f"fit_{name}"].value == metrics[name]
     assert isinstance(event.metadata["loss_plot"], dg.MarkdownMetadataValue)
     assert event.metadata["loss_plot"].value.startswith("![loss curve](data:image/svg+xml;base64,")
-    checksum = read_manifest(tmp_path / "model").checksum
-    assert event.tags is not None
-    assert event.tags["dagster/data_version"] == checksum
+    assert "validation_ndcg" not in event.metadata, "the name of the validation window's figure"
     epochs = [line for line in log_messages(instance, result.run_id) if line.startswith("epoch ")]
     assert len(epochs) == metrics["epochs"]
     assert "loss" in epochs[0]
@@ -65,26 +63,24 @@ def test_a_failed_training_fails_the_run_and_says_why(tmp_path: Path, instance: 
 @pytest.mark.parametrize(
     ("executor", "number"),
     [
-        ("in_process", signal.SIGINT),
-        ("in_process", signal.SIGTERM),
         # Killed outright, Dagster cannot tell the training; the training notices. (A step process of the multiprocess
         # executor outlives a killed run, so there the training rightly goes on: its parent is alive and waits for it.)
         ("in_process", signal.SIGKILL),
         ("multiprocess", signal.SIGINT),
-        ("multiprocess", signal.SIGTERM),
+        ("in_process", signal.SIGTERM),
     ],
 )
 def test_interrupting_the_run_stops_the_training(tmp_path: Path, executor: str, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "tests.training.pipes_run", str(tmp_path), executor]
     errors = tmp_path / "stderr"
     with errors.open("w") as stderr, started(command, environment(), CHECKOUT, stderr) as dagster:
-        wait_until(lambda: list((tmp_path / "job" / "checkpoints").glob("checkpoint-*.npz")), "training is under way")
-        [training] = trainings_in(tmp_path / "job")
+        wait_until(lambda: list(tmp_path.glob("*/checkpoints/checkpoint-*.npz")), "training is under way")
+        [training] = trainings_in(tmp_path / fit_of("ncf").label)
         dagster.send_signal(number)
         wait_until(lambda: not is_alive(training), "the training has ended")
         dagster.wait(timeout=PATIENCE_SECONDS)
     assert dagster.returncode != 0
-    assert list((tmp_path / "job" / "checkpoints").glob("checkpoint-*.npz"))
+    assert list(tmp_path.glob("*/checkpoints/checkpoint-*.npz"))
     with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
         [run] = instance.get_runs()
         assert not instance.get_latest_materialization_event(dg.AssetKey("small_ncf_model"))
@@ -96,5 +92,6 @@ def test_interrupting_the_run_stops_the_training(tmp_path: Path, executor: str, 
 
 def test_parameters_are_those_of_the_tiny_model(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     result = materialise(training_asset(tmp_path, epochs=2), instance)
-    [event] = result.asset_materializations_for_node("small_ncf_model")
-    assert event.metadata["parameters"].value == {**event.metadata["parameters"].value, **TINY_NCF, "epochs": 2}
+    assert result.success
+    used = read_manifest(tmp_path / fit_of("ncf").label / "model").info.hyper_parameters
+    assert used == {**used, **TINY_NCF, "epochs": 2}

@@ -16,7 +16,7 @@ import boto3
 from moto import mock_aws
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 
-from recsys_deploy.training_machine import state_machine_checks
+from tests.training_machine import state_machine_checks
 from tests.training_machine.containers import Containers
 
 REGION = "eu-central-1"

@@ -15,7 +15,7 @@ from statelint.linter import Linter  # type: ignore[import-untyped]
 
 from lambda_api.state.dynamodb_table import DynamoDbTable
 from recsys_deploy.run.outcome import Outcome, RunOutcome, keep_outcome
-from recsys_deploy.training_machine import state_machine_checks
+from tests.training_machine import state_machine_checks
 from tests.training_machine.containers import Containers, Program, refused
 from tests.training_machine.machine import CLUSTER, PREFIX, REGION, Account, account, execute
 
@@ -63,7 +63,7 @@ def test_the_definition_is_sound() -> None:
     assert state_machine_checks.problems(machine, state_machine_checks.services()) == []
 
 
-def test_what_somebody_would_regret_is_named() -> None:
+def test_mistakes_that_aws_accepts_are_named() -> None:
     values = dict.fromkeys(state_machine_checks.placeholders(), "x")
     machine = json.loads(state_machine_checks.definition(values))
     del machine["TimeoutSeconds"], machine["States"]["ReadOutcome"]["TimeoutSeconds"]
@@ -76,7 +76,7 @@ def test_what_somebody_would_regret_is_named() -> None:
         "RunGraph retries without jitter",
         "ReadOutcome has no time limit of at most 43200 s",
         "StartRollout starts an execution without a name, so a repetition starts another",
-        "NotifyFailed gives up at the first trouble",
+        "NotifyFailed does not retry",
         "arn:aws:states:::lambda:invoke is called and not in the table of services",
         "arn:aws:states:::sqs:sendMessage is in the table of services and not called",
     ]

@@ -1,8 +1,4 @@
-"""What is known of the training machine without AWS: its definition, filled in, and what it may and may not hold.
-
-Put facts about ``training.asl.json`` and ``services.json`` here. Keep what a run does (``recsys_deploy.run``) and
-how the machine is created (``terraform/modules/ml-pipeline``) out.
-"""
+"""The definition of the training machine, filled in, and the rules that it has to keep."""
 
 import json
 import re
@@ -10,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent
+import recsys_deploy.training_machine
+
+FOLDER = Path(recsys_deploy.training_machine.__file__).parent
 DEFINITION = FOLDER / "training.asl.json"
 SERVICES = FOLDER / "services.json"
 
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 LONGEST_TASK_S = 43_200
-"""Longest time limit of a task. The machine's own limit leaves room for a repetition."""
+"""Longest time limit of a task; the machine's own limit leaves time for one repetition."""
 
 State = Mapping[str, Any]
 
@@ -58,7 +56,7 @@ def states(machine: Mapping[str, Any]) -> Iterator[tuple[str, State]]:
 
 
 def problems(machine: Mapping[str, Any], table: Mapping[str, Any]) -> list[str]:
-    """What AWS takes and somebody regrets: waiting for ever, retrying in step, permissions too few or many."""
+    """Mistakes that AWS accepts: missing time limits, retries without jitter, permissions too few or too many."""
     found = [] if machine.get("TimeoutSeconds") else ["the machine has no time limit"]
     called = set()
     for name, state in states(machine):
@@ -69,7 +67,7 @@ def problems(machine: Mapping[str, Any], table: Mapping[str, Any]) -> list[str]:
             found.append(f"{name} has no time limit of at most {LONGEST_TASK_S} s")
         retriers = [retrier for retrier in state.get("Retry", ()) if retrier.get("MaxAttempts") != 0]
         if not retriers:
-            found.append(f"{name} gives up at the first trouble")
+            found.append(f"{name} does not retry")
         found += [f"{name} retries without jitter" for retrier in retriers if retrier.get("JitterStrategy") != "FULL"]
         named = "Name" in state.get("Parameters", {}) or "Name.$" in state.get("Parameters", {})
         if state["Resource"].endswith("states:startExecution") and not named:
