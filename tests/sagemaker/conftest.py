@@ -1,5 +1,6 @@
 """S3 as a server, because programs in processes of their own use it, and the service that runs jobs."""
 
+import gc
 import logging
 import shutil
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ def service(tmp_path: Path, s3_endpoint: str, s3: Any) -> Iterator[FakeSageMaker
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("batch")
     make_batch_shop(folder)
+    gc.collect()  # closes the databases: their write-ahead logs must not disappear while a test copies the home
     return folder
 
 

@@ -233,7 +233,7 @@ def test_requests_are_ones_that_the_service_model_takes() -> None:
 @pytest.mark.parametrize(
     ("plan", "changes", "told"),
     [
-        (TRANSFORM_PLAN, {"input_uri": "here"}, "input: 'here' is no s3://"),
+        (TRANSFORM_PLAN, {"input_uri": "here"}, "input: 'here' is not an s3://"),
         (TRANSFORM_PLAN, {"instance_type": "m5"}, "RECSYS_INFERENCE_INSTANCE_TYPE"),
         (TRANSFORM_PLAN, {"instance_count": 0}, "give at least 1"),
         (TRANSFORM_PLAN, {"output_uri": f"{ROOT}/questions/parts/out"}, "output lies below input"),

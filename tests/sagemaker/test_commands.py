@@ -42,7 +42,7 @@ def test_batch_recommends_to_everybody_and_says_where(
     assert f"stored {len(shoppers)} lists of v1.0.0" in said.replace("\n", " ")
     assert shop.serving.get(record_key(shoppers[0])) is not None
     assert type_in(monkeypatch, "batch", "--keep-questions") == 0
-    assert "0 parts were answered now" in capsys.readouterr().out.replace("\n", " ")
+    assert "0 parts were answered by this run" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_batch_without_a_champion_says_what_to_do(

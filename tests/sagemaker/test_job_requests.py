@@ -76,7 +76,7 @@ def test_checkpoints_outlive_the_run_and_nothing_else_does() -> None:
     ("changes", "told"),
     [
         ({"placement": Placement("", "arn:aws:iam::123456789012:role/r")}, "set RECSYS_TRAINING_IMAGE"),
-        ({"placement": Placement("image", "role")}, "'role' is no role ARN; set RECSYS_TRAINING_ROLE_ARN"),
+        ({"placement": Placement("image", "role")}, "'role' is not a role ARN; set RECSYS_TRAINING_ROLE_ARN"),
         (
             {"placement": Placement("image", "arn:aws:iam::123456789012:role/r", subnets=("a",))},
             "subnets and security groups go together",
@@ -86,11 +86,11 @@ def test_checkpoints_outlive_the_run_and_nothing_else_does() -> None:
         ({"hardware": Hardware(instance_type="m5.xlarge")}, "must start with ml."),
         ({"hardware": Hardware(volume_gb=0)}, "give at least 1"),
         ({"checkpoint_uri": ""}, "spot without checkpoint_uri would start from nothing"),
-        ({"hyperparameters": {"epochs": 4}}, "SageMaker carries strings only"),
+        ({"hyperparameters": {"epochs": 4}}, "SageMaker takes strings only"),
         ({"hyperparameters": {"x": "y" * 2501}}, "hyper-parameter x is 2501 characters long"),
         ({"hyperparameters": {f"p{i}": "" for i in range(101)}}, "at most 100"),
         ({"channels": {}}, "no input channels"),
-        ({"output_uri": "/tmp/out"}, "output: '/tmp/out' is no s3://bucket/prefix URI; set RECSYS_TRAINING_URI"),
+        ({"output_uri": "/tmp/out"}, "output: '/tmp/out' is not an s3://bucket/prefix URI; set RECSYS_TRAINING_URI"),
         ({"tags": {f"t{i}": "" for i in range(51)}}, "51 tags"),
     ],
 )

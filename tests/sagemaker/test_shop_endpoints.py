@@ -76,7 +76,7 @@ def test_an_endpoint_that_cannot_scale_answers_and_says_so(
     [
         ({"scaling": Scaling(0, 3)}, "between 0 and 3 instances"),
         ({"scaling": Scaling(3, 2)}, "between 3 and 2 instances"),
-        ({"scaling": Scaling(2, 3)}, "begins with 1 instances, outside of 2 to 3"),
+        ({"scaling": Scaling(2, 3)}, "starts with 1 instances, outside of 2 to 3"),
         ({"scaling": Scaling(1, 3, 0.0)}, "give more than 0"),
         ({"scaling": Scaling(1, 3, 1.0, out_cooldown_s=-1)}, "cooldowns"),
     ],
@@ -112,8 +112,8 @@ def shop_endpoints(sagemaker: Any, scaling: Any, manager: EndpointManager, tmp_p
         **{
             **make_settings({"home": tmp_path / "home"}).model_dump(),
             "models_uri": "s3://models/bundles",
-            "inference_image": PLAN.image,
-            "training_role_arn": PLAN.role_arn,
+            "inference_image": PLAN.placement.image,
+            "training_role_arn": PLAN.placement.role_arn,
             "training_tags": "team=recsys",
             "endpoint_prefix": "recsys-dev",
         }

@@ -39,7 +39,7 @@ def test_every_value_is_accepted_and_survives_the_way_through_a_training_job(mod
     trainer = make_trainer(model, chosen)
     assert {name: trainer.parameters()[name] for name in chosen} == chosen
     texts = {name: as_text(value) for name, value in chosen.items()}
-    assert read_job({"job": {"model": model, **AS_OF, **texts}}).trainer == trainer
+    assert read_job({"model": model, **AS_OF, **texts}).trainer == trainer
 
 
 def test_kinds_are_not_weighed_where_there_is_one() -> None:
