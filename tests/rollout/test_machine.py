@@ -18,9 +18,9 @@ from recsys_deploy.rollout.handler import dispatch
 from recsys_deploy.rollout.machine import DEFINITION, Execution
 from recsys_deploy.rollout.plan import RolloutPlan
 from recsys_deploy.rollout.record import RolloutConflict, Status, past_rollouts, running_rollout
-from recsys_deploy.training_machine.state_machine_checks import states
 from tests.rollout.world import BROKEN, World, fast, make_world
 from tests.state.tables import ADAPTERS, fake_dynamodb, open_adapter
+from tests.training_machine.state_machine_checks import states
 
 
 @pytest.fixture(params=ADAPTERS)
