@@ -1,11 +1,11 @@
-"""A typed client of the API: ``Recommendations(url, key).recommend("user_123")``.
+"""A typed Python client of the API: ``Recommendations(url, key).recommend("user_123")``.
 
-Put here what a program calling the API needs. Keep what crosses HTTP in ``lambda_api.handlers.models``: client and
-server read the same models, so they cannot drift apart. Standard library and pydantic only; safe to share by threads.
+Client and server share the models in ``lambda_api.handlers.models``. Only the standard library and pydantic are needed;
+instances are thread-safe.
 
-Every call may be repeated without harm: recommendations change nothing, and feedback is told apart by ``event_id``. So
-a lost connection, a time-out, 408, 429 and 5xx are tried again, a few times, after a random pause that grows ("full
-jitter": https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). Nothing else is.
+All calls are idempotent: recommendations change nothing, and feedback is identified by ``event_id``. A lost connection,
+a time-out, 408, 429 and 5xx are therefore retried a few times, after random, growing pauses ("full jitter":
+https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
 """
 
 import http.client
@@ -36,7 +36,7 @@ from lambda_api.handlers.models import (
 )
 
 BATCH: Final = 50
-"""Events of one request to ``/feedback``."""
+"""Events per request to ``/feedback``."""
 
 LONGEST_ANSWER: Final = 4 * 1024 * 1024
 LONGEST_PAUSE_S: Final = 2.0
@@ -46,13 +46,13 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class RecommendationsError(RecsysError):
-    """Base of everything this client raises."""
+    """Base of all errors of this client."""
 
 
 class RequestRefused(RecommendationsError):
-    """The request is at fault: the message says which field and which rule. Repeating it is of no use.
+    """The request breaks a rule: the message names field and rule. Repeating it does not help.
 
-    ``status`` is 0 where it was found before sending; ``details`` are (field, rule), every problem one.
+    ``status`` is 0 where it was refused before sending; ``details`` holds (field, rule) of every problem.
     """
 
     def __init__(
@@ -66,20 +66,20 @@ class RequestRefused(RecommendationsError):
 
     @property
     def field(self) -> str | None:
-        """The first field at fault, where it is one."""
+        """The first field at fault, if any."""
         return self.details[0][0] if self.details else None
 
 
 class NotAllowed(RequestRefused):
-    """No key, or one that does not open this (401, 403)."""
+    """The API key is missing, invalid or lacks the scope (401, 403)."""
 
 
 class ServiceUnavailable(RecommendationsError):
-    """No usable answer, after all attempts; the message holds the last reason."""
+    """No usable answer after all attempts; the message holds the last reason."""
 
 
 class FeedbackIncomplete(ServiceUnavailable):
-    """Some events are not stored: keep the events whose ids are in ``unsent`` and send them again later."""
+    """Some events are not stored: send those with ids in ``unsent`` again later."""
 
     def __init__(self, accepted: int, duplicates: int, unsent: Sequence[str], reason: str) -> None:
         super().__init__(f"{len(unsent)} events are not stored ({reason}): send them again")
@@ -90,7 +90,7 @@ class FeedbackIncomplete(ServiceUnavailable):
 
 @dataclass(frozen=True)
 class FeedbackStored:
-    """All events are stored: ``accepted`` for the first time, ``duplicates`` before (also by an earlier attempt)."""
+    """All events are stored: ``accepted`` now, ``duplicates`` before (perhaps by an earlier attempt)."""
 
     accepted: int
     duplicates: int
@@ -100,11 +100,11 @@ class Recommendations:
     """The API of one shop.
 
     Args:
-        url: where it is, with a path in front if there is one: ``http://127.0.0.1:8000``.
-        key: of scope ``shop``.
-        timeout_s: for each attempt: to connect, and for the answer to begin and to go on.
-        retries: further attempts after the first.
-        backoff_s: the first pause is at most this long, each later one at most twice the one before.
+        url: base address: ``http://127.0.0.1:8000``, with a path if the API has one.
+        key: API key with the scope ``shop``.
+        timeout_s: per attempt: to connect, and to wait for the next bytes.
+        retries: attempts after the first.
+        backoff_s: longest first pause; the limit doubles with each attempt.
         sleep, uniform: for tests.
     """
 
@@ -162,11 +162,11 @@ class Recommendations:
         diversity: float = 0.0,
         explain: bool = False,
     ) -> RecommendResponse:
-        """What to show a shopper now; arguments as of `RecommendRequest`. Keep ``request_id`` for feedback.
+        """A list for a shopper; arguments as in `RecommendRequest`. Send its ``request_id`` with feedback.
 
         Raises:
             RequestRefused: an argument breaks a rule.
-            ServiceUnavailable: no answer.
+            ServiceUnavailable: no usable answer.
         """
         body = _made(
             RecommendRequest,
@@ -184,7 +184,7 @@ class Recommendations:
         return self._call(RecommendResponse, "POST", "/recommend", body)
 
     def feedback(self, events: Sequence[FeedbackEvent]) -> FeedbackStored:
-        """Report what shoppers did, any number of events; those the service asks for again are sent again.
+        """Report any number of events; those that could not be stored are sent again.
 
         Raises:
             RequestRefused: an event breaks a rule; earlier batches of 50 may be stored, and may be sent again.
@@ -202,7 +202,7 @@ class Recommendations:
                 try:
                     answer = self._call(FeedbackResponse, "POST", "/feedback", _made(FeedbackBatch, events=batch))
                 except ServiceUnavailable as error:
-                    # Every attempt at this batch failed; the next ones would wait as long for the same.
+                    # All attempts failed; further batches would fail in the same way.
                     unsent = [event.event_id for event in (*again, *waiting[start:])]
                     raise FeedbackIncomplete(accepted, duplicates, unsent, str(error)) from error
                 accepted += answer.accepted
@@ -215,16 +215,16 @@ class Recommendations:
         raise FeedbackIncomplete(accepted, duplicates, [event.event_id for event in waiting], reason)
 
     def similar(self, product_id: str, k: int = 10) -> ListResponse:
-        """Products like one; raises `RequestRefused` (404) where nobody knows it."""
+        """Products similar to one; raises `RequestRefused` (404) for an unknown product."""
         return self._call(ListResponse, "GET", f"/similar/{quote(product_id, safe='')}?{urlencode({'k': k})}")
 
     def popular(self, category: str | None = None, k: int = 10) -> ListResponse:
-        """What most shoppers want, of everything or of one category."""
+        """Popular products of the shop or of a category."""
         query = {"k": str(k)} | ({} if category is None else {"category": category})
         return self._call(ListResponse, "GET", f"/popular?{urlencode(query)}")
 
     def health(self) -> HealthResponse:
-        """What is served, and how each dependency does."""
+        """Models in service and the state of all dependencies."""
         return self._call(HealthResponse, "GET", "/health")
 
     # -- one call ------------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class Recommendations:
             try:
                 return self._send(kept, method, path, content)
             except (ConnectionError, http.client.RemoteDisconnected):
-                # The server had closed it meanwhile, as servers may; that says nothing about a new one.
+                # The server had closed this idle connection; a new one may work.
                 pass
         return self._send(self._kind(self._host, self._port, timeout=self._timeout_s), method, path, content)
 
@@ -294,7 +294,7 @@ def _made(model: type[_Model], **values: Any) -> _Model:
 
 
 def _read(model: type[_Model], answer: bytes) -> _Model:
-    """The answer as a model. Fields that a newer server added are passed over; anything else wrong is an error."""
+    """The answer as a model. Unknown fields, which a newer server may send, are ignored."""
     try:
         content = json.loads(answer)
         try:
@@ -311,7 +311,7 @@ def _read(model: type[_Model], answer: bytes) -> _Model:
                 inner.pop(name, None)
             return model.model_validate(content)
     except ValueError as error:
-        raise ServiceUnavailable(f"the answer is not what this client understands: {error}") from error
+        raise ServiceUnavailable(f"the answer does not have the expected form: {error}") from error
 
 
 def _refusal(status: int, answer: bytes) -> RequestRefused:

@@ -1,7 +1,7 @@
-"""The one typed settings object: what the environment and ``recsys.toml`` say, read once and injected everywhere.
+"""The settings object: read once from the environment and ``recsys.toml``, then passed to all code.
 
-Put a setting here when somebody running the project must be able to change it without touching code.
-Keep tuning constants of one algorithm (they are parameters of that algorithm) and secrets out.
+Everything that somebody who runs the project may want to change without touching code is here; constants of one
+algorithm are its parameters, and secrets are not settings.
 """
 
 import difflib
@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lambda_api.atomic_files import write_text
 from lambda_api.errors import RecsysError
 
 PREFIX = "RECSYS_"
@@ -53,7 +54,9 @@ class Settings(BaseModel):
     parameters: Literal["defaults", "tuned"] = Field(
         default="defaults", description="Hyper-parameters that trainings use: defaults, or what `recsys tune` found."
     )
-    exploration_share: float = Field(default=0.0, ge=0, le=0.5, description="Share of places given to chance.")
+    exploration_share: float = Field(
+        default=0.0, ge=0, le=0.5, description="Share of places filled at random, for learning."
+    )
     inference_log: bool = Field(default=True, description="Whether every list shown is logged, for evaluation.")
     event_stream: str = Field(default="", description="Kinesis stream of lists and feedback (target aws). Empty: none.")
     topic_arn: str = Field(default="", description="SNS topic of notices to people (target aws). Empty: none.")
@@ -138,7 +141,7 @@ class Settings(BaseModel):
         return self
 
     def _require_consistent_jobs(self) -> None:
-        """Raise ``ValueError`` naming everything about jobs that does not go together."""
+        """Raise ``ValueError`` naming all contradictions between settings of jobs."""
         problems = []
         if bool(split_list(self.training_subnets)) != bool(split_list(self.training_security_groups)):
             problems.append(
@@ -174,12 +177,12 @@ class Settings(BaseModel):
 
 
 def split_list(text: str) -> tuple[str, ...]:
-    """What stands between commas, without blanks."""
+    """The parts between commas, stripped; empty ones are left out."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def parse_tags(text: str) -> dict[str, str]:
-    """Tags in ``name=value,name=value``. Raises ``ValueError`` naming the part that is none."""
+    """Tags in ``name=value,name=value``. Raises ``ValueError`` naming the malformed part."""
     tags: dict[str, str] = {}
     for part in split_list(text):
         name, equals, value = part.partition("=")
@@ -216,7 +219,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def make_settings(values: Mapping[str, Any]) -> Settings:
-    """Validate ``values`` (field name -> value). Raises `SettingsError` naming every setting at fault."""
+    """Validate ``values`` (field name -> value). Raises `SettingsError` naming all settings at fault."""
     try:
         return Settings(**values)
     except ValidationError as error:
@@ -228,10 +231,7 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
 
 
 def write_settings(settings: Settings) -> Path:
-    """Store what differs from the defaults in ``recsys.toml``, so that the next process sees the same shop.
-
-    Returns the file. An existing file is replaced atomically.
-    """
+    """Store the settings that differ from the defaults in ``recsys.toml`` of the home folder; returns the file."""
     defaults = make_settings(
         {
             "home": settings.home,
@@ -253,17 +253,12 @@ def write_settings(settings: Settings) -> Path:
         else:
             text = '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
         lines.append(f"{name} = {text}")
-    settings.home.mkdir(parents=True, exist_ok=True)
-    target = settings.home / FILE_NAME
-    temporary = target.with_suffix(".writing")
-    temporary.write_text("\n".join(lines) + "\n")
-    temporary.replace(target)
-    return target
+    return write_text(settings.home / FILE_NAME, "\n".join(lines) + "\n")
 
 
 @lru_cache(maxsize=1)
 def current_settings() -> Settings:
-    """This process's settings, read on first use and never again. For composition roots only; inject them elsewhere."""
+    """This process's settings, read on first use. For composition roots only; pass them to other code."""
     return read_settings()
 
 

@@ -1,9 +1,6 @@
-"""Work that is done once a shopper has the reply: the inference log, the event stream, the shadow queue.
+"""Writes inference log, event stream and shadow queue after the reply: at once, in a thread, or as a Lambda extension.
 
-Put here when and in which thread that work is done: at once (tests), in a background thread (local server), or after
-the response left (an internal extension of AWS Lambda). Keep what is written (``lambda_api.state``) out.
-
-Nothing here waits or raises in front of a shopper; what cannot be written is counted and logged.
+Nothing here blocks a request or raises; records that cannot be written are counted and logged.
 """
 
 import http.client
@@ -25,13 +22,13 @@ from lambda_api.state.shadow_queue import ShadowQueue
 BATCH = 100
 EVERY_S = 0.1
 CAPACITY = 10_000
-"""Requests whose work may wait; the newest is dropped beyond."""
+"""Requests whose work may wait; further ones are dropped and counted."""
 
 log = logging.getLogger(__name__)
 
 
 class Writer:
-    """Writes batches to wherever they go. A destination that fails costs its own part only."""
+    """Writes batches to inference log, event sink and shadow queue; a failure of one does not affect the others."""
 
     def __init__(
         self,
@@ -65,27 +62,26 @@ class Writer:
         try:
             taken = function(*arguments)
         except Exception as error:
-            # The reply is out; all that is left is to say what is missing.
             log.exception("%d records not written to %s: %s", count, name, type(error).__name__)
             taken = False
         self.counters.add("after_reply_lost" if taken is False else "after_reply_written", name, count)
 
 
 class Worker(Protocol):
-    """When and where work after the reply is done."""
+    """Decides when and in which thread work after the reply is done."""
 
     def submit(self, work: AfterWork) -> None:
-        """Take ``work``. Neither waits nor raises."""
+        """Accept ``work``. Never blocks or raises."""
 
     def request_finished(self) -> None:
         """The handler is about to return."""
 
     def close(self, timeout_s: float = 5.0) -> bool:
-        """Write what waits; whether all of it was."""
+        """Write all waiting work; returns whether it was written in time."""
 
 
 class Immediate:
-    """Writes before ``submit`` returns. For tests, and where nothing runs after a reply."""
+    """Writes before ``submit`` returns: for tests, and for Lambda without the extension."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -103,9 +99,9 @@ class Immediate:
 
 
 class Background:
-    """A thread that writes every ``every_s``, or sooner when ``batch`` requests wait. For servers that stay.
+    """A thread that writes every ``every_s`` seconds, or sooner when ``batch`` requests wait: for long-lived servers.
 
-    The thread starts with the first work and anew in a forked child.
+    The thread starts with the first work; a forked child starts its own.
     """
 
     def __init__(
@@ -119,7 +115,7 @@ class Background:
         self._start_afresh()
 
     def submit(self, work: AfterWork) -> None:
-        """See `Worker`. Beyond the capacity ``work`` is dropped and counted."""
+        """See `Worker`. When the queue is full, ``work`` is dropped and counted."""
         if self._owner != os.getpid():
             self._start_afresh()
         with self._changed:
@@ -138,7 +134,7 @@ class Background:
         """See `Worker`."""
 
     def close(self, timeout_s: float = 5.0) -> bool:
-        """Write what waits and end the thread."""
+        """Write all waiting work and end the thread."""
         if self._owner != os.getpid() or self._thread is None:
             return True
         with self._changed:
@@ -161,7 +157,7 @@ class Background:
                 return
 
     def _idle_wait(self) -> bool:
-        """Sleep until there is work: no thread should wake ten times a second for nothing."""
+        """Sleep until there is work, instead of waking ten times a second."""
         with self._changed:
             while not self._waiting and not self._closing:
                 self._changed.wait(1.0)
@@ -176,12 +172,12 @@ class Background:
 
 
 class LambdaExtension:
-    """Writes after the response has left, as an internal extension of the Lambda runtime.
+    """Writes after the response has been sent, as an internal extension of the Lambda runtime.
 
     Lambda freezes a sandbox once the runtime *and* every extension have asked for the next event. This extension asks
-    only after it has written what the invocation left behind, while the response is on its way to the shopper (AWS
-    Lambda Developer Guide, "Lambda Extensions API"). It has to register before the first invocation: call `start`
-    while the handler module is imported.
+    only after it has written the work of the invocation, while the response travels to the shopper (AWS Lambda
+    Developer Guide, "Lambda Extensions API"). It must register before the first invocation: call `start` while the
+    handler module is imported.
 
     Args:
         writer: see `Writer`.
@@ -201,7 +197,7 @@ class LambdaExtension:
         self._registered = False
 
     def start(self) -> bool:
-        """Register and begin; whether it worked. Without it, work is written before the reply."""
+        """Register and start the thread; on failure (``False``) work is written before the reply."""
         try:
             identifier = self._register()
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -244,7 +240,7 @@ class LambdaExtension:
         return identifier
 
     def _run(self, identifier: str) -> None:
-        # No time limit: the answer comes with the next invocation, hours later if need be.
+        # No time limit: the answer comes with the next invocation, perhaps hours later.
         connection = http.client.HTTPConnection(self._runtime_api, timeout=None)
         path, headers = f"/{self.VERSION}/extension/event/next", {"Lambda-Extension-Identifier": identifier}
         try:

@@ -1,9 +1,7 @@
-"""The entry point of the HTTP API: gate, routes, and the last resort; the same on Lambda and behind the local server.
+"""Lambda entry point of the HTTP API; the local server calls it too. Validates, routes and answers every request.
 
-Put here what happens around every route. Keep routes in ``shopper_routes`` and ``operator_routes``.
-
-Nothing a client sends and nothing that breaks gives a 5xx: what is left when everything else failed is an empty list,
-or the request to send feedback again.
+No request and no internal failure gives a 5xx: when everything else fails, `_last_resort` answers with an empty list,
+or asks to send feedback again.
 """
 
 import json
@@ -18,7 +16,7 @@ from lambda_api.handlers.responses import JSON, SECURITY_HEADERS, error_content
 from lambda_api.serving.service import BASELINE
 
 NOTHING = "none"
-"""Route of requests that match none, in log and metrics."""
+"""Route of unmatched requests, in log and metrics."""
 
 app = Resolver()
 shopper_routes.register(app)
@@ -26,7 +24,7 @@ operator_routes.register(app)
 
 
 def answer(event: Any, context: Any) -> dict[str, Any]:
-    """Answer one event of an HTTP API (payload format 2.0) as the gateway expects it."""
+    """Answer one event of an HTTP API (payload format 2.0)."""
     started = time.perf_counter()
     request_id = request_id_of(event)
     notes: dict[str, Any] = {}
@@ -42,12 +40,12 @@ def answer(event: Any, context: Any) -> dict[str, Any]:
         notes.setdefault("causes", []).append("handler: error")
         response = _last_resort(request, request_id)
     response["headers"] = {**SECURITY_HEADERS, **response.get("headers", {}), "X-Request-Id": request_id}
-    _tell(request, request_id, response["statusCode"], (time.perf_counter() - started) * 1000, notes)
+    _record(request, request_id, response["statusCode"], (time.perf_counter() - started) * 1000, notes)
     return response
 
 
 handler = observe.traced(answer)
-"""What Lambda and the local server call."""
+"""Called by Lambda and by the local server."""
 
 
 def _completed(response: dict[str, Any], request: Request) -> dict[str, Any]:
@@ -69,7 +67,7 @@ def _refusal(refusal: Refusal, request_id: str) -> dict[str, Any]:
 
 
 def _last_resort(request: Request | None, request_id: str) -> dict[str, Any]:
-    """An answer that needs nothing: every part of it could be written before anything started."""
+    """A constant answer in the form of the route, which depends on nothing that may have failed."""
     route = request.route if request else NOTHING
     empty = {
         "recommendations": [],
@@ -97,7 +95,7 @@ def _last_resort(request: Request | None, request_id: str) -> dict[str, Any]:
 
 
 def _event_ids(request: Request) -> list[str]:
-    """Ids in a feedback body that could not be handled, as far as they can be read."""
+    """Event ids in a feedback body, as far as it can be parsed."""
     try:
         content = json.loads(request.event["body"])
         events = content.get("events", [content])
@@ -110,8 +108,8 @@ def _response(status: int, body: str, headers: dict[str, str]) -> dict[str, Any]
     return {"statusCode": status, "body": body, "isBase64Encoded": False, "headers": dict(headers), "cookies": []}
 
 
-def _tell(request: Request | None, request_id: str, status: int, milliseconds: float, notes: dict[str, Any]) -> None:
-    """Log, count, and let work after the reply begin. Failing here must not cost the answer."""
+def _record(request: Request | None, request_id: str, status: int, milliseconds: float, notes: dict[str, Any]) -> None:
+    """Log and count the request, and start the work after the reply. Failures are logged only."""
     route = request.route if request else NOTHING
     try:
         observe.request_line(request_id, route, status, milliseconds, notes)
@@ -125,5 +123,5 @@ def _tell(request: Request | None, request_id: str, status: int, milliseconds: f
 
 
 if on_lambda():
-    # While Lambda initialises: the extension must register before the first request, and the first shopper not wait.
+    # During initialisation, because the extension must register before the first request.
     serving().warm()

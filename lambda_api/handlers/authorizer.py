@@ -1,11 +1,9 @@
-"""The REQUEST authorizer of the HTTP API (payload format 2.0, simple response): who may call which route.
+"""REQUEST authorizer of the HTTP API (payload format 2.0, simple responses): which API key may call which route.
 
-Put the rule of routes and scopes here. Keep keys themselves in ``lambda_api.state.api_keys``.
-
-It is a function of its own, in front of every route but the open ones, so it imports neither numpy nor Powertools.
-Whatever goes wrong in here is a refusal, never an error: API Gateway would turn an error into a 500. A request without
-the header never gets here (identity source missing: 401); a refusal becomes 403. Let API Gateway cache its answers for
-at most 30 s, by key *and* route (``$context.routeKey``), or a shop's key would open ``/metrics`` from the cache.
+A Lambda function of its own in front of all protected routes, so it imports neither numpy nor Powertools. Every failure
+is a refusal, because API Gateway would turn an exception into a 500. A request without the header does not get here
+(API Gateway answers 401); a refusal becomes 403. Let API Gateway cache answers for at most 30 s, by key *and* route
+(``$context.routeKey``); by key alone, a cached answer for a shop's key would open ``/metrics``.
 """
 
 import logging
@@ -21,17 +19,17 @@ HEADER = "x-api-key"
 MAX_KEY_LENGTH = 200
 PATIENCE_S = 1.0
 OPERATIONS_ONLY = frozenset({"metrics"})
-"""First segments of paths that need the scope ``operations``."""
+"""First path segments that need the scope ``operations``."""
 log = logging.getLogger(__name__)
 
 DENIED: Mapping[str, Any] = {"isAuthorized": False, "context": {}}
 
 
 class Authorizer:
-    """Answers authorizer events from the keys of one table.
+    """Answers authorizer events.
 
     Args:
-        keys: verifies them.
+        keys: verifies keys.
         now: seconds since 1970 UTC, for expiry.
     """
 
@@ -54,7 +52,7 @@ class Authorizer:
             if not may_call(identity.scopes, event):
                 log.info("request refused: key %s (%s) lacks the scope", identity.key_id, identity.name)
                 return dict(DENIED)
-        except Exception as error:  # noqa: BLE001 - see the module; the type alone, its text may hold the header
+        except Exception as error:  # noqa: BLE001 - refused; only the type is logged, since the message may hold the key
             log.error("request refused: the authorizer failed with %s", type(error).__name__)
             return dict(DENIED)
         scopes = " ".join(sorted(identity.scopes))
@@ -65,17 +63,17 @@ class Authorizer:
 
 
 def may_call(scopes: frozenset[str], event: Mapping[str, Any]) -> bool:
-    """Whether these scopes suffice for the event's route; ``operations`` includes ``shop``."""
+    """Whether these scopes allow the event's route; ``operations`` includes ``shop``."""
     if "operations" in scopes:
         return True
     return "shop" in scopes and _first_segment(event) not in OPERATIONS_ONLY
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
-    """Lambda entry point; keys come from the table that this process's settings name. Never raises."""
+    """Lambda entry point, with the keys of the configured table. Never raises."""
     try:
         authorizer = _from_settings()
-    except Exception as error:  # noqa: BLE001 - unreadable settings refuse everybody, in words, and are read again
+    except Exception as error:  # noqa: BLE001 - logged; every request is refused until the settings can be read
         log.error("request refused: the authorizer cannot be set up: %s: %s", type(error).__name__, error)
         return dict(DENIED)
     return authorizer(event)
@@ -92,8 +90,8 @@ def _from_settings() -> Authorizer:
 
 
 def _key_of(event: Any) -> str | None:
-    """The one key the request carries. Header names differ in case between gateways; repeated headers arrive joined
-    by commas, which no key contains, or under two spellings: both are refused."""
+    """The key of the request, ``None`` unless there is exactly one. Header names differ in case between gateways;
+    repeated headers are joined by commas, which no key contains, or appear in two spellings."""
     headers = event.get("headers") if isinstance(event, Mapping) else None
     if not isinstance(headers, Mapping):
         return None
@@ -104,7 +102,7 @@ def _key_of(event: Any) -> str | None:
 
 
 def _first_segment(event: Mapping[str, Any]) -> str:
-    """Of the path behind the stage, decoded; in doubt (a path with odd slashes or dots) the segment that matters."""
+    """First segment of the decoded path without the stage; for paths with ``..`` a protected one if there is any."""
     http = event.get("requestContext") or {}
     stage = http.get("stage") or "$default"
     segments = [
@@ -112,6 +110,6 @@ def _first_segment(event: Mapping[str, Any]) -> str:
     ]
     if stage != "$default" and segments and segments[0] == str(stage).casefold():
         segments = segments[1:]
-    if ".." in segments:  # no route of ours has any; refuse what it may resolve to
+    if ".." in segments:  # no route has one
         return next((part for part in segments if part in OPERATIONS_ONLY), "")
     return segments[0].split(";")[0].strip() if segments else ""

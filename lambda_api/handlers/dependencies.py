@@ -1,7 +1,6 @@
-"""The composition root of serving: settings in, a service with everything it needs out; once per process.
+"""Composition root of serving: builds a service with all its adapters from the settings, once per process.
 
-Put the choice of adapters and places here. Keep everything that decides something out. DynamoDB, Kinesis and SQS are
-only touched with the target ``aws``; nothing is opened before it is used.
+DynamoDB, Kinesis and SQS are used with the target ``aws`` only; nothing is opened before it is used.
 """
 
 import logging
@@ -33,18 +32,18 @@ from lambda_api.state.table import Key, Table, TableUnavailable
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 0.5
-"""How long a table call of a shopper's request may wait for a lock or a connection; guards are stricter."""
+"""Longest wait of a table call within a request, for a lock or a connection; guards give up earlier."""
 
 AFTER_REPLY_PATIENCE_S = {"local": 15.0, "aws": 2.0}
-"""The same for writes nobody waits for: on a laptop a thread may wait for a lock, on Lambda the next shopper would."""
+"""The same for writes after the reply, by target. On Lambda the next request would wait for them."""
 
 EVENTS_FOLDER = "events"
-"""Under the home folder: what the event sink writes on a laptop."""
+"""Folder of the event sink below the home folder (target ``local``)."""
 
 
 @dataclass(slots=True)
 class Serving:
-    """Everything a process that answers shoppers holds."""
+    """All objects of a process that answers requests."""
 
     settings: Settings
     service: RecommendationService
@@ -61,9 +60,9 @@ class Serving:
     tables: tuple[Table, ...]
 
     def warm(self) -> None:
-        """Connect, load the champion and the catalogue and ask once. Never raises.
+        """Connect to the tables, load champion and catalogue, and ask once. Never raises.
 
-        A first connection takes longer than a shopper's budgets allow, so it is made here without them.
+        A first connection takes longer than the time budgets of a request allow.
         """
         for table in self.tables:
             try:
@@ -85,7 +84,7 @@ class Serving:
         ]
 
     def close(self, timeout_s: float = 5.0) -> bool:
-        """Write what waits after replies and close the sink; whether everything was written. Before a server stops."""
+        """Write waiting work and close the sink, before the process ends; returns whether everything was written."""
         written = self.after_reply.close(timeout_s)
         if self.sink is not None:
             self.sink.close()
@@ -98,11 +97,11 @@ def on_lambda() -> bool:
 
 
 def build(settings: Settings, *, immediate: bool = False) -> Serving:
-    """Everything from ``settings``. Touches neither files nor network.
+    """Build all objects. Opens neither files nor connections.
 
     Args:
         settings: see `Settings`.
-        immediate: do the work after replies before them (tests).
+        immediate: write before the reply instead of after it (tests).
     """
     counters = Counters()
     serving_table = open_table(settings, "serving", patience_s=PATIENCE_S)
@@ -154,7 +153,7 @@ def serving() -> Serving:
     """This process's dependencies, made on first use.
 
     Raises:
-        SettingsError: the settings are wrong; nothing can be answered with them.
+        SettingsError: a setting is wrong.
     """
     global _serving
     if _serving is None:
@@ -165,7 +164,7 @@ def serving() -> Serving:
 
 
 def use(replacement: Serving | None) -> None:
-    """Make ``replacement`` this process's dependencies (tests); ``None`` forgets them."""
+    """Replace this process's dependencies (tests); ``None`` removes them."""
     global _serving
     with _lock:
         _serving = replacement
@@ -177,7 +176,7 @@ def _worker(writer: Writer, immediate: bool) -> Worker:
     runtime_api = os.environ.get("AWS_LAMBDA_RUNTIME_API")
     if not on_lambda():
         return Background(writer)
-    # A thread would be frozen with the sandbox, in the middle of its work.
+    # Lambda would freeze a background thread together with the sandbox.
     extension = LambdaExtension(writer, runtime_api) if runtime_api else None
     return extension if extension is not None and extension.start() else Immediate(writer)
 

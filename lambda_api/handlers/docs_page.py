@@ -1,8 +1,4 @@
-"""The page that explains the API to people: HTML written from the OpenAPI document, without script or any other file.
-
-Put the look of that page here. Keep its words at the routes and models. (Powertools' own page loads a viewer from
-another host and needs its script; this one works without a network and under the strictest policy.)
-"""
+"""The API's documentation page: HTML made from the OpenAPI document, without files of other hosts."""
 
 import base64
 import hashlib
@@ -26,7 +22,7 @@ POLICY = (
     + base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
     + "'"
 )
-"""Content security policy of the page: nothing but its one style sheet."""
+"""Content security policy of the page: only its one style sheet."""
 
 
 def page(document: dict[str, Any]) -> str:
@@ -141,6 +137,6 @@ def _table(heads: tuple[str, ...], rows: list[list[str]]) -> str:
 
 
 def _text(text: str) -> str:
-    """Escaped, with what stands in backquotes as code."""
+    """Escaped text; what is quoted by backticks becomes code."""
     pieces = escape(text).split("`")
     return "".join(f"<code>{piece}</code>" if place % 2 else piece for place, piece in enumerate(pieces))

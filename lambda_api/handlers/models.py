@@ -1,10 +1,7 @@
-"""What HTTP clients send and get, as typed models; the OpenAPI document and the Python client are made from them.
+"""Request and response models of the HTTP API; the OpenAPI document and the Python client are made from them.
 
-Put a field here when it crosses HTTP. Keep what scoring needs (``lambda_api.serving.question``) and how a body becomes
-one of these (``lambda_api.handlers.request_validation``) out.
-
-Strict on purpose: ``"10"`` is not 10, an unknown field is an error, NaN and infinity are none of JSON's. Limits keep
-one request's cost bounded.
+Validation is strict: ``"10"`` is not a number, unknown fields are errors, and NaN and infinity are refused. Length
+limits bound the cost of one request.
 """
 
 from typing import Annotated, Any, Literal
@@ -14,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag
 from lambda_api.serving.question import Page, ReasonCode
 
 _PLAIN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
-"""No control characters: an id or a name is printed in logs, keys and pages."""
+"""Without control characters, because ids and names are printed in logs and on pages."""
 
 Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=_PLAIN)]
-"""1 to 128 characters, none of them a control character."""
+"""1 to 128 characters without control characters."""
 
 Label = Annotated[str, Field(min_length=1, max_length=200, pattern=_PLAIN)]
-"""Name of a category or brand: 1 to 200 characters, none of them a control character."""
+"""Name of a category or brand: 1 to 200 characters without control characters."""
 
 Timestamp = Annotated[int, Field(ge=0, le=253_402_300_799, description="Seconds since 1970 UTC; not in the future.")]
 Price = Annotated[float, Field(ge=0, le=1e12, description="In the shop's currency.")]
@@ -28,13 +25,13 @@ EventType = Literal["view", "add_to_cart", "purchase", "rating"]
 
 
 class Strict(BaseModel):
-    """Base of everything here: unknown fields refused, no conversions, finite numbers, immutable."""
+    """Base of all models here: unknown fields are refused, values are not converted, numbers are finite; immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True, protected_namespaces=())
 
 
 class FiltersIn(Strict):
-    """What may be shown. Empty lists and absent prices filter nothing; prices are inclusive."""
+    """Filters on the products of a list. Empty lists and absent prices filter nothing; prices are inclusive."""
 
     categories: list[Label] = Field(default=[], max_length=50)
     brands: list[Label] = Field(default=[], max_length=50)
@@ -48,14 +45,14 @@ class ContextIn(Strict):
 
     page: Page = "homepage"
     product_ids: list[Identifier] = Field(
-        default=[], max_length=50, description="Products on show (page `product`) or in the cart (page `cart`)."
+        default=[], max_length=50, description="Products shown (page `product`) or in the cart (page `cart`)."
     )
-    category: Label | None = Field(default=None, description="The category on show (page `category`).")
+    category: Label | None = Field(default=None, description="The category shown (page `category`).")
     device: Annotated[str, Field(max_length=64, pattern=_PLAIN)] | None = None
 
 
 class EventIn(Strict):
-    """Something the shopper just did that may not have reached `/feedback` yet."""
+    """A recent event of the shopper that may not have been sent to `/feedback` yet."""
 
     product_id: Identifier
     event_type: EventType
@@ -85,13 +82,18 @@ class RecommendRequest(Strict):
     filters: FiltersIn = FiltersIn()
     include_products: bool = Field(default=False, description="Send name, category, brand and price of each product.")
     context: ContextIn = ContextIn()
-    diversity: float = Field(default=0.0, ge=0, le=1, description="0: as ranked; 1: as unlike each other as can be.")
-    explain: bool = Field(default=False, description="Send which past products moved each score.")
+    diversity: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="0: as ranked by the model; 1: products as different from each other as possible.",
+    )
+    explain: bool = Field(default=False, description="Add the past products that raised each score, and by how much.")
     events: list[EventIn] = Field(default=[], max_length=100)
 
 
 class FeedbackEvent(Strict):
-    """Something a shopper did. Sending an event twice is safe: `event_id` tells."""
+    """One event of a shopper. Sending it twice is safe: events are known by `event_id`."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -146,7 +148,7 @@ class FeedbackRequest(
 
 
 class ProductOut(Strict):
-    """What the shop shows of a product; `null` is unknown."""
+    """A product as the shop shows it; `null` is unknown."""
 
     product_id: str
     name: str | None
@@ -157,7 +159,7 @@ class ProductOut(Strict):
 
 
 class InfluenceOut(Strict):
-    """A past product and how much it moved the score."""
+    """A past product and how much it raised the score."""
 
     product_id: str
     weight: float
@@ -168,7 +170,7 @@ class RecommendationOut(Strict):
 
     product_id: str
     score: float = Field(description="Comparable within its list only.")
-    reason: str = Field(description="For people: 'Because you viewed ...'.")
+    reason: str = Field(description="A sentence for the shopper: 'Because you viewed ...'.")
     reason_code: ReasonCode
     reason_product_id: str | None = Field(default=None, description="The product that the reason names.")
     product: ProductOut | None = Field(default=None, description="With `include_products`.")
@@ -179,11 +181,13 @@ class RecommendResponse(Strict):
     """Answer of `POST /recommend`. Fields without a value are left out."""
 
     recommendations: list[RecommendationOut] = Field(description="Best first; never longer than asked for.")
-    model_version: str = Field(description="`baseline` where no model took part.")
+    model_version: str = Field(description="`baseline` where no model answered.")
     inference_time_ms: float = Field(ge=0)
-    request_id: str = Field(description="Send it along with feedback that this list led to.")
-    variant: str = Field(description="Which side of the experiment this shopper is on.")
-    fallback: str | None = Field(default=None, description="What failed, where the answer is not the best possible.")
+    request_id: str = Field(description="Send it with feedback that this list led to.")
+    variant: str = Field(description="Variant of the experiment that this shopper is in.")
+    fallback: str | None = Field(
+        default=None, description="Cause of a failure, where the list is not the best possible."
+    )
 
 
 class ListResponse(Strict):
@@ -206,19 +210,19 @@ class FeedbackResponse(Strict):
 
 
 class ServedModel(Strict):
-    """One version in service."""
+    """A model version in service."""
 
     variant: str
     model_version: str
     weight: float | None = Field(default=None, description="Share of shoppers, 0 to 1; none for the shadow.")
     loaded_version: str | None = Field(
-        description="What answers in this process; null before the first request, and where an endpoint answers."
+        description="Version loaded in this process; null before the first request, and for endpoints."
     )
-    since: int | None = Field(description="When this process began to serve it, seconds since 1970 UTC.")
+    since: int | None = Field(description="Start of its service in this process, seconds since 1970 UTC.")
 
 
 class DependencyState(Strict):
-    """One dependency as this process sees it."""
+    """State of one dependency in this process."""
 
     name: str
     status: Literal["closed", "open", "half_open"] = Field(description="`closed` is healthy; `open` is not called.")
@@ -239,7 +243,7 @@ class HealthResponse(Strict):
     """Answer of `GET /health`; always 200 while the process answers."""
 
     status: Literal["ok", "degraded"]
-    problems: list[str] = Field(description="Why it is degraded.")
+    problems: list[str] = Field(description="Reasons for `degraded`.")
     experiment: str | None
     models: list[ServedModel]
     catalogue: CatalogueState | None
@@ -267,14 +271,14 @@ class MetricsResponse(Strict):
 
 
 class ErrorDetail(Strict):
-    """One problem of several."""
+    """One of several problems."""
 
     field: str
     message: str
 
 
 class ErrorBody(Strict):
-    """What was wrong, for machines (`code`, `field`) and people (`message`)."""
+    """The error, for programs (`code`, `field`) and people (`message`)."""
 
     code: str
     message: str

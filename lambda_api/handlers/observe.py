@@ -1,8 +1,6 @@
-"""What is told about a request besides its answer: one log line, CloudWatch metrics, a trace; for Lambda's tools.
+"""Log line, CloudWatch metrics and X-Ray trace of each request. Counters of ``/metrics`` are in ``serving.counters``.
 
-Put observation here. Keep counting for ``/metrics`` in ``lambda_api.serving.counters``.
-
-Nothing personal is told: no key, no body, no user id. Dimensions are bounded: route and cause, both of fixed sets.
+Keys, bodies and user ids are never logged. Metric dimensions are bounded: route and cause, both from fixed sets.
 """
 
 import os
@@ -27,7 +25,7 @@ _cold = True
 
 
 def request_line(request_id: str, route: str, status: int, milliseconds: float, notes: dict[str, Any]) -> None:
-    """One JSON line, with the gateway's request id as correlation id; a warning where something failed."""
+    """Write one JSON line with the gateway's request id as correlation id; a warning where something failed."""
     causes = notes.get("causes") or []
     tell = logger.warning if causes or status >= 500 else logger.info
     told = {key: value for key, value in notes.items() if key != "causes" and value is not None}
@@ -38,14 +36,14 @@ def request_line(request_id: str, route: str, status: int, milliseconds: float, 
 
 
 def failure_line(request_id: str, route: str) -> None:
-    """The traceback of what must not happen."""
+    """Log the current exception with its traceback."""
     logger.exception(
         "the handler failed; the answer is the last resort", extra={"correlation_id": request_id, "route": route}
     )
 
 
 def emit_metrics(route: str, status: int, milliseconds: float, notes: dict[str, Any]) -> None:
-    """CloudWatch metrics in embedded format on standard output: on Lambda only, elsewhere nobody reads it."""
+    """Write CloudWatch metrics in embedded format to standard output, on Lambda only."""
     global _cold
     cold, _cold = _cold, False
     if not on_lambda():
@@ -70,7 +68,7 @@ def emit_metrics(route: str, status: int, milliseconds: float, notes: dict[str, 
 def traced(handler: F) -> F:
     """``handler`` inside an X-Ray segment, on Lambda with tracing; elsewhere ``handler`` itself.
 
-    Loading the X-Ray library takes longer than everything else here, so nobody pays who does not trace.
+    The X-Ray library is slow to import, so it is imported only for tracing.
     """
     disabled = os.environ.get("POWERTOOLS_TRACE_DISABLED", "").lower() in ("1", "true", "yes", "on")
     if not on_lambda() or disabled:

@@ -1,7 +1,4 @@
-"""The OpenAPI document: what Powertools derives from the routes, made complete and cached.
-
-Put here what every operation shares: errors, the key, examples. Keep an operation's own words at its route.
-"""
+"""The OpenAPI document: derived from the routes by Powertools, completed with errors, keys and examples; cached."""
 
 import json
 from functools import lru_cache
@@ -19,22 +16,22 @@ TITLE = "Recsys"
 VERSION = "1.0.0"
 DESCRIPTION = """Recommendations for a shop.
 
-Every answer is JSON in UTF-8 and carries `request_id`. Errors have one form: `error.code` for machines, `error.message`
-for people, `error.field` for the field at fault. Unknown fields are refused, numbers are not taken from text, and a
-body has at most 64 KB. Nothing that fails behind the API gives an error: `/recommend` answers with the next best list
-and says in `fallback` what failed.
+Every answer is JSON in UTF-8 and carries `request_id`. Errors have one form: `error.code` for programs,
+`error.message` for people, `error.field` for the field at fault. Unknown fields and numbers in quotes are refused, and
+a body has at most 64 KB. Failures behind the API give no error: `/recommend` answers with the next best list and names
+the failure in `fallback`.
 
-Rules a schema cannot state: `filters.min_price` does not exceed `filters.max_price`; a `timestamp` lies at most five
-minutes ahead; no key of a JSON object is given twice; whole numbers have at most 18 digits."""
+Rules that the schema cannot state: `filters.min_price` does not exceed `filters.max_price`; a `timestamp` lies at most
+five minutes ahead; no key of a JSON object is given twice; whole numbers have at most 18 digits."""
 
 ERRORS: dict[int, str] = {
-    400: "The body is not JSON as RFC 8259 has it, or not UTF-8.",
-    401: "No API key, or none that is known.",
-    403: "The key is expired, revoked, or lacks the scope.",
+    400: "The body is not JSON (RFC 8259) in UTF-8.",
+    401: "No API key.",
+    403: "The key is unknown, expired or revoked, or lacks the scope.",
     404: "No such product.",
     413: "The body is longer than 64 KB.",
-    415: "The body is not announced as JSON in UTF-8.",
-    422: "A field breaks a rule; the answer names both.",
+    415: "The Content-Type is not JSON in UTF-8.",
+    422: "A field breaks a rule; the answer names field and rule.",
 }
 
 ERROR_EXAMPLE = {
@@ -48,7 +45,7 @@ ERROR_EXAMPLE = {
 
 
 def answers(status: int, meaning: str, model: type[BaseModel], errors: tuple[int, ...]) -> dict[int, Any]:
-    """The responses of an operation: one success and its own errors; those of the key are added for all."""
+    """Responses of an operation: success and its own errors; 401 and 403 are added to all protected ones."""
     found: dict[int, Any] = {
         status: {"description": meaning, "content": {"application/json": {"model": model}}},
     }
@@ -72,14 +69,14 @@ def document_json(app: "Resolver") -> str:
     content["servers"] = [{"url": "/"}]
     content["tags"] = [
         {"name": "shop", "description": "For shops; a key with the scope `shop`."},
-        {"name": "operations", "description": "For those who run it."},
+        {"name": "operations", "description": "For operators; `/metrics` needs a key with the scope `operations`."},
     ]
     components = content.setdefault("components", {})
     components["securitySchemes"] = {"ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}
     for unused in ("HTTPValidationError", "ValidationError", "ResponseValidationError"):
         components["schemas"].pop(unused, None)
     components["schemas"]["ErrorResponse"]["examples"] = [ERROR_EXAMPLE]
-    # Routes see the id percent-encoded; the document speaks of the id itself.
+    # Routes get the id percent-encoded; the document describes the id itself.
     product = next(p for p in content["paths"]["/similar/{product_id}"]["get"]["parameters"] if p["in"] == "path")
     product["schema"] = TypeAdapter(Identifier).json_schema()
     content["paths"] = {route.template: content["paths"][route.template] for route in routes()}
@@ -91,7 +88,7 @@ def document_json(app: "Resolver") -> str:
 
 def _complete(operation: dict[str, Any], *, protected: bool) -> None:
     responses = operation["responses"]
-    # Powertools adds its own form of 422 to every operation; only those of `answers` are ours.
+    # Powertools adds a 422 in its own form to every operation.
     for code in list(responses):
         if "HTTPValidationError" in json.dumps(responses[code]):
             del responses[code]

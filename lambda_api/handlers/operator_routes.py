@@ -1,7 +1,4 @@
-"""Routes for those who run it: health, metrics, the OpenAPI document and its page.
-
-Put here what is told about the process itself. Nothing secret: health is open.
-"""
+"""Routes for operators: health, metrics, the OpenAPI document and its page. Health is open, so it holds no secrets."""
 
 from typing import Any
 
@@ -24,9 +21,9 @@ def register(app: Resolver) -> None:
 
     @app.get(
         "/health",
-        summary="What is served, and the state of everything it depends on",
-        description="200 while the process answers; `status` says whether all is well. Dependencies are as this "
-        "process met them last; nothing is asked for this answer.",
+        summary="Models in service and the state of all dependencies",
+        description="200 while the process answers; `status` is `ok` or `degraded`. The state of a dependency is that "
+        "of the last call; none is called for this answer.",
         responses=answers(200, "The state of this process.", HealthResponse, ()),
         tags=["operations"],
         operation_id="health",
@@ -73,7 +70,7 @@ def register(app: Resolver) -> None:
 
 
 def health_content(held: Serving) -> dict[str, Any]:
-    """A `HealthResponse` but for its request id."""
+    """A `HealthResponse` without its request id."""
     record = held.service.routing.current()
     loaded = held.bundles.states()
     models: list[dict[str, Any]] = []
@@ -85,7 +82,7 @@ def health_content(held: Serving) -> dict[str, Any]:
             models.append(_model(variant.name, variant.target, variant.weight / WHOLE, loaded.get(variant.name)))
         if record.shadow is not None:
             models.append(_model("shadow", record.shadow, None, loaded.get("shadow")))
-    if held.service.routing.state().last_error:
+    if held.service.routing.last_error:
         problems.append("routing: the record cannot be read; the last known one is in use")
     catalogue, pointer = held.catalogue.state()
     dependencies = [guard.state for guard in held.guards()]
@@ -113,7 +110,7 @@ def health_content(held: Serving) -> dict[str, Any]:
                 "name": state.name,
                 "status": state.status,
                 "failures": state.failures,
-                # The message may quote addresses and ids; its kind is enough for an open page.
+                # Health is open to everybody, and messages may hold addresses and ids.
                 "last_error": None if state.last_error is None else state.last_error.partition(":")[0][:80],
                 "last_success_age_s": None if state.last_success_age_s is None else round(state.last_success_age_s, 1),
             }

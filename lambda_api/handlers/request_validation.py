@@ -1,10 +1,8 @@
-"""The gate before routing: what API Gateway or a stranger sends, made whole or refused with the field and the rule.
+"""Validates and normalises the request before routing; errors name the field and the rule.
 
-Put here what must hold before a body is parsed: method, path, sizes, encodings, JSON itself, query syntax.
-Keep what a field may hold (``lambda_api.handlers.models``) and what is done with it (routes) out.
-
-Powertools alone would let pass a JSON array in place of an object (it takes the first element), a key given twice,
-``NaN``, form data, and would fail on absent headers; and it would parse a body of any size.
+Checks what must hold before a body is parsed: method, path, sizes, encodings, JSON, query syntax. What a field may hold
+is in ``lambda_api.handlers.models``. Powertools alone would accept a JSON array in place of an object (taking its first
+element), duplicate keys, ``NaN``, form data and bodies of any size, and would fail on absent headers.
 """
 
 import base64
@@ -31,7 +29,7 @@ QUERY: dict[str, frozenset[str]] = {
     "/similar/{product_id}": frozenset({"k"}),
     "/popular": frozenset({"category", "k"}),
 }
-"""Query parameters by path; other paths read none."""
+"""Query parameters by path; other paths have none."""
 
 _JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json", re.ASCII)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.=:-]{1,128}", re.ASCII)
@@ -39,9 +37,9 @@ _DIGITS = re.compile(r"[0-9]{1,6}", re.ASCII)
 
 
 class Refusal(RecsysError):
-    """A request that is not answered: HTTP ``status``, a ``code`` for machines, and the field at fault if there is one.
+    """A refused request: HTTP ``status``, a ``code`` for programs, and the field at fault if there is one.
 
-    ``details``: every problem as (field, message), where there are several.
+    ``details`` holds every problem as (field, message), where there are several.
     """
 
     def __init__(
@@ -64,14 +62,14 @@ class Refusal(RecsysError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that may be routed.
+    """A validated request.
 
     Attributes:
         request_id: API Gateway's, or one made here.
         route: its template (`lambda_api.handlers.routes.Route`).
-        head: whether only the headers of the answer are wanted.
+        head: a HEAD request.
         headers: lower-case names.
-        event: payload 2.0 for the resolver, with every field it reads; its path is percent-encoded.
+        event: payload 2.0 with every field that the resolver reads; its path is percent-encoded.
     """
 
     request_id: str
@@ -82,16 +80,16 @@ class Request:
 
 
 def request_id_of(event: Any) -> str:
-    """API Gateway's request id, or a fresh one where there is none fit for logs and keys."""
+    """API Gateway's request id, or a new one where it is missing or malformed."""
     given = _mapping(_mapping(event).get("requestContext")).get("requestId")
     return given if isinstance(given, str) and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def read_request(event: Any, request_id: str) -> Request:
-    """Check ``event`` and make it whole.
+    """Validate ``event``.
 
     Raises:
-        Refusal: nothing here answers it, or not in this form. Status 204 stands for an answered ``OPTIONS``.
+        Refusal: it matches no route or breaks a rule. Status 204 is the answer to ``OPTIONS``.
     """
     event = _mapping(event)
     context = _mapping(event.get("requestContext"))
@@ -121,11 +119,11 @@ def read_request(event: Any, request_id: str) -> Request:
 
 
 def parse_json(text: str) -> dict[str, Any]:
-    """The object in ``text``, which is JSON as its specification (RFC 8259) has it and no more.
+    """Parse a JSON object strictly (RFC 8259).
 
     Raises:
-        Refusal: 400 for what is not JSON or cannot be told exactly (a key given twice, numbers beyond float64 or
-            18 digits), 422 for JSON that is no object.
+        Refusal: 400 for invalid JSON, duplicate keys, and numbers beyond float64 or 18 digits; 422 for JSON other than
+            an object.
     """
     try:
         content = _DECODER.decode(text)
@@ -139,14 +137,14 @@ def parse_json(text: str) -> dict[str, Any]:
 
 
 def product_id_candidates(encoded: str) -> tuple[str, ...]:
-    """What a product id in a path may stand for: API Gateway decodes the path, other servers pass it on as sent."""
+    """Possible product ids of a path parameter: API Gateway decodes paths, other servers do not."""
     once = unquote(encoded)
     twice = unquote(once)
     return (once,) if twice == once else (once, twice)
 
 
 def _route(method: str, path: str) -> tuple[Route, bool]:
-    """The route of ``path`` and whether only its headers are wanted."""
+    """The route of ``path``, and whether it is a HEAD request."""
     template = SIMILAR if path.startswith(_SIMILAR_PREFIX) and path != _SIMILAR_PREFIX else path
     known = {route.method: route for route in routes() if route.template == template}
     if not known or path == SIMILAR:
@@ -162,7 +160,7 @@ def _route(method: str, path: str) -> tuple[Route, bool]:
 
 
 def _require_key(route: Route, context: Mapping[str, Any]) -> None:
-    """The gateway sends what matches none of its routes to ``$default``, past the authorizer: never answer that."""
+    """Raise `Refusal` unless the authorizer accepted the request: ``$default`` reaches the handler without it."""
     if route.scope is None:
         return
     identity = _mapping(_mapping(context.get("authorizer")).get("lambda"))
@@ -197,7 +195,7 @@ def _body(event: Mapping[str, Any], headers: Mapping[str, str]) -> str:
         raise _malformed("is empty; send a JSON object")
     if not isinstance(body, str):
         raise _malformed("is not text; send a JSON object")
-    # Base64 takes four characters for three bytes: what is longer need not be decoded to be refused.
+    # Base64 takes four characters for three bytes, so longer texts are refused without decoding.
     if len(body) > (MAX_BODY_BYTES * 4 // 3 + 4 if event.get("isBase64Encoded") else MAX_BODY_BYTES):
         raise _too_large()
     try:
@@ -212,7 +210,7 @@ def _body(event: Mapping[str, Any], headers: Mapping[str, str]) -> str:
 
 def _require_json_type(content_type: str) -> None:
     name, *parameters = (part.strip().lower() for part in content_type.split(";"))
-    # What curl -d sends unless told otherwise. No browser can send it across origins with an X-API-Key header.
+    # curl -d sends the form type by default. Browsers cannot send it to another origin with an X-API-Key header.
     known = not name or _JSON_TYPE.fullmatch(name) or name == "application/x-www-form-urlencoded"
     charsets = [p.partition("=")[2].strip('"') for p in parameters if p.startswith("charset=")]
     if not known or any(charset not in ("utf-8", "utf8") for charset in charsets):
@@ -231,7 +229,7 @@ _JSON = "application/json"
 def _query(event: Mapping[str, Any], template: str) -> dict[str, str]:
     allowed = QUERY.get(template)
     if not allowed:
-        # Monitors and caches add parameters of their own to open pages; nothing here reads them.
+        # Monitors and caches add parameters of their own to open pages; they are ignored.
         return {}
     found: dict[str, str] = {}
     for name, value in _query_pairs(event):
@@ -303,7 +301,7 @@ def _real(digits: str) -> float | int:
     number = float(digits)
     if math.isinf(number):
         raise _malformed("holds a number beyond what a float64 can hold")
-    # To JSON and its schemas 10.0 is the whole number 10, and some languages write it so.
+    # For JSON schemas 10.0 is the integer 10, and some languages write it so.
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 

@@ -1,7 +1,4 @@
-"""Powertools' resolver for HTTP API, made safe for several threads and for what strangers send.
-
-Put here what is missing in the resolver itself. Keep routes in ``shopper_routes`` and ``operator_routes``.
-"""
+"""Powertools' resolver for HTTP APIs, made thread-safe and strict."""
 
 import threading
 from collections.abc import Mapping
@@ -17,11 +14,11 @@ MAX_DETAILS = 20
 
 
 class Resolver(APIGatewayHttpResolver):
-    """The resolver with its request in a thread of its own.
+    """The resolver with thread-local request state.
 
-    Powertools keeps event, context and routing state on the class or the instance, which suits Lambda's one request at
-    a time; behind a threaded server two shoppers would get each other's lists. Here these three are thread-local data
-    descriptors, which come before what the base class sets.
+    Powertools keeps event, context and routing state on the class or the instance, which is correct for Lambda's one
+    request at a time; behind a threaded server, requests would get each other's answers. Here these members are
+    properties over a thread-local object, which take precedence over the attributes that the base class sets.
     """
 
     def __init__(self) -> None:
@@ -61,7 +58,7 @@ class Resolver(APIGatewayHttpResolver):
         self._local.frames = value
 
     def resolve(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
-        """Answer one request that has passed the gate."""
+        """Answer one validated request."""
         self._local.event = self._to_proxy_event(dict(event))
         self._local.lambda_context = context
         try:
@@ -77,18 +74,18 @@ class Resolver(APIGatewayHttpResolver):
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What routes leave for log and metrics."""
+        """Values that routes add to log line and metrics."""
         found: dict[str, Any] = self.current_event["notes"]
         return found
 
 
 def refused(refusal: Refusal) -> Response[str]:
-    """The answer to a request that is refused."""
+    """The error response of a refusal."""
     return error_response(refusal)
 
 
 def invalid(error: RequestValidationError) -> Response[str]:
-    """422 with the field and the rule of every problem; never with what was sent."""
+    """422 with the field and the rule of every problem, without the values sent."""
     problems = [(_field(problem["loc"]), _rule(problem)) for problem in error.errors()[:MAX_DETAILS]]
     field, message = problems[0]
     return error_response(Refusal(422, "invalid_request", f"{field}: {message}", field, tuple(problems)))
@@ -102,7 +99,7 @@ def _rule(problem: Mapping[str, Any]) -> str:
 
 
 def _field(location: tuple[Any, ...]) -> str:
-    """``("body", "batch", "events", 0, "rating")`` as ``events.0.rating``: variants of a body are not part of it."""
+    """``("body", "batch", "events", 0, "rating")`` as ``events.0.rating``, without the variant of the body."""
     source, *path = location
     if source == "body" and path and path[0] in ("batch", "event"):
         path = path[1:]

@@ -1,7 +1,7 @@
-"""Answers as JSON: what the service decided, in the form that ``models`` documents; and errors in their one form.
+"""Builds JSON responses from the service's answers, in the form that ``models`` documents, and error responses.
 
-Put here how an answer is written. Keep what it says in the service. Plain dicts rather than models, because a list of
-a hundred products is written on every request; tests read every answer back through its model.
+Plain dicts instead of models, because a list of a hundred products is written on every request; tests parse every
+answer with its model.
 """
 
 import json
@@ -34,7 +34,7 @@ def error_content(refusal: Refusal) -> dict[str, Any]:
 
 
 def error_response(refusal: Refusal) -> Response[str]:
-    """An `ErrorResponse`; `handler` adds the request id."""
+    """An `ErrorResponse`; ``api`` adds the request id."""
     return json_response({"error": error_content(refusal)}, refusal.status, dict(refusal.headers))
 
 

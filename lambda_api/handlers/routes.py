@@ -1,10 +1,8 @@
-"""The routes of the HTTP API and which scope of API key each asks for: the one table, kept in ``routes.json``.
+"""The routes of the HTTP API and the scope of API key that each needs, read from ``routes.json``.
 
-The local server routes by it, the authorizer decides by it, and Terraform makes the gateway's routes from the same
-file (``jsondecode(file(...))``), so that the three cannot disagree. Put a route there when the gateway should know it.
-Keep what a route does in ``lambda_api.handlers.api``.
-
-A request that matches no route goes to ``$default``, without a key, where `lambda_api.handlers.api` answers 404 or 405.
+Local server and authorizer use this table, and Terraform makes the gateway's routes from the same file
+(``jsondecode(file(...))``). A request that matches no route goes to ``$default`` without a key; the handler then
+answers 404 or 405.
 """
 
 import json
@@ -17,16 +15,16 @@ from typing import Final, Literal
 Scope = Literal["shop", "operations"]
 
 DEFAULT: Final = "$default"
-"""Key of the route that takes what no other route takes."""
+"""Key of the route for unmatched requests."""
 
 KEY_HEADER: Final = "x-api-key"
-"""The identity source of the authorizer: without this header the gateway answers 401 itself."""
+"""Identity source of the authorizer; without this header the gateway itself answers 401."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route. ``path`` may hold whole segments in braces, and as its last one a greedy ``{name+}`` that takes the
-    rest, slashes too; ``scope`` is ``None`` where anybody may ask.
+    """One route. ``path`` may hold parameters ``{name}`` that take one segment, and at its end a greedy ``{name+}``
+    that takes the rest with its slashes. ``scope`` is ``None`` for open routes.
     """
 
     method: str
@@ -35,24 +33,23 @@ class Route:
 
     @property
     def key(self) -> str:
-        """The gateway's name for it: ``POST /recommend``."""
+        """The gateway's route key: ``POST /recommend``."""
         return f"{self.method} {self.path}"
 
     @property
     def template(self) -> str:
-        """The path as OpenAPI writes it, which has no greedy parameters."""
+        """The path as in OpenAPI, which has no greedy parameters."""
         return self.path.replace("+}", "}")
 
     @property
     def protected(self) -> bool:
-        """Whether the authorizer is asked."""
+        """Whether the route needs a key."""
         return self.scope is not None
 
     def match(self, method: str, path: str) -> dict[str, str] | None:
         """Path parameters of a decoded ``path`` that this route takes, or ``None``.
 
-        As the gateway does: letter case counts, a parameter is whole segments and never empty, and a slash at the
-        end makes another path.
+        As at the gateway, letter case and a final slash matter, and a parameter is never empty.
         """
         if method != self.method:
             return None
@@ -80,12 +77,12 @@ def routes() -> tuple[Route, ...]:
 
 @cache
 def scopes() -> Mapping[str, Scope | None]:
-    """Scope by route key, for an authorizer that is told ``event["routeKey"]``; a key not in here is to be refused."""
+    """Scope by route key."""
     return {route.key: route.scope for route in routes()}
 
 
 def match(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
-    """The route that takes ``method`` on the decoded ``path`` with its path parameters, or ``None``: ``$default``."""
+    """The route of ``method`` and the decoded ``path``, with its path parameters; ``None``: no route matches."""
     for route in routes():
         parameters = route.match(method, path)
         if parameters is not None:

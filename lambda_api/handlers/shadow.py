@@ -1,11 +1,8 @@
-"""The consumer of the shadow queue: asks the model in the shadow what a shopper was asked, and writes down its answer.
+"""Consumer of the shadow queue: asks the shadow model the shoppers' questions and logs its answers as exposures.
 
-Put here how messages become exposures: as a Lambda function on batches of SQS (`handler`), and as a loop for a laptop
-(``python -m lambda_api.handlers.shadow``). Keep the queue (``lambda_api.state.shadow_queue``), scoring
-(``lambda_api.serving.scorers``) and the comparison of answers out.
-
-Nobody sees these lists, so an exposure of theirs has a request id of its own, the shopper's with `SHADOW_SUFFIX`:
-feedback, which names the shopper's request, never joins to it, and the shopper's own list stays what it was.
+Runs as a Lambda function on SQS batches (`handler`), or as a loop on a laptop
+(``python -m lambda_api.handlers.shadow``). Nobody sees these lists. Their request id is the shopper's with
+`SHADOW_SUFFIX`, so that feedback, which names the shopper's request, does not join them.
 """
 
 import json
@@ -37,15 +34,15 @@ BATCH = 10
 
 
 class ShadowFailed(RecsysError):
-    """The message was not answered; it may be tried again."""
+    """The shadow model did not answer; the message may be tried again."""
 
 
 class Unanswerable(RecsysError):
-    """The message holds no question, and never will."""
+    """The message holds no valid question; trying again is useless."""
 
 
 def shadow_request_id(request_id: str) -> str:
-    """Under which id the shadow's answer to a shopper's request is logged."""
+    """Request id of the shadow's answer to a shopper's request."""
     return request_id + SHADOW_SUFFIX
 
 
@@ -54,9 +51,9 @@ class ShadowConsumer:
 
     Args:
         scorer: asked with the message's target.
-        inference_log: where the exposure is kept, and where a second delivery is recognised.
-        sink: the event stream. A consumer that dies between stream and log leaves a record in the stream that comes
-            again; readers take exposures by request id.
+        inference_log: stores the exposure, and so recognises a second delivery.
+        sink: the event stream. A consumer that dies between stream and log writes the record twice; readers take
+            exposures by request id.
         clock: seconds since 1970 UTC.
     """
 
@@ -91,7 +88,7 @@ class ShadowConsumer:
         scored = self._scorer.answer(message.target, question, variant=SHADOW)
         latency_ms = 1000 * (time.perf_counter() - began)
         if scored.model_version != message.target.version:
-            # The last good model answered in its place; its answers say nothing about the one in question.
+            # The last good model answered instead, which says nothing about the shadow.
             raise ShadowFailed(f"{message.target.version} did not answer, {scored.model_version} did: {scored.note}")
         exposure = Exposure(
             request_id=request_id,
@@ -119,16 +116,16 @@ class ShadowConsumer:
 
 
 def take_batch(consumer: ShadowConsumer, event: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer a batch of SQS and name the messages to be delivered again (``ReportBatchItemFailures``).
+    """Answer an SQS batch; returns the messages to deliver again (``ReportBatchItemFailures``).
 
-    One that cannot be read is among them: the queue's redrive policy sets it aside where somebody can look at it.
+    Unreadable messages are among them, so that the redrive policy moves them to the dead-letter queue.
     """
     failures = []
     for record in event.get("Records", ()):
         message_id = str(record.get("messageId", ""))
         try:
             consumer.take(read_record(record))
-        except Exception:  # one bad message must not hold up the others
+        except Exception:  # logged; the other messages are still answered
             log.exception("shadow message %s was not answered", message_id)
             failures.append({"itemIdentifier": message_id})
     return {"batchItemFailures": failures}
@@ -151,10 +148,10 @@ def read_record(record: Mapping[str, Any]) -> ShadowMessage:
 
 
 def drain(consumer: ShadowConsumer, queue: ShadowQueue, max_messages: int = BATCH) -> int:
-    """Answer what waits, at most ``max_messages``; how many were taken off the queue.
+    """Answer up to ``max_messages`` waiting messages; returns how many were removed from the queue.
 
-    A message that fails stays, and is delivered again when its visibility time is over; one that can never be answered
-    is taken off. Raises what the queue raises.
+    A failed message stays and is delivered again after its visibility time; an unanswerable one is removed. Raises what
+    the queue raises.
     """
     done = 0
     for message in queue.receive(max_messages):
@@ -171,7 +168,7 @@ def drain(consumer: ShadowConsumer, queue: ShadowQueue, max_messages: int = BATC
 
 
 def run(consumer: ShadowConsumer, queue: ShadowQueue, stop: threading.Event, poll_s: float = POLL_S) -> None:
-    """Answer messages until ``stop`` is set; looks every ``poll_s`` while there are none."""
+    """Answer messages until ``stop`` is set; polls every ``poll_s`` while the queue is empty."""
     while not stop.is_set():
         try:
             busy = drain(consumer, queue) > 0
@@ -199,7 +196,7 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     held = serving()
     if held.shadow_queue is None:
-        raise SystemExit("there is no shadow queue: set RECSYS_SHADOW_QUEUE_URL to that of the SQS queue")
+        raise SystemExit("there is no shadow queue: set RECSYS_SHADOW_QUEUE_URL to the URL of the SQS queue")
     run(_consumer(held), held.shadow_queue, stop)
     held.close()
 

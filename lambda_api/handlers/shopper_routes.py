@@ -1,8 +1,4 @@
-"""Routes for shops: recommend, feedback, similar, popular.
-
-Put here how a typed request becomes a question to the service and its answer a response. Keep what may be sent in
-``models`` and ``gate``, and what is answered in ``lambda_api.serving``.
-"""
+"""Routes for shops: recommend, feedback, similar, popular. Requests become questions, answers become responses."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -38,7 +34,7 @@ def register(app: Resolver) -> None:
     @app.post(
         "/recommend",
         summary="Products for a shopper",
-        description="Reacts to the last event. Answers 200 whatever fails behind it; `fallback` says what did.",
+        description="Reacts to the last event. Answers 200 even when a dependency fails; `fallback` names the cause.",
         responses=answers(200, "The list, best first.", RecommendResponse, (400, 413, 415, 422)),
         tags=["shop"],
         operation_id="recommend",
@@ -60,9 +56,9 @@ def register(app: Resolver) -> None:
 
     @app.post(
         "/feedback",
-        summary="What shoppers did",
-        description="One event or up to 50. Safe to send again: an event is known by its id. "
-        "Events named in `retry` could not be stored durably; all others were.",
+        summary="Report events of shoppers",
+        description="One event or up to 50. Safe to repeat: events are known by `event_id`. "
+        "Events named in `retry` could not be stored; send them again.",
         responses=answers(202, "What became of each event.", FeedbackResponse, (400, 413, 415, 422)),
         status_code=202,
         tags=["shop"],
@@ -88,7 +84,7 @@ def register(app: Resolver) -> None:
 
     @app.get(
         "/similar/<product_id>",
-        summary="Products like one",
+        summary="Products similar to one",
         responses=answers(200, "The list, most similar first.", ListResponse, (404, 422)),
         tags=["shop"],
         operation_id="similar",
@@ -111,8 +107,8 @@ def register(app: Resolver) -> None:
 
     @app.get(
         "/popular",
-        summary="What is popular, in the shop or in a category",
-        description="Empty where the category is not known.",
+        summary="Popular products of the shop or of a category",
+        description="Empty for an unknown category.",
         responses=answers(200, "The list, most popular first.", ListResponse, (422,)),
         tags=["shop"],
         operation_id="popular",
@@ -127,7 +123,7 @@ def question_of(body: RecommendRequest, now: int) -> Question:
     """The question a request asks, before history.
 
     Raises:
-        Refusal: 422 for a price range that is none.
+        Refusal: 422 for a minimum price above the maximum.
     """
     wanted = body.filters
     if wanted.min_price is not None and wanted.max_price is not None and wanted.min_price > wanted.max_price:
@@ -159,7 +155,7 @@ def stored_event(event: FeedbackEvent, now: int, where: str) -> StoredEvent:
     """The event as it is stored. ``where``: path of the event in the body.
 
     Raises:
-        Refusal: 422 for a time that cannot be, or a rating without one.
+        Refusal: 422 for an impossible time, or an event ``rating`` without a rating.
     """
     if event.event_type == "rating" and event.rating is None:
         field = f"{where}rating"

@@ -1,6 +1,7 @@
-"""What happens between a parsed request and its answer: routing, scoring, reasons, falling back.
+"""Decides what a shopper is shown: routing, scoring, reasons, fallbacks.
 
-Put code here when it decides what a shopper is shown. Import the submodules directly. No numpy at module level but in
-``engine``, ``reasons``, ``new_products`` and ``bundle_host``: an entry point that never scores does not pay for it.
-Keep HTTP (``lambda_api.handlers``), tables (``lambda_api.state``) and models (``lambda_api.recommender``) out.
+``service`` runs the steps of a request; ``engine`` makes a list from a recommender and a catalogue; ``guard`` is the
+one place for time-outs and circuit breakers. HTTP is in ``lambda_api.handlers``, tables in ``lambda_api.state``, models
+in ``lambda_api.recommender``. Import the submodules directly. Only ``engine``, ``reasons`` and ``new_products`` import
+numpy at module level, so a process that never scores does not load it.
 """

@@ -1,18 +1,15 @@
-"""The answer when no model can give one: popular in the category at hand, then popular in the shop.
-
-Put here what can be decided from the published lists alone. Keep those lists' storage (``lambda_api.state.popular``)
-and everything that needs a model or the catalogue out.
-"""
+"""The answer without a model: popular products of the category at hand, then of the shop."""
 
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 
 from lambda_api.product_card import ProductCard
-from lambda_api.serving.guard import DependencyFailed, Guard
+from lambda_api.serving.guard import Guard
 from lambda_api.serving.question import Filters, Question, RankedItem, Ranking, Reason
+from lambda_api.serving.refreshed import RefreshedValue
 from lambda_api.serving.scorers import excluded_products
 from lambda_api.state.popular import PopularEntry, PopularProducts
 
@@ -20,19 +17,12 @@ Entries = tuple[PopularEntry, ...]
 KEPT_CATEGORIES = 512
 
 
-@dataclass(slots=True)
-class _Known:
-    entries: Entries
-    due_at: float
-
-
 class PopularLists:
-    """The published lists, each read at most once in ``ttl_s``; the last known one when the table fails.
+    """The published lists, each a `RefreshedValue`.
 
     Args:
         products: the lists in the table.
         guard: around each reading.
-        ttl_s, retry_s: seconds until a list is read again, after a success and after a failure.
         clock: monotonic seconds.
     """
 
@@ -41,49 +31,39 @@ class PopularLists:
         products: PopularProducts,
         *,
         guard: Guard | None = None,
-        ttl_s: float = 60.0,
-        retry_s: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._products = products
-        self.guard = Guard("popular", 0.05, clock=clock) if guard is None else guard
-        self._ttl_s = ttl_s
-        self._retry_s = retry_s
+        self.guard = guard or Guard("popular", 0.05, clock=clock)
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: OrderedDict[str | None, _Known] = OrderedDict()
+        self._lists: OrderedDict[str | None, RefreshedValue[Entries]] = OrderedDict()
 
     def of(self, category: str | None) -> tuple[Entries, str | None]:
-        """The list of a category (``None``: of the shop), empty where there is none, and what failed, if anything."""
-        known = self._known.get(category)
-        if known is not None and self._clock() < known.due_at:
-            return known.entries, None
-        try:
-            if category is None:
-                entries = self.guard.call(self._products.overall)
-            else:
-                entries = self.guard.call(self._products.of_category, category)
-        except DependencyFailed as failure:
-            if known is None:
-                return (), f"popular: {failure.cause}"
-            known.due_at = self._clock() + self._retry_s
-            return known.entries, None
+        """The list of a category (``None``: of the shop), empty if there is none, and the cause of a failure."""
         with self._lock:
-            self._known[category] = _Known(entries, self._clock() + self._ttl_s)
-            self._known.move_to_end(category)
-            while len(self._known) > KEPT_CATEGORIES:
-                self._known.popitem(last=False)
+            found = self._lists.get(category)
+            if found is None:
+                read = self._products.overall if category is None else partial(self._products.of_category, category)
+                found = RefreshedValue(read, self.guard, ttl_s=60.0, retry_s=2.0, clock=self._clock)
+                self._lists[category] = found
+            self._lists.move_to_end(category)
+            while len(self._lists) > KEPT_CATEGORIES:
+                self._lists.popitem(last=False)
+        entries = found.current()
+        if entries is None:
+            return (), f"popular: {found.failure.cause}" if found.failure else None
         return entries, None
 
 
 class Baseline:
-    """Answers any question from popular lists, within its filters and exclusions. Never raises for a failing table."""
+    """Answers questions from the popular lists, with filters and exclusions. A failing table raises nothing."""
 
     def __init__(self, lists: PopularLists) -> None:
         self._lists = lists
 
     def answer(self, question: Question) -> tuple[Ranking, str | None]:
-        """A list as long as the published ones allow, and what failed while making it, if anything."""
+        """The list, as long as the published ones allow, and the cause of a failure."""
         overall, cause = self._lists.of(None)
         categories = _categories(question, {entry.product_id: entry for entry in overall})
         own: list[PopularEntry] = []
@@ -91,20 +71,20 @@ class Baseline:
             entries, failed = self._lists.of(category)
             cause = cause or failed
             own.extend(entries)
-        # Scores of two categories' lists do not compare; shares of their best do, and interleave them.
+        # Scores of different categories do not compare; each divided by the best of its category does.
         chosen = [(entry, True) for entry in (_interleaved(own) if len(categories) > 1 else own)]
         chosen += [(entry, False) for entry in overall]
         return _ranking(chosen, question), cause
 
     def popular(self, category: str | None, k: int) -> tuple[Ranking, str | None]:
-        """The ``k`` most popular available products of a category (of the shop: ``None``), and what failed."""
+        """The ``k`` most popular available products of a category or the shop, and the cause of a failure."""
         entries, cause = self._lists.of(category)
         question = Question(user_id="", events=(), now=0, k=k, include_products=True)
         return _ranking([(entry, category is not None) for entry in entries], question), cause
 
 
 def _categories(question: Question, known: Mapping[str, PopularEntry]) -> list[str]:
-    """Categories at hand, most telling first: the filter's, the page's, of products on the page, of the last event."""
+    """Categories to show: the filter's, else the page's, else that of a product on the page or the last event."""
     if question.filters.categories:
         return list(dict.fromkeys(question.filters.categories))
     if question.context.category:

@@ -1,14 +1,9 @@
-"""The bundles and the catalogue this process serves from: verified copies, mapped into memory.
+"""Loads bundles and the catalogue that this process serves from: verified copies, mapped into memory.
 
-Put here what is special about a bundle or the catalogue as a folder in service. Keep holding and swapping
-(``folder_host``), fetching (``folder_fetch``) and the formats (``lambda_api.recommender``) out. numpy is loaded with
-the first folder, not before.
-
-Deleting a folder, or the copy under the cache, does not hurt a process that serves from it: the mapped files stay
-until it lets go of them, and nothing is opened twice.
+numpy is imported with the first folder, not before. Deleting a folder, or its copy in the cache, does not affect a
+process that serves from it: mapped files stay until they are released, and nothing is opened twice.
 """
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from lambda_api.serving.folder_fetch import FileEntry, FolderKind, FolderUnavailable, open_cached, relocate
 from lambda_api.serving.folder_host import FolderHost, FolderRef, LoadedFolder
-from lambda_api.serving.guard import DependencyFailed, Guard
+from lambda_api.serving.guard import Guard
+from lambda_api.serving.refreshed import RefreshedValue
 from lambda_api.state.routing_record import RouteTarget
 from lambda_api.state.table import Key, Table
 
@@ -26,14 +22,14 @@ if TYPE_CHECKING:
     from lambda_api.recommender.catalogue import Catalogue
 
 CATALOGUE_POINTER = Key("catalogue", "current")
-"""Record of the table ``serving`` that names the catalogue in service."""
+"""Key of the record in the table ``serving`` that names the catalogue in service."""
 
 
 class BundleHost:
-    """Bundles by route target. See `FolderHost` for what happens when one is bad, slow or replaced.
+    """Bundles by route target; see `FolderHost`.
 
     Args:
-        cache: local folder for copies, one sub-folder per checksum; as many are kept as bundles are held.
+        cache: local folder for copies, one sub-folder per checksum.
         root: where local bundles are kept (`Settings.models_uri`), whatever address their record holds.
         keep, retry_s, clock, wall: see `FolderHost`.
     """
@@ -54,7 +50,7 @@ class BundleHost:
         self._host = FolderHost("bundle", self._load, keep=keep, retry_s=retry_s, clock=clock, wall=wall)
 
     def get(self, target: RouteTarget, variant: str) -> LoadedFolder:
-        """The bundle that answers for ``variant``; `LoadedFolder.value` is a `LoadedBundle`.
+        """The bundle in service for ``variant``; `LoadedFolder.value` is a `LoadedBundle`.
 
         Raises:
             FolderUnavailable: see `FolderHost.get`.
@@ -64,7 +60,7 @@ class BundleHost:
         )
 
     def states(self) -> dict[str, LoadedFolder]:
-        """What answers for each variant."""
+        """The folder in service for each variant."""
         return self._host.states()
 
     def _load(self, ref: FolderRef) -> "LoadedBundle":
@@ -74,7 +70,7 @@ class BundleHost:
 
 @dataclass(frozen=True, slots=True)
 class CataloguePointer:
-    """Which catalogue is in service: record `CATALOGUE_POINTER`."""
+    """Content of the record `CATALOGUE_POINTER`."""
 
     uri: str
     checksum: str
@@ -83,13 +79,15 @@ class CataloguePointer:
 
 
 class CatalogueHost:
-    """The catalogue in service; its pointer is read at most once in ``ttl_s``, and the last good one stays.
+    """The catalogue in service. Its pointer is read at most once in 30 s; the last good one is kept.
 
     Args:
         table: the table ``serving``.
         cache: local folder for copies.
         root: where local catalogues are kept (`Settings.catalogue_uri`), whatever address the pointer holds.
         guard: around reading the pointer.
+        retry_s: pause after a failed reading or loading.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -99,29 +97,24 @@ class CatalogueHost:
         *,
         root: str = "",
         guard: Guard | None = None,
-        ttl_s: float = 30.0,
         retry_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._table = table
         self._cache = cache
         self._root = root
-        self.guard = Guard("catalogue", 0.05, clock=clock) if guard is None else guard
-        self._ttl_s = ttl_s
-        self._retry_s = retry_s
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._pointer: CataloguePointer | None = None
-        self._due_at: float | None = None
+        self.guard = guard or Guard("catalogue", 0.05, clock=clock)
+        self._pointer = RefreshedValue(
+            lambda: read_pointer(table), self.guard, ttl_s=30.0, retry_s=retry_s, clock=clock
+        )
         self._host = FolderHost("catalogue", self._load, keep=2, retry_s=retry_s, clock=clock)
 
     def get(self) -> LoadedFolder:
         """The catalogue in service; `LoadedFolder.value` is a `Catalogue`.
 
         Raises:
-            FolderUnavailable: there is no pointer, or what it names cannot be used and none was in service before.
+            FolderUnavailable: there is no pointer, or the folder cannot be used and none was in service before.
         """
-        pointer = self._current_pointer()
+        pointer = self._pointer.current()
         if pointer is None:
             raise FolderUnavailable("missing", "no catalogue has been published, or its record cannot be read")
         return self._host.get(
@@ -129,29 +122,8 @@ class CatalogueHost:
         )
 
     def state(self) -> tuple[LoadedFolder | None, CataloguePointer | None]:
-        """What is in service, and the newest pointer."""
-        return self._host.states().get("catalogue"), self._pointer
-
-    def _current_pointer(self) -> CataloguePointer | None:
-        if self._due_at is not None and self._clock() < self._due_at:
-            return self._pointer
-        # One caller reads; the others go on with what is known, or wait for the first pointer of all.
-        if not self._lock.acquire(blocking=self._pointer is None, timeout=-1 if self._pointer else self.guard.budget_s):
-            return self._pointer
-        try:
-            if self._due_at is None or self._clock() >= self._due_at:
-                self._refresh()
-        finally:
-            self._lock.release()
-        return self._pointer
-
-    def _refresh(self) -> None:
-        try:
-            self._pointer = self.guard.call(read_pointer, self._table) or self._pointer
-        except DependencyFailed:
-            self._due_at = self._clock() + self._retry_s
-            return
-        self._due_at = self._clock() + (self._ttl_s if self._pointer else self._retry_s)
+        """The catalogue in service, and the newest pointer."""
+        return self._host.states().get("catalogue"), self._pointer.known
 
     def _load(self, ref: FolderRef) -> "Catalogue":
         loaded: Catalogue = open_cached(_catalogue_kind(), ref.uri, ref.checksum, self._cache, keep=2)
@@ -159,7 +131,7 @@ class CatalogueHost:
 
 
 def read_pointer(table: Table) -> CataloguePointer | None:
-    """Which catalogue is in service; ``None`` before the first publication.
+    """The catalogue pointer; ``None`` before the first publication.
 
     Raises:
         ValueError: the record is malformed.

@@ -1,8 +1,4 @@
-"""What this process has counted and timed since it started, for ``/metrics``.
-
-Put counting in memory here. Keep CloudWatch (``lambda_api.handlers.observe``) out. Names are bounded: a label never
-holds what a client sent.
-"""
+"""Counters and latencies of this process for ``/metrics``. Labels are bounded and never hold values from clients."""
 
 import threading
 import time
@@ -28,12 +24,12 @@ class Counters:
         self._total_ms: dict[str, float] = {}
 
     def add(self, name: str, label: str = "", by: int = 1) -> None:
-        """Count ``by`` more of ``name``, kept apart by ``label``."""
+        """Add ``by`` to the counter ``name`` with this ``label``."""
         with self._lock:
             self._counts[name, label] += by
 
     def observe(self, route: str, milliseconds: float) -> None:
-        """A request of ``route`` took so long."""
+        """Record the latency of one request."""
         with self._lock:
             self._recent.setdefault(route, deque(maxlen=RECENT)).append(milliseconds)
             self._observed[route] += 1

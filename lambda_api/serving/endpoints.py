@@ -1,7 +1,4 @@
-"""How bytes get to an inference endpoint: SageMaker's runtime, or plain HTTP for a container on this machine.
-
-Put transport to endpoints here. Keep what the bytes mean (``scorers``) out. boto3 is loaded with the first call.
-"""
+"""Calls inference endpoints: SageMaker's runtime, or HTTP for a container on this machine."""
 
 import http.client
 import threading
@@ -16,7 +13,7 @@ JSON = "application/json"
 
 
 def invoke(timeout_s: float = 0.4) -> Callable[[RouteTarget, bytes], bytes]:
-    """Whatever ``RouteTarget.endpoint`` says: a URL is asked over HTTP, a name is one of SageMaker's."""
+    """Call ``RouteTarget.endpoint``: a URL over HTTP, a name by SageMaker's runtime."""
     over_http, over_sagemaker = http_invoke(timeout_s), sagemaker_invoke(timeout_s)
 
     def call(target: RouteTarget, body: bytes) -> bytes:
@@ -30,7 +27,7 @@ def http_invoke(timeout_s: float) -> Callable[[RouteTarget, bytes], bytes]:
     """Posts to ``<endpoint>/invocations``; connections are kept open, one per thread and endpoint.
 
     Raises (the returned function):
-        EndpointFailed: no connection, no answer in time, a status other than 200, or an answer too long.
+        EndpointFailed: no connection, no answer in time, a status other than 200, or a too long answer.
     """
     local = threading.local()
 
@@ -47,7 +44,7 @@ def http_invoke(timeout_s: float) -> Callable[[RouteTarget, bytes], bytes]:
                 answer = _post(connection, f"{parts.path.rstrip('/')}/invocations", body)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                # A server may close an idle connection at any time; that says nothing about the endpoint.
+                # Servers close idle connections at any time; a fresh one may work.
                 if kept and not isinstance(error, TimeoutError):
                     continue
                 raise EndpointFailed(f"{type(error).__name__}: {error}") from error
@@ -75,11 +72,11 @@ def _post(connection: http.client.HTTPConnection, path: str, body: bytes) -> byt
 def sagemaker_invoke(timeout_s: float, client: Any = None) -> Callable[[RouteTarget, bytes], bytes]:
     """Calls ``InvokeEndpoint`` of the endpoint named by the target.
 
-    The name is the endpoint's; ``name/archive`` is one of the models of a multi-model endpoint, by the address of its
-    archive below the endpoint's prefix (``TargetModel``).
+    ``name/archive`` is a model of a multi-model endpoint: ``archive`` is its address below the endpoint's prefix
+    (``TargetModel``).
 
     Raises (the returned function):
-        EndpointFailed: whatever the runtime or the network raised.
+        EndpointFailed: the runtime or the network failed.
     """
     lock = threading.Lock()
     clients: list[Any] = [] if client is None else [client]
@@ -90,7 +87,7 @@ def sagemaker_invoke(timeout_s: float, client: Any = None) -> Callable[[RouteTar
                 import boto3
                 from botocore.config import Config
 
-                # No retries: a shopper is waiting, and the next best answer is at hand.
+                # No retries: a shopper is waiting, and there is a fallback.
                 config = Config(connect_timeout=timeout_s, read_timeout=timeout_s, retries={"total_max_attempts": 1})
                 clients.append(boto3.client("sagemaker-runtime", config=config))
             return clients[0]

@@ -1,8 +1,6 @@
-"""The engine: one recommender and one catalogue answering questions.
+"""Makes a list from one recommender and one catalogue: events, exclusions, filters, candidate pool, rules, reasons.
 
-Put here how a question becomes a list: events, exclusions, filters, pool, rules, reasons. Keep scoring
-(``lambda_api.recommender``), the rules themselves (``lambda_api.recommender.rules``), and what happens when any of it
-fails (``service``) out.
+Scoring is in ``lambda_api.recommender``, its rules in ``lambda_api.recommender.rules``, fallbacks in ``service``.
 """
 
 from collections.abc import Sequence
@@ -25,21 +23,21 @@ from lambda_api.serving.question import Filters, Question, RankedItem, Ranking, 
 from lambda_api.serving.reasons import PopularityRank, ReasonTexts, ScoreAttribution, reasons_for
 
 FILTERS_KEPT = 64
-"""Masks of the filters asked for last, one byte a product each."""
+"""Cached masks of recent filters, one byte per product each."""
 
 POOL_PER_PLACE, LEAST_POOL, MOST_POOL = 5, 50, 500
-"""Candidates that rules choose from: so many for each place of the list, within these limits."""
+"""Candidates that rules choose from: per place of the list, minimum and maximum."""
 
 EXPLAINED = 5
-"""Past products named in `RankedItem.explanation`."""
+"""Maximum length of `RankedItem.explanation`."""
 
 LEAST_PLACES_FOR_NEW = 5
-"""A list shorter than this has no place to spare for a product nobody has tried."""
+"""Shorter lists give no place to a new product."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pool:
-    """Products the list is made from, best first, and how each will be shown."""
+    """Products of the list, best first, and how each was chosen."""
 
     products: IndexArray
     scores: ScoreArray
@@ -48,15 +46,15 @@ class _Pool:
 
 
 class Engine:
-    """Answers with one recommender over one catalogue; safe to use from several threads.
+    """Answers with one recommender over one catalogue. Thread-safe.
 
-    Products of the recommender that the catalogue does not have are not available: they are shown only where a
-    question allows what is not available, and then without a card. Without any catalogue (``None``) nothing is known of
-    availability and nothing is hidden for it; filters on category, brand or price let nothing through.
+    Products of the recommender that are missing in the catalogue count as unavailable: they are shown only where a
+    question allows unavailable products, and without a card. Without a catalogue (``None``) all products count as
+    available, and filters on category, brand or price match nothing.
 
-    On a product or cart page the page's products count as viewed or put into the cart at the question's ``now``, and
-    are not listed. On a category page that names a category of the catalogue, the list is of that category, unless
-    `Filters.categories` says otherwise.
+    The products of a product or cart page count as viewed or put into the cart at the question's ``now``, and are not
+    listed. On a category page with a category of the catalogue the list is limited to it, unless `Filters.categories`
+    is set.
     """
 
     def __init__(self, recommender: Recommender, catalogue: Catalogue | None, rules: Rules | None = None) -> None:
@@ -74,7 +72,7 @@ class Engine:
 
     @cached_property
     def popularity_rank(self) -> PopularityRank:
-        """Places by popularity, for reasons."""
+        """Ranks by popularity, for reasons."""
         return PopularityRank(self.recommender, self.columns)
 
     @cached_property
@@ -86,11 +84,11 @@ class Engine:
         return self.recommender.without_ranker()
 
     def answer(self, question: Question) -> Ranking:
-        """The list. It is shorter than asked for only where fewer products qualify."""
+        """The list; shorter than ``k`` only where fewer products qualify."""
         return self._answer(question, self.recommender)
 
     def answer_unranked(self, question: Question) -> Ranking:
-        """The list without the learned ranker; the same as `answer` for models of one stage."""
+        """The list without the learned ranker; for models without one the same as `answer`."""
         return self._answer(question, self._unranked)
 
     def similar(self, product_id: str, k: int, *, available_only: bool = True) -> Ranking:
@@ -107,7 +105,7 @@ class Engine:
         found = np.empty(0, dtype=np.int32)
         scores = np.empty(0, dtype=np.float32)
         if own >= 0 and self.recommender.knows_likeness:
-            # What is not available is only known afterwards; the most that can be missing is asked for in addition.
+            # Unavailable products are removed afterwards, so more are asked for.
             near = self.recommender.similar_items(np.array([own], dtype=np.int32), k + LEAST_POOL)
             usable = near.products[0] >= 0
             found, scores = near.products[0][usable], near.scores[0][usable]
@@ -160,7 +158,7 @@ class Engine:
         filters: Filters,
         exclude: Sequence[str],
     ) -> _Pool:
-        """The list's products: ranked, and reordered by every rule that is asked for."""
+        """The list's products, ranked and reordered by the rules that apply."""
         rules, k = self.rules, question.k
         ruled = question.diversity > 0 or rules.freshness > 0 or rules.max_per_category or rules.max_per_brand
         wide = bool(ruled) or question.explore > 0
@@ -185,7 +183,7 @@ class Engine:
     def _reordered(
         self, question: Question, recommender: Recommender, products: IndexArray
     ) -> tuple[rerank.Order, rerank.Order]:
-        """The order of the pool by freshness, diversity and caps; and what the caps leave out."""
+        """The pool in order of freshness, diversity and caps; and the products that the caps remove."""
         rules, columns = self.rules, self.columns
         relevance = rerank.relevance_of_places(len(products))
         order = np.arange(len(products), dtype=np.int64)
@@ -209,7 +207,7 @@ class Engine:
         return self.rules.max_per_category is not None or self.rules.max_per_brand is not None
 
     def likeness(self, recommender: Recommender, products: IndexArray) -> NDArray[np.float64]:
-        """How alike products (``[m]``) look to a shopper: half by behaviour, half by category and brand; ``[m, m]``."""
+        """Similarity of products (``[m]``): half by behaviour, half by category and brand; ``[m, m]``."""
         category, brand = self.columns.category[products], self.columns.brand[products]
         same_category = (category[:, None] == category) & (category >= 0)
         same_brand = (brand[:, None] == brand) & (brand >= 0)
@@ -246,7 +244,7 @@ class Engine:
     def _with_new(
         self, question: Question, events: Sequence[Event], filters: Filters, items: list[RankedItem]
     ) -> list[RankedItem]:
-        """The list with its last place given to a new product the model does not know, where one suits the shopper."""
+        """The list, with its last place given to a new product that the model does not know, if one fits."""
         if not (self.rules.new_products and events and len(items) >= LEAST_PLACES_FOR_NEW) or question.explore > 0:
             return items
         looked_at = [event.product_id for event in sorted(events, key=lambda event: -event.timestamp)]
@@ -268,7 +266,7 @@ class Engine:
         return tuple(Event(product_id, kind, question.now) for product_id in question.context.product_ids)
 
     def _on_show(self, question: Question) -> frozenset[int]:
-        """The recommender's products whose own page the list is for."""
+        """Indices of the products on whose page the list is shown."""
         if question.context.page != "product":
             return frozenset()
         return frozenset(self.recommender.products.indices(question.context.product_ids).tolist())
@@ -304,7 +302,7 @@ class Engine:
         return [RankedItem(self._id(product), float(self.recommender.popularity[product]), reason) for product in free]
 
     def _build_mask(self, filters: Filters) -> NDArray[np.bool_] | None:
-        """Which products of the recommender may be shown, bool ``[n]``; ``None`` where all may."""
+        """Which products of the recommender pass the filters, bool ``[n]``; ``None``: all."""
         columns = self.columns
         mask = self._passes(filters, columns.category, columns.brand, columns.price)
         if filters.available_only and self._has_catalogue:
@@ -313,7 +311,7 @@ class Engine:
         return None if mask.all() else mask
 
     def _build_catalogue_mask(self, filters: Filters) -> NDArray[np.bool_]:
-        """The same over the places of the catalogue."""
+        """Which products of the catalogue pass the filters, bool over its rows."""
         catalogue = self.catalogue
         mask = self._passes(filters, catalogue.category, catalogue.brand, catalogue.price)
         return mask & catalogue.available if filters.available_only else mask

@@ -1,9 +1,7 @@
-"""What happens to feedback: joined to the list it answers, stored durably, passed on; or named for another try.
+"""Takes feedback: joins events to the list they answer, stores them durably and passes them to the event stream.
 
-Put the order of these steps here. Keep storage (``lambda_api.state``) and HTTP (``lambda_api.handlers``) out.
-
-An event counts as accepted when the history store *and* the event sink have it durably. Whatever else happened, the
-sender is told to send it again, and sending twice is safe: the store knows event ids, and readers of the sink too.
+An event is accepted when the history store *and* the event sink have it durably. Otherwise the sender is told to send
+it again, which is safe: the store knows event ids, and so do readers of the sink.
 """
 
 import logging
@@ -20,7 +18,7 @@ RECORD_BUDGET_S = 1.5
 SINK_BUDGET_S = 1.0
 JOIN_BUDGET_S = 0.05
 OPEN_FOR_S = 2.0
-"""Short: while a guard is open every event has to be sent again."""
+"""Short, because while a guard is open every event has to be sent again."""
 
 MAX_JOINED_LISTS = 10
 
@@ -28,15 +26,15 @@ log = logging.getLogger(__name__)
 
 
 class FeedbackSink(Protocol):
-    """Where accepted events go besides the history store."""
+    """The event stream, as far as feedback needs it."""
 
     def emit_many(self, kind: Any, records: Sequence[dict[str, Any]]) -> None:
-        """Durable when it returns."""
+        """Write the records; they are durable on return."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedbackOutcome:
-    """Every event of a batch is in exactly one of these; ``retry`` holds ids."""
+    """What became of a batch: counts of accepted and duplicate events, and ids to send again."""
 
     accepted: int
     duplicates: int
@@ -45,7 +43,7 @@ class FeedbackOutcome:
 
 
 class FeedbackService:
-    """Takes events. Never raises for a failing dependency."""
+    """Takes events. A failing dependency raises nothing."""
 
     def __init__(
         self,
@@ -63,10 +61,10 @@ class FeedbackService:
         self.join_guard = Guard("exposures", JOIN_BUDGET_S)
 
     def take(self, events: Sequence[StoredEvent]) -> FeedbackOutcome:
-        """Store ``events`` (at most one batch of HTTP) and say what became of each.
+        """Store ``events`` (at most one batch of HTTP).
 
         Raises:
-            ValueError: an event that can never be stored; nothing was.
+            ValueError: an event that cannot be stored; nothing was stored.
         """
         events = self._with_variants(events)
         try:
@@ -95,7 +93,7 @@ class FeedbackService:
         return FeedbackOutcome(0, len(events) - len(ids), ids, cause)
 
     def _with_variants(self, events: Sequence[StoredEvent]) -> list[StoredEvent]:
-        """Each event with the variant of the list it names, where that list was shown to the same shopper."""
+        """The events, each with the variant of the list it names, if that list was shown to the same shopper."""
         wanted = list(dict.fromkeys(event.request_id for event in events if event.request_id))[:MAX_JOINED_LISTS]
         lists: dict[str, Exposure] = {}
         for request_id in wanted:
@@ -104,7 +102,7 @@ class FeedbackService:
             try:
                 found = self.join_guard.call(self._exposures.get, request_id)
             except DependencyFailed as failure:
-                # The sink's records can be joined later; a click must not be lost for its label.
+                # Store the event without its variant; the sink's records can be joined later.
                 self.counters.add("fallbacks", f"exposures: {failure.cause}")
                 break
             if found is not None:

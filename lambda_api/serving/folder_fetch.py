@@ -1,10 +1,8 @@
-"""Copying a sealed folder (bundle, catalogue) from where it is kept to this machine, never half and never too much.
+"""Atomic download of a sealed folder (bundle, catalogue) with size limits, from a local path, ``file://`` or ``s3://``.
 
-Put transport here: local paths, ``file://``, ``s3://``. Keep what a folder means and which one is wanted out.
-
-A folder is copied beside its place and renamed once it is whole and verified, so a process that dies leaves nothing
-that looks whole, and several processes may fetch the same one. Local folders are copied as well: a file that is
-overwritten where it lies would change, or kill, a process that has it mapped into memory.
+A folder is copied beside its target and renamed when it is complete and verified, so several processes may fetch the
+same one, and a process that dies leaves no incomplete copy. Local folders are copied too: overwriting a file in place
+would change, or crash, a process that has it mapped into memory.
 """
 
 import contextlib
@@ -24,13 +22,13 @@ MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_FOLDER_BYTES = 16 << 30
 ABANDONED_S = 3600
-"""A half-fetched copy this old belongs to a process that is gone."""
+"""An incomplete copy older than this belongs to a dead process."""
 
 _CHUNK = 1 << 20
 
 
 class FolderUnavailable(RecsysError):
-    """A folder cannot be used. ``cause``: ``refused`` (it is not what it claims to be), ``missing`` or ``error``."""
+    """A folder cannot be used. ``cause``: ``refused`` (verification failed), ``missing`` or ``error``."""
 
     def __init__(self, cause: str, detail: str) -> None:
         super().__init__(f"{cause}: {detail}")
@@ -39,11 +37,11 @@ class FolderUnavailable(RecsysError):
 
 
 class FileEntry(Protocol):
-    """One file a manifest names."""
+    """One file of a manifest."""
 
     @property
     def name(self) -> str:
-        """Relative, with forward slashes; the kind of folder has checked that it stays inside."""
+        """Relative, with forward slashes; already checked to stay inside the folder."""
 
     @property
     def size(self) -> int:
@@ -52,13 +50,13 @@ class FileEntry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FolderKind:
-    """What a kind of folder is told by.
+    """How one kind of folder is read.
 
     Attributes:
-        noun: how messages call it.
-        files: reads the manifest of a folder that holds nothing else yet, refuses names outside it.
-        read: reads the whole folder, verified against the checksum.
-        error: what both raise when they refuse.
+        noun: the kind in messages.
+        files: lists the files of the manifest in a folder that holds only the manifest.
+        read: reads and verifies the whole folder; arguments: folder and checksum.
+        error: raised by both for a folder that is refused.
     """
 
     noun: str
@@ -77,16 +75,19 @@ def relocate(address: str, root: str) -> str:
 
 
 def open_cached(kind: FolderKind, uri: str, checksum: str, cache: Path, keep: int = 4) -> Any:
-    """What `FolderKind.read` makes of the folder at ``uri``, from a copy under ``cache`` that is fetched if need be.
+    """Read the folder at ``uri`` from its copy under ``cache``, fetching it first if necessary.
 
-    A copy that has been damaged is fetched again, once. Before fetching, all but the ``keep`` newest copies are
-    removed; whoever has one of them mapped keeps it.
+    A damaged copy is fetched again, once. Before fetching, all but the ``keep`` newest copies are removed; processes
+    that have one mapped keep its files.
+
+    Returns:
+        What `FolderKind.read` returns.
 
     Raises:
-        FolderUnavailable: it cannot be had, or is not the one of this ``checksum``.
+        FolderUnavailable: it cannot be fetched, or does not have this ``checksum``.
     """
     if not checksum.isalnum():
-        raise FolderUnavailable("refused", f"{checksum!r} is no checksum")
+        raise FolderUnavailable("refused", f"{checksum!r} is not a checksum")
     target = cache / checksum
     if target.is_dir():
         try:
@@ -94,7 +95,7 @@ def open_cached(kind: FolderKind, uri: str, checksum: str, cache: Path, keep: in
         except (kind.error, OSError):
             shutil.rmtree(target, ignore_errors=True)
         else:
-            with contextlib.suppress(OSError):  # only tells `prune` which copies are in use
+            with contextlib.suppress(OSError):  # marks the copy as used, for `prune`
                 os.utime(target)
             return value
     prune(cache, keep - 1)
@@ -102,10 +103,10 @@ def open_cached(kind: FolderKind, uri: str, checksum: str, cache: Path, keep: in
 
 
 def fetch(kind: FolderKind, uri: str, target: Path, checksum: str) -> Any:
-    """Copy the folder at ``uri`` to ``target``, verified, and return what `FolderKind.read` made of the copy.
+    """Copy the folder at ``uri`` to ``target``, and return what `FolderKind.read` makes of the copy.
 
-    It is read before it is renamed (what is mapped into memory stays mapped), so that every byte is hashed once. A
-    folder that another process has put there meanwhile stays.
+    It is read before it is renamed (mapped files stay mapped), so every byte is hashed once. A folder that another
+    process has put there in the meantime stays.
 
     Raises:
         FolderUnavailable: see `open_cached`; ``target`` is untouched.
@@ -134,14 +135,14 @@ def fetch(kind: FolderKind, uri: str, target: Path, checksum: str) -> Any:
 
 
 def prune(cache: Path, keep: int) -> None:
-    """Remove all but the ``keep`` most recently used copies, and what a process that died left half done."""
+    """Remove all but the ``keep`` most recently used copies, and incomplete ones of dead processes."""
     now = time.time()
     copies: list[tuple[float, Path]] = []
     for path in cache.iterdir() if cache.is_dir() else ():
         try:
             used_at = path.stat().st_mtime
         except OSError:
-            continue  # another process was faster
+            continue  # removed by another process
         if not path.name.startswith("."):
             copies.append((used_at, path))
         elif now - used_at > ABANDONED_S:
@@ -215,7 +216,7 @@ def _copy(source: _Source, name: str, target: Path, limit: int, *, exact: bool) 
                 break
             file.write(chunk)
     if written > limit or (exact and written != limit):
-        raise FolderUnavailable("refused", f"{name} is not of the {limit} bytes it may have")
+        raise FolderUnavailable("refused", f"{name} has not the allowed {limit} bytes")
 
 
 def _move(partial: Path, target: Path) -> None:

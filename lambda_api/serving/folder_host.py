@@ -1,8 +1,4 @@
-"""Which loaded folder answers for which variant: swapped without making anybody wait, and kept when the next is bad.
-
-Put holding, swapping and forgetting here, for any kind of folder. Keep fetching (``folder_fetch``) and what is loaded
-(``bundle_host``) out.
-"""
+"""Keeps the loaded folder of each variant in service: the last good one stays while a newer one loads or fails."""
 
 import logging
 import threading
@@ -19,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FolderRef:
-    """A folder by content: ``version`` is what people call it."""
+    """Address and checksum of a folder; ``version`` is its name for people."""
 
     uri: str
     checksum: str
@@ -31,11 +27,10 @@ class LoadedFolder:
     """A loaded folder in service.
 
     Attributes:
-        value: what its reader made of it.
-        ref: which one it is; not the one asked for where ``note`` says why.
-        since: when it began to answer for its variant, seconds since 1970 UTC.
-        note: ``None``, or what keeps the one asked for away: ``refused``, ``missing``, ``error``; ``loading`` while it
-            is on its way.
+        value: what the reader returned.
+        ref: which folder it is.
+        since: start of its service for the variant, seconds since 1970 UTC.
+        note: ``None``, or why this is not the folder asked for: ``refused``, ``missing``, ``error`` or ``loading``.
     """
 
     value: Any
@@ -51,14 +46,14 @@ class _Failure:
 
 
 class FolderHost:
-    """Loaded folders by checksum, and for every variant (a variant's name) the last one that was good.
+    """Loaded folders by checksum, and for every variant the last good one.
 
-    The first folder of a variant is loaded in the caller's thread; a later one in the background, while the one before
-    keeps answering. A folder that cannot be used is not tried again before ``retry_s`` have passed. At most ``keep``
-    are held, besides those that answer for a variant.
+    The first folder of a variant is loaded in the caller's thread; later ones in the background, while the previous one
+    stays in service. A folder that cannot be used is tried again after ``retry_s``. At most ``keep`` folders are held,
+    besides those in service.
 
     Args:
-        noun: for log lines.
+        noun: the kind of folder in log lines.
         load: fetches, verifies and reads; raises `FolderUnavailable`.
         keep: folders held at once.
         retry_s: pause after a failed attempt.
@@ -89,10 +84,10 @@ class FolderHost:
         self._loading: dict[str, threading.Event] = {}
 
     def get(self, ref: FolderRef, variant: str) -> LoadedFolder:
-        """What answers for ``variant``: the folder ref, or the last good one of this variant.
+        """The folder ``ref``, or the last good one of this variant.
 
         Raises:
-            FolderUnavailable: the one ref cannot be used, and the variant has had none before.
+            FolderUnavailable: ``ref`` cannot be used, and the variant has had no good folder before.
         """
         held = self._variants.get(variant)
         if held is not None and held.ref.checksum == ref.checksum:
@@ -112,7 +107,7 @@ class FolderHost:
         )
 
     def states(self) -> dict[str, LoadedFolder]:
-        """What answers for each variant."""
+        """The folder in service for each variant."""
         return dict(self._variants)
 
     def _begin(self, ref: FolderRef) -> bool:
@@ -143,7 +138,7 @@ class FolderHost:
             log.exception("loading %s %s failed unexpectedly", self._noun, ref.version)
 
     def _run_load(self, ref: FolderRef) -> None:
-        """Load; record the outcome; wake whoever waits for it."""
+        """Load, record the outcome and wake the waiting threads."""
         try:
             value = self._load(ref)
         except FolderUnavailable as error:

@@ -1,13 +1,9 @@
-"""A time budget and a circuit breaker around one dependency, so that its trouble costs a shopper little and once.
+"""Time-out and circuit breaker for one dependency.
 
-Put here what every dependency of an answer needs when it fails or hangs. Keep out what to answer instead
-(``lambda_api.serving.service``) and retries (a shopper is waiting: the next best answer is the retry).
-
-Powertools' ``utilities.circuit_breaker`` (3.37) was looked at and is not used: it has no time budget, which is what a
-hanging dependency needs; it demands a persistence layer and reads it in front of every call (the one it brings is
-DynamoDB, one of the dependencies guarded here); it counts in whole seconds of a wall clock that cannot be injected;
-its half-open probe belongs to a thread for several calls, where calls here come from any thread. Its vocabulary
-(closed, open, half-open, consecutive failures, ignored exceptions) is kept.
+Powertools' ``utilities.circuit_breaker`` is not used: it has no time-out, which is what a hanging dependency needs; it
+reads a persistence layer (DynamoDB, one of the dependencies guarded here) before every call; and its half-open state
+belongs to one thread, where calls here come from many. Its vocabulary is kept. There are no retries: the fallback in
+``lambda_api.serving.service`` takes their place.
 """
 
 import contextvars
@@ -29,16 +25,16 @@ Cause = Literal["timeout", "error", "open"]
 Status = Literal["closed", "open", "half_open"]
 
 IDLE_S = 60.0
-"""A thread of the pool without work for so long ends."""
+"""Idle threads of the pool end after this time."""
 
 
 class DependencyFailed(RecsysError):
-    """A guarded call brought no answer.
+    """A guarded call failed.
 
     Attributes:
         name: of the guard.
-        cause: ``timeout`` (not within the budget), ``error`` (it raised) or ``open`` (it was not called at all).
-        detail: for the log; holds the dependency's own message, so not for shoppers.
+        cause: ``timeout`` (not within the budget), ``error`` (it raised) or ``open`` (it was not called).
+        detail: the dependency's own message, for the log only.
     """
 
     def __init__(self, name: str, cause: Cause, detail: str) -> None:
@@ -50,12 +46,12 @@ class DependencyFailed(RecsysError):
 
 @dataclass(frozen=True, slots=True)
 class GuardState:
-    """What is known of a dependency, for ``/health``.
+    """State of a dependency, for ``/health``.
 
     Attributes:
-        failures: consecutive ones.
-        last_error: the newest, also when calls succeed again; ``None``: never failed.
-        last_success_age_s: ``None``: never succeeded.
+        failures: number of consecutive failures.
+        last_error: the newest error, kept after later successes; ``None``: never failed.
+        last_success_age_s: seconds since the last success; ``None``: never succeeded.
     """
 
     name: str
@@ -66,7 +62,7 @@ class GuardState:
 
 
 class _Call:
-    """One call on its way through the pool."""
+    """One call in the pool."""
 
     __slots__ = ("_context", "_finished", "_function", "_given", "_release", "abandoned", "error", "result")
 
@@ -81,7 +77,7 @@ class _Call:
         self._given = (arguments, keywords)
         self._context = contextvars.copy_context()
         self._release = release
-        self._finished = threading.Lock()  # a bare lock wakes its waiter in a few microseconds; an Event takes longer
+        self._finished = threading.Lock()  # a bare lock wakes its waiter faster than an Event
         self._finished.acquire()
         self.abandoned = False
         self.result: Any = None
@@ -92,7 +88,7 @@ class _Call:
             if not self.abandoned:
                 arguments, keywords = self._given
                 self.result = self._context.run(self._function, *arguments, **keywords)
-        except BaseException as error:  # noqa: BLE001 - handed to the caller, in whose thread it belongs
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             self.error = error
         finally:
             self._release()
@@ -104,11 +100,10 @@ class _Call:
 
 
 class DaemonPool:
-    """Threads that run calls and never keep the process from ending.
+    """A pool of daemon threads, as many as all guards have reserved, so that a hanging dependency blocks no other.
 
-    There are never more threads than guards have reserved, so calls stuck in one dependency never take another's.
-    (``concurrent.futures`` joins its threads when the interpreter ends: one stuck call would hang a worker's stop.)
-    Threads do not survive a fork; the child starts its own.
+    ``concurrent.futures`` joins its threads when the interpreter ends, so one hanging call would block the stop of a
+    worker. Threads do not survive a fork; the child starts its own.
     """
 
     def __init__(self, name: str = "guard") -> None:
@@ -149,7 +144,7 @@ class DaemonPool:
             except queue.Empty:
                 with self._lock:
                     self._idle -= 1
-                    if self._waiting > self._idle:  # work was promised to this thread a moment ago
+                    if self._waiting > self._idle:  # a call was submitted to this thread just now
                         continue
                     self._threads -= 1
                     return
@@ -157,7 +152,7 @@ class DaemonPool:
                 self._idle -= 1
                 self._waiting -= 1
             call.run()
-            del call  # what it holds may be large, and the next one may be long in coming
+            del call  # its arguments and result may be large
 
     def _start_afresh(self) -> None:
         self._lock = threading.Lock()
@@ -166,29 +161,28 @@ class DaemonPool:
 
 
 class Guard:
-    """Calls one dependency within a budget, and stops calling it for a while when it keeps failing.
+    """Calls one dependency within a time budget, and stops calling it for a while when it keeps failing.
 
-    Closed: calls pass. After ``failures_to_open`` failures in a row it opens: calls fail at once, without touching the
-    dependency. After ``open_for_s`` it is half open: the next caller alone tries, all others still fail at once. When
-    the trial succeeds it closes, else it is open for another ``open_for_s``. What a call brings that began before such
-    a change does not count afterwards.
+    Closed: calls pass. After ``failures_to_open`` consecutive failures it opens: calls fail at once without calling the
+    dependency. After ``open_for_s`` it is half open: the next call is a trial, all others still fail at once. A
+    successful trial closes it, a failed one opens it again. Calls that began before a change of state do not count.
 
-    A failure is a call that raised or did not end within the budget. Time to wait for a free slot is part of the
-    budget. A call that ran out of time goes on in its thread (nothing in Python can stop it) and keeps its slot, so
-    a hanging dependency holds at most ``slots`` threads, and none of other guards. Its late result is thrown away.
+    A failure is a call that raised or did not end within the budget, waiting for a free slot included. A call that
+    timed out goes on in its thread (Python cannot stop it) and keeps its slot, so a hanging dependency holds at most
+    ``slots`` threads. Its late result is discarded.
 
-    Thread-safe. Keep one per dependency and process.
+    Thread-safe. Use one per dependency and process.
 
     Args:
         name: of the dependency, in messages and health.
-        budget_s: seconds a caller waits at most.
-        failures_to_open: failures in a row that open it.
-        open_for_s: seconds it stays open before a trial.
-        slots: calls at one time; a worker's threads, or more.
-        answers: exceptions that are an answer of a healthy dependency (``ValueError`` for bad input): they reach the
-            caller unchanged and count as success. All others are failures.
-        clock: monotonic seconds; decides when a trial is due. (The budget is measured by the operating system.)
-        pool: where calls run; by default one per process, shared by all guards.
+        budget_s: longest wait of a caller, seconds.
+        failures_to_open: consecutive failures that open it.
+        open_for_s: seconds before a trial.
+        slots: concurrent calls; at least the threads of a worker.
+        answers: exceptions that a healthy dependency raises (``ValueError`` for bad input): passed on unchanged and
+            counted as success. All others are failures.
+        clock: monotonic seconds; decides when a trial is due. The budget is measured by the operating system.
+        pool: runs the calls; by default one per process, shared by all guards.
     """
 
     def __init__(
@@ -226,11 +220,11 @@ class Guard:
         _forked.add(self)
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What ``function(*args, **kwargs)`` returns.
+        """Call ``function(*args, **kwargs)`` and return its result.
 
         Raises:
-            DependencyFailed: it raised, took too long, or was not called because the guard is open.
-            Exception: one of ``answers``, as it was raised.
+            DependencyFailed: it raised, timed out, or was not called because the guard is open.
+            Exception: one of ``answers``, unchanged.
         """
         epoch = self._admit()
         try:
@@ -239,7 +233,7 @@ class Guard:
             self._fail(epoch, f"timeout: {failure.detail}")
             raise
         except BaseException as stopped:
-            # The caller itself is being stopped (a worker's time limit, an interrupt): a trial must not stay pending.
+            # The caller is being stopped (an interrupt, a worker's time limit): do not leave a trial pending.
             self._fail(epoch, f"caller stopped: {type(stopped).__name__}")
             raise
         if call.error is None or isinstance(call.error, self._answers):
@@ -254,7 +248,7 @@ class Guard:
 
     @property
     def state(self) -> GuardState:
-        """A snapshot. A guard whose trial is due but has not been asked yet still says ``open``."""
+        """A snapshot; ``open`` until the next call starts the trial that may be due."""
         with self._lock:
             since = None if self._last_success_at is None else max(0.0, self._clock() - self._last_success_at)
             return GuardState(self.name, self._status, self._failures, self._last_error, since)
@@ -271,7 +265,7 @@ class Guard:
         raise DependencyFailed(self.name, "open", detail)
 
     def _run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
-        """The call, ended. Raises `DependencyFailed` (``timeout``) when the budget ran out before."""
+        """Run the call to its end. Raises `DependencyFailed` (``timeout``) when the budget is used up before."""
         started = time.monotonic()
         late = f"no answer within {self.budget_s * 1000:g} ms"
         free = self._free
@@ -284,7 +278,7 @@ class Guard:
             free.release()
             raise
         if not call.wait(self.budget_s - (time.monotonic() - started)):
-            call.abandoned = True  # if no thread has begun it yet, none will
+            call.abandoned = True  # a thread that has not started it yet will skip it
             raise DependencyFailed(self.name, "timeout", late)
         return call
 
@@ -312,13 +306,13 @@ class Guard:
     def _start_afresh(self) -> None:
         self._lock = threading.Lock()
         self._free = threading.BoundedSemaphore(self._slots)
-        if self._status == "half_open":  # the trial stayed behind in the parent
+        if self._status == "half_open":  # the trial runs in the parent
             self._status = "open"
             self._epoch += 1
 
 
 _forked: "weakref.WeakSet[DaemonPool | Guard]" = weakref.WeakSet()
-"""Whose locks and threads a forked child must make anew: those of the parent stay behind in whatever state they had."""
+"""Objects whose locks and threads a forked child must create again."""
 
 
 def _start_afresh_in_child() -> None:

@@ -1,21 +1,18 @@
-"""A shopper's history as one: what the store has and what the request brings, every click once.
-
-Put here how the two become one. Keep storage (``lambda_api.state.history``) and scoring out.
-"""
+"""Merges the stored events of a shopper with those of the request, each event once."""
 
 from collections.abc import Sequence
 
 from lambda_api.interactions import Event
 
 SAME_EVENT_S = 300
-"""An untimed event of a request and a stored one this young, of one product and kind, are the same click."""
+"""A stored event at most this old equals an event of the request without timestamp, of the same product and kind."""
 
 
 def merged(stored: Sequence[Event], request_events: Sequence[Event], now: int) -> tuple[Event, ...]:
-    """Stored and sent events as one history, oldest first, without those that are in both.
+    """Stored events and those of the request as one history, oldest first, without duplicates.
 
-    A sent event is a stored one when product, kind and time are the same, or when its time is ours (the client sent
-    none) and the stored one is at most `SAME_EVENT_S` old.
+    Events are duplicates when product, kind and time are equal, or when the client sent no time (it is then ``now``)
+    and a stored event of the same product and kind is at most `SAME_EVENT_S` old.
     """
     known = {(event.product_id, event.interaction_type, event.timestamp) for event in stored}
     recent = {(e.product_id, e.interaction_type) for e in stored if e.timestamp >= now - SAME_EVENT_S}

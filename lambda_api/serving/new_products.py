@@ -1,7 +1,4 @@
-"""Products younger than the model: found by what they are called and where they belong, not by anybody's behaviour.
-
-Put here how such a product comes to a shopper's attention. Keep products the model knows (``engine``) out.
-"""
+"""Finds new products, which the model does not know yet, by name and category."""
 
 import re
 from collections.abc import Sequence
@@ -17,20 +14,20 @@ from lambda_api.recommender.profiles import SECONDS_PER_DAY
 
 NEW_DAYS = 30
 LOOKED_AT = 10
-"""Distinct products of the shopper's latest events that new ones are compared with."""
+"""Number of the shopper's latest distinct products that new products are compared with."""
 
 LEAST_ALIKE = 0.25
-"""Jaccard likeness of names below which two products of one category are not called similar."""
+"""Minimum Jaccard similarity of names for two products of one category to be called similar."""
 
 MOST_NEW = 5_000
-"""New products compared at most, the newest of all."""
+"""Maximum number of new products compared, newest first."""
 
 _WORD = re.compile(r"\w{3,}")
 
 
 @dataclass(frozen=True, slots=True)
 class NewProduct:
-    """A place in the catalogue, and the place of the product of the shopper's past that it is similar to."""
+    """Row of a new product in the catalogue, and row of the past product that it is similar to."""
 
     place: int
     similar_to: int
@@ -38,14 +35,14 @@ class NewProduct:
 
 @dataclass(frozen=True)
 class NewProducts:
-    """What the catalogue holds and the model does not know. ``known``: the products of the model."""
+    """Products of the catalogue that the model does not know. ``known``: the products of the model."""
 
     catalogue: Catalogue
     known: IdMap
 
     @cached_property
     def places(self) -> IndexArray:
-        """int32 ``[m]``, places in the catalogue, newest first; only with an age, a name and a category."""
+        """int32 ``[m]``, rows of the catalogue, newest first; only products with age, name and category."""
         seen, named = self.catalogue.first_seen, np.diff(self.catalogue.name_ends, prepend=0) > 0
         young = (self.known.translate(self.catalogue.products) < 0) & (seen > UNKNOWN_TIME)
         places = np.flatnonzero(young & named & (self.catalogue.category >= 0))
@@ -53,7 +50,7 @@ class NewProducts:
 
     @cached_property
     def _words(self) -> tuple[dict[str, int], NDArray[np.bool_]]:
-        """Every word of their names, and bool ``[m, words]``, which product has which."""
+        """Column of each word, and bool ``[m, words]``: which name has which words."""
         words = [_words(self.catalogue.name(place)) for place in self.places.tolist()]
         numbers = {word: number for number, word in enumerate(sorted(set().union(*words)))}
         present = np.zeros((len(words), len(numbers)), dtype=bool)
@@ -64,10 +61,10 @@ class NewProducts:
     def best(
         self, looked_at: Sequence[str], allowed: NDArray[np.bool_], now: int, excluded: Sequence[str]
     ) -> NewProduct | None:
-        """The new product most like one of ``looked_at`` (ids, latest first): of its category, and called alike.
+        """The new product with the most similar name to one of ``looked_at`` (ids, latest first), of its category.
 
         Args:
-            allowed: bool over the places of the catalogue.
+            allowed: bool over the rows of the catalogue.
             excluded: ids not to be shown.
         """
         if len(self.places) == 0:

@@ -1,7 +1,6 @@
-"""The question the service asks of whoever scores, and the ranking it gets back: in this process or over an endpoint.
+"""The question that a scorer is asked and the ranking that it returns, in this process or over an endpoint, as JSON.
 
-Put a field here when scoring needs it or tells it. Keep HTTP's own models (``lambda_api.handlers.models``) and how an
-answer comes about (``engine``) out. No numpy: this travels through processes that never score.
+No numpy: these pass through processes that never score.
 """
 
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
 
 
 class _Json:
-    """Plain dicts and back. Numbers are finite; unknown keys are refused at every level."""
+    """Conversion to plain dicts and back. Numbers must be finite; unknown keys are refused at every level."""
 
     __slots__ = ()
 
@@ -57,15 +56,15 @@ class _Json:
 
     @classmethod
     def from_json(cls, content: Any) -> Self:
-        """Inverse of `to_json`. Raises ``ValueError`` naming the field and the rule."""
+        """Inverse of `to_json`. Raises ``ValueError`` naming field and rule."""
         return _adapter(cls).validate_python(content)
 
 
 @dataclass(frozen=True, slots=True)
 class PageContext(_Json):
-    """Where the list will be shown. On a product page ``product_ids`` are on show, in the cart they lie in it.
+    """Where the list will be shown. ``product_ids`` are the products of a product page or in the cart.
 
-    On both they count as events at the question's ``now`` and are not recommended.
+    They count as events at the question's ``now`` and are not recommended.
     """
 
     __pydantic_config__ = _STRICT
@@ -78,9 +77,9 @@ class PageContext(_Json):
 
 @dataclass(frozen=True, slots=True)
 class Filters(_Json):
-    """What may be shown. Empty tuples and ``None`` filter nothing; prices are inclusive, in the shop's currency.
+    """Filters on the products of a list. Empty tuples and ``None`` filter nothing; prices are inclusive.
 
-    A product whose category, brand or price is unknown does not pass a filter on it.
+    A product of unknown category, brand or price does not pass a filter on it.
     """
 
     __pydantic_config__ = _STRICT
@@ -94,18 +93,18 @@ class Filters(_Json):
 
 @dataclass(frozen=True, slots=True)
 class Question(_Json):
-    """Everything a list of one shopper depends on.
+    """Everything that a list depends on, besides model and catalogue.
 
     Attributes:
         user_id: ``""`` for a visitor without one.
         events: what the shopper did, any order.
-        now: seconds since 1970 UTC; later events are left out.
+        now: seconds since 1970 UTC; later events are ignored.
         k: length of the list, at least 1.
         exclude_purchased: leave out products with a purchase among ``events``.
-        exclude_product_ids: leave these out as well.
-        diversity: 0 (the list as ranked, exactly) to 1 (as different from each other as can be).
-        explore: share of places, 0 to 1, given to chance; then every item carries its propensity.
-        seed: all chance comes from it, so that the same question has the same answer.
+        exclude_product_ids: leave these out too.
+        diversity: 0 (exactly as ranked) to 1 (products as different from each other as possible).
+        explore: share of places, 0 to 1, filled at random; every item then carries its propensity.
+        seed: of the random choice, so that the same question has the same answer.
         explain: fill `RankedItem.explanation`.
         include_products: fill `RankedItem.product`.
     """
@@ -136,7 +135,7 @@ class Question(_Json):
 
 @dataclass(frozen=True, slots=True)
 class Reason(_Json):
-    """Why an item is shown, for people (``text``) and machines; ``product_id`` where it names a product."""
+    """Why an item is shown: ``text`` for people, ``code`` for programs, ``product_id`` where it names a product."""
 
     __pydantic_config__ = _STRICT
 
@@ -151,9 +150,8 @@ class RankedItem(_Json):
 
     Attributes:
         score: comparable within its list only, and not ascending where rules re-ranked it.
-        propensity: chance, over all seeds, that this product had this place; ``None`` where
-            nothing was left to chance.
-        explanation: past products and how much each moved the score, largest first; empty unless asked for.
+        propensity: probability, over all seeds, of this product at this place; ``None`` without exploration.
+        explanation: past products and how much each raised the score, largest first; empty unless asked for.
     """
 
     __pydantic_config__ = _STRICT
@@ -171,9 +169,8 @@ class Ranking(_Json):
     """A list, best place first.
 
     Attributes:
-        stage: what made it: the model (``ranked``), its candidates without the learned ranker (``candidates``), or
-            popularity alone (``popular``).
-        personal: whether the shopper's history moved it.
+        stage: ``ranked`` (by the model), ``candidates`` (without its learned ranker) or ``popular``.
+        personal: whether the shopper's history took part.
     """
 
     __pydantic_config__ = _STRICT

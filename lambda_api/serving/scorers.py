@@ -1,8 +1,6 @@
-"""Who scores a question: this process, or an endpoint that speaks JSON. One contract, the same list from both.
+"""Scorers: answer a question in this process or at an endpoint, with the same result; and the endpoint's JSON format.
 
-Put here the two scorers and the form in which a question and its answer cross to an endpoint and back. Keep the making
-of a list (``engine``), transport (``endpoints``) and what to do when scoring fails (``service``) out. numpy is
-loaded with the first bundle, not with this module.
+numpy is imported with the first bundle, not with this module.
 """
 
 import json
@@ -27,16 +25,16 @@ if TYPE_CHECKING:
 Operation = Literal["answer", "answer_unranked"]
 MAX_SIMILAR = 100
 MAX_ANSWER_BYTES = 4 << 20
-"""Longest answer of an endpoint that is read; SageMaker's own limit is of that order."""
+"""Longest answer read from an endpoint; SageMaker has a similar limit."""
 
 
 class EndpointFailed(RecsysError):
-    """An endpoint did not answer, or with something that is no answer."""
+    """An endpoint did not answer, or its answer is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A ranking, the version that made it (not always the one asked for), and why another one did, if so."""
+    """A ranking, the version that made it, and why it is not the version asked for (``None`` if it is)."""
 
     ranking: Ranking
     model_version: str
@@ -44,25 +42,25 @@ class Scored:
 
 
 class Scorer(Protocol):
-    """Answers questions with the model of a route target. Every method may raise anything; callers guard it."""
+    """Answers questions with the model of a route target. Methods may raise any exception; callers use a guard."""
 
     def ready(self, target: RouteTarget, variant: str) -> None:
-        """Load what answering needs; may take seconds once, and nothing after. Raises `FolderUnavailable`."""
+        """Load bundle and catalogue, which may take seconds. Raises `FolderUnavailable`."""
 
     def answer(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
-        """The list. ``variant`` names the variant whose last good model answers when ``target`` cannot."""
+        """The list. ``variant`` is the variant whose last good model answers when ``target`` cannot."""
 
     def answer_unranked(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
         """The list without the learned ranker; the same list for models without one."""
 
     def similar(self, target: RouteTarget, product_id: str, k: int, variant: str = "champion") -> Scored:
-        """Products like this one. Raises `UnknownProduct`."""
+        """Similar products. Raises `UnknownProduct`."""
 
 
 class InProcessScorer:
-    """Scores in this process, on bundles and a catalogue mapped into memory.
+    """Scores in this process, with memory-mapped bundles and catalogue.
 
-    An engine belongs to one pair of bundle and catalogue; at most ``keep`` pairs are held.
+    There is one engine per pair of bundle and catalogue; at most ``keep`` are held.
     """
 
     def __init__(self, bundles: BundleHost, catalogue: CatalogueHost, *, keep: int = 4) -> None:
@@ -123,14 +121,14 @@ class InProcessScorer:
 class EndpointScorer:
     """Scores at an endpoint: ``invoke(target, body) -> answer``, both JSON (`sagemaker_invoke`, `http_invoke`).
 
-    What comes back is checked as if a stranger had sent it, exclusions included.
+    Answers are validated, exclusions included.
     """
 
     def __init__(self, invoke: Callable[[RouteTarget, bytes], bytes]) -> None:
         self._invoke = invoke
 
     def ready(self, target: RouteTarget, variant: str) -> None:
-        """Nothing to load here."""
+        """Nothing to load."""
 
     def answer(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
         """See `Scorer.answer`. Raises `EndpointFailed`."""
@@ -151,7 +149,7 @@ class EndpointScorer:
 
 
 class RoutedScorer:
-    """Endpoint where the route target names one, this process otherwise."""
+    """Scores at the endpoint of the route target, or in this process if it has none."""
 
     def __init__(self, in_process: Scorer, endpoint: Scorer) -> None:
         self._in_process = in_process
@@ -178,7 +176,7 @@ class RoutedScorer:
 
 
 def excluded_products(question: Question) -> set[str]:
-    """Products that no answer to ``question`` may hold, as far as they are known by id."""
+    """Ids of products that no answer to ``question`` may hold."""
     excluded = set(question.exclude_product_ids)
     if question.exclude_purchased:
         excluded.update(e.product_id for e in question.events if e.interaction_type == InteractionType.PURCHASE)
@@ -189,7 +187,7 @@ def excluded_products(question: Question) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What an endpoint is asked: a ``question``, or products ``similar`` to one (id and length of the list)."""
+    """A request to an endpoint: a ``question``, or products ``similar`` to one (its id and the list's length)."""
 
     question: Question | None
     operation: Operation = "answer"
@@ -205,7 +203,7 @@ def encode_invocation(question: Question, operation: Operation = "answer") -> by
 
 
 def encode_similar(product_id: str, k: int) -> bytes:
-    """Body of ``/invocations`` for products like one: ``{"similar": {"product_id", "k"}}``."""
+    """Body of ``/invocations`` for similar products: ``{"similar": {"product_id", "k"}}``."""
     return _to_bytes({"similar": {"product_id": product_id, "k": k}})
 
 
@@ -213,7 +211,7 @@ def read_invocation(content: dict[str, Any]) -> Invocation:
     """Inverse of `encode_invocation` and `encode_similar`, from parsed JSON.
 
     Raises:
-        ValueError: it is no invocation; the message names the field and the rule (pydantic's own within a question).
+        ValueError: naming field and rule (pydantic's own error within a question).
     """
     if "similar" in content:
         wanted = _fields(content, {"similar"})["similar"]
@@ -230,16 +228,16 @@ def read_invocation(content: dict[str, Any]) -> Invocation:
 
 
 def encode_answer(scored: Scored) -> bytes:
-    """What ``/invocations`` answers."""
+    """Body of an answer of ``/invocations``."""
     return _to_bytes({"ranking": scored.ranking.to_json(), "model_version": scored.model_version})
 
 
 def decode_answer(body: bytes, k: int) -> Scored:
-    """What ``/invocations`` answered, for a list of at most ``k``: ``{"ranking": {...}, "model_version": "..."}``.
+    """Inverse of `encode_answer`, for a list of at most ``k``: ``{"ranking": {...}, "model_version": "..."}``.
 
     Raises:
-        EndpointFailed: the answer is not JSON, of another form, too long, or holds a product twice or a score that is
-            no number.
+        EndpointFailed: the answer is not JSON, of another form or too long, or holds a duplicate product or a score
+            that is not finite.
     """
     if len(body) > MAX_ANSWER_BYTES:
         raise EndpointFailed(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")

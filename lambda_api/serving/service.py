@@ -1,9 +1,6 @@
-"""What happens between a parsed request and its answer: route, history, score, fall back, tell what was shown.
+"""Runs the steps of a request: route, history, scoring, fallback, exposure. Feedback is in ``feedback``.
 
-Put the order of these steps here. Keep each step's own rules in its module, feedback (``feedback``) and HTTP
-(``lambda_api.handlers``) out. No numpy: it comes with the first bundle.
-
-Whatever fails costs its own contribution and no more::
+A failing dependency is replaced by the next best source::
 
     routing record  -> the last known one; without any: popular
     history store   -> the events of the request
@@ -32,16 +29,16 @@ from lambda_api.state.history import HistoryStore
 from lambda_api.state.routing_record import WHOLE, RouteTarget, RoutingRecord, Variant
 
 BASELINE = "baseline"
-"""``model_version`` of an answer no model took part in."""
+"""``model_version`` of an answer without a model."""
 
 HISTORY_LIMIT = 200
 DORMANT_S = 180 * 86_400
-"""A shopper silent for longer is judged at the time of their last event: recency weights of years would be zeros."""
+"""A shopper silent for longer is scored as at the time of the last event, where recency weights are not zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """Seconds a shopper waits at most for each step; loading a bundle happens once, before anything can be scored."""
+    """Time budget of each step in seconds. Loading a bundle happens once, before scoring."""
 
     history_s: float = 0.06
     loading_s: float = 5.0
@@ -57,19 +54,19 @@ NOBODY = RoutingRecord(
     revision=0,
     updated_at=0,
 )
-"""Stands for the routing record while none is known; nothing is scored by it."""
+"""Replaces the routing record while none is known; nothing is scored with it."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceAnswer:
-    """A list and how it came about.
+    """A list with its variant, causes of failures, exposure and timings.
 
     Attributes:
-        cause: what failed on the way, ``"<dependency>: <how>"``, several joined by ``"; "``; ``None`` if nothing did.
-        exposure: what goes into the inference log.
-        timings: milliseconds by step, ``total`` among them.
+        cause: failures as ``"<dependency>: <how>"``, joined by ``"; "``; ``None``: none.
+        exposure: for the inference log.
+        timings: milliseconds by step, and ``total``.
     """
 
     ranking: Ranking
@@ -83,7 +80,7 @@ class ServiceAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ShadowRequest:
-    """A question for the shadow model, to be asked after the reply."""
+    """A question for the shadow model, asked after the reply."""
 
     question: dict[str, Any]
     target: RouteTarget
@@ -92,14 +89,14 @@ class ShadowRequest:
 
 @dataclass(frozen=True, slots=True)
 class AfterWork:
-    """What is left to do for one request once its reply is out."""
+    """Work for one request after its reply."""
 
     exposure: Exposure
     shadow: ShadowRequest | None
 
 
 class AfterReply(Protocol):
-    """Takes work for after the reply. Neither waits nor raises."""
+    """Takes work for after the reply. Never blocks or raises."""
 
     def submit(self, work: AfterWork) -> None:
         """Do ``work`` later."""
@@ -107,13 +104,13 @@ class AfterReply(Protocol):
 
 @dataclass(slots=True)
 class RequestTrace:
-    """One request on its way."""
+    """Causes of failures and timings of one request."""
 
     started: float
     causes: list[str]
     timings: dict[str, float]
 
-    def lap(self, step: str, since: float) -> None:
+    def time(self, step: str, since: float) -> None:
         self.timings[step] = round((time.perf_counter() - since) * 1000, 3)
 
     def failed(self, cause: str | None) -> None:
@@ -127,13 +124,13 @@ class RequestTrace:
 
 
 class RecommendationService:
-    """Answers shoppers. No method raises for a failing dependency.
+    """Answers requests. A failing dependency raises nothing.
 
     Args:
         routing, history, scorer, baseline: see their modules.
         after_reply: takes exposures and shadow questions.
         counters: counts fallbacks by cause.
-        explore: share of places given to chance.
+        explore: share of places filled at random.
         budgets: see `Budgets`.
         clock: seconds since 1970 UTC.
     """
@@ -174,8 +171,8 @@ class RecommendationService:
 
         Args:
             question: ``events``, ``now``, ``explore`` and ``seed`` are filled in here.
-            request_events: what the shopper did and the store may not have yet.
-            request_id: unique; names the list in the inference log, and seeds exploration.
+            request_events: events of the request, which may not be stored yet.
+            request_id: unique; identifies the list in the inference log and seeds exploration.
         """
         trace = RequestTrace(time.perf_counter(), [], {})
         record, variant = self._route(question.user_id, trace)
@@ -191,10 +188,10 @@ class RecommendationService:
         return answer
 
     def similar(self, product_id: str, k: int, request_id: str) -> ServiceAnswer:
-        """Products like one; popular ones when no model answers.
+        """Products similar to one; popular ones when no model answers.
 
         Raises:
-            UnknownProduct: a model answers, and does not know the product.
+            UnknownProduct: neither the model nor the catalogue has the product.
         """
         trace = RequestTrace(time.perf_counter(), [], {})
         record = self._record(trace)
@@ -206,7 +203,7 @@ class RecommendationService:
         return self._finish(record, record.variants[0], question, scored, request_id, trace)
 
     def popular(self, category: str | None, k: int, request_id: str) -> ServiceAnswer:
-        """What is popular in a category, or in the shop."""
+        """Popular products of a category, or of the shop."""
         trace = RequestTrace(time.perf_counter(), [], {})
         ranking, cause = self.baseline.popular(category, k)
         trace.failed(cause)
@@ -214,7 +211,7 @@ class RecommendationService:
         return self._finish(NOBODY, NOBODY.variants[0], question, Scored(ranking, BASELINE), request_id, trace)
 
     def warm(self) -> None:
-        """Load what the champion needs and ask it once, so that the first shopper does not wait. Never raises."""
+        """Load the champion and ask it once, before the first request. Never raises."""
         trace = RequestTrace(time.perf_counter(), [], {})
         record = self._record(trace)
         if record is not NOBODY:
@@ -224,14 +221,14 @@ class RecommendationService:
             log.warning("not warm: %s", trace.cause)
 
     def guards(self) -> list[Guard]:
-        """Every guard there is so far, for health."""
+        """All guards, for ``/health``."""
         return [self.routing.guard, self.history_guard, *self._guards.values()]
 
     def _route(self, user_id: str, trace: RequestTrace) -> tuple[RoutingRecord, Variant]:
         since = time.perf_counter()
         record = self._record(trace)
         variant = assign(record, user_id)
-        trace.lap("routing", since)
+        trace.time("routing", since)
         return record, variant
 
     def _record(self, trace: RequestTrace) -> RoutingRecord:
@@ -251,7 +248,7 @@ class RecommendationService:
         except DependencyFailed as failure:
             stored = ()
             trace.failed(f"history: {_how(failure)}")
-        trace.lap("history", since)
+        trace.time("history", since)
         events = merged(stored, request_events, now)
         newest = max((event.timestamp for event in events), default=now)
         return replace(
@@ -271,11 +268,11 @@ class RecommendationService:
                 scored = self._ask(record.variants[0], trace, ("answer",), question)
         if scored is None:
             scored = self._popular(question, trace)
-        trace.lap("scoring", since)
+        trace.time("scoring", since)
         return scored
 
     def _ask(self, variant: Variant, trace: RequestTrace, methods: tuple[str, ...], *arguments: Any) -> Scored | None:
-        """What the first of the scorer's ``methods`` that answers says; ``None`` and the causes noted if none does."""
+        """The answer of the first of the scorer's ``methods`` that succeeds; otherwise ``None``, with causes noted."""
         target, name = variant.target, variant.name
         place = "endpoint" if target.endpoint else "scoring"
         budget = self._budgets.endpoint_s if target.endpoint else self._budgets.scoring_s
@@ -375,7 +372,7 @@ class RecommendationService:
 
 
 def _how(failure: DependencyFailed) -> str:
-    """How a dependency failed, in one word of a few; the rest goes to the log, once while a guard is open."""
+    """How a dependency failed, in one of a few words; the details are logged, except while the guard is open."""
     if failure.cause != "open":
         log.warning("%s failed (%s): %s", failure.name, failure.cause, failure.detail)
     if isinstance(failure.__cause__, FolderUnavailable):

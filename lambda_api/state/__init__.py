@@ -1,5 +1,6 @@
-"""What is read or written while serving, behind one small table port with two adapters (SQLite, DynamoDB).
+"""Small keyed records that serving reads and writes, behind one table port with two adapters (SQLite, DynamoDB).
 
-Put storage of small keyed records here. Keep the data lake (``recsys_assets.lake``) and model bundles
-(``lambda_api.recommender.bundle``) out. Import the submodules directly.
+``table`` is the port, ``encoding`` its limits, ``open_table`` chooses the adapter; the other modules are the stores:
+history, exposures, popular products, routing record, API keys, shadow queue; ``event_sink`` is the event stream. The
+data lake is in ``recsys_assets.lake``. Import the submodules directly.
 """

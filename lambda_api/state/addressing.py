@@ -1,7 +1,4 @@
-"""How ids of any content and length become keys, and what is said of a stored record that cannot be read.
-
-Put here what every store above the table port shares. Keep rules about values in ``lambda_api.state.encoding``.
-"""
+"""Keys for ids of any content and length, and the error for records that cannot be read."""
 
 import hashlib
 from typing import Any
@@ -11,7 +8,7 @@ from lambda_api.state.table import Key
 
 
 class MalformedRecord(RecsysError):
-    """A record was found, but is not what this code writes; the message names its key and the fault."""
+    """A record does not have the form that this code writes; the message names its key and the fault."""
 
     def __init__(self, key: Key, fault: str) -> None:
         super().__init__(f"record {key.partition}/{key.sort} cannot be read: {fault}; publish or write it anew")
@@ -19,12 +16,11 @@ class MalformedRecord(RecsysError):
 
 
 def digest(text: str) -> str:
-    """SHA-256 of an id's UTF-8 bytes, 64 hexadecimal digits: a key part for any id.
+    """SHA-256 of an id's UTF-8 bytes as 64 hexadecimal digits: a key part for any id.
 
-    Ids come from shops and browsers: slashes, spaces, 1,000 characters, any script. DynamoDB keys end at 1,024 or 2,048
-    bytes; a digest is always short, never contains a separator of ours, and two ids never meet. Records repeat the id
-    as an attribute where people need to read it. Text that is not valid Unicode has a digest too (lone surrogates in
-    their three-byte form), so that looking up such an id finds nothing instead of failing.
+    DynamoDB keys are limited to 1,024 or 2,048 bytes; a digest is short, contains no separators and is unique. Records
+    repeat the id as an attribute where people need to read it. Text that is not valid Unicode (lone surrogates) has a
+    digest too, so that looking up such an id finds nothing instead of failing.
     """
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

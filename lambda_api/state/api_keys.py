@@ -1,10 +1,9 @@
-"""API keys: made, listed, revoked and verified. A key is shown once; the table ``api_keys`` holds its SHA-256.
+"""API keys: create, list, revoke, verify. A key is shown once; the table ``api_keys`` holds its SHA-256.
 
-Put what concerns a key itself here. Keep which route needs which scope in ``lambda_api.handlers.authorizer``.
-
-A key reads ``rk_<id>_<secret>``: 64 random bits that name the record, and 256 random bits that are the secret. SHA-256
-without salt or stretching is enough for a secret nobody chose: there is no dictionary of 2**256 entries. Rotation
-needs no downtime: a name may have any number of keys, so create the second, hand it out, revoke the first.
+A key reads ``rk_<id>_<secret>``: 64 random bits that name the record, and 256 random bits of secret. SHA-256 without
+salt or stretching is enough for a random secret, since there is no dictionary to try. For rotation without downtime a
+name may have several keys: create the second, hand it out, revoke the first. Which route needs which scope is in
+``lambda_api.handlers.authorizer``.
 """
 
 import hashlib
@@ -23,13 +22,13 @@ from lambda_api.state.addressing import MalformedRecord, check_text
 from lambda_api.state.table import Absent, ConditionFailed, Key, Matches, Put, Record, Table
 
 SCOPES = ("shop", "operations")
-"""``shop``: what a shop page calls. ``operations``: that, and ``/metrics``."""
+"""``shop``: the routes of a shop page. ``operations``: those and ``/metrics``."""
 
 CACHE_S = 30.0
-"""A revoked key works this long at most; with an authorizer cache of up to 30 s in front, a minute in all."""
+"""Longest time that a revoked key still works; with an authorizer cache of 30 s in front, one minute in all."""
 GRACE_S = 900.0
-"""While the table is down, a key read so lately stays valid: a quarter of an hour bridges an outage of the store
-without closing the shop, and bounds how long a revocation that nobody can read stays without effect. Expiry holds."""
+"""While the table is down, a key read this recently stays valid, so that an outage does not close the shop. It also
+bounds how long a revocation during the outage has no effect. Expiry is always honoured."""
 RETRY_S = 2.0
 MAX_CACHED = 1024
 
@@ -45,7 +44,7 @@ class _Guard(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A key as it may be shown: everything but the secret. Times are in seconds since 1970 UTC."""
+    """A stored key without its secret. Times are in seconds since 1970 UTC."""
 
     key_id: str
     name: str
@@ -57,7 +56,7 @@ class StoredKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyIdentity:
-    """Whose key it was, and what it may do."""
+    """Owner and scopes of a verified key."""
 
     key_id: str
     name: str
@@ -72,17 +71,17 @@ def create(
     *,
     now: int | None = None,
 ) -> str:
-    """Make a key and return it: the only time it can be read.
+    """Create a key and return it; it cannot be read again.
 
     Args:
-        name: who uses it; several keys may share a name.
+        name: of its user; several keys may share a name.
         scopes: of `SCOPES`.
         expires_at: seconds since 1970 UTC from which it is refused; ``None``: never.
         now: seconds since 1970 UTC; by default the clock's.
 
     Raises:
         ValueError: an empty name, no or unknown scopes, an expiry that is not in the future.
-        TableUnavailable: the table failed; nobody knows the key, so create another.
+        TableUnavailable: the table failed; create another key.
     """
     created_at = int(time.time()) if now is None else now
     check_text("name", name)
@@ -104,15 +103,15 @@ def create(
 
 
 def list_keys(table: Table) -> list[StoredKey]:
-    """Every key ever made, revoked and expired ones too, oldest first."""
+    """All keys, revoked and expired ones included, oldest first."""
     stored = [_read(record)[0] for record in table.query(_PARTITION)]
     return sorted(stored, key=lambda key: (key.created_at, key.key_id))
 
 
 def revoke(table: Table, key_id: str, *, now: int | None = None) -> bool:
-    """Refuse this key from now on (within `CACHE_S` where it is cached); ``False`` if there is no such key.
+    """Revoke a key (caches follow within `CACHE_S`); ``False`` if there is none.
 
-    A key revoked before keeps the time of that.
+    A key revoked before keeps its first revocation time.
     """
     if not re.fullmatch(r"[0-9a-f]{16}", key_id):
         return False
@@ -126,7 +125,7 @@ def revoke(table: Table, key_id: str, *, now: int | None = None) -> bool:
         try:
             table.write([Put(record.key, revoked, condition=Matches(record.attributes))])
         except ConditionFailed:
-            continue  # somebody changed it in between: look again
+            continue  # changed meanwhile: read it again
         return True
 
 
@@ -138,14 +137,14 @@ class _Cached:
 
 
 class ApiKeys:
-    """Verifies keys, remembering what the table said for `CACHE_S`.
+    """Verifies keys; caches records of the table for `CACHE_S`.
 
-    While the table cannot be read, a key read within the last `GRACE_S` stays as valid as it was; a key not read so
-    lately is refused. The table is then asked again at most every `RETRY_S` for keys that are remembered.
+    While the table cannot be read, cached keys stay valid for `GRACE_S`, and the table is asked for them at most every
+    `RETRY_S`.
 
     Args:
         table: the table ``api_keys``.
-        guard: a `lambda_api.serving.guard.Guard`, or anything with its ``call``; by default none.
+        guard: a `lambda_api.serving.guard.Guard`, or another object with its ``call``; by default none.
         clock: monotonic seconds, for the cache.
     """
 
@@ -160,10 +159,9 @@ class ApiKeys:
         self._failed_at: float | None = None
 
     def verify(self, plain: Any, now: float) -> KeyIdentity | None:
-        """Whose key ``plain`` is, or ``None`` if it is none, or expired or revoked at ``now`` (since 1970 UTC).
+        """The owner of the key ``plain``; ``None`` if it is invalid, or expired or revoked at ``now`` (since 1970 UTC).
 
-        Never raises, and never logs or keeps ``plain``. An id nobody has costs the same reading, digest and
-        constant-time comparison as a wrong secret.
+        Never raises, and neither logs nor stores ``plain``. An unknown id takes as long as a wrong secret.
         """
         match = _KEY.fullmatch(plain) if isinstance(plain, str) else None
         if match is None:
@@ -189,7 +187,7 @@ class ApiKeys:
         if known is None or not recently_failed:
             try:
                 return self._remember(key_id, self._read(key_id), at)
-            except Exception as error:  # noqa: BLE001 - whatever the store has, nobody may be let in or out by it
+            except Exception as error:  # noqa: BLE001 - logged; the cached key decides
                 log.warning("API key %s not read: %s: %s", key_id, type(error).__name__, error)
                 with self._lock:
                     self._failed_at = self._clock()
@@ -200,12 +198,12 @@ class ApiKeys:
         return self._table.get(key) if self._guard is None else self._guard.call(self._table.get, key)
 
     def _remember(self, key_id: str, record: Record | None, at: float) -> _Cached | None:
-        # A key is remembered from before it was asked for, so that the answer is never older than it claims.
+        # ``at`` was taken before reading, so that a cached record is never older than it says.
         fresh = None if record is None else _Cached(*_read(record), at)
         with self._lock:
             self._failed_at = None
             self._cache.pop(key_id, None)
-            if fresh is not None:  # ids nobody has are not kept: a flood of them would push out real ones
+            if fresh is not None:  # unknown ids are not cached: a flood of them would evict real ones
                 self._cache[key_id] = fresh
                 if len(self._cache) > MAX_CACHED:
                     self._cache.popitem(last=False)

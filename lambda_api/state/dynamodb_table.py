@@ -1,12 +1,9 @@
 """The table port on Amazon DynamoDB.
 
-Put here only what is DynamoDB's own: its encoding of items, its expressions, its errors and retries. Keep rules about
-values in ``lambda_api.state.encoding``, and creation of production tables in Terraform.
-
 An item is ``{partition: S, sort: S, attributes: M, expires_at: N?}``; the map keeps attribute names apart from ours.
-Within it texts and whole numbers of up to 38 digits are DynamoDB's own S and N, so that consoles and state machines
-can read and compare them. Everything else is ``{"M": {"json": {"S": <canonical JSON>}}}``: DynamoDB's numbers stop at
-1e126 and cannot tell ``1.0`` from ``1`` or ``-0.0`` from ``0``, so as N a float64 would not come back as written.
+Within it texts and whole numbers of up to 38 digits are DynamoDB's own S and N, so that consoles and state machines can
+read and compare them. Everything else is ``{"M": {"json": {"S": <canonical JSON>}}}``: DynamoDB's numbers stop at 1e126
+and cannot tell ``1.0`` from ``1`` or ``-0.0`` from ``0``, so a float64 stored as N would not come back as written.
 """
 
 import json
@@ -54,13 +51,13 @@ class DynamoDbTable:
     """One table of the port (`lambda_api.state.table.Table`) in the DynamoDB table ``name``.
 
     Reads are strongly consistent. Conditional writes and writes of several records go through ``TransactWriteItems``
-    with a client token, so a repetition after a lost reply is recognised instead of failing on its own success.
+    with a client token, so that a repetition after a lost reply is recognised.
 
     Args:
         name: the DynamoDB table's full name.
         client: a ``boto3.client("dynamodb")``; thread-safe, may be shared.
         clock: seconds since 1970 UTC, for expiry. DynamoDB deletes expired items late, so reads filter them.
-        sleep, jitter: pause of so many seconds, and a draw from [0, 1): injectable for tests.
+        sleep, jitter: pause in seconds, and a draw from [0, 1); injectable for tests.
     """
 
     def __init__(
@@ -95,7 +92,7 @@ class DynamoDbTable:
         if len(encoded) == 1 and not encoded[0].must_be_absent and encoded[0].matches is None:
             self._write_one(encoded[0])
             return
-        # Built once: a repetition under one client token must be equal to the last byte, the clock's time included.
+        # Built once: repetitions under one client token must be identical, including the clock's time.
         actions: list[Any] = [self._action(write) for write in encoded]
         token = str(uuid.uuid4())
         try:
@@ -124,7 +121,7 @@ class DynamoDbTable:
         records: list[Record] = []
         while limit is None or len(records) < limit:
             if limit is not None:
-                request["Limit"] = limit - len(records)  # counts expired items too: hence the loop
+                request["Limit"] = limit - len(records)  # counts expired items too, hence the loop
             response = self._retrying(lambda: self._client.query(**request))
             records += [record for item in response["Items"] if (record := self._live_record(item))]
             last = response.get("LastEvaluatedKey")
@@ -151,7 +148,7 @@ class DynamoDbTable:
         names = {"#partition": "partition", "#expires_at": "expires_at"}
         values: dict[str, Any] = {":now": {"N": str(int(self._clock()))}}
         if write.must_be_absent:
-            # A comparison with a missing attribute is false, so this asks: none there, or an expired one?
+            # True for an absent and for an expired item; comparisons with a missing attribute are false.
             expression = "attribute_not_exists(#partition) OR #expires_at <= :now"
         else:
             terms = ["attribute_exists(#partition)", "(attribute_not_exists(#expires_at) OR #expires_at > :now)"]
@@ -202,7 +199,7 @@ class DynamoDbTable:
                     raise
                 last = error
             except (HTTPClientError, BotoConnectionError) as error:
-                # botocore has repeated it already, within the client's limits; somebody is waiting.
+                # botocore has retried it already.
                 raise TableUnavailable(
                     f"DynamoDB table {self.name!r} cannot be reached; a write may have happened all the same: {error}"
                 ) from error
@@ -219,7 +216,7 @@ class DynamoDbTable:
 
 
 def create_dynamodb_table(client: "DynamoDBClient", name: str) -> None:
-    """Create a table as `DynamoDbTable` needs it, for tests and development; Terraform makes the real ones.
+    """Create a table for `DynamoDbTable`, in tests and development; Terraform creates the real ones.
 
     On-demand billing, ``partition`` and ``sort`` as string keys, time to live on ``expires_at``. Raises
     ``ClientError`` (``ResourceInUseException``) when there is one already.
@@ -264,7 +261,7 @@ def _decode_value(value: Mapping[str, Any]) -> Any:
     if kind == "M":
         return json.loads(content["json"]["S"])
     if kind == "N":
-        # Others (a console, a state machine) may write numbers too; ours are always whole.
+        # Consoles and state machines may write fractions; this code writes whole numbers only.
         return int(content) if content.lstrip("-").isdigit() else float(content)
     return content
 
@@ -278,6 +275,6 @@ def _cancellation_reasons(error: ClientError) -> Sequence[Mapping[str, Any]]:
 def _is_transient(error: ClientError) -> bool:
     codes = {reason.get("Code") for reason in _cancellation_reasons(error)}
     if codes:
-        # A failed condition is an answer; a mere conflict with another transaction is not.
+        # A failed condition is final; a conflict with another transaction is worth a retry.
         return "ConditionalCheckFailed" not in codes and bool(codes & _TRANSIENT_REASONS)
     return error.response["Error"]["Code"] in _TRANSIENT_ERRORS

@@ -1,6 +1,4 @@
-"""What a record may hold and how its values become text: the rules both table adapters share.
-
-Put limits and encodings here that SQLite and DynamoDB must agree on. Keep what one store alone needs in its adapter.
+"""Limits of records and their encoding as text, shared by both table adapters.
 
 Two values are *equal* when their canonical JSON is: ``1``, ``1.0`` and ``True`` are three different values, ``None`` is
 not "missing", and the order of a dict's keys does not matter. JSON text carries every finite float64 exactly (Python
@@ -21,13 +19,13 @@ MAX_PARTITION_BYTES = 2048
 MAX_SORT_BYTES = 1024
 MAX_RECORD_BYTES = 400 * 1024
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
-"""DynamoDB's limits (its developer guide, "Quotas"), kept by every adapter so that what works on a laptop works there.
+"""DynamoDB's limits (its developer guide, "Quotas"), honoured by every adapter.
 
-``MAX_CONDITION_ATTRIBUTES`` is ours: it keeps a condition inside DynamoDB's 4 KB expressions.
+``MAX_CONDITION_ATTRIBUTES`` keeps a condition within DynamoDB's 4 KB expressions.
 """
 
-_ATTRIBUTE_OVERHEAD = 16  # DynamoDB counts up to this many bytes per attribute besides its name and value.
-_RECORD_OVERHEAD = 64  # ... and these per record: names of our key columns, the attribute map, the expiry time.
+_ATTRIBUTE_OVERHEAD = 16  # upper bound of what DynamoDB counts per attribute besides name and value
+_RECORD_OVERHEAD = 64  # and per record: names of key columns, attribute map, expiry
 
 EncodedAttributes = dict[str, str]
 """Canonical JSON text of every top-level attribute, by name."""
@@ -55,10 +53,10 @@ class EncodedWrite:
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces.
+    """JSON text with sorted keys and without spaces.
 
     Raises:
-        ValueError: NaN, infinity, a type JSON has not, a key that is no string, or text that is not valid Unicode.
+        ValueError: NaN, infinity, a type that JSON lacks, a key that is not a string, or invalid Unicode.
     """
     try:
         _check_value(value)
@@ -82,13 +80,13 @@ def encode_attributes(attributes: Attributes) -> EncodedAttributes:
 
 
 def encode_writes(writes: Sequence[Write]) -> list[EncodedWrite]:
-    """Check a transaction against every rule of the port and encode it.
+    """Validate and encode a transaction.
 
     Raises:
         ValueError: too many writes, two on one key, a bad key, a value that is not JSON-able, or too many bytes.
     """
     if len(writes) > MAX_WRITES:
-        raise ValueError(f"{len(writes)} writes in one transaction; at most {MAX_WRITES} are possible, so split them")
+        raise ValueError(f"{len(writes)} writes in one transaction; at most {MAX_WRITES} are allowed: split them")
     seen: set[Key] = set()
     encoded, total = [], 0
     for write in writes:
@@ -99,7 +97,7 @@ def encode_writes(writes: Sequence[Write]) -> list[EncodedWrite]:
         encoded.append(item)
         total += size
     if total > MAX_TRANSACTION_BYTES:
-        raise ValueError(f"transaction of {total} bytes; at most {MAX_TRANSACTION_BYTES} are possible, so split it")
+        raise ValueError(f"transaction of {total} bytes; at most {MAX_TRANSACTION_BYTES} are allowed: split it")
     return encoded
 
 
@@ -138,8 +136,8 @@ def _encode_write(write: Write) -> tuple[EncodedWrite, int]:
     size += sum(_ATTRIBUTE_OVERHEAD + len(name.encode()) + len(text.encode()) for name, text in attributes.items())
     if size > MAX_RECORD_BYTES:
         raise ValueError(
-            f"record {_name(write.key)} has {size} bytes; at most {MAX_RECORD_BYTES} are possible, "
-            "so store the bulk as a file and keep its address here"
+            f"record {_name(write.key)} has {size} bytes; at most {MAX_RECORD_BYTES} are allowed: "
+            "store the content as a file and its address here"
         )
     return EncodedWrite(write.key, attributes, expires_at, must_be_absent, matches), size
 
@@ -149,7 +147,7 @@ def _encode_condition(key: Key, condition: Condition | None) -> tuple[bool, Enco
         if len(condition.attributes) > MAX_CONDITION_ATTRIBUTES:
             raise ValueError(
                 f"condition at {_name(key)} compares {len(condition.attributes)} attributes; "
-                f"at most {MAX_CONDITION_ATTRIBUTES} are possible, so compare a revision number instead"
+                f"at most {MAX_CONDITION_ATTRIBUTES} are allowed: compare a revision number instead"
             )
         return False, encode_attributes(condition.attributes)
     return isinstance(condition, Absent), None
@@ -157,7 +155,7 @@ def _encode_condition(key: Key, condition: Condition | None) -> tuple[bool, Enco
 
 def _check_expiry(write: Put) -> int | None:
     expires_at = write.expires_at
-    # SQLite's integers end at 2**63; a time that far away is a mistake in units anyway.
+    # SQLite's integers end at 2**63; larger times are a mistake in units.
     if expires_at is not None and (type(expires_at) is not int or not 0 <= expires_at < 2**53):
         raise ValueError(f"expires_at of {_name(write.key)} must be whole seconds since 1970, is {expires_at!r}")
     return expires_at
@@ -170,10 +168,10 @@ def _check_value(value: Any) -> None:
         _utf8(value, "text")
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{value} is not a number JSON can hold; leave the value out or store None")
+            raise ValueError(f"{value} is not a JSON number; leave the value out or store None")
     elif isinstance(value, Mapping):
         if not isinstance(value, dict):
-            raise ValueError(f"{type(value).__name__} is no dict; convert it")
+            raise ValueError(f"{type(value).__name__} is not a dict; convert it")
         for name, member in value.items():
             if not isinstance(name, str):
                 raise ValueError(f"dict key {name!r} must be a string")

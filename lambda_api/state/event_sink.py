@@ -1,10 +1,7 @@
-"""Where exposures and feedback stream to for analysis: JSON lines in a folder, or Amazon Kinesis.
+"""Event stream of exposures and feedback for analysis: JSON lines in a folder, or Amazon Kinesis.
 
-Put delivery of event records here. Keep what they hold (``lambda_api.state.exposures``, ``lambda_api.state.history``)
-and who reads them (the asset graph) out.
-
-Delivery is at least once: a failed ``emit`` may have delivered some records, and is repeated by the sender. Readers
-take exposures by request id and feedback by event id, once each.
+Delivery is at least once: a failed ``emit`` may have delivered some records and is repeated by the sender. Readers
+(``recsys_assets.event_stream``) take exposures by request id and feedback by event id, once each.
 """
 
 import errno
@@ -37,11 +34,11 @@ log = logging.getLogger(__name__)
 
 
 class SinkUnavailable(RecsysError):
-    """Records could not be delivered, or not all of them; emit them again."""
+    """Some or all records were not delivered; emit them again."""
 
 
 class SinkFull(SinkUnavailable):
-    """The disk (or a quota on it) is full; nothing of this call was kept."""
+    """The disk or a quota is full; nothing of this call was written."""
 
 
 class EventSink(Protocol):
@@ -51,21 +48,21 @@ class EventSink(Protocol):
         """Deliver one record; feedback is durable when this returns. Raises `SinkUnavailable`."""
 
     def emit_many(self, kind: Kind, records: Sequence[Mapping[str, Any]]) -> None:
-        """Deliver several at the cost of one. Raises `SinkUnavailable`."""
+        """Deliver several records in one call. Raises `SinkUnavailable`."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 class JsonLinesSink:
     """Appends to ``<folder>/<kind>/date=YYYY-MM-DD/<process>-<random>.jsonl`` (UTC days), one file per process and day.
 
-    Every call is one append of whole lines; when only part of it fits, that part is cut off again. Nobody else writes
-    to a process's file, so neither other processes nor process ids that repeat between containers can mix lines.
-    A process killed within an append can leave one unfinished line at the end of its file; `read_json_lines` passes
-    over it. Feedback is flushed to the disk before a call returns; exposures are left to the operating system.
+    Every call is one append of whole lines; a partial append is cut off again. No other process writes to the file
+    (process ids repeat between containers, hence the random part). A process killed within an append can leave one
+    unfinished line at the end, which `read_json_lines` skips. Feedback is flushed to disk before a call returns;
+    exposures are flushed by the operating system.
 
-    Thread-safe; after a fork the child begins files of its own.
+    Thread-safe; a forked child starts its own files.
 
     Args:
         folder: made on first use.
@@ -100,13 +97,13 @@ class JsonLinesSink:
                 ) from error
 
     def close(self) -> None:
-        """Close the files; the sink may be used again afterwards and then begins new ones."""
+        """Close the files; further use opens new ones."""
         with self._lock:
             for kind in list(self._files):
                 self._forget(kind)
 
     def _start_afresh(self) -> None:
-        # In a forked child the lock may be held by a thread that stayed behind, and the files are the parent's.
+        # In a forked child the lock may be held by a thread of the parent, and the files are the parent's.
         self._lock = threading.Lock()
         self._files: dict[Kind, tuple[str, int]] = {}
         self._owner = os.getpid()
@@ -116,20 +113,20 @@ class JsonLinesSink:
         day = datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
         opened = self._files.get(kind)
         if opened is not None and opened[0] == day and os.fstat(opened[1]).st_nlink:
-            return opened[1]  # and nobody removed it in the meantime
+            return opened[1]  # the link count is zero for a removed file
         self._forget(kind)
         folder = self.folder / kind / f"date={day}"
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(folder / self._name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         self._files[kind] = (day, file)
-        _flush_folder(folder)  # or the file's name could be lost with the power, and what was flushed into it
+        _flush_folder(folder)  # otherwise a power failure could lose the file's name and so its content
         return file
 
     def _append(self, file: int, content: bytes, *, durable: bool) -> None:
         before = os.fstat(file).st_size
         try:
             written = os.write(file, content)
-            while written < len(content):  # a full disk takes a part first, and says so only at the next attempt
+            while written < len(content):  # a nearly full disk writes a part and fails at the next call
                 written += os.write(file, content[written:])
             if durable:
                 os.fsync(file)
@@ -144,15 +141,15 @@ class JsonLinesSink:
 
 
 def read_json_lines(folder: Path | str, kind: Kind) -> Iterator[dict[str, Any]]:
-    """Every record of one kind under a sink's folder, by day and file; an unfinished last line is passed over.
+    """All records of one kind below a sink's folder, by day and file; an unfinished last line is skipped.
 
-    Raises ``ValueError`` naming file and line when a finished line is no JSON object.
+    Raises ``ValueError`` naming file and line for a line that is not a JSON object.
     """
     for path in sorted((Path(folder) / kind).glob("date=*/*.jsonl")):
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
-                    log.warning("%s ends within a record; its writer was killed. The record is passed over", path)
+                    log.warning("%s ends within a record; its writer was killed. The record is skipped", path)
                     continue
                 try:
                     record = json.loads(line)
@@ -164,7 +161,7 @@ def read_json_lines(folder: Path | str, kind: Kind) -> Iterator[dict[str, Any]]:
 
 
 class KinesisClient(Protocol):
-    """The one call of ``boto3.client("kinesis")`` that is used."""
+    """The call of ``boto3.client("kinesis")`` that is used."""
 
     def put_records(self, *, StreamName: str, Records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]: ...
 
@@ -172,14 +169,14 @@ class KinesisClient(Protocol):
 class KinesisSink:
     """Puts records into a Kinesis stream: one JSON line each, ``{"kind": ..., ...record}``.
 
-    ``PutRecords`` may take some records and refuse others; the refused ones are sent again, with full jitter, up to
+    ``PutRecords`` may take some records and refuse others; refused ones are sent again, with full jitter, up to
     `MAX_ATTEMPTS` times in all. Records of one user share a partition key (the digest of ``user_id``) and so a shard;
-    a repetition may still reorder them, so readers sort by time.
+    repetitions may reorder them, so readers sort by time.
 
     Args:
         stream: its name.
         client: a ``boto3.client("kinesis")`` with short time limits; thread-safe, may be shared.
-        sleep, jitter: pause of so many seconds, and a draw from [0, 1): injectable for tests.
+        sleep, jitter: pause in seconds, and a draw from [0, 1); injectable for tests.
     """
 
     def __init__(
@@ -220,7 +217,7 @@ class KinesisSink:
                 self._put(request)
 
     def close(self) -> None:
-        """Nothing is kept open or waiting."""
+        """Nothing to close."""
 
     def _put(self, records: list[dict[str, Any]]) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -234,7 +231,7 @@ class KinesisSink:
                 if error.response["Error"]["Code"] not in _PASSING_ERRORS:
                     break
             except BotoCoreError as error:
-                reason = str(error)  # unreachable; the client has repeated it within its own limits
+                reason = str(error)  # unreachable; the client has retried it already
                 break
             else:
                 refused = [(sent, got) for sent, got in zip(left, answers, strict=True) if got.get("ErrorCode")]
@@ -253,7 +250,7 @@ _PASSING_ERRORS = frozenset(
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    # ASCII with escapes: no character of any script can look like the end of a line to a reader.
+    # ASCII with escapes, because some readers take Unicode line separators for ends of lines.
     return json.dumps(record, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
 
 

@@ -1,10 +1,7 @@
-"""What was shown to whom, by which variant and with what probability: the inference log, and its join with feedback.
+"""The inference log: which products were shown to whom, by which variant, with what probability; joins feedback.
 
-Put exposures, their storage and their join here. Keep estimates made from them (off-policy evaluation, lift) in the
-packages that analyse, and the event stream in ``lambda_api.state.event_sink``.
-
-The table ``exposures`` keeps them for 30 days by request id (hashed into the key), so that a click can be explained
-and joined at once; analysis reads the event stream.
+The table ``exposures`` keeps them for 30 days by request id (hashed into the key), so that a click can be joined at
+once; analysis reads the event stream.
 """
 
 import json
@@ -26,8 +23,8 @@ _ITEM_FIELDS = ("product_id", "score", "rank", "propensity", "reason")
 
 @dataclass(frozen=True, slots=True)
 class ShownItem:
-    """One product of a list. ``rank`` counts from 1; ``propensity``: the probability with which exploration put it
-    there, ``None`` where nothing was drawn; ``reason`` is the reason's code."""
+    """One product of a list. ``rank`` counts from 1; ``propensity`` is its probability at this place, ``None``
+    without exploration; ``reason`` is the reason's code."""
 
     product_id: str
     score: float
@@ -38,15 +35,15 @@ class ShownItem:
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """One list as it was shown.
+    """One list that was shown.
 
     Attributes:
         request_id: of the recommendation; feedback names it.
         at_ms: milliseconds since 1970 UTC.
-        experiment, variant: by routing; ``variant_propensity`` is the variant's share, in [0, 1].
-        model_version: ``baseline`` where no model took part.
-        stage: how far the answer got: ``ranked``, ``candidates`` or ``popular``.
-        cause: why it is not ranked; ``None`` if it is.
+        experiment, variant: of the route; ``variant_propensity`` is the variant's share, in [0, 1].
+        model_version: ``baseline`` where no model answered.
+        stage: ``ranked``, ``candidates`` (without the learned ranker) or ``popular``.
+        cause: failures on the way; ``None``: none.
         context: page, device and the like; a plain dict.
     """
 
@@ -64,7 +61,7 @@ class Exposure:
     latency_ms: float
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict, items as dicts too; what the event stream carries. `from_json` reads it back."""
+        """A plain dict for the event stream, items as dicts too. `from_json` reads it back."""
         items = [{name: getattr(item, name) for name in _ITEM_FIELDS} for item in self.items]
         return {**_header(self), "items": items}
 
@@ -79,7 +76,7 @@ class Exposure:
 
 @dataclass(frozen=True, slots=True)
 class JoinedItem:
-    """A shown item and what the shopper did with it in answer to that list, oldest first; mostly nothing."""
+    """A shown item and the shopper's events on it that name this list, oldest first; mostly none."""
 
     exposure: Exposure
     item: ShownItem
@@ -101,10 +98,10 @@ class InferenceLog:
         self._clock = clock
 
     def write(self, exposures: Sequence[Exposure]) -> None:
-        """Store them; an exposure of a known request id replaces it. May be repeated.
+        """Store exposures; one with a known request id replaces it. May be repeated.
 
-        One write for up to 100 exposures of ordinary size. A list too long for one record (1,000-character ids) is
-        spread over several, and a batch too large for one transaction over several writes.
+        One write for up to 100 exposures of ordinary size. A list that is too long for one record (very long ids) is
+        split over several, and a batch too large for one transaction over several writes.
 
         Raises:
             ValueError: an empty request id, or a value that JSON cannot hold.
@@ -139,7 +136,7 @@ class InferenceLog:
         try:
             header = dict(first.attributes)
             rows = header.pop("items")
-            # A longer list written before under this id may have left parts behind: only those counted are this one's.
+            # A longer list written earlier under this id may have left more parts; ``parts`` counts the current ones.
             for record in others[: header.pop("parts") - 1]:
                 rows += record.attributes["items"]
             return Exposure(**header, items=tuple(ShownItem(*row) for row in rows))
@@ -148,12 +145,11 @@ class InferenceLog:
 
 
 def join_feedback(exposures: Iterable[Exposure], events: Iterable[StoredEvent]) -> list[JoinedItem]:
-    """Every shown item with the events that answer it; items nobody touched have none. Pure.
+    """Every shown item with the events that name it, possibly none. Pure.
 
-    An event answers an item when it names the exposure's request id, its user and the item's product. Times are not
-    compared: shoppers' clocks are wrong by minutes, and who knows the request id has seen the list. Repeated
-    deliveries count once (exposures by request id, events by event id, the first of each). Order: exposures as given,
-    items by rank, events by timestamp and then event id.
+    An event belongs to an item when request id, user and product are equal. Times are not compared, because shoppers'
+    clocks may be wrong by minutes. Repeated deliveries count once (exposures by request id, events by event id, the
+    first of each). Order: exposures as given, items by rank, events by timestamp and then event id.
     """
     answering: dict[tuple[str, str, str], dict[str, StoredEvent]] = {}
     seen: set[str] = set()
@@ -183,7 +179,7 @@ def _header(exposure: Exposure) -> dict[str, Any]:
 
 
 def _parts(exposure: Exposure, expires_at: int) -> list[tuple[Put, int]]:
-    """The records of one exposure and about how many bytes each has; nearly always one."""
+    """The records of one exposure (nearly always one) and an upper estimate of their bytes."""
     check_text("request_id", exposure.request_id)
     header = _header(exposure)
     groups: list[list[list[Any]]] = [[]]

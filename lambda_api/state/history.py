@@ -1,7 +1,4 @@
-"""What shoppers did, as the serving side knows it: the newest events of one shopper in one query, and their recording.
-
-Put reading and writing of single shoppers' events here. Keep the interaction log of the asset graph
-(``recsys_assets.lake``) and scoring of histories (``lambda_api.recommender``) out.
+"""Shoppers' events while serving: recording, and the newest events of one shopper in one query.
 
 Layout of the table ``history``, all keys hashed (`lambda_api.state.addressing.digest`):
 
@@ -9,13 +6,13 @@ Layout of the table ``history``, all keys hashed (`lambda_api.state.addressing.d
 partition                 sort                                       record
 ========================  =========================================  ==============================================
 ``user#<digest>``         ``<timestamp>#<arrival>#<place>#<event>``  one event recorded while serving
-``user#<digest>``         ``~seed``                                  the newest events the pipeline knew, packed
+``user#<digest>``         ``~seed``                                  the newest events from the pipeline, packed
 ``event#<digest>``        ``marker``                                 this event id has been recorded
 ========================  =========================================  ==============================================
 
-``~`` sorts above every digit, so the newest ``limit`` events and the packed ones come from one query, newest first.
-Events of one second are told apart by their arrival, then by their place in the batch: a view and the cart after it
-keep their order, and every reading gives the same one. Late events take the place their timestamp gives them.
+``~`` sorts above every digit, so one query gives the packed events and the newest ``limit`` others, newest first.
+Events of one second are ordered by arrival, then by place in the batch: a view stays before the cart event after it.
+Late events are placed by their timestamp. The whole interaction log is in ``recsys_assets.lake``.
 """
 
 import time
@@ -31,7 +28,7 @@ from lambda_api.state.table import Absent, ConditionFailed, Delete, Key, Put, Re
 
 CLOCK_TOLERANCE_S = 300
 MAX_SEEDED = 200
-"""Packed events per shopper; as many as `HistoryStore.recent` returns by default."""
+"""Maximum number of packed events per shopper; the default limit of `HistoryStore.recent`."""
 
 _SEED = "~seed"
 _MAX_SEED_BYTES = 300 * 1024  # of DynamoDB's 400 KB; leaves room for the user id and JSON's escapes
@@ -41,19 +38,18 @@ _ID_DIGITS = 32
 
 
 class TimestampRefused(RecsysError, ValueError):
-    """An event's time lies too far ahead of ours, or before 1970."""
+    """An event's time lies too far in the future, or before 1970."""
 
 
 def accepted_timestamp(timestamp: int | None, now: int) -> int:
-    """The time under which an event that arrives at ``now`` is stored (all in seconds since 1970 UTC).
+    """The time stored for an event that arrives at ``now`` (all in seconds since 1970 UTC).
 
-    Without a timestamp: ``now``. Up to five minutes ahead: ``now``, because shoppers' clocks run fast by minutes, and a
-    click must count in the next list rather than when our clock has caught up. Further ahead is a mistake of unit
-    (milliseconds) or zone, and would stay on top of the history for as long: refused. Any time in the past is taken:
-    late events are ordinary.
+    Without a timestamp: ``now``. Up to five minutes in the future: ``now``, because shoppers' clocks may be fast by
+    minutes, and a click must count in the next list. Further ahead is a mistake of unit or time zone and is refused,
+    since such an event would stay the newest. Late events are accepted with their time.
 
     Raises:
-        TimestampRefused: more than ``CLOCK_TOLERANCE_S`` ahead, or negative; the message is fit for the sender.
+        TimestampRefused: more than ``CLOCK_TOLERANCE_S`` ahead, or negative; the message is for the sender.
     """
     if timestamp is None:
         return now
@@ -88,7 +84,7 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True)
 class RecordOutcome:
-    """Event ids of a batch, in its order: newly recorded, and known before (or repeated within the batch)."""
+    """Event ids of a batch in its order: newly recorded, and recorded before or repeated within the batch."""
 
     accepted: tuple[str, ...]
     duplicates: tuple[str, ...]
@@ -99,8 +95,8 @@ class HistoryStore:
 
     Args:
         table: the table port.
-        ttl_days: how long events, markers and packed events are kept, counted from their arrival. One span for marker
-            and event: while an event can be read, its repetition is recognised.
+        ttl_days: how long events, markers and packed events are kept after their arrival. Markers live as long as
+            events, so a repetition of a readable event is always recognised.
         clock: seconds since 1970 UTC.
     """
 
@@ -133,15 +129,15 @@ class HistoryStore:
         return tuple(live[-limit:])
 
     def record(self, events: Sequence[StoredEvent]) -> RecordOutcome:
-        """Record every event that is new; afterwards all of them are durable.
+        """Record all new events durably.
 
-        Idempotent by event id, across users, batches, processes and resends, with or without timestamp: a marker and
-        the event are written together, on condition that there is no marker. Of two events of one id the first counts.
-        Up to 50 events are one transaction. When a later transaction fails, earlier ones stay: send all again.
+        Idempotent by event id, across users, batches and processes: marker and event are written together, on condition
+        that there is no marker. Of two events with one id the first counts. Up to 50 events are one transaction; when a
+        later transaction fails, earlier ones stay: send all again.
 
         Raises:
             ValueError: an id or time that cannot be stored (`check_event`); nothing was written.
-            TableUnavailable: the table failed; events of the batch may or may not be recorded: send all again.
+            TableUnavailable: the table failed; some events may be recorded: send all again.
         """
         for event in events:
             check_event(event)
@@ -165,15 +161,14 @@ class HistoryStore:
         self.seed_many({user_id: list(events)})
 
     def seed_many(self, histories: Mapping[str, Sequence[StoredEvent]]) -> int:
-        """Store what the pipeline knows of these shoppers: the newest 200 events of each, packed into one record.
+        """Store the newest 200 events of each shopper from the pipeline's log, packed into one record.
 
-        Replaces what an earlier call packed for them and leaves recorded events alone; an event that is both packed
-        and recorded is read once. So it may be repeated, and a newer log may overlap with what was recorded. Fewer
-        events are packed where ids are so long that 200 would not fit into a record. A shopper without events loses
-        what was packed.
+        Replaces the packed events of an earlier call and does not change recorded events; an event that is both packed
+        and recorded is read once. It may be repeated. Fewer events are packed where ids are so long that 200 do not fit
+        into a record. For a shopper without events the packed ones are removed.
 
         Returns:
-            How many shoppers have packed events now (those given without any do not count).
+            The number of shoppers that have packed events now.
 
         Raises:
             ValueError: an event that cannot be stored, or one that names another shopper.
@@ -241,7 +236,7 @@ class HistoryStore:
         rows: list[list[Any]] = []
         size = 0
         for event in reversed(newest):
-            row_bytes = 6 * len(event.product_id) + _ID_DIGITS + 32  # at most: six bytes of JSON per character
+            row_bytes = 6 * len(event.product_id) + _ID_DIGITS + 32  # upper bound: six bytes of JSON per character
             if size + row_bytes > _MAX_SEED_BYTES and rows:
                 break
             rows.append(
@@ -258,7 +253,7 @@ class HistoryStore:
 
 
 def check_event(event: StoredEvent) -> None:
-    """Raises ``ValueError`` when an id is empty or no valid Unicode, or the time lies before 1970 or after 33,658."""
+    """Raises ``ValueError`` for an id that is empty or invalid Unicode, or a time before 1970 or after 33,658."""
     for name in ("event_id", "user_id", "product_id"):
         check_text(name, getattr(event, name))
     if type(event.timestamp) is not int or not 0 <= event.timestamp <= _MAX_TIMESTAMP:

@@ -1,7 +1,4 @@
-"""Which table adapter the settings ask for. Composition roots call this; everything else is handed a table.
-
-Put the choice of adapter and the connection's time limits here. Keep adapters in their own modules.
-"""
+"""Opens a table with the adapter of the settings. Called by composition roots; other code is given a table."""
 
 from lambda_api.settings import Settings
 from lambda_api.state.sqlite_table import SqliteTable
@@ -13,24 +10,23 @@ STATE_FILE = "state.sqlite3"
 def open_table(settings: Settings, name: str, *, patience_s: float | None = None) -> Table:
     """The table ``name``: in ``<home>/state.sqlite3`` (target ``local``) or in DynamoDB, prefixed (target ``aws``).
 
-    Opening touches neither file nor network; the first call on the table does. Open once and keep it: the table
-    holds its connections.
+    Opening does not use file or network; the first call does. Open once and keep it: the table holds its connections.
 
     Args:
         patience_s: about how long a call may wait before `lambda_api.state.table.TableUnavailable`: for another
-            process's write (SQLite), for connection and reply (DynamoDB). By default half a minute for SQLite, right
-            for a pipeline that queues behind others, and 3 s for DynamoDB. Whoever answers a shopper passes less.
+            process's write (SQLite), or for connection and reply (DynamoDB). Default: 30 s for SQLite, which suits a
+            pipeline, and 3 s for DynamoDB. Serving passes less.
     """
     if settings.target == "local":
         path = settings.home / STATE_FILE
         return SqliteTable(path, name) if patience_s is None else SqliteTable(path, name, busy_timeout_s=patience_s)
-    # boto3 takes a tenth of a second to import and is not installed with the embedded default.
+    # boto3 is slow to import and is not needed with the target ``local``.
     import boto3
     from botocore.config import Config
 
     from lambda_api.state.dynamodb_table import DynamoDbTable
 
-    # Short limits and one retry: a shopper is waiting, and the adapter repeats what is worth repeating.
+    # Short limits and one retry: a shopper may be waiting, and the adapter retries transient errors.
     connect_s, read_s = (1.0, 3.0) if patience_s is None else (min(1.0, patience_s), patience_s)
     config = Config(
         connect_timeout=connect_s, read_timeout=read_s, retries={"mode": "standard", "total_max_attempts": 2}

@@ -1,10 +1,8 @@
-"""What is popular, overall and by category, as last published: what a shopper gets when no model can answer.
+"""Popular products, overall and by category, as last published: the answer without a model.
 
-Put reading and writing of these lists here. Keep how popularity is computed (the pipeline) and when the lists are
-shown (``lambda_api.serving.baseline``) out.
-
-One record of the table ``serving`` per list, so that serving reads one record. Category names are hashed into keys.
-Entries carry all a card needs: the answer without a model needs no catalogue either.
+One record of the table ``serving`` per list; category names are hashed into keys. Entries carry all that a product card
+needs, so this answer does not need the catalogue. Popularity is computed by ``recsys_assets``, and
+``lambda_api.serving.baseline`` decides when the lists are shown.
 """
 
 import json
@@ -27,7 +25,7 @@ _COLUMNS = 7
 
 @dataclass(frozen=True, slots=True)
 class PopularEntry:
-    """A product and its score (the higher, the more popular), with what a card shows and filters ask."""
+    """A product, its score (higher is more popular) and the fields of cards and filters."""
 
     product_id: str
     score: float
@@ -47,18 +45,18 @@ class PopularProducts:
     def publish(
         self, overall: Sequence[PopularEntry], by_category: Mapping[str, Sequence[PopularEntry]], published_at: int
     ) -> None:
-        """Replace all lists; categories that are no longer named lose theirs. May be repeated.
+        """Replace all lists; lists of other categories are removed. May be repeated.
 
-        At most 200 entries of each list are kept, fewer where their texts would not fit into a record. Each list is
-        replaced as a whole; while this runs, some are still the previous ones. The overall list is written last.
+        At most 200 entries of each list are kept, fewer where they would not fit into a record. Each list is replaced
+        atomically, one after the other, the overall list last.
 
         Args:
             overall, by_category: best first.
             published_at: seconds since 1970 UTC.
 
         Raises:
-            ValueError: an empty product id or category, or a value that is no finite number; lists before it may have
-                been replaced.
+            ValueError: an empty product id or category, or a number that is not finite; some lists may have been
+                replaced.
             TableUnavailable: the table failed; some lists may have been replaced. Publish again.
         """
         writes: list[Write] = []
@@ -72,7 +70,7 @@ class PopularProducts:
         self._write_in_batches([*(Delete(key) for key in stale), *writes])
 
     def overall(self) -> tuple[PopularEntry, ...]:
-        """The overall list, best first; empty before the first was published.
+        """The overall list, best first; empty before the first publication.
 
         Raises:
             MalformedRecord: the record was written by other means.
@@ -120,7 +118,7 @@ def _put(key: Key, entries: Sequence[PopularEntry], attributes: dict[str, Any]) 
     for entry in entries[:MAX_ENTRIES]:
         check_text("product_id", entry.product_id)
         product_id, score, name, category, brand, price, available = astuple(entry)
-        # float(): numpy scalars from the pipeline become what JSON holds.
+        # float() converts numpy scalars.
         row = [
             product_id,
             float(score),

@@ -1,7 +1,7 @@
-"""The routing record: which model version answers which share of the shoppers, and who watches in the shadow.
+"""The routing record: which model version answers which share of the shoppers, and which one is the shadow.
 
-Put the record's fields, its checks, its reading and writing here. Keep the choice of a shopper's variant, and the cache
-that serving reads it through, in ``lambda_api.serving.routing``.
+Assigning shoppers to variants, and the cache that serving reads the record through, are in
+``lambda_api.serving.routing``.
 """
 
 import json
@@ -15,14 +15,14 @@ from lambda_api.state.table import Absent, ConditionFailed, Key, Matches, Put, T
 
 ROUTING_KEY = Key("routing", "current")
 WHOLE = 10_000
-"""Weights are ten-thousandths of the shoppers."""
+"""Sum of all weights, which are ten-thousandths of the shoppers."""
 MAX_VARIANTS = 3
 SEPARATOR = "\x1f"
-"""Stands between salt and user id when they are hashed; no salt may contain it."""
+"""Separates salt and user id when they are hashed; not allowed in a salt."""
 
 
 class RoutingConflict(RecsysError):
-    """Somebody else wrote the routing record in the meantime; read it again and decide again."""
+    """Another writer changed the routing record; read it again and decide again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class RouteTarget:
     Attributes:
         version: as in the model registry.
         bundle_uri: folder or ``s3://`` prefix of its bundle.
-        checksum: what the bundle's content must have (``lambda_api.recommender.bundle``).
-        endpoint: name or address of the endpoint that serves it; ``None``: scored in the process.
+        checksum: of the bundle's content (``lambda_api.recommender.bundle``).
+        endpoint: name or address of the endpoint that serves it; ``None``: scored in the serving process.
     """
 
     version: str
@@ -65,7 +65,7 @@ class RouteTarget:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A target and the share of shoppers it answers, in ten-thousandths."""
+    """A target and its share of the shoppers, in ten-thousandths."""
 
     name: str
     target: RouteTarget
@@ -89,14 +89,14 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class RoutingRecord:
-    """Who answers whom.
+    """Variants, weights and shadow.
 
     Attributes:
         experiment: its name, as it appears in exposures.
-        salt: changes who falls into which variant; a new experiment takes a new one.
-        variants: ``variants[0]`` is the champion, by convention named so; at most two challengers follow (why not more:
-            ``lambda_api.serving.routing``). A challenger that is stopped while the other goes on stays, with weight 0.
-        shadow: asked after the reply, on everybody's questions; nobody sees its answers.
+        salt: changes which shoppers are in which variant; a new experiment takes a new one.
+        variants: ``variants[0]`` is the champion, named so by convention; at most two challengers follow (the reason is
+            in ``lambda_api.serving.routing``). A stopped challenger stays with weight 0 while the other goes on.
+        shadow: asked all questions after the reply; nobody sees its answers.
         revision: grows with every write.
         updated_at: seconds since 1970 UTC.
     """
@@ -156,7 +156,7 @@ def read_routing(table: Table) -> RoutingRecord | None:
     """The routing record of the table ``serving``, or ``None`` before the first was written.
 
     Raises:
-        MalformedRecord: there is one, but it breaks a rule (somebody wrote it by other means).
+        MalformedRecord: the record breaks a rule.
         TableUnavailable: the table could not be asked.
     """
     record = table.get(ROUTING_KEY)
@@ -172,9 +172,8 @@ def write_routing(table: Table, record: RoutingRecord, expected_revision: int | 
     """Replace the routing record if it still has ``expected_revision`` (``None``: if there is none yet).
 
     Raises:
-        RoutingConflict: it has another revision by now; nothing was written.
-        ValueError: ``record.revision`` does not exceed ``expected_revision``; a third writer could not tell them
-            apart.
+        RoutingConflict: it has another revision; nothing was written.
+        ValueError: ``record.revision`` does not exceed ``expected_revision``.
         TableUnavailable: the table could not be asked.
     """
     if expected_revision is not None and record.revision <= expected_revision:

@@ -1,12 +1,9 @@
-"""Where questions wait for the shadow model: asked after the reply, so that no shopper waits for it.
+"""Queue of questions for the shadow model, asked after the reply; in a table or on Amazon SQS.
 
-Put the queue and its two adapters (a table, Amazon SQS) here. Keep its consumer (``lambda_api.handlers.shadow``) and
-the choice of what is shadowed out.
-
-The queue is bounded and refuses the newest when full, counting them in ``refused``: shadow traffic is a sample, and a
-smaller one is a sample still, while dropping the oldest would delete what a consumer is just working on. Delivery is
-at least once: a message not acknowledged within its visibility time is delivered again, three times in all, and then
-given up; what nobody asked for within an hour is worth nothing any more and expires.
+The queue is bounded. When it is full, new messages are refused and counted in ``refused``: shadow traffic is a sample,
+and removing the oldest instead could delete a message in work. Delivery is at least once: a message that is not
+acknowledged within its visibility time is delivered again, three times in all, and then dropped. Messages expire after
+an hour. The consumer is ``lambda_api.handlers.shadow``.
 """
 
 import json
@@ -28,7 +25,7 @@ MAX_DELIVERIES = 3
 COUNT_EVERY_S = 1.0
 SQS_COUNT_EVERY_S = 10.0
 MAX_SQS_BYTES = 256 * 1024
-"""What every SQS queue takes in one message."""
+"""Message size that every SQS queue accepts."""
 log = logging.getLogger(__name__)
 
 
@@ -39,9 +36,9 @@ class ShadowMessage:
     Attributes:
         request_id: of the shopper's request, to compare with its exposure.
         question: `lambda_api.serving.question.Question` as JSON.
-        target: who is to answer.
+        target: the model that is to answer.
         enqueued_at: seconds since 1970 UTC.
-        receipt: proves to ``ack`` that this delivery is meant.
+        receipt: identifies this delivery for ``ack``.
         deliveries: including this one.
     """
 
@@ -54,22 +51,22 @@ class ShadowMessage:
 
 
 class ShadowQueue(Protocol):
-    """Both adapters; ``refused`` counts what this process was refused, for metrics."""
+    """Port of both adapters; ``refused`` counts messages of this process that were refused, for metrics."""
 
     refused: int
 
     def enqueue(self, question_json: Mapping[str, Any], target: RouteTarget, request_id: str) -> bool:
-        """Whether the message was taken; ``False``: the queue is full (or the message too large)."""
+        """Add a message; ``False``: the queue is full or the message too large."""
 
     def receive(self, max_messages: int = 10, visibility_s: int = 60) -> list[ShadowMessage]:
         """Up to ``max_messages``, oldest first, hidden from other consumers for ``visibility_s``; may be empty."""
 
     def ack(self, message: ShadowMessage) -> bool:
-        """The message is done. ``False``: too late, it has been delivered again."""
+        """Remove an answered message; ``False``: too late, it has been delivered again."""
 
 
 class _Backlog:
-    """A count asked for now and then, and advanced in between by what this process adds."""
+    """Number of waiting messages, counted at intervals and incremented for each message in between."""
 
     def __init__(self, count: Callable[[], int], every_s: float, clock: Callable[[], float]) -> None:
         self._count, self._every_s, self._clock = count, every_s, clock
@@ -82,7 +79,7 @@ class _Backlog:
         with self._lock:
             due = self._counted_at is None or not 0 <= now - self._counted_at < self._every_s
             if due:
-                self._counted_at = now  # before counting: one caller counts, the others go on with what is known
+                self._counted_at = now  # set before counting, so that one caller counts and the others do not wait
         if due:
             counted = self._count()
             with self._lock:
@@ -97,10 +94,9 @@ class _Backlog:
 class TableShadowQueue:
     """The queue in a table of its own (``shadow_queue``).
 
-    Two records per message, so that looking for work does not read questions: ``queue/<ms>#<digest>`` with what
-    receiving changes, and ``body#<digest>/message``. The backlog is counted at most once a second per process;
-    within that second each process may take up to what was free, so the bound is ``capacity`` for one process and a
-    burst of a second more for each other.
+    Two records per message, so that polling does not read questions: ``queue/<ms>#<digest>`` with the delivery state,
+    and ``body#<digest>/message``. The backlog is counted at most once a second per process, so several processes
+    together may exceed ``capacity`` by what they add within a second.
 
     Raises `lambda_api.state.table.TableUnavailable` from every method.
 
@@ -137,7 +133,7 @@ class TableShadowQueue:
         return True
 
     def receive(self, max_messages: int = 10, visibility_s: int = 60) -> list[ShadowMessage]:
-        """See `ShadowQueue.receive`. Consumers claim by compare-and-swap: one wins each message."""
+        """See `ShadowQueue.receive`. Consumers claim messages by compare-and-swap."""
         messages: list[ShadowMessage] = []
         now = int(self._clock())
         for entry in self._table.query("queue"):
@@ -167,7 +163,7 @@ class TableShadowQueue:
         try:
             self._table.write([Put(entry.key, claimed, condition=Matches(found), expires_at=expires_at)])
         except ConditionFailed:
-            return None  # another consumer was faster
+            return None  # claimed by another consumer
         return ShadowMessage(
             request_id=body.attributes["request_id"],
             question=body.attributes["question"],
@@ -193,7 +189,7 @@ class TableShadowQueue:
 
 
 def read_message(body: str, *, receipt: str, deliveries: int) -> ShadowMessage:
-    """The message in an SQS body that `SqsShadowQueue` sent. Raises ``ValueError`` where it is none."""
+    """The message in an SQS body of `SqsShadowQueue`. Raises ``ValueError`` if it is invalid."""
     try:
         fields = json.loads(body)
         question, enqueued_at, request_id = fields["question"], fields["enqueued_at"], fields["request_id"]
@@ -221,8 +217,8 @@ class SqsClient(Protocol):
 class SqsShadowQueue:
     """The queue on Amazon SQS (a standard queue; its retention should be `LIFETIME_S`).
 
-    The bound comes from ``ApproximateNumberOfMessages``, asked for every ten seconds, so it is approximate too. A
-    message over 256 KB is refused. One that cannot be read, or was delivered three times, is deleted and logged.
+    The bound is approximate: ``ApproximateNumberOfMessages`` is read every ten seconds. Messages over 256 KB are
+    refused. Unreadable messages, and those delivered three times, are deleted and logged.
 
     Raises botocore's exceptions from every method.
 
@@ -260,7 +256,7 @@ class SqsShadowQueue:
         return True
 
     def receive(self, max_messages: int = 10, visibility_s: int = 60) -> list[ShadowMessage]:
-        """See `ShadowQueue.receive`; at most ten at a time, and in no promised order (a standard queue has none)."""
+        """See `ShadowQueue.receive`; at most ten at a time, in any order, as standard queues have none."""
         response = self._client.receive_message(
             QueueUrl=self._queue_url,
             MaxNumberOfMessages=min(10, max_messages),
@@ -271,7 +267,7 @@ class SqsShadowQueue:
         return [message for message in messages if message is not None]
 
     def ack(self, message: ShadowMessage) -> bool:
-        """See `ShadowQueue.ack`; SQS does not say when it is too late, so always ``True``."""
+        """See `ShadowQueue.ack`; always ``True``, because SQS does not report late acknowledgements."""
         self._client.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message.receipt)
         return True
 

@@ -1,7 +1,6 @@
-"""The table port: keyed records with conditional, transactional writes; what SQLite and DynamoDB have in common.
+"""The table port: keyed records with conditional, transactional writes, as both SQLite and DynamoDB offer them.
 
-Put only what both adapters can honour exactly here; one conformance suite (``tests/state``) holds them to it.
-Keep what the records mean (registry, routing, history) in the modules that use the port.
+One conformance suite (``tests/state``) tests both adapters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +10,9 @@ from typing import Any, Protocol
 from lambda_api.errors import RecsysError
 
 Attributes = Mapping[str, Any]
-"""JSON-able attributes of a record: str, int, float, bool, None, list and dict of these. No NaN or infinity.
+"""Attributes of a record: str, int, float, bool, None, list and dict of these, without NaN and infinity.
 
-What is read equals what was written in value and type; tuples come back as lists.
+Values are read as written, in value and type; tuples are read as lists.
 """
 
 
@@ -35,7 +34,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Write only if no record (or only an expired one) has this key."""
+    """Write only if there is no record with this key; an expired one does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove the record at ``key``; removing nothing is no error unless ``condition`` says so."""
+    """Remove the record at ``key``; a missing one is an error only if ``condition`` requires it."""
 
     key: Key
     condition: Condition | None = None
@@ -73,12 +72,12 @@ Write = Put | Delete
 
 
 class ConditionFailed(RecsysError):
-    """A conditional write found another state than it asked for; nothing was written.
+    """The condition of a write does not hold; nothing was written.
 
     Attributes:
         key: where the condition failed (the first, in a transaction).
-        found: the record's attributes at that moment, or ``None`` if there was none.
-        keys: every key of the transaction whose condition is known to have failed, ``key`` first.
+        found: the record's attributes, or ``None`` if there was none.
+        keys: all keys of the transaction whose condition is known to have failed, ``key`` first.
     """
 
     def __init__(self, key: Key, found: dict[str, Any] | None, *, keys: Sequence[Key] = ()) -> None:
@@ -90,9 +89,9 @@ class ConditionFailed(RecsysError):
 
 
 class TableUnavailable(RecsysError):
-    """The store could not serve the call (locked, throttled, unreachable, missing); the message says which and why.
+    """The store could not serve the call (locked, throttled, unreachable, missing); the message says why.
 
-    The call may be repeated. Where the store could not even be asked whether the write happened, the message says so.
+    The call may be repeated. The message says so where a write may have happened.
     """
 
 
@@ -109,9 +108,9 @@ class Table(Protocol):
         """Apply all writes or none.
 
         Raises:
-            ConditionFailed: one of the conditions does not hold; nothing was written.
-            ValueError: more than 100 writes, two on one key (DynamoDB refuses both), an attribute is not JSON-able, or
-                a key or record is longer than DynamoDB takes (``lambda_api.state.encoding``).
+            ConditionFailed: a condition does not hold; nothing was written.
+            ValueError: more than 100 writes, two writes on one key, an attribute that JSON cannot hold, or a key or
+                record that is too long (``lambda_api.state.encoding``).
         """
 
     def query(

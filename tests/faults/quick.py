@@ -21,6 +21,6 @@ def serving() -> Serving:
     held.service.routing._ttl_s = TTL_S
     held.service.routing._retry_s = TTL_S
     held.bundles._host._retry_s = RETRY_S
-    held.catalogue._ttl_s = TTL_S
+    held.catalogue._pointer._ttl_s = TTL_S
     use(held)
     return held
