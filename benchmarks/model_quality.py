@@ -36,7 +36,7 @@ def run(data: Path | None) -> list[Row]:
     shop = split(data)
     popularity = Popularity(half_life_days=None, type_weights={"purchase": 1.0})
     text_bm25 = ItemKnn(k1=1.2, b=0.75, **PLAIN)
-    factorisation = MatrixFactorisation(half_life_days=None, confidence_half_life_days=None)
+    factorisation = MatrixFactorisation(half_life_days=None, event_half_life_days=None)
     rows = [
         _beside("popularity, all time", popularity, "pandas", _counted(shop, data), shop, 0.0),
         _beside("item-kNN BM25, K=500", text_bm25, "implicit", _implicit_bm25(shop), shop, THREE_DECIMALS),

@@ -1,5 +1,5 @@
-"""Stage 5a: the model zoo. A trainer fits arrays; the fitted recommender lives in ``lambda_api.recommender``.
+"""Trainers: each fits a recommender of ``lambda_api.recommender`` on the interaction log; one module per model.
 
-Put fitting here, one module per model. Keep Dagster out entirely, and serving-time scoring in ``lambda_api``:
-evaluation then measures the very code that serves. torch and sklearn are imported inside functions.
+Nothing here imports Dagster. Scoring is in ``lambda_api.recommender``: evaluation measures the code that serves. torch,
+scikit-learn and LightGBM are imported inside functions.
 """

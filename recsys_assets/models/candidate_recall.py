@@ -1,8 +1,4 @@
-"""How much of what shoppers then took a two-stage recommender had among its candidates, as a whole and by source.
-
-Put measures of the first stage here. Keep measures of lists (``recsys_assets.evaluation``) and the sources themselves
-(``lambda_api.recommender.two_stage.candidates``) out.
-"""
+"""Recall of the candidates of a two-stage recommender, as a whole and by source."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,14 +6,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lambda_api.recommender.csr import find_sorted
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.two_stage.candidates import CandidateGenerator
 
 CUTOFFS = (100, 300)
 
 UNION, POOLED, RANKED = "union", "pooled", "ranked"
-"""The best of all sources together; whatever is in the list of any source, uncut; and what the ranker is really given,
-with the model's own limits on each source and on all."""
+"""Names of stages: the best of all sources together; all lists of the sources, uncut; and the candidates of the ranker,
+with the model's own limits."""
 
 SHOPPERS_PER_BATCH = 64
 
@@ -41,13 +38,13 @@ def candidate_recall(
 ) -> tuple[StageRecall, ...]:
     """Recall of the union, of the pooled lists, of what is ranked, and of each source by itself, in this order.
 
-    But for what is ranked, every source proposes as many products as the largest cut-off, whatever it may propose in
-    the model, so that sources compare, and the union shows what wider limits would gain. Sources that propose nothing
-    and only score have no line. Candidates of several sources are in the order of their reciprocal rank fusion.
+    Except in `RANKED`, each source proposes as many products as the largest cut-off, so that sources can be compared
+    and the union shows the gain of wider limits. Sources that only score have no row. Candidates of several
+    sources are in the order of their reciprocal rank fusion.
 
     Args:
-        histories: what is known of ``B`` shoppers.
-        truth: ``B`` rows of distinct products each took afterwards; shoppers without one do not count.
+        histories: of ``B`` shoppers.
+        truth: ``B`` rows of distinct products that each took afterwards; shoppers without one do not count.
         cutoffs: numbers of candidates, at least one.
 
     Raises:
@@ -94,7 +91,7 @@ def _places(generator: CandidateGenerator, histories: Histories, truth: Ragged) 
 
 
 def _places_of_truth(generator: CandidateGenerator, histories: Histories, truth: Ragged) -> NDArray[np.int64]:
-    """Place from 0 of each value of ``truth`` among its shopper's candidates; the largest int64 where it is none."""
+    """Place, from 0, of each value of ``truth`` among its shopper's candidates; the largest int64 if not there."""
     found = generator.candidates(histories)
     rows, products = found.products.row_of_value, found.products.values.astype(np.int64)
     order = np.lexsort((products, -found.fusion, rows))
@@ -103,10 +100,10 @@ def _places_of_truth(generator: CandidateGenerator, histories: Histories, truth:
     # Candidates are ascending within a shopper, so these keys are ascending too.
     keys = rows * len(generator.facts) + products
     wanted = truth.row_of_value * len(generator.facts) + truth.values
-    if len(keys) == 0:
-        return np.full(len(wanted), np.iinfo(np.int64).max)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[at] == wanted, place[at], np.iinfo(np.int64).max)
+    at, there = find_sorted(keys, wanted)
+    places = np.full(len(wanted), np.iinfo(np.int64).max)
+    places[there] = place[at[there]]
+    return places
 
 
 def _batches(rows: int) -> list[tuple[int, int]]:

@@ -1,40 +1,36 @@
-"""Content similarity: products are alike when they are described alike, whether or not anyone chose them yet.
+"""Content similarity: products are similar when their descriptions are; works without interactions."""
 
-Put features of products for similarity here. Keep the neighbour search in ``neighbours``.
-"""
-
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
 from scipy import sparse
 
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.neighbours import nearest, normalised_rows
 from recsys_assets.models.parameters import (
-    by_type,
-    default_type_weights,
-    require_given,
-    require_not_negative,
-    require_positive,
-    require_whole,
-    weighting,
+    STRICT,
+    NothingToLearn,
+    NotNegative,
+    ProfileParameters,
+    TrendParameters,
+    Whole,
 )
-from recsys_assets.models.popularity import DEFAULT_HALF_LIFE_DAYS, decayed_popularity, trend
+from recsys_assets.models.popularity import decayed_popularity, trend_of
 from recsys_assets.models.trainer import Report
 
 PRICE_ANGLE = np.pi / 12
-"""Radians per standard deviation of log price: prices six deviations apart are at a right angle, similarity 0."""
+"""Radians per standard deviation of log price: two prices six deviations apart have similarity 0."""
 
 MAX_DEVIATIONS = 3.0
 
 
-@dataclass(frozen=True)
-class Content:
+@dataclass(frozen=True, config=STRICT)
+class Content(ProfileParameters, TrendParameters):
     """Cosine similarity of product descriptions.
 
     A product's vector is four blocks, each of length 1 where the product has the property and 0 where not, times the
@@ -44,69 +40,50 @@ class Content:
     from ``i`` to ``j`` is their cosine, kept for the ``neighbours`` largest of each ``i``. A shopper scores
     ``prior[j] * sum_i profile[i] * weight[i, j]`` (`ItemToItemRecommender`).
 
-    Cold shoppers get popular products. Cold products are reached like any other: only their description counts. Works
-    on a shop without a single interaction.
+    Cold shoppers get popular products. Cold products are scored like all others. Works without any interaction.
 
     Attributes:
         neighbours: kept per product, the product itself included.
         name_weight, category_weight, brand_weight, price_weight: share of each block in the similarity.
-        half_life_days, step_decay: recency decay of the shopper's events; ``None`` and 1 for none.
-        trend_days, trend_power: window and exponent of the trend prior; power 0 for none.
-        popularity_half_life_days: of the popularity for unknown shoppers.
-        type_weights: weight of each interaction type, by label.
     """
 
     name: ClassVar[str] = "content"
 
-    neighbours: int = 500
-    name_weight: float = 1.0
-    category_weight: float = 0.3
-    brand_weight: float = 0.2
-    price_weight: float = 0.05
-    half_life_days: float | None = 90.0
-    step_decay: float = 1.0
-    trend_days: float = 14.0
-    trend_power: float = 0.7
-    popularity_half_life_days: float | None = DEFAULT_HALF_LIFE_DAYS
-    type_weights: Mapping[str, float] = field(default_factory=default_type_weights)
+    neighbours: Whole = 500
+    name_weight: NotNegative = 1.0
+    category_weight: NotNegative = 0.3
+    brand_weight: NotNegative = 0.2
+    price_weight: NotNegative = 0.05
+    trend_power: NotNegative = 0.7
 
-    def __post_init__(self) -> None:
-        require_given(neighbours=self.neighbours, trend_days=self.trend_days)
-        require_whole(neighbours=self.neighbours)
-        blocks = (self.name_weight, self.category_weight, self.brand_weight, self.price_weight)
-        require_not_negative(
-            name_weight=self.name_weight,
-            category_weight=self.category_weight,
-            brand_weight=self.brand_weight,
-            price_weight=self.price_weight,
-            trend_power=self.trend_power,
-        )
-        if not any(blocks):
+    @model_validator(mode="after")
+    def _described(self) -> Self:
+        if not any((self.name_weight, self.category_weight, self.brand_weight, self.price_weight)):
             raise ValueError(
                 "at least one of name_weight, category_weight, brand_weight, price_weight must be positive"
             )
-        require_positive(trend_days=self.trend_days, popularity_half_life_days=self.popularity_half_life_days)
-        weighting(self.type_weights, self.half_life_days, self.step_decay)
+        return self
 
     def fit(self, data: TrainingData, report: Report | None = None) -> ItemToItemRecommender:
         """Describe, then search neighbours.
 
         Raises:
-            ValueError: the catalogue has no product, or none has a name, category, brand or price.
+            NothingToLearn: the catalogue has no product, or none has a name, category, brand or price.
         """
         vectors = self.vectors(data.catalogue)
         if vectors.nnz == 0:
-            raise ValueError(
+            raise NothingToLearn(
                 f"content has nothing to compare: none of {data.catalogue.num_rows} products has a name, category, "
-                "brand or price with a positive weight; provide a catalogue or leave this model out"
+                "brand or price with a positive weight",
+                remedy="provide a catalogue or leave this model out",
             )
-        weights = by_type(self.type_weights)
+        weights = self.weights
         return ItemToItemRecommender(
             data.products,
             decayed_popularity(data, weights, self.popularity_half_life_days),
             nearest(vectors, self.neighbours),
-            weighting(self.type_weights, self.half_life_days, self.step_decay),
-            trend(data, weights, self.trend_days, self.trend_power) if self.trend_power else None,
+            self.weighting(),
+            trend_of(data, self),
         )
 
     def vectors(self, catalogue: pa.Table) -> sparse.csr_matrix:
@@ -119,10 +96,6 @@ class Content:
         ]
         scaled = [np.sqrt(weight) * block for weight, block in blocks if weight > 0]
         return normalised_rows(sparse.hstack(scaled, format="csr")).astype(np.float32)
-
-    def parameters(self) -> dict[str, Any]:
-        """The hyper-parameters, JSON-able."""
-        return asdict(self)
 
 
 def _names(catalogue: pa.Table) -> sparse.csr_matrix:

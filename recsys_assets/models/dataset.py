@@ -1,7 +1,4 @@
-"""What a trainer learns from: the interaction log up to a moment, indexed, with the catalogue beside it.
-
-Put the one conversion from lake tables to training arrays here. Keep weighting and sampling choices in the models.
-"""
+"""Training data: the interaction log up to a moment as arrays, and the catalogue in the order of the product ids."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,8 +11,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lambda_api.interactions import INTERACTION_LABELS, InteractionType
+from lambda_api.recommender.csr import offsets, offsets_of_rows
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap, IndexArray
+from lambda_api.recommender.profiles import SECONDS_PER_DAY
 
 DEFAULT_TYPE_WEIGHTS: Mapping[InteractionType, float] = {
     InteractionType.VIEW: 1.0,
@@ -23,7 +22,7 @@ DEFAULT_TYPE_WEIGHTS: Mapping[InteractionType, float] = {
     InteractionType.PURCHASE: 4.0,
     InteractionType.RATING: 4.0,
 }
-"""How strongly each kind of interaction speaks for a product, unless a model's parameters say otherwise."""
+"""Weight of each interaction type unless a model's parameters say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class TrainingData:
     """``E`` interactions strictly before ``as_of``, ordered by (user, time), and the catalogue known then.
 
     Attributes:
-        users, products: id maps. ``products`` holds the whole catalogue given, so cold products have an index.
+        users, products: id maps. ``products`` holds the whole catalogue, so cold products have an index too.
         user, product: int32 ``[E]`` internal indices.
         kind: int8 ``[E]`` `InteractionType` codes.
         timestamp: int64 ``[E]`` seconds since 1970 UTC.
@@ -57,8 +56,8 @@ class TrainingData:
         """Index canonical tables. Interactions at or after ``as_of`` (aware, UTC) are left out.
 
         Args:
-            product_map: an existing map to index with; by default the catalogue's ids together with those in the
-                interactions, so nothing that was sold is lost for want of a catalogue row.
+            product_map: an existing map to index with; by default the catalogue's ids and those in the interactions,
+                so that products without a catalogue row are kept.
         """
         cutoff = int(as_of.timestamp())
         seconds_all = pc.cast(pc.floor_temporal(interactions["timestamp"], unit="second"), pa.timestamp("s", tz="UTC"))
@@ -74,7 +73,7 @@ class TrainingData:
         kinds = pc.index_in(interactions["interaction_type"], pa.array(INTERACTION_LABELS))
         timestamp = interactions["_seconds"].to_numpy()
         kind = kinds.to_numpy().astype(np.int8)
-        # By kind as well: equal logs are equal data in whatever order their rows came.
+        # By product and kind as well, so that the order of the rows in the tables makes no difference.
         order = np.lexsort((kind, product, timestamp, user))
         order = order[product[order] >= 0]
         return cls(
@@ -89,42 +88,62 @@ class TrainingData:
             as_of=cutoff,
         )
 
-    def matrix(
-        self, weights: Mapping[InteractionType, float] = DEFAULT_TYPE_WEIGHTS, *, binary: bool = False
-    ) -> sparse.csr_matrix:
-        """User x product weights summed over events, float32 ``[n_users, n_products]``; ones if ``binary``.
+    def event_weights(
+        self, type_weights: Mapping[InteractionType, float], half_life_days: float | None = None
+    ) -> NDArray[np.float64]:
+        """``type_weight * 0.5 ** (age / half_life_days)`` of each event, float64 ``[E]``; 0 for unweighted types.
 
-        Types without a weight (or weight 0) do not count.
+        ``age`` counts back from ``as_of``. ``half_life_days=None``: no decay.
         """
-        table = np.zeros(len(InteractionType), dtype=np.float32)
-        for kind, weight in weights.items():
-            table[kind] = weight
-        value = table[self.kind]
-        used = value > 0
+        weights = type_table(type_weights)[self.kind]
+        if half_life_days is None:
+            return weights
+        return weights * 0.5 ** ((self.as_of - self.timestamp) / (half_life_days * SECONDS_PER_DAY))
+
+    def matrix(
+        self,
+        weights: Mapping[InteractionType, float] = DEFAULT_TYPE_WEIGHTS,
+        *,
+        binary: bool = False,
+        half_life_days: float | None = None,
+    ) -> sparse.csr_matrix:
+        """User x product weights, float32 ``[n_users, n_products]``: `event_weights` summed over a pair's events.
+
+        Args:
+            weights: per type; types without a weight (or weight 0) do not count.
+            binary: the weight of a pair is the decay of its newest event instead: 1 without ``half_life_days``.
+        """
+        used = np.flatnonzero(type_table(weights)[self.kind] > 0)
+        kept = self if len(used) == len(self.kind) else self.where(used)
+        ones = dict.fromkeys(weights, 1.0)
+        value = kept.event_weights(ones if binary else weights, half_life_days).astype(np.float32)
+        # A weight must not underflow to zero, which would mean "no event".
+        value = np.maximum(value, np.finfo(np.float32).tiny)
+        if binary:
+            pairs = kept.user.astype(np.int64) * len(self.products) + kept.product
+            # Events are in time order within a user, so the last of equal pairs is the newest.
+            _, from_end = np.unique(pairs[::-1], return_index=True)
+            newest = len(pairs) - 1 - from_end
+            kept, value = kept.where(newest), value[newest]
         matrix = sparse.csr_matrix(
-            (value[used], (self.user[used], self.product[used])),
-            shape=(len(self.users), len(self.products)),
-            dtype=np.float32,
+            (value, (kept.user, kept.product)), shape=(len(self.users), len(self.products)), dtype=np.float32
         )
         matrix.sum_duplicates()
-        if binary:
-            matrix.data[:] = 1.0
         return matrix
 
     def histories(self) -> Histories:
-        """Every user's events as one batch, row ``u`` being user index ``u``, seen from ``as_of``."""
-        counts = np.bincount(self.user, minlength=len(self.users))
+        """All users' events as one batch, row ``u`` being user index ``u``, seen from ``as_of``."""
         return Histories(
             user_ids=tuple(self.users.external(np.arange(len(self.users)))),
-            indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            indptr=offsets_of_rows(self.user, len(self.users)),
             products=self.product,
             types=self.kind,
             timestamps=self.timestamp,
             now=self.as_of,
         )
 
-    def where(self, kept: NDArray[np.bool_], *, as_of: int | None = None) -> "TrainingData":
-        """The events ``kept`` (bool ``[E]``), seen from ``as_of`` if given; ids and catalogue keep their indices."""
+    def where(self, kept: NDArray[np.bool_ | np.integer], *, as_of: int | None = None) -> "TrainingData":
+        """The events ``kept`` (bool ``[E]`` or places), seen from ``as_of`` if given; ids and catalogue stay."""
         return replace(
             self,
             user=self.user[kept],
@@ -136,7 +155,7 @@ class TrainingData:
         )
 
     def of_most_touched(self, most: int) -> "TrainingData":
-        """The events of the ``most`` products with the most events, ties to the lower index."""
+        """The events of the ``most`` products with the most events, of equals the lower indices."""
         counts = np.bincount(self.product, minlength=len(self.products))
         chosen = np.zeros(len(self.products), dtype=bool)
         chosen[np.argsort(-counts, kind="stable")[:most]] = True
@@ -151,12 +170,20 @@ class TrainingData:
         counts = np.bincount(self.user[kept], minlength=len(self.users))[users]
         return Histories(
             user_ids=tuple(self.users.external(users)),
-            indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            indptr=offsets(counts),
             products=self.product[kept],
             types=self.kind[kept],
             timestamps=self.timestamp[kept],
             now=self.as_of,
         )
+
+
+def type_table(type_weights: Mapping[InteractionType, float], *, relative: bool = False) -> NDArray[np.float64]:
+    """Weight per type code, float64, 0 for types without one; ``relative`` divides by the largest."""
+    table = np.zeros(len(InteractionType))
+    for kind, weight in type_weights.items():
+        table[kind] = weight
+    return table / table.max() if relative else table
 
 
 def _dictionary(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:

@@ -1,10 +1,7 @@
-"""What a trainer with a learned ranker hands to whoever wants to explain it, while its trees still exist.
+"""Access to the trees of a learned ranker while it is fitted, for explanations.
 
-Put the seam between fitting a ranker and explaining it here. Keep explanations
-(``recsys_assets.measurement.importance``) and the ranker's own form (``hybrid_ranker``, ``hybrid_mixture``) out.
-
-A bundle holds a ranker as an ONNX graph, which knows neither gains nor how many rows went through a node; both are in
-the trees themselves, which are gone once the bundle is written.
+A bundle holds a ranker as an ONNX graph, without the gains and row counts of the nodes that explanations
+(``recsys_assets.measurement.importance``) need; only the LightGBM trees have them.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FittedRanker:
-    """``score = sum of weight * trees + sum of weight * feature``, with rows to look at it by.
+    """``score = sum of weight * trees + sum of weight * feature``, and example rows.
 
     Attributes:
         names: of the ``F`` features, in the order of the columns.
-        features: float32 ``[n, F]``, as the ranker is asked: candidates of some shoppers.
-        trees: weight and native model of each set of trees, every one over all ``F`` features; none where the log was
-            too short to learn from.
+        features: float32 ``[n, F]``, of candidates of some shoppers.
+        trees: weight and native model of each set of trees over all ``F`` features; empty where the log was too short
+            to learn from.
         columns: weight by feature column.
     """
 
@@ -41,12 +38,12 @@ class FittedRanker:
 
 
 Explain = Callable[[FittedRanker], None]
-"""Looks at a ranker while it is fitted; called at most once, and must keep nothing of it."""
+"""Called with a ranker while it is fitted, at most once; must not keep references to it."""
 
 
 @runtime_checkable
 class ExplainedTrainer(Protocol):
-    """A trainer whose ranker can be looked at."""
+    """A trainer that gives access to its ranker."""
 
     def fit_explained(self, data: TrainingData, report: Report | None, explain: Explain) -> Recommender:
-        """As `Trainer.fit`, showing the ranker to ``explain``; not called where there are no rows to look at."""
+        """As `Trainer.fit`; calls ``explain`` with the ranker, unless there are no rows."""

@@ -376,7 +376,7 @@ FUSION_CALIBRATION = (1.0, 0.0)
 
 def _factors(data: TrainingData, type_weights: Mapping[str, float], seed: int) -> FactorRecommender:
     """`MatrixFactorisation`, without an index: only products that other sources propose are scored."""
-    fitted = MatrixFactorisation(type_weights=type_weights, seed=seed, confidence_half_life_days=None).fit(data)
+    fitted = MatrixFactorisation(type_weights=type_weights, seed=seed, event_half_life_days=None).fit(data)
     return FactorRecommender(
         fitted.products,
         fitted.popularity,

@@ -1,34 +1,29 @@
-"""Item-kNN: products are alike when the same shoppers chose them.
+"""Item-kNN: products are similar when the same shoppers chose them."""
 
-Put weighting of the interaction matrix for neighbour models here. Keep the neighbour search in ``neighbours``.
-"""
-
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic.dataclasses import dataclass
 from scipy import sparse
 
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.neighbours import nearest, normalised_rows
 from recsys_assets.models.parameters import (
-    by_type,
-    default_type_weights,
-    require_given,
-    require_interactions,
-    require_not_negative,
-    require_positive,
-    require_whole,
-    weighting,
+    STRICT,
+    Days,
+    NotNegative,
+    ProfileParameters,
+    Share,
+    TrendParameters,
+    Whole,
 )
-from recsys_assets.models.popularity import DEFAULT_HALF_LIFE_DAYS, decayed_popularity, trend
+from recsys_assets.models.popularity import decayed_popularity, trend_of
 from recsys_assets.models.trainer import Report
 
 
-@dataclass(frozen=True)
-class ItemKnn:
+@dataclass(frozen=True, config=STRICT)
+class ItemKnn(ProfileParameters, TrendParameters):
     """Item-based nearest neighbours with recency decay at inference.
 
     The product x shopper matrix ``R`` (one per pair, or type weights summed where ``binary`` is off) is weighted:
@@ -49,57 +44,35 @@ class ItemKnn:
     Attributes:
         scheme: weighting of the matrix.
         neighbours: kept per product, the product itself included.
-        k1, b: BM25 saturation and length normalisation. The defaults normalise harder than the values customary for
-            text (1.2 and 0.75): they take popularity of all time out and leave it to the trend prior to bring in
-            popularity of now. With the prior off, use the customary ones.
+        k1, b: BM25 saturation and length normalisation. The defaults normalise more than the values customary for
+            text (1.2 and 0.75): they remove popularity of all time, and the trend brings in popularity of now. Without
+            the trend, use the customary ones.
         binary: count a shopper-product pair once, however often it occurred.
-        half_life_days, step_decay: recency decay of the shopper's events; ``None`` and 1 for none.
-        trend_days, trend_power: window and exponent of the trend prior; power 0 for none.
-        popularity_half_life_days: of the popularity for unknown shoppers.
-        type_weights: weight of each interaction type, by label.
+        event_half_life_days: age, counted back from the end of the data, at which an event of the training log counts
+            half; ``None`` for no decay.
     """
 
     name: ClassVar[str] = "item_knn"
 
     scheme: Literal["bm25", "tfidf", "cosine"] = "bm25"
-    neighbours: int = 500
-    k1: float = 5.0
-    b: float = 0.9
+    neighbours: Whole = 500
+    k1: NotNegative = 5.0
+    b: Share = 0.9
     binary: bool = True
-    half_life_days: float | None = 90.0
-    step_decay: float = 1.0
-    trend_days: float = 14.0
-    trend_power: float = 0.5
-    popularity_half_life_days: float | None = DEFAULT_HALF_LIFE_DAYS
-    type_weights: Mapping[str, float] = field(default_factory=default_type_weights)
-
-    def __post_init__(self) -> None:
-        if self.scheme not in ("bm25", "tfidf", "cosine"):
-            raise ValueError(f"scheme must be 'bm25', 'tfidf' or 'cosine', not {self.scheme!r}")
-        require_given(neighbours=self.neighbours, trend_days=self.trend_days)
-        require_whole(neighbours=self.neighbours)
-        require_not_negative(k1=self.k1, trend_power=self.trend_power)
-        if not 0 <= self.b <= 1:
-            raise ValueError(f"b must be between 0 and 1, not {self.b!r}")
-        require_positive(trend_days=self.trend_days, popularity_half_life_days=self.popularity_half_life_days)
-        weighting(self.type_weights, self.half_life_days, self.step_decay)
+    event_half_life_days: Days = None
 
     def fit(self, data: TrainingData, report: Report | None = None) -> ItemToItemRecommender:
-        """Weight, then search neighbours. Raises ``ValueError`` when no interaction has a weight."""
-        weights = by_type(self.type_weights)
-        require_interactions(data, weights, self.name)
-        rows = self._weighted(data.matrix(weights, binary=self.binary))
+        """Weight, then search neighbours. Raises `NothingToLearn` when no interaction has a weight."""
+        self.require_interactions(data)
+        weights = self.weights
+        rows = self._weighted(data.matrix(weights, binary=self.binary, half_life_days=self.event_half_life_days))
         return ItemToItemRecommender(
             data.products,
             decayed_popularity(data, weights, self.popularity_half_life_days),
             nearest(rows, self.neighbours),
-            weighting(self.type_weights, self.half_life_days, self.step_decay, "max" if self.binary else "sum"),
-            trend(data, weights, self.trend_days, self.trend_power) if self.trend_power else None,
+            self.weighting("max" if self.binary else "sum"),
+            trend_of(data, self),
         )
-
-    def parameters(self) -> dict[str, Any]:
-        """The hyper-parameters, JSON-able."""
-        return asdict(self)
 
     def _weighted(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
         """The weighted product x shopper matrix, float64 ``[n_products, n_users]``."""

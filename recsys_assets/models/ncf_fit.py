@@ -1,41 +1,33 @@
-"""How a fit of NCF runs: phases, early stopping, checkpoints, and the accepted export.
-
-Put the order of events of one fit here. This module imports torch: import it inside functions only.
-Keep single steps (``ncf_loop.py``) and storage of checkpoints (``recsys_assets.training``) out.
-"""
+"""One fit of NCF: phases, early stopping, checkpoints and export. Imports torch: import it inside functions only."""
 
 # ruff: noqa: TID253
 
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lambda_api.errors import RecsysError
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.ncf import NcfRecommender
 from recsys_assets.models.dataset import TrainingData
-from recsys_assets.models.ncf_loop import Loop, OnBatch, Optimisation, Validation
+from recsys_assets.models.ncf_loop import Loop, OnBatch, Validation
 from recsys_assets.models.ncf_network import NeuMF, serving_arrays, serving_graph
-from recsys_assets.models.parameters import by_type
+from recsys_assets.models.ncf_parameters import NcfParameters
 from recsys_assets.models.popularity import decayed_popularity
 from recsys_assets.models.positives import Positives, hold_out_latest
 from recsys_assets.models.resumable import Checkpoint, Checkpoints, ShouldStop, TrainingInterrupted
-from recsys_assets.models.trainer import Report
-
-if TYPE_CHECKING:
-    from recsys_assets.models.ncf import Ncf
+from recsys_assets.models.torch_fit import ExportError, torch_threads
+from recsys_assets.models.trainer import Diverged, Report
 
 MIN_HOLDOUT_USERS = 20
-"""With fewer, the validation NDCG is noise and stopping on it would be arbitrary."""
+"""With fewer, the validation NDCG is mostly noise."""
 
 PARITY_TOLERANCE = 1e-5
 """Largest accepted difference between torch and ONNX Runtime, relative to the largest score where that exceeds 1."""
@@ -44,7 +36,7 @@ PARITY_USERS = 256
 
 STEPS_PER_EPOCH = 64
 BATCH_SIZES = (256, 4096)
-"""Fewest and most positives per step that the size of the log may choose."""
+"""Bounds of the positives per step where the size of the log decides."""
 
 SELECTION, FINAL = 1, 2
 
@@ -52,13 +44,9 @@ Epoch = dict[str, float]
 """One epoch's figures: ``phase``, ``epoch`` within the phase, and the losses and NDCG measured."""
 
 
-class ExportError(RecsysError):
-    """The exported graph does not reproduce the trained network; the model must not be used."""
-
-
 @dataclass
 class Progress:
-    """Where a fit stands between two batches; everything but parameters and optimiser state."""
+    """State of a fit between two batches, without parameters and optimiser state."""
 
     phase: int
     epoch: int = 1
@@ -92,7 +80,7 @@ def batch_size(given: int | None, positives: int) -> int:
 
 
 def fit_network(
-    trainer: "Ncf", data: TrainingData, report: Report | None, checkpoints: Checkpoints, should_stop: ShouldStop
+    trainer: NcfParameters, data: TrainingData, report: Report | None, checkpoints: Checkpoints, should_stop: ShouldStop
 ) -> NcfRecommender:
     """See ``Ncf.fit_resumable``."""
     with torch_threads(trainer.threads):
@@ -100,34 +88,20 @@ def fit_network(
         return export(trainer, data, network)
 
 
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use ``count`` threads for the while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class _Fit:
     def __init__(
-        self, trainer: "Ncf", data: TrainingData, report: Report, checkpoints: Checkpoints, should_stop: ShouldStop
+        self,
+        trainer: NcfParameters,
+        data: TrainingData,
+        report: Report,
+        checkpoints: Checkpoints,
+        should_stop: ShouldStop,
     ) -> None:
         self._trainer, self._data, self._report = trainer, data, report
         self._checkpoints, self._should_stop = checkpoints, should_stop
-        self._weights = by_type(trainer.type_weights)
         self._fingerprint = fingerprint(trainer.parameters(), data)
-        self._positives = Positives.from_data(data, self._weights)
-        self._how = Optimisation(
-            negatives=trainer.negatives,
-            sampling=trainer.sampling,
-            learning_rate=trainer.learning_rate,
-            weight_decay=trainer.weight_decay,
-            batch_size=batch_size(trainer.batch_size, len(self._positives)),
-            seed=trainer.seed,
-        )
+        self._positives = Positives.from_data(data, trainer.weights, half_life_days=trainer.event_half_life_days)
+        self._how = replace(trainer, batch_size=batch_size(trainer.batch_size, len(self._positives)))
         self._progress, self._arrays = self._resume()
 
     def run(self) -> NeuMF:
@@ -144,7 +118,8 @@ class _Fit:
         return loop.network
 
     def _select(self) -> None:
-        holdout = hold_out_latest(self._data, self._weights, self._trainer.holdout_share)
+        trainer = self._trainer
+        holdout = hold_out_latest(self._data, trainer.weights, trainer.holdout_share, trainer.event_half_life_days)
         if len(holdout.users) < MIN_HOLDOUT_USERS:
             self._progress = Progress(phase=FINAL)
             return
@@ -182,9 +157,10 @@ class _Fit:
         progress = self._progress
         loss = loop.run_epoch(progress.epoch, self._stop_when_told(loop), progress.step, progress.loss_sum)
         if not math.isfinite(loss):
-            raise ValueError(
-                f"ncf diverged in epoch {progress.epoch}: the loss is {loss}; lower learning_rate "
-                f"(now {self._trainer.learning_rate}) or raise batch_size (now {self._how.batch_size})"
+            raise Diverged(
+                f"ncf diverged in epoch {progress.epoch}: the loss is {loss}",
+                remedy=f"lower learning_rate (now {self._how.learning_rate}) or raise batch_size (now "
+                f"{self._how.batch_size})",
             )
         return loss
 
@@ -226,13 +202,13 @@ class _Fit:
         return self._progress, newest.arrays
 
 
-def export(trainer: "Ncf", data: TrainingData, network: NeuMF) -> NcfRecommender:
+def export(trainer: NcfParameters, data: TrainingData, network: NeuMF) -> NcfRecommender:
     """The recommender of a trained ``network``, checked against it.
 
     Raises:
         ExportError: ONNX Runtime does not reproduce torch's scores to `PARITY_TOLERANCE`.
     """
-    weights = by_type(trainer.type_weights)
+    weights = trainer.weights
     positives = Positives.from_data(data, weights)
     trained_users = np.bincount(positives.user, minlength=len(data.users)) > 0
     trained_products = np.bincount(positives.product, minlength=len(data.products)) > 0
@@ -270,12 +246,13 @@ def require_parity(
         if not gap <= allowed:
             raise ExportError(
                 f"the exported ncf graph differs from the trained network by {gap:.2e} on a score, "
-                f"more than {allowed:.0e}; do not use this model, check the versions of torch and onnxruntime"
+                f"more than {allowed:.0e}",
+                remedy="do not use this model; check the versions of torch and onnxruntime",
             )
 
 
 def fingerprint(parameters: Mapping[str, Any], data: TrainingData) -> str:
-    """SHA-256 over everything the result depends on: a checkpoint belongs to one such fingerprint only."""
+    """SHA-256 over everything that the result depends on; a checkpoint is used for the same fingerprint only."""
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     digest.update(f"torch {torch.__version__} as_of {data.as_of}".encode())
     arrays = (data.users.ids, data.products.ids, data.user, data.product, data.kind, data.timestamp)

@@ -1,13 +1,11 @@
-"""The training loop of NCF: epochs over positives and fresh negatives, resumable between any two batches.
+"""The training loop of NCF: epochs over positives and new negatives, resumable between any two batches.
 
-Put optimisation here. This module imports torch: import it inside functions only.
-Keep the choice of data, holdout and early stopping (``ncf.py``) and the network's shape (``ncf_network.py``) out.
+Imports torch: import it inside functions only.
 """
 
 # ruff: noqa: TID253
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,28 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from lambda_api.recommender.csr import find_sorted
 from recsys_assets.models.ncf_network import NeuMF
-from recsys_assets.models.positives import Holdout, NegativeSampler, Positives, Sampling
+from recsys_assets.models.ncf_parameters import NcfParameters
+from recsys_assets.models.positives import Holdout, NegativeSampler, Positives
 
 VALIDATION_K = 10
 """Cut-off of the validation NDCG."""
 
 MAX_VALIDATION_USERS = 1_000
-"""Users the validation NDCG is computed on, at most: enough for a standard error near 0.005, cheap enough per epoch."""
+"""Most users of the validation NDCG; its standard error is then about 0.005."""
 
 _USERS_PER_BLOCK = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Optimisation:
-    """How batches are drawn and steps are taken; the fields of ``Ncf`` with the same names."""
-
-    negatives: int
-    sampling: Sampling
-    learning_rate: float
-    weight_decay: float
-    batch_size: int
-    seed: int
 
 
 class OnBatch(Protocol):
@@ -48,7 +36,7 @@ class OnBatch(Protocol):
 class Loop:
     """One network, its Adam optimiser and its data; all randomness is a function of seed, phase and epoch number."""
 
-    def __init__(self, network: NeuMF, positives: Positives, how: Optimisation, phase: int) -> None:
+    def __init__(self, network: NeuMF, positives: Positives, how: NcfParameters, phase: int) -> None:
         self.network = network
         self._positives = positives
         self._how = how
@@ -61,7 +49,7 @@ class Loop:
     def run_epoch(self, epoch: int, on_batch: OnBatch, first_step: int = 0, loss_sum: float = 0.0) -> float:
         """Take every step of ``epoch`` (from 1) after ``first_step``; returns the mean loss per pair of a positive.
 
-        ``first_step`` and ``loss_sum`` are those ``on_batch`` last saw when the epoch was left half way.
+        ``first_step`` and ``loss_sum``: those of the last ``on_batch`` call of an interrupted epoch.
         """
         rng = np.random.default_rng([self._how.seed, self._phase, epoch])
         negatives = self._sampler.sample(rng, self._positives.user, self._how.negatives)
@@ -69,7 +57,7 @@ class Loop:
         items = np.concatenate([self._positives.product[:, None], negatives], axis=1)[order]
         user, item = torch.from_numpy(self._positives.user[order]), torch.from_numpy(items)
         weight = torch.from_numpy(self._positives.weight[order])
-        size = self._how.batch_size
+        size = self._how.batch_size or len(order)
         for step, start in enumerate(range(0, len(order), size), start=1):
             if step > first_step:
                 batch = slice(start, start + size)
@@ -121,9 +109,9 @@ def pair_loss(logits: torch.Tensor, item: torch.Tensor, weight: torch.Tensor) ->
 
 
 class Validation:
-    """Quality on the holdout, measured the same way after every epoch."""
+    """Quality on the holdout, with the same users and negatives after every epoch."""
 
-    def __init__(self, holdout: Holdout, how: Optimisation) -> None:
+    def __init__(self, holdout: Holdout, how: NcfParameters) -> None:
         rng = np.random.default_rng([how.seed, 0, 0])
         users = holdout.users
         if len(users) > MAX_VALIDATION_USERS:
@@ -136,7 +124,7 @@ class Validation:
         self._negatives = NegativeSampler(holdout.train, how.sampling).sample(rng, self._user, how.negatives)
 
     def loss(self, network: NeuMF) -> float:
-        """Mean binary cross-entropy per held-out positive and its negatives, which stay the same all along."""
+        """Mean binary cross-entropy per held-out positive and its negatives."""
         item = torch.from_numpy(np.concatenate([self._product[:, None], self._negatives], axis=1))
         with torch.no_grad():
             logits = network(torch.from_numpy(self._user), item.clamp(min=0))
@@ -168,7 +156,6 @@ class Validation:
 def _rows_and_columns(
     users: NDArray[np.int32], pair_user: NDArray[np.int32], pair_product: NDArray[np.int32]
 ) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-    """Places, in a matrix with a row per sorted ``users``, of those pairs that belong to one of them."""
-    rows = np.searchsorted(users, pair_user)
-    ours = users[np.minimum(rows, len(users) - 1)] == pair_user
+    """Places of the pairs of ``users`` (ascending) in a matrix with a row for each of them."""
+    rows, ours = find_sorted(users, pair_user)
     return rows[ours], pair_product[ours]

@@ -1,8 +1,4 @@
-"""The NCF network in torch, and the ONNX graph that answers for it without torch.
-
-Put the network's shape and its export here. This module imports torch: import it inside functions only.
-Keep the training loop (``ncf_loop.py``) out.
-"""
+"""The NCF network in torch, and its ONNX graph for serving. Imports torch: import it inside functions only."""
 
 # ruff: noqa: TID253
 
@@ -18,6 +14,7 @@ from torch import nn
 
 from lambda_api.recommender.ncf import GRAPH_INPUTS, GRAPH_OUTPUT
 from recsys_assets.models.onnx_writing import sealed_graph
+from recsys_assets.models.torch_fit import initialise
 
 _EMBEDDING_DEVIATION = 0.01
 
@@ -25,8 +22,8 @@ _EMBEDDING_DEVIATION = 0.01
 class NeuMF(nn.Module):
     """Fused GMF and MLP (He et al. 2017, arXiv 1708.05031, equation 12), scoring ``m`` items per user at once.
 
-    The first MLP layer on the concatenation of user and item embedding is kept as two halves whose outputs are added:
-    the same function, but each half is computed once per user and once per item instead of once per pair.
+    The first MLP layer on the concatenation of user and item embedding is stored as two halves whose outputs are added:
+    the same function, with each half computed once per user and once per item instead of once per pair.
     """
 
     def __init__(
@@ -34,7 +31,7 @@ class NeuMF(nn.Module):
     ) -> None:
         super().__init__()
         self.gmf_size = gmf_size
-        # Torch's layers draw from its global generator when they are made; those draws are overwritten below.
+        # Torch's layers draw from its global generator when they are made; the draws are overwritten below.
         with torch.random.fork_rng(devices=[]):
             self.user = nn.Embedding(n_users, gmf_size + mlp_size)
             self.item = nn.Embedding(n_items, gmf_size + mlp_size)
@@ -43,7 +40,7 @@ class NeuMF(nn.Module):
             self.tower = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise(layers)])
             self.output_gmf = nn.Linear(gmf_size, 1, bias=False)
             self.output_mlp = nn.Linear(layers[-1], 1)
-        self._initialise(torch.Generator().manual_seed(seed))
+        initialise(self, _EMBEDDING_DEVIATION, seed)
 
     def forward(self, user: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
         """Logits of ``item`` (int ``[b, m]``) for ``user`` (int ``[b]``); ``[b, m]``."""
@@ -74,16 +71,6 @@ class NeuMF(nn.Module):
         logits: torch.Tensor = self.output_mlp(hidden).squeeze(-1)
         return logits
 
-    def _initialise(self, generator: torch.Generator) -> None:
-        # A generator of our own: the result must not depend on who used the global one before.
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=_EMBEDDING_DEVIATION, generator=generator)
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight, generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-
 
 def serving_arrays(
     network: NeuMF, trained_users: NDArray[np.bool_], trained_items: NDArray[np.bool_]
@@ -111,9 +98,8 @@ def serving_graph(network: NeuMF) -> bytes:
     """The pair-wise part of ``network`` as a serialised ONNX graph.
 
     Inputs ``user_gmf`` ``[B, gmf]``, ``user_hidden`` ``[B, hidden]``, ``item_gmf`` ``[N, gmf]``, ``item_hidden``
-    ``[N, hidden]``; output ``scores`` ``[B, N]``; all float32. Written node by node: a graph traced from
-    the network multiplies three-dimensional arrays; with pairs flattened every layer is one ``Gemm``, which takes two
-    thirds of the time.
+    ``[N, hidden]``; output ``scores`` ``[B, N]``; all float32. Written node by node: with pairs flattened every layer
+    is one ``Gemm``, which takes two thirds of the time of the three-dimensional products of a traced graph.
     """
     hidden = network.first_item.out_features
     layers = [(layer.weight, layer.bias) for layer in [*network.tower, network.output_mlp]]

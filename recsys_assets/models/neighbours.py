@@ -1,7 +1,4 @@
-"""The nearest neighbours of every row of a sparse matrix, exactly, within bounded memory.
-
-Put the neighbour search that item-kNN and content similarity share here. Keep weighting of the matrix out.
-"""
+"""The exact nearest neighbours of every row of a sparse matrix, within bounded memory."""
 
 from itertools import pairwise
 
@@ -9,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lambda_api.recommender.csr import offsets
 from lambda_api.recommender.item_weights import SparseWeights
 
 SIMILARITIES_PER_CHUNK = 4_000_000
-"""Similarities held at once at most (48 MB with their places)."""
+"""Most similarities held at once (48 MB with their places)."""
 
 
 def nearest(vectors: sparse.csr_matrix, k: int) -> SparseWeights:
@@ -23,7 +21,7 @@ def nearest(vectors: sparse.csr_matrix, k: int) -> SparseWeights:
         k: neighbours kept per product, the product itself included as in implicit's neighbour models.
 
     Returns:
-        Weights ``[n, n]`` with at most ``k`` per row, ties at the border won by the lower index.
+        Weights ``[n, n]`` with at most ``k`` per row; of equals those of lower indices.
     """
     rows = vectors.shape[0]
     transposed = vectors.T.tocsr()
@@ -32,7 +30,7 @@ def nearest(vectors: sparse.csr_matrix, k: int) -> SparseWeights:
     indices: list[NDArray[np.int32]] = []
     values: list[NDArray[np.float32]] = []
     for start in range(0, rows, height):
-        # Most products share no shopper and no word: only similarities that are there are looked at.
+        # Most pairs of products have nothing in common; only the others are stored.
         similarity = vectors[start : start + height] @ transposed
         found = similarity.data.astype(np.float32, copy=False)
         for row, (first, last) in enumerate(pairwise(similarity.indptr)):
@@ -41,7 +39,7 @@ def nearest(vectors: sparse.csr_matrix, k: int) -> SparseWeights:
             indices.append(chosen)
             values.append(weights)
     return SparseWeights(
-        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        indptr=offsets(counts),
         indices=np.concatenate(indices).astype(np.int32) if indices else np.empty(0, dtype=np.int32),
         data=np.concatenate(values).astype(np.float32) if values else np.empty(0, dtype=np.float32),
     )
@@ -50,7 +48,7 @@ def nearest(vectors: sparse.csr_matrix, k: int) -> SparseWeights:
 def _strongest(
     columns: NDArray[np.int32], weights: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The ``k`` largest positive weights, columns ascending, ties at the border won by the lower column."""
+    """The ``k`` largest positive weights, of equals those of lower columns; columns ascending."""
     if len(weights) > k:
         border = max(np.partition(weights, len(weights) - k)[len(weights) - k], np.float32(0.0))
         kept = np.flatnonzero(weights >= border)

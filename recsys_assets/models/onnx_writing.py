@@ -1,7 +1,4 @@
-"""Graphs written node by node, sealed: constants put in, checked, serialised.
-
-Put what every such graph shares here. Keep nodes with the network they stand for.
-"""
+"""Serialising an ONNX graph that was written node by node."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +11,7 @@ if TYPE_CHECKING:
 
 OPSET: Final = 17
 IR_VERSION: Final = 8
-"""Old enough for every ONNX Runtime from 1.14 on; the graphs use nothing newer."""
+"""Readable by every ONNX Runtime from 1.14 on."""
 
 
 def sealed_graph(
@@ -24,7 +21,7 @@ def sealed_graph(
     inputs: Sequence["onnx.ValueInfoProto"],
     output: "onnx.ValueInfoProto",
 ) -> bytes:
-    """The serialised graph of ``nodes``. Raises ``onnx.checker.ValidationError`` when it is none."""
+    """The serialised graph of ``nodes``. Raises ``onnx.checker.ValidationError`` when it is not valid."""
     import onnx
     from onnx import helper, numpy_helper
 

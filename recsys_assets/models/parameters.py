@@ -1,17 +1,43 @@
-"""Checks and conversions of hyper-parameters that several trainers share.
+"""Hyper-parameters of trainers: types of fields with their allowed ranges, and the fields that several trainers share.
 
-Put a rule here when a second trainer needs it. Keep defaults in the trainers.
+Trainers are pydantic dataclasses, so a wrong value is refused when a trainer is made; `recsys_assets.models.zoo` turns
+the refusal into one sentence.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict, field
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
+from lambda_api.errors import RecsysError
 from lambda_api.interactions import INTERACTION_LABELS, InteractionType
 from lambda_api.recommender.profiles import EventWeighting
 from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
+
+STRICT = ConfigDict(strict=True, extra="forbid")
+"""No text for numbers, no fractions for whole numbers, no unknown fields."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(gt=0, le=1)]
+Whole = Annotated[int, Field(ge=1)]
+WholeOrZero = Annotated[int, Field(ge=0)]
+Days = Positive | None
+"""A half-life; ``None`` for no decay."""
+
+Combine = Literal["sum", "max"]
+
+DEFAULT_HALF_LIFE_DAYS = 7.0
+"""Of popularity."""
+
+
+class NothingToLearn(RecsysError, ValueError):
+    """The data hold nothing that this model could learn from."""
 
 
 def default_type_weights() -> dict[str, float]:
@@ -28,18 +54,91 @@ def by_type(type_weights: Mapping[str, float]) -> dict[InteractionType, float]:
     for label, weight in type_weights.items():
         if label not in INTERACTION_LABELS:
             raise ValueError(f"type_weights: unknown interaction type {label!r}; use {', '.join(INTERACTION_LABELS)}")
-        if not (_is_number(weight) and weight >= 0):
+        if isinstance(weight, bool) or not (math.isfinite(weight) and weight >= 0):
             raise ValueError(f"type_weights[{label!r}] must be a finite number >= 0, not {weight!r}")
     if not any(type_weights.values()):
         raise ValueError("type_weights: at least one interaction type needs a positive weight")
     return {InteractionType.from_label(label): float(weight) for label, weight in type_weights.items()}
 
 
+def _checked(type_weights: Mapping[str, float]) -> Mapping[str, float]:
+    by_type(type_weights)
+    return type_weights
+
+
+TypeWeights = Annotated[Mapping[str, float], AfterValidator(_checked)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainerParameters:
+    """Fields of every trainer.
+
+    Attributes:
+        type_weights: weight of each interaction type, by label; types without a weight are not learned from.
+    """
+
+    name: ClassVar[str]
+
+    type_weights: TypeWeights = field(default_factory=default_type_weights)
+
+    @property
+    def weights(self) -> dict[InteractionType, float]:
+        """``type_weights`` by `InteractionType`."""
+        return by_type(self.type_weights)
+
+    def parameters(self) -> dict[str, Any]:
+        """The hyper-parameters, JSON-able."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def require_interactions(self, data: TrainingData) -> None:
+        """Raise `NothingToLearn` when no interaction of a weighted type is left to learn from."""
+        require_interactions(data, self.weights, self.name)
+
+
+@dataclass(frozen=True, config=STRICT)
+class PersonalParameters(TrainerParameters):
+    """Fields of every trainer of a personal model.
+
+    Attributes:
+        popularity_half_life_days: of the popularity that shoppers without history get.
+    """
+
+    popularity_half_life_days: Days = DEFAULT_HALF_LIFE_DAYS
+
+
+@dataclass(frozen=True, config=STRICT)
+class ProfileParameters(PersonalParameters):
+    """Fields of models that score from weighted events (`EventWeighting`).
+
+    Attributes:
+        half_life_days, step_decay: recency decay of the shopper's events; ``None`` and 1 for none.
+    """
+
+    half_life_days: Days = 90.0
+    step_decay: Decay = 1.0
+
+    def weighting(self, combine: Combine = "max") -> EventWeighting:
+        """How a shopper's events weigh."""
+        return weighting(self.type_weights, self.half_life_days, self.step_decay, combine)
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrendParameters(PersonalParameters):
+    """Fields of models whose scores are multiplied by a trend (`recsys_assets.models.popularity.trend`).
+
+    Attributes:
+        trend_days, trend_power: window and exponent of the trend; power 0 for none.
+    """
+
+    trend_days: Positive = 14.0
+    trend_power: NotNegative = 0.5
+
+
 def weighting(
     type_weights: Mapping[str, float],
     half_life_days: float | None = None,
     step_decay: float = 1.0,
-    combine: Any = "max",
+    combine: Combine = "max",
 ) -> EventWeighting:
     """The `EventWeighting` of a trainer's fields, relative to the largest type weight (which becomes 1)."""
     weights = by_type(type_weights)
@@ -52,18 +151,23 @@ def weighting(
     )
 
 
+def require_interactions(data: TrainingData, type_weights: Mapping[InteractionType, float], model: str) -> None:
+    """Raise `NothingToLearn` when no interaction of a weighted type is left to learn from."""
+    counted = [int(kind) for kind, weight in type_weights.items() if weight > 0]
+    if not np.isin(data.kind, counted).any():
+        labels = ", ".join(INTERACTION_LABELS[code] for code in counted)
+        raise NothingToLearn(
+            f"{model} has nothing to learn from: none of {len(data.kind)} interactions is of a weighted type "
+            f"({labels})",
+            remedy="widen the data window or give another type a weight in type_weights",
+        )
+
+
 def require_positive(**values: float | None) -> None:
     """Raise ``ValueError`` naming the first value that is not a finite number > 0 (``None`` passes: "off")."""
     for name, value in values.items():
         if value is not None and not (_is_number(value) and value > 0):
             raise ValueError(f"{name} must be a finite number > 0, not {value!r}")
-
-
-def require_given(**values: Any) -> None:
-    """Raise ``ValueError`` naming the first value that is ``None``: this one cannot be turned off."""
-    for name, value in values.items():
-        if value is None:
-            raise ValueError(f"{name} must be given; it cannot be None")
 
 
 def require_not_negative(**values: float) -> None:
@@ -78,17 +182,6 @@ def require_whole(**values: int | None) -> None:
     for name, value in values.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ValueError(f"{name} must be a whole number >= 1, not {value!r}")
-
-
-def require_interactions(data: TrainingData, type_weights: Mapping[InteractionType, float], model: str) -> None:
-    """Raise ``ValueError`` when no interaction of a weighted type is left to learn from."""
-    counted = [int(kind) for kind, weight in type_weights.items() if weight > 0]
-    if not np.isin(data.kind, counted).any():
-        labels = ", ".join(INTERACTION_LABELS[code] for code in counted)
-        raise ValueError(
-            f"{model} has nothing to learn from: none of {len(data.kind)} interactions is of a weighted type "
-            f"({labels}); widen the data window or give another type a weight in type_weights"
-        )
 
 
 def _is_number(value: Any) -> bool:

@@ -1,21 +1,18 @@
-"""Observed user-product pairs, a holdout in time, and negatives drawn beside them.
-
-Put preparation of pairs for models that learn by contrast here. Keep networks and optimisers out.
-"""
+"""Observed user-product pairs, a holdout in time, and sampled negatives, for models that learn by contrast."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
+from lambda_api.recommender.csr import find_sorted
 from lambda_api.recommender.ids import IndexArray
-from recsys_assets.models.dataset import TrainingData
+from recsys_assets.models.dataset import TrainingData, type_table
 
 Sampling = Literal["uniform", "popularity"]
-SAMPLINGS: tuple[Sampling, ...] = get_args(Sampling)
 POPULARITY_EXPONENT = 0.75
 """Flattening of popularity in ``sampling="popularity"`` (Mikolov et al. 2013, arXiv 1310.4546, section 2.2)."""
 
@@ -40,14 +37,20 @@ class Positives:
 
     @classmethod
     def from_data(
-        cls, data: TrainingData, type_weights: Mapping[InteractionType, float], events: NDArray[np.bool_] | None = None
+        cls,
+        data: TrainingData,
+        type_weights: Mapping[InteractionType, float],
+        events: NDArray[np.bool_] | None = None,
+        half_life_days: float | None = None,
     ) -> "Positives":
         """Pairs with an event of positive weight among ``events`` (bool ``[E]``; all by default).
 
-        A pair weighs ``log(1 + sum of its events' type weights)``, scaled to mean 1: the tenth purchase of a product
-        says less than the first.
+        A pair weighs ``log(1 + sum of its event_weights)``, scaled to mean 1, so that the tenth purchase of a product
+        counts less than the first.
         """
-        weight = _event_weights(data, type_weights)
+        weight = np.maximum(
+            data.event_weights(type_weights, half_life_days), np.finfo(np.float32).tiny * _counted(data, type_weights)
+        )
         used = weight > 0 if events is None else (weight > 0) & events
         keys = data.user[used].astype(np.int64) * len(data.products) + data.product[used]
         distinct, inverse = np.unique(keys, return_inverse=True)
@@ -72,7 +75,7 @@ class Positives:
 
 @dataclass(frozen=True, slots=True)
 class Holdout:
-    """Pairs first seen in the last stretch of the log, to stop early on.
+    """Pairs first seen in the last part of the log, for early stopping.
 
     Attributes:
         train: pairs of the events before ``since``.
@@ -92,12 +95,16 @@ class Holdout:
         return np.unique(self.user)
 
 
-def hold_out_latest(data: TrainingData, type_weights: Mapping[InteractionType, float], share: float) -> Holdout:
-    """Split at the moment after which the latest ``share`` of the events lie; global in time, never per user."""
-    relevant = _event_weights(data, type_weights) > 0
-    times = data.timestamp[relevant]
+def hold_out_latest(
+    data: TrainingData,
+    type_weights: Mapping[InteractionType, float],
+    share: float,
+    half_life_days: float | None = None,
+) -> Holdout:
+    """Split at the moment after which the latest ``share`` of the events lie, the same for all users."""
+    times = data.timestamp[_counted(data, type_weights)]
     since = int(np.quantile(times, 1.0 - share, method="higher")) if len(times) else data.as_of
-    train = Positives.from_data(data, type_weights, data.timestamp < since)
+    train = Positives.from_data(data, type_weights, data.timestamp < since, half_life_days)
     later = Positives.from_data(data, type_weights, data.timestamp >= since)
     trained_users = np.bincount(train.user, minlength=train.n_users) > 0
     trained_products = np.bincount(train.product, minlength=train.n_products) > 0
@@ -107,10 +114,7 @@ def hold_out_latest(data: TrainingData, type_weights: Mapping[InteractionType, f
 
 
 class NegativeSampler:
-    """Draws products a user has not interacted with, many at once.
-
-    Only products with at least one positive are drawn: the others have no embedding worth moving.
-    """
+    """Draws products that users have not interacted with, among those with at least one positive."""
 
     def __init__(self, positives: Positives, sampling: Sampling) -> None:
         counts = np.bincount(positives.product, minlength=positives.n_products)
@@ -134,7 +138,7 @@ class NegativeSampler:
                 break
             drawn[pending] = self._draw(rng, len(pending))
             pending = pending[self._is_observed(user[pending], drawn[pending])]
-        # Whoever still collides has seen nearly everything: draw from what is left for them, exactly.
+        # Users who still collide have seen nearly everything: draw from what is left.
         for one in np.unique(user[pending]):
             places = pending[user[pending] == one]
             drawn[places] = self._draw_unobserved(rng, int(one), len(places))
@@ -148,9 +152,7 @@ class NegativeSampler:
 
     def _is_observed(self, user: IndexArray, product: IndexArray) -> NDArray[np.bool_]:
         wanted = user.astype(np.int64) * self._n_products + product
-        position = np.minimum(np.searchsorted(self._observed, wanted), len(self._observed) - 1)
-        observed: NDArray[np.bool_] = self._observed[position] == wanted
-        return observed
+        return find_sorted(self._observed, wanted)[1]
 
     def _draw_unobserved(self, rng: np.random.Generator, user: int, size: int) -> IndexArray:
         first, last = np.searchsorted(self._observed, [user * self._n_products, (user + 1) * self._n_products])
@@ -161,8 +163,5 @@ class NegativeSampler:
         return rng.choice(self._eligible[free], size=size, p=chance).astype(np.int32)
 
 
-def _event_weights(data: TrainingData, type_weights: Mapping[InteractionType, float]) -> NDArray[np.float64]:
-    table = np.zeros(len(InteractionType))
-    for kind, weight in type_weights.items():
-        table[kind] = weight
-    return table[data.kind]
+def _counted(data: TrainingData, type_weights: Mapping[InteractionType, float]) -> NDArray[np.bool_]:
+    return type_table(type_weights)[data.kind] > 0

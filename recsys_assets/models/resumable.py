@@ -1,7 +1,6 @@
-"""What a trainer that can be interrupted needs from whoever runs it, and what it promises in return.
+"""Interface between interruptible trainers and their checkpoints.
 
-Put the seam between long training and its checkpoints here.
-Keep how checkpoints are stored and how signals arrive (``recsys_assets.training``) out.
+Storing checkpoints and receiving signals is in ``recsys_assets.training``.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,12 +15,12 @@ from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.trainer import Report
 
 ShouldStop = Callable[[], bool]
-"""Asked between two batches; true once the process has been told to end."""
+"""Called between two batches; true once the process has been told to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The whole state of a training that was left between two batches.
+    """The state of a training between two batches.
 
     Attributes:
         arrays: parameters and optimiser state by name; plain numeric arrays.
@@ -33,21 +32,21 @@ class Checkpoint:
 
 
 class Checkpoints(Protocol):
-    """Where the newest state of one training lives."""
+    """Stores the newest state of one training."""
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Keep ``checkpoint`` as the newest; atomic, so that a crash leaves the one before."""
+        """Store ``checkpoint`` as the newest, atomically: after a crash the one before is still there."""
 
     def newest(self) -> Checkpoint | None:
         """The newest readable checkpoint, or ``None`` when there is none."""
 
 
 class TrainingInterrupted(RecsysError):
-    """Training stopped because it was asked to. Its state is saved where there are checkpoints; run again to go on."""
+    """Training was stopped from outside. Its state is saved where there are checkpoints; run again to continue."""
 
 
 class ForgetfulCheckpoints:
-    """Checkpoints for a training that nobody will resume: keeps nothing."""
+    """Checkpoints that store nothing, for a training that is not resumed."""
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Do nothing."""
@@ -58,13 +57,13 @@ class ForgetfulCheckpoints:
 
 
 def never() -> bool:
-    """The `ShouldStop` of a training that nobody interrupts."""
+    """The `ShouldStop` of a training that is not interrupted."""
     return False
 
 
 @runtime_checkable
 class ResumableTrainer(Protocol):
-    """A trainer whose fit can be left between two batches and resumed to the very same result, bit for bit."""
+    """A trainer whose fit can be interrupted between two batches and resumed with the same result, bit for bit."""
 
     def fit_resumable(
         self, data: TrainingData, report: Report | None, checkpoints: Checkpoints, should_stop: ShouldStop

@@ -1,6 +1,5 @@
-"""Dense linear algebra of the closed-form item-to-item models: one inverse, one regression, one way to store.
+"""Dense linear algebra of the closed-form item-to-item models, EASE and temporal linear.
 
-Put numerics here that EASE and the temporal linear model share. Keep what is regressed on what in their own modules.
 Everything is solved in float64 and stored in float32.
 """
 
@@ -10,14 +9,48 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lambda_api.errors import RecsysError
+from lambda_api.recommender.csr import offsets
 from lambda_api.recommender.item_weights import DenseWeights, ItemWeights, SparseWeights
 from lambda_api.recommender.topk import top_k
 
 ROWS_PER_BLOCK = 512
-"""Rows of an ``n x n`` matrix worked on at once, so that temporaries stay small beside the matrix itself."""
+"""Rows of an ``n x n`` matrix worked on at once, which keeps temporary arrays small."""
 
 DENSE_FROM = 0.05
-"""Share of non-zeros from which a BLAS product of a filled-in block is faster than the sparse product."""
+"""Share of non-zeros from which a dense product is faster than a sparse one."""
+
+SPARSE_NEIGHBOURS = 500
+"""Weights kept per product in catalogues where storing all would take gigabytes."""
+
+GIGABYTE = 1e9
+
+
+class ModelTooLarge(RecsysError, ValueError):
+    """Fitting would need more memory than allowed."""
+
+
+def busiest(matrix: sparse.csr_matrix, most: int) -> NDArray[np.int32]:
+    """The at most ``most`` columns with the most entries, of equals the lower ones, none empty; ascending."""
+    entries = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    chosen = np.argsort(-entries, kind="stable")[:most]
+    return np.sort(chosen[entries[chosen] > 0]).astype(np.int32)
+
+
+def neighbours_kept(top_neighbours: int | None, products: int, max_products: int) -> int | None:
+    """Weights to keep per product; ``None`` for all."""
+    return SPARSE_NEIGHBOURS if top_neighbours is None and products > max_products else top_neighbours
+
+
+def require_memory(model: str, needed: float, max_memory_gb: float, solved: int, products: int) -> None:
+    """Raise `ModelTooLarge` where ``needed`` bytes are more than allowed."""
+    if needed / GIGABYTE > max_memory_gb:
+        raise ModelTooLarge(
+            f"{model} would need {needed / GIGABYTE:.1f} GB for {solved:,} products with interactions (of "
+            f"{products:,}), more than max_memory_gb={max_memory_gb:g}",
+            remedy="raise it, lower max_products, shorten the data window, set top_neighbours to store fewer weights, "
+            "or use item_knn or matrix_factorisation, which grow with the interactions instead",
+        )
 
 
 def inverse(gramian: NDArray[np.float64], l2: float, model: str) -> NDArray[np.float64]:
@@ -57,7 +90,7 @@ def regression(
     Args:
         gramian: float64 ``[n, n]``; overwritten, see `inverse`.
         cross: float64 sparse ``[n, n]``.
-        dtype: of the result; the arithmetic is float64 whatever it is.
+        dtype: of the result; the arithmetic is always float64.
 
     Raises:
         ValueError: see `inverse`.
@@ -82,8 +115,8 @@ def stored(
     Args:
         weights: float32 ``[len(active), len(active)]``.
         active: indices of its rows and columns, ascending.
-        top_neighbours: keep this many positive weights per row, sparsely, ties won by the lower index; ``None`` keeps
-            everything, densely.
+        top_neighbours: keep this many positive weights per row, sparsely, of equals those of lower indices; ``None``
+            keeps everything, densely.
     """
     if top_neighbours is None:
         if len(active) == products:
@@ -104,7 +137,7 @@ def stored(
         indices.append(active[chosen[kept]])
         data.append(values[kept])
     return SparseWeights(
-        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        indptr=offsets(counts),
         indices=np.concatenate(indices).astype(np.int32),
         data=np.concatenate(data),
     )

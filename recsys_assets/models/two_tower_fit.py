@@ -1,44 +1,41 @@
 """Training of the two towers: cross entropy over products, the number of epochs chosen on the newest moments.
 
-Put optimisation and the check of the export here. This module imports torch: import it inside functions only.
-Keep the drawing of samples (``two_tower_samples``) and the network's shape (``two_tower_network``) out.
+Imports torch: import it inside functions only.
 """
 
 # ruff: noqa: TID253
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lambda_api.errors import RecsysError
+from lambda_api.recommender.csr import find_sorted, offsets, ranges
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.two_tower import NEWEST_EVENTS, TwoTowerRecommender, gap_classes
 from recsys_assets.models.dataset import TrainingData
-from recsys_assets.models.ncf_fit import ExportError, torch_threads
-from recsys_assets.models.parameters import by_type
+from recsys_assets.models.parameters import NothingToLearn as NothingToLearn
 from recsys_assets.models.popularity import decayed_popularity
-from recsys_assets.models.trainer import Report
+from recsys_assets.models.torch_fit import ExportError, torch_threads
+from recsys_assets.models.trainer import Diverged, Report
 from recsys_assets.models.two_tower_network import TwoTowers, shopper_graph
-from recsys_assets.models.two_tower_samples import Samples, draw, ranges
-
-if TYPE_CHECKING:
-    from recsys_assets.models.two_tower import TwoTower
+from recsys_assets.models.two_tower_parameters import TwoTowerParameters
+from recsys_assets.models.two_tower_samples import Samples, draw
 
 Weights = dict[str, torch.Tensor]
 """Of a network, by name."""
 
 BANNED = -1e4
-"""Logit of a product the shopper has touched: it is no target, and must not be pushed down for being none."""
+"""Logit of products that the shopper touched before: they are neither targets nor negatives."""
 
 LONGEST_STEP = 5.0
 """Largest norm of a gradient."""
 
 AVERAGED = 0.98
-"""Decay per step of the averaged weights that are kept (Polyak averaging): a network of few steps is noisy."""
+"""Decay per step of the averaged weights that are stored (Polyak averaging), which are less noisy."""
 
 TOLERANCE = 1e-4
 """Largest difference between torch's and ONNX Runtime's vectors, relative to the largest entry."""
@@ -46,27 +43,23 @@ TOLERANCE = 1e-4
 EVENT_BATCH = 256
 
 CANDIDATES = 100
-"""Length of lists whose recall chooses the number of epochs: the towers retrieve, others rank."""
+"""Length of the lists whose recall chooses the number of epochs."""
 
 LEAST_TO_CHOOSE = 200
-"""Samples on either side without which the number of epochs is not chosen but taken as given."""
-
-
-class NothingToLearn(RecsysError, ValueError):
-    """No shopper took anything new after something else."""
+"""Fewest samples on either side for which the number of epochs is chosen."""
 
 
 @dataclass(frozen=True)
 class Learning:
-    """What every run of the training shares.
+    """What all runs of one training share.
 
     Attributes:
-        content: float32 ``[n_products, c]``, what products are described by.
+        content: float32 ``[n_products, c]``, descriptions of products.
         warm: products with an event, ascending; the softmax runs over them. frequency: share of each in all events.
-        start: weights to begin with; ``None`` draws them.
+        start: initial weights; ``None`` draws them.
     """
 
-    trainer: "TwoTower"
+    trainer: TwoTowerParameters
     data: TrainingData
     content: NDArray[np.float32]
     warm: NDArray[np.int64]
@@ -75,14 +68,14 @@ class Learning:
 
     @classmethod
     def of(
-        cls, trainer: "TwoTower", data: TrainingData, content: NDArray[np.float32], start: Weights | None = None
+        cls, trainer: TwoTowerParameters, data: TrainingData, content: NDArray[np.float32], start: Weights | None = None
     ) -> Self:
-        """Count what there is in ``data``."""
+        """With ``warm`` and ``frequency`` counted in ``data``."""
         touched = np.bincount(data.product, minlength=len(data.products))
         return cls(trainer, data, content, np.flatnonzero(touched), touched / touched.sum(), start)
 
     def network(self) -> TwoTowers:
-        """A network as it is before training."""
+        """A network before training."""
         t = self.trainer
         network = TwoTowers(torch.from_numpy(self.content), t.size, t.heads, t.dropout, t.seed)
         if self.start is not None:
@@ -91,20 +84,20 @@ class Learning:
 
 
 def trained_towers(
-    trainer: "TwoTower",
+    trainer: TwoTowerParameters,
     data: TrainingData,
     content: NDArray[np.float32],
     report: Report,
     start: Weights | None = None,
 ) -> tuple[TwoTowerRecommender, Weights]:
-    """See ``TwoTower.fit``; the weights as well, with which a later training may ``start``."""
-    weights = by_type(trainer.type_weights)
+    """See ``TwoTower.fit``; also returns the weights, from which a later training may ``start``."""
     rng = np.random.default_rng([trainer.seed, 0])
-    samples = draw(data, weights, trainer.horizon_days, trainer.most_samples, rng)
+    samples = draw(data, trainer.weights, trainer.horizon_days, trainer.most_samples, rng)
     if len(samples) == 0:
         raise NothingToLearn(
             f"{trainer.name} has nothing to learn from: no shopper has touched a product and later, within "
-            f"{trainer.horizon_days:g} days, another; widen the data window or horizon_days"
+            f"{trainer.horizon_days:g} days, another",
+            remedy="widen the data window or horizon_days",
         )
     shared = Learning.of(trainer, data, content, start)
     with torch_threads(trainer.threads):
@@ -114,7 +107,7 @@ def trained_towers(
 
 
 def _best_epochs(shared: Learning, samples: Samples, report: Report) -> int:
-    """How many epochs to train: those after which the newest horizon is told best by what lies before it."""
+    """The number of epochs after which a training on older samples predicts the newest horizon best."""
     trainer = shared.trainer
     before, after = before_and_after(samples, shared.data.as_of, trainer.horizon_days)
     if trainer.patience == 0 or min(len(before), len(after)) < LEAST_TO_CHOOSE:
@@ -131,7 +124,7 @@ def _best_epochs(shared: Learning, samples: Samples, report: Report) -> int:
 
 
 def before_and_after(samples: Samples, as_of: int, horizon_days: float) -> tuple[Samples, Samples]:
-    """Samples whose horizon ends before the newest horizon of the data begins, and those asked within that."""
+    """Samples whose horizon ends before the newest horizon of the data begins, and samples within that."""
     horizon = int(horizon_days * SECONDS_PER_DAY)
     border = as_of - horizon
     return samples.where(samples.now <= border - horizon), samples.where(samples.now > border)
@@ -181,7 +174,7 @@ def _trained(
                 averaged[name].mul_(AVERAGED).add_(value.detach(), alpha=1.0 - AVERAGED)
             total += float(loss.detach()) * len(batch)
         if not np.isfinite(total):
-            raise ValueError(f"{trainer.name}: the loss did not stay finite; lower learning_rate")
+            raise Diverged(f"{trainer.name}: the loss did not stay finite", remedy="lower learning_rate")
         report("loss", total / len(samples))
         report("epoch", float(epoch))
         if stop(_with(shared, averaged)):
@@ -203,20 +196,22 @@ def loss_of(
     generator: torch.Generator | None,
     rng: np.random.Generator | None,
 ) -> torch.Tensor:
-    """Mean over samples of the cross entropy of their targets; one weighs its grade over the root of their number.
+    """Mean over samples of the cross entropy of their targets.
 
-    With a generator ``rng`` and a large catalogue the softmax runs over sampled columns whose logits are corrected by
-    the logarithm of their chance of being sampled (Bengio & Senécal, "Adaptive importance sampling", 2008; Yi et al.,
+    A target weighs its grade over the square root of the sample's number of targets, times the sample's decay. With a
+    generator ``rng`` and a large catalogue the softmax runs over sampled columns whose logits are reduced by the
+    logarithm of their probability of being sampled (Bengio & Senécal, "Adaptive importance sampling", 2008; Yi et al.,
     "Sampling-bias-corrected neural modeling", RecSys 2019).
     """
     row, target, share = _targets(samples, batch)
+    share = share * recency(shared, samples.now[batch])[row]
     columns, correction = softmax_columns(shared, target, rng)
     product, kind, gap, real = events(shared.data, samples, batch)
-    # A small catalogue is gone through whole; of a large one only what this batch looks at.
-    looked_at = shared.warm if len(columns) == len(shared.warm) else np.union1d(columns, product[real.numpy()])
+    # Of a large catalogue only the products of this batch.
+    needed = shared.warm if len(columns) == len(shared.warm) else np.union1d(columns, product[real.numpy()])
     place = np.zeros(len(shared.data.products), dtype=np.int64)
-    place[looked_at] = np.arange(len(looked_at))
-    items = network.item_vectors(torch.from_numpy(looked_at), generator)
+    place[needed] = np.arange(len(needed))
+    items = network.item_vectors(torch.from_numpy(needed), generator)
     shoppers = network(items, torch.from_numpy(place[product]), kind, gap, real, generator)
     chosen = torch.from_numpy(columns)
     logits = shoppers @ items[torch.from_numpy(place[columns])].T + network.bias[chosen] - torch.from_numpy(correction)
@@ -231,13 +226,21 @@ def loss_of(
     return -(likelihood * torch.from_numpy(share)).sum() / len(batch)
 
 
+def recency(shared: Learning, moments: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Weight of samples at these ``moments`` (seconds since 1970 UTC), float32 in (0, 1]."""
+    half_life = shared.trainer.event_half_life_days
+    if half_life is None:
+        return np.ones(len(moments), dtype=np.float32)
+    return (0.5 ** ((shared.data.as_of - moments) / (half_life * SECONDS_PER_DAY))).astype(np.float32)
+
+
 def softmax_columns(
     shared: Learning, target: NDArray[np.int64], rng: np.random.Generator | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Products of the softmax, ascending, and the logarithm of each one's chance to be there.
+    """Products of the softmax, ascending, and the logarithm of each one's probability of being among them.
 
-    Targets of the batch are always there. With every logit reduced by it, the sum of exponentials has the sum over all
-    products as its mean.
+    Targets of the batch always are. With each logit reduced by it, the expectation of the sum of exponentials is the
+    sum over all products.
     """
     draws = shared.trainer.sampled_products
     if rng is None or len(shared.warm) <= 2 * draws:
@@ -245,7 +248,7 @@ def softmax_columns(
     chance = 0.5 * shared.frequency[shared.warm] + 0.5 / len(shared.warm)
     drawn = rng.choice(shared.warm, draws, p=chance / chance.sum())
     columns = np.union1d(drawn, target)
-    there = -np.expm1(draws * np.log1p(-chance[np.searchsorted(shared.warm, columns)]))
+    there = -np.expm1(draws * np.log1p(-chance[find_sorted(shared.warm, columns)[0]]))
     return columns, np.where(np.isin(columns, target), 0.0, np.log(there)).astype(np.float32)
 
 
@@ -268,11 +271,11 @@ def _seen(
 def events(
     data: TrainingData, samples: Samples, batch: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Products, types and gap classes of the newest events, padded to the longest of the batch, and which are real."""
+    """Products, types and gap classes of the newest events, and what is no padding; ``[b, longest of the batch]``."""
     counts = np.minimum(samples.stop[batch] - samples.first[batch], NEWEST_EVENTS)
     at = ranges(samples.stop[batch] - counts, counts)
     row = np.repeat(np.arange(len(batch)), counts)
-    place = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place = np.arange(len(at)) - np.repeat(offsets(counts)[:-1], counts)
     gaps = gap_classes(samples.now[batch][row] - data.timestamp[at])
     padded = np.zeros((4, len(batch), int(counts.max())), dtype=np.int64)
     padded[:, row, place] = np.stack([data.product[at], data.kind[at], gaps, np.ones_like(at)])
@@ -283,19 +286,19 @@ def events(
 def _exported(shared: Learning, network: TwoTowers, samples: Samples) -> TwoTowerRecommender:
     trainer, data = shared.trainer, shared.data
     with torch.no_grad():
-        # What nobody touched has no vector of its own to trust, and no bias: its description speaks for it.
+        # A cold product has no trained vector of its own and no bias: its description alone counts.
         cold = np.setdiff1d(np.arange(len(data.products)), shared.warm)
         network.own.weight[torch.from_numpy(cold)] = 0.0
         network.bias[torch.from_numpy(cold)] = network.bias[torch.from_numpy(shared.warm)].median()
         vectors, bias = network.item_vectors().numpy().copy(), network.bias.numpy().copy()
-    popularity = decayed_popularity(data, by_type(trainer.type_weights), trainer.popularity_half_life_days)
+    popularity = decayed_popularity(data, trainer.weights, trainer.popularity_half_life_days)
     model = TwoTowerRecommender(data.products, popularity, vectors, bias, shopper_graph(network))
-    _require_faithful(shared, network, model, samples)
+    _require_parity(shared, network, model, samples)
     return model
 
 
-def _require_faithful(shared: Learning, network: TwoTowers, model: TwoTowerRecommender, samples: Samples) -> None:
-    """Raise `ExportError` unless ONNX Runtime gives the vectors that torch gives, on shoppers of the data."""
+def _require_parity(shared: Learning, network: TwoTowers, model: TwoTowerRecommender, samples: Samples) -> None:
+    """Raise `ExportError` unless ONNX Runtime computes the same vectors as torch for shoppers of the data."""
     users = np.unique(shared.data.user[samples.first])[:EVENT_BATCH]
     histories = shared.data.histories_of(users)
     stop = histories.indptr[1:]
@@ -308,4 +311,7 @@ def _require_faithful(shared: Learning, network: TwoTowers, model: TwoTowerRecom
     ours = model.shopper_vectors(histories)
     difference = float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-12))
     if not difference <= TOLERANCE:
-        raise ExportError(f"{shared.trainer.name}: ONNX Runtime's vectors differ from torch's by {difference:.2g}")
+        raise ExportError(
+            f"{shared.trainer.name}: ONNX Runtime's vectors differ from torch's by {difference:.2g}",
+            remedy="do not use this model; check the versions of torch and onnxruntime",
+        )

@@ -1,8 +1,4 @@
-"""The two towers in torch, and the ONNX graph of the shopper tower.
-
-Put the network's shape and its export here. This module imports torch: import it inside functions only.
-Keep the training loop (``two_tower_fit``) out.
-"""
+"""The two towers in torch, and the ONNX graph of the shopper tower. Imports torch: import it inside functions only."""
 
 # ruff: noqa: TID253
 
@@ -15,9 +11,12 @@ from torch import nn
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.two_tower import GAP_DAYS, GRAPH_INPUTS, GRAPH_OUTPUT
 from recsys_assets.models.onnx_writing import sealed_graph
+from recsys_assets.models.torch_fit import initialise
 
 HIDDEN_IDS = 0.1
-"""Share of products that a step of training knows by description alone, so that descriptions learn to stand alone."""
+"""Share of products that are represented by their description alone in a training step, as cold products are later."""
+
+EMBEDDING_DEVIATION = 0.05
 
 NOWHERE = -1e9
 """Attention logit of padding."""
@@ -27,7 +26,7 @@ class TwoTowers(nn.Module):
     """See `lambda_api.recommender.two_tower.TwoTowerRecommender`; trained with dropout on events and on ids.
 
     Args:
-        described: float32 ``[n_products, c]``, what each product is described by; ``c`` may be 0.
+        described: float32 ``[n_products, c]``, descriptions of products; ``c`` may be 0.
         size: of vectors; heads: of attention.
     """
 
@@ -35,7 +34,7 @@ class TwoTowers(nn.Module):
         super().__init__()
         self.described: torch.Tensor
         self.register_buffer("described", described)
-        # Torch's layers draw from its global generator when they are made; those draws are overwritten below.
+        # Torch's layers draw from its global generator when they are made; the draws are overwritten below.
         with torch.random.fork_rng(devices=[]):
             self.own = nn.Embedding(len(described), size)
             self.describes = nn.Linear(described.shape[1], size, bias=False) if described.shape[1] else None
@@ -48,12 +47,12 @@ class TwoTowers(nn.Module):
             self.narrow = nn.Linear(2 * size, size)
         self.bias = nn.Parameter(torch.zeros(len(described)))
         self.dropout = dropout
-        self._initialise(torch.Generator().manual_seed(seed))
+        initialise(self, EMBEDDING_DEVIATION, seed)
 
     def item_vectors(
         self, products: torch.Tensor | None = None, generator: torch.Generator | None = None
     ) -> torch.Tensor:
-        """Vectors of ``products`` or of all, ``[n, size]``; with a generator some are left to their description."""
+        """Vectors of ``products`` or of all, ``[n, size]``; with a generator some by description alone."""
         own = self.own.weight if products is None else self.own(products)
         if self.describes is None:
             return own
@@ -81,20 +80,11 @@ class TwoTowers(nn.Module):
         return shopper
 
     def _drop(self, values: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        # torch's own dropout draws from the global generator: the result would depend on who used it before.
+        # torch's own dropout draws from the global generator; the result would depend on who used it before.
         if generator is None or not self.dropout:
             return values
         kept = torch.rand(values.shape, generator=generator) >= self.dropout
         return values * kept / (1.0 - self.dropout)
-
-    def _initialise(self, generator: torch.Generator) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=0.05, generator=generator)
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight, generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
 
 
 def shopper_graph(network: TwoTowers) -> bytes:

@@ -1,7 +1,4 @@
-"""What the two towers learn from: moments of shoppers, the events before each, the products that followed.
-
-Put the drawing of samples here, as numpy. Keep torch and the network out.
-"""
+"""Training samples of the two towers: moments of shoppers, the events before each, and the products that followed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
-from lambda_api.recommender.csr import run_starts
+from lambda_api.recommender.csr import offsets, offsets_of_rows, ranges, run_starts
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
-from recsys_assets.models.dataset import TrainingData
+from recsys_assets.models.dataset import TrainingData, type_table
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,7 @@ class Samples:
     def where(self, kept: NDArray[np.bool_]) -> "Samples":
         """The samples ``kept`` (bool ``[S]``)."""
         chosen = np.repeat(kept, np.diff(self.indptr))
-        counts = np.diff(self.indptr)[kept]
-        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        indptr = offsets(np.diff(self.indptr)[kept])
         return Samples(
             self.first[kept], self.stop[kept], self.now[kept], indptr, self.target[chosen], self.grade[chosen]
         )
@@ -54,18 +50,16 @@ def draw(
     most: int,
     rng: np.random.Generator,
 ) -> Samples:
-    """Samples of ``data``: for every later moment of a shopper one time of asking, at random within the day before it.
+    """Samples of ``data``: for each moment of a shopper but the first, a random time within the day before it.
 
-    People are asked at any time, not only the second before they buy: a network that only saw the latter would take
-    the age of the last event for a sign of buying.
+    Recommendations are requested at any time, not only the second before a purchase. Samples at the exact moments would
+    teach the network that a very recent event means buying.
 
     Args:
-        most: so many samples are drawn from a larger log, evenly.
+        most: number of samples drawn, evenly, from a larger log.
     """
     horizon = int(horizon_days * SECONDS_PER_DAY)
-    table = np.zeros(len(InteractionType), dtype=np.float32)
-    for kind, weight in weights.items():
-        table[kind] = weight / max(weights.values())
+    table = type_table(weights, relative=True).astype(np.float32)
     begins = run_starts(data.user) | run_starts(data.timestamp)
     later = np.flatnonzero(begins & ~run_starts(data.user))
     if len(later) > most:
@@ -84,24 +78,19 @@ def draw(
     sample, product = sample[order][starts], product[order][starts]
     counts = np.bincount(sample, minlength=len(later))
     kept = np.flatnonzero(counts)
-    first = np.concatenate([[0], np.cumsum(np.bincount(data.user, minlength=len(data.users)))])
+    first = offsets_of_rows(data.user, len(data.users))
     return Samples(
-        first=first[data.user[later[kept]]].astype(np.int64),
+        first=first[data.user[later[kept]]],
         stop=later[kept],
         now=now[kept],
-        indptr=np.concatenate([[0], np.cumsum(counts[kept])]).astype(np.int64),
+        indptr=offsets(counts[kept]),
         target=product.astype(np.int32),
         grade=best.astype(np.float32),
     )
 
 
-def ranges(start: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """``start[i], start[i] + 1, ...`` (``counts[i]`` of them) one after another."""
-    return np.repeat(start - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-
-
 def _last_until(data: TrainingData, users: NDArray[np.integer], moments: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where the events of each user up to and including a moment end; events are by user, oldest first."""
+    """End of the events of each user up to and including a moment; events are ordered by user, oldest first."""
     start = int(data.timestamp.min(initial=0))
     span = int(data.timestamp.max(initial=0)) - start + 2
     keys = data.user.astype(np.int64) * span + (data.timestamp - start)
@@ -110,7 +99,7 @@ def _last_until(data: TrainingData, users: NDArray[np.integer], moments: NDArray
 
 
 def _first_touch(data: TrainingData) -> NDArray[np.int64]:
-    """Of each event the first event of its user with its product."""
+    """For each event, the place of the first event of its user with its product."""
     pair = data.user.astype(np.int64) * len(data.products) + data.product
     order = np.argsort(pair, kind="stable")
     starts = run_starts(pair[order])

@@ -1,6 +1,6 @@
-"""Every trainer by name, and the one way to make one from a name and plain parameters.
+"""All trainers by name, and making one from a name and plain parameters.
 
-Put a new model's entry here. Keep heavy imports out: a trainer's module is loaded when it is first asked for.
+A trainer's module is imported when it is first used.
 """
 
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,15 @@ from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
+from pydantic import ValidationError
+
+from lambda_api.errors import RecsysError
 from recsys_assets.models.trainer import Trainer
+
+
+class ParameterError(RecsysError, ValueError):
+    """No such model or hyper-parameter, or a value out of range."""
+
 
 _PLACES: dict[str, tuple[str, str]] = {
     "popularity": ("recsys_assets.models.popularity", "Popularity"),
@@ -47,23 +55,33 @@ def make_trainer(name: str, parameters: Mapping[str, Any] | None = None) -> Trai
     """The trainer called ``name`` with ``parameters`` (the others keep their defaults).
 
     Raises:
-        ValueError: no such trainer, no such parameter, or a value out of range; the message names it and what is
+        ParameterError: no such trainer, no such parameter, or a value out of range; the message names it and what is
             accepted.
     """
     if name not in TRAINERS:
-        raise ValueError(f"unknown model {name!r}; expected one of: {', '.join(TRAINERS)}")
+        raise ParameterError(f"unknown model {name!r}; expected one of: {', '.join(TRAINERS)}")
     trainer = TRAINERS[name]
     accepted = _parameters(trainer)
     unknown = sorted(set(parameters or {}) - set(accepted))
     if unknown:
-        raise ValueError(f"{name} has no parameter {', '.join(unknown)}; it has: {', '.join(accepted)}")
-    return trainer(**dict(parameters or {}))
+        raise ParameterError(f"{name} has no parameter {', '.join(unknown)}; it has: {', '.join(accepted)}")
+    try:
+        return trainer(**dict(parameters or {}))
+    except ValidationError as error:
+        raise ParameterError(f"{name}: {'; '.join(_sentence(problem) for problem in error.errors())}") from None
 
 
 def parameters_of(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Those of ``values`` that the trainer called ``name`` has a parameter for."""
     accepted = _parameters(TRAINERS[name])
     return {parameter: value for parameter, value in values.items() if parameter in accepted}
+
+
+def _sentence(problem: Any) -> str:
+    """One problem that pydantic found: field, allowed range, value."""
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where} {message}, not {problem['input']!r}" if where and "should" in message else message
 
 
 def _parameters(trainer: type[Trainer]) -> list[str]:

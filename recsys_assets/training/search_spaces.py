@@ -134,7 +134,7 @@ SEARCH_SPACES: Mapping[str, SearchSpace] = MappingProxyType(
             "factors": Whole(16, 128, log=True),
             "regularisation": Real(0.01, 100.0, log=True),
             "alpha": Real(0.1, 100.0, log=True),
-            "confidence_half_life_days": HALF_LIFE_DAYS,
+            "event_half_life_days": HALF_LIFE_DAYS,
             **RECENCY,
             "type_weights": TYPE_WEIGHTS,
         },

@@ -142,7 +142,7 @@ def test_matrix_factorisation_is_that_of_implicit(shop: ShopSplit) -> None:
     from implicit.cpu.als import AlternatingLeastSquares
 
     trainer = MatrixFactorisation(
-        factors=32, regularisation=3.0, alpha=1.0, iterations=8, half_life_days=60.0, confidence_half_life_days=None,
+        factors=32, regularisation=3.0, alpha=1.0, iterations=8, half_life_days=60.0, event_half_life_days=None,
         seed=7,
     )  # fmt: skip
     model = trainer.fit(shop.data)
@@ -163,7 +163,7 @@ def test_matrix_factorisation_is_that_of_implicit(shop: ShopSplit) -> None:
 
 def test_confidences_are_hu_koren_volinsky_on_counts(shop: ShopSplit, matrix: sparse.csr_matrix) -> None:
     trainer = MatrixFactorisation(
-        alpha=2.5, combine="sum", half_life_days=None, confidence_half_life_days=None, type_weights={"purchase": 3.0}
+        alpha=2.5, combine="sum", half_life_days=None, event_half_life_days=None, type_weights={"purchase": 3.0}
     )
     counts = shop.data.matrix({2: 1.0})  # type: ignore[dict-item]
     expected = counts.copy()
@@ -178,7 +178,7 @@ QUALITY_BARS = {
     "item-kNN": (ItemKnn(), 0.104),
     "EASE, plain": (Ease(**PLAIN), 0.089),
     "EASE": (Ease(), 0.105),
-    "matrix factorisation, plain": (MatrixFactorisation(confidence_half_life_days=None), 0.085),
+    "matrix factorisation, plain": (MatrixFactorisation(event_half_life_days=None), 0.085),
     "matrix factorisation": (MatrixFactorisation(), 0.092),
     "content, plain": (Content(**PLAIN), 0.054),
     "content": (Content(), 0.093),

@@ -89,7 +89,7 @@ def test_matrix_factorisation_is_that_of_implicit(data: TrainingData) -> None:
     from implicit.cpu.als import AlternatingLeastSquares
 
     trainer = MatrixFactorisation(
-        factors=6, regularisation=2.0, alpha=3.0, iterations=4, half_life_days=None, confidence_half_life_days=None,
+        factors=6, regularisation=2.0, alpha=3.0, iterations=4, half_life_days=None, event_half_life_days=None,
         combine="sum", seed=3,
     )  # fmt: skip
     model = trainer.fit(data)

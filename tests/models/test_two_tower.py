@@ -18,12 +18,13 @@ from recsys_assets.models import two_tower_fit as module
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid_towers import ContinuedTowers
 from recsys_assets.models.hybrid_windows import before
-from recsys_assets.models.ncf_fit import ExportError
 from recsys_assets.models.popularity import Popularity
+from recsys_assets.models.torch_fit import ExportError
 from recsys_assets.models.two_tower import TwoTower, described
 from recsys_assets.models.two_tower_fit import Learning, NothingToLearn, before_and_after
 from recsys_assets.models.two_tower_network import TwoTowers, shopper_graph
 from recsys_assets.models.two_tower_samples import Samples, draw
+from recsys_assets.models.zoo import make_trainer
 from tests.models.hybrid_shop import training_data
 
 DAY = 86_400
@@ -270,7 +271,7 @@ def test_divergence_is_an_error_that_names_the_remedy() -> None:
         ({"size": 0}, "size"),
         ({"heads": 1.5}, "heads"),
         ({"described_by": -1}, "described_by"),
-        ({"dropout": 1.0}, "dropout must be below 1"),
+        ({"dropout": 1.0}, "dropout should be less than 1"),
         ({"horizon_days": 0.0}, "horizon_days"),
         ({"patience": True}, "patience"),
         ({"sampled_products": 0}, "sampled_products"),
@@ -279,7 +280,7 @@ def test_divergence_is_an_error_that_names_the_remedy() -> None:
 )
 def test_impossible_parameters_are_refused(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TwoTower(**parameters)
+        make_trainer("two_tower", parameters)
 
 
 def test_it_learns_with_the_whole_softmax_and_with_a_sampled_one() -> None:
