@@ -68,7 +68,7 @@ def make_trainer(name: str, parameters: Mapping[str, Any] | None = None) -> Trai
     try:
         return trainer(**dict(parameters or {}))
     except ValidationError as error:
-        raise ParameterError(f"{name}: {'; '.join(_sentence(problem) for problem in error.errors())}") from None
+        raise ParameterError("; ".join(_sentence(problem) for problem in error.errors())) from None
 
 
 def parameters_of(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,9 +79,9 @@ def parameters_of(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sentence(problem: Any) -> str:
     """One problem that pydantic found: field, allowed range, value."""
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
     where = ".".join(str(part) for part in problem["loc"])
-    return f"{where} {message}, not {problem['input']!r}" if where and "should" in message else message
+    return f"{where} {message}, not {problem['input']!r}" if where and "must be" in message else message
 
 
 def _parameters(trainer: type[Trainer]) -> list[str]:

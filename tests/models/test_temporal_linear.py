@@ -251,10 +251,10 @@ def test_says_how_much_memory_it_needs() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"clock": "weeks"}, "clock should be 'steps' or 'days', not 'weeks'"),
-        ({"delta_past": 0}, "delta_past should be greater than 0, not 0"),
+        ({"clock": "weeks"}, "clock must be 'steps' or 'days', not 'weeks'"),
+        ({"delta_past": 0}, "delta_past must be greater than 0, not 0"),
         ({"delta_future": float("inf")}, "delta_future"),
-        ({"delta_serving": None}, "delta_serving should be a valid number, not None"),
+        ({"delta_serving": None}, "delta_serving must be a valid number, not None"),
         ({"l2": -1}, "l2"),
         ({"ease_weight": -0.1}, "ease_weight"),
         ({"content_weight": 1.0, "name_weight": 0.0, "attribute_weight": 0.0}, "content_weight needs name_weight or"),

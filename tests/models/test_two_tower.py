@@ -271,7 +271,7 @@ def test_divergence_is_an_error_that_names_the_remedy() -> None:
         ({"size": 0}, "size"),
         ({"heads": 1.5}, "heads"),
         ({"described_by": -1}, "described_by"),
-        ({"dropout": 1.0}, "dropout should be less than 1"),
+        ({"dropout": 1.0}, "dropout must be less than 1"),
         ({"horizon_days": 0.0}, "horizon_days"),
         ({"patience": True}, "patience"),
         ({"sampled_products": 0}, "sampled_products"),
