@@ -38,6 +38,7 @@ class Settings(BaseModel):
     data: str | None = Field(
         default=None, description="The shop's data: folder, file or s3:// prefix. None: synthetic shop."
     )
+    mapping: str | None = Field(default=None, description="A mapping.toml elsewhere than beside the data.")
     source: str = Field(default="auto", description="Kind of source, or auto to recognise it from its layout.")
     lake_uri: str = Field(default="", description="Root of the data lake. Default: <home>/lake.")
     models_uri: str = Field(default="", description="Root of stored bundles. Default: <home>/models.")

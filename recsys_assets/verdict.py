@@ -19,6 +19,31 @@ FAILURE_SCHEMA = pa.schema([pa.field("row", pa.int64()), pa.field("reason", pa.s
 """Rows of a delivery (numbered from 0) that may not be used, and the checks they fail, joined by ``; ``."""
 
 
+ROW_TOLERANCE = 0.05
+"""Share of the checked rows that may fail a row rule. Up to it, the failing rows are quarantined and the rest is used;
+above it, the whole delivery is refused: one bad row should not stop a shop, one in twenty points to a broken export."""
+
+BLOCKING_ROWS = 3
+"""Fewer failing rows than this do not block unless they are the whole delivery: one bad row of ten is 10 %, but it is
+one row. Great Expectations cannot express this, so Data Docs may show such a rule as failed."""
+
+
+def refuses_delivery(failed: int, checked: int, total: int, tolerance: float) -> bool:
+    """Whether so many rows fail that the whole delivery is refused.
+
+    Args:
+        failed: rows that fail the rule.
+        checked: rows the rule applies to.
+        total: rows of the delivery.
+        tolerance: share of the checked rows that may fail. 0 tolerates nothing, however few the rows.
+    """
+    if not failed:
+        return False
+    if tolerance == 0:
+        return True
+    return failed > tolerance * checked and (failed >= BLOCKING_ROWS or failed == total)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The result of one rule on one delivery.

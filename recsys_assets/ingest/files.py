@@ -1,9 +1,11 @@
 """Input files, local or on S3: listing, reading, decompressing, and errors that name the file."""
 
 import gzip
+import io
 import re
+import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -13,8 +15,11 @@ import pyarrow.fs as pa_fs
 from recsys_assets.ingest.source import SourceError
 from recsys_assets.lake import open_filesystem
 
-CSV_SUFFIXES = (".csv", ".csv.gz")
-TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet")
+CSV_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz", ".dat", ".dat.gz", ".data", ".item", ".user")
+JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz")
+TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet", *JSON_SUFFIXES)
+"""Files that can hold a table. A ``.zip`` stands for the files inside it."""
+
 _DAY_NAME = re.compile(r"^(?:date=)?(\d{4}-\d{2}-\d{2})$")
 
 
@@ -27,12 +32,14 @@ class SourceFile:
         name: path relative to the folder, with ``/``.
         size: bytes as stored (compressed size of a gzip file).
         modified_ns: modification time, nanoseconds since the epoch; ``None`` where the filesystem has none.
+        member: name inside the zip archive at ``path``; empty for an ordinary file.
     """
 
     path: str
     name: str
     size: int
     modified_ns: int | None
+    member: str = ""
 
     @property
     def base_name(self) -> str:
@@ -42,25 +49,36 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Folder:
-    """A local folder or an ``s3://`` prefix. Names that begin with ``_`` or ``.`` are hidden, as in Hive and Spark."""
+    """A local folder or an ``s3://`` prefix, or one file in it. ``.zip`` archives are read like folders.
+
+    Names that begin with ``_`` or ``.`` are hidden, as in Hive and Spark.
+    """
 
     uri: str
 
+    @property
+    def base(self) -> str:
+        """Path or URI of the folder; of a single file's parent."""
+        return self.uri.rpartition("/")[0] if self._is_file else self.uri.rstrip("/")
+
     def label(self, name: str) -> str:
         """How messages name a file or sub-folder of this folder."""
-        return f"{self.uri.rstrip('/')}/{name}" if name else self.uri
+        return f"{self.base}/{name}" if name else self.uri
 
     def entries(self, under: str = "", *, recursive: bool = False) -> tuple[list[SourceFile], list[str]]:
         """Files and sub-folder names below ``under``, each sorted by name; none where there is no such sub-folder.
 
         Raises:
-            SourceError: the folder itself does not exist, is a file, or may not be listed.
+            SourceError: the folder itself does not exist or may not be listed.
         """
         filesystem, root = self._opened
         try:
-            self._require_folder(filesystem, root)
-            selector = pa_fs.FileSelector(f"{root}/{under}".rstrip("/"), allow_not_found=True, recursive=recursive)
-            found = filesystem.get_file_info(selector)
+            if self._is_file:
+                found = [filesystem.get_file_info(root)] if not under else []
+                root = root.rpartition("/")[0]
+            else:
+                selector = pa_fs.FileSelector(f"{root}/{under}".rstrip("/"), allow_not_found=True, recursive=recursive)
+                found = filesystem.get_file_info(selector)
         except OSError as error:
             raise SourceError(f"{self.uri}: cannot be listed ({error}); check the path and your permissions") from error
         files, folders = [], []
@@ -68,10 +86,12 @@ class Folder:
             name = info.path.removeprefix(root).lstrip("/")
             if any(part.startswith(("_", ".")) for part in name.split("/")):
                 continue
-            if info.type == pa_fs.FileType.File:
-                files.append(SourceFile(info.path, name, info.size, info.mtime_ns))
-            elif info.type == pa_fs.FileType.Directory:
+            if info.type == pa_fs.FileType.Directory:
                 folders.append(name)
+            elif info.type == pa_fs.FileType.File and name.lower().endswith(".zip"):
+                files.extend(self._members(SourceFile(info.path, name, info.size, info.mtime_ns)))
+            elif info.type == pa_fs.FileType.File:
+                files.append(SourceFile(info.path, name, info.size, info.mtime_ns))
         return sorted(files, key=lambda file: file.name), sorted(folders)
 
     def read(self, file: SourceFile) -> bytes:
@@ -81,20 +101,15 @@ class Folder:
             SourceError: unreadable, zero bytes, truncated gzip or no gzip at all.
         """
         label = self.label(file.name)
-        filesystem, _ = self._opened
-        try:
-            with filesystem.open_input_stream(file.path, compression=None) as stream:
-                data: bytes = stream.read()
-        except OSError as error:
-            raise SourceError(
-                f"{label}: cannot be read ({error}); check that it exists and your permissions"
-            ) from error
+        data = self._bytes(file)
         if not data:
             raise SourceError(f"{label}: the file has zero bytes; deliver it again, or delete it if there was no data")
         return _decompress(data, label) if file.name.endswith(".gz") else data
 
     def head(self, file: SourceFile, size: int = 4096) -> bytes:
         """The first ``size`` decompressed bytes, for guessing a format; raises `SourceError` like `read`."""
+        if file.member:
+            return self.read(file)[:size]
         filesystem, _ = self._opened
         compression = "gzip" if file.name.endswith(".gz") else None
         try:
@@ -104,6 +119,44 @@ class Folder:
             raise SourceError(f"{self.label(file.name)}: cannot be read ({error}); deliver it again") from error
         return data
 
+    def text_beside(self, name: str) -> str | None:
+        """Text of the file ``name`` in this folder (beside the file, for a single file); ``None`` without one."""
+        filesystem, root = self._opened
+        path = f"{root.rpartition('/')[0] if self._is_file else root}/{name}"
+        if filesystem.get_file_info(path).type != pa_fs.FileType.File:
+            return None
+        with filesystem.open_input_stream(path) as stream:
+            return decode_utf8(stream.read(), f"{self.base}/{name}")
+
+    def _bytes(self, file: SourceFile) -> bytes:
+        filesystem, _ = self._opened
+        try:
+            with filesystem.open_input_stream(file.path, compression=None) as stream:
+                data: bytes = stream.read()
+            if file.member:
+                with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                    data = archive.read(file.member)
+        except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+            raise SourceError(
+                f"{self.label(file.name)}: cannot be read ({error}); check that it exists and your permissions"
+            ) from error
+        return data
+
+    def _members(self, file: SourceFile) -> list[SourceFile]:
+        try:
+            with zipfile.ZipFile(io.BytesIO(self._bytes(file))) as archive:
+                members = [info for info in archive.infolist() if not info.is_dir()]
+        except zipfile.BadZipFile as error:
+            raise SourceError(
+                f"{self.label(file.name)}: not a sound zip archive ({error}); deliver it again"
+            ) from error
+        hidden = re.compile(r"(^|/)[._]")
+        return [
+            SourceFile(file.path, f"{file.name}/{info.filename}", info.file_size, file.modified_ns, info.filename)
+            for info in members
+            if not hidden.search(info.filename)
+        ]
+
     @cached_property
     def _opened(self) -> tuple[pa_fs.FileSystem, str]:
         try:
@@ -111,12 +164,16 @@ class Folder:
         except ValueError as error:
             raise SourceError(str(error)) from error
 
-    def _require_folder(self, filesystem: pa_fs.FileSystem, root: str) -> None:
-        kind = filesystem.get_file_info(root).type
+    @cached_property
+    def _is_file(self) -> bool:
+        filesystem, root = self._opened
+        try:
+            kind = filesystem.get_file_info(root).type
+        except OSError as error:
+            raise SourceError(f"{self.uri}: cannot be listed ({error}); check the path and your permissions") from error
         if kind == pa_fs.FileType.NotFound:
-            raise SourceError(f"{self.uri}: there is no such folder; check the path")
-        if kind == pa_fs.FileType.File:
-            raise SourceError(f"{self.uri}: is a file, and a source is a folder; give the folder that holds it")
+            raise SourceError(f"{self.uri}: there is no such folder or file; check the path")
+        return bool(kind == pa_fs.FileType.File)
 
 
 def day_in_name(stem: str) -> str | None:
@@ -158,17 +215,6 @@ def daily_files(folder: Folder, files: Sequence[SourceFile], suffixes: Sequence[
     return dict(sorted(found.items()))
 
 
-def headers(folder: Folder, daily: Mapping[date, SourceFile], limit: int = 20) -> Iterator[set[str]]:
-    """Column names of the first ``limit`` daily files, to tell shops apart; a file that cannot be read is passed over
-    here, because a bad day must not hide whose it is: reading that day reports it."""
-    for file in list(daily.values())[:limit]:
-        try:
-            text = folder.head(file).decode("utf-8-sig", errors="replace")
-        except SourceError:
-            continue
-        yield {name.strip().strip('"') for name in text.partition("\n")[0].split(",")}
-
-
 def no_drop(location: str, day: date, days: Sequence[date]) -> SourceError:
     """The error for a day that was asked for and is not there."""
     known = f"drops run from {days[0]} to {days[-1]}" if days else "there are no drops at all"
@@ -178,7 +224,7 @@ def no_drop(location: str, day: date, days: Sequence[date]) -> SourceError:
 
 
 def decode_utf8(data: bytes, label: str) -> str:
-    """``data`` as text.
+    """``data`` as text, without a byte order mark.
 
     Raises:
         SourceError: not UTF-8; the message gives the offset of the first bad byte, counted after decompression.
@@ -188,7 +234,7 @@ def decode_utf8(data: bytes, label: str) -> str:
     except UnicodeDecodeError as error:
         raise SourceError(
             f"{label}: not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start} does not belong there; "
-            "save the file as UTF-8 and deliver it again"
+            'save the file as UTF-8, or set encoding = "cp1252" in mapping.toml if it comes from Windows'
         ) from error
 
 

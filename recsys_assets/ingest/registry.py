@@ -1,36 +1,21 @@
-"""Opens a source by its name, or finds out from the files which source fits."""
+"""Opens a source by its name, or by what the files are recognised as."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date
 
 from lambda_api.settings import Settings
-from recsys_assets.ingest import amazon_reviews, canonical, movielens, online_retail
+from recsys_assets.ingest.detection import AUTO, CANONICAL, GENERIC, find_mapping
 from recsys_assets.ingest.files import Folder
+from recsys_assets.ingest.mapped_source import MappedSource
+from recsys_assets.ingest.mapping import Mapping, parse_mapping
+from recsys_assets.ingest.presets import PRESETS
 from recsys_assets.ingest.source import Source, SourceError
 
-AUTO = "auto"
 SYNTHETIC = "synthetic"
-
-
-@dataclass(frozen=True)
-class _FileSource:
-    build: Callable[[str], Source]
-    fits: Callable[[Folder], bool]
-    layout: str
-
-
-_FILE_SOURCES: dict[str, _FileSource] = {
-    "canonical": _FileSource(canonical.CanonicalSource, canonical.fits, canonical.LAYOUT),
-    "online_retail": _FileSource(online_retail.OnlineRetailSource, online_retail.fits, online_retail.LAYOUT),
-    "amazon_reviews": _FileSource(amazon_reviews.AmazonReviewsSource, amazon_reviews.fits, amazon_reviews.LAYOUT),
-    "movielens": _FileSource(movielens.MovielensSource, movielens.fits, movielens.LAYOUT),
-}
 
 
 def source_names() -> tuple[str, ...]:
     """Names that `open_source` accepts."""
-    return (AUTO, *_FILE_SOURCES, SYNTHETIC)
+    return (AUTO, CANONICAL, *(preset.name for preset in PRESETS), SYNTHETIC)
 
 
 def source_of(settings: Settings, *, first_day: date | None = None) -> Source:
@@ -46,24 +31,26 @@ def source_of(settings: Settings, *, first_day: date | None = None) -> Source:
             "RECSYS_SOURCE=synthetic where a made-up shop is meant"
         )
     day = settings.first_day if first_day is None else first_day
-    return open_source(settings.source, settings.data, first_day=day, seed=settings.seed)
+    return open_source(settings.source, settings.data, first_day=day, seed=settings.seed, mapping=settings.mapping)
 
 
-def open_source(name: str, location: str | None, *, first_day: date | None = None, seed: int = 0) -> Source:
-    """The source called ``name`` at ``location``, a local folder or an ``s3://`` prefix.
+def open_source(
+    name: str, location: str | None, *, first_day: date | None = None, seed: int = 0, mapping: str | None = None
+) -> Source:
+    """The source called ``name`` at ``location``: a local folder or file, or an ``s3://`` prefix.
 
     Args:
-        name: one of `source_names`. ``auto`` is ``synthetic`` without a location, else the one source whose files the
-            folder holds.
+        name: one of `source_names`. ``auto`` is ``synthetic`` without a location, else what the files are.
         location: ``None`` for the synthetic shop, needed for every other source.
         first_day: first day of the synthetic shop; other sources have the days of their files.
         seed: seed of the synthetic shop.
+        mapping: path or URI of a ``mapping.toml`` elsewhere than beside the data.
 
     Raises:
-        SourceError: unknown name, a location where there must be none or none where there must be one, a folder that
-            no source or more than one fits (``auto`` only; the message lists what was looked for).
+        SourceError: unknown name, a location where there must be none or none where there must be one, or files that
+            fit no format or more than one.
     """
-    if name not in source_names():
+    if name not in (*source_names(), GENERIC):
         raise SourceError(f"unknown source {name!r}; choose one of: {', '.join(source_names())}")
     if name == SYNTHETIC or (name == AUTO and location is None):
         if location is not None:
@@ -72,24 +59,18 @@ def open_source(name: str, location: str | None, *, first_day: date | None = Non
             )
         return _synthetic(first_day, seed)
     if location is None:
-        raise SourceError(
-            f"source {name!r} needs a location: a folder or an s3:// prefix with {_FILE_SOURCES[name].layout}"
-        )
-    return _FILE_SOURCES[_sniff(location) if name == AUTO else name].build(location)
-
-
-def _sniff(location: str) -> str:
+        raise SourceError(f"source {name!r} needs a location: a folder, a file or an s3:// prefix")
     folder = Folder(location)
-    fitting = [name for name, source in _FILE_SOURCES.items() if source.fits(folder)]
-    looked_for = "\n".join(f"  {name}: {source.layout}" for name, source in _FILE_SOURCES.items())
-    if not fitting:
-        raise SourceError(f"{location}: no source fits what is there; looked for\n{looked_for}")
-    if len(fitting) > 1:
-        raise SourceError(
-            f"{location}: more than one source fits ({', '.join(fitting)}); name one of them, or separate the files:\n"
-            f"{looked_for}"
-        )
-    return fitting[0]
+    return MappedSource(folder, read_mapping(mapping) if mapping else find_mapping(folder, name))
+
+
+def read_mapping(location: str) -> Mapping:
+    """The mapping in the file at ``location``. Raises `SourceError` when it is not there or not valid."""
+    parent, _, name = location.rpartition("/")
+    text = Folder(parent or ".").text_beside(name)
+    if text is None:
+        raise SourceError(f"{location}: there is no such file; `recsys check` writes one")
+    return parse_mapping(text, location)
 
 
 def _synthetic(first_day: date | None, seed: int) -> Source:

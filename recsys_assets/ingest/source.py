@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -40,8 +40,9 @@ class DayOfEvents:
 class Source(Protocol):
     """Where a shop's data comes from. Cheap to build; files are read in the methods."""
 
-    name: ClassVar[str]
-    """Short name, as in ``RECSYS_SOURCE``."""
+    @property
+    def name(self) -> str:
+        """Short name, as in ``RECSYS_SOURCE``."""
 
     def days(self) -> list[date]:
         """UTC days that have a drop, ascending. Cheap where files are named by day. Raises `SourceError`."""

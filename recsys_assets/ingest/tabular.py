@@ -1,8 +1,10 @@
 """Rows of CSV and Parquet files; no row is lost. Whole logs are split by UTC day."""
 
+import ast
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,19 +18,22 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from recsys_assets.ingest.columns import occurrence_numbers, parse_timestamps
-from recsys_assets.ingest.files import Folder, SourceFile, decode_utf8
+from recsys_assets.ingest.files import JSON_SUFFIXES, Folder, SourceFile, decode_utf8, stem_of
+from recsys_assets.ingest.mapping import TableMapping
 from recsys_assets.ingest.source import SourceError
-from recsys_assets.schema import SET_ASIDE_SCHEMA, TableContract
+from recsys_assets.schema import SET_ASIDE_SCHEMA
 
 EPOCH: Final = date(1970, 1, 1)
 
 EARLIEST_DAY: Final = date(1990, 1, 1)
 """No shop kept an event log before; an earlier timestamp is a clock that was never set."""
 
-_as_json = json.JSONEncoder(ensure_ascii=False).encode
+_as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 NO_ROWS_SET_ASIDE = SET_ASIDE_SCHEMA.empty_table()
+
+DEFAULT_FORMAT: Final = TableMapping()
+_ONE_CHARACTER: Final = b"\x1f"
 
 
 @dataclass(frozen=True)
@@ -52,19 +57,25 @@ class Rows:
         return int(self.table.num_rows + self.malformed.num_rows)
 
 
-def read_csv(folder: Folder, file: SourceFile) -> Rows:
+def read_csv(folder: Folder, file: SourceFile, table: TableMapping = DEFAULT_FORMAT) -> Rows:
     """A CSV file as text columns; empty fields are null. Rows with too few or too many fields come back as malformed.
 
     Raises:
-        SourceError: unreadable, truncated, not UTF-8 (with the byte offset), a column named twice, a quote that
-            never closes.
+        SourceError: unreadable, truncated, not in its encoding (with the byte offset), a column named twice, a quote
+            that never closes.
     """
     label = folder.label(file.name)
-    data = folder.read(file)
-    names = _header(data, label)
+    data = _as_utf8(folder.read(file), table.encoding, label)
+    delimiter = table.delimiter
+    if len(delimiter) > 1:
+        data, delimiter = data.replace(delimiter.encode(), _ONE_CHARACTER), _ONE_CHARACTER.decode()
+    names = list(table.header) or read_header(data, label, delimiter)
     if not re.search(rb"[\r\n]", data):
         data += b"\n"  # Arrow calls a header without a line end an error; it is a file without rows.
-    return parse_csv(data, names, label=label, base_name=file.name, skip_rows=1)
+    return parse_csv(
+        data, names, label=label, base_name=file.name, skip_rows=0 if table.header else 1, delimiter=delimiter,
+        quote='"' if table.quotes else None,
+    )  # fmt: skip
 
 
 def parse_csv(
@@ -117,52 +128,69 @@ def parse_csv(
     return Rows(table, numbers, _malformed_table(base_name, malformed))
 
 
-def read_table(folder: Folder, file: SourceFile) -> Rows:
-    """A CSV (text columns) or Parquet (its own types) file; raises `SourceError` like `read_csv`."""
-    if not file.name.endswith(".parquet"):
-        return read_csv(folder, file)
+def read_json_lines(folder: Folder, file: SourceFile) -> Rows:
+    """A file with one JSON object per line; nested values stay nested, other values become text.
+
+    Lines that are no JSON object come back as malformed. ``NaN`` is a missing value, and half of a surrogate pair
+    becomes the replacement character.
+
+    Raises:
+        SourceError: unreadable, not UTF-8, one JSON array, cut off in its last line, or without a line.
+    """
+    label = folder.label(file.name)
+    data = folder.read(file)
+    text = decode_utf8(data, label)
+    if text.lstrip()[:1] == "[":
+        raise SourceError(f"{label}: is one JSON array; write one object per line")
+    rows = read_json_text(text, file.name)
+    if not rows.count:
+        raise SourceError(f"{label}: no lines; deliver the rows, or delete the file if there were none")
+    if rows.malformed.num_rows and not data.endswith(b"\n"):
+        last = rows.malformed["source_row"][-1].as_py()
+        if last > rows.numbers.max(initial=0):
+            raise SourceError(
+                f"{label}: ends in the middle of line {last}; the upload broke off, deliver the file again"
+            )
+    return rows
+
+
+def read_json_text(text: str, base_name: str) -> Rows:
+    """The rows of JSON lines; see `read_json_lines`."""
+    objects: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    refused: list[tuple[int, str, str]] = []
+    # Only \n ends a line of JSON: str.splitlines would also cut at U+2028 inside a title.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        found = _json_object(line)
+        if found is None:
+            refused.append((number, "malformed row: no JSON object", _as_json({"line": line})))
+        else:
+            objects.append(found)
+            numbers.append(number)
+    names = dict.fromkeys(name for item in objects for name in item)
+    columns = {name: _json_column([item.get(name) for item in objects]) for name in names}
+    rows = pa.table(columns) if columns else pa.table({"": pa.nulls(len(objects), pa.string())})
+    return Rows(rows, np.array(numbers, dtype=np.int64), _malformed_table(base_name, refused))
+
+
+def read_table(folder: Folder, file: SourceFile, table: TableMapping = DEFAULT_FORMAT) -> Rows:
+    """A CSV (text columns), JSON lines or Parquet (its own types) file; raises `SourceError` like `read_csv`."""
+    if stem_of(file.name.lower(), JSON_SUFFIXES) is not None:
+        return read_json_lines(folder, file)
+    if not file.name.lower().endswith(".parquet"):
+        return read_csv(folder, file, table)
     data = folder.read(file)
     try:
         # A Hive folder's date column is not part of the data: Arrow must not infer it from the path.
-        table = pq.read_table(pa.BufferReader(data), partitioning=None)
+        rows = pq.read_table(pa.BufferReader(data), partitioning=None)
     except (OSError, pa.ArrowException) as error:
         raise SourceError(
             f"{folder.label(file.name)}: not a readable Parquet file ({error}); the upload broke off or the file is "
             "another format, deliver it again"
         ) from error
-    return Rows(table, np.arange(1, table.num_rows + 1), NO_ROWS_SET_ASIDE)
-
-
-def read_tables(folder: Folder, files: Sequence[SourceFile], contract: TableContract) -> Rows:
-    """Several files of one canonical table as one. Columns outside the contract are dropped; a column whose type
-    differs between files becomes text.
-
-    Raises:
-        SourceError: as `read_table`; no row in all the files; or a file with no canonical column at all.
-    """
-    parts = [read_table(folder, file) for file in files]
-    for file, part in zip(files, parts, strict=True):
-        if not set(part.table.column_names) & set(contract.schema.names):
-            raise SourceError(
-                f"{folder.label(file.name)}: none of its columns ({', '.join(part.table.column_names)}) is a column of "
-                f"{contract.name}; the file needs a header, commas between fields, and the canonical names: "
-                f"{', '.join(contract.schema.names)}"
-            )
-    if not sum(part.count for part in parts):
-        where = folder.label(files[0].name) + (f" and {len(files) - 1} more" if len(files) > 1 else "")
-        raise SourceError(f"{where}: a header but no rows; deliver the rows, or delete the file if there were none")
-    try:
-        table = _stack([_known_columns(part.table, contract) for part in parts])
-    except pa.ArrowNotImplementedError as error:
-        raise SourceError(
-            f"{folder.label(files[0].name)} and {len(files) - 1} more: a column's types differ between the files and "
-            f"cannot meet as text ({error}); write the files with one schema"
-        ) from error
-    return Rows(
-        table=table,
-        numbers=np.concatenate([part.numbers for part in parts]),
-        malformed=pa.concat_tables([part.malformed for part in parts]),
-    )
+    return Rows(rows, np.arange(1, rows.num_rows + 1), NO_ROWS_SET_ASIDE)
 
 
 def set_aside_rows(
@@ -173,48 +201,21 @@ def set_aside_rows(
     return pa.table([[source_file] * len(reasons), list(numbers), list(reasons), text], schema=SET_ASIDE_SCHEMA)
 
 
-def with_ids_of_events(entities: pa.Table, key: str, events: pa.ChunkedArray) -> pa.Table:
-    """``entities`` and a row of nulls for every id that only ``events`` name, by id; of equal ids the first stays."""
-    known = entities.filter(pa.array(occurrence_numbers(entities[key]) == 1)).filter(pc.is_valid(entities[key]))
-    named = pc.unique(events.cast(pa.string())).drop_null()
-    unknown = named.filter(pc.invert(pc.is_in(named, known[key].combine_chunks())))
-    return pa.concat_tables([known, pa.table({key: unknown})], promote_options="default").sort_by(key)
-
-
 @dataclass(frozen=True)
 class EventsByDay:
-    """Rows of a whole log, cut by the UTC day of their ``timestamp``, so that no day needs another parse.
+    """Rows of a whole log, sorted by the UTC day of their ``timestamp``, so one parse serves all days.
 
-    Rows whose day cannot be told (no timestamp, none that can be understood, or one before `EARLIEST_DAY` or after
-    today, as zeroed and broken clocks write) and malformed rows belong to the log's first day: nothing is lost, no
-    calendar is stretched by them, and the untouched value is there for the quality rules to refuse.
+    ``set_aside`` belongs to the log's first day.
     """
 
     rows: pa.Table
-    malformed: pa.Table
+    set_aside: pa.Table
     bounds: Mapping[date, tuple[int, int]]
 
     @classmethod
-    def cut(cls, rows: pa.Table, malformed: pa.Table, label: str) -> "EventsByDay":
-        """Sort ``rows`` by day, keeping their order within a day.
-
-        Raises:
-            SourceError: there is no ``timestamp`` column, or no row has a timestamp that can be understood.
-        """
-        if "timestamp" not in rows.column_names:
-            raise SourceError(
-                f"{label}: no column timestamp, so no row has a day; add the column, or deliver one file per day"
-            )
-        days = pc.cast(pc.cast(parse_timestamps(rows["timestamp"]), pa.date32()), pa.int32())
-        today = (datetime.now(UTC).date() - EPOCH).days
-        possible = pc.and_(pc.greater_equal(days, (EARLIEST_DAY - EPOCH).days), pc.less_equal(days, today))
-        days = pc.if_else(possible, days, pa.scalar(None, pa.int32()))
-        if days.null_count == len(days):
-            raise SourceError(
-                f"{label}: none of its {rows.num_rows} well-formed rows has a timestamp that can be right; "
-                "write ISO 8601, or unix seconds or milliseconds"
-            )
-        numbers = pc.fill_null(days, pc.min(days)).to_numpy()
+    def cut(cls, rows: pa.Table, days: pa.ChunkedArray, set_aside: pa.Table) -> "EventsByDay":
+        """Sort ``rows`` by ``days`` (date32, no nulls), keeping their order within a day."""
+        numbers = days.cast(pa.int32()).to_numpy()
         if np.any(np.diff(numbers) < 0):
             order = np.argsort(numbers, kind="stable")
             rows, numbers = rows.take(order), numbers[order]
@@ -222,32 +223,86 @@ class EventsByDay:
         ends = np.append(starts[1:], len(numbers))
         calendar = pa.array(found, pa.int32()).cast(pa.date32()).to_pylist()
         bounds = {day: (int(a), int(b)) for day, a, b in zip(calendar, starts, ends, strict=True)}
-        return cls(rows.combine_chunks(), malformed, bounds)
-
-    def days(self) -> list[date]:
-        """Days that have rows, ascending."""
-        return list(self.bounds)
+        return cls(rows.combine_chunks(), set_aside, bounds)
 
     def of(self, day: date) -> tuple[pa.Table, pa.Table]:
-        """The rows of a day that `days` lists, and the malformed rows delivered with it."""
+        """The rows of a day in ``bounds``, and the rows that are set aside with it."""
         start, end = self.bounds[day]
         is_first = day == next(iter(self.bounds))
-        return self.rows.slice(start, end - start), self.malformed if is_first else NO_ROWS_SET_ASIDE
+        return self.rows.slice(start, end - start), self.set_aside if is_first else NO_ROWS_SET_ASIDE
 
 
-def _header(data: bytes, label: str) -> list[str]:
+def possible_days(timestamps: pa.ChunkedArray) -> pa.ChunkedArray:
+    """UTC day of each timestamp; null without one, before `EARLIEST_DAY` or after today: such clocks were never set."""
+    days = pc.cast(pc.cast(timestamps, pa.date32()), pa.int32())
+    today = (datetime.now(UTC).date() - EPOCH).days
+    possible = pc.and_(pc.greater_equal(days, (EARLIEST_DAY - EPOCH).days), pc.less_equal(days, today))
+    return pc.if_else(possible, days, pa.scalar(None, pa.int32())).cast(pa.date32())
+
+
+def read_header(data: bytes, label: str, delimiter: str = ",") -> list[str]:
+    """Column names in the first line. Raises `SourceError`: no UTF-8, no name, or a name twice."""
     end = re.search(rb"[\r\n]", data)
     line = data[: end.start()] if end else data
     if b"\x00" in line:
         offset = line.index(b"\x00")
         raise SourceError(f"{label}: not UTF-8: a zero byte at offset {offset} (UTF-16?); save the file as UTF-8")
-    names = [name.strip() for name in next(csv.reader([decode_utf8(line, label)]), [])]
+    names = [name.strip() for name in next(csv.reader([decode_utf8(line, label)], delimiter=delimiter), [])]
     if not any(names):
         raise SourceError(f"{label}: has no header; deliver the file again with the column names in the first row")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted({name for name in names if names.count(name) > 1 and name})
     if twice:
         raise SourceError(f"{label}: the header names {', '.join(twice)} twice; keep one column of each name")
-    return names
+    return [name or f"column {number}" for number, name in enumerate(names, start=1)]
+
+
+def _as_utf8(data: bytes, encoding: str, label: str) -> bytes:
+    """``data`` in UTF-8 without a byte order mark. MovieLens mixes UTF-8 and Latin-1: ``utf-8|latin-1`` tries both."""
+    for name in encoding.split("|"):
+        if name in ("utf-8", "utf8") and "|" not in encoding:
+            return data.removeprefix(b"\xef\xbb\xbf")
+        try:
+            return data.decode(name).removeprefix("\ufeff").encode()
+        except UnicodeDecodeError as error:
+            reason = error
+        except LookupError as error:
+            raise SourceError(
+                f"{label}: encoding = {name!r} in mapping.toml is not known; use for example cp1252"
+            ) from error
+    raise SourceError(f"{label}: not {encoding} (offset {reason.start}); correct encoding in mapping.toml") from reason
+
+
+def _json_object(line: str) -> dict[str, Any] | None:
+    """The object of a line: JSON, or a Python literal as in the Amazon metadata of 2014."""
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError:
+        try:
+            found = ast.literal_eval(line.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+    return found if isinstance(found, dict) else None
+
+
+def _json_column(values: list[Any]) -> pa.Array:
+    """Nested values keep their structure where all rows share one; everything else becomes text."""
+    if any(isinstance(value, list | dict) for value in values):
+        try:
+            return pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+            pass
+    return pa.array([_json_text(value) for value in values], pa.string())
+
+
+def _json_text(value: Any) -> str | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _block_size(data: bytes) -> int:
@@ -281,20 +336,28 @@ def _malformed_table(base_name: str, rows: Sequence[tuple[int, str, str]]) -> pa
     )
 
 
-def _known_columns(table: pa.Table, contract: TableContract) -> pa.Table:
-    return table.select([name for name in contract.schema.names if name in table.column_names])
+def stack_tables(tables: Sequence[pa.Table], label: str) -> pa.Table:
+    """Tables one below the other; a column whose type differs between them becomes text.
 
-
-def _stack(tables: Sequence[pa.Table]) -> pa.Table:
+    Raises:
+        SourceError: a column is nested in one table and not in another.
+    """
     types: dict[str, set[pa.DataType]] = {}
     for table in tables:
         for field in table.schema:
-            types.setdefault(field.name, set()).add(field.type)
+            if not pa.types.is_null(field.type):
+                types.setdefault(field.name, set()).add(field.type)
     as_text = {name for name, kinds in types.items() if len(kinds) > 1}
-    alike = [
-        table.cast(
-            pa.schema([field.with_type(pa.string()) if field.name in as_text else field for field in table.schema])
-        )
-        for table in tables
-    ]
+    try:
+        alike = [
+            table.cast(
+                pa.schema([field.with_type(pa.string()) if field.name in as_text else field for field in table.schema])
+            )
+            for table in tables
+        ]
+    except pa.ArrowNotImplementedError as error:
+        raise SourceError(
+            f"{label} and others: a column's types differ between the files and cannot meet as text ({error}); write "
+            "the files with one schema"
+        ) from error
     return pa.concat_tables(alike, promote_options="default")

@@ -11,24 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lambda_api.interactions import INTERACTION_LABELS
 from recsys_assets.schema import INTERACTIONS
-from recsys_assets.verdict import Severity
+from recsys_assets.verdict import ROW_TOLERANCE, Severity
 
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
 
 Scope = Literal["row", "batch"]
 
-ROW_TOLERANCE = 0.05
-"""Share of the checked rows that may fail a row rule. Up to it, the failing rows are quarantined and the rest is used;
-above it, the whole delivery is refused: one bad row should not stop a shop, one in twenty points to a broken export."""
-
 NULL_TOLERANCE = 0.20
 """Share of purchases that may lack a price or quantity when the delivery has that column: gifts and vouchers have none,
 a broken export loses most of them."""
-
-BLOCKING_ROWS = 3
-"""Fewer failing rows than this do not block unless they are the whole delivery: one bad row of ten is 10 %, but it is
-one row. Great Expectations cannot express this, so Data Docs may show such a rule as failed."""
 
 RATING_RANGE = (0.0, 10.0)
 """Covers one to five stars, half stars and ten-point scales."""

@@ -22,8 +22,8 @@ from recsys_assets.quality.row_checks import (
     read_interactions,
     table_frame,
 )
-from recsys_assets.quality.suites import BLOCKING_ROWS, RULES, Rule, build_suite
-from recsys_assets.verdict import FAILURE_SCHEMA, Outcome, Verdict
+from recsys_assets.quality.suites import RULES, Rule, build_suite
+from recsys_assets.verdict import FAILURE_SCHEMA, Outcome, Verdict, refuses_delivery
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,28 +163,12 @@ def _outcome(rule: Rule, member: _Prepared, rows: RowNumbers | None, held: bool)
     checked = total if rule.expectation.endswith("NotBeNull") else int(frame_column.notna().sum())
     failed = len(rows)
     share = failed / checked if checked else 0.0
-    passed = not blocks_delivery(failed, checked, total, rule.tolerance)
+    passed = not refuses_delivery(failed, checked, total, rule.tolerance)
     example = _example(rule, member, int(rows[0])) if failed else ""
     return Outcome(
         rule.check, rule.severity, passed, failed, checked, share, example,
         _row_message(rule, _name(member), passed, failed, checked, example),
     )  # fmt: skip
-
-
-def blocks_delivery(failed: int, checked: int, total: int, tolerance: float) -> bool:
-    """Whether so many rows fail that the whole delivery is refused.
-
-    Args:
-        failed: rows that fail the rule.
-        checked: rows the rule applies to.
-        total: rows of the delivery.
-        tolerance: share of the checked rows that may fail. 0 tolerates nothing, however few the rows.
-    """
-    if not failed:
-        return False
-    if tolerance == 0:
-        return True
-    return failed > tolerance * checked and (failed >= BLOCKING_ROWS or failed == total)
 
 
 def _table_outcome(rule: Rule, member: _Prepared, held: bool) -> Outcome:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_assets.features.engine import FEATURES
-from recsys_assets.ingest.online_retail import OnlineRetailSource
+from recsys_assets.ingest.registry import open_source
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS
 from tests.features.comparing import assert_same, compute, keyed
 from tests.features.logs import AS_OF, random_rows, tables
@@ -74,7 +74,7 @@ def test_a_log_without_prices_facts_users_or_events(spark: Any, name: str, tmp_p
 @pytest.mark.parametrize("name", tuple(FEATURES))
 def test_a_sample_of_a_real_shop(spark: Any, name: str, tmp_path: Path, shared_data: Path) -> None:
     """Three days of Online Retail, cut in the middle of the third."""
-    source = OnlineRetailSource(str(shared_data / "online_retail"))
+    source = open_source("online_retail", str(shared_data / "online_retail"))
     days = source.days()[:3]
     interactions = pa.concat_tables([INTERACTIONS.conform(source.read_day(day).interactions) for day in days])
     sold = pc.unique(interactions["product_id"])

@@ -7,12 +7,10 @@ import gzip
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from recsys_assets.ingest.amazon_reviews import AmazonReviewsSource
-from recsys_assets.ingest.canonical import CanonicalSource
-from recsys_assets.ingest.movielens import MovielensSource
-from recsys_assets.ingest.online_retail import OnlineRetailSource
+from recsys_assets.ingest.registry import open_source
 from recsys_assets.ingest.source import Source
 
 RETAIL_HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
@@ -142,11 +140,11 @@ def write_ml_100k(folder: Path) -> None:
 
 
 FILE_SHOPS = [
-    Shop("canonical", write_canonical, CanonicalSource, rows=4, days=3),
-    Shop("canonical_hive", write_canonical_hive, CanonicalSource, rows=4, days=3),
-    Shop("online_retail", write_retail, OnlineRetailSource, rows=13, days=2),
-    Shop("amazon_2014", write_amazon_2014, AmazonReviewsSource, rows=4, days=2),
-    Shop("amazon_2023", write_amazon_2023, AmazonReviewsSource, rows=2, days=2),
-    Shop("movielens_1m", write_ml_1m, MovielensSource, rows=3, days=2),
-    Shop("movielens_100k", write_ml_100k, MovielensSource, rows=3, days=2),
+    Shop("canonical", write_canonical, partial(open_source, "canonical"), rows=4, days=3),
+    Shop("canonical_hive", write_canonical_hive, partial(open_source, "canonical"), rows=4, days=3),
+    Shop("online_retail", write_retail, partial(open_source, "online_retail"), rows=13, days=2),
+    Shop("amazon_2014", write_amazon_2014, partial(open_source, "amazon_reviews"), rows=4, days=2),
+    Shop("amazon_2023", write_amazon_2023, partial(open_source, "amazon_reviews"), rows=2, days=2),
+    Shop("movielens_1m", write_ml_1m, partial(open_source, "movielens"), rows=3, days=2),
+    Shop("movielens_100k", write_ml_100k, partial(open_source, "movielens"), rows=3, days=2),
 ]

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_assets.ingest import tabular
-from recsys_assets.ingest.canonical import CanonicalSource
+from recsys_assets.ingest.registry import open_source
 from recsys_assets.ingest.source import SourceError
 from recsys_assets.lake import Lake
 from recsys_assets.schema import INTERACTIONS, TIMESTAMP
@@ -71,7 +71,7 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_delivers_the_same_days(layout: str, tmp_path: Path) -> None:
     LAYOUTS[layout](tmp_path)
-    source = CanonicalSource(str(tmp_path))
+    source = open_source("canonical", str(tmp_path))
     assert source.days() == DAYS
     delivered = [source.read_day(day).interactions for day in DAYS]
     expected = [[row.split(",")[0] for row in rows] for rows in BY_DAY]
@@ -104,13 +104,13 @@ def test_the_lake_is_a_canonical_export(tmp_path: Path) -> None:
         }
     )
     Lake(str(tmp_path)).write_day("interactions", date(2024, 1, 1), INTERACTIONS.conform(table))
-    delivered = CanonicalSource(str(tmp_path)).read_day(date(2024, 1, 1))
+    delivered = open_source("canonical", str(tmp_path)).read_day(date(2024, 1, 1))
     assert delivered.interactions.equals(INTERACTIONS.conform(table))
 
 
 def one_day(folder: Path, header: str, *rows: str) -> pa.Table:
     write_text(folder / "2024-01-01.csv", "\n".join([header, *rows]) + "\n")
-    return CanonicalSource(str(folder)).read_day(date(2024, 1, 1)).interactions
+    return open_source("canonical", str(folder)).read_day(date(2024, 1, 1)).interactions
 
 
 def test_one_bad_value_leaves_its_column_as_text_and_the_others_alone(tmp_path: Path) -> None:
@@ -185,23 +185,24 @@ def test_timestamps_that_are_not_leave_the_column_as_text(text: str, tmp_path: P
 def test_parquet_timestamps_of_many_types(column: pa.Array, name: str, tmp_path: Path) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"interaction_id": [7], "user_id": [17850.0], "timestamp": column}), tmp_path / name)
-    table = CanonicalSource(str(tmp_path)).read_day(date(2024, 1, 1)).interactions
+    table = open_source("canonical", str(tmp_path)).read_day(date(2024, 1, 1)).interactions
     assert table.to_pylist() == [{"interaction_id": "7", "user_id": "17850", "timestamp": utc(2024, 1, 1, 5)}]
 
 
-def test_rows_of_a_log_without_a_day_come_with_its_first_day(tmp_path: Path) -> None:
+def test_rows_of_a_log_without_a_day_are_set_aside_with_its_first_day(tmp_path: Path) -> None:
     rows = ["e1,2024-01-02T00:00:00Z", "e2,soon", "e3,2024-01-01T00:00:00Z", "e4,", "torn", "e5,2024-01-02,extra"]
     write_text(tmp_path / "interactions.csv", "interaction_id,timestamp\n" + "\n".join(rows) + "\n")
-    source = CanonicalSource(str(tmp_path))
+    source = open_source("canonical", str(tmp_path))
     assert source.days() == [date(2024, 1, 1), date(2024, 1, 2)]
     first, second = (source.read_day(day) for day in source.days())
-    assert first.interactions["interaction_id"].to_pylist() == ["e2", "e3", "e4"]
-    assert first.interactions["timestamp"].to_pylist() == ["soon", "2024-01-01T00:00:00Z", None]
+    assert first.interactions["interaction_id"].to_pylist() == ["e3"]
     assert second.interactions["timestamp"].to_pylist() == [datetime(2024, 1, 2, tzinfo=UTC)]
     reason = "malformed row: {} fields where the header has 2"
     assert [list(row.values()) for row in first.set_aside.to_pylist()] == [
         ["interactions.csv", 5, reason.format(1), '"torn"'],
         ["interactions.csv", 6, reason.format(3), '"e5,2024-01-02,extra"'],
+        ["interactions.csv", 2, "no usable timestamp", '{"interaction_id": "e2", "timestamp": "soon"}'],
+        ["interactions.csv", 4, "no usable timestamp", '{"interaction_id": "e4", "timestamp": null}'],
     ]
     assert (first.rows_read, second.rows_read) == (5, 1)
 
@@ -210,7 +211,7 @@ def test_rows_of_a_log_without_a_day_come_with_its_first_day(tmp_path: Path) -> 
 def test_a_log_in_which_nothing_has_a_day_is_refused(content: str, tmp_path: Path) -> None:
     write_text(tmp_path / "interactions.csv", content)
     with pytest.raises(SourceError, match=r"interactions\.csv: no.* timestamp"):
-        CanonicalSource(str(tmp_path)).days()
+        open_source("canonical", str(tmp_path)).days()
 
 
 def test_columns_of_parts_with_different_types_meet(tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_columns_of_parts_with_different_types_meet(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"interaction_id": pa.array([], pa.string())}), day / "c.parquet"
     )  # Spark writes empty parts
-    assert CanonicalSource(str(tmp_path)).read_day(date(2024, 1, 1)).interactions.to_pylist() == [
+    assert open_source("canonical", str(tmp_path)).read_day(date(2024, 1, 1)).interactions.to_pylist() == [
         {"interaction_id": "1", "rating": None, "price": 2.0},
         {"interaction_id": "x", "rating": 1.0, "price": 2.5},
     ]
@@ -232,20 +233,21 @@ def test_products_and_users_get_their_types(tmp_path: Path) -> None:
     header = "product_id,name,num_reviews,available,colour"
     write_text(tmp_path / "products" / "part-0.csv", f"{header}\np1,Lamp,12,true,red\np2,,12.0,FALSE,\n")
     write_text(tmp_path / "users.csv.gz", "user_id,age,join_date\nu1,30,2023-05-01\nu2,,2023-05-02T10:00:00Z\n")
-    source = CanonicalSource(str(tmp_path))
+    source = open_source("canonical", str(tmp_path))
     first, second = source.products().to_pylist()
     assert (first["num_reviews"], first["available"], first["price"]) == (12, True, None)
     assert (second["num_reviews"], second["available"], second["name"]) == (12, False, None)
     assert [user["join_date"] for user in source.users().to_pylist()] == [date(2023, 5, 1), date(2023, 5, 2)]
     write_text(tmp_path / "users.csv.gz", "user_id,age\nu1,old\n")
-    assert source.users()["age"].to_pylist() == ["old"]
+    with pytest.raises(SourceError, match=r"users\.age: 1 of 1 values are no int64; the first is 'old' in row 1"):
+        source.users()
 
 
 def test_a_row_may_lie_across_two_blocks_of_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tabular, "_block_size", lambda data: 4096)
     rows = [f'e{i},2024-01-01T00:00:00Z,"a ""quoted""\nproduct {i}, in two lines"\n' for i in range(2000)]
     write_text(tmp_path / "interactions.csv", "interaction_id,timestamp,product_id\n" + "".join(rows))
-    table = CanonicalSource(str(tmp_path)).read_day(date(2024, 1, 1)).interactions
+    table = open_source("canonical", str(tmp_path)).read_day(date(2024, 1, 1)).interactions
     assert table["product_id"].to_pylist() == [f'a "quoted"\nproduct {i}, in two lines' for i in range(2000)]
 
 
@@ -272,7 +274,7 @@ def test_every_row_of_any_csv_is_delivered_or_set_aside(
     folder = tmp_path_factory.mktemp("shop")
     data = text.getvalue().encode()
     (folder / f"interactions.csv{'.gz' * zipped}").write_bytes(gzip.compress(data) if zipped else data)
-    source = CanonicalSource(str(folder))
+    source = open_source("canonical", str(folder))
     if not well_formed:
         with pytest.raises(SourceError, match="timestamp"):
             source.days()
@@ -284,4 +286,4 @@ def test_every_row_of_any_csv_is_delivered_or_set_aside(
         for day in delivered
         for event in day.interactions.to_pylist()
     )
-    assert seen == sorted((START + timedelta(hours=hour), *row) for hour, row in well_formed)
+    assert seen == sorted((START + timedelta(hours=hour), *(cell.strip() for cell in row)) for hour, row in well_formed)

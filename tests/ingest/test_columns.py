@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_assets.ingest.columns import occurrence_numbers, parse_numbers, parse_timestamps
@@ -18,6 +18,7 @@ def chunked(values: Sequence[object], kind: pa.DataType | None = None) -> pa.Chu
     return pa.chunked_array([pa.array(values, kind)])
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(MOMENTS, st.none() | ZONES, st.sampled_from(["T", " "]), st.booleans())))
 def test_iso_times_mean_what_python_says(moments: list[tuple[datetime, timezone | None, str, bool]]) -> None:
     stamps = [moment.replace(tzinfo=zone) for moment, zone, _, _ in moments]
@@ -29,6 +30,7 @@ def test_iso_times_mean_what_python_says(moments: list[tuple[datetime, timezone 
     assert parse_timestamps(chunked(texts, pa.string())).to_pylist() == expected
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(MOMENTS, st.sampled_from(["s", "ms", "iso", "words", "none"]))))
 def test_mixed_columns_are_understood_value_by_value(values: list[tuple[datetime, str]]) -> None:
     texts: list[object] = []
@@ -53,6 +55,7 @@ def test_moments_outside_the_calendar_are_not_understood() -> None:
     assert parse_timestamps(chunked([0, 2**62], pa.timestamp("s"))).null_count == 2
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**12), 10**12)))
 def test_numbers_round_trip(values: list[float]) -> None:
     assert parse_numbers(chunked([repr(value) for value in values], pa.string())).to_pylist() == values
@@ -63,6 +66,7 @@ def test_words_are_no_numbers() -> None:
     assert parse_numbers(chunked(texts, pa.string())).to_pylist() == [None] * 8 + [7.0, 0.5, 5.0]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from(["a", "b", "c", None])))
 def test_occurrences_are_counted_like_a_person_would(keys: list[str | None]) -> None:
     seen: Counter[str | None] = Counter()

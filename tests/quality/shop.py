@@ -13,7 +13,7 @@ import dagster as dg
 from lambda_api.settings import Settings, make_settings
 from recsys_assets.data_gate import require_open
 from recsys_assets.ingest import assets as ingest_assets
-from recsys_assets.ingest.canonical import CanonicalSource
+from recsys_assets.ingest.registry import open_source
 from recsys_assets.lake import Lake
 from recsys_assets.quality import assets as quality_assets
 from recsys_assets.quality import checks
@@ -118,7 +118,7 @@ class Shop:
             resources={
                 "settings": self.settings,
                 "lake": self.lake,
-                "source": CanonicalSource(str(self.root / "data")),
+                "source": open_source("canonical", str(self.root / "data")),
             },
             raise_on_error=False,
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from recsys_assets import data_gate
-from recsys_assets.ingest.canonical import CanonicalSource
+from recsys_assets.ingest.registry import open_source
 from recsys_assets.ingest.source import SourceError
 from recsys_assets.quality.validation import validate_interactions
 from tests.quality.shop import (
@@ -113,7 +113,7 @@ def test_a_poisoned_day_closes_its_gate_and_the_message_names_the_fault(shop: Sh
     content, named = POISONED[name]
     shop.deliver(DAY, content)
     try:
-        delivered = CanonicalSource(str(shop.root / "data")).read_day(DAY).interactions
+        delivered = open_source("canonical", str(shop.root / "data")).read_day(DAY).interactions
     except SourceError as error:
         data_gate.mark_unreadable(shop.lake, DAY, str(error))
     else:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from lambda_api.interactions import INTERACTION_LABELS
 from recsys_assets.quality.row_checks import ValidationContext, read_interactions
 from recsys_assets.quality.suites import RULES
-from recsys_assets.quality.validation import blocks_delivery, validate_days, validate_interactions, validate_table
+from recsys_assets.quality.validation import validate_days, validate_interactions, validate_table
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, SET_ASIDE_SCHEMA, USERS
-from recsys_assets.verdict import Verdict
+from recsys_assets.verdict import Verdict, refuses_delivery
 from tests.quality.shop import COLUMNS, DAY, NEXT, good_rows
 
 NOW = datetime(2011, 3, 2, 12, tzinfo=UTC)
@@ -157,7 +157,7 @@ def test_every_row_is_either_accepted_or_quarantined_for_the_reasons_an_oracle_g
 def test_a_day_is_poisoned_by_share_and_number(failed: int, checked: int, total: int) -> None:
     failed, total = min(failed, checked), max(total, checked)
     expected = failed * 20 > checked and (failed >= 3 or failed == total) and failed > 0
-    assert blocks_delivery(failed, checked, total, tolerance=1 / 20) is expected
+    assert refuses_delivery(failed, checked, total, tolerance=1 / 20) is expected
 
 
 def test_single_bad_rows_are_quarantined_and_do_not_block() -> None:

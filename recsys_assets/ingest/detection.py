@@ -1,0 +1,441 @@
+"""Recognises a shop's files by their headers and makes the `Mapping` that reads them."""
+
+import csv
+import fnmatch
+import glob
+import re
+from collections.abc import Mapping as Dictionary
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys_assets.ingest.columns import read_text
+from recsys_assets.ingest.files import (
+    CSV_SUFFIXES,
+    JSON_SUFFIXES,
+    TABLE_SUFFIXES,
+    Folder,
+    SourceFile,
+    day_in_name,
+    stem_of,
+)
+from recsys_assets.ingest.mapping import CONTRACTS, FILE_NAME, Mapping, TableMapping, parse_mapping
+from recsys_assets.ingest.presets import CANONICAL_COLUMNS, PRESETS, RATING, SYNONYMS, VIEW, Preset, Recipe
+from recsys_assets.ingest.rows import explode_items, flatten, lookup, normalise
+from recsys_assets.ingest.source import SourceError
+from recsys_assets.ingest.tabular import parse_csv, read_header, read_json_text
+from recsys_assets.schema import INTERACTIONS
+
+AUTO: Final = "auto"
+CANONICAL: Final = "canonical"
+GENERIC: Final = "columns"
+"""Name of a mapping that was made from usual column names, without a preset."""
+
+HEAD_BYTES: Final = 1 << 18
+SAMPLED_FILES: Final = 20
+"""Files of one kind (names that differ in digits only) that are opened to recognise the format."""
+
+_DELIMITERS = (",", ";", "\t", "|")
+_VALUE = r"^\s*(-?\d[\d.,:]*|\d{4}-\d{2}-\d{2}.*)\s*$"
+_PRODUCT_FILE, _USER_FILE = r"product|item|catalog|article|movie", r"user|customer|client|member|shopper"
+
+
+@dataclass(frozen=True)
+class FileHead:
+    """The start of a file.
+
+    Attributes:
+        names: column names; empty when the file cannot be read or has no header.
+        sample: its first rows; text columns from CSV.
+        delimiter: of a CSV file.
+        problem: why it cannot be read.
+    """
+
+    file: SourceFile
+    names: tuple[str, ...] = ()
+    sample: pa.Table = field(default_factory=lambda: pa.table({}))
+    delimiter: str = ","
+    problem: SourceError | None = None
+
+    @property
+    def normalised(self) -> frozenset[str]:
+        """The column names as `rows.normalise` writes them; nested columns also as ``outer_inner``."""
+        return frozenset(normalise(name) for name in (*self.names, *flatten(self.sample).column_names))
+
+
+def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, str] | None = None) -> Mapping:
+    """The mapping of ``folder``: ``mapping.toml`` beside the data, else what the headers say.
+
+    Args:
+        source: name of a preset, ``canonical`` or ``auto``.
+        columns: canonical column of the interactions -> column of the file, where it is known.
+
+    Raises:
+        SourceError: the files fit no format or more than one; the message lists the columns that were found.
+    """
+    text = folder.text_beside(FILE_NAME)
+    if text is not None:
+        mapping = parse_mapping(text, folder.label(FILE_NAME))
+        return mapping.with_columns(columns) if columns else mapping
+    heads = read_heads(folder)
+    if source == CANONICAL:
+        return _with_sample_formats(_canonical(), heads)
+    if source != AUTO:
+        preset = next(preset for preset in PRESETS if preset.name == source)
+        return _from_preset(folder, preset, heads, insist=True)
+    if columns:
+        return _with_sample_formats(_generic(folder, heads, columns), heads)
+    canonical = _fits_canonical(folder, heads)
+    presets = [preset for preset in PRESETS if _recognised(preset, heads)]
+    fitting = [*([CANONICAL] if canonical else []), *(preset.name for preset in presets)]
+    if len(fitting) > 1:
+        raise SourceError(
+            f"{folder.uri}: more than one source fits ({', '.join(fitting)}); name one of them with RECSYS_SOURCE, or "
+            "separate the files"
+        )
+    if canonical:
+        return _with_sample_formats(_canonical(_lacks_type(heads)), heads)
+    mapping = _from_preset(folder, presets[0], heads) if presets else _generic(folder, heads, {})
+    return _with_sample_formats(mapping, heads)
+
+
+def read_heads(folder: Folder) -> list[FileHead]:
+    """The heads of the folder's data files; of files whose names differ in digits only, the first `SAMPLED_FILES`."""
+    files, _ = folder.entries(recursive=True)
+    seen: dict[str, int] = {}
+    heads = []
+    for file in files:
+        if stem_of(file.name.lower()) is None:
+            continue
+        kind = re.sub(r"\d+", "*", file.name)
+        seen[kind] = seen.get(kind, 0) + 1
+        if seen[kind] <= SAMPLED_FILES:
+            heads.append(_read_head(folder, file))
+    return heads
+
+
+def _read_head(folder: Folder, file: SourceFile) -> FileHead:
+    label, name = folder.label(file.name), file.name.lower()
+    try:
+        if name.endswith(".parquet"):
+            parquet = pq.ParquetFile(pa.BufferReader(folder.read(file)))
+            batch = next(parquet.iter_batches(batch_size=2000), None)
+            rows = pa.table(batch) if batch is not None else parquet.schema_arrow.empty_table()
+            return FileHead(file, tuple(rows.column_names), rows)
+        head = folder.head(file, HEAD_BYTES)
+        if not head:
+            folder.read(file)  # says what is wrong with an empty file
+        whole_lines = head if len(head) < HEAD_BYTES else head[: head.rfind(b"\n") + 1]
+        if stem_of(name, JSON_SUFFIXES) is not None:
+            sample = read_json_text(whole_lines.decode("utf-8", "replace"), file.name).table
+            return FileHead(file, tuple(filter(None, sample.column_names)), sample)
+        return _csv_head(file, whole_lines, label)
+    except SourceError as error:
+        return FileHead(file, problem=error)
+    except (OSError, pa.ArrowException) as error:
+        return FileHead(file, problem=SourceError(f"{label}: not a readable Parquet file ({error}); deliver it again"))
+
+
+def _csv_head(file: SourceFile, head: bytes, label: str) -> FileHead:
+    text = head.removeprefix(b"\xef\xbb\xbf")
+    line = re.split(r"[\r\n]", text.decode("utf-8", "replace"), maxsplit=1)[0]
+    fields = {sign: next(csv.reader([line], delimiter=sign), []) for sign in _DELIMITERS}
+    delimiter = max(_DELIMITERS, key=lambda sign: len(fields[sign]))
+    if any(re.match(_VALUE, value) for value in fields[delimiter]):
+        return FileHead(file, delimiter=delimiter)
+    names = read_header(text, label, delimiter)
+    try:
+        rows = parse_csv(
+            text.decode("utf-8", "replace").encode(), names, label=label, base_name=file.name, skip_rows=1,
+            delimiter=delimiter,
+        )  # fmt: skip
+    except SourceError:
+        # A quoted field may lie across the end of the head; the header is enough.
+        return FileHead(file, tuple(names), pa.table({name: pa.array([], pa.string()) for name in names}), delimiter)
+    return FileHead(file, tuple(names), rows.table, delimiter)
+
+
+def _canonical(missing_type: str = "") -> Mapping:
+    interactions = CANONICAL_COLUMNS["interactions"]
+    if missing_type:
+        interactions = interactions.model_copy(update={"constants": {"interaction_type": missing_type}})
+    return Mapping(
+        preset=CANONICAL, interactions=interactions, products=CANONICAL_COLUMNS["products"],
+        users=CANONICAL_COLUMNS["users"],
+    )  # fmt: skip
+
+
+def _fits_canonical(folder: Folder, heads: Sequence[FileHead]) -> bool:
+    """Whether names say that files hold canonical interactions, and no readable header contradicts them."""
+    named = [head for head in heads if _is_canonical_name(head.file)]
+    readable = [head for head in named if head.names]
+    if not named:
+        return "interactions" in folder.entries()[1]
+    if not readable:
+        return any(stem_of(head.file.base_name) == "interactions" for head in named) or any(
+            head.file.name.startswith(("interactions/", "date=")) for head in named
+        )
+    required = set(INTERACTIONS.required)
+    return any(
+        {"user_id", "product_id"} <= set(head.names) or len(required & set(head.names)) >= 3 for head in readable
+    )
+
+
+def _is_canonical_name(file: SourceFile) -> bool:
+    return (
+        stem_of(file.base_name) == "interactions"
+        or file.name.startswith(("interactions/", "date="))
+        or ("/" not in file.name and day_in_name(stem_of(file.base_name) or "") is not None)
+    )
+
+
+def _lacks_type(heads: Sequence[FileHead]) -> str:
+    """The interaction type to assume when no canonical file names one; empty when a file has the column."""
+    readable = [head for head in heads if head.names and _is_canonical_name(head.file)]
+    if not readable or any("interaction_type" in head.names or len(head.names) < 3 for head in readable):
+        return ""
+    return _assumed_type(readable[0].normalised)
+
+
+def _assumed_type(names: frozenset[str]) -> str:
+    if any(normalise(name) in names for name in SYNONYMS["interactions"]["rating"]):
+        return RATING
+    return "purchase" if names & {"price", "quantity", "qty", "order_id", "unit_price", "amount"} else VIEW
+
+
+def _best_recipe(preset: Preset, head: FileHead, role: str = "") -> Recipe | None:
+    """The recipe of ``preset`` for a file: by its name, else the one with the longest signature in its header."""
+    for recipe in preset.recipes:
+        if recipe.files and any(fnmatch.fnmatchcase(head.file.base_name.lower(), name) for name in recipe.files):
+            return recipe if not head.names or recipe.table.delimiter != "," or not recipe.signature else None
+    upper = preset.name != "personalize" or all(name.isupper() for name in head.names)
+    fitting = [r for r in preset.recipes if r.signature and r.signature <= head.normalised and upper]
+    fitting = [recipe for recipe in fitting if role in ("", recipe.role)]
+    return max(fitting, key=lambda recipe: len(recipe.signature), default=None)
+
+
+def _recognised(preset: Preset, heads: Sequence[FileHead]) -> bool:
+    """Whether a file is this preset's interactions, and no other preset knows it better."""
+    for head in heads:
+        recipe = _best_recipe(preset, head)
+        if recipe is None or recipe.role != "interactions":
+            continue
+        others = (_best_recipe(other, head) for other in PRESETS if other.name != preset.name)
+        if not any(other and len(other.signature) > len(recipe.signature) for other in others):
+            return True
+    return False
+
+
+def _from_preset(folder: Folder, preset: Preset, heads: Sequence[FileHead], insist: bool = False) -> Mapping:
+    """The mapping of ``preset`` for these files. With ``insist``, files without a known header are interactions."""
+    found: dict[str, list[tuple[FileHead, Recipe]]] = {role: [] for role in CONTRACTS}
+    rest = []
+    for head in heads:
+        recipe = _best_recipe(preset, head)
+        (found[recipe.role].append((head, recipe)) if recipe else rest.append(head))
+    guessed = insist and not found["interactions"]
+    if guessed:
+        first = next(recipe for recipe in preset.recipes if recipe.role == "interactions")
+        found["interactions"] = [(head, first) for head in rest]
+    if not found["interactions"]:
+        raise SourceError(
+            f"{folder.uri}: no file of the format {preset.name} ({preset.looks_like}); {_what_is_there(folder, heads)}"
+        )
+    tables = {}
+    for role, members in found.items():
+        if members:
+            head, recipe = members[0]
+            other = next((member for member, used in members if used is not recipe), None)
+            if other is not None:
+                raise SourceError(
+                    f"{folder.uri}: holds both {head.file.name} and {other.file.name}, two kinds of {role}; keep "
+                    "one of them, or write a mapping.toml"
+                )
+            tables[role] = recipe.table.model_copy(
+                update={
+                    "files": _patterns([head.file for head, _ in members]),
+                    "delimiter": recipe.table.delimiter if recipe.table.header else head.delimiter,
+                    "columns": recipe.table.columns if guessed else _present(recipe.table, head),
+                }
+            )
+        elif role in preset.derived:
+            derived = preset.derived[role]
+            tables[role] = derived.model_copy(
+                update={"columns": _present(derived, found["interactions"][0][0], tables)}
+            )
+    return Mapping(preset=preset.name, **tables)
+
+
+def _present(
+    table: TableMapping, head: FileHead, tables: Dictionary[str, TableMapping] | None = None
+) -> dict[str, tuple[str, ...]]:
+    """The columns of ``table`` with the names that the file has, as the file writes them."""
+    if table.header or not head.names:
+        return table.columns
+    items = table if tables is None else tables["interactions"]
+    try:
+        raw = explode_items(head.sample, np.arange(head.sample.num_rows), items, head.file.name)[0]
+        names = raw.column_names
+    except SourceError:
+        names = list(head.names)
+    by_name = {normalise(name): name for name in reversed(names)}
+    made = {"category_path", "list_price", "first_genre"}  # columns that the preset's own code adds
+    found = {
+        name: tuple(by_name.get(normalise(c), c) for c in columns if normalise(c) in by_name or c in made)
+        for name, columns in table.columns.items()
+    }
+    return {name: columns for name, columns in found.items() if columns}
+
+
+def _generic(folder: Folder, heads: Sequence[FileHead], known: Dictionary[str, str]) -> Mapping:
+    """A mapping from usual column names. Raises `SourceError` when no file has a user, a product and a time."""
+    interactions, products, users = [], [], []
+    for head in heads:
+        columns = _by_synonyms(head, "interactions", known)
+        if {"user_id", "product_id", "timestamp"} <= set(columns):
+            interactions.append((head, columns))
+        elif re.search(_USER_FILE, head.file.base_name.lower()) and _by_synonyms(head, "users").get("user_id"):
+            users.append((head, _by_synonyms(head, "users")))
+        elif (found := _by_synonyms(head, "products")).get("product_id") and (
+            len(found) > 1 or re.search(_PRODUCT_FILE, head.file.base_name.lower())
+        ):
+            products.append((head, found))
+    if not interactions:
+        problem = next((head.problem for head in heads if head.problem), None)
+        if problem is not None and not any(head.names for head in heads):
+            raise problem
+        raise SourceError(
+            f"{folder.uri}: no source fits what is there: no file has a column for the user, the product and the time; "
+            f"{_what_is_there(folder, heads)}",
+            remedy="name them, for example --map user_id=customer --map product_id=article --map timestamp=date; "
+            "docs/data.md lists the formats that are recognised",
+        )
+    first, columns = interactions[0]
+    odd = next((head for head, other in interactions if other != columns), None)
+    if odd is not None:
+        raise SourceError(
+            f"{folder.uri}: {first.file.name} and {odd.file.name} both look like interactions, with other columns; "
+            "write a mapping.toml with [interactions] files, or separate them"
+        )
+    constants = {} if "interaction_type" in columns else {"interaction_type": _assumed_type(first.normalised)}
+    tables = {"interactions": _table(interactions).model_copy(update={"constants": constants})}
+    for role, members in (("products", products), ("users", users)):
+        if members:
+            tables[role] = _table(members)
+    if "products" not in tables:
+        found = _by_synonyms(first, "products")
+        taken = {
+            columns.get("product_id"),
+            columns.get("interaction_type"),
+            columns.get("user_id"),
+            columns["timestamp"],
+        }
+        derived = {name: (column,) for name, column in found.items() if name != "product_id" and column not in taken}
+        derived.pop("rating", None)
+        derived.pop("available", None)
+        tables["products"] = TableMapping(columns=derived)
+    return Mapping(preset=GENERIC, **tables)
+
+
+def _table(members: Sequence[tuple[FileHead, Dictionary[str, str]]]) -> TableMapping:
+    head, columns = members[0]
+    return TableMapping(
+        files=_patterns([head.file for head, _ in members]),
+        delimiter=head.delimiter,
+        columns={name: (column,) for name, column in columns.items()},
+    )
+
+
+def _by_synonyms(head: FileHead, role: str, known: Dictionary[str, str] | None = None) -> dict[str, str]:
+    """Canonical column -> column of the file; a column of the file is used once."""
+    by_name = {normalise(name): name for name in reversed(head.names)}
+    found = {name: by_name[normalise(column)] for name, column in (known or {}).items() if normalise(column) in by_name}
+    for name, synonyms in SYNONYMS[role].items():
+        if name in found:
+            continue
+        column = next((by_name[s] for s in synonyms if s in by_name and by_name[s] not in found.values()), None)
+        if column is not None:
+            found[name] = column
+    return found
+
+
+def _patterns(files: Sequence[SourceFile]) -> tuple[str, ...]:
+    """Patterns for these files and for later ones whose names differ in digits, with and without ``.gz``."""
+    names: dict[str, None] = {}
+    for file in files:
+        name = re.sub(r"\d+", "*", glob.escape(file.name.removesuffix(".gz")))
+        names |= dict.fromkeys(
+            (name, f"{name}.gz") if name.lower().endswith((*CSV_SUFFIXES, *JSON_SUFFIXES)) else (name,)
+        )
+    return tuple(names)
+
+
+def _what_is_there(folder: Folder, heads: Sequence[FileHead]) -> str:
+    if not heads:
+        return f"it holds no file that ends in {', '.join(TABLE_SUFFIXES)} or .zip"
+    shown = [
+        f"{head.file.name}: {', '.join(head.names) if head.names else head.problem or 'no header'}"
+        for head in heads[:5]
+    ]
+    more = f" and {len(heads) - 5} more files" if len(heads) > 5 else ""
+    return f"found {'; '.join(shown)}{more}"
+
+
+def _with_sample_formats(mapping: Mapping, heads: Sequence[FileHead]) -> Mapping:
+    """``mapping`` with the delimiter, decimal sign and order of dates that the samples show."""
+    changed = {}
+    for role in CONTRACTS:
+        table: TableMapping = getattr(mapping, role)
+        members = [head for head in heads if head.names and _belongs(head.file, role, table)]
+        if not members or table.header:
+            continue
+        updates: dict[str, object] = {"delimiter": members[0].delimiter}
+        texts = _sample_texts(members, table, [f.name for f in CONTRACTS[role].schema if pa.types.is_floating(f.type)])
+        commas = sum(bool(re.search(r"\d,(\d{1,2}|\d{4,})\D*$", text)) for text in texts)
+        points = sum(bool(re.search(r"\d\.(\d{1,2}|\d{4,})\D*$", text)) for text in texts)
+        if commas > points:
+            updates["decimal"] = ","
+        times = _sample_texts(members, table, ["timestamp", "join_date"])
+        day_first = find_day_first(times)
+        if day_first is not None:
+            updates["day_first"] = day_first
+        changed[role] = table.model_copy(update=updates)
+    return mapping.model_copy(update=changed)
+
+
+def _belongs(file: SourceFile, role: str, table: TableMapping) -> bool:
+    if table.files:
+        return any(fnmatch.fnmatchcase(name, p) for p in table.files for name in (file.name, file.base_name))
+    if role == "interactions":
+        return _is_canonical_name(file)
+    return stem_of(file.base_name) == role or file.name.startswith(f"{role}/")
+
+
+def _sample_texts(heads: Sequence[FileHead], table: TableMapping, names: Sequence[str]) -> list[str]:
+    texts: list[str] = []
+    for head in heads[:5]:
+        for name in names:
+            column = lookup(head.sample, table.columns.get(name, ()))
+            if column is not None and pa.types.is_string(column.type):
+                texts += read_text(column.slice(0, 2000)).drop_null().to_pylist()
+    return texts
+
+
+def find_day_first(texts: Sequence[str]) -> bool | None:
+    """Whether dates such as 31/12/2024 in ``texts`` have the day first; ``None`` when nothing tells."""
+    dates = [m for text in texts if (m := re.match(r"\s*(\d{1,2})[/-](\d{1,2})[/-]\d{4}", text))]
+    if any(int(found[1]) > 12 for found in dates):
+        return True
+    return False if any(int(found[2]) > 12 for found in dates) else None
+
+
+def ambiguous_dates(heads: Sequence[FileHead], table: TableMapping) -> str | None:
+    """A date of the samples that could be day or month first, when nothing tells; ``None`` otherwise."""
+    texts = _sample_texts(heads, table, ["timestamp"])
+    if table.day_first is not None:
+        return None
+    return next((text for text in texts if re.match(r"\s*\d{1,2}[/-]\d{1,2}[/-]\d{4}", text)), None)

@@ -1,0 +1,645 @@
+"""The export formats that are recognised by their headers, each as a ready `Mapping`.
+
+A recipe says how one kind of file is recognised and read; column names are compared as `rows.normalise` does, so
+``Lineitem sku`` and ``lineitem_sku`` are one name. A few formats need code as well (`PREPARE`).
+Sources of the column names: the vendors' documentation, linked in docs/data.md.
+"""
+
+import html
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_assets.ingest.columns import parse_booleans, read_text
+from recsys_assets.ingest.mapping import SetAside, TableMapping
+from recsys_assets.ingest.rows import lookup
+from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS
+
+VIEW, CART, PURCHASE, RATING = "view", "add_to_cart", "purchase", "rating"
+
+EVENT_NAMES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("view", "views", "page_view_item", "pageview", "page_view", "product_view", "productview", "view_item",
+         "viewed", "product viewed", "product_viewed", "detail", "detail_view", "detailproductview", "click", "clicks",
+         "select_item", "read", "impression_click", "item_view", "watch", "visit", "open"), VIEW
+    ),
+    **dict.fromkeys(
+        ("add_to_cart", "addtocart", "add-to-cart", "add to cart", "cart", "basket", "add_to_basket", "product added",
+         "product_added_to_cart", "cart_add", "add", "star", "like", "favorite", "favourite", "wishlist",
+         "add_to_wishlist", "addtowishlist"), CART
+    ),
+    **dict.fromkeys(
+        ("purchase", "purchases", "purchased", "transaction", "buy", "bought", "order", "ordered", "sale", "checkout",
+         "order_completed", "order completed", "conversion", "placed_order", "product purchased",
+         "completed_purchase"), PURCHASE
+    ),
+    **dict.fromkeys(("rating", "ratings", "rate", "rated", "review", "reviewed"), RATING),
+}  # fmt: skip
+"""Names of events that are understood without a mapping, in lower case -> canonical interaction type."""
+
+SYNONYMS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "interactions": {
+        "interaction_id": ("interaction_id", "event_id", "eventid", "interactionid", "row_id", "uuid"),
+        "user_id": (
+            "user_id", "userid", "user", "customer_id", "customerid", "customer", "client_id", "clientid", "shopper_id",
+            "visitor_id", "visitorid", "member_id", "account_id", "buyer_id", "person_id", "profile_id", "uid",
+            "reviewerid", "reviewer_id", "user_pseudo_id", "anonymous_id", "cookie_id", "device_id", "session_id",
+            "sessionid", "user_session", "email", "customer_email", "billing_email", "email_billing",
+        ),
+        "product_id": (
+            "product_id", "productid", "item_id", "itemid", "item", "product", "article_id", "articleid", "sku",
+            "item_sku", "product_sku", "stockcode", "asin", "content_id", "variant_id", "movieid", "movie_id",
+            "item_name", "product_name", "pid", "iid",
+        ),
+        "interaction_type": (
+            "interaction_type", "event_type", "eventtype", "event_name", "event", "action", "action_type", "type",
+            "behavior_type", "behaviour_type", "behavior", "behaviour", "feedback_type", "activity",
+        ),
+        "timestamp": (
+            "timestamp", "time_stamp", "event_time", "eventtime", "event_timestamp", "created_at", "createdat",
+            "datetime", "date_time", "occurred_at", "ts", "time", "unix_timestamp", "order_date", "date_created",
+            "purchase_date", "invoicedate", "invoice_date", "t_dat", "unixreviewtime", "event_date", "date", "day",
+        ),
+        "rating": ("rating", "stars", "overall", "score", "review_rating"),
+        "price": ("price", "unit_price", "unitprice", "item_price", "product_price", "amount", "value"),
+        "quantity": ("quantity", "qty", "qty_ordered", "item_quantity", "product_qty", "units", "count"),
+        "request_id": ("request_id",),
+        "variant": ("variant",),
+    },
+    "products": {
+        "product_id": (
+            "product_id", "productid", "item_id", "itemid", "sku", "article_id", "id", "variant_sku", "handle", "asin",
+            "movieid",
+        ),
+        "name": ("name", "title", "product_name", "item_name", "prod_name", "product_title", "description"),
+        "category": (
+            "category", "categories", "product_category", "category_name", "item_category", "category_l1",
+            "product_type", "type", "department_name", "category_code", "category_id", "genres",
+        ),
+        "brand": ("brand", "vendor", "manufacturer", "item_brand", "brand_name", "store", "brands"),
+        "price": ("price", "sale_price", "regular_price", "variant_price", "unit_price", "item_price"),
+        "rating": ("rating", "average_rating", "avg_rating"),
+        "num_reviews": ("num_reviews", "review_count", "rating_number", "reviews"),
+        "available": ("available", "in_stock", "is_in_stock", "availability", "published", "active", "status"),
+    },
+    "users": {
+        "user_id": ("user_id", "userid", "customer_id", "id", "email", "customer_email", "visitor_id", "member_id"),
+        "age": ("age",),
+        "gender": ("gender", "sex"),
+        "location": ("location", "city", "country", "region", "default_address_city", "zip", "zip_code", "postal_code"),
+        "join_date": ("join_date", "created_at", "registered_at", "signup_date", "date_created", "date_registered"),
+    },
+}  # fmt: skip
+"""Canonical table -> column -> names it has in exports, best first; compared as `rows.normalise` does."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One kind of file of a preset.
+
+    Attributes:
+        role: ``interactions``, ``products`` or ``users``.
+        signature: normalised column names that all must be there.
+        table: how it is read.
+        files: patterns of file names, where the header does not decide.
+    """
+
+    role: str
+    signature: frozenset[str]
+    table: TableMapping
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recognised export format.
+
+    Attributes:
+        name: as in ``RECSYS_SOURCE`` and ``mapping.toml``.
+        looks_like: what is recognised, for messages.
+        recipes: its kinds of files, the most specific first.
+        derived: how products and users are derived from the interactions when there is no file of them.
+    """
+
+    name: str
+    looks_like: str
+    recipes: tuple[Recipe, ...]
+    derived: Mapping[str, TableMapping]
+
+
+def _recipe(role: str, signature: str, files: tuple[str, ...] = (), **table: Any) -> Recipe:
+    columns = {name: tuple(value.split("|")) for name, value in table.pop("columns").items()}
+    return Recipe(role, frozenset(signature.lower().split()), TableMapping(columns=columns, **table), files)
+
+
+def _derived(**columns: str) -> TableMapping:
+    return TableMapping(columns={name: tuple(value.split("|")) for name, value in columns.items()})
+
+
+_ORDER_STATES = (
+    "cancelled",
+    "canceled",
+    "refunded",
+    "voided",
+    "failed",
+    "closed",
+    "trash",
+    "wc-cancelled",
+    "wc-failed",
+)
+_NOT_SOLD = (
+    SetAside(reason="order without a customer", column="user_id", missing=True),
+    SetAside(reason="line without a product", column="product_id", missing=True),
+    SetAside(reason="returned or no quantity", column="quantity", not_positive=True),
+)
+
+NON_PRODUCT_CODES: Final = "POST|M|D|DOT|BANK CHARGES|PADS|CRUK|C2|AMAZONFEE|S|B"
+"""Postage, manual entries, discounts, fees, charity, samples and adjustments; ``gift_*`` vouchers are excluded too."""
+
+GENRES: Final = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+"""Order of the 19 genre flags in the 100K release's ``u.item``."""
+
+ONLINE_RETAIL_COLUMNS: Final = (
+    "InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country",
+)  # fmt: skip
+_LATIN = "utf-8|latin-1"
+_RATED = {"interaction_type": RATING}
+_BOUGHT = {"interaction_type": PURCHASE}
+
+PRESETS: Final[tuple[Preset, ...]] = (
+    Preset(
+        "shopify", "Shopify: orders export (Name, Email, Created at, Lineitem name, ...), products, customers",
+        (
+            _recipe(
+                "interactions", "lineitem_name lineitem_quantity created_at",
+                columns={
+                    "user_id": "Email|Phone|Billing Phone", "product_id": "Lineitem sku|Lineitem name",
+                    "timestamp": "Created at", "price": "Lineitem price", "quantity": "Lineitem quantity",
+                },
+                constants=_BOUGHT, order="Name", fill_from_first_line=True,
+                set_aside=(
+                    SetAside(reason="cancelled order", column="Cancelled at", pattern="."),
+                    SetAside(reason="cancelled or refunded order", column="Financial Status", values=_ORDER_STATES),
+                    SetAside(reason="test order", column="Payment Method", pattern="(?i)bogus|test gateway"),
+                    *_NOT_SOLD,
+                ),
+            ),
+            _recipe(
+                "products", "handle variant_price title",
+                columns={
+                    "product_id": "Variant SKU|Handle", "name": "Title", "category": "Type|Product Category",
+                    "brand": "Vendor", "price": "Variant Price", "available": "Published",
+                },
+                order="Handle", fill_from_first_line=True,
+            ),
+            _recipe(
+                "users", "email accepts_email_marketing",
+                columns={"user_id": "Email|Phone", "location": "Default Address City|Default Address Country Code"},
+            ),
+            _recipe("users", "email total_orders total_spent",
+                    columns={"user_id": "Email|Phone", "location": "City|Country"}),
+        ),
+        {
+            "products": _derived(name="Lineitem name", brand="Vendor", price="Lineitem price"),
+            "users": _derived(location="Billing City|Shipping City|Billing Country"),
+        },
+    ),
+    Preset(
+        "woocommerce", "WooCommerce: orders with a row per item or with line_item columns, the Analytics orders report",
+        (
+            _recipe(
+                "interactions", "order_id order_date line_item_1",
+                columns={
+                    "user_id": "customer_email|billing_email|customer_id",
+                    "product_id": "items.product_id|items.sku|items.name", "timestamp": "order_date",
+                    "price": "items.price|items.total", "quantity": "items.quantity",
+                },
+                constants=_BOUGHT, order="order_id", items="line_item_*",
+                set_aside=(SetAside(reason="cancelled order", column="status", values=_ORDER_STATES), *_NOT_SOLD),
+            ),
+            _recipe(
+                "interactions", "order_id line_items billing_email",
+                columns={
+                    "user_id": "billing_email|customer_id", "product_id": "items.product_id|items.sku|items.name",
+                    "timestamp": "order_date|date|date_created", "price": "items.price|items.total",
+                    "quantity": "items.quantity",
+                },
+                constants=_BOUGHT, order="order_id", items="line_items",
+                set_aside=(SetAside(reason="cancelled order", column="status", values=_ORDER_STATES), *_NOT_SOLD),
+            ),
+            _recipe(
+                "interactions", "order product_s items_sold customer",
+                columns={
+                    "user_id": "Customer", "product_id": "items.name", "timestamp": "Date",
+                    "quantity": "items.quantity",
+                },
+                constants=_BOUGHT, order="Order #", items="Product(s)",
+                item_pattern=r"(?P<quantity>\d+)\s*[×x]\s*(?P<name>.+?)(?=,\s*\d+\s*[×x]|$)",
+                set_aside=(SetAside(reason="cancelled order", column="Status", values=_ORDER_STATES), *_NOT_SOLD),
+            ),
+            *(
+                _recipe(
+                    "interactions", signature,
+                    columns={
+                        "user_id": "billing_email|customer_email|email_billing|billing_email_address|customer_id",
+                        "product_id": "item_product_id|product_id|item_sku|sku|product_sku|item_name|product_name",
+                        "timestamp": "order_date|date|date_created|paid_date",
+                        "price": "item_price|item_cost|product_price|item_total",
+                        "quantity": "item_quantity|quantity|qty|product_qty|quantity_refund",
+                    },
+                    constants=_BOUGHT, order="order_id|order_number",
+                    set_aside=(
+                        SetAside(reason="cancelled order", column="status", values=_ORDER_STATES),
+                        SetAside(reason="cancelled order", column="order_status", values=_ORDER_STATES), *_NOT_SOLD,
+                    ),
+                )
+                for signature in (
+                    "order_id item_name billing_email", "order_number item_name", "order_number item_cost",
+                    "order_id item_product_id", "order_id product_id date_created product_qty",
+                )
+            ),
+            _recipe(
+                "products", "id sku regular_price",
+                columns={
+                    "product_id": "ID|SKU", "name": "Name", "category": "Categories", "brand": "Brands|Brand",
+                    "price": "Sale price|Regular price", "available": "In stock?",
+                },
+            ),
+        ),
+        {
+            "products": _derived(
+                name="items.name|item_name|product_name", price="items.price|item_price|item_cost|product_price"
+            ),
+            "users": _derived(location="billing_city|city_billing|billing_country"),
+        },
+    ),
+    Preset(
+        "magento", "Magento (Adobe Commerce): order items (sku, qty_ordered, ...), products, customers",
+        (
+            _recipe(
+                "interactions", "sku qty_ordered",
+                columns={
+                    "user_id": "customer_email|customer_id", "product_id": "sku",
+                    "timestamp": "created_at|purchase_date", "price": "price|base_price|original_price",
+                    "quantity": "qty_ordered",
+                },
+                constants=_BOUGHT, order="order_id|increment_id",
+                set_aside=(
+                    SetAside(reason="part of a configurable product", column="parent_item_id", pattern="[1-9]"),
+                    SetAside(reason="cancelled order", column="status", values=_ORDER_STATES),
+                    SetAside(reason="cancelled order", column="state", values=_ORDER_STATES), *_NOT_SOLD,
+                ),
+            ),
+            _recipe(
+                "products", "sku attribute_set_code product_type",
+                columns={
+                    "product_id": "sku", "name": "name", "category": "categories", "brand": "brand|manufacturer",
+                    "price": "special_price|price", "available": "is_in_stock",
+                },
+            ),
+            _recipe("users", "email website store",
+                    columns={"user_id": "email", "gender": "gender", "join_date": "created_at"}),
+        ),
+        {"products": _derived(name="name", price="price|base_price"), "users": _derived(location="city|billing_city")},
+    ),
+    Preset(
+        "ga4", "Google Analytics 4: BigQuery export (nested or flat) as CSV, JSON lines or Parquet",
+        tuple(
+            _recipe(
+                "interactions", signature,
+                columns={
+                    "user_id": "user_id|user_pseudo_id|client_id", "product_id": f"{item}id|{item}name",
+                    "interaction_type": "event_name", "timestamp": "event_timestamp|event_time|event_date",
+                    "price": f"{item}price", "quantity": f"{item}quantity",
+                },
+                event_names={
+                    "view_item": VIEW, "select_item": VIEW, "add_to_cart": CART, "purchase": PURCHASE,
+                    "ecommerce_purchase": PURCHASE, "in_app_purchase": PURCHASE,
+                },
+                other_events="ignore", items=items, order="ecommerce.transaction_id|transaction_id",
+                set_aside=(
+                    SetAside(reason="event without a user", column="user_id", missing=True),
+                    SetAside(reason="event without a product", column="product_id", missing=True),
+                    SetAside(reason="event without a product", column="product_id", values=("(not set)",)),
+                ),
+            )
+            for signature, items, item in (
+                ("event_name event_timestamp items", "items", "items.item_"),
+                ("event_name item_id event_timestamp", "", "item_"),
+                ("event_name item_id event_time", "", "item_"), ("event_name item_id event_date", "", "item_"),
+                ("event_name items_item_id", "", "items_item_"),
+            )
+        ),
+        {
+            "products": _derived(
+                name="items.item_name|item_name|items_item_name", brand="items.item_brand|item_brand|items_item_brand",
+                category="items.item_category|item_category|items_item_category",
+                price="items.price|item_price|items_item_price|price",
+            ),
+            "users": _derived(location="geo.city|geo_city|city|geo.country|country"),
+        },
+    ),
+    Preset(
+        "retailrocket", "RetailRocket: events.csv (timestamp, visitorid, event, itemid, transactionid)",
+        (
+            _recipe(
+                "interactions", "timestamp visitorid event itemid",
+                columns={
+                    "user_id": "visitorid", "product_id": "itemid", "interaction_type": "event",
+                    "timestamp": "timestamp",
+                },
+                order="transactionid", event_names={"view": VIEW, "addtocart": CART, "transaction": PURCHASE},
+            ),
+        ),
+        {},
+    ),
+    Preset(
+        "gorse", "Gorse: feedback (feedback_type, user_id, item_id, time_stamp), items and users",
+        (
+            _recipe(
+                "interactions", "feedback_type user_id item_id",
+                columns={
+                    "user_id": "user_id", "product_id": "item_id", "interaction_type": "feedback_type",
+                    "timestamp": "time_stamp|timestamp",
+                },
+                event_names=dict(EVENT_NAMES),
+            ),
+            _recipe("interactions", "feedbacktype userid itemid",
+                    columns={"user_id": "UserId", "product_id": "ItemId", "interaction_type": "FeedbackType",
+                             "timestamp": "Timestamp"}, event_names=dict(EVENT_NAMES)),
+            _recipe("products", "item_id is_hidden",
+                    columns={"product_id": "item_id", "name": "description|comment", "category": "categories|labels",
+                             "available": "is_hidden"}),
+            _recipe("products", "itemid ishidden",
+                    columns={"product_id": "ItemId", "name": "Comment", "category": "Categories|Labels",
+                             "available": "IsHidden"}),
+            _recipe("users", "user_id labels", columns={"user_id": "user_id"}),
+            _recipe("users", "userid labels", columns={"user_id": "UserId"}),
+        ),
+        {},
+    ),
+    Preset(
+        "personalize", "Amazon Personalize: interactions, items and users (USER_ID, ITEM_ID, TIMESTAMP, EVENT_TYPE)",
+        (
+            _recipe(
+                "interactions", "USER_ID ITEM_ID TIMESTAMP EVENT_TYPE",
+                columns={
+                    "user_id": "USER_ID", "product_id": "ITEM_ID", "interaction_type": "EVENT_TYPE",
+                    "timestamp": "TIMESTAMP",
+                },
+                event_names=dict(EVENT_NAMES),
+            ),
+            _recipe("interactions", "USER_ID ITEM_ID TIMESTAMP",
+                    columns={"user_id": "USER_ID", "product_id": "ITEM_ID", "timestamp": "TIMESTAMP"},
+                    constants={"interaction_type": VIEW}),
+            _recipe(
+                "products", "ITEM_ID",
+                columns={
+                    "product_id": "ITEM_ID", "name": "NAME|TITLE|ITEM_NAME|PRODUCT_NAME|PRODUCT_DESCRIPTION",
+                    "category": "CATEGORY_L1|CATEGORY|GENRES", "brand": "BRAND", "price": "PRICE",
+                    "rating": "AVERAGE_RATING|RATING",
+                },
+            ),
+            _recipe("users", "USER_ID", columns={"user_id": "USER_ID", "age": "AGE", "gender": "GENDER",
+                                                 "location": "LOCATION|CITY|COUNTRY"}),
+        ),
+        {},
+    ),
+    Preset(
+        "session_clicks", "RecSys-challenge clicks: session, item and time, with a header or as yoochoose-clicks.dat",
+        (
+            *(
+                _recipe("interactions", signature,
+                        columns={"user_id": "sessionid|session_id", "product_id": "itemid|item_id",
+                                 "timestamp": "time|timestamp"},
+                        constants={"interaction_type": VIEW})
+                for signature in ("sessionid itemid time", "sessionid itemid timestamp", "session_id item_id timestamp",
+                                  "session_id item_id time")
+            ),
+            _recipe("interactions", "", files=("*clicks*.dat", "*clicks*.csv", "*clicks*.txt"),
+                    header=("session_id", "timestamp", "item_id", "category"),
+                    columns={"user_id": "session_id", "product_id": "item_id", "timestamp": "timestamp"},
+                    constants={"interaction_type": VIEW}),
+        ),
+        {},
+    ),
+    Preset(
+        "online_retail", "UCI Online Retail: files YYYY-MM-DD.csv[.gz] with InvoiceNo, StockCode, Quantity, ...",
+        (
+            _recipe(
+                "interactions", " ".join(ONLINE_RETAIL_COLUMNS),
+                columns={
+                    "user_id": "CustomerID", "product_id": "StockCode", "timestamp": "InvoiceDate",
+                    "price": "UnitPrice", "quantity": "Quantity",
+                },
+                constants=_BOUGHT, order="InvoiceNo", required=ONLINE_RETAIL_COLUMNS,
+                set_aside=(
+                    SetAside(reason="missing customer", column="CustomerID", missing=True),
+                    SetAside(reason="cancellation", column="InvoiceNo", pattern="^[Cc]"),
+                    SetAside(reason="non-product stock code", column="StockCode",
+                             pattern=rf"(?i)^(\s*({NON_PRODUCT_CODES})\s*$|\s*gift_)"),
+                    SetAside(reason="quantity not positive", column="Quantity", not_positive=True),
+                    SetAside(reason="unit price not positive", column="UnitPrice", not_positive=True),
+                ),
+            ),
+        ),
+        {"products": _derived(name="Description", price="UnitPrice"), "users": _derived(location="Country")},
+    ),
+    Preset(
+        "amazon_reviews", "Amazon reviews of UCSD: reviews as .json or .jsonl[.gz], metadata in files meta*",
+        (
+            *(
+                _recipe("interactions", signature,
+                        columns={"user_id": "reviewerID|user_id", "product_id": "parent_asin|asin",
+                                 "timestamp": "unixReviewTime|timestamp", "rating": "overall|rating"},
+                        constants=_RATED)
+                for signature in ("reviewerid asin overall", "user_id parent_asin rating", "user_id asin rating")
+            ),
+            *(
+                _recipe("products", signature, files=files,
+                        columns={"product_id": "parent_asin|asin", "name": "title", "category": "category_path",
+                                 "brand": "brand|store", "price": "list_price", "rating": "average_rating",
+                                 "num_reviews": "rating_number"})
+                for signature, files in (
+                    ("", ("meta*.json", "meta*.jsonl", "meta*.json.gz", "meta*.jsonl.gz")), ("asin title", ()),
+                    ("parent_asin title", ()),
+                )
+            ),
+        ),
+        {},
+    ),
+    Preset(
+        "movielens", "MovieLens: ratings.dat and movies.dat (1M), u.data and u.item (100K), or ratings.csv",
+        (
+            _recipe("interactions", "userid movieid rating timestamp",
+                    columns={"user_id": "userId", "product_id": "movieId", "rating": "rating",
+                             "timestamp": "timestamp"}, constants=_RATED),
+            _recipe("products", "movieid title genres",
+                    columns={"product_id": "movieId", "name": "title", "category": "first_genre"}),
+            _recipe("interactions", "", files=("ratings.dat",), header=("user", "movie", "rating", "time"),
+                    delimiter="::", quotes=False, encoding=_LATIN, constants=_RATED,
+                    columns={"user_id": "user", "product_id": "movie", "rating": "rating", "timestamp": "time"}),
+            _recipe("products", "", files=("movies.dat",), header=("movie", "title", "genres"), delimiter="::",
+                    quotes=False, encoding=_LATIN,
+                    columns={"product_id": "movie", "name": "title", "category": "first_genre"}),
+            _recipe("users", "", files=("users.dat",), header=("user", "gender", "age", "occupation", "zip"),
+                    delimiter="::", quotes=False, encoding=_LATIN,
+                    columns={"user_id": "user", "gender": "gender", "age": "age", "location": "zip"}),
+            _recipe("interactions", "", files=("u.data",), header=("user", "movie", "rating", "time"), delimiter="\t",
+                    quotes=False, encoding=_LATIN, constants=_RATED,
+                    columns={"user_id": "user", "product_id": "movie", "rating": "rating", "timestamp": "time"}),
+            _recipe("products", "", files=("u.item",), delimiter="|", quotes=False, encoding=_LATIN,
+                    header=("movie", "title", "released", "video", "url", *GENRES),
+                    columns={"product_id": "movie", "name": "title", "category": "first_genre"}),
+            _recipe("users", "", files=("u.user",), header=("user", "age", "gender", "occupation", "zip"),
+                    delimiter="|", quotes=False, encoding=_LATIN,
+                    columns={"user_id": "user", "gender": "gender", "age": "age", "location": "zip"}),
+        ),
+        {},
+    ),
+)  # fmt: skip
+"""Recognised formats; of several that fit a header, the one with the longest signature."""
+
+CANONICAL_COLUMNS: Final = {
+    contract.name: TableMapping(columns={name: (name,) for name in contract.schema.names})
+    for contract in (INTERACTIONS, PRODUCTS, USERS)
+}
+"""Canonical files: every column has its canonical name."""
+
+
+def parse_price(value: object) -> float | None:
+    """A price from a number, "$1,299.00" or a range (its low end); ``None`` for anything else."""
+    match = _AMOUNT.match(value.strip()) if isinstance(value, str) else None
+    return float(match[1].replace(",", "")) if match else None
+
+
+def parse_category(item: Mapping[str, Any]) -> str | None:
+    """Second level of the item's category path, else its first, else its main category."""
+    path: Any = next((item[name] for name in ("categories", "category") if item.get(name)), [])
+    if isinstance(path, str) and path.startswith("["):
+        path = json.loads(path)
+    if isinstance(path, list) and path and isinstance(path[0], list):
+        path = path[0]
+    levels = [_clean(level) for level in (path if isinstance(path, list) else [path])]
+    named = [level for level in levels if level]
+    if named:
+        return named[1] if len(named) > 1 else named[0]
+    return _clean(next((item[name] for name in ("main_category", "main_cat") if item.get(name)), None))
+
+
+_AMOUNT = re.compile(r"^\$?\s*(\d[\d,]*(?:\.\d+)?)(?:\s*-\s*\$?\s*[\d,.]+)?$")
+
+
+def _clean(value: object) -> str | None:
+    return (" ".join(html.unescape(value).split()) or None) if isinstance(value, str) else None
+
+
+def _upper_codes(raw: pa.Table) -> pa.Table:
+    """Online Retail writes one product both as 85123A and as 85123a."""
+    place = raw.column_names.index("StockCode") if "StockCode" in raw.column_names else None
+    return raw if place is None else raw.set_column(place, "StockCode", pc.utf8_upper(raw["StockCode"]))
+
+
+def _amazon_products(raw: pa.Table) -> pa.Table:
+    """Category, list price and readable title of Amazon metadata; of lines for one product the first counts."""
+    items = raw.select([name for name in _AMAZON_FIELDS if name in raw.column_names]).to_pylist()
+    extra = {
+        "category_path": pa.array([parse_category(item) for item in items], pa.string()),
+        "list_price": pa.array([parse_price(item.get("price")) for item in items], pa.float64()),
+    }
+    for name in ("title", "brand", "store"):
+        if name in raw.column_names:
+            texts = pa.array([_clean(item.get(name)) for item in items], pa.string())
+            raw = raw.set_column(raw.column_names.index(name), name, texts)
+    for name, column in extra.items():
+        raw = raw.append_column(name, column)
+    return _first_lines(raw, "parent_asin", "asin")
+
+
+_AMAZON_FIELDS = ("categories", "category", "main_category", "main_cat", "price", "title", "brand", "store")
+
+
+def _first_lines(raw: pa.Table, *keys: str) -> pa.Table:
+    """The first row of each id; rows without an id are dropped."""
+    from recsys_assets.ingest.derived import first_of_each
+
+    key = lookup(raw, keys)
+    if key is None:
+        return raw
+    found = raw.append_column("first_line_key", key).filter(pc.is_valid(key))
+    return first_of_each(found, "first_line_key").drop_columns(["first_line_key"])
+
+
+def _shopify_products(raw: pa.Table) -> pa.Table:
+    """One row per variant: the lines with further images have no price."""
+    from recsys_assets.ingest.rows import fill_from_first_line
+
+    price = lookup(raw, ("Variant Price",))
+    filled = fill_from_first_line(raw, "Handle")
+    return (
+        filled if price is None else _first_lines(filled.filter(pc.is_valid(read_text(price))), "Variant SKU", "Handle")
+    )
+
+
+def _woocommerce_products(raw: pa.Table) -> pa.Table:
+    return _with_first_category(raw, "Categories", ",", ">")
+
+
+def _magento_products(raw: pa.Table) -> pa.Table:
+    """One row per sku (store views repeat it); "Default Category/Gear/Bags,..." is the category Gear."""
+    return _with_first_category(_first_lines(raw, "sku"), "categories", ",", "/")
+
+
+def _with_first_category(raw: pa.Table, name: str, separator: str, level: str) -> pa.Table:
+    column = lookup(raw, (name,))
+    if column is None:
+        return raw
+    actual = next(found for found in raw.column_names if raw[found] is column or found.lower() == name.lower())
+    paths = [[part.strip() for part in (text or "").split(separator)[0].split(level)] for text in column.to_pylist()]
+    roots = ("Default Category", "Root Catalog")
+    named = [next((part for part in path if part and part not in roots), None) for path in paths]
+    return raw.set_column(raw.column_names.index(actual), actual, pa.array(named, pa.string()))
+
+
+def _gorse_items(raw: pa.Table) -> pa.Table:
+    """``is_hidden`` is the opposite of available; categories are a JSON list or ``a|b``."""
+    hidden = next(name for name in raw.column_names if name.lower().replace("_", "") == "ishidden")
+    raw = raw.set_column(raw.column_names.index(hidden), hidden, pc.invert(parse_booleans(raw[hidden])))
+    for name in raw.column_names:
+        if name.lower() in ("categories", "labels"):
+            texts = pc.replace_substring_regex(read_text(raw[name]), r"[\[\]\"{}]", "")
+            first = pc.list_element(pc.split_pattern_regex(pc.fill_null(texts, ""), r"[|,;]"), 0)
+            raw = raw.set_column(raw.column_names.index(name), name, first)
+    return raw
+
+
+def _movielens_products(raw: pa.Table) -> pa.Table:
+    """The first genre that is named (1M, CSV) or flagged (100K); none for "unknown"."""
+    if "genres" in raw.column_names:
+        genre = pc.list_element(pc.split_pattern(raw["genres"], "|"), 0)
+    else:
+        genre = pa.chunked_array([pa.nulls(raw.num_rows, pa.string())])
+        for name in reversed(GENRES):
+            genre = pc.if_else(pc.fill_null(pc.equal(raw[name], "1"), False), name, genre)
+    genre = pc.if_else(pc.is_in(genre, pa.array(("unknown", "(no genres listed)"))), None, genre)
+    return raw.append_column("first_genre", genre)
+
+
+PREPARE: Final[Mapping[tuple[str, str], Callable[[pa.Table], pa.Table]]] = {
+    ("online_retail", "interactions"): _upper_codes,
+    ("amazon_reviews", "products"): _amazon_products,
+    ("movielens", "products"): _movielens_products,
+    ("shopify", "products"): _shopify_products,
+    ("woocommerce", "products"): _woocommerce_products,
+    ("magento", "products"): _magento_products,
+    ("gorse", "products"): _gorse_items,
+}
+"""(preset, table) -> what happens to the raw rows of a file before its columns are mapped."""
