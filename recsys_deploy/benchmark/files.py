@@ -10,10 +10,12 @@ import pyarrow.compute as pc
 
 from lambda_api.interactions import INTERACTION_LABELS, InteractionType
 from recsys_assets.ingest.columns import cast_where_clean, parse_numbers, parse_timestamps
-from recsys_assets.ingest.files import TABLE_SUFFIXES, Folder, SourceFile, stem_of
+from recsys_assets.ingest.files import Folder, SourceFile, stem_of
 from recsys_assets.ingest.source import SourceError
-from recsys_assets.ingest.tabular import read_tables
+from recsys_assets.ingest.tabular import NO_ROWS_SET_ASIDE, read_table, stack_tables
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS, TableContract
+
+TABLE_SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
 
 NEEDED: Final = ("user_id", "product_id", "timestamp")
 """The columns of interactions without which nothing can be learned; the others may be missing."""
@@ -60,7 +62,7 @@ Note = Callable[[str], None]
 def _read(path: Path, contract: TableContract, needed: tuple[str, ...], note: Note) -> pa.Table:
     if path.is_dir():
         folder = Folder(str(path))
-        files = [file for file in folder.entries(recursive=True)[0] if stem_of(file.name) is not None]
+        files = [file for file in folder.entries(recursive=True)[0] if stem_of(file.name, TABLE_SUFFIXES) is not None]
         if not files:
             raise SourceError(
                 f"{path}: holds no {', '.join(TABLE_SUFFIXES)} file; give a file or a folder of such files"
@@ -70,18 +72,26 @@ def _read(path: Path, contract: TableContract, needed: tuple[str, ...], note: No
     else:
         folder = Folder(str(path.parent))
         files = [SourceFile(str(path.resolve()), path.name, path.stat().st_size, path.stat().st_mtime_ns)]
-        if stem_of(path.name) is None:
+        if stem_of(path.name, TABLE_SUFFIXES) is None:
             raise SourceError(f"{path}: is neither of {', '.join(TABLE_SUFFIXES)}; write the {contract.name} as one")
-    rows = read_tables(folder, files, contract)
-    absent = [name for name in needed if name not in rows.table.column_names]
+    parts = [read_table(folder, file) for file in files]
+    tables, malformed = [part.table for part in parts], [part.malformed for part in parts]
+    known = [name for name in contract.schema.names if any(name in table.column_names for table in tables)]
+    if not sum(part.count for part in parts):
+        raise SourceError(f"{path}: a header but no rows; deliver the rows, or delete the file if there were none")
+    table = stack_tables(
+        [table.select([name for name in known if name in table.column_names]) for table in tables], str(path)
+    )
+    refused = pa.concat_tables([NO_ROWS_SET_ASIDE, *malformed]).num_rows
+    absent = [name for name in needed if name not in known]
     if absent:
         raise SourceError(
             f"{path}: required column(s) missing: {', '.join(absent)}; of the canonical names the file has "
-            f"{', '.join(rows.table.column_names)}; rename or add the columns"
+            f"{', '.join(known) or 'none'}; rename or add the columns"
         )
-    if rows.malformed.num_rows:
-        note(f"{path.name}: {rows.malformed.num_rows:,} rows with too few or too many fields left out")
-    return rows.table
+    if refused:
+        note(f"{path.name}: {refused:,} rows with too few or too many fields left out")
+    return table
 
 
 def _interactions(path: Path, note: Note) -> pa.Table:
