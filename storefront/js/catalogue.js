@@ -2,19 +2,20 @@
  * The products the page knows: those of data/catalogue.json, and any the service sends besides.
  */
 
-const plain = (text) => `${text ?? ""}`.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+import { TextSearch, plain } from "./text_search.js";
 
 /** Orders a shopper may choose; "popular" is the order of the catalogue itself. */
 export const ORDERS = {
   popular: { label: "Most popular", compare: null },
   cheap: { label: "Price: low to high", compare: (a, b) => (a.price ?? Infinity) - (b.price ?? Infinity) },
   dear: { label: "Price: high to low", compare: (a, b) => (b.price ?? -Infinity) - (a.price ?? -Infinity) },
+  rated: { label: "Best rated", compare: (a, b) => (b.rating ?? -Infinity) - (a.rating ?? -Infinity) },
   name: { label: "Name", compare: (a, b) => plain(a.name).localeCompare(plain(b.name)) },
 };
 
 export class Catalogue {
   #products = new Map();
-  #searchable = [];
+  #text = null;
 
   /** `data`: the content of data/catalogue.json, most popular first. */
   constructor(data) {
@@ -44,22 +45,19 @@ export class Catalogue {
     return this.all.filter((product) => product.category === name);
   }
 
-  /** Products whose words begin with every word asked for; names before categories and brands, then most popular first. */
+  /** See `TextSearch.find`. */
   search(question) {
-    const asked = plain(question).split(/\s+/).filter(Boolean);
-    if (asked.length === 0) return [];
-    if (this.#searchable.length === 0) {
-      const words = (text) => plain(text).split(/[^\p{L}\p{N}]+/u).filter(Boolean);
-      this.#searchable = this.all.map((product) => ({
-        product,
-        name: words(product.name),
-        rest: [...words(product.category), ...words(product.brand), plain(product.id)],
-      }));
-    }
-    const begins = (words, word) => words.some((each) => each.startsWith(word));
-    const found = this.#searchable.filter((entry) => asked.every((word) => begins(entry.name, word) || begins(entry.rest, word)));
-    const rank = (entry) => asked.filter((word) => !begins(entry.name, word)).length;
-    return found.map((entry) => [rank(entry), entry.product]).sort((a, b) => a[0] - b[0]).map(([, product]) => product);
+    return this.#index().find(question);
+  }
+
+  /** See `TextSearch.suggest`. */
+  suggest(question) {
+    return this.#index().suggest(question, this.categories.map(({ name }) => name));
+  }
+
+  #index() {
+    this.#text ??= new TextSearch(this.all);
+    return this.#text;
   }
 }
 

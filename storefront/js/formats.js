@@ -4,14 +4,13 @@
 
 const locale = () => navigator.languages?.[0] ?? navigator.language ?? "en";
 
-/** A function price -> text. An unknown currency code falls back to the bare number. */
-export function priceFormat(currency = "GBP") {
-  let format;
+/** A function price -> text. Without a currency, or with an unknown code, the bare number. */
+export function priceFormat(currency = "") {
+  let format = new Intl.NumberFormat(locale(), { minimumFractionDigits: 2, maximumFractionDigits: 2 });
   try {
-    format = new Intl.NumberFormat(locale(), { style: "currency", currency });
+    if (currency) format = new Intl.NumberFormat(locale(), { style: "currency", currency });
   } catch (refusal) {
     if (!(refusal instanceof RangeError)) throw refusal;
-    format = new Intl.NumberFormat(locale(), { minimumFractionDigits: 2, maximumFractionDigits: 2 });
   }
   return (price) => (Number.isFinite(price) ? format.format(price) : "");
 }
@@ -26,6 +25,9 @@ export function milliseconds(value) {
 /** Clock time of a moment in seconds since 1970. */
 export const clockTime = (seconds) =>
   new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(new Date(seconds * 1000));
+
+/** A rating with one decimal: "4.3". */
+export const oneDecimal = (value) => new Intl.NumberFormat(locale(), { minimumFractionDigits: 1, maximumFractionDigits: 1 }).format(value);
 
 /** "1 product", "3 products". */
 export const counted = (number, one, many = `${one}s`) => `${new Intl.NumberFormat(locale()).format(number)} ${number === 1 ? one : many}`;

@@ -52,11 +52,15 @@ export class Shop extends EventTarget {
 
   /**
    * Ask for `count` recommendations on a page ({page, product_ids?, category?}), optionally only of some `categories`.
-   * What is in the cart already is left out. Events the service does not have yet ride along in the question, so that the list reacts even then.
+   * What is in the cart already is left out. Events that the service does not have yet are sent with the question, so that
+   * the list reacts to them too.
    */
   recommend(context, count, categories = null) {
     const question = { user_id: this.store.shopper.id, num_recommendations: count, include_products: true, context };
     const carted = this.store.cart().map((line) => line.id);
+    const { diversity, explain } = this.store.trial();
+    if (diversity > 0) question.diversity = diversity;
+    if (explain) question.explain = true;
     if (carted.length > 0) question.exclude_product_ids = carted.slice(-500);
     if (categories) question.filters = { categories };
     const mine = this.queue.waiting().filter((event) => event.user_id === this.store.shopper.id).slice(-100);
@@ -64,6 +68,12 @@ export class Shop extends EventTarget {
       question.events = mine.map(({ product_id, event_type, timestamp }) => ({ product_id, event_type, timestamp }));
     }
     return this.api.recommend(question);
+  }
+
+  /** Try other settings on personal lists ({diversity, explain}), and ask for them again. */
+  try(trial) {
+    this.store.setTrial(trial);
+    this.dispatchEvent(new CustomEvent("react", { detail: null }));
   }
 
   /** Put one more of a product into the cart, and tell the service. */

@@ -9,6 +9,7 @@ const SHOPPER = "shop.shopper";
 const SEEN = "shop.seen.";
 const LEADS = "shop.leads.";
 const CART = "shop.cart.";
+const TRIAL = "shop.trial";
 const REMEMBERED = 40;
 
 /** Fires `shopper`, `cart`, and `seen` when the thing of that name changed. */
@@ -32,7 +33,16 @@ export class Store extends EventTarget {
     for (const change of ["shopper", "cart", "seen"]) this.dispatchEvent(new Event(change));
   }
 
-  /** An interaction as the service wants it. `lead` of the product rides along as request_id. */
+  /** What a person tries on personal lists: {diversity: 0 to 1, explain: boolean}. */
+  trial() {
+    return { diversity: 0, explain: false, ...passing.read(TRIAL, {}) };
+  }
+
+  setTrial(trial) {
+    passing.write(TRIAL, { ...this.trial(), ...trial });
+  }
+
+  /** An interaction as the service wants it. The `lead` of the product is sent along as request_id. */
   interaction(type, productId, details = {}) {
     const lead = this.lead(productId);
     const event = { event_id: freshId(), user_id: this.shopper.id, product_id: productId, event_type: type };

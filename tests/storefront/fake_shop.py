@@ -43,7 +43,7 @@ STYLES = (
     "Minimal",
 )
 BRANDS = ("Pellatta", "Delramere", "Alaco", "Norvevale")
-ACTS = {"view": ("viewed", "viewed"), "add_to_cart": ("carted", "added"), "purchase": ("bought", "bought")}
+ACTS = {"view": ("viewed", "viewed"), "add_to_cart": ("carted", "added"), "purchase": ("bought", "bought"), "rating": ("for_you", "rated")}
 
 
 def small_catalogue(per_category: int = 14) -> list[dict[str, Any]]:
@@ -60,6 +60,8 @@ def small_catalogue(per_category: int = 14) -> list[dict[str, Any]]:
                     "brand": brand,
                     "price": round(4.5 + turn * 3.25 + c, 2),
                     "available": turn != 2,
+                    "rating": None if turn % 3 == 1 else round(2.5 + (turn * 7 + c * 3) % 25 / 10, 1),
+                    "reviews": None if turn % 3 == 1 else 3 + turn * c,
                 }
             )
     return products
@@ -118,12 +120,16 @@ class FakeShop:
         near = [p for p in pool if p["category"] == seen["category"] and p["id"] != seen["id"]]
         far = [p for p in pool if p["category"] != seen["category"] and p["id"] != seen["id"]]
         said = f"Because you {act} {seen['name']}"
-        items = [self.item(p, code, said) | {"reason_product_id": seen["id"]} for p in near[:8]]
+        more = {"reason_product_id": seen["id"]}
+        if question.get("explain"):
+            more["explanation"] = [{"product_id": seen["id"], "weight": 0.25}]
+        items = [self.item(p, code, said) | more for p in near[:8]]
         return self.answer(items + [self.item(p, "popular", "Popular this week") for p in far], question)
 
     def item(self, product: dict[str, Any], code: str, reason: str) -> dict[str, Any]:
         """One recommendation with its card."""
-        card = {"product_id": product["id"]} | {key: value for key, value in product.items() if key != "id"}
+        kept = {key: value for key, value in product.items() if key not in ("id", "rating", "reviews")}
+        card = {"product_id": product["id"]} | kept
         shown = {"product_id": product["id"], "score": 1.0, "reason": reason, "reason_code": code}
         return shown if product.get("no_card") else shown | {"product": card}
 

@@ -23,6 +23,7 @@ VIEWS = {
     "nothing_found": "#/search?q=xyzzy",
     "cart": "#/cart",
     "missing": "#/nowhere",
+    "rated": "#/product/P0001",
 }
 DESKTOP, PHONE = (1280, 900), (390, 844)
 AXE = {

@@ -37,7 +37,7 @@ def test_failure_says_what_to_do_and_retry_works(
     section = shelf(page, FOR_YOU)
     expect(section.get_by_role("alert")).to_contain_text(advice)
     expect(section.locator(".card-skeleton")).to_have_count(0)
-    assert len(names(shelf(page, "Popular"))) == 6, "one failing list must not take the others down"
+    assert len(names(shelf(page, "Popular"))) == 8, "one failing list must not take the others down"
     expect(page.locator(".panel")).to_contain_text("Nobody")
     section.get_by_role("button", name="Retry").click()
     expect(section.get_by_role("alert")).to_contain_text(advice)
@@ -51,7 +51,7 @@ def test_failure_says_what_to_do_and_retry_works(
 def test_service_that_never_answers_ends_in_a_notice(shop: FakeShop, address: str, open_page: OpenPage) -> None:
     shop.failing["/popular"] = (200, 14)
     page = open_page(address)
-    expect(shelf(page, "Popular").locator(".card-skeleton")).to_have_count(6)
+    expect(shelf(page, "Popular").locator(".card-skeleton")).to_have_count(8)
     assert len(names(shelf(page, FOR_YOU))) == 12
     expect(shelf(page, "Popular").get_by_role("alert")).to_contain_text("took too long", timeout=13_000)
 
@@ -117,7 +117,7 @@ def test_offline_is_named_and_mended_when_back(shop: FakeShop, address: str, ope
     expect(shelf(page, FOR_YOU).get_by_role("alert")).to_contain_text("You are offline")
     page.context.set_offline(False)
     assert reasons(shelf(page, FOR_YOU))[0] == f"Because you viewed {name}"
-    assert len(names(shelf(page, "Similar to this"))) == 6
+    assert len(names(shelf(page, "Similar to this"))) == 8
     expect(page.get_by_role("alert")).to_have_count(0)
     until(page, lambda: len(shop.events) == 1)
     until(page, lambda: page.evaluate(WAITING) == [])

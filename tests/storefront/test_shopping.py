@@ -189,7 +189,106 @@ def test_similar_products_and_their_reason(address: str, open_page: OpenPage) ->
     page = open_page(f"{address}/#/product/P0000")
     section = shelf(page, "Similar to this")
     title = page.get_by_role("heading", level=1).inner_text()
-    assert reasons(section) == [f"Shoppers of {title} also look at this"] * 6
+    assert set(reasons(section)) == {f"Shoppers of {title} also look at this"}
+
+
+@pytest.mark.parametrize(("view", "second"), [("#/", "Popular"), ("#/product/P0000", "Similar to this")])
+def test_lists_of_one_page_share_no_product(address: str, open_page: OpenPage, view: str, second: str) -> None:
+    page = open_page(f"{address}/{view}")
+    first, others = names(shelf(page, FOR_YOU)), names(shelf(page, second))
+    assert first and others and not set(first) & set(others)
+    cards(shelf(page, second)).first.get_by_role("button").click()
+    expect(shelf(page, FOR_YOU)).to_contain_text("after you added")
+    first, others = names(shelf(page, FOR_YOU)), names(shelf(page, second))
+    assert first and others and not set(first) & set(others)
+
+
+@pytest.mark.parametrize("width", [320, 700, 1000, 1280, 1500])
+def test_rows_of_recommendations_have_no_gaps(address: str, open_page: OpenPage, width: int) -> None:
+    page = open_page(address, width)
+    for title in (FOR_YOU, "Popular"):
+        section = settled(shelf(page, title))
+        columns = section.locator(".grid").evaluate(
+            "list => getComputedStyle(list).gridTemplateColumns.split(' ').length"
+        )
+        assert section.locator(".card:visible").count() % columns == 0, (title, columns)
+    page.set_viewport_size({"width": 1000, "height": 900})
+    section = shelf(page, "Popular")
+    columns = section.locator(".grid").evaluate("list => getComputedStyle(list).gridTemplateColumns.split(' ').length")
+    until(page, lambda: section.locator(".card:visible").count() % columns == 0)
+
+
+def test_typing_errors_and_plurals_are_understood(shop: FakeShop, address: str, open_page: OpenPage) -> None:
+    page = open_page(f"{address}/#/search?q=teacupps")
+    expect(page.get_by_text("these are for “teacup”")).to_be_visible()
+    assert all("Teacup" in name for name in page.locator("main .card-link").all_inner_texts())
+    box = page.get_by_role("searchbox", name="Search products")
+    box.fill("lamps")
+    lamps = [p for p in shop.products if "Lamp" in p["name"]]
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{len(lamps)} results for “lamps”")
+    box.fill("headphones zzzzz")
+    expect(page.get_by_text("No product has all of these words. These have some of them.")).to_be_visible()
+    assert page.locator("main .card-link").count() > 0
+    page.get_by_role("list", name="Suggestions").get_by_role("link", name="All of Headphones").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Headphones")
+
+
+def test_products_are_filtered_by_brand_and_category(shop: FakeShop, address: str, open_page: OpenPage) -> None:
+    page = open_page(f"{address}/#/search?q=striped")
+    found = [p for p in shop.products if "Striped" in p["name"]]
+    page.get_by_label("Brand").select_option("Alaco")
+    alaco = [p for p in found if p["brand"] == "Alaco"]
+    expect(page.locator(".tally")).to_have_text(f"{len(alaco)} of {len(found)} products")
+    category = alaco[0]["category"]
+    page.get_by_label("Category", exact=True).select_option(category)
+    both = [p["name"] for p in alaco if p["category"] == category]
+    assert page.locator("main .card-link").all_inner_texts() == both
+
+
+def test_ratings_are_shown_and_can_be_given(shop: FakeShop, address: str, open_page: OpenPage) -> None:
+    page = open_page(f"{address}/#/product/P0000")
+    product = shop.products[0]
+    expect(page.locator(".detail .rating")).to_contain_text(f"{product['rating']:.1f}, {product['reviews']} review")
+    page.get_by_role("button", name="Rate 4 of 5").click()
+    expect(page.get_by_role("button", name="Rate 4 of 5")).to_have_attribute("aria-pressed", "true")
+    rated = [event for event in told(page, shop, ["rating"]) if event["event_type"] == "rating"]
+    assert [(event["product_id"], event["rating"]) for event in rated] == [("P0000", 4)]
+
+
+def test_any_id_can_be_typed(shop: FakeShop, address: str, open_page: OpenPage) -> None:
+    page = open_page(address)
+    for typed, shown in (("U0001", "Lamps, often"), ("u-7 <x>", "Shopper u-7 <x>")):
+        page.get_by_role("button", name="Shopping as").click()
+        expect(page.get_by_role("dialog").get_by_role("button", name="U0001")).to_be_visible()
+        page.get_by_label("Id of any shopper").fill(typed)
+        page.get_by_label("Id of any shopper").press("Enter")
+        expect(page.get_by_role("button", name=f"Shopping as {shown}")).to_be_visible()
+        settled(shelf(page, FOR_YOU))
+        assert asked(shop, "/recommend")[-1]["user_id"] == typed
+
+
+def test_diversity_and_explanations_can_be_tried(shop: FakeShop, address: str, open_page: OpenPage) -> None:
+    page = open_page(f"{address}/#/product/P0000")
+    settled(shelf(page, FOR_YOU))
+    assert not {"diversity", "explain"} & set(asked(shop, "/recommend")[-1])
+    page.get_by_label("Diversity").fill("0.6")
+    until(page, lambda: asked(shop, "/recommend")[-1].get("diversity") == 0.6)
+    page.get_by_label("Show which past products").check()
+    until(page, lambda: asked(shop, "/recommend")[-1].get("explain") is True)
+    expect(shelf(page, FOR_YOU).locator(".card-moved").first).to_have_text(f"{shop.products[0]['name']}: +0.25")
+    page.reload()
+    settled(shelf(page, FOR_YOU))
+    assert asked(shop, "/recommend")[-1]["diversity"] == 0.6
+
+
+@pytest.mark.usefixtures("failing_requests")
+def test_a_product_that_nobody_knows_cannot_be_bought(shop: FakeShop, address: str, open_page: OpenPage) -> None:
+    page = open_page(f"{address}/#/product/no-such", 390, 844)
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such product")
+    assert page.get_by_role("button", name="Add to cart").count() == 0
+    page.get_by_role("link", name="Back to the shop").click()
+    settled(shelf(page, FOR_YOU))
+    assert shop.events == {}
 
 
 def test_panel_says_who_answered(shop: FakeShop, address: str, open_page: OpenPage) -> None:
@@ -213,6 +312,12 @@ def test_short_lists_and_products_without_a_card(shop: FakeShop, address: str, o
     expect(page.get_by_role("heading", level=1)).to_have_text("Product odd/id?#")
     settled(shelf(page, FOR_YOU))
     assert [event["product_id"] for event in told(page, shop, ["view"])] == ["odd/id?#"]
+
+
+def test_prices_are_plain_numbers_without_a_currency(shop: FakeShop, address: str, open_page: OpenPage) -> None:
+    del shop.config["currency"]
+    page = open_page(f"{address}/#/product/P0000", locale="en-GB")
+    expect(page.locator(".detail-price")).to_have_text(f"{shop.products[0]['price']:.2f}")
 
 
 def test_prices_follow_the_configured_currency(shop: FakeShop, address: str, open_page: OpenPage) -> None:

@@ -5,6 +5,7 @@
 import { announce } from "../announce.js";
 import { nameOf } from "../catalogue.js";
 import { h, icon } from "../dom.js";
+import { counted, oneDecimal } from "../formats.js";
 import { picture } from "../pictures/picture.js";
 import { to } from "../router.js";
 
@@ -24,12 +25,14 @@ const REASONS = {
 
 /**
  * A list item for a product. `reason` {text, code} may be missing; `lead()` says which list brings the shopper there.
- * Returns {node, update({reason, mark})}: `mark` is {kind: "new"|"up", places} or null.
+ * Returns {node, update({reason, moved, mark})}: `moved`: past products that moved the score, [{name, weight}]; `mark`:
+ * {kind: "new"|"up", places} or null.
  */
 export function productCard(shop, product, { reason = null, lead = () => null, level = 3 } = {}) {
   const name = nameOf(product);
   const follow = () => shop.store.setLead(product.id, lead());
   const why = h("p", { class: "card-reason" });
+  const because = h("ul", { class: "card-moved", role: "list", hidden: true });
   const flag = h("p", { class: "card-flag", hidden: true });
   const link = h("a", { class: "card-link", href: to.product(product.id), text: name, on: { click: follow } });
   const node = h(
@@ -37,11 +40,14 @@ export function productCard(shop, product, { reason = null, lead = () => null, l
     { class: "card", data: { product: product.id } },
     h("div", { class: "card-picture" }, picture(product)),
     h(`h${level}`, { class: "card-name" }, link),
-    h("div", { class: "card-foot" }, h("p", { class: "card-price", text: shop.price(product.price) }), addButton(shop, product, follow)),
+    h("div", { class: "card-foot" }, h("div", {}, h("p", { class: "card-price", text: shop.price(product.price) }), rating(product)), addButton(shop, product, follow)),
     why,
+    because,
     flag,
   );
-  const update = ({ reason: said, mark }) => {
+  const update = ({ reason: said, moved = [], mark }) => {
+    because.hidden = moved.length === 0;
+    because.replaceChildren(...moved.map(({ name: past, weight }) => h("li", { text: `${past}: ${signed(weight)}` })));
     why.replaceChildren();
     if (said?.text) why.append(icon(REASONS[said.code] ?? REASONS.for_you, "icon reason-sign"), h("span", { text: said.text }));
     why.title = said?.text ?? "";
@@ -71,6 +77,15 @@ function addButton(shop, product, follow) {
     { type: "button", class: "card-add", "aria-label": `Add to cart: ${name}`, on: { click: add } },
     icon("M12 5v14M5 12h14"),
   );
+}
+
+const signed = (weight) => `${weight < 0 ? "−" : "+"}${Math.abs(weight).toPrecision(2)}`;
+
+/** Mean rating and how many rated, or null where nothing is known. */
+export function rating(product) {
+  if (!Number.isFinite(product.rating)) return null;
+  const reviews = Number.isFinite(product.reviews) ? `, ${counted(product.reviews, "review")}` : "";
+  return h("p", { class: "rating" }, h("span", { class: "rating-star", "aria-hidden": "true", text: "★" }), h("span", { class: "hidden", text: "Rated " }), `${oneDecimal(product.rating)}${reviews}`);
 }
 
 /** A card's place while its content is on the way: the same size, so that nothing jumps. */

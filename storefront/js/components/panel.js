@@ -19,7 +19,7 @@ export function panel(shop, node) {
   const state = h("div", { class: "seen-state" });
   const seen = h("ol", { class: "seen", role: "list" });
   const earlier = h("p", { class: "seen-earlier" });
-  node.replaceChildren(h("div", {}, title, list), facts, seenTitle, state, seen, earlier);
+  node.replaceChildren(h("div", {}, title, list), facts, trying(shop), seenTitle, state, seen, earlier);
 
   const fact = (name, value, kind = "") => [h("dt", { text: name }), h("dd", { class: kind, text: value })];
   const answered = ({ detail: { title: shown, answer, roundTripMs, problem } }) => {
@@ -61,6 +61,24 @@ export function panel(shop, node) {
   forget();
 }
 
+/** Settings of `POST /recommend` to try on the personal lists. */
+function trying(shop) {
+  const { diversity, explain } = shop.store.trial();
+  const figure = h("span", { class: "figure", "aria-hidden": "true", text: diversity.toFixed(1) });
+  const slide = (event) => {
+    figure.textContent = Number(event.target.value).toFixed(1);
+  };
+  const range = h("input", { id: "try-diversity", class: "range", type: "range", min: 0, max: 1, step: 0.1, value: diversity, on: { input: slide, change: (event) => shop.try({ diversity: Number(event.target.value) }) } });
+  const tick = h("input", { id: "try-explain", class: "tick", type: "checkbox", checked: explain, on: { change: (event) => shop.try({ explain: event.target.checked }) } });
+  return h(
+    "fieldset",
+    { class: "trying" },
+    h("legend", { text: "Try on personal lists" }),
+    h("div", { class: "field" }, h("label", { for: "try-diversity", text: "Diversity" }), range, figure),
+    h("div", { class: "field" }, tick, h("label", { for: "try-explain", text: "Show which past products moved each score" })),
+  );
+}
+
 function line(shop, event, waiting) {
   const product = shop.catalogue.product(event.product_id);
   return h(
@@ -74,6 +92,7 @@ function line(shop, event, waiting) {
 
 function history(shopper, here) {
   const names = (shopper.last_products ?? []).filter(Boolean).slice(0, 4);
+  if (shopper.typed) return "Not among the shoppers that this page lists: what the model knows of this id shows in its list.";
   if (!shopper.events) return here > 0 ? "Nothing before this visit." : "Nothing yet: this visitor is new. Open a product and watch the list.";
   const last = names.length > 0 ? ` Most recent: ${names.join(", ")}.` : "";
   return `${counted(shopper.events, "event")} before this visit.${last}`;

@@ -1,5 +1,5 @@
 /**
- * Choosing who is shopping: a dialog with a new visitor and shoppers the model was trained on.
+ * Choosing who is shopping: a dialog with a new visitor, shoppers the model was trained on, and a box for any id.
  */
 
 import { announce } from "../announce.js";
@@ -33,9 +33,21 @@ export function picker(shop, { dialog, button, shoppers, chosen }) {
   const close = h("button", { type: "button", class: "button", text: "Close", on: { click: () => dialog.close() } });
   dialog.replaceChildren(
     h("div", { class: "picker-head" }, h("h2", { id: "picker-title", text: "Who is shopping?" }), close),
-    h("p", { class: "picker-note", text: "Shoppers from the model’s own history, each with a taste of their own, or somebody it has never seen." }),
+    h("p", { class: "picker-note", text: "Shoppers that the model learned from, or somebody it has never seen." }),
+    anyId(),
     list,
   );
+  let listed = [];
+  function anyId() {
+    const box = h("input", { id: "any-id", class: "text", type: "text", autocomplete: "off", spellcheck: "false", maxlength: 128, required: true });
+    const take = (event) => {
+      event.preventDefault();
+      const id = box.value.trim();
+      if (id) choose(listed.find((shopper) => `${shopper.id}` === id) ?? { id, label: `Shopper ${id}`, events: 0, last_products: [], typed: true });
+      box.value = "";
+    };
+    return h("form", { class: "any-id", on: { submit: take } }, h("label", { for: "any-id", text: "Id of any shopper" }), box, h("button", { type: "submit", class: "button", text: "Shop as this id" }));
+  }
   const choose = (shopper) => {
     shop.store.shopAs(shopper);
     dialog.close();
@@ -60,6 +72,7 @@ export function picker(shop, { dialog, button, shoppers, chosen }) {
     list.replaceChildren(person(null));
     try {
       const known = (await shoppers()).shoppers ?? [];
+      listed = known;
       list.append(...known.map((shopper) => person({ ...shopper, id: `${shopper.id}` })));
     } catch (problem) {
       list.append(h("li", {}, problemNotice(problem, fill)));
@@ -79,5 +92,5 @@ export function picker(shop, { dialog, button, shoppers, chosen }) {
 
 function describe(shopper) {
   const last = (shopper.last_products ?? []).filter(Boolean).slice(0, 2);
-  return [counted(shopper.events ?? 0, "event"), last.length > 0 && `last: ${last.join(", ")}`].filter(Boolean).join(" · ");
+  return [shopper.id, counted(shopper.events ?? 0, "event"), last.length > 0 && `last: ${last.join(", ")}`].filter(Boolean).join(" · ");
 }

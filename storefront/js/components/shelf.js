@@ -6,6 +6,7 @@ import { announce } from "../announce.js";
 import { nameOf } from "../catalogue.js";
 import { h, lessMotion } from "../dom.js";
 import { counted } from "../formats.js";
+import { fillRows, fitting } from "./rows.js";
 import { cardSkeleton, productCard } from "./card.js";
 import { problemNotice } from "./problem.js";
 
@@ -31,15 +32,18 @@ export function changesBetween(before, after) {
 let shelves = 0;
 
 /**
- * A shelf: {node, load(cause), wait()}. Options: `title`; `count` asked for; `ask()` -> {answer, roundTripMs};
- * `memory`: names under which the list is remembered (personal lists only), the first of which it is compared with to
- * mark what changed; `note(answer)` -> text under the title; `none`: text for an empty list; `hideEmpty`: leave the section out instead.
+ * A shelf: {node, load(cause), wait(), ids()}. Options: `title`; `count` to show, rounded up to whole rows; `ask(count)` ->
+ * {answer, roundTripMs}; `without()`: ids that other lists of the page show already, left out here (`ask` is then asked for
+ * that many more); `memory`: names under which the list is remembered (personal lists only), the first of which it is
+ * compared with to mark what changed; `note(answer)` -> text under the title; `none`: text for an empty list; `hideEmpty`:
+ * leave the section out instead.
  */
-export function shelf(shop, { title, count, ask, memory = [], note = null, none = "Nothing here yet.", hideEmpty = false }) {
+export function shelf(shop, { title, count, ask, without = () => [], memory = [], note = null, none = "Nothing here yet.", hideEmpty = false }) {
   shelves += 1;
   const id = `shelf-${shelves}`;
   const cards = new Map();
   let asked = 0;
+  let wanted = count;
   const noted = note !== null || memory.length > 0;
   const remark = h("p", { class: "shelf-note" });
   const list = h("ul", { class: "grid", role: "list" });
@@ -48,8 +52,8 @@ export function shelf(shop, { title, count, ask, memory = [], note = null, none 
 
   const wait = () => {
     if (cards.size > 0) return;
-    list.replaceChildren(...Array.from({ length: count }, cardSkeleton));
     body.replaceChildren(list);
+    list.replaceChildren(...Array.from({ length: fitting(list, count) }, cardSkeleton));
     body.setAttribute("aria-busy", "true");
   };
 
@@ -59,7 +63,8 @@ export function shelf(shop, { title, count, ask, memory = [], note = null, none 
     wait();
     body.setAttribute("aria-busy", "true");
     try {
-      const { answer, roundTripMs } = await ask();
+      wanted = fitting(list, count);
+      const { answer, roundTripMs } = await ask(wanted);
       if (mine !== asked || !node.isConnected) return;
       show(answer, cause);
       if (memory.length > 0) shop.dispatchEvent(new CustomEvent("answered", { detail: { title, answer, roundTripMs } }));
@@ -85,7 +90,9 @@ export function shelf(shop, { title, count, ask, memory = [], note = null, none 
   };
 
   const show = (answer, cause) => {
-    const items = (answer.recommendations ?? []).filter((item) => item?.product_id !== undefined);
+    const elsewhere = new Set(without());
+    const listed = (answer.recommendations ?? []).filter((item) => item?.product_id !== undefined);
+    const items = listed.filter((item) => !elsewhere.has(`${item.product_id}`)).slice(0, wanted);
     const ids = items.map((item) => `${item.product_id}`);
     const changes = changesBetween(shop.store.lastList(memory[0]), ids);
     for (const name of memory) shop.store.setLastList(name, ids);
@@ -94,6 +101,7 @@ export function shelf(shop, { title, count, ask, memory = [], note = null, none 
     // Taking the list out and in again would take the keyboard off its cards.
     if (body.children.length !== 1 || body.firstElementChild !== content) body.replaceChildren(content);
     arrange(list, () => place(items, answer, changes));
+    fillRows(list);
     tell(items, answer, cause, changes);
   };
 
@@ -104,16 +112,20 @@ export function shelf(shop, { title, count, ask, memory = [], note = null, none 
       const key = `${item.product_id}`;
       const reason = { text: item.reason ?? "", code: item.reason_code ?? "" };
       const product = shop.catalogue.learn(item.product ? { ...item.product, product_id: key } : null) ?? shop.catalogue.product(key);
+      const moved = explained(item.explanation);
       const lead = { requestId: answer.request_id ?? null, reason: reason.text, from: title };
       const card = cards.get(key) ?? productCard(shop, product, { lead: () => cards.get(key)?.lead ?? lead });
       card.lead = lead;
-      card.update({ reason, mark: changes.get(key) ?? null });
+      card.update({ reason, moved, mark: changes.get(key) ?? null });
       cards.set(key, card);
       return card.node;
     });
     // Only what moved is taken out of the page, so that the keyboard stays on a card that did not.
     reorder(list, nodes);
   };
+
+  const explained = (explanation) =>
+    (explanation ?? []).slice(0, 3).map(({ product_id: id, weight }) => ({ name: nameOf(shop.catalogue.product(id)), weight }));
 
   const tell = (items, answer, cause, changes) => {
     const fresh = [...changes.values()].filter((change) => change.kind === "new").length;
@@ -131,7 +143,9 @@ export function shelf(shop, { title, count, ask, memory = [], note = null, none 
     announce(`${title} changed ${act}: ${counted(fresh, "new product")}, ${risen} moved up. First now: ${first}. ${items[0].reason ?? ""}`);
   };
 
-  return { node, load, wait };
+  const watch = new ResizeObserver(() => fillRows(list));
+  watch.observe(list);
+  return { node, load, wait, ids: () => [...cards.keys()] };
 }
 
 /** Put `nodes` into `list` in this order, touching only those that are not in their place. */

@@ -19,12 +19,12 @@ export function cartView(shop) {
     title: "Recommended for you",
     count: 6,
     memory: ["with the cart"],
-    ask: () => shop.recommend({ page: "cart", product_ids: beside() }, 6),
+    ask: (count) => shop.recommend({ page: "cart", product_ids: beside() }, count),
     note: () => "Goes with what is in the cart and with what you like.",
     none: "Nothing to recommend yet.",
   });
   const done = (bought) => {
-    const thanks = h("div", { class: "thanks" }, h("h2", { text: "Thank you" }), h("p", { text: `${counted(bought, "item")} bought. This is a demonstration: nothing is charged. Below, the list has followed.` }), h("a", { class: "button", href: to.home(), text: "Back to the shop" }));
+    const thanks = h("div", { class: "thanks" }, h("h2", { text: "Thank you" }), h("p", { text: `${counted(bought, "item")} bought. This is a demonstration: nothing is charged.` }), h("a", { class: "button", href: to.home(), text: "Back to the shop" }));
     lines.replaceChildren(thanks);
     focusOn(thanks.querySelector("h2"));
     announce("Bought. Thank you.");

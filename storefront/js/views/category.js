@@ -13,7 +13,7 @@ export function categoryView(shop, name) {
     title: `For you in ${name}`,
     count: 6,
     memory: [`for you in ${name}`],
-    ask: () => shop.recommend({ page: "category", category: name }, 6, [name]),
+    ask: (count) => shop.recommend({ page: "category", category: name }, count, [name]),
     hideEmpty: true,
   });
   const grid = productGrid(shop, { level: 3 });

@@ -7,22 +7,35 @@ import { h } from "../dom.js";
 import { counted } from "../formats.js";
 import { categoryTiles } from "./categories.js";
 
+/** Products of the first list, which the second does not repeat. */
+const FIRST = 12;
+/** How long the second list waits for the first. */
+const PATIENCE_MS = 2_000;
+
+/** What `answer` resolves to, but not before `first` is settled or a short time is over. */
+export async function afterFirst(first, answer) {
+  const [found] = await Promise.all([answer, Promise.race([first, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))])]);
+  return found;
+}
+
 /** {title, node, start(), react(event)}. */
 export function homeView(shop) {
   const { shopper } = shop.store;
+  let first = Promise.resolve();
   const known = () => shopper.events > 0 || shop.store.seen().length > 0;
   const forYou = shelf(shop, {
     title: "Recommended for you",
-    count: 12,
+    count: FIRST,
     memory: ["first page", "latest"],
-    ask: () => shop.recommend({ page: "homepage" }, 12),
+    ask: (count) => shop.recommend({ page: "homepage" }, count),
     note: (answer) => (answer.fallback ? "The model could not answer; these are the next best." : known() ? "Chosen from what you viewed, added and bought." : "You are new here, so these are what others like. Open one."),
     none: "Nothing to recommend yet.",
   });
   const popular = shelf(shop, {
     title: "Popular",
     count: 6,
-    ask: () => shop.api.popular(null, 6),
+    without: () => forYou.ids(),
+    ask: (count) => afterFirst(first, shop.api.popular(null, count + FIRST)),
     note: () => "What everybody is buying.",
     none: "Nothing is popular yet.",
   });
@@ -31,8 +44,8 @@ export function homeView(shop) {
     return shop.store.seen().length > 0 ? "Welcome. The shop is getting to know you." : "Welcome. Nothing is known of you yet.";
   };
   const line = shopper.fresh
-    ? "Open a product, or add one to the cart: the list below follows, and says why."
-    : `You are shopping as “${shopper.label}”, with ${counted(shopper.events ?? 0, "event")} of history. Every view, cart and purchase changes the list below, and each card says why.`;
+    ? "Open a product, or add one to the cart: the list below is asked for again, and each card says why it is there."
+    : `You are shopping as “${shopper.label}”${shopper.events ? `, with ${counted(shopper.events, "event")} of history` : ""}. After every view, cart and purchase the list below is asked for again, and each card says why it is there.`;
   const tiles = shop.catalogue.categories.slice(0, 12);
   const heading = h("h1", { text: greeting() });
   const node = h(
@@ -46,10 +59,14 @@ export function homeView(shop) {
   return {
     title: "Home",
     node,
-    start: () => Promise.all([forYou.load(), popular.load()]),
+    start: () => {
+      first = forYou.load();
+      return Promise.all([first, popular.load()]);
+    },
     react: (event) => {
       heading.textContent = greeting();
-      return forYou.load(event);
+      first = forYou.load(event);
+      return Promise.all([first, popular.load()]);
     },
   };
 }
