@@ -273,7 +273,7 @@ def test_diversity_and_explanations_can_be_tried(shop: FakeShop, address: str, o
     assert not {"diversity", "explain"} & set(asked(shop, "/recommend")[-1])
     page.get_by_label("Diversity").fill("0.6")
     until(page, lambda: asked(shop, "/recommend")[-1].get("diversity") == 0.6)
-    page.get_by_label("Show which past products").check()
+    page.get_by_role("button", name="Explain scores").click()
     until(page, lambda: asked(shop, "/recommend")[-1].get("explain") is True)
     expect(shelf(page, FOR_YOU).locator(".card-moved").first).to_have_text(f"{shop.products[0]['name']}: +0.25")
     page.reload()

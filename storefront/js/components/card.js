@@ -40,7 +40,7 @@ export function productCard(shop, product, { reason = null, lead = () => null, l
     { class: "card", data: { product: product.id } },
     h("div", { class: "card-picture" }, picture(product)),
     h(`h${level}`, { class: "card-name" }, link),
-    h("div", { class: "card-foot" }, h("div", {}, h("p", { class: "card-price", text: shop.price(product.price) }), rating(product)), addButton(shop, product, follow)),
+    h("div", { class: "card-foot" }, h("div", {}, h("p", { class: "card-price", text: shop.price(product.price) }), rating(product, true)), addButton(shop, product, follow)),
     why,
     because,
     flag,
@@ -81,11 +81,17 @@ function addButton(shop, product, follow) {
 
 const signed = (weight) => `${weight < 0 ? "−" : "+"}${Math.abs(weight).toPrecision(2)}`;
 
-/** Mean rating and how many rated, or null where nothing is known. */
-export function rating(product) {
+/** Mean rating and how many rated (on a card `short`), or null where nothing is known. */
+export function rating(product, short = false) {
   if (!Number.isFinite(product.rating)) return null;
-  const reviews = Number.isFinite(product.reviews) ? `, ${counted(product.reviews, "review")}` : "";
-  return h("p", { class: "rating" }, h("span", { class: "rating-star", "aria-hidden": "true", text: "★" }), h("span", { class: "hidden", text: "Rated " }), `${oneDecimal(product.rating)}${reviews}`);
+  const known = !short && Number.isFinite(product.reviews);
+  return h(
+    "p",
+    { class: "rating" },
+    h("span", { class: "rating-star", "aria-hidden": "true", text: "★" }),
+    h("span", { class: "hidden", text: "Rated " }),
+    `${oneDecimal(product.rating)}${known ? `, ${counted(product.reviews, "review")}` : ""}`,
+  );
 }
 
 /** A card's place while its content is on the way: the same size, so that nothing jumps. */

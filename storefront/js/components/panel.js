@@ -69,13 +69,18 @@ function trying(shop) {
     figure.textContent = Number(event.target.value).toFixed(1);
   };
   const range = h("input", { id: "try-diversity", class: "range", type: "range", min: 0, max: 1, step: 0.1, value: diversity, on: { input: slide, change: (event) => shop.try({ diversity: Number(event.target.value) }) } });
-  const tick = h("input", { id: "try-explain", class: "tick", type: "checkbox", checked: explain, on: { change: (event) => shop.try({ explain: event.target.checked }) } });
+  const toggle = (event) => {
+    const wanted = event.currentTarget.getAttribute("aria-pressed") !== "true";
+    event.currentTarget.setAttribute("aria-pressed", `${wanted}`);
+    shop.try({ explain: wanted });
+  };
+  const moved = h("button", { type: "button", class: "button toggle", "aria-pressed": `${explain}`, text: "Explain scores", on: { click: toggle } });
   return h(
     "fieldset",
     { class: "trying" },
     h("legend", { text: "Try on personal lists" }),
     h("div", { class: "field" }, h("label", { for: "try-diversity", text: "Diversity" }), range, figure),
-    h("div", { class: "field" }, tick, h("label", { for: "try-explain", text: "Show which past products moved each score" })),
+    h("div", {}, moved),
   );
 }
 

@@ -2,6 +2,7 @@
  * The first page: what is recommended to this shopper, what is popular, and the categories.
  */
 
+import { fillRows } from "../components/rows.js";
 import { shelf } from "../components/shelf.js";
 import { h } from "../dom.js";
 import { counted } from "../formats.js";
@@ -46,7 +47,9 @@ export function homeView(shop) {
   const line = shopper.fresh
     ? "Open a product, or add one to the cart: the list below is asked for again, and each card says why it is there."
     : `You are shopping as “${shopper.label}”${shopper.events ? `, with ${counted(shopper.events, "event")} of history` : ""}. After every view, cart and purchase the list below is asked for again, and each card says why it is there.`;
-  const tiles = shop.catalogue.categories.slice(0, 12);
+  const listed = shop.catalogue.categories.slice(0, 12);
+  const tiles = listed.length > 0 && categoryTiles(shop, listed, 3);
+  if (tiles) new ResizeObserver(() => fillRows(tiles)).observe(tiles);
   const heading = h("h1", { text: greeting() });
   const node = h(
     "div",
@@ -54,7 +57,7 @@ export function homeView(shop) {
     h("div", { class: "greeting" }, heading, h("p", { text: line }), h("a", { class: "panel-jump", href: "#panel", text: "See what the model has seen", on: { click: jump } })),
     forYou.node,
     popular.node,
-    tiles.length > 0 && h("section", { class: "shelf", "aria-labelledby": "tiles-title" }, h("div", { class: "shelf-head" }, h("h2", { id: "tiles-title", text: "Categories" })), categoryTiles(shop, tiles, 3)),
+    tiles && h("section", { class: "shelf", "aria-labelledby": "tiles-title" }, h("div", { class: "shelf-head" }, h("h2", { id: "tiles-title", text: "Categories" })), tiles),
   );
   return {
     title: "Home",

@@ -12,8 +12,9 @@ import { to } from "../router.js";
 import { afterFirst } from "./home.js";
 import { noProduct } from "./missing.js";
 
-/** Products of the first list, which the second does not repeat. */
+/** Products of the first list, and how many more the second asks for because it repeats none of them. */
 const FIRST = 6;
+const SPARE = 12;
 
 /** {title, node, start(how), react(event)}. Coming by a link counts as a view; going back or reloading does not. */
 export function productView(shop, id) {
@@ -24,7 +25,7 @@ export function productView(shop, id) {
     title: "Similar to this",
     count: 6,
     without: () => forYou.ids(),
-    ask: (count) => afterFirst(first, similarTo(shop, id, count + FIRST)),
+    ask: (count) => afterFirst(first, similarTo(shop, id, count + SPARE)),
     none: "Nothing similar is known yet.",
   });
   const forYou = shelf(shop, {
