@@ -43,7 +43,12 @@ STYLES = (
     "Minimal",
 )
 BRANDS = ("Pellatta", "Delramere", "Alaco", "Norvevale")
-ACTS = {"view": ("viewed", "viewed"), "add_to_cart": ("carted", "added"), "purchase": ("bought", "bought"), "rating": ("for_you", "rated")}
+ACTS = {
+    "view": ("viewed", "viewed"),
+    "add_to_cart": ("carted", "added"),
+    "purchase": ("bought", "bought"),
+    "rating": ("for_you", "rated"),
+}
 
 
 def small_catalogue(per_category: int = 14) -> list[dict[str, Any]]:
