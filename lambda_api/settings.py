@@ -60,6 +60,10 @@ class Settings(BaseModel):
     )
     inference_log: bool = Field(default=True, description="Whether every list shown is logged, for evaluation.")
     event_stream: str = Field(default="", description="Kinesis stream of lists and feedback (target aws). Empty: none.")
+    rollout: Literal["off", "canary", "blue-green", "shadow", "immediate"] = Field(
+        default="off",
+        description="How a better model reaches shoppers: off: at once; else by a rollout of that kind, which decides.",
+    )
     topic_arn: str = Field(default="", description="SNS topic of notices to people (target aws). Empty: none.")
     shadow_queue_url: str = Field(default="", description="SQS queue of the shadow model (target aws). Empty: none.")
     training_image: str = Field(

@@ -8,7 +8,8 @@ from lambda_api.settings import Settings, current_settings
 from recsys_assets.resources import resources_for
 from recsys_deploy.batch.assets import batch_questions, batch_recommendations, batch_recommendations_job
 from recsys_deploy.release.assets import live_route, release_candidate, set_live_route_job
-from recsys_deploy.sensors import registered_model_sensor
+from recsys_deploy.rollout.assets import canary_rollout, start_rollout_job
+from recsys_deploy.sensors import registered_model_sensor, rollout_sensor
 
 
 def build_defs(
@@ -17,9 +18,9 @@ def build_defs(
     """Assemble a fresh `Definitions`; arguments as in ``recsys_assets.definitions.build_defs``."""
     every = {**resources_for(settings or current_settings()), **(resource_overrides or {})}
     return dg.Definitions(
-        assets=[release_candidate, live_route, batch_questions, batch_recommendations],
-        jobs=[set_live_route_job, batch_recommendations_job],
-        sensors=[registered_model_sensor],
+        assets=[release_candidate, live_route, canary_rollout, batch_questions, batch_recommendations],
+        jobs=[set_live_route_job, start_rollout_job, batch_recommendations_job],
+        sensors=[registered_model_sensor, rollout_sensor],
         resources={role: every[role] for role in ("settings", "lake", "registry", "bundles", "serving")},
         executor=dg.in_process_executor,
     )

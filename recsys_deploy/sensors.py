@@ -5,7 +5,16 @@ A sensor cannot launch jobs of another location, so it is defined beside the job
 
 import dagster as dg
 
+from lambda_api.settings import Settings
+from lambda_api.state.table import Table
 from recsys_deploy.release.assets import set_live_route_job
+from recsys_deploy.rollout.assets import materialisation, start_rollout_job
+from recsys_deploy.rollout.commands import detached
+from recsys_deploy.rollout.record import current_rollout, running_rollout
+from recsys_deploy.rollout.runner import is_run_by_somebody
+
+TO_BE_ROLLED_OUT = "to be rolled out"
+"""Decision in the metadata of ``registered_model`` that starts a rollout."""
 
 REGISTERED_MODEL = dg.AssetKey("registered_model")
 """By key: the sensor observes the other location through the shared event log."""
@@ -45,3 +54,57 @@ def registered_model_sensor(context: dg.SensorEvaluationContext) -> dg.SensorRes
     if not requests:
         return dg.SensorResult(skip_reason="the newest registration was refused; the champion stays", cursor=cursor)
     return dg.SensorResult(run_requests=requests, cursor=cursor)
+
+
+@dg.sensor(
+    job=start_rollout_job,
+    minimum_interval_seconds=60,
+    description="With the setting rollout on: starts the rollout of a registered challenger; shows how it goes on.",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def rollout_sensor(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings], serving: dg.ResourceParam[Table]
+) -> dg.SensorResult:
+    """Starts one rollout for the newest challenger, reports every change of it, and revives one whose process ended.
+
+    A challenger waits while a rollout runs that has met shoppers; it replaces one that has met nobody. The cursor holds
+    the storage id of the newest registration that was dealt with, and the revision of the rollout last reported.
+    """
+    if settings.rollout == "off":
+        return dg.SensorResult(skip_reason="the setting rollout is off: a new champion is routed to at once")
+    handled, reported = (int(part) for part in (context.cursor or "0:0").split(":"))
+    events = []
+    record = current_rollout(serving)
+    if record is not None and record.revision != reported:
+        events.append(materialisation(record))
+        reported = record.revision
+    running = running_rollout(serving)
+    if running is not None and settings.target == "local" and not is_run_by_somebody(settings.home):
+        context.log.info("the process of %s has ended; it goes on in process %d", running.id, detached(settings))
+    newest = context.instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=REGISTERED_MODEL), limit=1).records
+    waiting = [one for one in newest if one.storage_id > handled]
+    if not waiting:
+        return dg.SensorResult(
+            skip_reason="no challenger was registered since", cursor=f"{handled}:{reported}", asset_events=events
+        )
+    metadata = waiting[0].asset_materialization.metadata if waiting[0].asset_materialization else {}
+    decision = metadata.get("decision")
+    if decision is None or decision.value != TO_BE_ROLLED_OUT:
+        return dg.SensorResult(
+            skip_reason="the newest registration needs no rollout",
+            cursor=f"{waiting[0].storage_id}:{reported}",
+            asset_events=events,
+        )
+    if running is not None and running.has_met_shoppers:
+        return dg.SensorResult(
+            skip_reason=f"{running.version} is being rolled out; the newer challenger waits",
+            cursor=f"{handled}:{reported}",
+            asset_events=events,
+        )
+    version = str(metadata["version"].value)
+    request = dg.RunRequest(
+        run_key=f"rollout:{version}:{waiting[0].storage_id}",
+        run_config=dg.RunConfig(ops={"canary_rollout": {"config": {"version": version}}}),
+        tags={"recsys/version": version},
+    )
+    return dg.SensorResult(run_requests=[request], cursor=f"{waiting[0].storage_id}:{reported}", asset_events=events)

@@ -14,6 +14,9 @@ from recsys_assets.tags import OWNERS
 
 CHALLENGER_WAS_BETTER = "challenger_was_better"
 
+TO_BE_ROLLED_OUT = "to be rolled out"
+"""Decision on a challenger that is good enough and meets shoppers step by step (setting ``rollout``)."""
+
 
 @dg.asset(
     group_name="registry",
@@ -39,14 +42,16 @@ def registered_model(
     evaluation = load_evaluation(settings.home / "reports")
     result = register_challenger(evaluation, registry, bundles, settings, context.run.run_id)
     reasons = "\n".join(f"- {reason}" for reason in result.decision.reasons)
-    context.log.info("%s %s", "promoted:" if result.decision.promote else "refused:", " ".join(result.decision.reasons))
     champion = registry.champion()
+    is_champion = champion is not None and champion.version == result.version.version
+    decision = "refused" if not result.decision.promote else "promoted" if is_champion else TO_BE_ROLLED_OUT
+    context.log.info("%s: %s", decision, " ".join(result.decision.reasons))
     yield dg.MaterializeResult(
         metadata={
             "version": str(result.version.version),
             "model": result.version.model,
-            "promoted": result.decision.promote,
-            "decision": "promoted" if result.decision.promote else "refused",
+            "promoted": is_champion,
+            "decision": decision,
             "judged_against": evaluation.champion_version or evaluation.report.reference_baseline,
             "reasons": dg.MetadataValue.md(reasons),
             "champion": str(champion.version) if champion else "none",

@@ -46,7 +46,9 @@ def register_challenger(
     version = register_bundle(registry, bundles, folder, run_id=run_id, metrics=_test_metrics(evaluation))
     decision = decide(promotion_input(evaluation, version), rules)
     expected = Version.parse(evaluation.champion_version) if evaluation.champion_version else None
-    return Registration(settle(registry, version.version, expected, decision), decision)
+    return Registration(
+        settle(registry, version.version, expected, decision, by_rollout=settings.rollout != "off"), decision
+    )
 
 
 def promotion_input(evaluation: Evaluation, challenger: ModelVersion) -> PromotionInput:

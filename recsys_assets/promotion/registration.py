@@ -36,7 +36,12 @@ def register_bundle(
 
 
 def settle(
-    registry: ModelRegistry, version: Version, expected_champion: Version | None, decision: Decision
+    registry: ModelRegistry,
+    version: Version,
+    expected_champion: Version | None,
+    decision: Decision,
+    *,
+    by_rollout: bool = False,
 ) -> ModelVersion:
     """Apply a decision: promote ``version``, or mark it refused with the reasons. Returns the updated version.
 
@@ -45,6 +50,8 @@ def settle(
         version: the challenger.
         expected_champion: the champion it was compared with; ``None`` if there was none.
         decision: of `recsys_assets.promotion.decision.decide`.
+        by_rollout: a challenger stays one: a rollout moves the pointer after shoppers have met it. The first champion
+            has nobody to stand beside and is promoted at once.
 
     Raises:
         ChampionMoved: the decision was to promote, but there is another champion now.
@@ -52,5 +59,7 @@ def settle(
     """
     if not decision.promote:
         return registry.refuse(version, decision.reasons)
+    if by_rollout and expected_champion is not None:
+        return registry.get(version)
     registry.promote(version, expected_champion, reason=" ".join(decision.reasons))
     return registry.get(version)

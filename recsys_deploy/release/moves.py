@@ -17,7 +17,7 @@ from recsys_assets.registry.records import Status
 from recsys_assets.registry.versions import Version
 from recsys_deploy.release import strategies
 from recsys_deploy.release.check import check_release
-from recsys_deploy.release.route import RouteRefused, plan_route, rewrite_route, target_of
+from recsys_deploy.release.route import RouteRefused, plan_route, require_no_rollout, rewrite_route, target_of
 from recsys_deploy.release.strategies import Strategy
 
 
@@ -51,6 +51,7 @@ class Releases:
             RouteRefused: the route does not allow it (`strategies.begin`).
             ChampionMoved: the registry's champion changed meanwhile; the route is written, run the command again.
         """
+        require_no_rollout(self.serving)
         checked = check_release(self.registry, self.bundles, self.cache, str(version) if version else None)
         target = replace(target_of(self.registry.get(checked.version)), endpoint=endpoint)
         now = int(self.clock())
@@ -73,6 +74,7 @@ class Releases:
 
     def share(self, share: float) -> str:
         """Give the challenger another share of shoppers. Raises `RouteRefused` where none is being tried."""
+        require_no_rollout(self.serving)
         now = int(self.clock())
         _, after = rewrite_route(self.serving, lambda current: strategies.change_share(current, share, now))
         assert after is not None
@@ -87,6 +89,7 @@ class Releases:
             RouteRefused: nothing is being tried.
             ChampionMoved: the registry's champion changed meanwhile; run it again.
         """
+        require_no_rollout(self.serving)
         unfinished = self._unfinished_promotion()
         if unfinished is not None:
             self._point_to(unfinished, "promoted after a release")
@@ -106,6 +109,7 @@ class Releases:
             ReleaseRefused, BundleError: the former champion does not pass its check any more; nothing was changed.
             RouteRefused: there is no route yet, or somebody keeps rewriting it.
         """
+        require_no_rollout(self.serving)
         now = int(self.clock())
         current = read_routing(self.serving)
         if current is None:

@@ -18,7 +18,7 @@ from lambda_api.state.routing_record import (
     read_routing,
     write_routing,
 )
-from lambda_api.state.table import Table
+from lambda_api.state.table import Key, Table
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import ModelVersion
 
@@ -29,6 +29,12 @@ NO_EXPERIMENT: Final = "none"
 """Experiment and salt of the first record: with one variant nobody is divided, so neither matters yet."""
 
 ATTEMPTS: Final = 5
+
+ROLLOUT_KEY: Final = Key("rollout", "current")
+"""Where `recsys_deploy.rollout` keeps the newest rollout; its ``status`` tells whether it has ended."""
+
+UNDER_WAY: Final = frozenset({"running", "taking back"})
+"""Statuses of a rollout that has not ended."""
 
 Step = Callable[[RoutingRecord | None], RoutingRecord | None]
 """From the record as it is (``None``: there is none) to the next; ``None``: it stays."""
@@ -72,6 +78,7 @@ def route_champion(registry: ModelRegistry, serving: Table, checked_version: str
         MalformedRecord: the record cannot be read.
         TableUnavailable: the table could not be asked.
     """
+    require_no_rollout(serving)
     champion: ModelVersion | None = None
 
     def follow(current: RoutingRecord | None) -> RoutingRecord | None:
@@ -97,6 +104,21 @@ def route_champion(registry: ModelRegistry, serving: Table, checked_version: str
         return Routing(before, Move.ALREADY_ROUTED, f"{champion.version} answers already")
     live = "nobody" if before is None else before.variants[0].target.version
     return Routing(after, Move.ROUTED, f"{champion.version} answers every shopper now; before it {live} did")
+
+
+def require_no_rollout(serving: Table) -> None:
+    """Refuse a move by hand while a rollout moves the route.
+
+    Raises:
+        RouteRefused: one is under way.
+    """
+    found = serving.get(ROLLOUT_KEY)
+    if found is not None and found.attributes.get("status") in UNDER_WAY:
+        raise RouteRefused(
+            f"{found.attributes.get('version')} is being rolled out ({found.attributes.get('id')}), and the rollout "
+            "moves the route",
+            remedy="wait for it, or end it with `recsys rollout abort`",
+        )
 
 
 def rewrite_route(serving: Table, step: Step) -> tuple[RoutingRecord | None, RoutingRecord | None]:

@@ -13,7 +13,9 @@ from lambda_api.state.open_table import open_table
 from recsys_assets.event_stream import events_root
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.evidence import CloudWatchAlarms, StreamEvidence
+from recsys_deploy.rollout.plan import plan_of
 from recsys_deploy.rollout.steps import Rollouts
 
 ENDED_OUTSIDE: Final = frozenset({"FAILED", "TIMED_OUT", "ABORTED"})
@@ -36,7 +38,8 @@ def dispatch(rollouts: Rollouts, event: Mapping[str, Any]) -> dict[str, Any]:
     rollout_id = event["rollout_id"]
     match event.get("step"):
         case "begin":
-            return rollouts.begin(rollout_id, event["version"], event["plan"])
+            given = event["input"]
+            return rollouts.begin(rollout_id, given["version"], given.get("plan"))
         case "enter":
             return rollouts.enter(rollout_id)
         case "judge":
@@ -77,5 +80,6 @@ def _deployed() -> Rollouts:
         StreamEvidence(
             events_root(settings), CloudWatchAlarms(boto3.client("cloudwatch"), f"{settings.table_prefix}rollout-")
         ),
+        plan_of(Strategy(settings.rollout)) if settings.rollout != "off" else plan_of(Strategy.CANARY),
         tell,
     )

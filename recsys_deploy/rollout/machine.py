@@ -23,6 +23,7 @@ REGION: Final = "eu-central-1"
 FUNCTION: Final = f"arn:aws:lambda:{REGION}:123456789012:function:rollout"
 ROLE: Final = "arn:aws:iam::123456789012:role/rollout"
 POLL_S: Final = 0.05
+STOP_TRIES: Final = 100
 LOCAL_RETRY_S: Final = 2.0
 """Longest pause before a task is repeated here: the minutes in the definition are for a network."""
 
@@ -72,7 +73,7 @@ class Machine:
 
     def start(self, rollout_id: str, version: str, plan: Mapping[str, Any]) -> str:
         """Start an execution; gives its ARN. A running one of the same name is left as it is."""
-        given = json.dumps({"version": version, "plan": plan})
+        given = json.dumps({"version": version, "plan": dict(plan)})
         started = self._client.start_execution(stateMachineArn=self._arn, name=rollout_id, input=given)
         return str(started["executionArn"])
 
@@ -106,7 +107,13 @@ class Machine:
 
     def stop(self, execution: str) -> None:
         """Abort an execution; it runs no state any more."""
-        self._client.stop_execution(executionArn=execution)
+        for _ in range(STOP_TRIES):
+            if not self.is_running(execution):
+                return
+            try:
+                self._client.stop_execution(executionArn=execution)
+            except AttributeError:  # the interpreter has not made its worker yet
+                time.sleep(POLL_S)
 
 
 @contextmanager

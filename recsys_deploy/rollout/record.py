@@ -18,9 +18,10 @@ from pydantic import ConfigDict, TypeAdapter
 from lambda_api.errors import RecsysError
 from lambda_api.state.routing_record import RouteTarget
 from lambda_api.state.table import Absent, ConditionFailed, Key, Matches, Put, Table
+from recsys_deploy.release.route import ROLLOUT_KEY, UNDER_WAY
 from recsys_deploy.rollout.plan import RolloutPlan, Stage, plan_from_json
 
-CURRENT: Final = Key("rollout", "current")
+CURRENT: Final = ROLLOUT_KEY
 HISTORY: Final = "rollout_history"
 LOOKS_KEPT: Final = 200
 ATTEMPTS: Final = 5
@@ -44,7 +45,7 @@ class Status(StrEnum):
     """It could not be taken back by itself; a person has to look."""
 
 
-ENDED: Final = frozenset(Status) - {Status.RUNNING, Status.TAKING_BACK}
+ENDED: Final = frozenset(status for status in Status if status.value not in UNDER_WAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +159,20 @@ def claim(serving: Table, record: RolloutRecord) -> RolloutRecord:
         if found.status not in ENDED:
             return found
         raise RolloutConflict(f"rollout {record.id} has ended ({found.status}); start another under a new name")
-    if found is not None and found.status not in ENDED:
+    require_none(serving)
+    revision = 0 if found is None else found.revision
+    _put(serving, found, replace(record, revision=revision + 1))
+    return replace(record, revision=revision + 1)
+
+
+def require_none(serving: Table) -> None:
+    """Raises `RolloutConflict` while a rollout has not ended."""
+    found = running_rollout(serving)
+    if found is not None:
         raise RolloutConflict(
             f"{found.version} is being rolled out ({found.id}, stage {found.current_stage.name})",
             remedy="wait for it, or end it with `recsys rollout abort`",
         )
-    revision = 0 if found is None else found.revision
-    _put(serving, found, replace(record, revision=revision + 1))
-    return replace(record, revision=revision + 1)
 
 
 def update(serving: Table, rollout_id: str, change: Callable[[RolloutRecord], RolloutRecord]) -> RolloutRecord:

@@ -4,8 +4,11 @@ What a person decides elsewhere (`recsys rollout approve`, `refuse`, `abort`) is
 sees it there and tells the interpreter.
 """
 
+import fcntl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from lambda_api.errors import RecsysError
@@ -14,10 +17,42 @@ from recsys_deploy.rollout.record import ENDED, RolloutRecord, Status, current_r
 from recsys_deploy.rollout.steps import Rollouts
 
 POLL_S: Final = 0.5
+TRIES: Final = 5
+LOCK: Final = ".rollout-lock"
+"""File in a home that a process holds locked while it runs the rollout."""
 
 
 class RolloutFailed(RecsysError):
     """A rollout did not begin, or could not be taken back."""
+
+
+@contextmanager
+def only_runner(home: Path) -> Iterator[None]:
+    """Hold the home's lock for running rollouts; a process that ends releases it, however it ends.
+
+    Raises:
+        RolloutFailed: another process holds it.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / LOCK).open("a") as lock:
+        for _ in range(TRIES):  # somebody who only looks holds it for a moment
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.1)
+        else:
+            raise RolloutFailed("another process runs this shop's rollout", remedy="`recsys rollout status` shows it")
+        yield
+
+
+def is_run_by_somebody(home: Path) -> bool:
+    """Whether a process runs this home's rollout."""
+    try:
+        with only_runner(home):
+            return False
+    except RolloutFailed:
+        return True
 
 
 def run(
@@ -43,7 +78,7 @@ def run(
                 seen(record)
                 answered = _forward(machine, record, answered)
                 if record.status in ENDED and record.status is not Status.PROMOTED:
-                    machine.stop(execution)
+                    machine.stop(execution)  # taken back from outside: nothing is left for the machine to do
             time.sleep(poll_s)
         ended = machine.wait(execution)
     record = current_rollout(rollouts.serving)

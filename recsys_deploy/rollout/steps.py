@@ -11,9 +11,9 @@ route and pointer agree.
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from lambda_api.errors import RecsysError
 from lambda_api.state.routing_record import WHOLE, RouteTarget, RoutingRecord, Variant, read_routing
@@ -24,9 +24,9 @@ from recsys_assets.registry.records import Status as VersionStatus
 from recsys_assets.registry.versions import Version
 from recsys_deploy.release.check import check_release
 from recsys_deploy.release.route import CHAMPION, NO_EXPERIMENT, RouteRefused, rewrite_route, target_of
-from recsys_deploy.release.strategies import CHALLENGER
+from recsys_deploy.release.strategies import CHALLENGER, Strategy
 from recsys_deploy.rollout.judge import Answer, Evidence, Judgement, judge
-from recsys_deploy.rollout.plan import RolloutPlan, StageKind, plan_from_json
+from recsys_deploy.rollout.plan import RolloutPlan, StageKind, plan_from_json, plan_of
 from recsys_deploy.rollout.record import (
     ENDED,
     Look,
@@ -34,6 +34,7 @@ from recsys_deploy.rollout.record import (
     Status,
     claim,
     current_rollout,
+    require_none,
     running_rollout,
     update,
 )
@@ -57,6 +58,7 @@ class Rollouts:
     Attributes:
         serving: the table of route and rollout.
         cache: local folder through which bundles are fetched for their check.
+        usual_plan: of a rollout that names none.
         tell: takes subject and text of what people should know.
         clock: seconds since 1970 UTC.
     """
@@ -66,20 +68,26 @@ class Rollouts:
     serving: Table
     cache: Path
     evidence: EvidenceSource
+    usual_plan: RolloutPlan = field(default_factory=lambda: plan_of(Strategy.CANARY))
     tell: Callable[[str, str], None] = lambda subject, text: None
     clock: Callable[[], float] = time.time
 
-    def begin(self, rollout_id: str, version: str, plan: Mapping[str, Any]) -> dict[str, Any]:
+    def begin(self, rollout_id: str, version: str, plan: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Check the bundle and claim the one place for a rollout. Gives what the machine waits and asks by.
+
+        A rollout that has met nobody yet makes way for a newer version. Without a plan the environment's own is taken.
 
         Raises:
             RolloutRefused: nothing is live, or the version answers already.
             RolloutConflict: another rollout runs.
             ReleaseRefused, BundleError, UnknownVersion: the bundle does not pass its check.
         """
-        wanted = plan_from_json(plan)
+        wanted = self.usual_plan if plan is None else plan_from_json(plan)
         current = current_rollout(self.serving)
         if current is None or current.id != rollout_id:
+            if _makes_way(current, version):
+                self.take_back(current.id, f"{version} came before any shopper had met {current.version}")
+            require_none(self.serving)
             check_release(self.registry, self.bundles, self.cache, version)
             claim(self.serving, self._new_record(rollout_id, version, wanted))
         else:
@@ -330,6 +338,13 @@ class Rollouts:
             self.registry.rollback(champion.version, reason)
         else:
             self.registry.promote(former, champion.version, reason)
+
+
+def _makes_way(current: RolloutRecord | None, version: str) -> TypeGuard[RolloutRecord]:
+    """Whether a running rollout is replaced by that of another version."""
+    if current is None or current.status is not Status.RUNNING:
+        return False
+    return not current.has_met_shoppers and current.version != version
 
 
 def _belongs(route: RoutingRecord, record: RolloutRecord) -> bool:

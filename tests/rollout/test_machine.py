@@ -12,7 +12,7 @@ import pytest
 from lambda_api.state.routing_record import WHOLE
 from lambda_api.state.table import Table
 from recsys_deploy.release.moves import Releases
-from recsys_deploy.release.route import RouteRefused
+from recsys_deploy.release.route import RouteRefused, route_champion
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.handler import dispatch
 from recsys_deploy.rollout.machine import DEFINITION, Execution
@@ -119,7 +119,7 @@ def test_a_machine_that_died_after_any_step_goes_on_under_the_same_name(world: W
     """The process of the interpreter ends; a new one starts the same execution and finds where it stood."""
     plan = fast(Strategy.CANARY, stages=(0, 2, 4)).to_json()
     events = {
-        "begin": {"step": "begin", "rollout_id": "r-1", "version": str(world.second.version), "plan": plan},
+        "begin": {"step": "begin", "rollout_id": "r-1", "input": {"version": str(world.second.version), "plan": plan}},
         "enter": {"step": "enter", "rollout_id": "r-1"},
         "judge": {"step": "judge", "rollout_id": "r-1"},
         "promote": {"step": "promote", "rollout_id": "r-1"},
@@ -191,7 +191,8 @@ def test_without_evidence_in_time_the_champion_stays_and_the_record_says_undecid
 
 def test_a_route_that_somebody_changed_is_left_alone(world: World) -> None:
     plan = fast(Strategy.CANARY, stages=(2, 4))
-    world.call({"step": "begin", "rollout_id": "r-1", "version": str(world.second.version), "plan": plan.to_json()})
+    world.rollouts.begin("r-1", str(world.second.version), plan.to_json())
+    world.calls.append(world.route)
     world.call({"step": "enter", "rollout_id": "r-1"})
     third = world.home.register(*["p1", "p2", "p3"], seed=2)
     by_hand = Releases(world.home.registry, world.home.bundles, world.serving, world.rollouts.cache)
@@ -217,6 +218,26 @@ def test_a_route_that_somebody_changed_is_left_alone(world: World) -> None:
     assert by_hand.registry.champion() is not None
 
 
+@pytest.mark.parametrize("move", ["start", "share", "promote", "rollback", "route"])
+def test_a_move_by_hand_is_refused_while_a_rollout_runs_and_taken_afterwards(world: World, move: str) -> None:
+    by_hand = Releases(world.home.registry, world.home.bundles, world.serving, world.rollouts.cache)
+    moves = {
+        "start": lambda: by_hand.start(world.second.version, Strategy.CANARY),
+        "share": lambda: by_hand.share(0.5),
+        "promote": by_hand.promote,
+        "rollback": by_hand.rollback,
+        "route": lambda: route_champion(world.home.registry, world.serving, str(world.first.version), 5),
+    }
+    world.rollouts.begin("r-1", str(world.second.version), fast(Strategy.CANARY).to_json())
+    before = world.route
+    with pytest.raises(RouteRefused, match="recsys rollout abort"):
+        moves[move]()
+    assert world.route == before
+    world.rollouts.take_back("r-1", "no more")
+    if move == "start":
+        assert "answers 10" in moves[move]() or len(world.live) == 2
+
+
 def test_one_of_many_starts_at_once_wins_and_the_others_say_why(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     plan = fast(Strategy.CANARY).to_json()
@@ -237,6 +258,23 @@ def test_one_of_many_starts_at_once_wins_and_the_others_say_why(tmp_path: Path) 
         thread.join()
     assert len(won) == 1 and len(refused) == 15
     assert world.record.id == won[0]
+
+
+def test_a_newer_version_replaces_one_that_has_met_nobody_and_waits_for_one_that_has(world: World) -> None:
+    plan = fast(Strategy.CANARY, stages=(0, 2, 4)).to_json()
+    third = world.home.register(*["p1", "p2", "p3", *[f"q{number}" for number in range(10)]], seed=2)
+    world.rollouts.begin("r-1", str(world.second.version), plan)
+    world.rollouts.enter("r-1")
+    assert world.route.shadow is not None
+    world.rollouts.begin("r-2", str(third.version), plan)
+    assert [record.id for record in past_rollouts(world.serving)] == ["r-1"]
+    assert (world.record.id, world.record.status, world.route.shadow) == ("r-2", Status.RUNNING, None)
+    world.rollouts.enter("r-2")
+    world.rollouts.look("r-2")
+    world.rollouts.enter("r-2")
+    assert len(world.live) == 2
+    with pytest.raises(RolloutConflict, match="is being rolled out"):
+        world.rollouts.begin("r-3", str(world.second.version), plan)
 
 
 def test_a_thousand_promotions_and_rollbacks_at_once_leave_one_whole_state(tmp_path: Path) -> None:

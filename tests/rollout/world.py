@@ -133,7 +133,7 @@ def make_world(
     def tell(subject: str, text: str) -> None:
         messages.append((subject, text))
 
-    rollouts = Rollouts(home.registry, home.bundles, table, folder / "cache", script, tell)
+    rollouts = Rollouts(home.registry, home.bundles, table, folder / "cache", script, tell=tell)
     if clock is not None:
         rollouts = replace(rollouts, clock=clock)
     return World(home, table, first, second, script, rollouts, messages, [], {}, {})

@@ -1,0 +1,181 @@
+"""`recsys rollout` and the sensor, on a real home with real processes where there are any."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from typer.testing import CliRunner
+
+from lambda_api.settings import make_settings
+from lambda_api.state.event_sink import JsonLinesSink
+from recsys_assets.event_stream import events_root
+from recsys_deploy import cli
+from recsys_deploy.rollout import assets, commands
+from recsys_deploy.rollout.record import Status, current_rollout
+from recsys_deploy.rollout.runner import RolloutFailed, is_run_by_somebody, only_runner
+from recsys_deploy.sensors import REGISTERED_MODEL, TO_BE_ROLLED_OUT, rollout_sensor
+from tests.rollout.streams import Stream
+from tests.rollout.world import World, fast, make_world
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    made = make_world(tmp_path)
+    monkeypatch.setenv("RECSYS_HOME", str(made.home.settings.home))
+    return made
+
+
+def recsys(*arguments: str) -> str:
+    done = CliRunner().invoke(cli.app, list(arguments))
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
+
+
+def wait_for(condition: object, seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def traffic(world: World) -> Iterator[Stream]:
+    """Lists for both groups, now and for the next minutes, under whatever name the rollout will have."""
+    sink = JsonLinesSink(events_root(world.home.settings))
+    yield Stream(sink, time.time(), "")
+    sink.close()
+
+
+def test_status_tells_what_there_is(world: World) -> None:
+    assert "no version was rolled out yet" in recsys("rollout", "status")
+    world.rollouts.begin("r-1", str(world.second.version), fast_plan())
+    shown = recsys("rollout", "status")
+    assert "r-1" in shown and "shadow" in shown and "50 %" in shown
+    world.rollouts.take_back("r-1", "no more")
+    assert "no more" in recsys("rollout", "status", "--history")
+
+
+def fast_plan() -> dict[str, object]:
+    from recsys_deploy.release.strategies import Strategy
+
+    return fast(Strategy.CANARY).to_json()
+
+
+def test_a_detached_rollout_can_be_killed_resumed_and_aborted(world: World) -> None:
+    output = recsys("rollout", "start", str(world.second.version), "--strategy", "canary", "--no-shadow", "--detach")
+    pid = int(output.split("process ")[1].split(";")[0])
+    home = world.home.settings.home
+    try:
+        wait_for(lambda: len(world.live) == 2)
+        assert is_run_by_somebody(home)
+        with pytest.raises(RolloutFailed, match="another process"), only_runner(home):
+            pass
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        wait_for(lambda: not is_run_by_somebody(home))
+        assert world.record.status is Status.RUNNING, "it stands still"
+        resumed = subprocess.Popen(
+            [sys.executable, "-m", "recsys_deploy.cli", "rollout", "resume"],
+            env={**os.environ, "RECSYS_HOME": str(home)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        wait_for(lambda: is_run_by_somebody(home))
+        assert "rolled back" in recsys("rollout", "abort", "--reason", "enough seen")
+        assert "enough seen" in resumed.communicate(timeout=60)[0]
+    finally:
+        for child in (pid,):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+    assert (world.live, world.record.status) == ([(str(world.first.version), 10_000)], Status.ROLLED_BACK)
+
+
+def test_a_second_start_says_what_runs(world: World) -> None:
+    world.rollouts.begin("r-1", str(world.second.version), {**fast_plan(), "stages": fast_plan()["stages"][1:]})  # type: ignore[index]
+    done = CliRunner().invoke(cli.app, ["rollout", "start", str(world.second.version)])
+    assert done.exit_code != 0 and "is being rolled out" in str(done.exception)
+
+
+def test_approval_without_a_question_is_refused(world: World) -> None:
+    done = CliRunner().invoke(cli.app, ["rollout", "approve"])
+    assert "no rollout runs" in str(done.exception)
+    world.rollouts.begin("r-1", str(world.second.version), fast_plan())
+    done = CliRunner().invoke(cli.app, ["rollout", "approve"])
+    assert "does not wait for approval" in str(done.exception)
+
+
+def sensor_of(world: World, instance: dg.DagsterInstance, cursor: str | None, **settings: object) -> dg.SensorResult:
+    changed = make_settings({**world.home.settings.model_dump(), **settings})
+    context = dg.build_sensor_context(
+        instance=instance, cursor=cursor, resources={"settings": changed, "serving": world.serving}
+    )
+    result = rollout_sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def registered(instance: dg.DagsterInstance, version: str, decision: str) -> None:
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(REGISTERED_MODEL, metadata={"version": version, "decision": decision})
+    )
+
+
+def test_the_sensor_starts_one_rollout_per_challenger_and_shows_how_it_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recsys_deploy import sensors
+
+    revived: list[object] = []
+    monkeypatch.setattr(sensors, "detached", lambda settings: revived.append(settings) or 1)
+    version = str(world.second.version)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert "off" in str(sensor_of(world, instance, None).skip_reason)
+        registered(instance, version, "promoted")
+        looked = sensor_of(world, instance, None, rollout="canary")
+        assert "needs no rollout" in str(looked.skip_reason)
+        registered(instance, version, TO_BE_ROLLED_OUT)
+        asked = sensor_of(world, instance, looked.cursor, rollout="canary")
+        (request,) = asked.run_requests or ()
+        assert request.run_config["ops"]["canary_rollout"]["config"] == {"version": version}
+        assert not sensor_of(world, instance, asked.cursor, rollout="canary").run_requests, "started once"
+
+        world.rollouts.begin("r-1", version, {**fast_plan(), "stages": fast_plan()["stages"][1:]})  # type: ignore[index]
+        world.rollouts.enter("r-1")
+        registered(instance, version, TO_BE_ROLLED_OUT)
+        waits = sensor_of(world, instance, asked.cursor, rollout="canary")
+        assert "waits" in str(waits.skip_reason) and not waits.run_requests
+        assert len(revived) == 1, "nobody ran it"
+        (event,) = waits.asset_events
+        assert isinstance(event, dg.AssetMaterialization)
+        assert event.metadata["stage"].value == "1 %"
+        assert not sensor_of(world, instance, waits.cursor, rollout="canary").asset_events, "reported once"
+        world.rollouts.take_back("r-1", "no more")
+        again = sensor_of(world, instance, waits.cursor, rollout="canary")
+        assert len(again.run_requests or ()) == 1 and len(again.asset_events) == 1
+
+
+def test_the_asset_starts_a_rollout_and_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(assets, "detached", lambda settings: started.append(settings) or 7)
+    resources = {"settings": world.home.settings, "serving": world.serving}
+    nothing = dg.materialize([assets.canary_rollout], resources=resources)
+    assert nothing.success and current_rollout(world.serving) is None
+    config = dg.RunConfig(ops={"canary_rollout": {"config": {"version": str(world.second.version)}}})
+    for _ in range(2):
+        done = dg.materialize([assets.canary_rollout], resources=resources, run_config=config)
+        (event,) = done.asset_materializations_for_node("canary_rollout")
+        assert event.metadata["status"].value == "running"
+        assert "data:image/png" in str(event.metadata["picture"].value)
+    assert len(started) == 1
+
+
+def test_names_differ_between_tries() -> None:
+    assert commands.new_id("v1.2.3").startswith("rollout-v1-2-3-")
