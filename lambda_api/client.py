@@ -11,6 +11,7 @@ https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
 import http.client
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -33,6 +34,9 @@ from lambda_api.handlers.models import (
     ListResponse,
     RecommendRequest,
     RecommendResponse,
+    RefusedEvent,
+    UnknownProductEvent,
+    rule_of,
 )
 
 BATCH: Final = 50
@@ -41,6 +45,8 @@ BATCH: Final = 50
 LONGEST_ANSWER: Final = 4 * 1024 * 1024
 LONGEST_PAUSE_S: Final = 2.0
 RETRIED: Final = frozenset((408, 429, 500, 502, 503, 504))
+
+_EVENT_FIELD: Final = re.compile(r"events\.(\d+)(?:\..*)?")
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -90,10 +96,16 @@ class FeedbackIncomplete(ServiceUnavailable):
 
 @dataclass(frozen=True)
 class FeedbackStored:
-    """All events are stored: ``accepted`` now, ``duplicates`` before (perhaps by an earlier attempt)."""
+    """Outcome of `Recommendations.feedback`: ``accepted`` now, ``duplicates`` before, perhaps by an earlier attempt.
+
+    ``refused`` names the events that break a rule and were not stored: ``index`` in the events given, ``field``,
+    ``message``. ``unknown_products`` are stored events whose product the shop's catalogue does not have.
+    """
 
     accepted: int
     duplicates: int
+    refused: tuple[RefusedEvent, ...] = ()
+    unknown_products: tuple[UnknownProductEvent, ...] = ()
 
 
 class Recommendations:
@@ -186,33 +198,64 @@ class Recommendations:
     def feedback(self, events: Sequence[FeedbackEvent]) -> FeedbackStored:
         """Report any number of events; those that could not be stored are sent again.
 
+        An event that breaks a rule does not affect the others; see `FeedbackStored.refused`.
+
         Raises:
-            RequestRefused: an event breaks a rule; earlier batches of 50 may be stored, and may be sent again.
+            NotAllowed: the API key is not accepted.
             FeedbackIncomplete: after all attempts some events are not stored.
         """
         accepted = duplicates = 0
-        waiting = list(events)
+        refused: list[RefusedEvent] = []
+        unknown: dict[int, UnknownProductEvent] = {}
+        waiting = list(enumerate(events))
         for attempt in range(self._retries + 1):
             if attempt:
                 self._pause(attempt)
-            again: list[FeedbackEvent] = []
-            reason = "the service could not store them"
+            again: list[tuple[int, FeedbackEvent]] = []
             for start in range(0, len(waiting), BATCH):
                 batch = waiting[start : start + BATCH]
                 try:
-                    answer = self._call(FeedbackResponse, "POST", "/feedback", _made(FeedbackBatch, events=batch))
+                    answer = self._send_batch([event for _, event in batch])
                 except ServiceUnavailable as error:
                     # All attempts failed; further batches would fail in the same way.
-                    unsent = [event.event_id for event in (*again, *waiting[start:])]
+                    unsent = [event.event_id for _, event in (*again, *waiting[start:])]
                     raise FeedbackIncomplete(accepted, duplicates, unsent, str(error)) from error
                 accepted += answer.accepted
                 duplicates += answer.duplicates
+                refused += [one.model_copy(update={"index": batch[one.index][0]}) for one in answer.refused]
+                for one in answer.unknown_products:
+                    place = batch[one.index][0]
+                    unknown[place] = one.model_copy(update={"index": place})
                 asked = set(answer.retry)
-                again += [event for event in batch if event.event_id in asked]
+                again += [(place, event) for place, event in batch if event.event_id in asked]
             if not again:
-                return FeedbackStored(accepted, duplicates)
+                return FeedbackStored(
+                    accepted, duplicates, tuple(refused), tuple(unknown[at] for at in sorted(unknown))
+                )
             waiting = again
-        raise FeedbackIncomplete(accepted, duplicates, [event.event_id for event in waiting], reason)
+        reason = "the service could not store them"
+        raise FeedbackIncomplete(accepted, duplicates, [event.event_id for _, event in waiting], reason)
+
+    def _send_batch(self, batch: list[FeedbackEvent]) -> FeedbackResponse:
+        """Send one batch. A batch without any valid event is refused as a whole by the API, and by event here."""
+        try:
+            return self._call(FeedbackResponse, "POST", "/feedback", _made(FeedbackBatch, events=batch))
+        except NotAllowed:
+            raise
+        except RequestRefused as error:
+            if error.status != 422:
+                raise
+            found = [(_EVENT_FIELD.fullmatch(field), field, rule) for field, rule in error.details]
+            rows = {int(match[1]): (field, rule) for match, field, rule in reversed(found) if match}
+            if len(rows) != len(batch):
+                raise
+            refused = [
+                RefusedEvent(index=at, event_id=batch[at].event_id, field=rows[at][0], message=rows[at][1])
+                for at in sorted(rows)
+            ]
+            return FeedbackResponse(
+                accepted=0, duplicates=0, retry=[], refused=refused, request_id=error.request_id or "-"
+            )
 
     def similar(self, product_id: str, k: int = 10) -> ListResponse:
         """Products similar to one; raises `RequestRefused` (404) for an unknown product."""
@@ -288,7 +331,7 @@ def _made(model: type[_Model], **values: Any) -> _Model:
     try:
         return model(**values)
     except ValidationError as error:
-        details = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors()]
+        details = [(".".join(map(str, problem["loc"])), rule_of(problem)) for problem in error.errors()]
         message = "; ".join(f"{field}: {rule}" for field, rule in details)
         raise RequestRefused(0, "validation_error", message, details) from error
 

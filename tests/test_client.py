@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -57,7 +58,7 @@ def test_a_stranger_looks_at_something_and_the_list_answers_to_it(shop: Recommen
         [FeedbackEvent(event_id="s1", user_id="stranger", product_id=product, event_type="view",
                        request_id=before.request_id)]
     )  # fmt: skip
-    assert stored == FeedbackStored(1, 0)
+    assert (stored.accepted, stored.duplicates, stored.unknown_products) == (1, 0, ())
     after = shop.recommend("stranger", 10, explain=True)
     assert [one.product_id for one in after.recommendations] != [one.product_id for one in before.recommendations]
     assert product in {one.reason_product_id for one in after.recommendations}
@@ -96,8 +97,26 @@ def test_similar_popular_and_health(shop: Recommendations, home: ServedHome) -> 
 
 def test_feedback_of_any_length_may_be_sent_again(shop: Recommendations) -> None:
     events = [event(number) for number in range(120)]
-    assert shop.feedback(events) == FeedbackStored(120, 0)
-    assert shop.feedback(events) == FeedbackStored(0, 120)
+    first, again = shop.feedback(events), shop.feedback(events)
+    assert (first.accepted, first.duplicates) == (120, 0)
+    assert (again.accepted, again.duplicates) == (0, 120)
+    assert [one.index for one in first.unknown_products] == list(range(120))  # no such product "p"
+
+
+def test_a_bad_event_costs_no_other_event(shop: Recommendations) -> None:
+    future = int(time.time()) + 600
+    events = [event(number + 1000, timestamp=future if number == 7 else None) for number in range(120)]
+    stored = shop.feedback(events)
+    assert (stored.accepted, stored.duplicates) == (119, 0)
+    assert [(one.index, one.event_id, one.field) for one in stored.refused] == [(7, "e1007", "events.7.timestamp")]
+    assert "in the future" in stored.refused[0].message
+    # A batch of bad events only is named event by event too.
+    alone = shop.feedback([event(2000, timestamp=future), event(2001, timestamp=future * 1000)])
+    assert [one.event_id for one in alone.refused] == ["e2000", "e2001"] and alone.accepted == 0
+    assert "milliseconds" in alone.refused[1].message
+
+
+def test_nothing_to_report(shop: Recommendations) -> None:
     assert shop.feedback([]) == FeedbackStored(0, 0)
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
-from lambda_api.state.api_keys import ApiKeys
+from lambda_api.state.api_keys import ApiKeys, KeysUnavailable
 
 HEADER = "x-api-key"
 MAX_KEY_LENGTH = 200
@@ -23,6 +23,12 @@ OPERATIONS_ONLY = frozenset({"metrics"})
 log = logging.getLogger(__name__)
 
 DENIED: Mapping[str, Any] = {"isAuthorized": False, "context": {}}
+
+UNAVAILABLE: Mapping[str, Any] = {"isAuthorized": True, "context": {"unavailable": "true", "scopes": ""}}
+"""While keys cannot be read: lets the request reach the handler, which answers 503 (`request_validation`).
+
+A simple response can only allow or refuse, and a refusal (403) would tell clients that a valid key is wrong.
+"""
 
 
 class Authorizer:
@@ -52,6 +58,8 @@ class Authorizer:
             if not may_call(identity.scopes, event):
                 log.info("request refused: key %s (%s) lacks the scope", identity.key_id, identity.name)
                 return dict(DENIED)
+        except KeysUnavailable:
+            return dict(UNAVAILABLE)
         except Exception as error:  # noqa: BLE001 - refused; only the type is logged, since the message may hold the key
             log.error("request refused: the authorizer failed with %s", type(error).__name__)
             return dict(DENIED)

@@ -6,6 +6,7 @@ DynamoDB, Kinesis and SQS are used with the target ``aws`` only; nothing is open
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,13 @@ class Serving:
             except TableUnavailable as error:
                 log.warning("not warm: %s", error)
         self.service.warm()
+
+    def unknown_products(self, product_ids: Sequence[str]) -> set[str]:
+        """Those that the catalogue in service does not have; none while no catalogue is loaded in this process."""
+        catalogue, _ = self.catalogue.state()
+        if catalogue is None:
+            return set()
+        return {product_id for product_id in product_ids if catalogue.value.card(product_id) is None}
 
     def guards(self) -> list[Guard]:
         """Every guard of this process."""

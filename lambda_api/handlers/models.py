@@ -4,22 +4,44 @@ Validation is strict: ``"10"`` is not a number, unknown fields are errors, and N
 limits bound the cost of one request.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    RootModel,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 
+from lambda_api.ids_rule import ID_PATTERN, MAX_ID_LENGTH, normalise_id
 from lambda_api.serving.question import Page, ReasonCode
 
 _PLAIN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
-"""Without control characters, because ids and names are printed in logs and on pages."""
+"""Without control characters, because names are printed in logs and on pages."""
 
-Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=_PLAIN)]
-"""1 to 128 characters without control characters."""
+Identifier = Annotated[
+    str,
+    AfterValidator(normalise_id),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH, "pattern": ID_PATTERN}),
+]
+"""An id by the rule of `lambda_api.ids_rule`; white space around it is removed."""
 
 Label = Annotated[str, Field(min_length=1, max_length=200, pattern=_PLAIN)]
 """Name of a category or brand: 1 to 200 characters without control characters."""
 
-Timestamp = Annotated[int, Field(ge=0, le=253_402_300_799, description="Seconds since 1970 UTC; not in the future.")]
+Timestamp = Annotated[
+    # The upper limit is in the schema only: times in the future, milliseconds among them, are refused with a hint.
+    int, Field(ge=0, json_schema_extra={"maximum": 253_402_300_799}, description="Seconds since 1970 UTC; not future.")
+]
 Price = Annotated[float, Field(ge=0, le=1e12, description="In the shop's currency.")]
 EventType = Literal["view", "add_to_cart", "purchase", "rating"]
 
@@ -120,10 +142,34 @@ class FeedbackEvent(Strict):
     )
 
 
-class FeedbackBatch(Strict):
-    """Several events at once; each is stored or not on its own."""
+@dataclass(frozen=True, slots=True)
+class InvalidEvent:
+    """An event of a batch that breaks a rule: (field, rule) of every problem, and its id where it has one."""
 
-    events: list[FeedbackEvent] = Field(min_length=1, max_length=50)
+    event_id: str | None
+    problems: tuple[tuple[str, str], ...]
+
+
+def _event_or_problems(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError as error:
+        problems = tuple((".".join(map(str, one["loc"])), rule_of(one)) for one in error.errors(include_url=False))
+        given = value.get("event_id") if isinstance(value, dict) else None
+        return InvalidEvent(given if isinstance(given, str) else None, problems)
+
+
+def rule_of(problem: Mapping[str, Any]) -> str:
+    """The rule that a problem of pydantic names, in the API's words."""
+    return {"extra_forbidden": "unknown field", "missing": "is required"}.get(problem["type"]) or str(
+        problem["msg"]
+    ).removeprefix("Value error, ")
+
+
+class FeedbackBatch(Strict):
+    """Several events at once. Invalid ones are named in `refused` and do not affect the others."""
+
+    events: list[Annotated[FeedbackEvent, WrapValidator(_event_or_problems)]] = Field(min_length=1, max_length=50)
 
 
 def _batch_or_event(content: Any) -> str:
@@ -142,8 +188,8 @@ class FeedbackRequest(
     """Body of `POST /feedback`: `{"events": [...]}`, or one event."""
 
     @property
-    def events(self) -> list[FeedbackEvent]:
-        """The events, in the order sent."""
+    def events(self) -> Sequence[FeedbackEvent | InvalidEvent]:
+        """The events in the order sent; only batches hold invalid ones."""
         return self.root.events if isinstance(self.root, FeedbackBatch) else [self.root]
 
 
@@ -185,6 +231,9 @@ class RecommendResponse(Strict):
     inference_time_ms: float = Field(ge=0)
     request_id: str = Field(description="Send it with feedback that this list led to.")
     variant: str = Field(description="Variant of the experiment that this shopper is in.")
+    shopper_known: bool | None = Field(
+        default=None, description="Whether any event of this shopper is known; absent if the history cannot be read."
+    )
     fallback: str | None = Field(
         default=None, description="Cause of a failure, where the list is not the best possible."
     )
@@ -200,12 +249,33 @@ class ListResponse(Strict):
     fallback: str | None = None
 
 
+class RefusedEvent(Strict):
+    """An event that breaks a rule and was not stored."""
+
+    index: int = Field(ge=0, description="Place in `events`, from 0.")
+    event_id: str | None = None
+    field: str
+    message: str = Field(description="The rule, with the field in front.")
+
+
+class UnknownProductEvent(Strict):
+    """A stored event whose product is not in the catalogue: new, misspelt or removed. It is not recommended."""
+
+    index: int = Field(ge=0, description="Place in `events`, from 0.")
+    event_id: str
+    product_id: str
+
+
 class FeedbackResponse(Strict):
-    """Answer of `POST /feedback`: every event is accepted, a duplicate, or named in `retry`."""
+    """Answer of `POST /feedback`: every event is accepted, a duplicate, or named in `retry` or `refused`."""
 
     accepted: int = Field(ge=0, description="Events stored for the first time.")
     duplicates: int = Field(ge=0, description="Events stored before, or twice in this body.")
     retry: list[str] = Field(description="Ids of events that could not be stored: send them again.")
+    refused: list[RefusedEvent] = Field(default=[], description="Events that break a rule; sending again is useless.")
+    unknown_products: list[UnknownProductEvent] = Field(
+        default=[], description="Stored events of products that the catalogue does not have."
+    )
     request_id: str
 
 

@@ -30,7 +30,8 @@ ERRORS: dict[int, str] = {
     403: "The key is unknown, expired or revoked, or lacks the scope.",
     404: "No such product.",
     413: "The body is longer than 64 KB.",
-    415: "The Content-Type is not JSON in UTF-8.",
+    415: "The Content-Type is not JSON in UTF-8, or the body is compressed.",
+    503: "API keys cannot be checked at the moment; try again.",
     422: "A field breaks a rule; the answer names field and rule.",
 }
 
@@ -45,7 +46,7 @@ ERROR_EXAMPLE = {
 
 
 def answers(status: int, meaning: str, model: type[BaseModel], errors: tuple[int, ...]) -> dict[int, Any]:
-    """Responses of an operation: success and its own errors; 401 and 403 are added to all protected ones."""
+    """Responses of an operation: success and its own errors; those of the key are added to all protected ones."""
     found: dict[int, Any] = {
         status: {"description": meaning, "content": {"application/json": {"model": model}}},
     }
@@ -95,7 +96,7 @@ def _complete(operation: dict[str, Any], *, protected: bool) -> None:
     operation["security"] = [{"ApiKey": []}] if protected else []
     if protected:
         error = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}
-        for code in (401, 403):
+        for code in (401, 403, 503):
             responses[str(code)] = {"description": ERRORS[code], "content": error}
     operation["responses"] = dict(sorted(responses.items()))
 

@@ -21,7 +21,8 @@ from lambda_api.handlers.routes import Route, routes
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_INTEGER_DIGITS = 18
-MAX_PATH_CHARACTERS = 2_000
+MAX_PATH_CHARACTERS = 8_000
+"""Enough for an id of `MAX_ID_LENGTH` characters, percent-encoded."""
 SIMILAR = "/similar/{product_id}"
 _SIMILAR_PREFIX = SIMILAR.partition("{")[0]
 
@@ -164,6 +165,9 @@ def _require_key(route: Route, context: Mapping[str, Any]) -> None:
     if route.scope is None:
         return
     identity = _mapping(_mapping(context.get("authorizer")).get("lambda"))
+    if identity.get("unavailable"):
+        rule = "API keys cannot be checked at the moment; try again"
+        raise Refusal(503, "keys_unavailable", rule, headers={"Retry-After": "2"})
     if not identity:
         raise Refusal(401, "unauthorised", "send a valid API key", "x-api-key", headers={"WWW-Authenticate": "ApiKey"})
     scopes = _text(identity.get("scopes")).split()
@@ -187,6 +191,10 @@ def _path(event: Mapping[str, Any], context: Mapping[str, Any], http: Mapping[st
 
 def _body(event: Mapping[str, Any], headers: Mapping[str, str]) -> str:
     _require_json_type(headers.get("content-type", ""))
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        rule = f"the body is compressed (Content-Encoding: {_printable(encoding)}); send it uncompressed"
+        raise Refusal(415, "unsupported_encoding", rule, "content-encoding", headers={"Accept-Encoding": "identity"})
     declared = headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and (len(declared) > 9 or int(declared) > MAX_BODY_BYTES):
         raise _too_large()
@@ -200,6 +208,8 @@ def _body(event: Mapping[str, Any], headers: Mapping[str, str]) -> str:
         raise _too_large()
     try:
         content = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
+        if content.startswith(b"\x1f\x8b"):
+            raise _malformed("is compressed with gzip; send it uncompressed")
         text = content.decode()
     except (binascii.Error, ValueError):  # UnicodeError is a ValueError
         raise _malformed("is not valid UTF-8, or not the base64 it claims to be") from None

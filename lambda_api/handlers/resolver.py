@@ -7,6 +7,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 
+from lambda_api.handlers.models import rule_of
 from lambda_api.handlers.request_validation import Refusal, parse_json
 from lambda_api.handlers.responses import error_response
 
@@ -86,16 +87,9 @@ def refused(refusal: Refusal) -> Response[str]:
 
 def invalid(error: RequestValidationError) -> Response[str]:
     """422 with the field and the rule of every problem, without the values sent."""
-    problems = [(_field(problem["loc"]), _rule(problem)) for problem in error.errors()[:MAX_DETAILS]]
+    problems = [(_field(problem["loc"]), rule_of(problem)) for problem in error.errors()[:MAX_DETAILS]]
     field, message = problems[0]
     return error_response(Refusal(422, "invalid_request", f"{field}: {message}", field, tuple(problems)))
-
-
-_RULES = {"extra_forbidden": "unknown field", "missing": "is required"}
-
-
-def _rule(problem: Mapping[str, Any]) -> str:
-    return _RULES.get(problem["type"]) or str(problem["msg"])
 
 
 def _field(location: tuple[Any, ...]) -> str:

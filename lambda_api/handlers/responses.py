@@ -53,7 +53,8 @@ def list_content(answer: ServiceAnswer, request_id: str) -> dict[str, Any]:
 
 def recommend_content(answer: ServiceAnswer, request_id: str) -> dict[str, Any]:
     """A `RecommendResponse`."""
-    return list_content(answer, request_id) | {"variant": answer.variant}
+    content = list_content(answer, request_id) | {"variant": answer.variant}
+    return content if answer.shopper_known is None else content | {"shopper_known": answer.shopper_known}
 
 
 def _item(item: RankedItem) -> dict[str, Any]:

@@ -108,6 +108,7 @@ class ShadowConsumer:
                 "enqueued_at": message.enqueued_at,
             },
             latency_ms=round(latency_ms, 3),
+            list_kind="shadow",
         )
         if self._sink is not None:
             self._sink.emit("exposure", exposure.to_json())

@@ -1,6 +1,7 @@
 """Routes for shops: recommend, feedback, similar, popular. Requests become questions, answers become responses."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
@@ -17,9 +18,10 @@ from lambda_api.handlers.models import (
     RecommendResponse,
 )
 from lambda_api.handlers.openapi_document import answers
-from lambda_api.handlers.request_validation import Refusal, product_id_candidates
+from lambda_api.handlers.request_validation import MAX_PATH_CHARACTERS, Refusal, product_id_candidates
 from lambda_api.handlers.resolver import Resolver
 from lambda_api.handlers.responses import json_response, list_content, recommend_content
+from lambda_api.ids_rule import ID_RULE, normalise_id
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.serving.question import Filters, PageContext, Question, UnknownProduct
 from lambda_api.serving.service import ServiceAnswer
@@ -57,8 +59,9 @@ def register(app: Resolver) -> None:
     @app.post(
         "/feedback",
         summary="Report events of shoppers",
-        description="One event or up to 50. Safe to repeat: events are known by `event_id`. "
-        "Events named in `retry` could not be stored; send them again.",
+        description="One event or up to 50. Safe to repeat: events are known by `event_id`. Events named in "
+        "`retry` could not be stored: send them again. Events named in `refused` break a rule and do not affect the "
+        "others; 422 where no event is valid.",
         responses=answers(202, "What became of each event.", FeedbackResponse, (400, 413, 415, 422)),
         status_code=202,
         tags=["shop"],
@@ -66,18 +69,24 @@ def register(app: Resolver) -> None:
     )
     def feedback(body: Annotated[FeedbackRequest, Body()]) -> Response[str]:
         held = serving()
-        single = isinstance(body.root, FeedbackEvent)
-        events = [
-            stored_event(event, held.service.now, "" if single else f"events.{place}.")
-            for place, event in enumerate(body.events)
-        ]
-        outcome = held.feedback.take(events)
+        valid, refused = _validated(body, held.service.now)
+        if not valid:
+            problems = [(row["field"], row["message"]) for row in refused]
+            raise Refusal(422, "invalid_request", problems[0][1], problems[0][0], tuple(problems))
+        outcome = held.feedback.take(list(valid.values()))
+        unknown = held.unknown_products([event.product_id for event in valid.values()])
         app.notes.update(accepted=outcome.accepted, duplicates=outcome.duplicates, retry=len(outcome.retry))
         app.notes["causes"] = [outcome.cause] if outcome.cause else []
         content = {
             "accepted": outcome.accepted,
             "duplicates": outcome.duplicates,
             "retry": list(outcome.retry),
+            "refused": refused,
+            "unknown_products": [
+                {"index": place, "event_id": event.event_id, "product_id": event.product_id}
+                for place, event in valid.items()
+                if event.product_id in unknown
+            ],
             "request_id": app.request_id,
         }
         return json_response(content, 202)
@@ -90,7 +99,7 @@ def register(app: Resolver) -> None:
         operation_id="similar",
     )
     def similar(
-        product_id: Annotated[str, Path(min_length=1, max_length=2000, description="Percent-encoded.")],
+        product_id: Annotated[str, Path(min_length=1, max_length=MAX_PATH_CHARACTERS, description="Percent-encoded.")],
         k: Length = 10,
     ) -> Response[str]:
         candidates = _identifiers(product_id_candidates(product_id))
@@ -151,6 +160,26 @@ def question_of(body: RecommendRequest, now: int) -> Question:
     )
 
 
+def _validated(body: FeedbackRequest, now: int) -> tuple[dict[int, StoredEvent], list[dict[str, Any]]]:
+    """The valid events by their place in the body, and the others as `RefusedEvent` rows."""
+    prefix = "" if isinstance(body.root, FeedbackEvent) else "events.{}."
+    valid: dict[int, StoredEvent] = {}
+    refused: list[dict[str, Any]] = []
+    for place, event in enumerate(body.events):
+        where = prefix.format(place)
+        try:
+            if isinstance(event, FeedbackEvent):
+                valid[place] = stored_event(event, now, where)
+                continue
+            problems = [(f"{where}{field}".rstrip("."), rule) for field, rule in event.problems]
+        except Refusal as refusal:
+            problems = [(refusal.field or where, refusal.message.partition(": ")[2])]
+        for field, rule in problems:
+            row = {"index": place, "field": field, "message": f"{field}: {rule}"}
+            refused.append(row | ({"event_id": event.event_id} if event.event_id else {}))
+    return valid, refused
+
+
 def stored_event(event: FeedbackEvent, now: int, where: str) -> StoredEvent:
     """The event as it is stored. ``where``: path of the event in the body.
 
@@ -183,14 +212,12 @@ def _timestamp(given: int | None, now: int, field: str) -> int:
 
 def _identifiers(candidates: Sequence[str]) -> list[str]:
     """Those of ``candidates`` that may be ids. Raises `Refusal` (422) when there is none."""
-    found = [
-        candidate
-        for candidate in candidates
-        if 1 <= len(candidate) <= 128 and not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in candidate)
-    ]
+    found: list[str] = []
+    for candidate in candidates:
+        with suppress(ValueError):
+            found.append(normalise_id(candidate))
     if not found:
-        rule = "must have 1 to 128 characters, none of them a control character"
-        raise Refusal(422, "invalid_request", f"product_id: {rule}", "product_id")
+        raise Refusal(422, "invalid_request", f"product_id: {ID_RULE}", "product_id")
     return found
 
 

@@ -24,7 +24,7 @@ from lambda_api.serving.merging import merged
 from lambda_api.serving.question import Question, Ranking, UnknownProduct
 from lambda_api.serving.routing import RoutingCache, assign
 from lambda_api.serving.scorers import Scored, Scorer
-from lambda_api.state.exposures import Exposure, ShownItem
+from lambda_api.state.exposures import Exposure, ListKind, ShownItem
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.routing_record import WHOLE, RouteTarget, RoutingRecord, Variant
 
@@ -66,6 +66,7 @@ class ServiceAnswer:
     Attributes:
         cause: failures as ``"<dependency>: <how>"``, joined by ``"; "``; ``None``: none.
         exposure: for the inference log.
+        shopper_known: whether there is any event of the shopper; ``None``: the history cannot be read.
         timings: milliseconds by step, and ``total``.
     """
 
@@ -76,6 +77,7 @@ class ServiceAnswer:
     cause: str | None
     exposure: Exposure
     timings: dict[str, float]
+    shopper_known: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class RequestTrace:
     started: float
     causes: list[str]
     timings: dict[str, float]
+    shopper_known: bool | None = None
 
     def time(self, step: str, since: float) -> None:
         self.timings[step] = round((time.perf_counter() - since) * 1000, 3)
@@ -200,7 +203,7 @@ class RecommendationService:
         if record is not NOBODY:
             scored = self._ask(record.variants[0], trace, ("similar",), product_id, k)
         scored = scored or self._popular(question, trace)
-        return self._finish(record, record.variants[0], question, scored, request_id, trace)
+        return self._finish(record, record.variants[0], question, scored, request_id, trace, "similar")
 
     def popular(self, category: str | None, k: int, request_id: str) -> ServiceAnswer:
         """Popular products of a category, or of the shop."""
@@ -208,7 +211,9 @@ class RecommendationService:
         ranking, cause = self.baseline.popular(category, k)
         trace.failed(cause)
         question = Question("", (), self.now, k)
-        return self._finish(NOBODY, NOBODY.variants[0], question, Scored(ranking, BASELINE), request_id, trace)
+        return self._finish(
+            NOBODY, NOBODY.variants[0], question, Scored(ranking, BASELINE), request_id, trace, "popular"
+        )
 
     def warm(self) -> None:
         """Load the champion and ask it once, before the first request. Never raises."""
@@ -245,11 +250,13 @@ class RecommendationService:
         now = self.now
         try:
             stored = self.history_guard.call(self._history.recent, question.user_id, HISTORY_LIMIT)
+            known: bool | None = False
         except DependencyFailed as failure:
-            stored = ()
+            stored, known = (), None
             trace.failed(f"history: {_how(failure)}")
         trace.time("history", since)
         events = merged(stored, request_events, now)
+        trace.shopper_known = True if events else known
         newest = max((event.timestamp for event in events), default=now)
         return replace(
             question,
@@ -326,6 +333,7 @@ class RecommendationService:
         scored: Scored,
         request_id: str,
         trace: RequestTrace,
+        kind: ListKind = "recommend",
     ) -> ServiceAnswer:
         total = round((time.perf_counter() - trace.started) * 1000, 3)
         trace.timings["total"] = total
@@ -349,6 +357,8 @@ class RecommendationService:
             ),
             context=_shown_context(question, scored.ranking),
             latency_ms=total,
+            revision=record.revision,
+            list_kind=kind,
         )
         return ServiceAnswer(
             scored.ranking,
@@ -358,6 +368,7 @@ class RecommendationService:
             trace.cause,
             exposure,
             trace.timings,
+            trace.shopper_known,
         )
 
     def _hand_over(self, answer: ServiceAnswer, record: RoutingRecord, question: Question, request_id: str) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from lambda_api.errors import RecsysError
 from lambda_api.state.addressing import MalformedRecord, check_text
 from lambda_api.state.table import Absent, ConditionFailed, Key, Matches, Put, Record, Table
 
@@ -36,6 +37,10 @@ _PARTITION = "keys"
 _KEY = re.compile(r"rk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 _NOBODYS_DIGEST = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
 log = logging.getLogger(__name__)
+
+
+class KeysUnavailable(RecsysError):
+    """The table of keys cannot be read, and the key is not cached."""
 
 
 class _Guard(Protocol):
@@ -161,7 +166,10 @@ class ApiKeys:
     def verify(self, plain: Any, now: float) -> KeyIdentity | None:
         """The owner of the key ``plain``; ``None`` if it is invalid, or expired or revoked at ``now`` (since 1970 UTC).
 
-        Never raises, and neither logs nor stores ``plain``. An unknown id takes as long as a wrong secret.
+        Neither logs nor stores ``plain``. An unknown id takes as long as a wrong secret.
+
+        Raises:
+            KeysUnavailable: nobody can tell whether the key is valid.
         """
         match = _KEY.fullmatch(plain) if isinstance(plain, str) else None
         if match is None:
@@ -191,7 +199,9 @@ class ApiKeys:
                 log.warning("API key %s not read: %s: %s", key_id, type(error).__name__, error)
                 with self._lock:
                     self._failed_at = self._clock()
-        return known if known is not None and self._clock() - known.read_at < GRACE_S else None
+        if known is None or self._clock() - known.read_at >= GRACE_S:
+            raise KeysUnavailable("API keys cannot be read", remedy="try again when the table api_keys is available")
+        return known
 
     def _read(self, key_id: str) -> Record | None:
         key = Key(_PARTITION, key_id)

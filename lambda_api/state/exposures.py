@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lambda_api.state.addressing import MalformedRecord, check_text, digest
 from lambda_api.state.encoding import MAX_WRITES
@@ -19,6 +19,9 @@ _SORT = "exposure"
 _MAX_PART_BYTES = 200 * 1024  # of DynamoDB's 400 KB per record
 _MAX_BATCH_BYTES = 3 * 1024 * 1024  # of its 4 MB per transaction
 _ITEM_FIELDS = ("product_id", "score", "rank", "propensity", "reason")
+
+
+ListKind = Literal["recommend", "similar", "popular", "shadow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,9 @@ class Exposure:
         stage: ``ranked``, ``candidates`` (without the learned ranker) or ``popular``.
         cause: failures on the way; ``None``: none.
         context: page, device and the like; a plain dict.
+        revision: of the routing record that assigned the variant; 0: no record was known.
+        list_kind: which kind of list. Experiments count ``recommend`` with a ``user_id`` and a model version other than
+            ``baseline`` only: all other lists do not depend on the variant.
     """
 
     request_id: str
@@ -59,6 +65,8 @@ class Exposure:
     items: tuple[ShownItem, ...]
     context: dict[str, Any]
     latency_ms: float
+    revision: int = 0
+    list_kind: ListKind = "recommend"
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict for the event stream, items as dicts too. `from_json` reads it back."""

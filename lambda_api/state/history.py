@@ -27,6 +27,8 @@ from lambda_api.state.encoding import MAX_WRITES
 from lambda_api.state.table import Absent, ConditionFailed, Delete, Key, Put, Record, Table, Write
 
 CLOCK_TOLERANCE_S = 300
+MILLISECONDS_FROM = 10**11
+"""Later times are taken for milliseconds: as seconds it is the year 5138, as milliseconds the year 1973."""
 MAX_SEEDED = 200
 """Maximum number of packed events per shopper; the default limit of `HistoryStore.recent`."""
 
@@ -56,9 +58,11 @@ def accepted_timestamp(timestamp: int | None, now: int) -> int:
     if timestamp < 0:
         raise TimestampRefused("timestamp must be in seconds since 1970 UTC, at least 0")
     if timestamp > now + CLOCK_TOLERANCE_S:
+        if timestamp > MILLISECONDS_FROM:
+            raise TimestampRefused("timestamp looks like milliseconds; give seconds since 1970 UTC")
         raise TimestampRefused(
             f"timestamp lies {timestamp - now} s in the future; at most {CLOCK_TOLERANCE_S} s are accepted. "
-            "It counts seconds, not milliseconds, since 1970 UTC"
+            "It counts seconds since 1970 UTC"
         )
     return min(timestamp, now)
 

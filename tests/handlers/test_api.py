@@ -1,6 +1,7 @@
 """The API end to end on a small served shop: what shoppers get, in HTTP's own terms."""
 
 import base64
+import gzip
 import io
 import json
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from lambda_api.handlers import api, dependencies, observe
+from lambda_api.handlers.authorizer import UNAVAILABLE
 from lambda_api.handlers.dependencies import Serving
 from lambda_api.handlers.models import (
     FeedbackResponse,
@@ -85,6 +87,84 @@ def test_feedback_is_idempotent_and_joined_to_the_list_it_answers(serving: Servi
     assert variants == {"a": "champion", "b": None}  # whoever was not shown the list did not answer it
 
 
+def test_one_bad_event_of_a_batch_is_named_and_the_others_are_stored(serving: Serving, served_home: ServedHome) -> None:
+    known = served_home.product_ids[3]
+    events: list[Any] = [
+        {"event_id": f"b{number}", "user_id": "s4", "product_id": known, "event_type": "view"} for number in range(50)
+    ]
+    events[7]["timestamp"] = int(time.time()) + 600
+    events[9]["event_type"] = "rating"
+    events[11] = {"event_id": "b11", "colour": "red"}
+    events[13] = "no event"
+    status, content = call("POST", "/feedback", {"events": events})
+    answer = FeedbackResponse.model_validate(content)
+    assert (status, answer.accepted, answer.retry, answer.unknown_products) == (202, 46, [], [])
+    assert {(one.index, one.event_id, one.field) for one in answer.refused} == {
+        (7, "b7", "events.7.timestamp"),
+        (9, "b9", "events.9.rating"),
+        (11, "b11", "events.11.user_id"),
+        (11, "b11", "events.11.product_id"),
+        (11, "b11", "events.11.event_type"),
+        (11, "b11", "events.11.colour"),
+        (13, None, "events.13"),
+    }
+    assert all(one.message.startswith(one.field) for one in answer.refused)
+    assert len(serving.service._history.recent("s4")) == 46
+
+
+def test_products_that_the_catalogue_lacks_are_flagged_and_their_events_stored(
+    serving: Serving, served_home: ServedHome
+) -> None:
+    call("POST", "/recommend", {"user_id": "s5"})  # loads the catalogue
+    view = {"user_id": "s5", "event_type": "view"}
+    events = [view | {"event_id": "k", "product_id": served_home.product_ids[0]}]
+    events += [view | {"event_id": "n", "product_id": "no such product"}]
+    answer = FeedbackResponse.model_validate(call("POST", "/feedback", {"events": events})[1])
+    assert answer.accepted == 2
+    assert [(one.index, one.product_id) for one in answer.unknown_products] == [(1, "no such product")]
+
+
+@pytest.mark.parametrize(
+    "odd", ["a/b c+d%2Fe?f#g", "..", "ünï 靴下 🧦", "quote\"s'", "https://shop.example/" + "category/" * 20, "🧦" * 512]
+)
+def test_ids_that_ingest_accepts_are_accepted_back(serving: Serving, odd: str) -> None:
+    event_of = {"event_id": odd, "user_id": f"  {odd} ", "product_id": odd, "event_type": "view"}
+    assert call("POST", "/feedback", event_of)[0] == 202
+    assert [one.product_id for one in serving.service._history.recent(odd)] == [odd]  # trimmed: one shopper, not two
+    status, content = call("POST", "/recommend", {"user_id": odd, "exclude_product_ids": [odd]})
+    assert (status, content["shopper_known"]) == (200, True)
+    status, content = call("GET", f"/similar/{odd}")
+    assert (status, content["error"]["code"]) == (404, "unknown_product")  # asked of the model, not refused as an id
+
+
+def test_an_unknown_shopper_is_said_to_be_unknown(serving: Serving, served_home: ServedHome) -> None:
+    assert call("POST", "/recommend", {"user_id": "never seen"})[1]["shopper_known"] is False
+    assert call("POST", "/recommend", {"user_id": served_home.shoppers[0]})[1]["shopper_known"] is True
+    seen = [{"product_id": served_home.product_ids[0], "event_type": "view"}]
+    assert call("POST", "/recommend", {"user_id": "never seen", "events": seen})[1]["shopper_known"] is True
+
+
+def test_compressed_bodies_and_milliseconds_get_their_own_sentence(serving: Serving) -> None:
+    body = gzip.compress(b'{"user_id": "u"}')
+    packed = {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+    status, content = call("POST", "/recommend", headers={"content-encoding": "gzip"}, replace=packed)
+    assert (status, content["error"]["field"]) == (415, "content-encoding")
+    assert "uncompressed" in content["error"]["message"]
+    status, content = call("POST", "/recommend", replace=packed)
+    assert status == 400 and "gzip" in content["error"]["message"]
+    late = {"event_id": "m", "user_id": "u", "product_id": "p", "event_type": "view"}
+    status, content = call("POST", "/feedback", late | {"timestamp": int(time.time() * 1000)})
+    assert status == 422
+    assert content["error"]["message"] == "timestamp: looks like milliseconds; give seconds since 1970 UTC"
+
+
+def test_a_key_that_cannot_be_checked_is_answered_503(serving: Serving) -> None:
+    response = api.handler(event("POST", "/recommend", {"user_id": "u"}, identity=dict(UNAVAILABLE["context"])), None)
+    assert response["statusCode"] == 503
+    assert response["headers"]["Retry-After"] == "2"
+    assert json.loads(response["body"])["error"]["code"] == "keys_unavailable"
+
+
 def test_every_list_is_in_the_inference_log_with_ranks_and_scores(serving: Serving, served_home: ServedHome) -> None:
     request = {"user_id": served_home.shoppers[0], "num_recommendations": 3}
     shown = call("POST", "/recommend", request, request_id="r-log")[1]
@@ -94,6 +174,7 @@ def test_every_list_is_in_the_inference_log_with_ranks_and_scores(serving: Servi
         (item["product_id"], item["score"], rank) for rank, item in enumerate(shown["recommendations"], start=1)
     ]
     assert (exposure.variant, exposure.variant_propensity, exposure.stage) == ("champion", 1.0, "ranked")
+    assert (exposure.experiment, exposure.revision, exposure.list_kind) == ("none", 1, "recommend")
     assert [record["request_id"] for record in read_json_lines(serving.settings.home / "events", "exposure")] == [
         "r-log"
     ]

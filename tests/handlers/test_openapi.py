@@ -57,6 +57,8 @@ def test_the_handler_keeps_the_document(case: Any, serving: Serving) -> None:
         assert case.call(headers=headers).status_code < 500
         return
     response = case.call(headers=headers)
+    if response.status_code == 413:  # a limit of bytes is not in the schema
+        return
     # The key is ours, so a request made up to lack it, or to carry a parameter that cannot be written, is a good one.
     fine = case.method == "GET" and response.status_code == 200 and is_a_proper_query(received[0])
     case.validate_response(response, headers=headers, excluded_checks=[negative_data_rejection] if fine else None)

@@ -8,7 +8,17 @@ import pytest
 
 from lambda_api.serving.guard import DaemonPool, Guard
 from lambda_api.state import api_keys
-from lambda_api.state.api_keys import CACHE_S, GRACE_S, MAX_CACHED, RETRY_S, ApiKeys, create, list_keys, revoke
+from lambda_api.state.api_keys import (
+    CACHE_S,
+    GRACE_S,
+    MAX_CACHED,
+    RETRY_S,
+    ApiKeys,
+    KeysUnavailable,
+    create,
+    list_keys,
+    revoke,
+)
 from lambda_api.state.table import Key, Put, Table, TableUnavailable
 from tests.state.tables import Clock, CountingTable, ModelTable
 
@@ -39,7 +49,8 @@ def test_nothing_that_opens_a_door_is_stored_or_logged(table: Table, caplog: pyt
     keys.verify(plain, NOW)
     counting.fail = TableUnavailable("locked")
     keys.verify(plain[:-1] + ("A" if plain[-1] != "A" else "B"), NOW)
-    ApiKeys(counting).verify(plain, NOW)
+    with pytest.raises(KeysUnavailable):
+        ApiKeys(counting).verify(plain, NOW)
     everything = repr(table.query("keys")) + repr(list_keys(table)) + repr(keys.verify(plain, NOW)) + caplog.text
     assert "not read" in caplog.text
     assert secret not in everything
@@ -176,14 +187,16 @@ def test_while_the_table_is_down_known_keys_work_for_a_while_and_others_do_not(
     for _ in range(50):
         assert name_of(keys, known) == "known"
     assert counting.calls == ["get"]  # not once per request
-    assert name_of(keys, unknown) is None
+    with pytest.raises(KeysUnavailable):
+        keys.verify(unknown, NOW)
     clock.now += RETRY_S
     assert name_of(keys, known) == "known"
     assert name_of(keys, known, NOW + 800) is None  # expiry holds all the same
     clock.now = GRACE_S - 0.1
     assert name_of(keys, known) == "known"
     clock.now = GRACE_S
-    assert name_of(keys, known) is None
+    with pytest.raises(KeysUnavailable):
+        keys.verify(known, NOW)
     counting.fail = None
     assert name_of(keys, unknown) == "unknown"
     clock.now += RETRY_S
@@ -199,7 +212,8 @@ def test_a_guard_around_the_table_is_used() -> None:
     table.fail = TableUnavailable("locked")
     table.calls.clear()
     for _ in range(10):
-        assert keys.verify(GOOD, NOW) is None
+        with pytest.raises(KeysUnavailable):
+            keys.verify(GOOD, NOW)
     assert table.calls == ["get"] * 2
     assert guard.state.status == "open"
 
@@ -211,7 +225,8 @@ def test_a_guard_around_the_table_is_used() -> None:
 )
 def test_a_malformed_record_lets_nobody_in(table: Table, stored: dict[str, Any]) -> None:
     table.write([Put(Key("keys", "0" * 16), stored)])
-    assert ApiKeys(table).verify(GOOD, NOW) is None
+    with pytest.raises(KeysUnavailable):
+        ApiKeys(table).verify(GOOD, NOW)
 
 
 def test_the_cache_is_bounded() -> None:
