@@ -36,6 +36,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "factors": ("lambda_api.recommender.factors", "FactorRecommender"),
     "ncf": ("lambda_api.recommender.ncf", "NcfRecommender"),
     "two_tower": ("lambda_api.recommender.two_tower", "TwoTowerRecommender"),
+    "session_neighbours": ("lambda_api.recommender.session_neighbours", "SessionNeighboursRecommender"),
     "two_stage": ("lambda_api.recommender.two_stage.recommender", "TwoStageRecommender"),
 }
 """Module and class of each kind of recommender, imported when a bundle of that kind is read."""

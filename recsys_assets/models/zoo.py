@@ -27,6 +27,7 @@ _PLACES: dict[str, tuple[str, str]] = {
     "matrix_factorisation": ("recsys_assets.models.matrix_factorisation", "MatrixFactorisation"),
     "ncf": ("recsys_assets.models.ncf", "Ncf"),
     "two_tower": ("recsys_assets.models.two_tower", "TwoTower"),
+    "session_knn": ("recsys_assets.models.session_knn", "SessionKnn"),
     "content": ("recsys_assets.models.content", "Content"),
     "hybrid": ("recsys_assets.models.hybrid", "Hybrid"),
 }

@@ -96,20 +96,25 @@ TYPE_WEIGHTS = OneOf(
 """From equal weights to views ignored. Without effect on a log with one kind of interaction."""
 
 RECENCY: SearchSpace = MappingProxyType({"half_life_days": HALF_LIFE_DAYS, "step_decay": Real(0.5, 1.0)})
+EVENT_RECENCY: SearchSpace = MappingProxyType({"event_half_life_days": HALF_LIFE_DAYS})
+EVENT_DECAY: SearchSpace = MappingProxyType(
+    {"event_half_life_days": OneOf((None, 7.0, 14.0, 30.0, 60.0, 120.0, 365.0))}
+)
 TREND: SearchSpace = MappingProxyType({"trend_days": TREND_DAYS, "trend_power": TREND_POWER})
 
 SEARCH_SPACES: Mapping[str, SearchSpace] = MappingProxyType(
     {
         "popularity": {"half_life_days": HALF_LIFE_DAYS, "type_weights": TYPE_WEIGHTS},
-        "own_history": {"ease_weight": Real(0.0, 3.0), **RECENCY, "type_weights": TYPE_WEIGHTS},
+        "own_history": {"ease_weight": Real(0.0, 3.0), **RECENCY, **EVENT_DECAY, "type_weights": TYPE_WEIGHTS},
         "item_knn": {
             "k1": Real(0.1, 50.0, log=True),
             "b": Real(0.0, 1.0),
             **RECENCY,
             **TREND,
+            **EVENT_DECAY,
             "type_weights": TYPE_WEIGHTS,
         },
-        "ease": {"l2": Real(1.0, 10_000.0, log=True), **RECENCY, **TREND, "type_weights": TYPE_WEIGHTS},
+        "ease": {"l2": Real(1.0, 10_000.0, log=True), **RECENCY, **TREND, **EVENT_DECAY, "type_weights": TYPE_WEIGHTS},
         "temporal_linear": {
             "clock": OneOf(("steps", "days")),
             "delta_past": Real(0.3, 30.0, log=True),
@@ -119,6 +124,7 @@ SEARCH_SPACES: Mapping[str, SearchSpace] = MappingProxyType(
             "ease_weight": Real(0.0, 1.0),
             "content_weight": Real(0.0, 0.2),
             **TREND,
+            **EVENT_DECAY,
             "type_weights": TYPE_WEIGHTS,
         },
         "hybrid": {
@@ -134,8 +140,19 @@ SEARCH_SPACES: Mapping[str, SearchSpace] = MappingProxyType(
             "factors": Whole(16, 128, log=True),
             "regularisation": Real(0.01, 100.0, log=True),
             "alpha": Real(0.1, 100.0, log=True),
-            "event_half_life_days": HALF_LIFE_DAYS,
+            **EVENT_RECENCY,
             **RECENCY,
+            "type_weights": TYPE_WEIGHTS,
+        },
+        "session_knn": {
+            "neighbours": Whole(20, 1_000, log=True),
+            "sample": Whole(100, 5_000, log=True),
+            "gap_hours": Real(0.25, 168.0, log=True),
+            "step_decay": Real(0.3, 1.0),
+            "match_decay": Real(0.2, 1.0),
+            "reach": Real(0.5, 100.0, log=True),
+            "length_power": Real(0.0, 1.0),
+            **EVENT_RECENCY,
             "type_weights": TYPE_WEIGHTS,
         },
         "content": {
@@ -153,6 +170,7 @@ SEARCH_SPACES: Mapping[str, SearchSpace] = MappingProxyType(
             "dropout": Real(0.0, 0.5),
             "learning_rate": Real(0.0005, 0.01, log=True),
             "weight_decay": Real(0.0001, 0.1, log=True),
+            **EVENT_DECAY,
             "type_weights": TYPE_WEIGHTS,
         },
         "ncf": {
@@ -160,6 +178,7 @@ SEARCH_SPACES: Mapping[str, SearchSpace] = MappingProxyType(
             "negatives": Whole(2, 16, log=True),
             "sampling": OneOf(("uniform", "popularity")),
             "learning_rate": Real(0.0005, 0.02, log=True),
+            **EVENT_DECAY,
             "type_weights": TYPE_WEIGHTS,
         },
     }

@@ -64,6 +64,7 @@ CASES = [
         label="temporal_linear-hybrid",
     ),
     Case("matrix_factorisation", {"factors": 8, "regularisation": 1.0, "alpha": 10.0}),
+    Case("session_knn", {"gap_hours": 1e4, "step_decay": 1.0, "match_decay": 1.0, "reach": 1e4}),
     Case("content", {"neighbours": 20}, reaches_cold=True),
     Case(
         "ncf",

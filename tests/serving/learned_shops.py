@@ -19,6 +19,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "ease": {"l2": 5.0},
     "temporal_linear": {"l2": 1.0},
     "content": {"neighbours": 30},
+    "session_knn": {"gap_hours": 1e4},
     "matrix_factorisation": {"factors": 8, "regularisation": 1.0, "alpha": 10.0},
     "ncf": {"gmf_size": 8, "mlp_size": 8, "mlp_layers": [16, 8], "batch_size": 256, "patience": 0, "epochs": 2},
     "two_tower": {"size": 16, "heads": 2, "batch_size": 64, "patience": 0, "epochs": 2},
