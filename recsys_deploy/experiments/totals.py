@@ -3,7 +3,8 @@
 A shopper belongs to the group of their first list (analysed as assigned: answers that fell back count too). Left out
 are visitors without an id, lists of other experiments and revisions, and shoppers who met both groups. What a shopper
 did is counted in a window of fixed length after their first list, because an open-ended total goes on changing after
-it was looked at; only shoppers whose window has closed are compared.
+it was looked at; only shoppers whose window has closed are compared. Guardrails cannot wait for that and count
+everything so far.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -62,6 +63,7 @@ class Shoppers:
         users: ids.
         is_treatment: their group.
         first_ms: moment of the first list, milliseconds since 1970 UTC.
+        days: length of the window in which the shopper is counted.
         lists, clicks, conversions, revenue: lists shown, events that answer a list, purchases (answering one or not)
             and what was paid for them, within the window.
         before: purchases in the weeks before the first list, as far as they are known: the covariate of CUPED.
@@ -71,6 +73,7 @@ class Shoppers:
     users: tuple[str, ...]
     is_treatment: NDArray[np.bool_]
     first_ms: NDArray[np.int64]
+    days: NDArray[np.float64]
     lists: NDArray[np.float64]
     clicks: NDArray[np.float64]
     conversions: NDArray[np.float64]
@@ -90,6 +93,7 @@ class Shoppers:
             users=users,
             is_treatment=self.is_treatment[kept],
             first_ms=self.first_ms[kept],
+            days=self.days[kept],
             lists=self.lists[kept],
             clicks=self.clicks[kept],
             conversions=self.conversions[kept],
@@ -104,25 +108,24 @@ def shoppers_of(
     events: Iterable[StoredEvent],
     scope: Scope,
     *,
-    window_ms: int,
+    window_ms: int | None,
     before: Mapping[str, float] | None = None,
 ) -> Shoppers:
     """Shoppers of ``scope`` whose window of ``window_ms`` has closed by ``scope.until_ms``.
 
     Args:
+        window_ms: ``None``: everything until ``scope.until_ms`` counts, for every shopper.
         exposures, events: of the stream, in any order, repetitions allowed.
         before: purchases before the experiment by user id, where they are known.
     """
     first, group, lists, both = _assignment(exposures, scope)
-    closed = [
-        user
-        for user, at in sorted(first.items(), key=lambda pair: (pair[1], pair[0]))
-        if at + window_ms <= scope.until_ms
-    ]
+    by_time = sorted(first.items(), key=lambda pair: (pair[1], pair[0]))
+    end = {user: scope.until_ms if window_ms is None else at + window_ms for user, at in by_time}
+    closed = [user for user, _ in by_time if end[user] <= scope.until_ms]
     place = {user: row for row, user in enumerate(closed)}
     totals = np.zeros((4, len(closed)))
     for row, user in enumerate(closed):
-        totals[0, row] = sum(first[user] <= at < first[user] + window_ms for at in lists[user])
+        totals[0, row] = sum(first[user] <= at < end[user] for at in lists[user])
     seen: set[str] = set()
     for event in events:
         row = place.get(event.user_id, -1)
@@ -131,7 +134,7 @@ def shoppers_of(
         seen.add(event.event_id)
         at, start = event.timestamp * 1000, first[event.user_id]
         # An event's time has whole seconds: one of the same second as the list counts as after it.
-        if not start - 1000 < at < start + window_ms:
+        if not start - 1000 < at < end[event.user_id]:
             continue
         totals[1, row] += event.request_id is not None and event.interaction_type in CLICKS
         if event.interaction_type is InteractionType.PURCHASE:
@@ -142,6 +145,7 @@ def shoppers_of(
         users=tuple(closed),
         is_treatment=np.array([group[user] for user in closed], dtype=bool),
         first_ms=np.array([first[user] for user in closed], dtype=np.int64),
+        days=np.array([(end[user] - first[user]) / DAY_MS for user in closed]),
         lists=totals[0],
         clicks=totals[1],
         conversions=totals[2],

@@ -18,7 +18,7 @@ from lambda_api.state.history import StoredEvent
 from lambda_api.state.routing_record import WHOLE
 from recsys_assets.event_stream import event_of, exposure_of, read_records
 from recsys_deploy.experiments.comparison import compare
-from recsys_deploy.experiments.inference import Lift, mean_lift, ratio_lift
+from recsys_deploy.experiments.inference import Lift, ratio_lift
 from recsys_deploy.experiments.totals import DAY_MS, Scope, Shoppers, first_seen, shoppers_of
 from recsys_deploy.release.route import CHAMPION
 from recsys_deploy.release.strategies import CHALLENGER
@@ -138,8 +138,7 @@ class StreamEvidence:
         history = since - timedelta(days=HISTORY_DAYS) if stage.kind is StageKind.EXPERIMENT else since
         events = [found for one in self._records("feedback", history) if (found := event_of(one)) is not None]
         scope = _scope(record, now_ms)
-        short = shoppers_of(exposures, events, scope, window_ms=int(limits.harm_window_s * 1000))
-        evidence = replace(evidence, harm=harm_of(short))
+        evidence = replace(evidence, harm=harm_of(shoppers_of(exposures, events, scope, window_ms=None)))
         if stage.kind is not StageKind.EXPERIMENT:
             return evidence
         long = shoppers_of(
@@ -168,11 +167,15 @@ def is_broken(exposure: Exposure) -> bool:
 
 
 def harm_of(shoppers: Shoppers) -> dict[str, Lift]:
-    """Lifts that a look at any share can judge: conversions and clicks per list within the short window."""
+    """Lifts that a look at any share can judge: purchases per day since the first list, and clicks per list.
+
+    Open windows use everything that is known. Their totals go on growing, which the theory of the interval does not
+    cover; simulated rollouts without an effect keep its level (`benchmarks/rollouts.py`).
+    """
     treated = shoppers.is_treatment
     control, treatment = shoppers.where(~treated), shoppers.where(treated)
     lifts = {
-        "conversions": mean_lift(control.conversions, treatment.conversions),
+        "conversions": ratio_lift((control.conversions, control.days), (treatment.conversions, treatment.days)),
         "click_through": ratio_lift((control.clicks, control.lists), (treatment.clicks, treatment.lists)),
     }
     return {name: lift for name, lift in lifts.items() if lift is not None}

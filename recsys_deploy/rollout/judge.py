@@ -17,6 +17,9 @@ from recsys_deploy.rollout.plan import DAY_S, Limits, RolloutPlan, Stage, StageK
 MIN_DISTINCT_LISTS = 500
 """Lists that coverage is compared on, at least."""
 
+ENOUGH_AT_THE_END = 0.25
+"""Share of the answers wanted with which a stage is left when its time is up; with fewer the rollout ends undecided."""
+
 HARM_MARGINS = {"conversions": 0.0, "click_through": 0.10}
 """Relative loss of a metric that ends a rollout at once when it is beyond doubt. Fewer clicks alone are no harm: a
 model may sell more from fewer of them."""
@@ -62,7 +65,7 @@ class Evidence:
     Attributes:
         control, treatment: answers of champion and challenger (in the shadow: of the shadow).
         alarms: triggers that stand on their own (error rate, latency, endpoint, throttling), as sentences.
-        harm: lift of conversions within the short window and of clicks per list, by name; those with enough events.
+        harm: lift of purchases per day and of clicks per list, by name; those with enough events.
         business: comparison of the experiment; ``None`` outside it.
         business_days: days since the experiment began.
     """
@@ -177,7 +180,7 @@ def _ramp(
     wanted = limits.min_shadow_questions if stage.kind is StageKind.SHADOW else limits.min_requests
     too_late = elapsed_s >= stage.max_s
     if treatment.requests < wanted:
-        if too_late and not plan.offline_only:
+        if too_late and not plan.offline_only and treatment.requests < ENOUGH_AT_THE_END * wanted:
             reason = f"only {treatment.requests} of {wanted} answers within {_span(stage.max_s)}: too little traffic"
             return Judgement(Answer.ABORT, reason, figures, undecided=True)
         if not too_late:
@@ -196,8 +199,10 @@ def _large_loss_is_excluded(stage: Stage, evidence: Evidence, plan: RolloutPlan)
     before_half = stage.kind is StageKind.GUARDRAILS and stage.weight >= 500 and stage.weight < 5_000
     if not before_half or limits.excluded_loss <= 0 or plan.offline_only:
         return True
-    bounds = [lower_bound(lift, plan.business.planned_shoppers, limits.harm_alpha) for lift in evidence.harm.values()]
-    return bool(bounds) and max(bounds) > -limits.excluded_loss
+    sold = evidence.harm.get("conversions")
+    return sold is not None and lower_bound(sold, plan.business.planned_shoppers, limits.harm_alpha) > (
+        -limits.excluded_loss
+    )
 
 
 def _business(evidence: Evidence, plan: RolloutPlan, figures: Mapping[str, Any], *, offline_passed: bool) -> Judgement:

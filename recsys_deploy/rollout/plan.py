@@ -66,7 +66,6 @@ class Limits:
         coverage_drop: relative loss of different products shown among equally many lists.
         harm_alpha: level of the one-sided test for a loss of conversions or clicks.
         excluded_loss: before half of the shoppers meet it, a loss this large must be ruled out; 0: not asked for.
-        harm_window_s: what a shopper does for so long after their first list counts in that test.
         silence_s: without an answer of the version for so long, while the champion answers, it is taken back.
         error_rate, latency_ms: over the last five minutes, whatever the champion does; above: taken back.
         settle_s: after the route changed, until every process that answers has read it; lists before are not counted.
@@ -83,7 +82,6 @@ class Limits:
     coverage_drop: float = 0.20
     harm_alpha: float = 0.01
     excluded_loss: float = 0.30
-    harm_window_s: float = DAY_S
     silence_s: float = HOUR_S / 2
     error_rate: float = 0.05
     latency_ms: float = 1_000.0
@@ -140,7 +138,6 @@ class RolloutPlan:
             ),
             limits=replace(
                 limits,
-                harm_window_s=limits.harm_window_s / factor,
                 outcome_window_s=limits.outcome_window_s / factor,
                 silence_s=limits.silence_s / factor,
                 settle_s=limits.settle_s / factor,
