@@ -42,7 +42,8 @@ class Outcome:
     """How one rollout ended.
 
     Attributes:
-        end: ``better`` or ``good enough`` (both promoted), ``rolled back`` or ``undecided``. days: from the first shopper to the end.
+        end: ``better`` or ``good enough`` (both promoted), ``rolled back`` or ``undecided``.
+        days: from the first shopper to the end.
         met: visits of shoppers with the version before its end, as a share of all visits of a week.
     """
 
@@ -157,7 +158,8 @@ def table_of(runs: int, shoppers: int, workers: int, effects: tuple[float, ...] 
     plan = plan_of(Strategy.CANARY)
     plan = replace(plan, business=replace(plan.business, planned_shoppers=round(0.8 * shoppers)))
     table = Table(
-        "true effect", "promoted as better", "as good enough", "rolled back", "undecided", "median days", "of a week's visits, mean / p95",
+        "true effect", "promoted as better", "as good enough", "rolled back", "undecided",
+        "median days", "of a week's visits, mean / p95",
         title=f"{runs} rollouts each, {shoppers:,} shoppers",
     )  # fmt: skip
     with multiprocessing.get_context("spawn").Pool(workers) as pool:

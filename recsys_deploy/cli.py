@@ -55,6 +55,9 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "rollout": Entry(
             "recsys_deploy.rollout.commands:rollout", "Rollouts that decide by themselves: start, status."
         ),
+        "experiment": Entry(
+            "recsys_deploy.rollout.experiment_commands:experiment", "Experiments: how long, what they show, a page."
+        ),
         "home": Entry("recsys_deploy.home_commands:home", "The folder that holds a shop: show, backup, restore."),
         "monitor": Entry("recsys_deploy.monitoring.commands:monitor", "Check API, route, champion, data and alarms."),
     },

@@ -1,10 +1,10 @@
 """One row per shopper of an experiment, made of the event stream: who met what first, and what they did afterwards.
 
 A shopper belongs to the group of their first list (analysed as assigned: answers that fell back count too). Left out
-are visitors without an id, lists of other experiments and revisions, and shoppers who met both groups. What a shopper
-did is counted in a window of fixed length after their first list, because an open-ended total goes on changing after
-it was looked at; only shoppers whose window has closed are compared. Guardrails cannot wait for that and count
-everything so far.
+are visitors without an id, lists of similar and of popular products, of other experiments and revisions, and shoppers
+who met both groups. What a shopper did is counted in a window of fixed length after their first list, because an
+open-ended total goes on changing after it was looked at; only shoppers whose window has closed are compared.
+Guardrails cannot wait for that and count everything so far.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,10 +47,11 @@ class Scope:
         """Whether a list belongs to the comparison."""
         return (
             bool(exposure.user_id)
+            and exposure.list_kind == "recommend"
             and exposure.experiment == self.experiment
             and exposure.variant in (self.control, self.treatment)
             and self.since_ms <= exposure.at_ms < self.until_ms
-            and (not self.revisions or getattr(exposure, "revision", None) in self.revisions)
+            and (not self.revisions or exposure.revision in self.revisions)
             and (self.includes is None or self.includes(exposure.user_id))
         )
 

@@ -111,7 +111,9 @@ class StreamEvidence:
         exposures = [
             found
             for one in self._records("exposure", first)
-            if (found := exposure_of(one)) is not None and since_ms <= found.at_ms < now_ms
+            if (found := exposure_of(one)) is not None
+            and found.list_kind in ("recommend", "shadow")
+            and since_ms <= found.at_ms < now_ms
         ]
         treated = [one for one in exposures if _is_treatment(one, record)]
         recent = [one for one in treated if one.at_ms >= now_ms - ALARM_WINDOW_S * 1000]
@@ -137,7 +139,7 @@ class StreamEvidence:
         since = datetime.fromtimestamp(record.stage_since, UTC).date()
         history = since - timedelta(days=HISTORY_DAYS) if stage.kind is StageKind.EXPERIMENT else since
         events = [found for one in self._records("feedback", history) if (found := event_of(one)) is not None]
-        scope = _scope(record, now_ms)
+        scope = scope_of(record, record.stage, int(record.stage_since * 1000), now_ms)
         evidence = replace(evidence, harm=harm_of(shoppers_of(exposures, events, scope, window_ms=None)))
         if stage.kind is not StageKind.EXPERIMENT:
             return evidence
@@ -206,13 +208,13 @@ def is_compared(rollout_id: str, weight: int, weight_before: int) -> Callable[[s
     return includes
 
 
-def _scope(record: RolloutRecord, until_ms: int) -> Scope:
-    stage = record.current_stage
-    includes = None
+def scope_of(record: RolloutRecord, place: int, since_ms: int, until_ms: int) -> Scope:
+    """Which lists a stage compares; ``place``: its index in the plan."""
+    stage, includes = record.plan.stages[place], None
     if stage.kind is StageKind.EXPERIMENT:
-        before = record.plan.stages[record.stage - 1].weight if record.stage else 0
+        before = record.plan.stages[place - 1].weight if place else 0
         includes = is_compared(record.id, stage.weight, before)
-    return Scope(record.id, CHAMPION, CHALLENGER, int(record.stage_since * 1000), until_ms, includes=includes)
+    return Scope(record.id, CHAMPION, CHALLENGER, since_ms, until_ms, includes=includes)
 
 
 def _is_treatment(exposure: Exposure, record: RolloutRecord) -> bool:

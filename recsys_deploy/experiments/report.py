@@ -1,0 +1,148 @@
+"""What an experiment has shown so far, day by day, as figures, a picture and a page."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from lambda_api.state.exposures import Exposure
+from lambda_api.state.history import StoredEvent
+from recsys_deploy.experiments.comparison import BusinessRules, Comparison, compare
+from recsys_deploy.experiments.inference import SequentialInterval
+from recsys_deploy.experiments.totals import DAY_MS, Scope, Shoppers, by_day_since_first, first_seen, shoppers_of
+
+NOVELTY_DAYS = (0, 7, 14)
+"""Lift of shoppers whose first list is at least so many days old: a lift that fades is novelty."""
+
+
+@dataclass(frozen=True)
+class ExperimentReport:
+    """An experiment at one moment.
+
+    Attributes:
+        name: of the experiment. control, treatment: versions.
+        share: of shoppers with the treatment among those compared.
+        looks: moment (milliseconds since 1970 UTC) and comparison of every day, oldest first.
+        novelty: days since the first list, and the lift of those shoppers.
+        both: shoppers left out because they met both groups.
+    """
+
+    name: str
+    control: str
+    treatment: str
+    share: float
+    looks: tuple[tuple[int, Comparison], ...]
+    novelty: tuple[tuple[int, SequentialInterval | None], ...]
+    both: int
+
+    @property
+    def newest(self) -> Comparison | None:
+        """The comparison of the newest day."""
+        return self.looks[-1][1] if self.looks else None
+
+
+def experiment_report(
+    exposures: Sequence[Exposure],
+    events: Sequence[StoredEvent],
+    scope: Scope,
+    rules: BusinessRules,
+    *,
+    versions: tuple[str, str],
+    window_ms: int,
+    share: float = 0.5,
+    before: dict[str, float] | None = None,
+) -> ExperimentReport:
+    """Compare the groups as known at the end of every day of ``scope``."""
+    moments = [*range(scope.since_ms + DAY_MS, scope.until_ms, DAY_MS), scope.until_ms]
+    looks, shoppers = [], None
+    for moment in moments:
+        seen = _until(scope, moment)
+        shoppers = shoppers_of(exposures, events, seen, window_ms=window_ms, before=before)
+        if len(shoppers.users):
+            looks.append((moment, compare(shoppers, first_seen(exposures, seen), share, rules)))
+    novelty = () if shoppers is None else tuple(_novelty(shoppers, scope.until_ms, share, rules))
+    return ExperimentReport(
+        scope.experiment, *versions, share, tuple(looks), novelty, 0 if shoppers is None else shoppers.both
+    )
+
+
+def summary_lines(report: ExperimentReport) -> list[str]:
+    """The figures of the newest day, a sentence each."""
+    found = report.newest
+    if found is None:
+        return [f"{report.name}: nobody's window has closed yet"]
+    control, treatment = found.shoppers
+    lines = [
+        f"{report.name}: {report.treatment} against {report.control}, "
+        f"{treatment:,} and {control:,} shoppers with closed windows",
+        f"conversions per shopper: {_told(found.primary)}",
+    ]
+    for name, interval in found.secondary.items():
+        lines.append(f"{name.replace('_', '-')}: {_told(interval)}, corrected p {found.adjusted_p_values[name]:.3f}")
+    mismatch = "MISMATCH, no figure can be trusted" if found.is_mismatch else "as the route says"
+    lines.append(f"shoppers reached: {found.reached[1]:,} and {found.reached[0]:,}, {mismatch}")
+    for days, lift in report.novelty:
+        lines.append(f"shoppers known for {days} days or more: {_told(lift)}")
+    if report.both:
+        lines.append(f"left out because they met both groups: {report.both:,}")
+    return lines
+
+
+def page_of(report: ExperimentReport) -> str:
+    """A page that stands for itself: figures, picture, how to read them."""
+    rows = "".join(f"<li>{html.escape(line)}</li>" for line in summary_lines(report))
+    picture = f'<img alt="lift by day" src="data:image/png;base64,{picture_of(report)}">' if report.looks else ""
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        f"<title>{html.escape(report.name)}</title>"
+        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1c1f24;"
+        "background:#fff}img{max-width:100%}@media(prefers-color-scheme:dark){body{color:#e6e8eb;background:#14171b}"
+        "img{filter:invert(.9) hue-rotate(180deg)}}</style>"
+        f"<h1>{html.escape(report.name)}</h1><ul>{rows}</ul>{picture}"
+        "<p>Intervals hold at every look at once (asymptotic confidence sequences, 95 %): they may be read every day. "
+        "A shopper counts once, from the first list on, for a fixed time. Undecided means that the champion stays.</p>"
+        "</html>"
+    )
+
+
+def picture_of(report: ExperimentReport) -> str:
+    """Lift of conversions by day with its always-valid interval, as a base64 PNG."""
+    from matplotlib.figure import Figure
+
+    found = [(moment, one.primary) for moment, one in report.looks if one.primary is not None]
+    days: Any = [datetime.fromtimestamp(moment / 1000, UTC) for moment, _ in found]
+    intervals = [interval for _, interval in found if interval is not None]
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(0, color="#8a8f98", linewidth=1)
+    axes.fill_between(
+        days, [100 * one.low for one in intervals], [100 * one.high for one in intervals], color="#2f7ed8", alpha=0.2
+    )
+    axes.plot(days, [100 * one.lift for one in intervals], color="#2f7ed8", marker="o", markersize=3)
+    axes.set(ylabel="lift of conversions, %", title=f"{report.treatment} against {report.control}")
+    figure.autofmt_xdate()
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    return base64.b64encode(content.getvalue()).decode()
+
+
+def _until(scope: Scope, moment: int) -> Scope:
+    return replace(scope, until_ms=moment)
+
+
+def _novelty(
+    shoppers: Shoppers, now_ms: int, share: float, rules: BusinessRules
+) -> list[tuple[int, SequentialInterval | None]]:
+    return [
+        (day, compare(some, some.counts(), share, rules).primary if len(some.users) else None)
+        for day, some in by_day_since_first(shoppers, NOVELTY_DAYS, now_ms)
+    ]
+
+
+def _told(interval: SequentialInterval | None) -> str:
+    if interval is None:
+        return "too few events to say"
+    return f"{interval.lift:+.1%} [{interval.low:+.1%}, {interval.high:+.1%}]"

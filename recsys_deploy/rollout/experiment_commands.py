@@ -1,0 +1,145 @@
+"""``recsys experiment``: how long an experiment would take, what the running one shows, and its page."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+import numpy as np
+import typer
+from rich.table import Table as Grid
+
+from lambda_api.errors import RecsysError
+from lambda_api.settings import Settings
+from lambda_api.state.open_table import open_table
+from recsys_assets.event_stream import event_of, events_root, exposure_of, read_records
+from recsys_assets.lake import Lake
+from recsys_deploy.console.terminal import terminal
+from recsys_deploy.experiments.planning import needs
+from recsys_deploy.experiments.report import ExperimentReport, experiment_report, page_of, summary_lines
+from recsys_deploy.homes import settings_of_last_home
+from recsys_deploy.rollout.evidence import HISTORY_DAYS, purchases_before, scope_of
+from recsys_deploy.rollout.plan import DAY_S, StageKind
+from recsys_deploy.rollout.record import RolloutRecord, current_rollout
+
+experiment = typer.Typer(no_args_is_help=True, help="Experiments: how long one takes, what the newest one shows.")
+console = terminal()
+
+WINDOW_DAYS: Final = 8
+TOO_LONG_DAYS: Final = 28
+
+
+class NoExperiment(RecsysError):
+    """There is nothing to report on, or nothing to plan from."""
+
+
+@experiment.command()
+def plan(
+    share: Annotated[float, typer.Option(min=1, max=50, help="Of shoppers with the new version, per cent.")] = 50.0,
+) -> None:
+    """How many shoppers and days this shop needs before a lift of 5, 10 or 20 % can be told from chance."""
+    mean, sd, a_day = purchases_of(settings_of_last_home())
+    console.print(
+        f"{mean:.3g} purchases per shopper in {WINDOW_DAYS} days (standard deviation {sd:.3g}), "
+        f"{a_day:.0f} shoppers a day",
+        highlight=False,
+    )
+    grid = Grid("lift", "one look at the end", "daily looks, usual", "daily looks, at most", "days, at most")
+    found = needs(mean, sd, a_day, share=share / 100)
+    for need in found:
+        days = "more than a year" if need.days > 365 else f"{math.ceil(need.days) + WINDOW_DAYS}"
+        grid.add_row(f"{need.lift:.0%}", f"{need.fixed:,}", f"{need.usual:,}", f"{need.sequential:,}", days)
+    console.print(grid)
+    if found[-1].days > TOO_LONG_DAYS:
+        console.print(
+            "this shop is too small for a verdict within four weeks: `recsys rollout start --offline-only` goes by "
+            "guardrails and the comparison before the rollout alone"
+        )
+
+
+@experiment.command()
+def status() -> None:
+    """What the newest experiment shows."""
+    for line in summary_lines(newest_report(settings_of_last_home())):
+        console.print(line, highlight=False)
+
+
+@experiment.command()
+def report(
+    out: Annotated[Path | None, typer.Option(help="The page; by default in the home's reports.")] = None,
+) -> None:
+    """Write the page of the newest experiment."""
+    settings = settings_of_last_home()
+    found = newest_report(settings)
+    target = out or settings.home / "reports" / f"experiment_{found.name}.html"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page_of(found), encoding="utf-8")
+    console.print(f"wrote {target}", highlight=False)
+
+
+def newest_report(settings: Settings) -> ExperimentReport:
+    """The experiment of the newest rollout, from the event stream.
+
+    Raises:
+        NoExperiment: there was no rollout, or it has none.
+    """
+    record = current_rollout(open_table(settings, "serving"))
+    stage = None if record is None else experiment_stage(record)
+    if record is None or stage is None:
+        raise NoExperiment("no rollout has reached its experiment yet", remedy="`recsys rollout status` shows it")
+    began = record.stage_since if record.stage == stage else _entered(record, stage)
+    end = record.promoted_at or record.ended_at or datetime.now(UTC).timestamp()
+    first = datetime.fromtimestamp(began, UTC).date()
+    root = events_root(settings)
+    exposures = [found for one in read_records(root, "exposure", first) if (found := exposure_of(one))]
+    since = first - timedelta(days=HISTORY_DAYS)
+    events = [event for one in read_records(root, "feedback", since) if (event := event_of(one))]
+    return experiment_report(
+        exposures,
+        events,
+        scope_of(record, stage, int(began * 1000), int(end * 1000)),
+        record.plan.business,
+        versions=(record.former.version, record.version),
+        window_ms=int(record.plan.limits.outcome_window_s * 1000),
+        before=purchases_before(events, int(began)),
+    )
+
+
+def experiment_stage(record: RolloutRecord) -> int | None:
+    """Index of the experiment among the stages, where the rollout has reached it."""
+    for place, stage in enumerate(record.plan.stages[: record.stage + 1]):
+        if stage.kind is StageKind.EXPERIMENT:
+            return place
+    return None
+
+
+def _entered(record: RolloutRecord, stage: int) -> float:
+    name = record.plan.stages[stage - 1].name if stage else ""
+    left = [look.at for look in record.looks if look.stage == name and look.answer == "advance"]
+    return left[-1] if left else record.started_at
+
+
+def purchases_of(settings: Settings) -> tuple[float, float, float]:
+    """Mean and standard deviation of purchases per active shopper in `WINDOW_DAYS`, and new active shoppers a day.
+
+    Raises:
+        NoExperiment: the log has no purchases in its last four weeks.
+    """
+    lake = Lake(settings.lake_uri)
+    days = lake.days("interactions")[-TOO_LONG_DAYS:]
+    if not days:
+        raise NoExperiment("the lake holds no interactions", remedy="run `recsys run` first")
+    table = lake.read(
+        "interactions", ("user_id", "interaction_type", "timestamp"), days[0], days[-1] + timedelta(days=1)
+    )
+    user, code = np.unique(np.array(table["user_id"].to_pylist(), dtype=object).astype(str), return_inverse=True)
+    at = table["timestamp"].cast("int64").to_numpy() / 1e6
+    bought = np.array(table["interaction_type"].to_pylist()) == "purchase"
+    first = np.full(len(user), np.inf)
+    np.minimum.at(first, code, at)
+    within = bought & (at < first[code] + WINDOW_DAYS * DAY_S)
+    closed = first + WINDOW_DAYS * DAY_S <= at.max()
+    counts = np.bincount(code[within], minlength=len(user))[closed]
+    if counts.sum() == 0:
+        raise NoExperiment(f"nobody bought anything within {WINDOW_DAYS} days of their first event in the last weeks")
+    return float(counts.mean()), float(counts.std(ddof=1)), len(user) / len(days)
