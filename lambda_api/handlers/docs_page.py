@@ -1,4 +1,4 @@
-"""The API's documentation page: HTML made from the OpenAPI document, without files of other hosts."""
+"""The API's documentation page: HTML from the OpenAPI document, with a form to try each operation; self-contained."""
 
 import base64
 import hashlib
@@ -14,15 +14,55 @@ pre { border: 1px solid; border-radius: 6px; overflow-x: auto; padding: .75rem; 
 summary { cursor: pointer; font-weight: 600; padding: .5rem 0; }
 table { border-collapse: collapse; display: block; margin: 0 0 1rem; overflow-x: auto; width: 100%; }
 a { overflow-wrap: anywhere; }
+label { display: block; margin: .5rem 0; }
+input, textarea { box-sizing: border-box; display: block; font: inherit; max-width: 100%; padding: .3rem; }
+input { width: 30rem; }
+textarea { font: 14px/1.45 ui-monospace, monospace; height: 12rem; width: 100%; }
+button { font: inherit; padding: .3rem 1rem; }
 th, td { border-bottom: 1px solid; padding: .3rem .6rem .3rem 0; text-align: left; vertical-align: top; }
 """
 
+SCRIPT = """
+for (const form of document.querySelectorAll("form")) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const output = form.querySelector("output");
+    const query = new URLSearchParams();
+    let path = form.dataset.path;
+    for (const field of form.querySelectorAll("input")) {
+      if (field.dataset.in === "path") path = path.replace(`{${field.name}}`, encodeURIComponent(field.value));
+      else if (field.value) query.set(field.name, field.value);
+    }
+    const key = document.getElementById("key").value.trim();
+    const headers = key ? { "X-API-Key": key } : {};
+    const body = form.querySelector("textarea")?.value;
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    const address = new URL(path.slice(1), document.baseURI);
+    address.search = query;
+    output.textContent = "waiting";
+    try {
+      const answer = await fetch(address, { method: form.dataset.method, headers, body });
+      const text = await answer.text();
+      let shown = text;
+      try { shown = JSON.stringify(JSON.parse(text), null, 2); } catch { /* not JSON: shown as it is */ }
+      output.textContent = `${answer.status} ${answer.statusText}\\n${shown}`;
+    } catch (error) {
+      output.textContent = `no answer: ${error.message}`;
+    }
+  });
+}
+"""
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
 POLICY = (
-    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-"
-    + base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    + "'"
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'; "
+    f"style-src {_hash(STYLE)}; script-src {_hash(SCRIPT)}"
 )
-"""Content security policy of the page: only its one style sheet."""
+"""Content security policy of the page: its own style sheet and script, and requests to its own host."""
 
 
 def page(document: dict[str, Any]) -> str:
@@ -42,7 +82,9 @@ def page(document: dict[str, Any]) -> str:
         f"<h1>{escape(info['title'])} API {escape(info['version'])}</h1>{paragraphs}"
         '<p>For machines: <a href="openapi.json">openapi.json</a>. '
         "Protected operations need the header <code>X-API-Key</code>.</p>"
-        f"<h2>Operations</h2>{''.join(operations)}<h2>Schemas</h2>{''.join(schemas)}</main></body></html>"
+        '<label>API key for "Try it" <input id="key" autocomplete="off" spellcheck="false"></label>'
+        f"<h2>Operations</h2>{''.join(operations)}<h2>Schemas</h2>{''.join(schemas)}</main>"
+        f"<script>{SCRIPT}</script></body></html>"
     )
 
 
@@ -56,20 +98,38 @@ def _operation(method: str, path: str, operation: dict[str, Any], document: dict
     ]
     if rows:
         parts.append(_table(("Parameter", "In", "Type", "Meaning"), rows))
+    example: Any = None
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
     if body:
         parts.append(f"<p>Body: {_type(body)}</p>")
         example = _example(body, document)
-        if example is not None:
-            text = json.dumps(example, indent=2, ensure_ascii=False)
-            parts.append(f'<pre tabindex="0" aria-label="Example">{escape(text)}</pre>')
     answers = []
     for status, response in operation["responses"].items():
         content: dict[str, Any] = next(iter(response.get("content", {}).values()), {})
         answers.append([escape(status), _type(content.get("schema", {})), _text(response["description"])])
     parts.append(_table(("Status", "Body", "Meaning"), answers))
+    parts.append(_try_it(method, path, operation, example))
     summary = f"<code>{method} {escape(path)}</code> {escape(operation.get('summary', ''))}"
     return f"<details open><summary>{summary}</summary>{''.join(parts)}</details>"
+
+
+def _try_it(method: str, path: str, operation: dict[str, Any], example: Any) -> str:
+    """A form that sends the operation's request and shows the answer."""
+    fields = [
+        f'<label>{escape(p["name"])} <input name="{escape(p["name"])}" data-in="{escape(p["in"])}"'
+        f"{' required' if p.get('required') else ''}></label>"
+        for p in operation.get("parameters", [])
+    ]
+    if example is not None:
+        text = escape(json.dumps(example, indent=2, ensure_ascii=False))
+        fields.append(f'<label>Body <textarea spellcheck="false">{text}</textarea></label>')
+    name = escape(f"Try {method} {path}")
+    return (
+        f'<form data-method="{method}" data-path="{escape(path)}" aria-label="{name}">{"".join(fields)}'
+        f'<button aria-label="{name}">Try it</button>'
+        f'<pre tabindex="0" role="region" aria-label="Answer of {method} {escape(path)}">'
+        "<output></output></pre></form>"
+    )
 
 
 def _schema(name: str, schema: dict[str, Any]) -> str:

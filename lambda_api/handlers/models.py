@@ -92,6 +92,8 @@ class RecommendRequest(Strict):
                     "num_recommendations": 10,
                     "exclude_purchased": True,
                     "context": {"page": "homepage", "device": "mobile"},
+                    "diversity": 0.3,
+                    "explain": True,
                 }
             ]
         }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from lambda_api.recommender.catalogue import read_catalogue
@@ -61,6 +62,25 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     ensure_page_config(home.settings)
     with running(folder, fakes=False) as server:
         yield Live(home, f"http://127.0.0.1:{server.port}")
+
+
+@pytest.mark.usefixtures("failing_requests")
+def test_the_documentation_page_sends_a_request_with_explain_and_diversity(live: Live, open_page: OpenPage) -> None:
+    page = open_page(f"{live.address}/docs")
+    page.get_by_label("API key").fill(live.home.key)
+    form = page.get_by_role("form", name="Try POST /recommend")
+    body = json.loads(form.get_by_label("Body").input_value())
+    assert body["explain"] is True and body["diversity"] > 0
+    form.get_by_label("Body").fill(json.dumps(body | {"user_id": live.home.shoppers[0]}))
+    form.get_by_role("button").click()
+    expect(form.locator("output")).to_contain_text("200")
+    answer = json.loads(form.locator("output").inner_text().partition("\n")[2])
+    assert len(answer["recommendations"]) == 10 and any("explanation" in item for item in answer["recommendations"])
+    similar = page.get_by_role("form", name="Try GET /similar/{product_id}")
+    similar.get_by_role("textbox", name="product_id").fill("no such/product")
+    similar.get_by_role("button").click()
+    expect(similar.locator("output")).to_contain_text("unknown_product")
+    assert not Axe().run(page).response["violations"]
 
 
 def test_one_view_makes_a_new_visitors_list_personal(live: Live, open_page: OpenPage) -> None:
