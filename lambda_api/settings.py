@@ -58,6 +58,10 @@ class Settings(BaseModel):
     exploration_share: float = Field(
         default=0.0, ge=0, le=0.5, description="Share of places filled at random, for learning."
     )
+    shop_name: str = Field(default="", max_length=60, description="Name on the shop page. Empty: from the data's name.")
+    currency: str = Field(
+        default="", pattern=r"^([A-Z]{3})?$", description="Currency of prices, ISO 4217. Empty: the data's, or no sign."
+    )
     inference_log: bool = Field(default=True, description="Whether every list shown is logged, for evaluation.")
     event_stream: str = Field(default="", description="Kinesis stream of lists and feedback (target aws). Empty: none.")
     rollout: Literal["off", "canary", "blue-green", "shadow", "immediate"] = Field(

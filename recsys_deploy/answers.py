@@ -26,19 +26,29 @@ class NoChampion(RecsysError):
 
 @dataclass(frozen=True)
 class Suggestion:
-    """One line of an answer; ``because`` is the reason as a shopper would read it."""
+    """One line of an answer.
+
+    Attributes:
+        score: of 100, the best product of the same list having 100; models have scales of their own.
+        because: the reason as a shopper would read it.
+    """
 
     product_id: str
     name: str
-    score: float
+    score: int
     because: str
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one shopper did last, newest first (names), and what to show next."""
+    """What one shopper did last, newest first (names), and what to show next.
+
+    Attributes:
+        known: whether the lake holds an event of the shopper.
+    """
 
     user_id: str
+    known: bool
     recent: tuple[str, ...]
     suggestions: tuple[Suggestion, ...]
 
@@ -79,13 +89,23 @@ def answer(
         ranking = engine.answer(
             Question(user_id, tuple(events), now, k, exclude_purchased=not allow_repeats, include_products=True)
         )
+        scores = _of_hundred([item.score for item in ranking.items])
         suggestions = tuple(
-            Suggestion(item.product_id, _name(item.product, item.product_id), item.score, item.reason.text)
-            for item in ranking.items
+            Suggestion(item.product_id, _name(item.product, item.product_id), score, item.reason.text)
+            for item, score in zip(ranking.items, scores, strict=True)
         )
         recent = [_name(catalogue.card(event.product_id), event.product_id) for event in reversed(events)]
-        answers.append(Answer(user_id, tuple(dict.fromkeys(recent))[:3], suggestions))
+        answers.append(Answer(user_id, bool(events), tuple(dict.fromkeys(recent))[:3], suggestions))
     return answers
+
+
+def _of_hundred(scores: Sequence[float]) -> list[int]:
+    """Scores of one list on one scale: 100 for the highest, 1 for the lowest, in proportion between them."""
+    if not scores:
+        return []
+    low, high = min(scores), max(scores)
+    width = high - low
+    return [100 if width == 0 else round(1 + 99 * (score - low) / width) for score in scores]
 
 
 def _events(rows: Sequence[dict[str, object]], user_id: str) -> list[Event]:

@@ -59,6 +59,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
             "recsys_deploy.rollout.experiment_commands:experiment", "Experiments: how long, what they show, a page."
         ),
         "home": Entry("recsys_deploy.home_commands:home", "The folder that holds a shop: show, backup, restore."),
+        "forget": Entry("recsys_deploy.forget_commands:forget", "Remove a shopper from everything that is kept."),
         "monitor": Entry("recsys_deploy.monitoring.commands:monitor", "Check API, route, champion, data and alarms."),
     },
     COMPARE: {

@@ -23,6 +23,7 @@ from lambda_api.state.open_table import open_table
 from lambda_api.state.popular import PopularProducts
 from lambda_api.state.routing_record import read_routing
 from lambda_api.state.table import Table
+from recsys_assets.ingest.source import SourceError
 from recsys_assets.publishing.catalogue_store import current_publication
 from recsys_assets.publishing.storefront import CATALOGUE_JSON, SHOPPERS_JSON
 from recsys_assets.registry.model_registry import ModelRegistry
@@ -32,6 +33,7 @@ PAGE_FOLDER: Final = "storefront"
 CONFIG_JSON: Final = "config.json"
 PAGE_KEY_NAME: Final = "shop page of this machine"
 LOGS: Final = "logs"
+DEMO_CURRENCY: Final = "GBP"
 
 API_READY_S: Final = 60.0
 UI_READY_S: Final = 120.0
@@ -120,14 +122,28 @@ def ensure_page_config(settings: Settings, now: float | None = None) -> str:
     key = found.get("key")
     if not _opens_the_shop(keys, key, time.time() if now is None else now):
         key = create(keys, PAGE_KEY_NAME, {"shop"})
-    wanted = {"api": "", "key": str(key), "shop": shop_name(settings)}
+    wanted = {"api": "", "key": str(key), "shop": shop_name(settings), "currency": currency(settings)}
     if found != wanted:
         _write_private(file, wanted)
     return str(key)
 
 
+def currency(settings: Settings) -> str:
+    """Currency of the page's prices: the setting, else that of the data's mapping; empty where neither says."""
+    if settings.currency or settings.data is None:
+        return settings.currency or DEMO_CURRENCY
+    from recsys_assets.ingest.registry import currency_of
+
+    try:
+        return currency_of(settings)
+    except SourceError:  # the data are not here any more; the page works without a sign
+        return ""
+
+
 def shop_name(settings: Settings) -> str:
-    """Name of the shop on the page: the name of its data as words."""
+    """Name of the shop on the page: the setting, else the name of its data as words."""
+    if settings.shop_name:
+        return settings.shop_name
     if settings.data is None:
         return "Demo shop"
     name = settings.data.rstrip("/").split("/")[-1].partition(".")[0]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_api.settings import Settings, make_settings
+from lambda_api.settings import Settings, SettingsError, make_settings
 from lambda_api.state import api_keys
 from lambda_api.state.open_table import open_table
 from recsys_deploy.child_processes import PortInUse, ServerFailed, ServerProcess, check_port_free
@@ -66,7 +66,7 @@ def test_wrong_words_about_keys_are_refused_in_a_sentence(settings: Settings, ar
 def test_the_page_keeps_its_key_until_it_no_longer_opens(settings: Settings) -> None:
     file = settings.home / "storefront" / "config.json"
     first = ensure_page_config(settings)
-    assert json.loads(file.read_text()) == {"api": "", "key": first, "shop": "Demo shop"}
+    assert json.loads(file.read_text()) == {"api": "", "key": first, "shop": "Demo shop", "currency": "GBP"}
     assert file.stat().st_mode & 0o777 == 0o600
     identity = verify(settings, first)
     assert identity is not None and identity.scopes == {"shop"}
@@ -81,6 +81,26 @@ def test_the_page_keeps_its_key_until_it_no_longer_opens(settings: Settings) -> 
     file.write_text(json.dumps({"key": operations_only}))
     assert ensure_page_config(settings, time.time() + 120) != operations_only
     assert [left.name for left in file.parent.iterdir()] == ["config.json"]
+
+
+def test_the_page_has_the_name_and_currency_of_the_settings(settings: Settings) -> None:
+    file = settings.home / "storefront" / "config.json"
+    key = ensure_page_config(settings)
+    named = make_settings({"home": settings.home, "shop_name": "Mugs & Co", "currency": "EUR"})
+    assert ensure_page_config(named) == key
+    assert json.loads(file.read_text()) == {"api": "", "key": key, "shop": "Mugs & Co", "currency": "EUR"}
+    with pytest.raises(SettingsError, match="RECSYS_CURRENCY"):
+        make_settings({"home": settings.home, "currency": "pounds"})
+
+
+def test_prices_of_data_that_name_no_currency_have_no_sign(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "interactions.csv").write_text(
+        "interaction_id,user_id,product_id,interaction_type,timestamp\ni1,u1,p1,view,2011-01-03T10:00:00Z\n"
+    )
+    theirs = make_settings({"home": tmp_path / "home", "data": str(tmp_path / "shop")})
+    ensure_page_config(theirs)
+    assert json.loads((tmp_path / "home" / "storefront" / "config.json").read_text())["currency"] == ""
 
 
 def test_an_empty_home_lacks_everything(settings: Settings) -> None:

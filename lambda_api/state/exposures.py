@@ -13,7 +13,7 @@ from typing import Any, Literal
 from lambda_api.state.addressing import MalformedRecord, check_text, digest
 from lambda_api.state.encoding import MAX_WRITES
 from lambda_api.state.history import StoredEvent
-from lambda_api.state.table import Key, Put, Table
+from lambda_api.state.table import Delete, Key, Put, Table
 
 _SORT = "exposure"
 _MAX_PART_BYTES = 200 * 1024  # of DynamoDB's 400 KB per record
@@ -150,6 +150,13 @@ class InferenceLog:
             return Exposure(**header, items=tuple(ShownItem(*row) for row in rows))
         except (KeyError, TypeError) as error:
             raise MalformedRecord(first.key, f"{type(error).__name__}: {error}") from error
+
+    def delete(self, request_id: str) -> int:
+        """Remove the exposure of a request; returns how many records there were. Raises `TableUnavailable`."""
+        keys = [record.key for record in self._table.query(_partition(request_id), prefix=_SORT)]
+        if keys:
+            self._table.write([Delete(key) for key in keys])
+        return len(keys)
 
 
 def join_feedback(exposures: Iterable[Exposure], events: Iterable[StoredEvent]) -> list[JoinedItem]:

@@ -192,6 +192,17 @@ class HistoryStore:
             self._table.write(batch)
         return written
 
+    def delete(self, user_id: str) -> int:
+        """Remove everything kept of one shopper; returns how many records there were. May be repeated.
+
+        Raises:
+            TableUnavailable: some may be removed; call it again.
+        """
+        keys = [record.key for record in self._table.query(_user_partition(user_id))]
+        for first in range(0, len(keys), MAX_WRITES):
+            self._table.write([Delete(key) for key in keys[first : first + MAX_WRITES]])
+        return len(keys)
+
     def _write_new(self, writes: dict[int, tuple[Put, Put]]) -> set[int]:
         """Write the pairs whose marker is absent; returns their places."""
         left = dict(writes)

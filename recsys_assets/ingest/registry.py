@@ -34,6 +34,12 @@ def source_of(settings: Settings, *, first_day: date | None = None) -> Source:
     return open_source(settings.source, settings.data, first_day=day, seed=settings.seed, mapping=settings.mapping)
 
 
+def currency_of(settings: Settings) -> str:
+    """ISO code of the currency that the data's mapping names; empty where none is named. Raises as `source_of`."""
+    source = source_of(settings)
+    return source.mapping.currency if isinstance(source, MappedSource) else ""
+
+
 def open_source(
     name: str, location: str | None, *, first_day: date | None = None, seed: int = 0, mapping: str | None = None
 ) -> Source:

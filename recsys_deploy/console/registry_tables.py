@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,7 +14,9 @@ from recsys_assets.registry.records import VALIDATION_NDCG, ExperimentRun, Model
 
 def print_versions(console: Console, versions: Sequence[ModelVersion]) -> None:
     """The registry, newest first."""
-    table = Table("version", "model", "status", "NDCG", "data until", "registered", title="registered models")
+    table = Table(
+        "version", "model", "status", "NDCG", "data until", "registered", title="registered models", box=SIMPLE_HEAD
+    )
     for version in reversed(versions):
         ndcg = next((value for name, value in version.metrics.items() if name.startswith("ndcg@")), None)
         table.add_row(
@@ -29,7 +32,17 @@ def print_versions(console: Console, versions: Sequence[ModelVersion]) -> None:
 
 def print_runs(console: Console, runs: Sequence[ExperimentRun]) -> None:
     """Experiment runs, in the order given."""
-    table = Table("started", "model", "validation NDCG", "seconds", "data until", "code", title="experiment runs")
+    table = Table(
+        "started",
+        "model",
+        "NDCG",
+        "seconds",
+        "data until",
+        "code",
+        title="experiment runs",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for run in runs:
         ndcg = run.metrics.get(VALIDATION_NDCG)
         table.add_row(
@@ -38,14 +51,14 @@ def print_runs(console: Console, runs: Sequence[ExperimentRun]) -> None:
             "" if ndcg is None else f"{ndcg:.4f}",
             f"{run.duration_s:.1f}",
             f"{run.data_window.end:%Y-%m-%d}",
-            run.git_revision,
+            run.git_revision[:10],
         )
     console.print(table)
 
 
 def print_keys(console: Console, keys: Sequence[StoredKey], now: float) -> None:
     """API keys, oldest first; a secret is known to nobody by now."""
-    table = Table("id", "name", "scopes", "made", "expires", "state", title="API keys")
+    table = Table("id", "name", "scopes", "made", "expires", "state", title="API keys", box=SIMPLE_HEAD, pad_edge=False)
     for key in keys:
         expired = key.expires_at is not None and key.expires_at <= now
         state = f"revoked {_day(key.revoked_at)}" if key.revoked_at is not None else "expired" if expired else "valid"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
@@ -27,23 +28,25 @@ def print_report(console: Console, report: EvaluationReport) -> None:
         title=f"{setting.users:,} shoppers, {setting.start:%Y-%m-%d} to {setting.end:%Y-%m-%d}, lists of {setting.k}, "
         f"{'repeats allowed' if setting.allow_repeats else 'new products only'}",
         title_style="bold",
+        caption="* chosen on the weeks before; in brackets: 95 % interval of the difference",
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
     )
-    for heading in (
+    headings = (
         "model",
         f"NDCG@{setting.k}",
-        "95 % interval",
         f"recall@{setting.k}",
         "coverage",
-        f"vs {report.reference_baseline}",
-    ):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
+        f"vs {report.reference_baseline}, NDCG",
+    )
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "model" else "right", no_wrap=True)
     for model in report.models:
         ndcg = model.metrics["ndcg"]
-        name = f"[bold]{model.name}[/] (challenger)" if model.name == report.challenger else model.name
+        name = f"[bold]{model.name}[/] *" if model.name == report.challenger else model.name
         table.add_row(
             name,
             f"{ndcg.mean:.4f}",
-            f"{ndcg.low:.4f} - {ndcg.high:.4f}",
             f"{model.metrics['recall'].mean:.4f}",
             f"{model.coverage:.1%}",
             _difference(report, model.name),
@@ -75,14 +78,14 @@ def print_registration(console: Console, registered: ModelVersion, champion: Mod
 def print_answers(console: Console, answers: Sequence[Answer]) -> None:
     """Lists for a few shoppers, each line with its reason."""
     for answer in answers:
-        recent = "; ".join(answer.recent) or "nothing yet"
+        about = f"last: {'; '.join(answer.recent)}" if answer.known else "unknown to this shop, so popular products"
         table = Table(
-            title=f"shopper {escape(answer.user_id)} (last: {escape(recent)})", title_justify="left", title_style="bold"
+            title=f"shopper {escape(answer.user_id)} ({escape(about)})", title_justify="left", title_style="bold"
         )
-        for heading in ("", "recommended", "score", "why"):
-            table.add_column(heading, justify="right" if heading in ("", "score") else "left")
+        for heading in ("", "recommended", "of 100", "why"):
+            table.add_column(heading, justify="right" if heading in ("", "of 100") else "left")
         for rank, suggestion in enumerate(answer.suggestions, start=1):
-            table.add_row(str(rank), escape(suggestion.name), f"{suggestion.score:.4g}", escape(suggestion.because))
+            table.add_row(str(rank), escape(suggestion.name), str(suggestion.score), escape(suggestion.because))
         console.print(table)
 
 

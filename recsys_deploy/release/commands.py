@@ -23,13 +23,17 @@ def start(
     strategy: Annotated[Strategy, typer.Option(help="How it meets its first shoppers.")] = Strategy.CANARY,
     share: Annotated[float, typer.Option(min=0.01, max=99.99, help="Of shoppers in a canary, per cent.")] = 10.0,
     endpoint: Annotated[str | None, typer.Option(help="Its SageMaker endpoint; without: scored in the API.")] = None,
+    even_if_refused: Annotated[
+        bool, typer.Option("--even-if-refused", help="Also a version that the promotion rules refused.")
+    ] = False,
 ) -> None:
     """Check a version and put it in front of shoppers."""
     try:
         chosen = None if version is None else Version.parse(version)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="VERSION") from error
-    console.print(_releases().start(chosen, strategy, share / 100, endpoint), highlight=False)
+    done = _releases().start(chosen, strategy, share / 100, endpoint, even_if_refused=even_if_refused)
+    console.print(done, highlight=False, markup=False)
 
 
 @release.command()

@@ -16,7 +16,7 @@ from recsys_assets.registry.model_registry import ModelRegistry, NothingToRollBa
 from recsys_assets.registry.records import Status
 from recsys_assets.registry.versions import Version
 from recsys_deploy.release import strategies
-from recsys_deploy.release.check import check_release
+from recsys_deploy.release.check import ReleaseRefused, check_release
 from recsys_deploy.release.route import RouteRefused, plan_route, require_no_rollout, rewrite_route, target_of
 from recsys_deploy.release.strategies import Strategy
 
@@ -38,13 +38,20 @@ class Releases:
     clock: Callable[[], float] = time.time
 
     def start(
-        self, version: Version | None, strategy: Strategy, share: float = 0.1, endpoint: str | None = None
+        self,
+        version: Version | None,
+        strategy: Strategy,
+        share: float = 0.1,
+        endpoint: str | None = None,
+        *,
+        even_if_refused: bool = False,
     ) -> str:
         """Check a version (by default the registry's champion) and put it in front of shoppers; says what was done.
 
         Args:
             share: of shoppers who meet a canary, above 0 and below 1.
             endpoint: name of the version's endpoint; ``None``: scored in the process that answers.
+            even_if_refused: release a version that the promotion rules refused.
 
         Raises:
             ReleaseRefused, BundleError, UnknownVersion: the version does not pass its check.
@@ -52,6 +59,8 @@ class Releases:
             ChampionMoved: the registry's champion changed meanwhile; the route is written, run the command again.
         """
         require_no_rollout(self.serving)
+        if version is not None and not even_if_refused:
+            self._require_not_refused(version)
         checked = check_release(self.registry, self.bundles, self.cache, str(version) if version else None)
         target = replace(target_of(self.registry.get(checked.version)), endpoint=endpoint)
         now = int(self.clock())
@@ -66,11 +75,20 @@ class Releases:
         if strategy is Strategy.IMMEDIATE:
             return f"{checked.version} answers everybody; before it {live} did"
         how = {
-            Strategy.CANARY: f"answers {share:.4g} of shoppers",
+            Strategy.CANARY: f"answers {100 * share:g} % of shoppers",
             Strategy.BLUE_GREEN: "answers every shopper with an id",
             Strategy.SHADOW: "is asked in the shadow",
         }[strategy]
         return f"{checked.version} {how} beside champion {live}; `recsys release promote` or `rollback` ends it"
+
+    def _require_not_refused(self, version: Version) -> None:
+        registered = self.registry.get(version)
+        if registered.status is Status.REFUSED:
+            reasons = " ".join(registered.refusal_reasons)
+            raise ReleaseRefused(
+                f"{version} was refused by the promotion rules: {reasons}",
+                remedy="release another version, or this one with --even-if-refused",
+            )
 
     def share(self, share: float) -> str:
         """Give the challenger another share of shoppers. Raises `RouteRefused` where none is being tried."""

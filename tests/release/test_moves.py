@@ -13,6 +13,7 @@ from lambda_api.state.table import Table, TableUnavailable
 from recsys_assets.registry.model_registry import ModelRegistry, NothingToRollBackTo
 from recsys_assets.registry.records import ModelVersion
 from recsys_deploy import cli
+from recsys_deploy.release.check import ReleaseRefused
 from recsys_deploy.release.moves import Releases
 from recsys_deploy.release.route import RouteRefused, route_champion
 from recsys_deploy.release.strategies import Strategy
@@ -149,6 +150,20 @@ def test_a_route_that_cannot_be_written_moves_nothing(home: Home, serving: Table
     assert (champion(home), live(serving).variants[0].target.version) == (str(first.version), str(first.version))
 
 
+def test_a_refused_version_goes_live_only_when_somebody_insists(home: Home, serving: Table) -> None:
+    two_versions(home, serving)
+    refused = home.register(*PRODUCTS, seed=3)
+    home.registry.refuse(refused.version, ("NDCG fell.",))
+    at = releases(home, serving)
+    before = live(serving)
+    for strategy in Strategy:
+        with pytest.raises(ReleaseRefused, match=r"refused by the promotion rules: NDCG fell\..*--even-if-refused"):
+            at.start(refused.version, strategy)
+    assert live(serving) == before
+    at.start(refused.version, Strategy.CANARY, even_if_refused=True)
+    assert live(serving).variants[1].target.version == str(refused.version)
+
+
 def test_the_command_does_the_same(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = two_versions(home, home.serving)
     monkeypatch.setenv("RECSYS_HOME", str(home.settings.home))
@@ -158,7 +173,9 @@ def test_the_command_does_the_same(home: Home, monkeypatch: pytest.MonkeyPatch) 
         assert result.exit_code == 0, result.output
         return " ".join(result.output.split())
 
-    assert f"{second.version} answers 0.2 of shoppers beside champion {first.version}" in said("start", "--share", "20")
+    assert f"{second.version} answers 20 % of shoppers beside champion {first.version}" in said(
+        "start", "--share", "20"
+    )
     assert "answers 50 % of shoppers" in said("share", "50")
     assert "challenger" in said("status") and "50 %" in said("status")
     assert f"before it {first.version} did" in said("promote")
