@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -104,6 +105,10 @@ def _names(path: Path, user_id: str) -> bool:
         table = pq.read_table(path, partitioning=None)
         texts = [column for column in table.columns if pa.types.is_string(column.type)]
         return any(pc.any(pc.equal(column, user_id)).as_py() for column in texts)
+    if path.suffix == ".npy":
+        ids = np.load(path, mmap_mode="r", allow_pickle=False)
+        wanted = user_id.encode() if ids.dtype.kind == "S" else user_id
+        return ids.dtype.kind in "SU" and bool(np.any(ids == wanted))
     # An id that is part of a longer one is not this shopper's.
     return _token(user_id).search(path.read_bytes()) is not None
 

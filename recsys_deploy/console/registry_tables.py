@@ -41,7 +41,7 @@ def print_runs(console: Console, runs: Sequence[ExperimentRun]) -> None:
         "code",
         title="experiment runs",
         box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=0,
     )
     for run in runs:
         ndcg = run.metrics.get(VALIDATION_NDCG)
@@ -58,9 +58,7 @@ def print_runs(console: Console, runs: Sequence[ExperimentRun]) -> None:
 
 def print_keys(console: Console, keys: Sequence[StoredKey], now: float) -> None:
     """API keys, oldest first; a secret is known to nobody by now."""
-    table = Table(
-        "id", "name", "scopes", "made", "expires", "state", title="API keys", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+    table = Table("id", "name", "scopes", "made", "expires", "state", title="API keys", box=SIMPLE_HEAD, padding=0)
     for key in keys:
         expired = key.expires_at is not None and key.expires_at <= now
         state = f"revoked {_day(key.revoked_at)}" if key.revoked_at is not None else "expired" if expired else "valid"

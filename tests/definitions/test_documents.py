@@ -50,9 +50,14 @@ def test_shortcuts_leave_every_asset_reachable() -> None:
     }
 
 
-def test_the_readme_lists_every_setting_and_no_other() -> None:
-    table = re.findall(r"^\| `(RECSYS_[A-Z_]+)` \|", README, re.MULTILINE)
-    assert table == [PREFIX + name.upper() for name in Settings.model_fields]
+def test_the_document_lists_every_setting_with_its_meaning_and_no_other() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| `(RECSYS_[A-Z_]+)` \| .*? \| (.*) \|$", text, re.MULTILINE)
+    assert table == [(PREFIX + name.upper(), field.description) for name, field in Settings.model_fields.items()]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) <= 1200
 
 
 def test_every_make_target_of_the_readme_exists() -> None:
