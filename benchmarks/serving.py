@@ -199,9 +199,9 @@ def _size(path: Path) -> int:
 
 
 def _environment() -> dict[str, str]:
-    """One thread of arithmetic per process, as on a Lambda function with one core."""
+    """One thread of arithmetic per process, as on a Lambda function with one core; every list is scored."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
-    return {**kept, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return {**kept, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "RECSYS_PREDICTION_CACHE_S": "0"}
 
 
 def _quantile(values: list[float], q: float) -> float:

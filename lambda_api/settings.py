@@ -62,6 +62,9 @@ class Settings(BaseModel):
     currency: str = Field(
         default="", pattern=r"^([A-Z]{3})?$", description="Currency of prices, ISO 4217. Empty: the data's, or no sign."
     )
+    prediction_cache_s: float = Field(
+        default=30.0, ge=0, le=3_600, description="Seconds that a list is given again for the same question. 0: off."
+    )
     inference_log: bool = Field(default=True, description="Whether every list shown is logged, for evaluation.")
     event_stream: str = Field(default="", description="Kinesis stream of lists and feedback (target aws). Empty: none.")
     rollout: Literal["off", "canary", "blue-green", "shadow", "immediate"] = Field(

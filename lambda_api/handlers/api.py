@@ -88,7 +88,7 @@ def _last_resort(request: Request | None, request_id: str) -> dict[str, Any]:
         content = {"status": "degraded", "problems": ["handler: error"], "experiment": None, "models": []}
         content |= {"catalogue": None, "dependencies": [], "started_at": 0, "request_id": request_id}
     elif route == "/metrics":
-        content = {"started_at": 0, "counters": {}, "latencies": []}
+        content = {"started_at": 0, "prediction_cache_hit_share": None, "counters": {}, "latencies": []}
     else:
         return _refusal(Refusal(404, "not_found", "there is nothing at this path; see /docs"), request_id)
     return _response(status, "" if request and request.head else json.dumps(content), {"Content-Type": JSON})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lambda_api.handlers.after_reply import Background, Immediate, LambdaExtension, Worker, Writer
+from lambda_api.serving.answer_cache import AnswerCache
 from lambda_api.serving.baseline import Baseline, PopularLists
 from lambda_api.serving.bundle_host import BundleHost, CatalogueHost
 from lambda_api.serving.counters import Counters
@@ -133,6 +134,7 @@ def build(settings: Settings, *, immediate: bool = False) -> Serving:
         after_reply=worker,
         counters=counters,
         explore=settings.exploration_share,
+        cache=AnswerCache(settings.prediction_cache_s, catalogue.checksum, counters),
     )
     joins = InferenceLog(open_table(settings, "exposures", patience_s=PATIENCE_S)) if logged else None
     feedback = FeedbackService(history, joins, sink, counters)

@@ -338,6 +338,9 @@ class MetricsResponse(Strict):
     """Answer of `GET /metrics`: counters of this process since it started."""
 
     started_at: int
+    prediction_cache_hit_share: float | None = Field(
+        default=None, description="Share of lists given from the cache, 0 to 1; null before the first question."
+    )
     counters: dict[str, int]
     latencies: list[Latency]
 

@@ -121,6 +121,11 @@ class CatalogueHost:
             FolderRef(relocate(pointer.uri, self._root), pointer.checksum, pointer.checksum[:16]), "catalogue"
         )
 
+    def checksum(self) -> str | None:
+        """Of the newest published catalogue, as far as this process knows; ``None``: none is known."""
+        pointer = self._pointer.current()
+        return None if pointer is None else pointer.checksum
+
     def state(self) -> tuple[LoadedFolder | None, CataloguePointer | None]:
         """The catalogue in service, and the newest pointer."""
         return self._host.states().get("catalogue"), self._pointer.known

@@ -43,6 +43,7 @@ class Counters:
             observed = dict(self._observed)
         return {
             "started_at": self.started_at,
+            "prediction_cache_hit_share": self.share("prediction_cache", "hit"),
             "counters": {f"{name}:{label}" if label else name: n for (name, label), n in sorted(counts.items())},
             "latencies": [
                 {"route": route, "count": observed[route]}
@@ -50,6 +51,12 @@ class Counters:
                 for route, values in sorted(recent.items())
             ],
         }
+
+    def share(self, name: str, label: str) -> float | None:
+        """Share of ``label`` in the counts of ``name``; ``None`` before the first."""
+        with self._lock:
+            counts = {other: count for (found, other), count in self._counts.items() if found == name}
+        return round(counts.get(label, 0) / total, 4) if (total := sum(counts.values())) else None
 
     def prometheus(self) -> str:
         """The same in Prometheus' text format, version 0.0.4."""
@@ -73,6 +80,9 @@ class Counters:
             route = _labels({"route": row["route"]})
             lines.append(f"recsys_request_duration_seconds_sum{route} {totals[row['route']] / 1000:.6f}")
             lines.append(f"recsys_request_duration_seconds_count{route} {row['count']}")
+        share = self.share("prediction_cache", "hit")
+        if share is not None:
+            lines += ["# TYPE recsys_prediction_cache_hit_share gauge", f"recsys_prediction_cache_hit_share {share}"]
         lines.append("# TYPE process_start_time_seconds gauge")
         lines.append(f"process_start_time_seconds {self.started_at}")
         return "\n".join(lines) + "\n"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from lambda_api.interactions import Event
+from lambda_api.serving.answer_cache import AnswerCache
 from lambda_api.serving.baseline import Baseline
 from lambda_api.serving.counters import Counters
 from lambda_api.serving.folder_fetch import FolderUnavailable
@@ -134,6 +135,7 @@ class RecommendationService:
         after_reply: takes exposures and shadow questions.
         counters: counts fallbacks by cause.
         explore: share of places filled at random.
+        cache: of scored lists; ``None``: none.
         budgets: see `Budgets`.
         clock: seconds since 1970 UTC.
     """
@@ -148,6 +150,7 @@ class RecommendationService:
         after_reply: AfterReply,
         counters: Counters | None = None,
         explore: float = 0.0,
+        cache: AnswerCache | None = None,
         budgets: Budgets | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -158,6 +161,7 @@ class RecommendationService:
         self._history = history
         self._after_reply = after_reply
         self._explore = explore
+        self._cache = cache
         self._clock = clock
         self._budgets = budgets or Budgets()
         self.history_guard = Guard("history", self._budgets.history_s)
@@ -270,13 +274,23 @@ class RecommendationService:
         since = time.perf_counter()
         scored: Scored | None = None
         if record is not NOBODY:
-            scored = self._ask(variant, trace, ("answer", "answer_unranked"), question)
+            scored = self._cached(variant, trace, question)
             if scored is None and variant is not record.variants[0]:
                 scored = self._ask(record.variants[0], trace, ("answer",), question)
         if scored is None:
             scored = self._popular(question, trace)
         trace.time("scoring", since)
         return scored
+
+    def _cached(self, variant: Variant, trace: RequestTrace, question: Question) -> Scored | None:
+        """The variant's list, from the cache where the same question was asked a moment ago."""
+
+        def score() -> Scored | None:
+            scored = self._ask(variant, trace, ("answer", "answer_unranked"), question)
+            # A list without ranking stands in for a failed one and is not worth keeping.
+            return scored if scored is None or not trace.causes else replace(scored, note=scored.note or trace.cause)
+
+        return score() if self._cache is None else self._cache.get_or_score(variant.target, question, score)
 
     def _ask(self, variant: Variant, trace: RequestTrace, methods: tuple[str, ...], *arguments: Any) -> Scored | None:
         """The answer of the first of the scorer's ``methods`` that succeeds; otherwise ``None``, with causes noted."""

@@ -80,6 +80,7 @@ def running(home: ServedHome, workers: int = 2) -> Iterator[Running]:
     command += ["--no-static", "--lifecycle", "tests.faults.quick:serving"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
     environment = {**kept, "RECSYS_HOME": str(home.settings.home), "OPENBLAS_NUM_THREADS": "1"}
+    environment["RECSYS_PREDICTION_CACHE_S"] = "0"  # cached lists would hide the faults
     # Its log goes to a pipe that is read, not to a file: a limit on files must hit its data alone.
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     tail: list[bytes] = []
