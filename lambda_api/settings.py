@@ -43,6 +43,9 @@ class Settings(BaseModel):
     lake_uri: str = Field(default="", description="Root of the data lake. Default: <home>/lake.")
     models_uri: str = Field(default="", description="Root of stored bundles. Default: <home>/models.")
     catalogue_uri: str = Field(default="", description="Root of published catalogues. Default: <home>/catalogue.")
+    pages_url: str = Field(
+        default="", description="Address of the server of the folders reports and data_docs of the home, for Dagster."
+    )
     table_prefix: str = Field(default="recsys-", description="Prefix of DynamoDB table names (target aws).")
     first_day: date | None = Field(default=None, description="First daily partition (UTC).")
     validation_start: datetime | None = Field(default=None, description="Start of the validation window (UTC).")

@@ -17,3 +17,10 @@ be used), ``known_catalogue`` (the catalogue as known at a moment), ``event_stre
 Each stage imports only stages below it (contracts in ``pyproject.toml``). torch, scikit-learn, LightGBM and Great
 Expectations are imported inside functions: every Dagster step imports these modules again.
 """
+
+import warnings
+
+# Dagster warns of every beta function at every start of every process. The version is pinned to one minor release, so
+# none changes unnoticed.
+for _notice in (r".* is currently in (beta|preview)", r".* is superseded"):
+    warnings.filterwarnings("ignore", message=_notice, module=r"(dagster|recsys)\b")

@@ -6,8 +6,10 @@ from datetime import timedelta
 import dagster as dg
 
 from lambda_api.settings import Settings, current_settings
+from recsys_assets.asset_metadata import services_of, with_metadata
 from recsys_assets.evaluation import assets as evaluation_assets
 from recsys_assets.features import assets as features_assets
+from recsys_assets.features.columns import PRODUCT_FEATURES, USER_FEATURES, USER_PRODUCT_FEATURES
 from recsys_assets.ingest import assets as ingest_assets
 from recsys_assets.jobs import JOBS
 from recsys_assets.promotion import assets as promotion_assets
@@ -16,6 +18,7 @@ from recsys_assets.quality import assets as quality_assets
 from recsys_assets.quality import checks as quality_checks
 from recsys_assets.resources import resources_for
 from recsys_assets.schedules import SCHEDULES
+from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS
 from recsys_assets.splits import assets as splits_assets
 from recsys_assets.training import assets as training_assets
 
@@ -31,16 +34,41 @@ STAGES = (
 )
 """Asset modules in the order of the graph."""
 
-FRESHNESS: Mapping[str, dg.FreshnessPolicy] = {
-    "ingest": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26)),
-    "quality": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26)),
-    "publishing": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26)),
-}
-"""By group: events arrive daily, so they are late after 26 hours and have failed after 50; the data that serving reads
-follow them. All other groups are weekly."""
+DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
+"""Events arrive daily, so they are late after 26 hours; the data that serving reads follow them."""
 
 WEEKLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15), warn_window=timedelta(days=8))
 """For the assets of the weekly retraining."""
+
+FRESHNESS: Mapping[str, dg.FreshnessPolicy] = {
+    **dict.fromkeys(("ingest", "quality", "publishing"), DAILY),
+    **dict.fromkeys(("features", "splits", "training", "evaluation", "registry"), WEEKLY),
+}
+
+COLUMNS: Mapping[str, dg.TableSchema] = {
+    **{
+        name: ingest_assets.column_schema(contract.schema).value
+        for name, contract in (
+            ("products", PRODUCTS),
+            ("users", USERS),
+            ("raw_interactions", INTERACTIONS),
+            ("interactions", INTERACTIONS),
+        )
+    },
+    **{
+        name: features_assets.column_schema(columns)
+        for name, columns in (
+            ("user_features", USER_FEATURES),
+            ("product_features", PRODUCT_FEATURES),
+            ("user_product_features", USER_PRODUCT_FEATURES),
+        )
+    },
+    "temporal_splits": ingest_assets.column_schema(splits_assets.SPLITS_SCHEMA).value,
+}
+"""Columns of the tables, by asset."""
+
+JOBS_ON_SAGEMAKER = ("ncf_model", "hybrid_model")
+FEATURES_ON_GLUE = ("user_features", "product_features", "user_product_features")
 
 
 def build_defs(
@@ -52,9 +80,16 @@ def build_defs(
         settings: by default this process's own (`current_settings`).
         resource_overrides: resources by role that replace the usual ones.
     """
-    resources = {**resources_for(settings or current_settings()), **(resource_overrides or {})}
-    definitions = dg.Definitions(
-        assets=dg.load_assets_from_modules(STAGES),
+    settings = settings or current_settings()
+    resources = {**resources_for(settings), **(resource_overrides or {})}
+    assets = with_metadata(
+        dg.load_assets_from_modules(STAGES, include_specs=True),
+        freshness=FRESHNESS,
+        columns=COLUMNS,
+        services=services_of(settings, jobs=JOBS_ON_SAGEMAKER, features=FEATURES_ON_GLUE),
+    )
+    return dg.Definitions(
+        assets=assets,
         asset_checks=dg.load_asset_checks_from_modules([quality_checks, promotion_assets]),
         jobs=list(JOBS),
         schedules=list(SCHEDULES),
@@ -62,12 +97,6 @@ def build_defs(
         # Two at a time: each step may hold the interaction log and a model in memory.
         executor=dg.multiprocess_executor.configured({"max_concurrent": 2}),
     )
-    return definitions.map_asset_specs(func=_with_freshness)
-
-
-def _with_freshness(spec: dg.AssetSpec) -> dg.AssetSpec:
-    policy = FRESHNESS.get(spec.group_name or "", WEEKLY)
-    return dg.apply_freshness_policy(spec, policy)
 
 
 defs = build_defs()

@@ -6,7 +6,9 @@ A sensor cannot launch jobs of another location, so it is defined beside the job
 import dagster as dg
 
 from lambda_api.settings import Settings
+from lambda_api.state.routing_record import read_routing
 from lambda_api.state.table import Table
+from recsys_deploy.batch.assets import batch_recommendations
 from recsys_deploy.release.assets import set_live_route_job
 from recsys_deploy.rollout.assets import materialisation, start_rollout_job
 from recsys_deploy.rollout.commands import detached
@@ -26,10 +28,11 @@ REGISTERED_MODEL = dg.AssetKey("registered_model")
     description="When a version is promoted, checks its bundle in the store and routes shoppers to it.",
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
-def registered_model_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+def registered_model_sensor(context: dg.SensorEvaluationContext, serving: dg.ResourceParam[Table]) -> dg.SensorResult:
     """Request one release per materialisation of ``registered_model`` that promoted a version.
 
-    The cursor is the storage id of the newest event seen; the run key contains the version, so nothing is repeated.
+    A version that shoppers are routed to already is left alone: `recsys run` releases what it promotes. The cursor is
+    the storage id of the newest event seen; the run key contains the version, so nothing is repeated.
     """
     after = int(context.cursor) if context.cursor else None
     fetched = context.instance.fetch_materializations(
@@ -37,12 +40,16 @@ def registered_model_sensor(context: dg.SensorEvaluationContext) -> dg.SensorRes
     )
     if not fetched.records:
         return dg.SensorResult(skip_reason="no model was registered since the last look")
+    record_of_route = read_routing(serving)
+    live = {variant.target.version for variant in record_of_route.variants} if record_of_route else set()
     requests = []
     for record in fetched.records:
         metadata = record.asset_materialization.metadata if record.asset_materialization else {}
         if metadata.get("promoted") is None or not metadata["promoted"].value:
             continue
         version = str(metadata["version"].value)
+        if version in live:
+            continue
         requests.append(
             dg.RunRequest(
                 run_key=f"registered:{version}:{record.storage_id}",
@@ -52,7 +59,10 @@ def registered_model_sensor(context: dg.SensorEvaluationContext) -> dg.SensorRes
         )
     cursor = str(fetched.records[-1].storage_id)
     if not requests:
-        return dg.SensorResult(skip_reason="the newest registration was refused; the champion stays", cursor=cursor)
+        return dg.SensorResult(
+            skip_reason="the newest registration was refused, or is live already",
+            cursor=cursor,
+        )
     return dg.SensorResult(run_requests=requests, cursor=cursor)
 
 
@@ -108,3 +118,11 @@ def rollout_sensor(
         tags={"recsys/version": version},
     )
     return dg.SensorResult(run_requests=[request], cursor=f"{waiting[0].storage_id}:{reported}", asset_events=events)
+
+
+batch_recommendations_sensor = dg.AutomationConditionSensorDefinition(
+    "batch_recommendations_sensor",
+    target=[batch_recommendations],
+    minimum_interval_seconds=60,
+    description="When another version goes live or new questions are written, renews the list of every shopper.",
+)

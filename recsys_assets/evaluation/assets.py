@@ -1,6 +1,7 @@
 """The evaluation report as a Dagster asset."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,30 @@ from recsys_assets.evaluation.report import EvaluationReport
 from recsys_assets.evaluation.tables import tables
 from recsys_assets.ingest.source import Source
 from recsys_assets.lake import Lake
+from recsys_assets.page_links import page_link
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.splits.assets import load_split
 from recsys_assets.tags import OWNERS
 from recsys_assets.training.assets import MODEL_ASSETS, MODEL_NAMES
 
+ALL_EVALUATED, AT_LEAST_BASELINE = "all_models_evaluated", "challenger_at_least_baseline"
 
-@dg.asset(group_name="evaluation", owners=OWNERS, deps=list(MODEL_ASSETS), kinds={"python"})
+
+@dg.asset(
+    group_name="evaluation",
+    owners=OWNERS,
+    deps=list(MODEL_ASSETS),
+    kinds={"matplotlib", "html"},
+    check_specs=[
+        dg.AssetCheckSpec(ALL_EVALUATED, asset="evaluation_report", description="The report has every model."),
+        dg.AssetCheckSpec(
+            AT_LEAST_BASELINE,
+            asset="evaluation_report",
+            description="The challenger's NDCG on the test window is not below that of the first baseline.",
+        ),
+    ],
+)
 def evaluation_report(
     context: dg.AssetExecutionContext,
     lake: dg.ResourceParam[Lake],
@@ -29,7 +46,7 @@ def evaluation_report(
     registry: dg.ResourceParam[ModelRegistry],
     bundles: dg.ResourceParam[BundleStore],
     source: dg.ResourceParam[Source],
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Every model and the current champion on the same later weeks: metrics with intervals, groups, fairness."""
     champion = registry.champion()
     evaluation = evaluate_models(
@@ -42,14 +59,35 @@ def evaluation_report(
         source,
     )
     page = save_evaluation(evaluation, settings.home / "reports")
-    return dg.MaterializeResult(metadata=_metadata(evaluation.report, page))
+    yield dg.MaterializeResult(
+        metadata=_metadata(evaluation.report, page, settings), check_results=_check_results(evaluation.report)
+    )
 
 
-def _metadata(report: EvaluationReport, page: Path) -> dict[str, dg.MetadataValue[Any]]:
+def _check_results(report: EvaluationReport) -> list[dg.AssetCheckResult]:
+    missing = sorted(set(MODEL_NAMES) - {model.name for model in report.models})
+    challenger, baseline = (report.model(name) for name in (report.challenger, report.reference_baseline))
+    ndcg, reference = challenger.metrics["ndcg"].mean, baseline.metrics["ndcg"].mean
+    return [
+        dg.AssetCheckResult(
+            passed=not missing,
+            check_name=ALL_EVALUATED,
+            description=f"missing: {', '.join(missing)}" if missing else None,
+        ),
+        dg.AssetCheckResult(
+            passed=ndcg >= reference,
+            check_name=AT_LEAST_BASELINE,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={challenger.name: ndcg, baseline.name: reference},
+        ),
+    ]
+
+
+def _metadata(report: EvaluationReport, page: Path, settings: Settings) -> dict[str, dg.MetadataValue[Any]]:
     """The headline figures, then every table and picture of the report, in its reading order."""
     challenger = report.model(report.challenger)
     metadata: dict[str, dg.MetadataValue[Any]] = {
-        "report": dg.MetadataValue.url(page.as_uri()),
+        "report": page_link(settings, page),
         "challenger": dg.MetadataValue.text(report.challenger),
         "challenger_ndcg": dg.MetadataValue.float(challenger.metrics["ndcg"].mean),
         "shoppers": dg.MetadataValue.int(report.setting.users),

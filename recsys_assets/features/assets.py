@@ -1,6 +1,6 @@
 """The three feature tables as Dagster assets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
@@ -14,30 +14,41 @@ from recsys_assets.tags import OWNERS
 GROUP = "features"
 KINDS = {"duckdb", "parquet"}
 CANONICAL = ["interactions", "products", "users"]
+KEYS = ("user_id", "product_id")
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, deps=CANONICAL, kinds=KINDS)
+ONE_ROW_PER_KEY = "one_row_per_key"
+
+
+def key_check(asset: str) -> dg.AssetCheckSpec:
+    """The check of a feature table; `_materialise` gives its result."""
+    return dg.AssetCheckSpec(ONE_ROW_PER_KEY, asset=asset, description="No key occurs twice, and there are rows.")
+
+
+@dg.asset(group_name=GROUP, owners=OWNERS, deps=CANONICAL, kinds=KINDS, check_specs=[key_check("user_features")])
 def user_features(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], features: dg.ResourceParam[FeatureLauncher]
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Per shopper: recency, frequency, monetary value, conversion, and taste in categories, brands and prices."""
-    return _materialise(context, lake, features, USER_FEATURES)
+    yield _materialise(context, lake, features, USER_FEATURES)
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, deps=CANONICAL, kinds=KINDS)
+@dg.asset(group_name=GROUP, owners=OWNERS, deps=CANONICAL, kinds=KINDS, check_specs=[key_check("product_features")])
 def product_features(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], features: dg.ResourceParam[FeatureLauncher]
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Per product: decayed popularity, reach, conversion, rating and price level."""
-    return _materialise(context, lake, features, PRODUCT_FEATURES)
+    yield _materialise(context, lake, features, PRODUCT_FEATURES)
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, deps=CANONICAL, kinds=KINDS)
+@dg.asset(
+    group_name=GROUP, owners=OWNERS, deps=CANONICAL, kinds=KINDS, check_specs=[key_check("user_product_features")]
+)
 def user_product_features(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], features: dg.ResourceParam[FeatureLauncher]
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Per shopper and product that have met: their history, and how the product fits the shopper's taste."""
-    return _materialise(context, lake, features, USER_PRODUCT_FEATURES)
+    yield _materialise(context, lake, features, USER_PRODUCT_FEATURES)
 
 
 def column_schema(columns: Sequence[FeatureColumn]) -> dg.TableSchema:
@@ -83,5 +94,17 @@ def _materialise(
             "dagster/column_lineage": column_lineage(columns),
             "bytes": dg.MetadataValue.int(written.bytes),
             "as_of": dg.MetadataValue.timestamp(as_of),
-        }
+        },
+        check_results=[_check_keys(lake, table, columns)],
+    )
+
+
+def _check_keys(lake: Lake, table: str, columns: Sequence[FeatureColumn]) -> dg.AssetCheckResult:
+    keys = [column.name for column in columns if column.name in KEYS]
+    rows = lake.read(table, tuple(keys))
+    distinct = rows.group_by(keys).aggregate([]).num_rows
+    return dg.AssetCheckResult(
+        passed=0 < rows.num_rows == distinct,
+        check_name=ONE_ROW_PER_KEY,
+        metadata={"rows": rows.num_rows, "keys": distinct},
     )

@@ -92,7 +92,19 @@ def raw_interactions(
             f"{outside[0]}; set RECSYS_FIRST_DAY to bring them in"
         )
     without = [day for day in asked if day not in set(with_drop)]
+    context.log_event(counts.set_aside(lake))
     return dg.MaterializeResult(metadata=counts.metadata(lake, with_drop, without, outside))
+
+
+set_aside_interactions = dg.AssetSpec(
+    "set_aside_interactions",
+    group_name="ingest",
+    owners=OWNERS,
+    kinds={"parquet"},
+    deps=[raw_interactions],
+    description="Rows that the rules of the source exclude (cancellations, guests, test orders), with the reason. "
+    "Written together with `raw_interactions`.",
+)
 
 
 @dataclass
@@ -110,6 +122,18 @@ class _ReadCounts:
         self.schema = events.interactions.schema
         for item in pc.value_counts(events.set_aside["reason"]).to_pylist():
             self.reasons[str(item["values"])] += int(item["counts"])
+
+    def set_aside(self, lake: Lake) -> dg.AssetMaterialization:
+        table = "set_aside_interactions"
+        return dg.AssetMaterialization(
+            table,
+            metadata={
+                "dagster/uri": lake.uri(table),
+                "dagster/row_count": lake_rows(lake, table),
+                "rows_of_this_run": self.reasons.total(),
+                "by_reason": dg.MetadataValue.json(dict(self.reasons.most_common())),
+            },
+        )
 
     def metadata(
         self, lake: Lake, days: Sequence[date], without: Sequence[date], outside: Sequence[date]

@@ -55,6 +55,17 @@ def interactions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
         if number % PROGRESS_DAYS == 0:
             context.log.info(f"{number} of {len(days)} days written, the last being {day}")
     context.log.info(f"{rows_in:,} raw rows = {rows_out:,} accepted + {rows_in - rows_out:,} quarantined")
+    context.log_event(
+        dg.AssetMaterialization(
+            quarantined_interactions.key,
+            metadata={
+                "dagster/uri": lake.uri("quarantined_interactions"),
+                "dagster/row_count": lake_rows(lake, "quarantined_interactions"),
+                "rows_of_this_run": rows_in - rows_out,
+                "by_reason": _reason_table(reasons),
+            },
+        )
+    )
     return dg.MaterializeResult(
         metadata={
             "dagster/uri": dg.MetadataValue.text(lake.uri("interactions")),
@@ -70,6 +81,16 @@ def interactions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
             "days": dg.MetadataValue.int(len(days)),
         }
     )
+
+
+quarantined_interactions = dg.AssetSpec(
+    "quarantined_interactions",
+    group_name="quality",
+    owners=OWNERS,
+    kinds={"parquet", "greatexpectations"},
+    deps=[interactions],
+    description="Raw rows that fail a row rule, with the rules they fail. Written together with `interactions`.",
+)
 
 
 def failing_rows(lake: Lake, days: Sequence[date]) -> dict[date, pa.Table]:

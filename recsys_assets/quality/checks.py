@@ -42,7 +42,7 @@ def raw_interactions_checks(
         docs = document_days(settings.home, lake, [date.fromisoformat(day) for day in outcomes], failing, now)
     context.log.info(f"{len(outcomes)} days checked, {len(failing)} of them refused")
     _log_refusals(context, lake, {day.isoformat() for day in failing})
-    yield from check_results("interactions", "raw_interactions", dict(sorted(outcomes.items())), docs)
+    yield from check_results("interactions", "raw_interactions", dict(sorted(outcomes.items())), docs, settings)
 
 
 @dg.multi_asset_check(
@@ -80,7 +80,7 @@ def _validate_table(
     data_gate.record_verdict(lake, verdict)
     _log_refusals(context, lake, {name})
     docs = document_table(settings.home, lake, name, now)
-    yield from check_results(name, name, {name: verdict.outcomes}, docs)
+    yield from check_results(name, name, {name: verdict.outcomes}, docs, settings)
 
 
 def _log_refusals(context: dg.AssetCheckExecutionContext, lake: Lake, subjects: set[str]) -> None:

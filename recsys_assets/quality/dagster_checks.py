@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
+from lambda_api.settings import Settings
+from recsys_assets.page_links import page_link
 from recsys_assets.quality.data_docs import DataDocs
 from recsys_assets.quality.suites import RULES, Rule
 from recsys_assets.verdict import Outcome
@@ -35,7 +37,7 @@ def check_specs(table: str, asset: str, additional_deps: Sequence[str] = ()) -> 
 
 
 def check_results(
-    table: str, asset: str, outcomes: Mapping[str, Sequence[Outcome]], docs: DataDocs | None
+    table: str, asset: str, outcomes: Mapping[str, Sequence[Outcome]], docs: DataDocs | None, settings: Settings
 ) -> Iterator[dg.AssetCheckResult]:
     """One result per rule of ``table``.
 
@@ -45,6 +47,7 @@ def check_results(
         outcomes: subject (ISO day or table name) -> its outcomes, one per rule in the order of the rules. Empty when
             nothing was delivered, which passes.
         docs: where the rendered pages are.
+        settings: of the shop, for links to them.
     """
     for position, rule in enumerate(RULES[table]):
         of_rule = {subject: found[position] for subject, found in outcomes.items()}
@@ -56,7 +59,7 @@ def check_results(
             check_name=rule.check,
             severity=dg.AssetCheckSeverity.ERROR if rule.severity == "critical" else dg.AssetCheckSeverity.WARN,
             description=_summary(rule, of_rule, failing or touched),
-            metadata=_metadata(of_rule, failing, touched, docs),
+            metadata=_metadata(of_rule, failing, touched, docs, settings),
         )
 
 
@@ -82,6 +85,7 @@ def _metadata(
     failing: Mapping[str, Outcome],
     touched: Mapping[str, Outcome],
     docs: DataDocs | None,
+    settings: Settings,
 ) -> dict[str, dg.MetadataValue]:
     rows = sum(outcome.rows for outcome in of_rule.values())
     failed = sum(outcome.failed_rows for outcome in of_rule.values())
@@ -99,8 +103,8 @@ def _metadata(
         metadata[name] = dg.MetadataValue.text(", ".join(list(shown)[:SHOWN_DAYS]) + more)
     if docs:
         page = next((docs.pages[subject] for subject in failing if subject in docs.pages), docs.index)
-        metadata["data_docs"] = dg.MetadataValue.url(page)
-        metadata["data_docs_index"] = dg.MetadataValue.url(docs.index)
+        metadata["data_docs"] = page_link(settings, page)
+        metadata["data_docs_index"] = page_link(settings, docs.index)
         if docs.left_out:
             metadata["data_docs_left_out"] = dg.MetadataValue.text(f"{docs.left_out} failing days have no page")
     return metadata

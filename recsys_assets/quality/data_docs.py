@@ -27,16 +27,16 @@ PAGES_KEPT = 200
 
 @dataclass(frozen=True, slots=True)
 class DataDocs:
-    """Addresses of the rendered pages.
+    """Files of the rendered pages.
 
     Attributes:
-        index: ``file://`` URL of the site.
-        pages: subject (ISO day or table name) -> ``file://`` URL of its page.
+        index: first page of the site.
+        pages: subject (ISO day or table name) -> its page.
         left_out: failing days that got no page because of the cap.
     """
 
-    index: str
-    pages: dict[str, str]
+    index: Path
+    pages: dict[str, Path]
     left_out: int
 
 
@@ -90,8 +90,8 @@ def _render(home: Path, table: str, frames: "dict[str, pd.DataFrame]", left_out:
         context.validation_results_store.add(keys[-1], run_suite(table, frame))
     context.build_data_docs(resource_identifiers=keys)
     pages = {key.batch_identifier: (site / "validations" / Path(*key.to_tuple())) for key in keys}
-    urls = {subject: page.with_name(page.name + ".html").as_uri() for subject, page in pages.items()}
-    return DataDocs((site / "index.html").as_uri(), urls, left_out)
+    files = {subject: page.with_name(page.name + ".html") for subject, page in pages.items()}
+    return DataDocs(site / "index.html", files, left_out)
 
 
 def _forget_oldest(root: Path) -> None:

@@ -1,7 +1,9 @@
 """The asset ``temporal_splits``, and how later stages read the stored split."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC
+from itertools import pairwise
 from typing import Any
 
 import dagster as dg
@@ -70,10 +72,25 @@ _LINEAGE = {
 }
 
 
-@dg.asset(group_name="splits", owners=OWNERS, deps=["interactions"], kinds={"parquet"})
+PARTS_IN_ORDER = "parts_in_order"
+
+
+@dg.asset(
+    group_name="splits",
+    owners=OWNERS,
+    deps=["interactions"],
+    kinds={"parquet"},
+    check_specs=[
+        dg.AssetCheckSpec(
+            PARTS_IN_ORDER,
+            asset="temporal_splits",
+            description="Train, validation and test follow each other, none empty.",
+        )
+    ],
+)
 def temporal_splits(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Train, validation and test periods, the same for every shopper, and rolling-origin folds before the test."""
     require_open(lake)
     events = lake.read("interactions", ("user_id", "product_id", "timestamp"))
@@ -82,7 +99,16 @@ def temporal_splits(
     uri = lake.write_table(SPLITS_TABLE, pa.Table.from_pylist([asdict(part) for part in stats], schema=SPLITS_SCHEMA))
     lake.write_table(FOLDS_TABLE, pa.Table.from_pylist([asdict(fold) for fold in folds], schema=FOLDS_SCHEMA))
     context.log.info(f"{len(folds)} rolling-origin folds; split:\n{as_markdown(stats)}")
-    return dg.MaterializeResult(metadata=_metadata(uri, stats, folds))
+    yield dg.MaterializeResult(metadata=_metadata(uri, stats, folds), check_results=[_check_parts(stats)])
+
+
+def _check_parts(stats: Sequence[PartStats]) -> dg.AssetCheckResult:
+    follows = all(before.end == after.start for before, after in pairwise(stats))
+    return dg.AssetCheckResult(
+        passed=follows and all(part.start < part.end and part.interactions > 0 for part in stats),
+        check_name=PARTS_IN_ORDER,
+        metadata={part.part: part.interactions for part in stats},
+    )
 
 
 def choose_split(timestamps: Timestamps, settings: Settings) -> TemporalSplit:

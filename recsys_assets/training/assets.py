@@ -1,6 +1,6 @@
 """The models of the zoo as assets, one by one, so that each can be found, launched and retried by its name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from functools import partial
@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from lambda_api.recommender.bundle import BundleError, read_bundle
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.settings import Settings
 from recsys_assets.ingest.assets import products
@@ -37,6 +38,22 @@ GROUP = "training"
 TRAINING_INPUT = [temporal_splits, interactions, products]
 
 
+BUNDLE_INTACT, ABOVE_ZERO = "bundle_intact", "validation_ndcg_above_zero"
+
+
+def checks_of(asset: str) -> list[dg.AssetCheckSpec]:
+    """Checks of the asset of a model; `_check_results` gives their results."""
+    return [
+        dg.AssetCheckSpec(BUNDLE_INTACT, asset=asset, description="Every file of the bundle has its checksum."),
+        dg.AssetCheckSpec(
+            ABOVE_ZERO,
+            asset=asset,
+            description="The 95 % interval of the NDCG on the validation window lies above 0. Otherwise the window has "
+            "too few shoppers, or the model finds nothing.",
+        ),
+    ]
+
+
 class ParametersFrom(Enum):
     """The source of hyper-parameters that a run does not set; the names appear in Dagster's configuration."""
 
@@ -57,67 +74,103 @@ class HyperParameters(dg.Config):
     )
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, deps=TRAINING_INPUT, kinds={"python"})
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    deps=TRAINING_INPUT,
+    kinds={"numpy"},
+    check_specs=checks_of("popularity_model"),
+)
 def popularity_model(
     context: dg.AssetExecutionContext,
     config: HyperParameters,
     lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """The currently most popular products, the same for everybody: the baseline for every other model."""
-    return _train(context, Popularity, config, lake, settings, registry)
+    yield _train(context, Popularity, config, lake, settings, registry)
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, deps=TRAINING_INPUT, kinds={"python"})
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    deps=TRAINING_INPUT,
+    kinds={"scipy"},
+    check_specs=checks_of("item_knn_model"),
+)
 def item_knn_model(
     context: dg.AssetExecutionContext,
     config: HyperParameters,
     lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Neighbours of each product by who bought both; recent events of the shopper weigh more."""
-    return _train(context, ItemKnn, config, lake, settings, registry)
+    yield _train(context, ItemKnn, config, lake, settings, registry)
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, deps=TRAINING_INPUT, kinds={"python"})
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    deps=TRAINING_INPUT,
+    kinds={"scipy"},
+    check_specs=checks_of("ease_model"),
+)
 def ease_model(
     context: dg.AssetExecutionContext,
     config: HyperParameters,
     lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Closed-form linear item-to-item model."""
-    return _train(context, Ease, config, lake, settings, registry)
+    yield _train(context, Ease, config, lake, settings, registry)
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, deps=TRAINING_INPUT, kinds={"python"})
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    deps=TRAINING_INPUT,
+    kinds={"implicit"},
+    check_specs=checks_of("matrix_factorisation_model"),
+)
 def matrix_factorisation_model(
     context: dg.AssetExecutionContext,
     config: HyperParameters,
     lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Implicit-feedback matrix factorisation; shoppers are folded in from their history."""
-    return _train(context, MatrixFactorisation, config, lake, settings, registry)
+    yield _train(context, MatrixFactorisation, config, lake, settings, registry)
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, deps=TRAINING_INPUT, kinds={"scikitlearn"})
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    deps=TRAINING_INPUT,
+    kinds={"scikitlearn"},
+    check_specs=checks_of("content_model"),
+)
 def content_model(
     context: dg.AssetExecutionContext,
     config: HyperParameters,
     lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Similarity of names, categories, brands and prices; also recommends products without any event."""
-    return _train(context, Content, config, lake, settings, registry)
+    yield _train(context, Content, config, lake, settings, registry)
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, deps=TRAINING_INPUT, kinds={"pytorch"})
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    deps=TRAINING_INPUT,
+    kinds={"pytorch", "onnx"},
+    check_specs=checks_of("ncf_model"),
+)
 def ncf_model(
     context: dg.AssetExecutionContext,
     config: HyperParameters,
@@ -125,12 +178,18 @@ def ncf_model(
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
     training: dg.ResourceParam[Launcher],
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Neural collaborative filtering, trained by the ``train`` program in a process of its own."""
-    return _train(context, Ncf, config, lake, settings, registry, training)
+    yield _train(context, Ncf, config, lake, settings, registry, training)
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, deps=TRAINING_INPUT, kinds={"lightgbm", "onnx"})
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    deps=TRAINING_INPUT,
+    kinds={"lightgbm", "onnx"},
+    check_specs=checks_of("hybrid_model"),
+)
 def hybrid_model(
     context: dg.AssetExecutionContext,
     config: HyperParameters,
@@ -138,9 +197,9 @@ def hybrid_model(
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[ModelRegistry],
     training: dg.ResourceParam[Launcher],
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Candidates from many sources, ranked by boosted trees; trained by the ``train`` program like NCF."""
-    return _train(context, Hybrid, config, lake, settings, registry, training)
+    yield _train(context, Hybrid, config, lake, settings, registry, training)
 
 
 MODEL_ASSETS = (
@@ -188,7 +247,28 @@ def _train(
     metadata["parameters_from"] = dg.MetadataValue.text(choice.origin)
     if recalls:
         metadata["candidate_recall"] = dg.MetadataValue.md(recall_table(recalls))
-    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(candidate.manifest.checksum))
+    return dg.MaterializeResult(
+        metadata=metadata,
+        data_version=dg.DataVersion(candidate.manifest.checksum),
+        check_results=_check_results(candidate),
+    )
+
+
+def _check_results(candidate: Candidate) -> list[dg.AssetCheckResult]:
+    low = candidate.manifest.info.metrics["validation_ndcg_low"]
+    try:
+        problem = "" if read_bundle(candidate.folder).manifest.checksum == candidate.manifest.checksum else "replaced"
+    except BundleError as error:
+        problem = str(error)
+    return [
+        dg.AssetCheckResult(passed=not problem, check_name=BUNDLE_INTACT, description=problem),
+        dg.AssetCheckResult(
+            passed=low > 0,
+            check_name=ABOVE_ZERO,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"validation_ndcg_low": low},
+        ),
+    ]
 
 
 def reported_metadata(reported: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,14 @@ def batch_questions(
     )
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, deps=[batch_questions, live_route], kinds={"parquet"})
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    deps=[batch_questions, live_route],
+    kinds={"parquet"},
+    # No schedule knows when another version goes live.
+    automation_condition=dg.AutomationCondition.eager(),
+)
 def batch_recommendations(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
