@@ -26,6 +26,7 @@ def up(
     from recsys_deploy import up as serving
     from recsys_deploy.answers import NoChampion
     from recsys_deploy.run import commands as run_commands
+    from recsys_deploy.run.stale_runs import fail_stale_runs
 
     options = serving.UpOptions(port, None if no_ui else ui_port, workers)
     serving.check_ports(options)
@@ -40,6 +41,7 @@ def up(
     registry = homes.open_registry(settings)
     if registry.champion() is None:
         raise NoChampion("no model was good enough to be promoted, so there is nothing to serve: see the report above")
+    fail_stale_runs()
     serving.prepare(settings, registry, console)
     serving.serve(settings, options, serving.ensure_page_config(settings), console)
 
@@ -78,10 +80,12 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 3000,
 ) -> None:
     """The Dagster UI, with both code locations, on the shop of the last run."""
+    from recsys_deploy.run.stale_runs import fail_stale_runs
     from recsys_deploy.up import ui_arguments
 
     settings = homes.settings_of_last_home()
     homes.prepare_dagster(settings, os.environ)
+    fail_stale_runs()
     console.print(
         f"Dagster on http://127.0.0.1:{port} for {settings.home} (Ctrl-C stops it)", highlight=False, markup=False
     )

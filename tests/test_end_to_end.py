@@ -5,6 +5,7 @@ What only has to happen between two commands, or has been seen in a process alre
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ import pytest
 from rich.console import Console
 
 from lambda_api.handlers.dependencies import Serving, build
+from lambda_api.recommender.bundle import read_manifest
 from lambda_api.serving.question import Question
 from lambda_api.settings import Settings, read_settings
 from lambda_api.state.history import HistoryStore
@@ -34,8 +36,8 @@ from recsys_assets.ingest.synthetic.config import SyntheticShopConfig
 from recsys_assets.ingest.synthetic.shop import SyntheticShop
 from recsys_assets.lake import Lake
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.registry.records import Status
-from recsys_assets.tags import RANGE_END_TAG, RANGE_START_TAG
+from recsys_assets.registry.records import VALIDATION_NDCG, Status
+from recsys_assets.tags import RANGE_END_TAG, RANGE_START_TAG, REPOSITORY_TAG, repository_label
 from recsys_deploy.run.graph import publish
 from tests.local_server.processes import free_port
 from tests.recsys_command import right_here
@@ -202,6 +204,30 @@ def test_the_demo_leaves_a_home_that_serves(shop: Shop, demo: subprocess.Complet
         assert popular.model_version == "baseline" and len(popular.ranking.items) == 10
     browsable = json.loads((shop.home / "storefront" / "catalogue.json").read_text())
     assert {product["id"] for product in browsable["products"]} == set(lake.read("products")["product_id"].to_pylist())
+
+
+def test_the_figure_of_a_model_is_one_in_terminal_dagster_registry_and_bundle(
+    shop: Shop, demo: subprocess.CompletedProcess[str]
+) -> None:
+    assert demo.returncode == 0
+    with dg.DagsterInstance.from_config(str(shop.home / "dagster")) as instance:
+        for run in shop.registry.list_runs():
+            event = instance.get_latest_materialization_event(dg.AssetKey(f"{run.model}_model"))
+            assert event is not None and event.asset_materialization is not None
+            shown = event.asset_materialization.metadata[VALIDATION_NDCG].value
+            bundle = read_manifest(shop.home / "candidates" / run.model).info.metrics[VALIDATION_NDCG]
+            assert shown == run.metrics[VALIDATION_NDCG] == bundle, run.model
+            assert re.search(rf"{run.model}_model .*validation ndcg {shown:.4f}", demo.stdout), demo.stdout
+
+
+def test_the_runs_of_the_demo_stand_under_their_jobs(shop: Shop, demo: subprocess.CompletedProcess[str]) -> None:
+    assert demo.returncode == 0
+    with dg.DagsterInstance.from_config(str(shop.home / "dagster")) as instance:
+        labels = {run.job_name: run.tags[REPOSITORY_TAG] for run in instance.get_runs()}
+    assert labels == {
+        "build_recommender_job": repository_label("recsys_assets"),
+        "set_live_route_job": repository_label("recsys_deploy"),
+    }
 
 
 def test_the_registry_is_listed(shop: Shop, demo: subprocess.CompletedProcess[str]) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from lambda_api.settings import Settings
 from recsys_deploy.console.problem import Problem
 from recsys_deploy.console.progress import RunProgress
+from recsys_deploy.run.stale_runs import IN_PROCESS, fail_stale_runs, marked_as_alive
 
 JOB = "build_recommender_job"
 PUBLISH_JOB = "publish_serving_data_job"
@@ -50,7 +51,7 @@ def run_graph(settings: Settings, days: Sequence[date], console: Console) -> Job
     from recsys_assets.tags import RANGE_END_TAG, RANGE_START_TAG
 
     window = {RANGE_START_TAG: days[0].isoformat(), RANGE_END_TAG: days[-1].isoformat()}
-    run, _ = _run(build_defs(settings).resolve_job_def(JOB), window, console)
+    run, _ = _run(build_defs(settings).resolve_job_def(JOB), "recsys_assets", window, console)
     return run
 
 
@@ -58,7 +59,7 @@ def publish(settings: Settings, console: Console) -> JobRun:
     """Run ``publish_serving_data_job``: bring what serving reads up to the lake as it is."""
     from recsys_assets.definitions import build_defs
 
-    run, _ = _run(build_defs(settings).resolve_job_def(PUBLISH_JOB), {}, console)
+    run, _ = _run(build_defs(settings).resolve_job_def(PUBLISH_JOB), "recsys_assets", {}, console)
     return run
 
 
@@ -70,7 +71,7 @@ def release(settings: Settings, console: Console) -> ReleaseRun:
     """
     from recsys_deploy.definitions import build_defs
 
-    run, result = _run(build_defs(settings).resolve_job_def(RELEASE_JOB), {}, console)
+    run, result = _run(build_defs(settings).resolve_job_def(RELEASE_JOB), "recsys_deploy", {}, console)
     routed = [
         event.materialization.metadata
         for event in result.get_asset_materialization_events()
@@ -81,12 +82,15 @@ def release(settings: Settings, console: Console) -> ReleaseRun:
     return ReleaseRun(run.run_id, run.success, run.seconds, run.problems, said.get("champion"), outcome)
 
 
-def _run(job: dg.JobDefinition, tags: Mapping[str, str], console: Console) -> tuple[JobRun, dg.ExecuteInProcessResult]:
-    from recsys_assets.tags import TRIGGER_TAG
+def _run(
+    job: dg.JobDefinition, location: str, tags: Mapping[str, str], console: Console
+) -> tuple[JobRun, dg.ExecuteInProcessResult]:
+    from recsys_assets.tags import REPOSITORY_TAG, TRIGGER_TAG, repository_label
 
     began = time.perf_counter()
-    with dg.DagsterInstance.get() as instance:
-        run_id = str(uuid.uuid4())
+    fail_stale_runs()
+    run_id = str(uuid.uuid4())
+    with dg.DagsterInstance.get() as instance, marked_as_alive(run_id):
         progress = RunProgress(instance, run_id, len(list(job.nodes)), console)
         with progress.live():
             result = job.execute_in_process(
@@ -94,7 +98,7 @@ def _run(job: dg.JobDefinition, tags: Mapping[str, str], console: Console) -> tu
                 instance=instance,
                 raise_on_error=False,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                tags={**tags, TRIGGER_TAG: "demo"},
+                tags={**tags, TRIGGER_TAG: IN_PROCESS, REPOSITORY_TAG: repository_label(location)},
             )
         return JobRun(run_id, result.success, time.perf_counter() - began, tuple(_problems(result))), result
 

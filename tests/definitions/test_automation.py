@@ -7,9 +7,14 @@ from typing import ClassVar
 
 import dagster as dg
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lambda_api.settings import make_settings
+from lambda_api.state.open_table import open_table
+from lambda_api.state.routing_record import WHOLE, RouteTarget, RoutingRecord, Variant, write_routing
+from lambda_api.state.table import Table
 from recsys_assets.data_gate import mark_waiting
 from recsys_assets.definitions import build_defs
 from recsys_assets.ingest.source import DayOfEvents
@@ -21,6 +26,7 @@ from recsys_assets.schedules import (
     nightly_publish_schedule,
     weekly_retrain_schedule,
 )
+from recsys_deploy.definitions import build_defs as build_deploy_defs
 from recsys_deploy.sensors import registered_model_sensor
 
 DAY_LISTS = st.lists(st.dates(date(2011, 1, 1), date(2011, 3, 1)), unique=True)
@@ -141,26 +147,62 @@ def register(instance: dg.DagsterInstance, version: str, promoted: bool) -> None
     assert dg.materialize([registration], instance=instance).success
 
 
-def test_the_sensor_asks_once_for_each_promotion_and_never_for_a_refusal() -> None:
+def looked(instance: dg.DagsterInstance, serving: Table, cursor: str | None = None) -> dg.SensorResult:
+    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"serving": serving})
+    result = registered_model_sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Table:
+    return open_table(make_settings({"home": tmp_path}), "serving")
+
+
+def test_a_version_that_shoppers_are_routed_to_is_not_released_again(serving: Table) -> None:
+    """`recsys run` releases what it promotes; the first look of the sensor afterwards asks for nothing."""
+    target = RouteTarget("v1.0.0", "somewhere", "a" * 64)
+    variants = (Variant("champion", target, WHOLE),)
+    write_routing(serving, RoutingRecord("none", "none", variants, None, 1, 0), None)
     with dg.instance_for_test() as instance:
-        quiet = registered_model_sensor(dg.build_sensor_context(instance=instance))
-        assert isinstance(quiet, dg.SensorResult)
+        register(instance, "v1.0.0", promoted=True)
+        first = looked(instance, serving)
+        assert not first.run_requests
+        register(instance, "v1.1.0", promoted=True)
+        second = looked(instance, serving, first.cursor)
+        assert [request.tags["recsys/version"] for request in second.run_requests or []] == ["v1.1.0"]
+
+
+def test_the_lists_of_all_shoppers_follow_another_live_version() -> None:
+    definitions = build_deploy_defs()
+    with dg.instance_for_test() as instance:
+        for key in ("batch_questions", "batch_recommendations", "live_route"):
+            instance.report_runless_asset_event(dg.AssetMaterialization(key))
+        before = dg.evaluate_automation_conditions(definitions, instance)
+        quiet = dg.evaluate_automation_conditions(definitions, instance, cursor=before.cursor)
+        instance.report_runless_asset_event(dg.AssetMaterialization("live_route"))
+        after = dg.evaluate_automation_conditions(definitions, instance, cursor=quiet.cursor)
+        key = dg.AssetKey("batch_recommendations")
+        assert (quiet.get_num_requested(key), after.get_num_requested(key)) == (0, 1)
+        assert after.total_requested == 1
+
+
+def test_the_sensor_asks_once_for_each_promotion_and_never_for_a_refusal(serving: Table) -> None:
+    with dg.instance_for_test() as instance:
+        quiet = looked(instance, serving)
         assert not quiet.run_requests
 
         register(instance, "v1.0.0", promoted=True)
         register(instance, "v1.1.0", promoted=False)
         register(instance, "v1.2.0", promoted=True)
-        result = registered_model_sensor(dg.build_sensor_context(instance=instance))
-        assert isinstance(result, dg.SensorResult)
+        result = looked(instance, serving)
         assert [request.tags["recsys/version"] for request in result.run_requests or []] == ["v1.0.0", "v1.2.0"]
 
-        again = registered_model_sensor(dg.build_sensor_context(instance=instance, cursor=result.cursor))
-        assert isinstance(again, dg.SensorResult)
+        again = looked(instance, serving, result.cursor)
         assert not again.run_requests
 
         register(instance, "v1.3.0", promoted=False)
-        refused = registered_model_sensor(dg.build_sensor_context(instance=instance, cursor=result.cursor))
-        assert isinstance(refused, dg.SensorResult)
+        refused = looked(instance, serving, result.cursor)
         assert not refused.run_requests
         assert refused.cursor != result.cursor
 

@@ -59,6 +59,9 @@ def test_counts_reconcile_from_file_to_lake(shop: Shop) -> None:
     raw, kept = metadata["raw_interactions"], metadata["interactions"]
     assert raw["rows_read"].value == raw["rows_delivered"].value + raw["rows_set_aside"].value == 102
     assert kept["rows_in"].value == kept["rows_accepted"].value + kept["rows_quarantined"].value == 101
+    beside = [metadata[name] for name in ("set_aside_interactions", "quarantined_interactions")]
+    assert [one["dagster/row_count"].value for one in beside] == [1, 3]
+    assert [one["rows_of_this_run"].value for one in beside] == [1, 3]
     # The rows are put right and delivered again: nothing of the earlier quarantine stays behind.
     shop.deliver(DAY, as_csv(good_rows(count=100)))
     assert shop.run(DAY).success

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from lambda_api.handlers.dependencies import build
-from lambda_api.recommender.bundle import read_bundle
+from lambda_api.recommender.bundle import read_bundle, read_manifest
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.serving.question import Question
 from lambda_api.settings import Settings, make_settings
@@ -129,6 +129,8 @@ def test_its_first_stage_is_measured_on_the_validation_window(shop: Shop, traine
     sources = {source.name for source in _recommender(shop).generator.sources if source.take > 0}
     assert set(table) == sources | {"all sources together", "lists of all sources, uncut", "what the ranker is given"}
     [run] = shop.registry.list_runs("hybrid")
+    bundle = read_manifest(candidate_folder(shop.settings, "hybrid"))
+    assert trained[VALIDATION_NDCG] == run.metrics[VALIDATION_NDCG] == bundle.info.metrics[VALIDATION_NDCG]
     assert run.metrics["candidate_recall_at_300"] == union[-1] and run.metrics[VALIDATION_NDCG] > 0
 
 

@@ -1,0 +1,88 @@
+"""A run whose process was killed does not stay unfinished for ever, and one whose process lives is left alone."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from recsys_assets.definitions import defs
+from recsys_assets.tags import REPOSITORY_TAG, repository_label
+from recsys_deploy.run.stale_runs import fail_stale_runs
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = """
+import time
+import dagster as dg
+from rich.console import Console
+from recsys_deploy.run import graph
+
+@dg.op
+def work():
+    time.sleep(600)
+
+@dg.job
+def build_recommender_job():
+    work()
+
+graph._run(build_recommender_job, "recsys_assets", {}, Console())
+"""
+
+
+@pytest.fixture
+def dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def running(dagster_home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, "DAGSTER_HOME": str(dagster_home), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, cwd=dagster_home) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def runs() -> list[dg.DagsterRun]:
+    with dg.DagsterInstance.get() as instance:
+        return list(instance.get_runs())
+
+
+def test_the_run_of_a_killed_process_fails_at_the_next_start(running: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 120
+    while not (found := runs()) or found[0].status is not dg.DagsterRunStatus.STARTED:
+        assert running.poll() is None and time.monotonic() < end, found
+        time.sleep(0.2)
+    assert fail_stale_runs() == [], "it is at work"
+    running.kill()
+    running.wait()
+    assert runs()[0].status is dg.DagsterRunStatus.STARTED, "nobody recorded its end"
+    assert fail_stale_runs() == [found[0].run_id]
+    assert runs()[0].status is dg.DagsterRunStatus.FAILURE
+    assert fail_stale_runs() == []
+
+
+def test_a_run_in_our_process_is_found_under_its_job_like_one_that_the_ui_launched(
+    running: subprocess.Popen[bytes],
+) -> None:
+    """The UI asks for runs by job and by this tag."""
+    end = time.monotonic() + 120
+    while not (found := runs()):
+        assert running.poll() is None and time.monotonic() < end
+        time.sleep(0.2)
+    assert found[0].job_name == "build_recommender_job"
+    assert found[0].tags[REPOSITORY_TAG] == repository_label("recsys_assets")
+    locations = [
+        entry["python_module"]["location_name"]
+        for entry in yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+    ]
+    labels = {f"{defs.get_repository_def().name}@{location}" for location in locations}
+    assert labels == {repository_label("recsys_assets"), repository_label("recsys_deploy")}
