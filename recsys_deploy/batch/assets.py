@@ -10,7 +10,7 @@ from recsys_assets.batch.questions import summary
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.sagemaker.client import failing_step, linked, open_client, open_jobs
+from recsys_assets.sagemaker.client import failing_step, open_client, open_jobs
 from recsys_assets.sagemaker.job import JobPlan
 from recsys_assets.sagemaker.jobs import Level
 from recsys_deploy.batch.answering import answerer_of
@@ -67,18 +67,7 @@ def batch_recommendations(
         outcome = recommend_to_all(settings, lake, serving, subject, answer, log)
     if outcome.tally.bad:
         context.log.warning(f"{outcome.tally.bad} lines could not be used: {'; '.join(outcome.tally.problems)}")
-    return dg.MaterializeResult(
-        metadata={
-            **linked(outcome.metadata),
-            "dagster/uri": outcome.table,
-            "dagster/row_count": outcome.tally.rows,
-            "shoppers": outcome.tally.shoppers,
-            "records": outcome.records,
-            "bad_lines": outcome.tally.bad,
-            "parts_answered": outcome.parts_answered,
-            "version": outcome.version,
-        }
-    )
+    return dg.MaterializeResult(metadata=outcome.figures)
 
 
 batch_recommendations_job = dg.define_asset_job(

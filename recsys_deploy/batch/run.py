@@ -11,6 +11,7 @@ from lambda_api.settings import Settings, parse_tags
 from lambda_api.state.table import Table
 from recsys_assets.batch.questions import QuestionSet, clear, publish, read_questions, write_questions
 from recsys_assets.lake import Lake
+from recsys_assets.sagemaker.client import linked
 from recsys_assets.sagemaker.job import JobPlan
 from recsys_assets.sagemaker.jobs import Log
 from recsys_assets.sagemaker.processing_job import ProcessingJobPlan
@@ -43,6 +44,20 @@ class BatchOutcome:
     records: int
     parts_answered: int
     metadata: dict[str, Any]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Metadata of the asset ``batch_recommendations``."""
+        return {
+            **linked(self.metadata),
+            "dagster/uri": self.table,
+            "dagster/row_count": self.tally.rows,
+            "shoppers": self.tally.shoppers,
+            "records": self.records,
+            "bad_lines": self.tally.bad,
+            "parts_answered": self.parts_answered,
+            "version": self.version,
+        }
 
 
 def batch_root(settings: Settings) -> str:

@@ -1,12 +1,16 @@
 """A batch in the terminal, without a run of Dagster."""
 
+import os
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
+import dagster as dg
 from rich.console import Console
 
 from lambda_api.settings import Settings
 from lambda_api.state.table import Table
+from recsys_assets.batch.questions import summary
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
@@ -14,7 +18,8 @@ from recsys_assets.sagemaker.client import open_jobs
 from recsys_assets.sagemaker.job import JobIdentity, JobPlan
 from recsys_assets.sagemaker.jobs import Level
 from recsys_deploy.batch.answering import answerer_of
-from recsys_deploy.batch.run import BatchOutcome, make_questions, recommend_to_all
+from recsys_deploy.batch.run import BatchOutcome, make_questions, questions_place, recommend_to_all
+from recsys_deploy.homes import prepare_dagster
 from recsys_deploy.subject import subject_of
 
 
@@ -41,7 +46,9 @@ def run_in_terminal(
     if not keep_questions:
         questions = make_questions(settings, lake, run_job)
         console.print(f"{questions.shoppers} shoppers in {len(questions.parts)} parts", highlight=False)
+        _report(settings, "batch_questions", {**summary(questions), "dagster/uri": questions_place(settings)})
     outcome = recommend_to_all(settings, lake, serving, subject, answerer_of(settings, open_jobs), log)
+    _report(settings, "batch_recommendations", outcome.figures)
     console.print(
         f"[green]stored[/] {outcome.records} lists of {outcome.version} in {outcome.table} and the table serving; "
         f"{outcome.parts_answered} parts were answered by this run",
@@ -51,3 +58,10 @@ def run_in_terminal(
         said = "; ".join(outcome.tally.problems)
         console.print(f"[yellow]{outcome.tally.bad} lines could not be used[/]: {said}", highlight=False)
     return outcome
+
+
+def _report(settings: Settings, asset: str, metadata: Mapping[str, Any]) -> None:
+    """Record a materialisation in the shop's Dagster, so that its UI shows what was computed without a run."""
+    home = os.environ.get("DAGSTER_HOME") or str(prepare_dagster(settings, {}))
+    with dg.DagsterInstance.from_config(home) as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization(asset, metadata=metadata))

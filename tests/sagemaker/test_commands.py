@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from moto import mock_aws
 
@@ -29,6 +30,7 @@ def type_in(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
     return tmp_path
 
 
@@ -41,6 +43,11 @@ def test_batch_recommends_to_everybody_and_says_where(
     shoppers = sorted(set(shop.lake.read(TABLE)["user_id"].to_pylist()))
     assert f"stored {len(shoppers)} lists of v1.0.0" in said.replace("\n", " ")
     assert shop.serving.get(record_key(shoppers[0])) is not None
+    with dg.DagsterInstance.from_config(str(shop.settings.home / "dagster")) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("batch_recommendations"))
+        assert event is not None and event.asset_materialization is not None
+        assert event.asset_materialization.metadata["shoppers"].value == len(shoppers)
+        assert instance.get_latest_materialization_event(dg.AssetKey("batch_questions")) is not None
     assert type_in(monkeypatch, "batch", "--keep-questions") == 0
     assert "0 parts were answered by this run" in capsys.readouterr().out.replace("\n", " ")
 
