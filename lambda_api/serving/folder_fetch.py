@@ -68,10 +68,10 @@ class FolderKind:
 def relocate(address: str, root: str) -> str:
     """Where the folder at ``address`` is now: a local one lies under ``root`` by its last name, a URI stays as it is.
 
-    Records hold the address at the time of writing; with this a home can be moved or copied. An empty ``root`` changes
-    nothing.
+    Records hold the address at the time of writing; with this a home can be moved or copied. A ``root`` that is empty
+    or a URI changes nothing.
     """
-    return address if "://" in address or not root else f"{root.rstrip('/')}/{Path(address).name}"
+    return address if "://" in address or "://" in root or not root else f"{root.rstrip('/')}/{Path(address).name}"
 
 
 def open_cached(kind: FolderKind, uri: str, checksum: str, cache: Path, keep: int = 4) -> Any:
