@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from scipy import sparse
 
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
-from recsys_assets.models.dataset import TrainingData
+from recsys_assets.models.dataset import EVENTS_PER_SHOPPER, TrainingData
 from recsys_assets.models.neighbours import nearest, normalised_rows
 from recsys_assets.models.parameters import (
     STRICT,
@@ -70,6 +70,7 @@ class Content(ProfileParameters, TrendParameters):
         Raises:
             NothingToLearn: the catalogue has no product, or none has a name, category, brand or price.
         """
+        data = data.newest_of_each_user(EVENTS_PER_SHOPPER)
         vectors = self.vectors(data.catalogue)
         if vectors.nnz == 0:
             raise NothingToLearn(

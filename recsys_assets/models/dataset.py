@@ -24,6 +24,10 @@ DEFAULT_TYPE_WEIGHTS: Mapping[InteractionType, float] = {
 }
 """Weight of each interaction type unless a model's parameters say otherwise."""
 
+EVENTS_PER_SHOPPER = 10_000
+"""Newest events of a shopper that models learn from. Only robots have more, and the cost of counting pairs of products
+grows with the square."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -153,6 +157,12 @@ class TrainingData:
             rating=self.rating[kept],
             as_of=self.as_of if as_of is None else as_of,
         )
+
+    def newest_of_each_user(self, most: int) -> "TrainingData":
+        """The newest ``most`` events of each user."""
+        last = np.searchsorted(self.user, self.user, side="right")
+        kept = last - np.arange(len(self.user)) <= most
+        return self if kept.all() else self.where(kept)
 
     def of_most_touched(self, most: int) -> "TrainingData":
         """The events of the ``most`` products with the most events, of equals the lower indices."""

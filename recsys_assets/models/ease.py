@@ -53,7 +53,7 @@ class Ease(ProfileParameters, TrendParameters):
             NothingToLearn: no interaction has a weight.
             ModelTooLarge: the products need more than ``max_memory_gb``.
         """
-        self.require_interactions(data)
+        data = self.learnable(data)
         weights = self.weights
         matrix = data.matrix(weights, binary=True, half_life_days=self.event_half_life_days).astype(np.float64)
         warm = busiest(matrix, self.max_products)

@@ -63,7 +63,7 @@ class ItemKnn(ProfileParameters, TrendParameters):
 
     def fit(self, data: TrainingData, report: Report | None = None) -> ItemToItemRecommender:
         """Weight, then search neighbours. Raises `NothingToLearn` when no interaction has a weight."""
-        self.require_interactions(data)
+        data = self.learnable(data)
         weights = self.weights
         rows = self._weighted(data.matrix(weights, binary=self.binary, half_life_days=self.event_half_life_days))
         return ItemToItemRecommender(

@@ -71,7 +71,7 @@ class MatrixFactorisation(ProfileParameters):
         from implicit.recommender_base import ModelFitError
         from threadpoolctl import threadpool_limits
 
-        self.require_interactions(data)
+        data = self.learnable(data)
 
         def progress(iteration: int, seconds: float, loss: float | None) -> None:
             if report is not None:

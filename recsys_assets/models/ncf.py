@@ -58,5 +58,5 @@ class Ncf(NcfParameters):
         """
         from recsys_assets.models.ncf_fit import fit_network
 
-        self.require_interactions(data)
+        data = self.learnable(data)
         return fit_network(self, data, report, checkpoints, should_stop)

@@ -43,7 +43,7 @@ class OwnHistory(ProfileParameters):
 
     def fit(self, data: TrainingData, report: Report | None = None) -> ItemToItemRecommender:
         """Solve EASE once, where it has a weight. Raises `NothingToLearn` when no interaction has a weight."""
-        self.require_interactions(data)
+        data = self.learnable(data)
         return ItemToItemRecommender(
             data.products,
             decayed_popularity(data, self.weights, self.popularity_half_life_days),

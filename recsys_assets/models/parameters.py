@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from lambda_api.errors import RecsysError
 from lambda_api.interactions import INTERACTION_LABELS, InteractionType
 from lambda_api.recommender.profiles import EventWeighting
-from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
+from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, EVENTS_PER_SHOPPER, TrainingData
 
 STRICT = ConfigDict(strict=True, extra="forbid")
 """No text for numbers, no fractions for whole numbers, no unknown fields."""
@@ -90,9 +90,14 @@ class TrainerParameters:
         """The hyper-parameters, JSON-able."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
-    def require_interactions(self, data: TrainingData) -> None:
-        """Raise `NothingToLearn` when no interaction of a weighted type is left to learn from."""
+    def learnable(self, data: TrainingData) -> TrainingData:
+        """The newest `EVENTS_PER_SHOPPER` events of each shopper.
+
+        Raises:
+            NothingToLearn: no interaction is of a weighted type.
+        """
         require_interactions(data, self.weights, self.name)
+        return data.newest_of_each_user(EVENTS_PER_SHOPPER)
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -74,5 +74,5 @@ class Popularity(TrainerParameters):
 
     def fit(self, data: TrainingData, report: Report | None = None) -> PopularityRecommender:
         """Count. Raises `NothingToLearn` when no interaction has a weight."""
-        self.require_interactions(data)
+        data = self.learnable(data)
         return PopularityRecommender(data.products, decayed_popularity(data, self.weights, self.half_life_days))

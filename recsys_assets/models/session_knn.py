@@ -61,7 +61,7 @@ class SessionKnn(PersonalParameters):
         Raises:
             NothingToLearn: no interaction has a weight, or no session has two products.
         """
-        self.require_interactions(data)
+        data = self.learnable(data)
         settings = SessionSettings(
             self.neighbours,
             self.sample,

@@ -103,7 +103,7 @@ class TemporalLinear(TrendParameters):
                 weight).
             ModelTooLarge: the products need more than ``max_memory_gb``.
         """
-        self.require_interactions(data)
+        data = self.learnable(data)
         weights, products = self.weights, len(data.products)
         history = moments(data, weights, self.clock, self.newest_moments, self.event_half_life_days)
         self._require_cuts(history)

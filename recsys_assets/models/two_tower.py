@@ -38,7 +38,7 @@ class TwoTower(TwoTowerParameters):
         """
         from recsys_assets.models.two_tower_fit import trained_towers
 
-        self.require_interactions(data)
+        data = self.learnable(data)
         content = described(data.catalogue, self.described_by, self.seed)
         return trained_towers(self, data, content, report or (lambda name, value: None))[0]
 

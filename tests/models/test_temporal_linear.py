@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
+from lambda_api.recommender.item_weights import SparseWeights
 from recsys_assets.models import cut_points, ridge
 from recsys_assets.models.attributes import attribute_vectors
 from recsys_assets.models.cut_points import moments, past_and_future
@@ -60,9 +61,14 @@ def random_shop(seed: int, users: int = 12, products: int = 6, **columns: list[A
 
 
 def brute_force(
-    data: TrainingData, clock: str, delta_past: float, delta_future: float, newest: int | None = None
+    data: TrainingData,
+    clock: str,
+    delta_past: float,
+    delta_future: float,
+    newest: int | None = None,
+    half_life_days: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``S`` and ``T``, a dense row per cut, event by event from the definition."""
+    """``S`` and ``T``, a dense row per cut times the root of its weight, event by event from the definition."""
     weight = {kind: value for kind, value in by_type(WEIGHTS).items() if value > 0}
     past_rows, future_rows = [], []
     for user in range(len(data.users)):
@@ -82,8 +88,10 @@ def brute_force(
                     past[product] += value * math.exp(-(clock_of[now] - clock_of[time]) / delta_past)
                 else:
                     future[product] += value * math.exp(-(clock_of[time] - clock_of[following]) / delta_future)
-            past_rows.append(past)
-            future_rows.append(future)
+            age = (data.as_of - now) / 86_400
+            root = 1.0 if half_life_days is None else math.sqrt(0.5 ** (age / half_life_days))
+            past_rows.append(root * past)
+            future_rows.append(root * future)
     return np.array(past_rows), np.array(future_rows)
 
 
@@ -116,11 +124,21 @@ def test_weights_are_the_regression_of_the_rows(
     clock=st.sampled_from(["steps", "days"]),
     delta_past=st.floats(0.05, 50),
     delta_future=st.floats(0.05, 50),
+    half_life_days=st.sampled_from([None, 3.0, 100.0]),
+    newest=st.sampled_from([None, 2]),
 )
-def test_sums_over_cuts_equal_their_rows(seed: int, clock: Any, delta_past: float, delta_future: float) -> None:
+def test_sums_over_cuts_equal_their_rows(
+    seed: int,
+    clock: Any,
+    delta_past: float,
+    delta_future: float,
+    half_life_days: float | None,
+    newest: int | None,
+) -> None:
     data = random_shop(seed, users=4)
-    past, future = brute_force(data, clock, delta_past, delta_future)
-    gramian, cross = past_and_future(moments(data, by_type(WEIGHTS), clock), delta_past, delta_future)
+    past, future = brute_force(data, clock, delta_past, delta_future, newest, half_life_days)
+    history = moments(data, by_type(WEIGHTS), clock, newest, half_life_days)
+    gramian, cross = past_and_future(history, delta_past, delta_future)
     if len(past) == 0:
         assert not gramian.any() and cross.nnz == 0
         return
@@ -246,6 +264,11 @@ def test_says_how_much_memory_it_needs() -> None:
     ):
         TemporalLinear(max_memory_gb=0.03).fit(data)
     assert len(TemporalLinear(max_memory_gb=0.03, top_neighbours=5).fit(data).products) == 2000
+    # Of a large catalogue only the most touched products are solved for.
+    few = TemporalLinear(max_memory_gb=0.03, max_products=300).fit(data).weights
+    assert isinstance(few, SparseWeights) and len(few) == 2000
+    solved = np.unique(few.indices)
+    assert 100 < len(solved) <= 300
 
 
 @pytest.mark.parametrize(

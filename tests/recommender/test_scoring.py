@@ -305,6 +305,7 @@ def test_scoring_the_longest_factors_first_finds_the_same_products_as_scoring_al
     assert found.scores.tolist() == values.tolist()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 500), st.integers(1, 6))
 def test_top_k_of_long_rows_equals_a_sort(seed: int, k: int) -> None:
     scores = np.random.default_rng(seed).integers(0, 40, size=(2, 1_000)).astype(np.float32)
