@@ -70,6 +70,10 @@ class Settings(BaseModel):
     )
     inference_log: bool = Field(default=True, description="Whether every list shown is logged, for evaluation.")
     event_stream: str = Field(default="", description="Kinesis stream of lists and feedback (target aws). Empty: none.")
+    events: Literal["export", "stream", "both"] = Field(
+        default="export",
+        description="Which log trainings learn from: the shop's export, the event stream of the API, or both joined.",
+    )
     rollout: Literal["off", "canary", "blue-green", "shadow", "immediate"] = Field(
         default="off",
         description="How a better model reaches shoppers: off: at once; else by a rollout of that kind, which decides.",

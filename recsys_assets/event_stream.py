@@ -9,6 +9,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
@@ -33,31 +34,53 @@ def events_root(settings: Settings) -> str:
     return f"s3://{bucket}/{_FOLDER}"
 
 
-def read_records(root: str, kind: Kind, first: date, last: date | None = None) -> Iterator[Any]:
-    """Every record of one kind from the UTC day ``first`` to ``last`` (inclusive; ``None``: to the end), by file.
+@dataclass(frozen=True, slots=True)
+class StreamFile:
+    """A file of the stream: its name below the root, the UTC day it arrived on, a stamp that changes as it grows."""
 
-    ``None`` stands for a line that is no JSON. A last line without a line end is left out: its writer was killed within
-    the record, or is still writing it.
+    name: str
+    day: date
+    stamp: str
 
-    Raises:
-        OSError: the folders cannot be read.
-    """
+
+def stream_files(root: str, kind: Kind) -> list[StreamFile]:
+    """Files of one kind, by name. Raises ``OSError`` where the folders cannot be read."""
     filesystem, path = open_filesystem(root)
     selector = pa_fs.FileSelector(f"{path}/{kind}", allow_not_found=True, recursive=True)
-    files = sorted(info.path for info in filesystem.get_file_info(selector) if info.type == pa_fs.FileType.File)
-    for file in files:
-        found = _DAY.search(file)
-        day = None if found is None else date.fromisoformat(found[1])
-        if day is None or day < first or (last is not None and day > last):
-            continue
-        with filesystem.open_input_stream(file) as stream:
-            for line in io.BufferedReader(stream):
-                if not line.endswith(b"\n"):
-                    continue
+    found = []
+    for info in filesystem.get_file_info(selector):
+        day = _DAY.search(info.path)
+        if info.type == pa_fs.FileType.File and day is not None:
+            name = info.path.removeprefix(f"{path}/")
+            found.append(StreamFile(name, date.fromisoformat(day[1]), f"{info.size}-{info.mtime_ns}"))
+    return sorted(found, key=lambda file: file.name)
+
+
+def read_file(root: str, file: StreamFile) -> Iterator[tuple[str, Any]]:
+    """Every line of a file with its record, ``None`` where it is no JSON.
+
+    A last line without a line end is left out: its writer was killed within the record, or is still writing it.
+    """
+    filesystem, path = open_filesystem(root)
+    with filesystem.open_input_stream(f"{path}/{file.name}") as stream:
+        for line in io.BufferedReader(stream):
+            if line.endswith(b"\n"):
+                text = line.decode("utf-8", "replace")
                 try:
-                    yield json.loads(line)
+                    yield text, json.loads(line)
                 except ValueError:
-                    yield None
+                    yield text, None
+
+
+def read_records(root: str, kind: Kind, first: date, last: date | None = None) -> Iterator[Any]:
+    """Every record of one kind that arrived from the UTC day ``first`` to ``last`` (inclusive; ``None``: to the end).
+
+    ``None`` stands for a line that is no JSON. Raises ``OSError`` where the folders cannot be read.
+    """
+    for file in stream_files(root, kind):
+        if file.day >= first and (last is None or file.day <= last):
+            for _, record in read_file(root, file):
+                yield record
 
 
 def exposure_of(record: Any) -> Exposure | None:

@@ -59,6 +59,33 @@ class Lake:
         """Replace one day of a partitioned table, never adding to it; returns the file's path or URI."""
         return self._write(f"{table}/date={day.isoformat()}/part-0.parquet", data)
 
+    def write_part(self, table: str, day: date, name: str, data: pa.Table) -> str:
+        """Replace one part of a day of a table that is made in parts, each by its own writer."""
+        return self._write(f"{table}/date={day.isoformat()}/{name}.parquet", data)
+
+    def read_parts(self, table: str, day: date) -> list[pa.Table]:
+        """Every part of a day of a table that is made in parts; none where there is no such day."""
+        filesystem, root = open_filesystem(self.root)
+        folder = f"{root}/{table}/date={day.isoformat()}"
+        names = [name for name, _ in self.part_sizes(table, day)]
+        return [pq.read_table(f"{folder}/{name}", filesystem=filesystem, partitioning=None) for name in names]
+
+    def part_sizes(self, table: str, day: date) -> list[tuple[str, int]]:
+        """File names and sizes in bytes of the parts of a day, by name."""
+        filesystem, root = open_filesystem(self.root)
+        selector = pa_fs.FileSelector(f"{root}/{table}/date={day.isoformat()}", allow_not_found=True)
+        found = [(info.base_name, int(info.size)) for info in filesystem.get_file_info(selector)]
+        return sorted(one for one in found if one[0].endswith(".parquet") and not one[0].startswith("_"))
+
+    def write_file(self, name: str, content: bytes) -> str:
+        """Replace a small file at the lake's root; returns its path or URI."""
+
+        def write(path: str, filesystem: pa_fs.FileSystem) -> None:
+            with filesystem.open_output_stream(path) as stream:
+                stream.write(content)
+
+        return self._replace(name, write)
+
     def write_batches(self, table: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
         """Replace a whole table by a stream of batches, never holding more than one; returns the file's path or URI."""
 

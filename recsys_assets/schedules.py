@@ -7,6 +7,7 @@ from typing import Final
 import dagster as dg
 
 from recsys_assets.data_gate import closed_gates
+from recsys_assets.ingest.live_events import stale_days
 from recsys_assets.ingest.source import Source
 from recsys_assets.jobs import ingest_interactions_job, publish_serving_data_job, retrain_models_job
 from recsys_assets.lake import Lake
@@ -32,7 +33,8 @@ def missed_days(delivered: Sequence[date], partitions: Collection[str], stored: 
     job=ingest_interactions_job,
     cron_schedule="30 0 * * *",
     execution_timezone="UTC",
-    description="Every night: ingests the days that the source has and the lake lacks or may not use.",
+    description="Every night: ingests the days that the source has and the lake lacks or may not use, and days with "
+    "events that arrived since.",
 )
 def daily_ingest_schedule(
     context: dg.ScheduleEvaluationContext, source: dg.ResourceParam[Source], lake: dg.ResourceParam[Lake]
@@ -41,7 +43,10 @@ def daily_ingest_schedule(
     # The lake is asked, not Dagster: a run over a range marks refused days as materialised, and their file may be late.
     unusable = {gate.subject for gate in closed_gates(lake)}
     usable = [day for day in lake.days("interactions") if day.isoformat() not in unusable]
-    days = missed_days(source.days(), DAYS.get_partition_keys(current_time=now), usable)
+    partitions = DAYS.get_partition_keys(current_time=now)
+    days = missed_days(source.days(), partitions, usable)
+    late = [day for day in stale_days(source, lake) if day.isoformat() in partitions]
+    days = sorted({*days, *late})
     if not days:
         return dg.SkipReason("the lake has every day of the source")
     yesterday = max(days)

@@ -3,12 +3,15 @@
 from datetime import date
 
 from lambda_api.settings import Settings
+from recsys_assets.event_stream import events_root
 from recsys_assets.ingest.detection import AUTO, CANONICAL, GENERIC, find_mapping
 from recsys_assets.ingest.files import Folder
+from recsys_assets.ingest.live_events import LiveSource, StreamStage
 from recsys_assets.ingest.mapped_source import MappedSource
 from recsys_assets.ingest.mapping import Mapping, parse_mapping
 from recsys_assets.ingest.presets import PRESETS
 from recsys_assets.ingest.source import Source, SourceError
+from recsys_assets.lake import Lake
 
 SYNTHETIC = "synthetic"
 
@@ -31,12 +34,16 @@ def source_of(settings: Settings, *, first_day: date | None = None) -> Source:
             "RECSYS_SOURCE=synthetic where a made-up shop is meant"
         )
     day = settings.first_day if first_day is None else first_day
-    return open_source(settings.source, settings.data, first_day=day, seed=settings.seed, mapping=settings.mapping)
+    export = open_source(settings.source, settings.data, first_day=day, seed=settings.seed, mapping=settings.mapping)
+    if settings.events == "export":
+        return export
+    return LiveSource(export, StreamStage(Lake(settings.lake_uri), events_root(settings)), settings.events)
 
 
 def currency_of(settings: Settings) -> str:
     """ISO code of the currency that the data's mapping names; empty where none is named. Raises as `source_of`."""
     source = source_of(settings)
+    source = source.export if isinstance(source, LiveSource) else source
     return source.mapping.currency if isinstance(source, MappedSource) else ""
 
 
