@@ -130,9 +130,9 @@ images:  ## container images; needs Docker and PYTHON_IMAGE=name@sha256:... (doc
 	  echo "images: PYTHON_IMAGE has to be pinned by digest, name@sha256:...; docker/README.md says why" >&2; exit 2;; esac
 	@revision=$$(git describe --always --dirty --abbrev=12 --exclude='*'); \
 	for image in $(IMAGES); do \
-	  GIT_REVISION=$$revision docker build --platform "$$IMAGE_PLATFORM" --file docker/$$image.Dockerfile \
-	    --build-arg PYTHON_IMAGE --build-arg PIP_ARGS --build-arg GIT_REVISION \
-	    --tag "recsys-$$image:$$revision" . || exit 1; \
+	  GIT_REVISION=$$revision docker buildx build --platform "$$IMAGE_PLATFORM" --file docker/$$image.Dockerfile \
+	    --provenance=false --output "type=docker,oci-mediatypes=false,name=recsys-$$image:$$revision" \
+	    --build-arg PYTHON_IMAGE --build-arg PIP_ARGS --build-arg GIT_REVISION . || exit 1; \
 	done
 
 release: packages  ## a GitHub release of TAG with the packages; needs gh
@@ -154,7 +154,7 @@ terraform-plan: packages  ## what an apply would change in ENVIRONMENT (dev, sta
 	@case "$$ENVIRONMENT" in dev|staging|prod) ;; *) \
 	  echo "terraform-plan: ENVIRONMENT is dev, staging or prod, not '$$ENVIRONMENT'" >&2; exit 2;; esac
 	terraform -chdir=terraform/stack init -input=false -reconfigure -backend-config="../environments/$$ENVIRONMENT/backend.hcl" $(TF_INIT_ARGS)
-	terraform -chdir=terraform/stack plan -input=false -lock=false \
+	terraform -chdir=terraform/stack plan -input=false -lock=false -var="image_tag=$$(git describe --always --abbrev=12 --exclude='*')" \
 	  -var-file="../environments/$$ENVIRONMENT/terraform.tfvars" -var-file=../../build/lambda/packages.tfvars.json
 
 clean:  ## remove the demo's state (not the environment)

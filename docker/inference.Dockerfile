@@ -13,7 +13,8 @@ RUN python -m venv /opt/venv \
 FROM ${PYTHON_IMAGE}
 ARG GIT_REVISION=unknown
 LABEL org.opencontainers.image.title="recsys-inference" org.opencontainers.image.revision="${GIT_REVISION}"
-# For multi-model endpoints and for settings by port.
+# Without the first label SageMaker refuses a model with several archives; the second lets SageMaker choose the port.
+LABEL com.amazonaws.sagemaker.capabilities.multi-models=true
 LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/srv/recsys PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1
 COPY --from=libraries /opt/venv /opt/venv

@@ -9,3 +9,9 @@
 pandas, torch, scipy, scikit-learn and Dagster are not imported here (a contract in ``pyproject.toml``): the package
 travels to Lambda. Training is in ``recsys_assets``.
 """
+
+import os
+
+if region := os.environ.get("AWS_REGION"):
+    # boto3 reads AWS_DEFAULT_REGION alone; Terraform, Arrow and AWS's own tools read AWS_REGION.
+    os.environ.setdefault("AWS_DEFAULT_REGION", region)

@@ -70,6 +70,9 @@ class Settings(BaseModel):
     )
     inference_log: bool = Field(default=True, description="Whether every list shown is logged, for evaluation.")
     event_stream: str = Field(default="", description="Kinesis stream of lists and feedback (target aws). Empty: none.")
+    event_delivery: str = Field(
+        default="", description="Firehose of lists and feedback, where there is no event_stream (target aws)."
+    )
     events: Literal["export", "stream", "both"] = Field(
         default="export",
         description="Which log trainings learn from: the shop's export, the event stream of the API, or both joined.",

@@ -69,6 +69,8 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     AWS: {
         "deploy": Entry("recsys_deploy.deploy.commands:deploy", "Bring an environment up to this checkout and shop."),
         "destroy": Entry("recsys_deploy.deploy.commands:destroy", "Remove a disposable environment."),
+        "account-test": Entry("recsys_deploy.deploy.commands:account_test", "A scripted hour in a real AWS account."),
+        "images": Entry("recsys_deploy.deploy.commands:images", "Container images: build, push, scan, roll out."),
         "cost": Entry("recsys_deploy.deploy.commands:cost", "What a month of an environment costs."),
         "endpoints": Entry("recsys_deploy.endpoints.commands:endpoints", "SageMaker endpoints, one per model version."),
     },

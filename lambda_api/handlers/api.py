@@ -9,7 +9,8 @@ import time
 from typing import Any
 
 from lambda_api.handlers import observe, operator_routes, shopper_routes
-from lambda_api.handlers.dependencies import on_lambda, serving
+from lambda_api.handlers.dependencies import serving, start_fresh
+from lambda_api.handlers.lambda_start import prepare_on_lambda
 from lambda_api.handlers.request_validation import Refusal, Request, read_request, request_id_of
 from lambda_api.handlers.resolver import Resolver
 from lambda_api.handlers.responses import JSON, SECURITY_HEADERS, error_content
@@ -122,6 +123,5 @@ def _record(request: Request | None, request_id: str, status: int, milliseconds:
         observe.failure_line(request_id, route)
 
 
-if on_lambda():
-    # During initialisation, because the extension must register before the first request.
-    serving().warm()
+# During initialisation, because the extension must register before the first request.
+prepare_on_lambda(start_fresh)

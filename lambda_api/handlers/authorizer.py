@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
+from lambda_api.handlers.lambda_start import prepare_on_lambda
 from lambda_api.state.api_keys import ApiKeys, KeysUnavailable
 
 HEADER = "x-api-key"
@@ -42,6 +43,10 @@ class Authorizer:
     def __init__(self, keys: ApiKeys, now: Callable[[], float] = time.time) -> None:
         self._keys = keys
         self._now = now
+
+    def connect(self) -> None:
+        """Connect to the table of keys. Raises `lambda_api.state.table.TableUnavailable`."""
+        self._keys.connect()
 
     def __call__(self, event: Any) -> dict[str, Any]:
         """``{"isAuthorized": bool, "context": {...}}``; never raises.
@@ -97,6 +102,15 @@ def _from_settings() -> Authorizer:
     return Authorizer(ApiKeys(table, guard=Guard("api_keys", PATIENCE_S)))
 
 
+def _start_fresh() -> None:
+    """Open the table with a first read, which takes a second of CPU: too long for the first request. Never raises."""
+    _from_settings.cache_clear()
+    try:
+        _from_settings().connect()
+    except Exception as error:  # noqa: BLE001 - `handler` tries again and refuses requests meanwhile
+        log.error("the authorizer cannot be set up yet: %s: %s", type(error).__name__, error)
+
+
 def _key_of(event: Any) -> str | None:
     """The key of the request, ``None`` unless there is exactly one. Header names differ in case between gateways;
     repeated headers are joined by commas, which no key contains, or appear in two spellings."""
@@ -121,3 +135,6 @@ def _first_segment(event: Mapping[str, Any]) -> str:
     if ".." in segments:  # no route has one
         return next((part for part in segments if part in OPERATIONS_ONLY), "")
     return segments[0].split(";")[0].strip() if segments else ""
+
+
+prepare_on_lambda(_start_fresh)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lambda_api.handlers.after_reply import Background, Immediate, LambdaExtension, Worker, Writer
+from lambda_api.handlers.lambda_start import on_lambda
 from lambda_api.serving.answer_cache import AnswerCache
 from lambda_api.serving.baseline import Baseline, PopularLists
 from lambda_api.serving.bundle_host import BundleHost, CatalogueHost
@@ -23,7 +24,7 @@ from lambda_api.serving.routing import RoutingCache
 from lambda_api.serving.scorers import EndpointScorer, InProcessScorer, RoutedScorer, Scorer
 from lambda_api.serving.service import Budgets, RecommendationService
 from lambda_api.settings import Settings, current_settings
-from lambda_api.state.event_sink import EventSink, JsonLinesSink, KinesisSink
+from lambda_api.state.event_sink import EventSink, FirehoseSink, JsonLinesSink, KinesisSink
 from lambda_api.state.exposures import InferenceLog
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.open_table import open_table
@@ -100,17 +101,13 @@ class Serving:
         return written
 
 
-def on_lambda() -> bool:
-    """Whether this process runs in AWS Lambda."""
-    return bool(os.environ.get("AWS_LAMBDA_FUNCTION_NAME"))
-
-
-def build(settings: Settings, *, immediate: bool = False) -> Serving:
+def build(settings: Settings, *, immediate: bool = False, worker: Worker | None = None) -> Serving:
     """Build all objects. Opens neither files nor connections.
 
     Args:
         settings: see `Settings`.
         immediate: write before the reply instead of after it (tests).
+        worker: does the work after replies; by default a new one.
     """
     counters = Counters()
     serving_table = open_table(settings, "serving", patience_s=PATIENCE_S)
@@ -125,7 +122,7 @@ def build(settings: Settings, *, immediate: bool = False) -> Serving:
     sink, shadow, exposures = _sink(settings), _shadow(settings), InferenceLog(log_table)
     logged = settings.inference_log
     writer = Writer(exposures if logged else None, sink if logged else None, shadow, counters)
-    worker = _worker(writer, immediate)
+    worker = worker or _worker(writer, immediate)
     service = RecommendationService(
         routing=RoutingCache(serving_table),
         history=history,
@@ -173,6 +170,16 @@ def serving() -> Serving:
     return _serving
 
 
+def start_fresh() -> None:
+    """Replace this process's dependencies by new ones with empty caches and new connections, and warm them.
+
+    The worker after replies stays: Lambda lets an extension register only before the first request.
+    """
+    old = _serving
+    use(build(current_settings(), worker=old.after_reply if old else None))
+    serving().warm()
+
+
 def use(replacement: Serving | None) -> None:
     """Replace this process's dependencies (tests); ``None`` removes them."""
     global _serving
@@ -194,7 +201,9 @@ def _worker(writer: Writer, immediate: bool) -> Worker:
 def _sink(settings: Settings) -> EventSink | None:
     if settings.target == "local":
         return JsonLinesSink(settings.home / EVENTS_FOLDER)
-    return KinesisSink(settings.event_stream, _client("kinesis")) if settings.event_stream else None
+    if settings.event_stream:
+        return KinesisSink(settings.event_stream, _client("kinesis"))
+    return FirehoseSink(settings.event_delivery, _client("firehose")) if settings.event_delivery else None
 
 
 def _shadow(settings: Settings) -> ShadowQueue | None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from lambda_api.handlers.dependencies import on_lambda
+from lambda_api.handlers.lambda_start import on_lambda
 
 NAMESPACE = "Recsys"
 SERVICE = "recommend-api"

@@ -163,6 +163,10 @@ class ApiKeys:
         self._cache: OrderedDict[str, _Cached] = OrderedDict()
         self._failed_at: float | None = None
 
+    def connect(self) -> None:
+        """Read once without the guard's time limit, which a first connection exceeds. Raises ``TableUnavailable``."""
+        self._table.get(Key(_PARTITION, "connect"))
+
     def verify(self, plain: Any, now: float) -> KeyIdentity | None:
         """The owner of the key ``plain``; ``None`` if it is invalid, or expired or revoked at ``now`` (since 1970 UTC).
 

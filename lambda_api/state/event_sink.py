@@ -1,7 +1,7 @@
-"""Event stream of exposures and feedback for analysis: JSON lines in a folder, or Amazon Kinesis.
+"""Streams exposures and feedback to the lake: JSON lines in a folder, Amazon Data Firehose, or Amazon Kinesis.
 
-Delivery is at least once: a failed ``emit`` may have delivered some records and is repeated by the sender. Readers
-(``recsys_assets.event_stream``) take exposures by request id and feedback by event id, once each.
+Delivery is at least once: a failed ``emit`` may have delivered some records, and is repeated by the sender. Readers
+take exposures by request id and feedback by event id, once each.
 """
 
 import errno
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from lambda_api.errors import RecsysError
 from lambda_api.state.addressing import digest
@@ -24,9 +24,7 @@ Kind = Literal["exposure", "feedback"]
 KINDS: tuple[Kind, ...] = ("exposure", "feedback")
 
 MAX_RECORDS = 500
-MAX_RECORD_BYTES = 1024 * 1024
-MAX_REQUEST_BYTES = 5 * 1024 * 1024
-"""Limits of Kinesis ``PutRecords`` (its API reference): records per request, bytes per record and per request."""
+"""Records per request, of Kinesis ``PutRecords`` and Firehose ``PutRecordBatch`` (their API references)."""
 MAX_ATTEMPTS = 5
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
@@ -160,29 +158,26 @@ def read_json_lines(folder: Path | str, kind: Kind) -> Iterator[dict[str, Any]]:
                 yield record
 
 
-class KinesisClient(Protocol):
-    """The call of ``boto3.client("kinesis")`` that is used."""
+class BatchSink:
+    """Sends records in batches to a service of AWS: one JSON line each, ``{"kind": ..., ...record}``.
 
-    def put_records(self, *, StreamName: str, Records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]: ...
-
-
-class KinesisSink:
-    """Puts records into a Kinesis stream: one JSON line each, ``{"kind": ..., ...record}``.
-
-    ``PutRecords`` may take some records and refuse others; refused ones are sent again, with full jitter, up to
-    `MAX_ATTEMPTS` times in all. Records of one user share a partition key (the digest of ``user_id``) and so a shard;
-    repetitions may reorder them, so readers sort by time.
+    The services may accept some records of a batch and refuse others; the refused ones are sent again, with full
+    jitter, up to `MAX_ATTEMPTS` times in all. A repetition may reorder records, so readers sort by time.
 
     Args:
-        stream: its name.
-        client: a ``boto3.client("kinesis")`` with short time limits; thread-safe, may be shared.
-        sleep, jitter: pause in seconds, and a draw from [0, 1); injectable for tests.
+        stream: name of the stream.
+        client: a client of boto3 with short time limits; thread-safe, may be shared.
+        sleep, jitter: pause of so many seconds, and a draw from [0, 1): injectable for tests.
     """
+
+    service: ClassVar[str]
+    max_record_bytes: ClassVar[int]
+    max_request_bytes: ClassVar[int]
 
     def __init__(
         self,
         stream: str,
-        client: KinesisClient,
+        client: Any,
         *,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
@@ -193,24 +188,25 @@ class KinesisSink:
         self._jitter = jitter
 
     def emit(self, kind: Kind, record: Mapping[str, Any]) -> None:
-        """See `EventSink.emit`. Raises ``ValueError`` for a record of over 1 MiB."""
+        """See `EventSink.emit`. Raises ``ValueError`` for a record over the service's limit."""
         self.emit_many(kind, [record])
 
     def emit_many(self, kind: Kind, records: Sequence[Mapping[str, Any]]) -> None:
-        """See `EventSink.emit_many`. Raises ``ValueError`` for a record of over 1 MiB; none is sent then."""
+        """See `EventSink.emit_many`. Raises ``ValueError`` for a record over the service's limit; none is sent then."""
         request: list[dict[str, Any]] = []
         size = 0
         requests = [request]
         for record in records:
-            data = _line({"kind": kind, **record})
-            partition_key = digest(str(record.get("user_id", "")))
-            bytes_of_record = len(data) + len(partition_key)
-            if bytes_of_record > MAX_RECORD_BYTES:
-                raise ValueError(f"{kind} record of {bytes_of_record} bytes; Kinesis takes {MAX_RECORD_BYTES}")
-            if len(request) == MAX_RECORDS or size + bytes_of_record > MAX_REQUEST_BYTES:
+            entry = self._entry(_line({"kind": kind, **record}), record)
+            bytes_of_record = sum(map(len, entry.values()))
+            if bytes_of_record > self.max_record_bytes:
+                raise ValueError(
+                    f"{kind} record of {bytes_of_record} bytes; {self.service} accepts {self.max_record_bytes}"
+                )
+            if len(request) == MAX_RECORDS or size + bytes_of_record > self.max_request_bytes:
                 request, size = [], 0
                 requests.append(request)
-            request.append({"Data": data, "PartitionKey": partition_key})
+            request.append(entry)
             size += bytes_of_record
         for request in requests:
             if request:
@@ -219,13 +215,19 @@ class KinesisSink:
     def close(self) -> None:
         """Nothing to close."""
 
+    def _entry(self, line: bytes, record: Mapping[str, Any]) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _send(self, entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        raise NotImplementedError
+
     def _put(self, records: list[dict[str, Any]]) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
 
         left, reason = records, ""
         for attempt in range(MAX_ATTEMPTS):
             try:
-                answers = self._client.put_records(StreamName=self.stream, Records=left)["Records"]
+                answers = self._send(left)
             except ClientError as error:
                 reason = str(error)
                 if error.response["Error"]["Code"] not in _PASSING_ERRORS:
@@ -241,11 +243,53 @@ class KinesisSink:
                 reason = f"{refused[0][1]['ErrorCode']}: {refused[0][1].get('ErrorMessage', '')}"
             if attempt + 1 < MAX_ATTEMPTS:
                 self._sleep(self._jitter() * min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt))
-        raise SinkUnavailable(f"Kinesis stream {self.stream!r} did not take {len(left)} of {len(records)}: {reason}")
+        raise SinkUnavailable(
+            f"{self.service} stream {self.stream!r} did not take {len(left)} of {len(records)}: {reason}"
+        )
+
+
+class KinesisSink(BatchSink):
+    """Puts records into a Kinesis stream. Records of one user share a partition key, and so a shard."""
+
+    service = "Kinesis"
+    max_record_bytes = 1024 * 1024
+    max_request_bytes = 5 * 1024 * 1024
+
+    def _entry(self, line: bytes, record: Mapping[str, Any]) -> dict[str, Any]:
+        return {"Data": line, "PartitionKey": digest(str(record.get("user_id", "")))}
+
+    def _send(self, entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        answered: Sequence[Mapping[str, Any]] = self._client.put_records(StreamName=self.stream, Records=entries)[
+            "Records"
+        ]
+        return answered
+
+
+class FirehoseSink(BatchSink):
+    """Puts records into a delivery stream of Amazon Data Firehose, which writes them to the lake."""
+
+    service = "Firehose"
+    max_record_bytes = 1000 * 1024
+    max_request_bytes = 4 * 1024 * 1024
+
+    def _entry(self, line: bytes, record: Mapping[str, Any]) -> dict[str, Any]:
+        return {"Data": line}
+
+    def _send(self, entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        answered: Sequence[Mapping[str, Any]] = self._client.put_record_batch(
+            DeliveryStreamName=self.stream, Records=entries
+        )["RequestResponses"]
+        return answered
 
 
 _PASSING_ERRORS = frozenset(
-    {"InternalFailure", "KMSThrottlingException", "ProvisionedThroughputExceededException", "ServiceUnavailable"}
+    {
+        "InternalFailure",
+        "KMSThrottlingException",
+        "ProvisionedThroughputExceededException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+    }
 )
 
 

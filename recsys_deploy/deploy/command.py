@@ -31,6 +31,7 @@ from recsys_deploy.deploy.checks import check, check_standing
 from recsys_deploy.deploy.errors import CheckFailed, NotConfirmed, translated
 from recsys_deploy.deploy.options import Promotion
 from recsys_deploy.deploy.packages import package_variables
+from recsys_deploy.deploy.preflight import preflight
 from recsys_deploy.deploy.publication import has_shop, page_data, publish
 from recsys_deploy.deploy.steps import Steps, names
 from recsys_deploy.deploy.terraform import Plan, Terraform
@@ -183,7 +184,7 @@ class _Run:
     changes: int = 0
 
     def __post_init__(self) -> None:
-        self.steps = Steps(self.console)
+        self.steps = Steps(self.console, self.aws.refresh)
         self.terraform = self._terraform("")
 
     def run(self) -> Deployment:
@@ -194,6 +195,8 @@ class _Run:
         brought = self._bring(there)
         filled = self._publish(there, brought)
         functions, moved = self._code(there, key, filled)
+        with self.steps.step("old versions removed") as step, translated("removing old versions"):
+            step.note = str(versions.remove_old(self.aws, functions))
         model_result = self._model(there, key, brought, filled)
         return Deployment(
             environment=self.environment.name,
@@ -220,11 +223,17 @@ class _Run:
             step.note = (
                 f"account {checked.account}, {self.environment.region}, Terraform {checked.terraform_version}{made}"
             )
+        image_tag = self.options.image_tag or git_revision()
+        with self.steps.step("quotas of the account") as step:
+            warnings = preflight(self.environment, self.aws, image_tag)
+            step.note = f"{len(warnings)} warnings" if warnings else "enough for this environment"
+        for warning in warnings:
+            self.console.print(f"        [yellow]{warning}[/]", highlight=False, soft_wrap=True)
         with self.steps.step("packages") as step:
             folder = self.options.packages or self.options.checkout / PACKAGES
             variables = package_variables(folder, self.terraform.stack, build=self.options.packages is None)
-            variables["image_tag"] = self.options.image_tag or git_revision()
-            step.note = f"{folder}, images {variables['image_tag']}"
+            variables["image_tag"] = image_tag
+            step.note = f"{folder}, images {image_tag}"
         with self.steps.step("terraform init"):
             self.terraform.init()
             check_standing(self.environment, self.terraform.output(), checked.account, self.environment.region)
@@ -388,6 +397,7 @@ class _Run:
             self.options.environment,
             data_dir=self.options.data,
             plugin_dir=self.options.plugin_dir,
+            environment_variables=self.aws.environment(),
             variables={KEY_VARIABLE: key} if key else {},
             on_progress=self.steps.progress,
         )

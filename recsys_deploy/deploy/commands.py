@@ -1,4 +1,4 @@
-"""Command-line options and final output of ``recsys deploy``, ``recsys destroy`` and ``recsys cost``."""
+"""Command-line options and output of ``recsys deploy``, ``destroy``, ``images`` and ``cost``."""
 
 import os
 import sys
@@ -85,6 +85,63 @@ def destroy(
         f"bucket of Terraform's state remains",
         highlight=False,
     )
+
+
+def account_test(
+    environment: EnvironmentOption = "dev",
+    yes: Annotated[bool, typer.Option("--yes", help="Agree beforehand to the price.")] = False,
+    create_state_bucket: Annotated[
+        bool, typer.Option("--create-state-bucket", help="Create the bucket of Terraform's state if it is missing.")
+    ] = False,
+    terraform: TreeOption = TREE,
+    plugin_dir: PluginOption = None,
+) -> None:
+    """Deploy a disposable environment, use every part once, remove it, and write a report. Costs some cents."""
+    from recsys_deploy.deploy.account_test import AccountTest, write_report
+    from recsys_deploy.deploy.command import DeployOptions
+
+    homes.use_last_home(homes.default_root(), os.environ)
+    options = DeployOptions(
+        environment=environment,
+        home=read_settings(),
+        terraform=terraform,
+        plugin_dir=plugin_dir,
+        yes=yes,
+        create_state_bucket=create_state_bucket,
+    )
+    console = terminal()
+    report = AccountTest(options, console).run(_asker())
+    file = write_report(report, options.data)
+    console.print(f"{report.markdown()}\nwritten to {file}", highlight=False, soft_wrap=True, markup=False)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def images(
+    environment: EnvironmentOption,
+    base: Annotated[str, typer.Option(envvar="PYTHON_IMAGE", help="Python base image, name@sha256:...")],
+    pip_args: Annotated[str, typer.Option(envvar="PIP_ARGS", help="Options of pip in the build.")] = "",
+    platform: Annotated[str, typer.Option(help="Platform of the images.")] = "linux/amd64",
+    allow_critical: Annotated[
+        bool, typer.Option("--allow-critical", help="Accept critical findings of ECR's scan.")
+    ] = False,
+    terraform: TreeOption = TREE,
+) -> None:
+    """Build, push and scan the container images of an environment, and restart its services. May be repeated."""
+    from recsys_deploy.deploy.images import ImageOptions, push_images
+
+    options = ImageOptions(
+        environment=environment,
+        terraform=terraform,
+        base=base,
+        pip_args=pip_args,
+        platform=platform,
+        allow_critical=allow_critical,
+    )
+    console = terminal()
+    for image in push_images(options, console):
+        found = ", ".join(f"{count} {severity.lower()}" for severity, count in image.findings.items())
+        console.print(f"{image.repository}@{image.digest}  {found or 'no findings'}", highlight=False, soft_wrap=True)
 
 
 def cost(

@@ -76,12 +76,13 @@ def _destroy(
     confirm: Callable[[str], bool] | None,
 ) -> Destroyed:
     began = time.perf_counter()
-    steps = Steps(console)
+    steps = Steps(console, aws.refresh)
     terraform = Terraform(
         options.terraform,
         options.environment,
         data_dir=options.data,
         plugin_dir=options.plugin_dir,
+        environment_variables=aws.environment(),
         on_progress=steps.progress,
     )
     with steps.step("checks") as step:

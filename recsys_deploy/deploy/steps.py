@@ -1,7 +1,7 @@
 """Console output of a deployment: its steps with their durations, and the plan's changes."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -37,8 +37,9 @@ class Step:
 class Steps:
     """Runs steps one after another, prints them and records their durations."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, before_step: Callable[[], None] = lambda: None) -> None:
         self._console = console
+        self._before_step = before_step
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -48,6 +49,7 @@ class Steps:
         step = Step()
         try:
             with self._console.status(name):
+                self._before_step()
                 yield step
         except BaseException as error:
             kind = "failed" if isinstance(error, Exception) else "stopped"

@@ -131,7 +131,8 @@ class Terraform:
         environment: name of one.
         data_dir: folder of this environment for Terraform's files, the plan and the variables.
         plugin_dir: folder of providers; ``None``: Terraform downloads them.
-        variables: of the child process, beside those of this one; ``TF_VAR_*`` for secrets.
+        environment_variables: of the child process; by default those of this one.
+        variables: of the child process, beside them; ``TF_VAR_*`` for secrets.
         binary: the program; by default ``terraform`` from the path.
         on_progress: called for every change that ends.
     """
@@ -143,6 +144,7 @@ class Terraform:
         *,
         data_dir: Path,
         plugin_dir: Path | None = None,
+        environment_variables: Mapping[str, str] | None = None,
         variables: Mapping[str, str] | None = None,
         binary: str = "terraform",
         on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -151,6 +153,7 @@ class Terraform:
         self.values = folder.resolve() / "environments" / environment
         self.data_dir = data_dir.resolve()
         self._plugin_dir = plugin_dir.resolve() if plugin_dir else None
+        self._inherited = environment_variables
         self._variables = dict(variables or {})
         self._binary = binary
         self._on_progress = on_progress
@@ -253,7 +256,8 @@ class Terraform:
         return tuple(line.strip() for line in output.lines if line.strip()) if output.status == 0 else ()
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("TF_VAR_")}
+        inherited = os.environ if self._inherited is None else self._inherited
+        kept = {name: value for name, value in inherited.items() if not name.startswith("TF_VAR_")}
         # The provider's schema is half a gigabyte of short-lived objects: collecting them less often saves a third of
         # the time.
         usual = {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "GOGC": kept.get("GOGC", "400")}
@@ -333,6 +337,11 @@ def _failure(output: CommandOutput, command: str, remedy: str) -> DeployError | 
             f"{lock['Created']}",
             remedy="wait for it to end; only if that run is certainly dead, release the state with "
             f"`terraform -chdir=terraform/stack force-unlock {lock['ID']}`",
+        )
+    if "account must be verified" in text:
+        return DeployError(
+            f"{command}: AWS has not verified this account for CloudFront yet ({_short(text)})",
+            remedy="open a case with AWS Support, or set storefront = null and run the same command again",
         )
     problem = classify_aws_error(text, command)
     if problem.kind in _NOT_OF_AWS:

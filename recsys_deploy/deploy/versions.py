@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from botocore.exceptions import ClientError, WaiterError
+from botocore.exceptions import ClientError
 
 from recsys_deploy.deploy.api_check import fault_of_health, fault_of_list, http_event, question, read_json
 from recsys_deploy.deploy.aws_session import Aws
@@ -23,6 +23,7 @@ PAUSES_S: Final = (1, 2, 4)
 
 READY_ATTEMPTS: Final = 40
 READY_DELAY_S: Final = 5
+NOT_READY: Final = ("ResourceConflictException", "SnapStartNotReadyException", "CodeArtifactUserPendingException")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def check_version(
     Raises:
         CheckFailed: it does not start, fails, or answers wrongly.
     """
-    _wait(aws, function)
+    _wait(aws, function, sleep)
     if function.name == "authorizer":
         _expect(aws, function, http_event("POST", "/recommend", key=key), {"isAuthorized": True})
         _expect(aws, function, http_event("POST", "/recommend", key="rk_none"), {"isAuthorized": False})
@@ -139,24 +140,55 @@ def _point(aws: Aws, function: Function, version: str, revision: str | None) -> 
     )
 
 
-def _wait(aws: Aws, function: Function) -> None:
-    """Wait until the version is active: with SnapStart, taking the snapshot can last minutes."""
-    waiter = aws.client("lambda").get_waiter("published_version_active")
-    reason: str | None = None
-    with translated(f"waiting for {function.function_name} version {function.published}"):
-        try:
-            waiter.wait(
-                FunctionName=function.function_name,
-                Qualifier=function.published,
-                WaiterConfig={"Delay": READY_DELAY_S, "MaxAttempts": READY_ATTEMPTS},
-            )
-        except WaiterError as error:
-            if "Error" in error.last_response:
-                raise
-            said = str(error.last_response.get("StateReason") or "")
-            reason = said or f"it is not active after {READY_ATTEMPTS * READY_DELAY_S} s"
-    if reason is not None:
-        _refuse(function, f"it does not start: {reason}")
+def _wait(aws: Aws, function: Function, sleep: Callable[[float], None]) -> None:
+    """Wait until the version is active: with SnapStart, taking the snapshot can last minutes.
+
+    A version that nobody invoked for 14 days becomes ``Inactive``; an invocation, which fails, makes it ``Pending``.
+    botocore's waiter does not know this state and would wait in vain.
+    """
+    client = aws.client("lambda")
+    names = {"FunctionName": function.function_name, "Qualifier": function.published}
+    woken = False
+    for _ in range(READY_ATTEMPTS):
+        with translated(f"waiting for {function.function_name} version {function.published}"):
+            found = client.get_function_configuration(**names)
+            state = found.get("State", "Active")
+            if state == "Inactive" and not woken:
+                woken = True
+                try:
+                    client.invoke(**names, Payload=b"{}")
+                except ClientError as error:
+                    if error.response["Error"]["Code"] not in NOT_READY:
+                        raise
+        if state == "Active":
+            return
+        if state == "Failed":
+            _refuse(function, f"it does not start: {found.get('StateReason') or 'without a reason'}")
+        sleep(READY_DELAY_S)
+    _refuse(function, f"it does not start: it is {state} after {READY_ATTEMPTS * READY_DELAY_S} s")
+
+
+def remove_old(aws: Aws, functions: Sequence[Function]) -> int:
+    """Delete published versions except the live one, the one before it, and those behind any alias; how many.
+
+    Every version with SnapStart has a paid snapshot, and all count towards the account's 75 GB of code.
+    """
+    client = aws.client("lambda")
+    removed = 0
+    for function in functions:
+        name = function.function_name
+        aliases = [
+            one for page in client.get_paginator("list_aliases").paginate(FunctionName=name) for one in page["Aliases"]
+        ]
+        weights = [(one.get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {} for one in aliases]
+        kept = {"$LATEST", function.live, function.published, *(one["FunctionVersion"] for one in aliases)}
+        kept |= {version for one in weights for version in one}
+        pages = client.get_paginator("list_versions_by_function").paginate(FunctionName=name)
+        for version in [one["Version"] for page in pages for one in page["Versions"]]:
+            if version not in kept:
+                client.delete_function(FunctionName=name, Qualifier=version)
+                removed += 1
+    return removed
 
 
 def _ask(aws: Aws, function: Function, event: Mapping[str, Any]) -> tuple[int, Any]:

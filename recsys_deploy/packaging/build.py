@@ -11,6 +11,7 @@ from typing import Any
 
 from recsys_assets.code_revision import git_revision
 from recsys_deploy.packaging.archive import as_lambda_says, content_checksum, file_checksum, write_zip
+from recsys_deploy.packaging.bytecode import bytecode, find_interpreter
 from recsys_deploy.packaging.contents import code_files, library_files
 from recsys_deploy.packaging.features import package_features
 from recsys_deploy.packaging.functions import FUNCTIONS, FunctionSpec, PackagingError, spec_of
@@ -48,6 +49,8 @@ class Package:
             change.
         code_sha256: content checksum of this project's code alone.
         libraries: name -> version of every library in the zip.
+        bytecode: whether the zip has compiled files; without an interpreter of ``python`` here it has none, and cold
+            starts take twice as long.
         zlib: version that compressed it.
     """
 
@@ -65,6 +68,7 @@ class Package:
     git_revision: str
     code_sha256: str
     libraries: Mapping[str, str]
+    bytecode: bool
     zlib: str
 
 
@@ -120,9 +124,14 @@ def _from_stack(file: Path, root: Path) -> str:
 
 
 def _package(spec: FunctionSpec, code: Mapping[str, bytes], constraints: Path, target: Target, out: Path) -> Package:
+    interpreter = find_interpreter(target.python)
     with tempfile.TemporaryDirectory(prefix="recsys-package-") as folder:
-        libraries = install(spec.requirements, constraints, target, Path(folder))
-        files = {**dict(library_files(Path(folder), spec)), **code}
+        installed, staged = Path(folder) / "installed", Path(folder) / "staged"
+        libraries = install(spec.requirements, constraints, target, installed)
+        files = {**dict(library_files(installed, spec)), **code}
+        if interpreter is not None:
+            staged.mkdir()
+            files |= bytecode(files, interpreter, staged)
     unzipped = sum(map(len, files.values()))
     if unzipped > UNZIPPED_LIMIT:
         raise PackagingError(
@@ -147,6 +156,7 @@ def _package(spec: FunctionSpec, code: Mapping[str, bytes], constraints: Path, t
         git_revision=git_revision(),
         code_sha256=content_checksum(code),
         libraries=libraries,
+        bytecode=interpreter is not None,
         zlib=zlib.ZLIB_RUNTIME_VERSION,
     )
     _write_json(asdict(made), out / f"{spec.name}.json")

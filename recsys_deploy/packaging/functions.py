@@ -31,7 +31,7 @@ class FunctionSpec:
     services: tuple[str, ...]
 
 
-_SCORING_SERVICES = ("dynamodb", "kinesis", "s3", "sagemaker-runtime", "sqs")
+_SCORING_SERVICES = ("dynamodb", "firehose", "kinesis", "s3", "sagemaker-runtime", "sqs")
 
 FUNCTIONS = {
     spec.name: spec

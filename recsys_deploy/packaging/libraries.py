@@ -54,6 +54,7 @@ def install(requirements: Sequence[str], constraints: Path, target: Target, fold
     command = [uv.find_uv_bin(), "pip", "install", "--quiet", "--no-progress", "--target", str(folder)]
     command += ["--python-platform", target.uv_platform, "--python-version", target.python]
     command += ["--only-binary", ":all:", "--no-compile-bytecode"]
+    command += ["--no-index"] if os.environ.get("PIP_NO_INDEX") else []
     command += ["--constraints", str(constraints), *requirements]
     try:
         done = subprocess.run(
@@ -71,7 +72,6 @@ def install(requirements: Sequence[str], constraints: Path, target: Target, fold
 def _environment() -> dict[str, str]:
     """This process's variables, with pip's index settings under uv's names unless uv has its own."""
     names = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX", "PIP_FIND_LINKS": "UV_FIND_LINKS"}
-    names |= {"PIP_NO_INDEX": "UV_NO_INDEX"}
     translated = {new: os.environ[old] for old, new in names.items() if os.environ.get(old)}
     return {**translated, **os.environ}
 

@@ -1,4 +1,4 @@
-# Dagster on AWS, for shops that want its daemon to start runs; without it the training machine does.
+# Dagster on ECS, for shops whose runs are started by its daemon; otherwise the training machine starts them.
 module "dagster" {
   source = "../modules/dagster"
   count  = var.dagster == null ? 0 : 1

@@ -1,4 +1,4 @@
-# Where things are kept, and the key that encrypts them.
+# Storage, tables, streams and the key that encrypts them.
 module "encryption" {
   source = "../modules/encryption"
 
@@ -27,8 +27,7 @@ module "streaming" {
   name             = local.name
   kms_key_arn      = module.encryption.key_arn
   lake_bucket_arn  = module.storage.bucket_arns["lake"]
-  shards           = var.events.shards
-  retention_hours  = var.events.retention_hours
+  stream           = var.events.stream
   shadow_timeout_s = var.functions.shadow.timeout_s
   log_days         = var.operations.log_days
 }

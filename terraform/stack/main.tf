@@ -1,5 +1,5 @@
-# One whole environment, put together from the modules. Put here what connects them: who may use what (`functions`), which
-# setting comes from which resource (`settings`). What differs between environments stands in ../environments.
+# One environment, composed of the modules: which access each function has (`functions`), and which resource each setting
+# names (`settings`). Values that differ between environments are in ../environments.
 terraform {
   required_version = ">= 1.11, < 2.0"
 
@@ -14,7 +14,8 @@ terraform {
 }
 
 provider "aws" {
-  region = var.region
+  region              = var.region
+  allowed_account_ids = var.allowed_account_ids
 
   default_tags {
     tags = {
@@ -37,14 +38,14 @@ locals {
   table_prefix = "${local.name}-"
   repository   = "${path.module}/../.."
 
-  # The one table of routes: the local server, the authorizer and the gateway read the same file.
+  # The local server, the authorizer and the gateway read the same table of routes.
   routes = jsondecode(file("${local.repository}/lambda_api/handlers/routes.json"))
 
   account   = data.aws_caller_identity.current.account_id
   partition = data.aws_partition.current.partition
   region    = data.aws_region.current.name
 
-  # RECSYS_* settings (lambda_api/settings.py), the same for everything that works on this environment.
+  # RECSYS_* settings (lambda_api/settings.py), the same for all code of this environment.
   settings = {
     RECSYS_TARGET            = "aws"
     RECSYS_HOME              = "/tmp/recsys"
@@ -53,6 +54,7 @@ locals {
     RECSYS_MODELS_URI        = "s3://${module.storage.bucket_names["models"]}/bundles"
     RECSYS_CATALOGUE_URI     = "s3://${module.storage.bucket_names["models"]}/catalogue"
     RECSYS_EVENT_STREAM      = module.streaming.event_stream_name
+    RECSYS_EVENT_DELIVERY    = module.streaming.direct_delivery_name
     RECSYS_SHADOW_QUEUE_URL  = module.streaming.shadow_queue_url
     RECSYS_EXPLORATION_SHARE = tostring(var.serving.exploration_share)
   }

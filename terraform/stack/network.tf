@@ -1,10 +1,11 @@
-# Where containers run: the network, and a run of the asset graph as one task.
+# The network of containers, and the task that runs the asset graph.
 locals {
-  # What the asset graph does: it reads and writes the lake, the bundles, the catalogue and every table, and starts jobs.
+  # Access of the asset graph: lake, bundles, catalogue, all tables, and jobs.
   pipeline_access = {
     dynamodb_read          = values(local.tables)
     dynamodb_write         = values(local.tables)
-    kinesis_write          = [module.streaming.event_stream_arn]
+    kinesis_write          = module.streaming.event_stream_arns
+    firehose_write         = module.streaming.direct_delivery_arns
     glue_runs              = local.training_access.glue_runs
     s3_list                = concat([module.storage.bucket_arns["lake"], local.models], local.training_access.s3_list)
     s3_read                = local.training_access.s3_read
@@ -15,7 +16,7 @@ locals {
     pass_role_to_sagemaker = ["arn:${local.partition}:iam::${local.account}:role/${local.name}-sagemaker"]
   }
 
-  # Dagster's instance travels with a run's command; the run's task has to know what it names.
+  # A run's command carries Dagster's instance, which names these variables.
   run_environment = var.dagster == null ? {} : module.dagster[0].run_environment
   run_secrets     = var.dagster == null ? {} : module.dagster[0].run_secrets
 }

@@ -1,4 +1,4 @@
-# Who is told, what it may cost, and what GitHub's jobs may do.
+# Alarms, the budget, and the roles of GitHub's jobs.
 module "monitoring" {
   source = "../modules/monitoring"
 
@@ -9,6 +9,7 @@ module "monitoring" {
   api_id                   = module.api.api_id
   table_names              = module.registry.table_names
   event_stream_name        = module.streaming.event_stream_name
+  full                     = var.operations.full_monitoring
   delivery_stream_name     = module.streaming.delivery_stream_name
   delivery_buffer_s        = module.streaming.delivery_buffer_s
   shadow_queue_name        = module.streaming.shadow_queue_name
@@ -25,6 +26,7 @@ module "ci_access" {
   name              = local.name
   environment       = var.environment
   repository        = var.ci_access.repository
+  repository_ids    = var.ci_access.repository_ids
   provider_arn      = var.ci_access.provider_arn
   state             = var.ci_access.state
   tables            = local.tables

@@ -14,17 +14,17 @@ output "storefront_bucket" {
 }
 
 output "storefront_distribution_id" {
-  description = "CloudFront distribution of the page, to be invalidated when its data changed; null where there is none."
+  description = "CloudFront distribution of the page, invalidated when its data changes; null where there is none."
   value       = one(module.storefront[*].distribution_id)
 }
 
 output "settings" {
-  description = "RECSYS_* variables for everything that works on this environment from outside: pipeline and command line."
+  description = "RECSYS_* variables for code outside the environment: pipeline and command line."
   value       = local.pipeline_settings
 }
 
 output "functions" {
-  description = "Functions with their aliases and the version last published."
+  description = "Functions with their aliases and last published versions."
   value       = module.functions.functions
 }
 
@@ -44,7 +44,7 @@ output "dagster_url" {
 }
 
 output "runs" {
-  description = "How a run of the asset graph is started by hand: cluster, task definition, container, subnets, security group, where its image is pushed to; null where there are none."
+  description = "Cluster, task definition, container, subnets and security group for starting a run by hand, and the repository of its image; null where there are none."
   value = var.runs == null ? null : {
     cluster_arn         = module.runs[0].cluster_arn
     task_definition_arn = module.runs[0].task_definition_arn
@@ -56,7 +56,7 @@ output "runs" {
 }
 
 output "ci_role_arns" {
-  description = "Roles of GitHub's jobs, by what they are for; null where there are none."
+  description = "Roles of GitHub's jobs by purpose; null where there are none."
   value       = one(module.ci_access[*].role_arns)
 }
 
@@ -66,6 +66,6 @@ output "training_machine_arn" {
 }
 
 output "endpoint" {
-  description = "How a model version's endpoint is made; null where functions score themselves."
+  description = "Settings of a model version's endpoint; null where the functions score themselves."
   value       = one(module.sagemaker[*].endpoint)
 }

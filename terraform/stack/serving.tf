@@ -1,20 +1,21 @@
-# What answers shoppers.
+# Functions, API and shop page.
 locals {
-  # Whether there is a key is no secret.
+  # Whether a key exists is not secret.
   has_storefront_key = nonsensitive(var.storefront_key != "")
 
-  # One endpoint per model version, named by the environment; which there are is known to the registry alone.
+  # One endpoint per model version, named by the environment; only the registry knows which exist.
   endpoints = "arn:${local.partition}:sagemaker:${local.region}:${local.account}:endpoint/${local.name}-*"
 
   tables = module.registry.table_arns
   models = module.storage.bucket_arns["models"]
 
-  # Asking a model: its bundle and catalogue, an endpoint, and where what was shown is written.
+  # Access for scoring: bundle, catalogue, endpoint, and the stream of shown lists.
   scoring = {
     s3_read          = ["${local.models}/bundles/*", "${local.models}/catalogue/*"]
     s3_list          = [local.models]
     sagemaker_invoke = [local.endpoints]
-    kinesis_write    = [module.streaming.event_stream_arn]
+    kinesis_write    = module.streaming.event_stream_arns
+    firehose_write   = module.streaming.direct_delivery_arns
   }
 
   functions = {
@@ -32,7 +33,7 @@ locals {
       queue = null
     })
     authorizer = merge(var.functions.authorizer, {
-      description  = "Says who may call which route"
+      description  = "Checks API keys"
       handler      = "lambda_api.handlers.authorizer.handler"
       package_path = var.packages.authorizer.path
       package_hash = var.packages.authorizer.hash
@@ -42,7 +43,7 @@ locals {
       queue = null
     })
     shadow = merge(var.functions.shadow, {
-      description  = "Asks the model in the shadow what shoppers were asked"
+      description  = "Queries the shadow model"
       handler      = "lambda_api.handlers.shadow.handler"
       package_path = var.packages.shadow.path
       package_hash = var.packages.shadow.hash
@@ -70,6 +71,7 @@ module "functions" {
   weighted_rollouts   = var.serving.weighted_rollouts
   account_concurrency = var.serving.account_concurrency
   log_days            = var.operations.log_days
+  tracing             = var.operations.tracing
 }
 
 module "api" {
@@ -84,7 +86,7 @@ module "api" {
   kms_key_arn      = module.encryption.key_arn
   log_days         = var.operations.log_days
 
-  # Operators' figures are asked for by a monitor, not by crowds.
+  # Only monitors read the metrics.
   throttles = { "GET /metrics" = { rate = 1, burst = 5 } }
 }
 

@@ -1,7 +1,6 @@
-# From raw events to a registered model: what the asset graph is told and may do besides, and the machine that runs it.
+# Training: settings and access of the asset graph, and the state machine that runs it.
 locals {
-  # Settings of everything that runs the asset graph or works on this environment from outside. Functions that answer
-  # shoppers have local.settings alone.
+  # Settings of the asset graph and of commands outside the environment. Functions get only local.settings.
   pipeline_settings = merge(
     local.settings,
     var.shop == null ? {} : {
@@ -15,7 +14,7 @@ locals {
 
   shop_bucket = var.shop == null ? null : "arn:${local.partition}:s3:::${split("/", var.shop.data)[2]}"
 
-  # What it may do besides pipeline_access: read the shop's data, start the feature job.
+  # Access besides pipeline_access: the shop's data and the feature job.
   training_access = {
     s3_read   = var.shop == null ? [] : ["${local.shop_bucket}/${join("/", slice(split("/", var.shop.data), 3, length(split("/", var.shop.data))))}/*"]
     s3_list   = var.shop == null ? [] : [local.shop_bucket]

@@ -1,4 +1,4 @@
-# Values stand in ../environments/*/terraform.tfvars. An attribute without `optional` is stated by every environment.
+# Values are in ../environments/*/terraform.tfvars. Every environment sets the attributes without `optional`.
 variable "environment" {
   description = "Name of the environment; everything is called recsys-<environment>-..."
   type        = string
@@ -14,18 +14,24 @@ variable "region" {
   type        = string
 }
 
+variable "allowed_account_ids" {
+  description = "Accounts in which this environment may be created; Terraform refuses credentials of any other. One account per environment is recommended. Null: any, for a first try."
+  type        = list(string)
+  default     = null
+}
+
 variable "owner" {
-  description = "Team that answers for the environment, value of the tag Owner."
+  description = "Team responsible for the environment, value of the tag Owner."
   type        = string
 }
 
 variable "disposable" {
-  description = "Whether tables and buckets may be destroyed with what they hold. Never where a shop's data is."
+  description = "Whether tables and buckets may be destroyed with their data. Never true for an environment with a shop's data."
   type        = bool
 
   validation {
     condition     = !(var.disposable && var.environment == "prod")
-    error_message = "prod holds a shop's data: it is not disposable."
+    error_message = "prod holds a shop's data and cannot be disposable."
   }
 }
 
@@ -39,7 +45,7 @@ variable "packages" {
 }
 
 variable "functions" {
-  description = "Sizes of the functions: api answers shoppers, authorizer checks keys, shadow asks the model in the shadow; see modules/lambda-inference."
+  description = "Sizes of the functions: api answers shoppers, authorizer checks keys, shadow queries the shadow model; see modules/lambda-inference. reserved_concurrency null uses the account's pool, because new accounts allow only 10 concurrent executions."
   type = object({
     api = object({
       memory_mb               = number
@@ -66,7 +72,7 @@ variable "functions" {
 }
 
 variable "serving" {
-  description = "How shoppers are answered: whether new code is rolled out by weights of the alias `live` (excludes provisioned concurrency), concurrent executions the account may have in the region (Service Quotas, L-B99A9384), share of places given to chance, requests per second and burst of each route, origins of shop pages that call the API from a browser (the page behind CloudFront needs none)."
+  description = "Serving: whether new code is rolled out by weights of the alias `live` (excludes provisioned concurrency), the account's quota of concurrent executions in the region (Service Quotas, L-B99A9384), share of exploration, requests per second and burst of each route, origins of shop pages that call the API from a browser (the page behind CloudFront needs none)."
   type = object({
     weighted_rollouts   = bool
     account_concurrency = number
@@ -77,20 +83,22 @@ variable "serving" {
 
   validation {
     condition     = var.serving.exploration_share >= 0 && var.serving.exploration_share <= 0.5
-    error_message = "exploration_share lies between 0 and 0.5, as lambda_api/settings.py has it."
+    error_message = "exploration_share is between 0 and 0.5, as in lambda_api/settings.py."
   }
 }
 
 variable "events" {
-  description = "Event stream: shards (null: on demand) and hours for which it keeps records."
+  description = "Path of events into the lake. stream null: functions write to Firehose directly, without a fixed cost. Otherwise a Kinesis stream in front of it, for further readers: shards (null: on demand) and hours for which it keeps records."
   type = object({
-    shards          = number
-    retention_hours = number
+    stream = object({
+      shards          = number
+      retention_hours = number
+    })
   })
 }
 
 variable "storefront" {
-  description = "The demonstration shop page on CloudFront, with the AWS WAF web ACL in front of it or null. It shows 24 shoppers of the log with what they bought, and asks and reports in any shopper's name without asking who is there: no page for a shop's own data. Refused outside disposable environments unless it is said to be a demonstration. Null: no page."
+  description = "The demonstration shop page on CloudFront, with the AWS WAF web ACL in front of it or null. It shows 24 shoppers of the log with their purchases, and anybody can act as any shopper, so it must not show a shop's own data. Refused outside disposable environments unless demonstration = true. Null: no page."
   type = object({
     web_acl_arn   = string
     demonstration = optional(bool, false)
@@ -98,7 +106,7 @@ variable "storefront" {
 
   validation {
     condition     = var.storefront == null || var.disposable || try(var.storefront.demonstration, false)
-    error_message = "The page shows shoppers of the log to everybody: storefront = null, or say demonstration = true where the data are made up."
+    error_message = "The page shows shoppers of the log to everybody: set storefront = null, or demonstration = true for invented data."
   }
 }
 
@@ -110,7 +118,7 @@ variable "storefront_key" {
 }
 
 variable "network" {
-  description = "VPC for containers: addresses, zones, way to the internet (none, one, per_zone), AWS services with an endpoint; see modules/network. Null: none, and so no runs on AWS."
+  description = "VPC for containers: addresses, zones, NAT gateways (none, one, per_zone), AWS services with an endpoint; see modules/network. Null: none, and therefore no runs on AWS."
   type = object({
     cidr                = string
     zones               = set(string)
@@ -121,7 +129,7 @@ variable "network" {
 }
 
 variable "image_tag" {
-  description = "Tag of the container images: the git revision `make images` gave them. Nothing starts before images of this tag are pushed."
+  description = "Tag of the container images: the git revision that `recsys images` gave them. No task starts before images with this tag are pushed."
   type        = string
   default     = "unreleased"
 }
@@ -168,18 +176,21 @@ variable "dagster" {
 }
 
 variable "ci_access" {
-  description = "Roles of GitHub's jobs: repository (owner/name), the account's OIDC provider or null to make it, Terraform's state as in backend.hcl; see modules/ci-access. Null: none."
+  description = "Roles of GitHub's jobs: repository (owner/name) and its ids or null, the account's OIDC provider or null to create it, Terraform's state as in backend.hcl; see modules/ci-access. Null: none."
   type = object({
-    repository   = string
-    provider_arn = string
-    state        = object({ bucket = string, key = string })
+    repository     = string
+    repository_ids = optional(object({ owner = string, repository = string }))
+    provider_arn   = string
+    state          = object({ bucket = string, key = string })
   })
   default = null
 }
 
 variable "operations" {
-  description = "Days for which logs are kept, who is told of alarms and of the budget, the latency in milliseconds beyond which one request in a hundred is an alarm, and what the environment may cost a month in US dollars."
+  description = "Days for which logs are kept, mail addresses for alarms and the budget, the latency in milliseconds beyond which one request in a hundred is an alarm, the monthly budget in US dollars, whether the dashboard and all alarms are created (false: three alarms and no dashboard, which costs nearly nothing), and whether requests are traced with X-Ray (at a low rate nearly every request is, for 5 dollars per million)."
   type = object({
+    full_monitoring    = bool
+    tracing            = bool
     log_days           = number
     alarm_emails       = list(string)
     latency_p99_ms     = number
@@ -188,6 +199,6 @@ variable "operations" {
 
   validation {
     condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.operations.log_days)
-    error_message = "CloudWatch keeps logs for certain numbers of days only, e.g. 7, 14, 30, 90 or 365."
+    error_message = "CloudWatch accepts only certain numbers of days, e.g. 7, 14, 30, 90 or 365."
   }
 }

@@ -41,12 +41,12 @@ run "roles" {
       && keys(jsondecode(role.assume_role_policy).Statement[0].Condition) == ["StringEquals"]
       && role.permissions_boundary == aws_iam_policy.boundary.arn
     ])
-    error_message = "Tokens made for somebody else open nothing, and every role has the boundary."
+    error_message = "Tokens for another audience are refused, and every role has the boundary."
   }
 
   assert {
     condition     = alltrue([for name, attachment in local.attached : attachment.kind == "read" if attachment.role == "plan"]) && alltrue([for attachment in values(local.attached) : contains(["plan", "deploy"], attachment.role)])
-    error_message = "A plan reads; nobody but deploy changes what Terraform made."
+    error_message = "A plan only reads, and only deploy changes resources."
   }
 
   assert {
@@ -57,27 +57,32 @@ run "roles" {
         ]
       ] if startswith(key, "read-")
     ]))
-    error_message = "What is called read reads."
+    error_message = "Policies named read only read."
   }
 
   assert {
     condition     = alltrue([for service in values(local.services) : (service.resources == ["*"]) == can(service.everywhere)])
-    error_message = "A row without a confined resource says why."
+    error_message = "A row with the resource \"*\" needs a reason."
   }
 
   assert {
-    condition     = alltrue([for text in values(local.policies) : length(text) <= 6144])
-    error_message = "IAM takes policies of 6144 characters."
+    condition     = alltrue([for text in values(local.policies) : length(text) <= 5632])
+    error_message = "A managed policy has at most 6144 characters, and half a kilobyte is kept free for new actions."
+  }
+
+  assert {
+    condition     = alltrue([for role in ["plan", "deploy"] : length([for one in values(local.attached) : one if one.role == role]) <= 8])
+    error_message = "IAM attaches at most ten managed policies to a role."
   }
 
   assert {
     condition     = length([for statement in jsondecode(aws_iam_policy.boundary.policy).Statement : statement if statement.Effect == "Deny" && contains(statement.Action, "iam:PutRolePolicy") && contains(statement.Action, "iam:PassRole")]) == 1 && !contains(local.ceiling, "*") && !contains(local.ceiling, "iam:*")
-    error_message = "The boundary keeps its own roles out of reach, and is no leave for everything."
+    error_message = "The boundary excludes its own roles and does not allow everything."
   }
 
   assert {
     condition     = alltrue([for statement in jsondecode(module.access["release"].policy).Statement : statement.Condition.StringEquals["iam:PassedToService"] == "sagemaker.amazonaws.com" && statement.Resource == ["arn:aws:iam::123456789012:role/recsys-test-sagemaker"] if contains(statement.Action, "iam:PassRole")])
-    error_message = "A rollout hands the role of endpoints to SageMaker, and no other to anybody."
+    error_message = "A rollout may pass only the endpoints' role, and only to SageMaker."
   }
 }
 
@@ -96,6 +101,37 @@ run "with_the_accounts_provider" {
     condition     = length(aws_iam_openid_connect_provider.github) == 0 && output.provider_arn == var.provider_arn
     error_message = "An account has one provider."
   }
+}
+
+run "immutable_subjects" {
+  command = plan
+
+  module {
+    source = "./modules/ci-access"
+  }
+
+  variables {
+    repository_ids = { owner = "1234", repository = "567890" }
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role.this["release"].assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"] == ["repo:example@1234/recsys@567890:environment:test", "repo:example@1234/recsys@567890:environment:test-unattended"]
+    error_message = "Repositories with immutable subjects send owner@id/name@id."
+  }
+}
+
+run "ids_that_are_no_numbers_are_refused" {
+  command = plan
+
+  module {
+    source = "./modules/ci-access"
+  }
+
+  variables {
+    repository_ids = { owner = "*", repository = "567890" }
+  }
+
+  expect_failures = [var.repository_ids]
 }
 
 run "repositories_by_wildcard_are_refused" {

@@ -16,6 +16,7 @@ variables {
       package_hash = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
       memory_mb    = 1769
       timeout_s    = 10
+      snap_start   = true
       access       = { dynamodb_read = ["arn:aws:dynamodb:eu-central-1:123456789012:table/t"] }
     }
     worker = {
@@ -26,7 +27,6 @@ variables {
       memory_mb            = 256
       timeout_s            = 30
       reserved_concurrency = 4
-      snap_start           = false
       environment          = { OWN = "1" }
       access               = { sqs_consume = ["arn:aws:sqs:eu-central-1:123456789012:q"] }
       queue                = { arn = "arn:aws:sqs:eu-central-1:123456789012:q", maximum_concurrency = 4 }
@@ -53,7 +53,7 @@ run "functions" {
 
   assert {
     condition     = one(aws_lambda_function.this["api"].snap_start).apply_on == "PublishedVersions" && length(aws_lambda_function.this["worker"].snap_start) == 0
-    error_message = "SnapStart unless it is declined."
+    error_message = "No SnapStart unless it is asked for: its cache is paid for every published version."
   }
 
   assert {
@@ -175,6 +175,7 @@ run "snapstart_with_provisioned_concurrency_is_refused" {
         memory_mb               = 1769
         timeout_s               = 10
         access                  = {}
+        snap_start              = true
         provisioned_concurrency = 2
       }
     }
@@ -200,6 +201,7 @@ run "snapstart_with_a_large_disk_is_refused" {
         memory_mb            = 1769
         timeout_s            = 10
         access               = {}
+        snap_start           = true
         ephemeral_storage_mb = 1024
       }
     }

@@ -41,22 +41,58 @@ run "alarms" {
 
   assert {
     condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.this), values(aws_cloudwatch_metric_alarm.errors)) : alarm.alarm_actions == toset([aws_sns_topic.alarms.arn]) && alarm.treat_missing_data == "notBreaching" && length(alarm.alarm_description) > 40])
-    error_message = "Every alarm tells somebody, and says what to do."
+    error_message = "Every alarm notifies the topic and says what to do."
   }
 
   assert {
-    condition     = alltrue([for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : length(widget.properties.metrics) > 0 && widget.x + widget.width <= 24])
+    condition     = alltrue([for widget in jsondecode(aws_cloudwatch_dashboard.this[0].dashboard_body).widgets : length(widget.properties.metrics) > 0 && widget.x + widget.width <= 24])
     error_message = "Every widget shows something, within the 24 columns of a dashboard."
   }
 
   assert {
-    condition     = jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets[0].properties.metrics[0] == ["AWS/ApiGateway", "Count", "ApiId", "a1b2c3", { stat = "Sum" }]
+    condition     = jsondecode(aws_cloudwatch_dashboard.this[0].dashboard_body).widgets[0].properties.metrics[0] == ["AWS/ApiGateway", "Count", "ApiId", "a1b2c3", { stat = "Sum" }]
     error_message = "Metrics are written as CloudWatch reads them."
   }
 
   assert {
     condition     = toset([for notification in aws_budgets_budget.monthly.notification : "${notification.notification_type}:${notification.threshold}"]) == toset(["ACTUAL:80", "FORECASTED:100"])
     error_message = "The budget tells before it is spent."
+  }
+}
+
+run "one_bad_period_is_no_alarm" {
+  command = plan
+
+  module {
+    source = "./modules/monitoring"
+  }
+
+  assert {
+    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.this), values(aws_cloudwatch_metric_alarm.errors)) : alarm.evaluation_periods == 3 && alarm.datapoints_to_alarm == 2])
+    error_message = "Two of three periods: a release is rolled back while an alarm fires."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.this["api-5xx"].statistic == "Average" && aws_cloudwatch_metric_alarm.this["api-5xx"].threshold > 0
+    error_message = "Server errors are counted as a share of requests."
+  }
+}
+
+run "an_idle_environment_has_three_alarms" {
+  command = plan
+
+  module {
+    source = "./modules/monitoring"
+  }
+
+  variables {
+    full              = false
+    event_stream_name = ""
+  }
+
+  assert {
+    condition     = toset(keys(output.alarm_names)) == toset(["api-5xx", "fallback-share", "events-late"]) && length(aws_cloudwatch_dashboard.this) == 0
+    error_message = "Three alarms and no dashboard."
   }
 }
 

@@ -44,9 +44,9 @@ run "buckets" {
   assert {
     condition = alltrue([
       for rules in values(aws_s3_bucket_lifecycle_configuration.data) :
-      one(rules.rule[0].transition).days == 90 && one(rules.rule[0].transition).storage_class == "GLACIER_IR"
+      one(rules.rule[0].transition).days == 90 && one(rules.rule[0].transition).storage_class == "INTELLIGENT_TIERING"
     ]) && length(aws_s3_bucket_lifecycle_configuration.data) == 2
-    error_message = "Data moves after 90 days to the one Glacier class that answers at once."
+    error_message = "Data moves after 90 days to the class that has no retrieval fee, because trainings read it again."
   }
 
   assert {

@@ -13,9 +13,9 @@ variables {
   owner      = "recsys"
   disposable = false
   functions = {
-    api        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = 20, provisioned_concurrency = 0, snap_start = true }
-    authorizer = { memory_mb = 256, timeout_s = 5, reserved_concurrency = 20, provisioned_concurrency = 0, snap_start = true }
-    shadow     = { memory_mb = 1769, timeout_s = 30, reserved_concurrency = 2, provisioned_concurrency = 0, snap_start = true }
+    api        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = 20, provisioned_concurrency = 0, snap_start = false }
+    authorizer = { memory_mb = 256, timeout_s = 5, reserved_concurrency = 20, provisioned_concurrency = 0, snap_start = false }
+    shadow     = { memory_mb = 1769, timeout_s = 30, reserved_concurrency = 2, provisioned_concurrency = 0, snap_start = false }
   }
   serving = {
     weighted_rollouts   = true
@@ -24,9 +24,11 @@ variables {
     throttle            = { rate = 10, burst = 10 }
     cors_origins        = []
   }
-  events     = { shards = 1, retention_hours = 24 }
+  events     = { stream = { shards = 1, retention_hours = 24 } }
   storefront = null
   operations = {
+    full_monitoring    = true
+    tracing            = true
     log_days           = 30
     alarm_emails       = ["somebody@example.com"]
     latency_p99_ms     = 500
@@ -75,7 +77,7 @@ run "everything_at_once" {
   }
 
   assert {
-    condition     = toset(keys(output.route_keys)) == toset(concat([for route in local.routes : "${route.method} ${route.path}"], ["$default"]))
+    condition     = toset(keys(output.route_keys)) == toset([for route in local.routes : "${route.method} ${route.path}"])
     error_message = "The gateway has the routes of routes.json."
   }
 }
@@ -100,6 +102,8 @@ run "what_would_hurt_a_shop_is_refused" {
       cors_origins        = []
     }
     operations = {
+      full_monitoring    = true
+      tracing            = true
       log_days           = 10
       alarm_emails       = ["somebody@example.com"]
       latency_p99_ms     = 500

@@ -17,8 +17,8 @@ run "streams_and_queues" {
   }
 
   assert {
-    condition     = one(aws_kinesis_stream.events.stream_mode_details).stream_mode == "ON_DEMAND" && aws_kinesis_stream.events.kms_key_id == var.kms_key_arn
-    error_message = "On demand unless shards are given, and encrypted."
+    condition     = length(aws_kinesis_stream.events) == 0 && output.event_stream_name == "" && output.direct_delivery_name == "recsys-test-events" && one(aws_kinesis_firehose_delivery_stream.events.server_side_encryption).key_arn == var.kms_key_arn
+    error_message = "Without a stream records are written to Firehose directly, and encrypted."
   }
 
   assert {
@@ -50,12 +50,34 @@ run "shards_when_given" {
   }
 
   variables {
-    shards = 2
+    stream = { shards = 2 }
   }
 
   assert {
-    condition     = one(aws_kinesis_stream.events.stream_mode_details).stream_mode == "PROVISIONED" && aws_kinesis_stream.events.shard_count == 2
-    error_message = "Shards make a provisioned stream."
+    condition     = one(aws_kinesis_stream.events[0].stream_mode_details).stream_mode == "PROVISIONED" && aws_kinesis_stream.events[0].shard_count == 2 && aws_kinesis_stream.events[0].kms_key_id == var.kms_key_arn
+    error_message = "Shards make a provisioned stream, which is encrypted."
+  }
+
+  assert {
+    condition     = output.event_stream_name == "recsys-test-events" && output.direct_delivery_name == "" && length(aws_kinesis_firehose_delivery_stream.events.kinesis_source_configuration) == 1 && length(aws_kinesis_firehose_delivery_stream.events.server_side_encryption) == 0
+    error_message = "Firehose reads the stream, which encrypts its records itself."
+  }
+}
+
+run "on_demand_without_shards" {
+  command = plan
+
+  module {
+    source = "./modules/streaming"
+  }
+
+  variables {
+    stream = {}
+  }
+
+  assert {
+    condition     = one(aws_kinesis_stream.events[0].stream_mode_details).stream_mode == "ON_DEMAND"
+    error_message = "A stream without shards is on demand."
   }
 }
 
@@ -81,10 +103,9 @@ run "limits_of_aws_are_refused" {
   }
 
   variables {
-    buffer_s        = 30
-    retention_hours = 12
-    shards          = 0
+    buffer_s = 30
+    stream   = { shards = 0, retention_hours = 12 }
   }
 
-  expect_failures = [var.buffer_s, var.retention_hours, var.shards]
+  expect_failures = [var.buffer_s, var.stream]
 }

@@ -1,7 +1,4 @@
-"""A small shop with tastes, as a home on a laptop holds it: a lake, and a champion trained on it.
-
-Put the shop of the composed proof here. Keep AWS out.
-"""
+"""The shop of the composed proof: a home on a laptop with a lake and a champion trained on it."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path

@@ -1,10 +1,8 @@
-"""The stage of the composed proof: a cloud in a process of its own, and a copy of the Terraform tree that points to it.
+"""A simulated cloud in a process of its own, and a copy of the Terraform tree that points to it.
 
-Put here what has to stand before ``recsys deploy`` is called, and how it is watched. Keep assertions in the tests.
-
-The copy differs from the checkout in two override files: a local state in place of S3, with provider flags that a
-simulated account needs; and nobody waits until a CDN that is not there has spread a distribution. Values of the
-environment are those of the checkout.
+The copy differs from the checkout in two override files: a local state instead of S3, with provider flags that a
+simulated account needs; and no waiting for a CDN that does not exist. Values of the environment are those of the
+checkout unless a test replaces them.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""What still stands in the cloud, asked service by service, whatever Terraform believes.
-
-Put a listing here when the stack gets a new kind of resource. Keep what a fresh account has of its own out.
-"""
+"""Lists the resources in the cloud, service by service, independently of Terraform's state."""
 
 import json
 from collections.abc import Callable, Mapping

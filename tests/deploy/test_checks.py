@@ -173,3 +173,39 @@ def test_a_client_is_opened_once() -> None:
         reached: Any = Aws(REGION)
         assert reached.client("s3") is reached.client("s3")
         assert session.return_value.client.call_count == 1
+
+
+PROCESS = """
+import datetime, json, pathlib, sys
+count = pathlib.Path(sys.argv[1])
+number = int(count.read_text()) + 1 if count.exists() else 1
+count.write_text(str(number))
+# Short enough that boto3 refreshes them at every use.
+end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=5)
+print(json.dumps({"Version": 1, "AccessKeyId": f"key{number}", "SecretAccessKey": "s", "SessionToken": "t",
+                  "Expiration": end.isoformat()}))
+"""
+
+
+def test_credentials_that_expire_during_an_apply_are_refreshed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Terraform gets the source of the credentials, not a copy of them; every step copies fresh ones for the rest."""
+    import os
+    import sys
+
+    (tmp_path / "process.py").write_text(PROCESS)
+    command = f"{sys.executable} {tmp_path / 'process.py'} {tmp_path / 'count'}"
+    (tmp_path / "config").write_text(f"[profile shop]\ncredential_process = {command}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_PROFILE", "shop")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    aws = Aws(REGION)
+    with aws.shared():
+        first = os.environ["AWS_ACCESS_KEY_ID"]
+        aws.refresh()
+        assert os.environ["AWS_ACCESS_KEY_ID"] != first
+        child = Terraform(tmp_path, "dev", data_dir=tmp_path, environment_variables=aws.environment())._environment()
+    assert "AWS_ACCESS_KEY_ID" not in child and child["AWS_PROFILE"] == "shop" and child["AWS_REGION"] == REGION
+    assert "AWS_ACCESS_KEY_ID" not in os.environ
+    assert aws.expiry() is not None

@@ -1,7 +1,6 @@
-"""The estimate: every formula against figures worked out by hand, and the table of prices against its own rules."""
+"""The estimate: formulas against figures calculated by hand, the table of prices, and the limits for dev."""
 
 import io
-import re
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from recsys_deploy.deploy.cost.estimate import ALARMS, Usage, estimate, parse_count
+from recsys_deploy.deploy.cost.estimate import Usage, estimate, parse_count
 from recsys_deploy.deploy.cost.prices import REGIONS, read_prices
 from recsys_deploy.deploy.cost.table import print_estimate
 from recsys_deploy.deploy.errors import DeployError
@@ -22,9 +21,9 @@ SIZE = {"memory_mb": 2048, "provisioned_concurrency": 0, "snap_start": False}
 VALUES: dict[str, Any] = {
     "region": "us-east-1",
     "functions": {"api": SIZE, "authorizer": {**SIZE, "memory_mb": 512}, "shadow": SIZE},
-    "events": {"shards": 2, "retention_hours": 24},
+    "events": {"stream": {"shards": 2, "retention_hours": 24}},
     "storefront": None,
-    "operations": {"log_days": 60, "monthly_budget_usd": 100},
+    "operations": {"full_monitoring": True, "tracing": True, "log_days": 60, "monthly_budget_usd": 100},
 }
 USAGE = Usage(
     requests=10e6,
@@ -79,15 +78,16 @@ def test_ten_million_requests_by_hand() -> None:
         ("CloudWatch", "metrics of the functions"): 12 * 0.30,
         ("CloudWatch", "alarms"): 30 * 0.10,
         ("CloudWatch", "dashboard"): 3.00,
-        ("X-Ray", "traces"): None,
+        # the first of every second (2,628,000) and one in twenty of the rest
+        ("X-Ray", "traces"): (2_628_000 + (15_000_000 - 2_628_000) * 0.05) / 1e6 * 5,
         ("KMS", "the environment's key"): 1.00,
+        # five tables, every five minutes
+        ("KMS", "requests of tables"): 5 * 730 * 12 / 1e4 * 0.03,
         # 5 pollers, every 20 s
         ("SQS", "polls of the shadow's queue"): 5 * 730 * 180 / 1e6 * 0.40,
     }
     assert dollars(VALUES) == pytest.approx(expected)
-    assert estimate(VALUES, USAGE).known == pytest.approx(
-        sum(value for value in expected.values() if value is not None)
-    )
+    assert estimate(VALUES, USAGE).known == pytest.approx(sum(expected.values()))
 
 
 def test_containers_and_network_by_hand() -> None:
@@ -118,8 +118,11 @@ def test_containers_and_network_by_hand() -> None:
         ("Load balancer", "Dagster's pages"): 730 * 0.0225,
         ("RDS", "db.t4g.micro"): 2 * 730 * 0.016,
         ("RDS", "storage"): 2 * 20 * 0.115,
+        ("Secrets Manager", "password of the database"): 0.40,
+        ("Route 53", "private zone"): 0.50,
     }
-    more = {key: value for key, value in dollars(values).items() if key not in dollars(VALUES)}
+    without = dollars(VALUES)
+    more = {key: value for key, value in dollars(values).items() if key not in without}
     assert more == pytest.approx(expected)
 
 
@@ -128,7 +131,7 @@ def test_page_endpoint_stream_on_demand_and_warm_functions_by_hand() -> None:
     values = {
         **VALUES,
         "storefront": {"web_acl_arn": None},
-        "events": {"shards": None, "retention_hours": 168},
+        "events": {"stream": {"shards": None, "retention_hours": 168}},
         "functions": {**VALUES["functions"], "api": warm},
         "sagemaker": {
             "jobs": {"instance_type": "ml.m5.xlarge"},
@@ -148,18 +151,19 @@ def test_page_endpoint_stream_on_demand_and_warm_functions_by_hand() -> None:
     assert lines["SageMaker", "training on ml.m5.xlarge"].dollars == pytest.approx(730 / 168 * 0.23)
     # 5M x 0.040 s x 3 GB
     assert lines["SageMaker", "serverless endpoint"].dollars == pytest.approx(600_000 * 0.00002)
-    assert lines["Lambda", "api, provisioned"].quantity == pytest.approx(3 * 2 * 730 * 3600)
-    assert lines["Lambda", "api, provisioned"] in found.unpriced
+    # three instances of 2 GB all month
+    assert lines["Lambda", "api, provisioned"].dollars == pytest.approx(3 * 2 * 730 * 3600 * 0.0000033334)
+    assert not found.unpriced
 
 
 def test_a_price_that_is_not_known_is_not_invented() -> None:
-    values = {**VALUES, "region": "eu-central-1", "events": {"shards": 1, "retention_hours": 48}}
+    values = {**VALUES, "region": "eu-central-1", "events": {"stream": {"shards": 1, "retention_hours": 48}}}
     found = estimate(values, USAGE)
     kept = next(line for line in found.lines if line.what == "kept beyond a day")
     assert kept.dollars is None and kept.reference == pytest.approx(730 * 0.020)
     delivered = next(line for line in found.lines if line.service == "Firehose")
     assert found.reference == pytest.approx(730 * 0.020 + 75 * 0.029) and delivered.dollars is None
-    assert [line.service for line in found.unpriced] == ["X-Ray"]
+    assert not found.unpriced
     nowhere = estimate({**VALUES, "region": "ap-south-1"}, USAGE)
     assert nowhere.known == 0 and nowhere.reference == pytest.approx(estimate(VALUES, USAGE).known)
 
@@ -182,16 +186,16 @@ def test_more_traffic_never_costs_less(requests: float, factor: float) -> None:
     assert less <= more * (1 + 1e-9)
 
 
-def test_the_alarms_counted_are_those_the_stack_makes() -> None:
-    text = (TREE / "modules" / "monitoring" / "main.tf").read_text()
-    blocks = text[text.index("function_alarms") : text.index("alarms = merge(local.")]
-    per_function, rest = blocks.split("table_alarms", 1)
-    own = rest.split("own_alarms", 1)[1]
-    tables = re.search(r"tables = toset\((.*)\)", (TREE / "modules" / "model-registry" / "main.tf").read_text())
-    assert tables is not None
-    # One more of each function beside these: its errors.
-    functions = 3 * (per_function.count("metric ") + 1)
-    assert functions + 2 * tables[1].count('"') / 2 + own.count("metric ") == ALARMS
+def test_snap_start_is_paid_for_the_live_version_and_the_one_before_it() -> None:
+    values = {**VALUES, "functions": {**VALUES["functions"], "api": {**SIZE, "snap_start": True}}}
+    assert dollars(values)["Lambda", "api, SnapStart cache"] == pytest.approx(2 * 2 * 730 * 3600 * 0.0000015046)
+
+
+@pytest.mark.parametrize(("requests", "most"), [(0, 5.0), (1e6, 25.0)])
+def test_dev_costs_next_to_nothing(requests: float, most: float) -> None:
+    found = estimate(dict(read_environment(TREE, "dev").values), Usage(requests=requests))
+    assert found.known + found.reference < most and not found.unpriced
+    assert requests or not found.reference, "every price of an idle environment is known in its region"
 
 
 def test_every_price_says_where_it_comes_from_and_when() -> None:

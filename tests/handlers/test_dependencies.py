@@ -11,7 +11,7 @@ from lambda_api.handlers.after_reply import Background, Immediate
 from lambda_api.handlers.dependencies import Serving
 from lambda_api.settings import make_settings
 from lambda_api.state.dynamodb_table import DynamoDbTable
-from lambda_api.state.event_sink import JsonLinesSink, KinesisSink
+from lambda_api.state.event_sink import FirehoseSink, JsonLinesSink, KinesisSink
 from lambda_api.state.shadow_queue import SqsShadowQueue, TableShadowQueue
 from tests.handlers.shop import call
 
@@ -36,6 +36,8 @@ def test_on_aws_the_stream_and_the_queue_are_optional(tmp_path: Path, monkeypatc
     queue = "https://sqs.eu-central-1.amazonaws.com/1/shadow"
     full = dependencies.build(make_settings({**values, "event_stream": "events", "shadow_queue_url": queue}))
     assert isinstance(full.sink, KinesisSink)
+    direct = dependencies.build(make_settings({**values, "event_delivery": "events"}))
+    assert isinstance(direct.sink, FirehoseSink) and direct.sink.stream == "events"
     assert isinstance(full.shadow_queue, SqsShadowQueue)
 
 

@@ -11,26 +11,32 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from packaging.requirements import Requirement
 
 from lambda_api.serving.question import Question
+from lambda_api.state.api_keys import create
+from lambda_api.state.dynamodb_table import DynamoDbTable, create_dynamodb_table
+from recsys_deploy.deploy.values import read_environment
 from recsys_deploy.packaging import build
 from recsys_deploy.packaging.archive import as_lambda_says, file_checksum
 from recsys_deploy.packaging.build import ROOT, Package, package
 from recsys_deploy.packaging.features import FeaturePackage
 from recsys_deploy.packaging.functions import FUNCTIONS, PackagingError
 from recsys_deploy.packaging.targets import Platform, Target
+from tests.deploy.world import simulated_aws
 from tests.handlers.shop import event
 from tests.packaging.conftest import HERE
 from tests.serving_home import ServedHome, make_home
 
 Packages = dict[str, tuple[Package, Path]]
 
-AUTHORIZER_LIMIT = 20_000_000
+AUTHORIZER_LIMIT = 22_000_000
 UNZIPPED_LIMIT = 200_000_000
 DIRECT_UPLOAD_LIMIT = 50 * 1024 * 1024
 
@@ -103,6 +109,70 @@ def test_the_shadow_answers_a_batch(packages: Packages, home: ServedHome) -> Non
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m2"}]}
 
 
+FIRST_REQUEST = """
+import importlib, json, os, resource, sys, time
+sys.path.insert(0, sys.argv[1])
+module, _, name = sys.argv[2].rpartition(".")
+def spent():
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+handler = getattr(importlib.import_module(module), name)
+init = spent()
+answer = handler(json.loads(sys.stdin.read()), None)
+print(json.dumps([init, spent() - init, answer, sys.flags.dont_write_bytecode]))
+"""
+
+INIT_LIMIT_S, FIRST_LIMIT_CPU_S = 10.0, 0.25
+"""Lambda ends an initialisation after 10 s. After it, a function of m MB has m / 1,769 of a processor (Lambda Developer
+Guide, "Configure Lambda function memory"), and the gateway waits for the authorizer until its time limit."""
+
+
+def test_the_authorizers_first_request_needs_little_cpu(packages: Packages, kept_keys: tuple[str, str]) -> None:
+    """Against a real HTTP table, from the zip's bytecode: what is loaded lazily would be paid by the first request."""
+    found, folder = packages["authorizer"]
+    endpoint, key = kept_keys
+    environment = {
+        "AWS_LAMBDA_FUNCTION_NAME": "recsys-dev-authorizer",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "RECSYS_TARGET": "aws",
+        "RECSYS_TABLE_PREFIX": "recsys-dev-",
+        "RECSYS_HOME": "/tmp/recsys",
+        **{f"RECSYS_{name}_URI": "s3://bucket/x" for name in ("LAKE", "MODELS", "CATALOGUE")},
+        "PATH": "",
+    }
+    sent = json.dumps(event("POST", "/recommend", {}, headers={"x-api-key": key}))
+    finished = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", FIRST_REQUEST, str(folder), found.handler],
+        input=sent,
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    init, first, answer, _ = json.loads(finished.stdout.splitlines()[-1])
+    assert answer["isAuthorized"] is True, (answer, finished.stderr)
+    memory = read_environment(ROOT / "terraform", "dev").values["functions"]["authorizer"]
+    share = memory["memory_mb"] / 1769
+    assert first < FIRST_LIMIT_CPU_S, f"{first:.2f} CPU s after an initialisation of {init:.2f}"
+    assert first / share < memory["timeout_s"] / 4 and init / share < INIT_LIMIT_S
+
+
+@pytest.fixture(scope="module")
+def kept_keys() -> Iterator[tuple[str, str]]:
+    """A simulated AWS with a table of keys, and one key."""
+    with simulated_aws():
+        endpoint = os.environ["AWS_ENDPOINT_URL"]
+        client = boto3.client("dynamodb")
+        create_dynamodb_table(client, "recsys-dev-api_keys")
+        yield endpoint, create(DynamoDbTable("recsys-dev-api_keys", client), "test", {"shop"})
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_sdk_in_a_package_can_open_every_client_and_the_code_asks_for_no_other(
     name: str, packages: Packages
@@ -157,7 +227,8 @@ def test_manifests_say_what_is_true(packages: Packages) -> None:
             assert not [n for n in code if found.git_revision.encode() in archive.read(n)]
         assert len(names) == found.files
         assert found.handler.rpartition(".")[0].replace(".", "/") + ".py" in names
-        assert not [n for n in names if "__pycache__" in n or "/tests/" in n or n.endswith("RECORD")]
+        assert not [n for n in names if "/tests/" in n or n.endswith("RECORD")]
+        assert found.bytecode and f"lambda_api/__pycache__/__init__.{sys.implementation.cache_tag}.pyc" in names
 
 
 def test_terraform_is_told_of_every_package(packages: Packages, tmp_path: Path) -> None:
@@ -182,6 +253,7 @@ def test_paths_in_a_checkout_are_relative_to_where_terraform_runs(
     # No libraries: only the paths matter here.
     monkeypatch.setattr(build, "install", lambda *given: {})
     monkeypatch.setattr(build, "library_files", lambda *given: {"a.py": b""})
+    monkeypatch.setattr(build, "find_interpreter", lambda python: None)
     code = tmp_path / "lambda_api"
     code.mkdir()
     (tmp_path / "constraints.txt").write_text("")

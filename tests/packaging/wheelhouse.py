@@ -30,6 +30,6 @@ def make_wheel(folder: Path, name: str, version: str = "1.0", tag: str = "py3-no
 def use_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let uv find wheels in ``folder`` and nowhere else."""
     monkeypatch.setenv("UV_NO_CONFIG", "1")
-    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("UV_NO_CACHE", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(folder))

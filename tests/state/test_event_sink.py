@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from lambda_api.state.event_sink import (
     FIRST_PAUSE_S,
     MAX_ATTEMPTS,
+    FirehoseSink,
     JsonLinesSink,
     KinesisSink,
     SinkFull,
@@ -287,9 +288,34 @@ def test_requests_keep_to_the_limits_of_kinesis(kinesis: Any) -> None:
     KinesisSink("events", shaky).emit_many("exposure", [{"pad": "x" * 900_000} for _ in range(12)])
     assert shaky.requests == [5, 5, 2]
     shaky.requests.clear()
-    with pytest.raises(ValueError, match="Kinesis takes 1048576"):
+    with pytest.raises(ValueError, match="Kinesis accepts 1048576"):
         KinesisSink("events", shaky).emit_many("exposure", [{}, {"pad": "x" * 2_000_000}])
     assert shaky.requests == []
+
+
+class Delivery:
+    """A Firehose that refuses every second record of its first batch."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[dict[str, Any]]] = []
+
+    def put_record_batch(self, *, DeliveryStreamName: str, Records: Sequence[Mapping[str, Any]]) -> Any:
+        assert DeliveryStreamName == "events"
+        self.batches.append([json.loads(record["Data"]) for record in Records])
+        refused = {"ErrorCode": "ServiceUnavailableException", "ErrorMessage": "slow down"}
+        answers = [refused if len(self.batches) == 1 and n % 2 else {"RecordId": "r"} for n in range(len(Records))]
+        return {"FailedPutCount": 0, "RequestResponses": answers}
+
+
+def test_firehose_takes_whole_lines_and_only_refused_records_are_sent_again() -> None:
+    delivery = Delivery()
+    FirehoseSink("events", delivery, sleep=lambda _: None).emit_many("feedback", [{"n": n} for n in range(4)])
+    assert delivery.batches == [
+        [{"kind": "feedback", "n": n} for n in range(4)],
+        [{"kind": "feedback", "n": n} for n in (1, 3)],
+    ]
+    with pytest.raises(ValueError, match="Firehose accepts 1024000"):
+        FirehoseSink("events", delivery).emit("exposure", {"pad": "x" * 1_024_000})
 
 
 def test_threads_share_a_sink(tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
-"""Whether AWS has an action: the operations of its APIs, as botocore describes them, and what IAM calls otherwise.
+"""Whether an IAM action exists: operations of AWS's APIs as botocore describes them, and actions with other names.
 
-Put here names that differ between API and IAM, each from the Service Authorization Reference.
+Names that differ between API and IAM are from the Service Authorization Reference.
 """
 
 from functools import cache
 
 from botocore.loaders import Loader
 
-FILES = {"budgets": "budgets", "elasticloadbalancing": "elbv2", "states": "stepfunctions"}
+FILES = {
+    "budgets": "budgets",
+    "elasticloadbalancing": "elbv2",
+    "servicequotas": "service-quotas",
+    "states": "stepfunctions",
+}
 """IAM's name of a service -> botocore's, where they differ."""
 
 SERVICES = {

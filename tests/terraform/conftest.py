@@ -1,4 +1,4 @@
-"""Terraform for these tests: found once, or missing loudly."""
+"""Terraform for these tests, set up once per session; without it they are skipped with a warning."""
 
 import shutil
 import warnings
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.terraform.mocked import KEY, environment_test
+from tests.terraform.mocked import KEY, environment_test, with_everything
 from tests.terraform.runs import (
     APPLIED,
     ENVIRONMENTS,
@@ -39,6 +39,7 @@ def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
     copy_tree(copy)
     for name in ENVIRONMENTS:
         values = (SOURCE / "environments" / name / "terraform.tfvars").read_text()
+        values = with_everything(values) if name == "prod" else values
         test = environment_test(values, KEY if name == "dev" else "", apply=name in APPLIED)
         (copy / "terraform" / "tests" / f"environment-{name}.tftest.hcl").write_text(test)
     made = Terraform(binary, plugins, copy)
@@ -48,9 +49,9 @@ def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
 
 @pytest.fixture(scope="session")
 def messages(terraform: Terraform) -> Mapping[str, Messages]:
-    """What the tests of every module, of the stack and of environments that are only planned said, by file.
+    """Messages of the tests of every module, of the stack, and of planned environments, by file.
 
-    One process does it all: loading the provider's schema takes longer than the tests.
+    One process runs them all: loading the provider's schema takes longer than the tests.
     """
     planned = [f"environment-{name}" for name in ENVIRONMENTS if name not in APPLIED]
     return _by_file(terraform.test("", *(f"-filter=tests/{name}.tftest.hcl" for name in (*TESTED, *planned))))
@@ -60,7 +61,7 @@ def messages(terraform: Terraform) -> Mapping[str, Messages]:
 def environments(terraform: Terraform) -> Mapping[str, State]:
     """State of each environment of `APPLIED`, with its own values; dev, which has the page, with a key for it.
 
-    By another process, because every run of one that prints states prints the provider's schema, too.
+    A second process, because one that prints states prints the provider's schema for every run.
     """
     files = {name: f"environment-{name}.tftest.hcl" for name in APPLIED}
     messages = _by_file(terraform.test("", "-verbose", *(f"-filter=tests/{file}" for file in files.values())))

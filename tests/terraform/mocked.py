@@ -1,7 +1,5 @@
-"""The test made of each environment's values: everything AWS would name gets a name of its own.
-
-Put here what tells resources apart, so that a test can see who was given what. Keep what must be true in the tests.
-"""
+"""The test generated from each environment's values. Every resource gets an ARN of its own, so that a test can see
+which role may use which resource."""
 
 ACCOUNT = "eu-central-1:123456789012"
 KEY = "rk_0123456789abcdef_0123456789012345678901234567890123456789012"
@@ -21,13 +19,42 @@ _WITH_ARNS = {
 }
 
 
+EVERYTHING = {
+    "dagster = null": """dagster = {
+  size = { cpu = 1024, memory_mb = 4096 }
+  web = {
+    internal        = true
+    certificate_arn = null
+    allowed_cidrs   = ["10.22.0.0/18"]
+  }
+  database = {
+    version        = "17"
+    instance_class = "db.t4g.small"
+    storage_gib    = 20
+    multi_az       = true
+    backup_days    = 14
+  }
+}""",
+    "stream = null": "stream = { shards = null, retention_hours = 168 }",
+}
+"""Optional parts that no environment has by default, added to prod in these tests."""
+
+
+def with_everything(values: str) -> str:
+    """``values`` with `EVERYTHING`."""
+    for absent, added in EVERYTHING.items():
+        assert absent in values, absent
+        values = values.replace(absent, added)
+    return values
+
+
 def arn(name: str) -> str:
-    """The ARN under which ``table:serving``, ``queue:shadow`` or ``bucket:lake`` goes in the mocked account."""
+    """ARN of ``table:serving``, ``queue:shadow`` or ``bucket:lake`` in the mocked account."""
     return f"arn:aws:test:{ACCOUNT}:{name}"
 
 
 def environment_test(values: str, storefront_key: str, *, apply: bool) -> str:
-    """The test's text: apply or plan an environment with ``values``, what stands in its ``terraform.tfvars``."""
+    """The test's text: apply or plan an environment with ``values``, the text of its ``terraform.tfvars``."""
     packages = "".join(f'    {name} = {{ path = "{name}.zip", hash = "{PACKAGE_HASH}" }}\n' for name in FUNCTIONS)
     return "\n".join(
         [

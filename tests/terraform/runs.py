@@ -1,7 +1,4 @@
-"""Terraform on a copy of the tree, against a mocked provider: what a run printed and the state it would have left.
-
-Put here how Terraform is found and run. Keep what must be true of its state in the tests.
-"""
+"""Terraform on a copy of the tree with a mocked provider: its messages and the resulting state."""
 
 import json
 import os
@@ -19,7 +16,7 @@ TESTED = [*MODULES, "stack"]
 ENVIRONMENTS = ("dev", "staging", "prod")
 
 APPLIED = ("dev", "prod")
-"""The smallest and the largest; what lies between is planned, which is cheaper, and is refused as well when wrong."""
+"""The smallest and the largest environment. The other one is planned, which is cheaper and finds wrong values too."""
 
 Messages = list[dict[str, Any]]
 """Lines of ``terraform test -json``."""
@@ -28,7 +25,7 @@ PROVIDER = Path("registry.terraform.io/hashicorp/aws")
 """Within a folder of plugins, as Terraform lays them out."""
 
 NEEDED = ("lambda_api/handlers/routes.json", "storefront", "recsys_deploy/training_machine")
-"""What the configuration reads of the repository besides itself."""
+"""Files and folders of the repository that the configuration reads."""
 
 
 def find_plugins() -> Path | None:
@@ -56,10 +53,10 @@ class Terraform:
     def run(self, folder: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run in ``folder`` of the copied tree. Raises ``AssertionError`` with what it said unless it succeeds."""
         command = [self.binary, *arguments]
-        # No configuration of the machine's: a file named but missing is warned about in every output.
+        # Without this machine's configuration: a missing file is warned about in every output.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
-        # The provider describes itself in half a gigabyte of short-lived objects: collecting them less often saves a
-        # third of the time.
+        # The provider's schema is half a gigabyte of short-lived objects: collecting them less often saves a third of
+        # the time.
         environment |= {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "GOGC": "400"}
         done = subprocess.run(
             command, cwd=self.copy / "terraform" / folder, env=environment, capture_output=True, text=True, timeout=300

@@ -1,4 +1,4 @@
-"""What holds for the text of the configuration, with or without Terraform: descriptions, values, names of the code."""
+"""Properties of the configuration's text, checked without Terraform: descriptions, values, names used by the code."""
 
 import ast
 import re
@@ -9,14 +9,21 @@ from typing import Any
 import hcl2
 import pytest
 
+from recsys_deploy.deploy.values import read_values
 from tests.terraform.mocked import TABLES
 from tests.terraform.runs import ENVIRONMENTS, MODULES, ROOT, SOURCE
 
 ONLY_ON_A_LAPTOP = {"shadow_queue"}
-"""Tables opened with the target ``local`` alone; on AWS it is a queue."""
+"""Tables that only the target ``local`` opens; on AWS this one is a queue."""
 
 FILES = sorted(SOURCE.rglob("*.tf"))
-BLOCK = re.compile(r'^(variable|output) "(\w+)" \{\n(.*?)^\}', re.MULTILINE | re.DOTALL)
+OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, with_comments=False)
+
+
+def _blocks(path: Path, kind: str) -> dict[str, Mapping[str, Any]]:
+    """Blocks ``variable`` or ``output`` of a file by name."""
+    parsed = hcl2.loads(path.read_text(), serialization_options=OPTIONS)
+    return {name.strip('"'): body for block in parsed.get(kind, ()) for name, body in block.items() if body is not True}
 
 
 def _opened_tables() -> set[str]:
@@ -40,16 +47,18 @@ def _opened_tables() -> set[str]:
 def test_every_table_that_is_opened_is_made() -> None:
     assert _opened_tables() - ONLY_ON_A_LAPTOP == set(TABLES)
     text = (SOURCE / "modules" / "model-registry" / "main.tf").read_text()
-    (made,) = re.findall(r"tables = toset\((\[.*?\])\)", text)
-    assert set(ast.literal_eval(made)) == set(TABLES)
+    (made,) = (
+        block["tables"] for block in hcl2.loads(text, serialization_options=OPTIONS)["locals"] if "tables" in block
+    )
+    assert set(re.findall(r'"(\w+)"', made)) == set(TABLES)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_every_variable_and_output_is_described(path: Path) -> None:
-    for kind, name, body in BLOCK.findall(path.read_text()):
-        described = re.search(r'^  description = "([^"\\]|\\.){10,}"$', body, re.MULTILINE)
-        assert described, f"{kind} {name} says not what it is for"
-        assert kind == "output" or re.search(r"^  type +=", body, re.MULTILINE), f"variable {name} has no type"
+    for kind in ("variable", "output"):
+        for name, body in _blocks(path, kind).items():
+            assert len(body.get("description", "")) >= 10, f"{kind} {name} has no description"
+            assert kind == "output" or "type" in body, f"variable {name} has no type"
 
 
 def test_environments_hold_values_only() -> None:
@@ -58,7 +67,7 @@ def test_environments_hold_values_only() -> None:
 
 
 def test_environments_give_the_same_values_each_its_own() -> None:
-    declared = {name for path in (SOURCE / "stack").glob("*.tf") for _, name, _ in BLOCK.findall(path.read_text())}
+    declared = {name for path in (SOURCE / "stack").glob("*.tf") for name in _blocks(path, "variable")}
     given = {each: _values(each) for each in ENVIRONMENTS}
     for each, values in given.items():
         assert values["environment"] == each
@@ -73,15 +82,12 @@ def test_environments_give_the_same_values_each_its_own() -> None:
 def test_jobs_of_github_find_the_state_that_is_used() -> None:
     for each in ENVIRONMENTS:
         access = _values(each)["ci_access"]
-        backend = dict(
-            re.findall(r'^(\w+) *= "(.*)"$', (SOURCE / "environments" / each / "backend.hcl").read_text(), re.M)
-        )
+        backend = read_values(SOURCE / "environments" / each / "backend.hcl")
         assert access is None or access["state"] == {"bucket": backend["bucket"], "key": backend["key"]}
 
 
 def _values(environment: str) -> dict[str, Any]:
-    text = (SOURCE / "environments" / environment / "terraform.tfvars").read_text()
-    return hcl2.loads(text, serialization_options=hcl2.SerializationOptions(strip_string_quotes=True))
+    return read_values(SOURCE / "environments" / environment / "terraform.tfvars")
 
 
 def _paths(value: Any, prefix: str = "") -> Iterator[str]:
@@ -100,11 +106,12 @@ def test_modules_are_whole() -> None:
 
 
 def test_everything_is_tagged() -> None:
-    text = (SOURCE / "stack" / "main.tf").read_text()
-    (tags,) = re.findall(r"default_tags \{\n    tags = \{(.*?)\n    \}", text, re.DOTALL)
-    assert set(re.findall(r"^ +(\w+) +=", tags, re.MULTILINE)) == {"Project", "Environment", "ManagedBy", "Owner"}
-    # The budget counts what carries this tag.
-    assert "Environment = local.name" in tags
+    parsed = hcl2.loads((SOURCE / "stack" / "main.tf").read_text(), serialization_options=OPTIONS)
+    (provider,) = (block["aws"] for name in ("provider",) for block in parsed[name])
+    tags = provider["default_tags"][0]["tags"]
+    assert set(tags) == {"Project", "Environment", "ManagedBy", "Owner"}
+    # The budget is filtered by this tag.
+    assert tags["Environment"] == "${local.name}"
     assert 'format("user:Environment$%s", var.name)' in (SOURCE / "modules" / "monitoring" / "main.tf").read_text()
 
 

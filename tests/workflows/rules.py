@@ -1,7 +1,6 @@
-"""What must hold of every workflow, as functions from a workflow to the sentences it breaks.
+"""Rules for workflows, as functions from a workflow to the rules that it breaks.
 
-Put a rule here. Keep reading files and running commands in the tests. Sources: "Secure use reference" and "Workflow
-syntax for GitHub Actions", GitHub documentation.
+Sources: "Secure use reference" and "Workflow syntax for GitHub Actions", GitHub documentation.
 """
 
 import re
@@ -19,13 +18,13 @@ ACTIONS = frozenset(
         "hashicorp/setup-terraform",
     }
 )
-"""Whose code may run."""
+"""The only actions that may run."""
 
 RIGHTS = {("contents", "read"), ("contents", "write"), ("id-token", "write")}
 """The only permissions a job may ask for."""
 
 TRIGGERS = frozenset({"pull_request", "push", "schedule", "workflow_dispatch"})
-"""``pull_request_target`` and ``workflow_run`` would run strangers' code with our rights."""
+"""``pull_request_target`` and ``workflow_run`` would run code of forks with this repository's permissions."""
 
 
 def jobs(workflow: Workflow) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -48,6 +47,15 @@ def commands(workflow: Workflow) -> list[str]:
 def broken(workflow: Workflow, text: str) -> list[str]:
     """Every rule that ``workflow`` breaks; ``text`` is its file, for what parsing drops."""
     return [*_triggers(workflow), *_rights(workflow), *_actions(workflow, text), *_shell(workflow), *_limits(workflow)]
+
+
+def role_of(job: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Role that a job assumes (``monitor`` for ``MONITOR_ROLE_ARN``), and seconds of its session; ``None``: no role."""
+    for step in job["steps"]:
+        given = step.get("with", {})
+        if found := re.fullmatch(r"\$\{\{ vars\.(\w+)_ROLE_ARN \}\}", given.get("role-to-assume", "")):
+            return found[1].lower(), int(given.get("role-duration-seconds", 3600))
+    return None
 
 
 def _triggers(workflow: Workflow) -> Iterator[str]:
@@ -112,5 +120,7 @@ def _limits(workflow: Workflow) -> Iterator[str]:
     for name, job in jobs(workflow):
         if not isinstance(job.get("timeout-minutes"), int):
             yield f"{name}: no timeout"
+        elif (role := role_of(job)) and 60 * job["timeout-minutes"] > role[1]:
+            yield f"{name}: its session ends before its timeout"
         if not re.fullmatch(r"ubuntu-\d\d\.\d\d", job["runs-on"]):
             yield f"{name}: the runner's system is not stated"

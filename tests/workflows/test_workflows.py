@@ -62,6 +62,9 @@ BREAKS: dict[str, Callable[[dict[Any, Any]], Any]] = {
     "logic in YAML": lambda w: w["jobs"]["train"]["steps"][3].update(run="make setup\nmake test"),
     "neither make nor recsys": lambda w: w["jobs"]["train"]["steps"][3].update(run="curl example.org"),
     "no concurrency group": lambda w: w.pop("concurrency"),
+    "train: its session ends before its timeout": lambda w: w["jobs"]["train"]["steps"][2]["with"].pop(
+        "role-duration-seconds"
+    ),
     "train: no timeout": lambda w: w["jobs"]["train"].pop("timeout-minutes"),
     "the runner's system is not stated": lambda w: w["jobs"]["train"].update({"runs-on": "ubuntu-latest"}),
 }
@@ -133,7 +136,7 @@ def test_a_plan_takes_the_role_of_its_own_environment() -> None:
     ((_, job),) = jobs(workflow)
     assert job["environment"] == "plan-${{ matrix.environment }}"
     roles = (ROOT / "terraform" / "modules" / "ci-access" / "main.tf").read_text()
-    assert 'plan     = { environments = ["plan-${var.environment}"]' in roles
+    assert 'environments = ["plan-${var.environment}"]' in roles
     # What a condition of a job reads is the repository's: its environment is entered later.
     assert "vars.PLAN_ENVIRONMENTS" in job["if"] and "vars.PLAN_ROLE_ARN" not in job["if"]
 

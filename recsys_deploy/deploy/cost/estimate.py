@@ -1,9 +1,8 @@
-"""Quantities of a month, from an environment's values and a shop's traffic, and what they cost.
+"""Quantities of a month and their cost, from an environment's values and a shop's traffic.
 
-Put a line here when the stack makes something AWS charges for. Keep prices in ``prices.toml``.
-
-Free tiers, discounts and taxes are left out, as are retries and what people do by hand, so a real bill differs. Each
-function states its formula; `HOURS` is a month of 730 hours, as AWS's own calculator counts.
+Free tiers, discounts, taxes, retries and manual work are left out, so a real bill differs. Each function states its
+formula. A month has 730 hours, as in AWS's calculator. ``resource_types`` lists what each resource type is charged as;
+tests compare the constants here with the rendered stack.
 """
 
 import math
@@ -20,29 +19,39 @@ WEEKS: Final = HOURS / 168
 SECONDS: Final = HOURS * 3600
 
 AUTHORIZER_CACHE_S: Final = 30
-"""terraform/modules/api-gateway: how long the gateway remembers an answer of the authorizer, by key and route."""
+"""terraform/modules/api-gateway: seconds for which the gateway caches an answer of the authorizer."""
 
 KEYED_ROUTES: Final = 2
-"""POST /recommend and POST /feedback; the others are asked rarely."""
+"""POST /recommend and POST /feedback; the others are called rarely."""
 
 DELIVERY_S: Final = 300
-"""terraform/modules/streaming: Firehose writes an object so often."""
+"""terraform/modules/streaming: seconds for which Firehose collects an object."""
 
 FIREHOSE_STEP_KB: Final = 5
-"""Firehose charges every record in steps of 5 KB (Amazon Data Firehose pricing)."""
+"""Firehose rounds every record up to 5 KB (Amazon Data Firehose pricing)."""
 
 QUEUE_POLLERS: Final = 5
 POLL_S: Final = 20
-"""Lambda reads a queue with five long polls at a time (Lambda Developer Guide, "Using Lambda with Amazon SQS")."""
+"""Lambda reads a queue with five concurrent long polls (Lambda Developer Guide, "Using Lambda with Amazon SQS")."""
 
 ALARMS: Final = 30
-"""terraform/modules/monitoring: 4 of each function, 2 of each table, 8 of the whole."""
+ESSENTIAL_ALARMS: Final = 3
+DAGSTER_ALARMS: Final = 6
+TRAINING_ALARMS: Final = 4
+"""terraform/modules/monitoring: with and without ``full_monitoring``; and those of optional parts."""
 
 METRICS: Final = 12
-"""Names and dimensions that lambda_api/handlers/observe.py writes."""
+"""Custom metrics of lambda_api/handlers/observe.py; charged for the hours in which one is written."""
 
 DAGSTER_SERVICES: Final = 4
-"""Web server, daemon, two code locations."""
+"""Web server, daemon and two code locations."""
+
+KMS_REUSE_S: Final = 300
+"""DynamoDB calls KMS at most once in five minutes per table (DynamoDB Developer Guide, "Encryption at rest")."""
+
+TABLES: Final = 5
+SNAPSHOTS: Final = 2
+"""Versions with a SnapStart cache: `recsys deploy` keeps the live one and the one before it."""
 
 TRANSITIONS_PER_RUN: Final = 10
 FREE_DISK_GIB: Final = 20
@@ -50,24 +59,24 @@ FREE_DISK_GIB: Final = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """A month of a shop.
+    """A month's traffic of a shop.
 
     Attributes:
         requests: calls of POST /recommend.
         events: events sent to POST /feedback, one per call; ``None``: as many as ``requests``.
-        shoppers: who have a history.
+        shoppers: number of shoppers with a history.
         recommend_ms, feedback_ms, authorizer_ms: billed duration of one invocation, cold starts averaged in.
-        history_kb: a shopper's newest events as they are read.
-        exposure_kb: a logged list.
-        answer_kb: an answer of the API.
-        log_kb: log lines of one call, metrics and access log included.
+        history_kb: size of a shopper's newest events.
+        exposure_kb: size of a logged list.
+        answer_kb: size of an answer.
+        log_kb: log lines of one call, including metrics and access log.
         lake_gb: events, features and bundles in S3.
         page_share: share of calls that come from the shop page on CloudFront.
-        shadow_share: share of requests the model in the shadow is asked as well.
+        shadow_share: share of requests that the shadow model gets too.
         training_hours: of one weekly run of the asset graph.
         images_gb: container images kept.
         nat_gb: through the NAT gateways.
-        endpoint_share: share of requests that an endpoint answers, where there is one.
+        endpoint_share: share of requests that an endpoint scores.
     """
 
     requests: float
@@ -100,13 +109,13 @@ class Usage:
 
     @property
     def authorizer_calls(self) -> float:
-        """One key asks: at most one invocation per route and time the gateway remembers."""
+        """With one key: at most one invocation per route and cached answer."""
         return min(self.calls, KEYED_ROUTES * SECONDS / AUTHORIZER_CACHE_S)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that is charged for.
+    """One line of the bill.
 
     Attributes:
         service, what: in words.
@@ -143,7 +152,7 @@ class Estimate:
 
     @property
     def unpriced(self) -> tuple[Line, ...]:
-        """Lines nobody priced at all."""
+        """Lines without any price."""
         return tuple(line for line in self.lines if line.dollars is None and line.reference is None)
 
 
@@ -172,8 +181,9 @@ def _quantities(values: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
     yield from storage(usage)
     if values.get("storefront") is not None:
         yield from page(usage)
-    yield from observation(values["operations"], usage)
+    yield from observation(values, usage)
     yield ("KMS", "the environment's key", "kms.keys", 1)
+    yield ("KMS", "requests of tables", "kms.requests", TABLES * min(usage.calls, SECONDS / KMS_REUSE_S))
     yield ("SQS", "polls of the shadow's queue", "sqs.requests", QUEUE_POLLERS * SECONDS / POLL_S)
     if values.get("network") is not None:
         yield from network(values["network"], usage)
@@ -191,8 +201,8 @@ def _quantities(values: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
 def functions(sizes: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
     """Lambda: a request per call, authorizer call and shadow question; ``calls x ms / 1000 x MB / 1024`` GB-seconds.
 
-    Provisioned concurrency: ``instances x MB / 1024`` GB for the whole month. SnapStart for Python: one cached version,
-    ``MB / 1024`` GB for the whole month.
+    Provisioned concurrency: ``instances x MB / 1024`` GB for the whole month. SnapStart for Python: ``MB / 1024`` GB of
+    every cached version for the whole month.
     """
     shadow = usage.requests * usage.shadow_share
     yield ("Lambda", "requests", "lambda.requests", usage.calls + usage.authorizer_calls + shadow)
@@ -213,7 +223,7 @@ def functions(sizes: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
             "Lambda",
             f"{name}, SnapStart cache",
             "lambda.snapstart",
-            gb[name] * SECONDS if size.get("snap_start") else 0,
+            SNAPSHOTS * gb[name] * SECONDS if size.get("snap_start") else 0,
         )
 
 
@@ -241,7 +251,7 @@ def tables(usage: Usage) -> Iterator[Quantity]:
 
 
 def stream(events: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
-    """Kinesis and Firehose, for one record per list and per event.
+    """Kinesis (if there is a stream) and Firehose, for one record per list and per event.
 
     With shards: ``shards x 730`` hours, one unit of 25 KB per record, and the same hours again where records are kept
     beyond a day. On demand (``shards = null``): the stream's hours, and GB in and out. Firehose charges every record in
@@ -250,8 +260,11 @@ def stream(events: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
     lists_kb, event_kb = usage.exposure_kb, 1.0
     records = usage.requests + usage.feedback
     gb = (usage.requests * lists_kb + usage.feedback * event_kb) / 1e6
-    shards = events.get("shards")
-    if shards is None:
+    made = events["stream"]
+    shards = made and made["shards"]
+    if made is None:
+        pass  # records are written to Firehose directly
+    elif shards is None:
         yield ("Kinesis", "stream on demand", "kinesis.stream", HOURS)
         yield ("Kinesis", "data in", "kinesis.in", gb)
         yield ("Kinesis", "data out to Firehose", "kinesis.out", gb)
@@ -259,42 +272,44 @@ def stream(events: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
         yield ("Kinesis", f"{shards} shards", "kinesis.shard", shards * HOURS)
         units = usage.requests * math.ceil(lists_kb / 25) + usage.feedback * math.ceil(event_kb / 25)
         yield ("Kinesis", "records in", "kinesis.put", units)
-        longer = shards * HOURS if events.get("retention_hours", 24) > 24 else 0
+        longer = shards * HOURS if made["retention_hours"] > 24 else 0
         yield ("Kinesis", "kept beyond a day", "kinesis.retention", longer)
     stepped = usage.requests * _steps(lists_kb) + usage.feedback * _steps(event_kb)
     yield ("Firehose", f"{records:,.0f} records into the lake", "firehose.in", stepped / 1e6)
 
 
 def storage(usage: Usage) -> Iterator[Quantity]:
-    """S3: GB kept, and one object per delivery of Firehose."""
+    """S3: GB kept, and one object per delivery of Firehose; without records there are none."""
     yield ("S3", "lake and models", "s3.storage", usage.lake_gb)
-    yield ("S3", "objects written", "s3.put", SECONDS / DELIVERY_S)
+    yield ("S3", "objects written", "s3.put", min(usage.calls, SECONDS / DELIVERY_S))
 
 
 def page(usage: Usage) -> Iterator[Quantity]:
-    """CloudFront: the page's share of calls comes through it, and their answers go out through it."""
+    """CloudFront: the page's share of calls, and their answers."""
     through = usage.calls * usage.page_share
     yield ("CloudFront", "HTTPS requests", "cloudfront.requests", through)
     yield ("CloudFront", "data out", "cloudfront.out", through * usage.answer_kb / 1e6)
 
 
-def observation(operations: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
-    """CloudWatch: ``calls x log`` GB in, kept ``log_days / 30`` months; alarms, metrics and the dashboard of the stack.
+def observation(values: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
+    """CloudWatch: ``calls x log`` GB in, kept ``log_days / 30`` months; alarms, dashboard, and metrics for used hours.
 
-    X-Ray traces the first request of every second and one in twenty of the rest (its default sampling rule).
+    With tracing, X-Ray records the first request of every second and one in twenty of the rest (its default rule).
     """
+    operations, full = values["operations"], values["operations"]["full_monitoring"]
+    optional = (DAGSTER_ALARMS if values.get("dagster") else 0) + (TRAINING_ALARMS if values.get("training") else 0)
     gb = usage.calls * usage.log_kb / 1e6
     yield ("CloudWatch", "logs in", "logs.in", gb)
     yield ("CloudWatch", "logs kept", "logs.storage", gb * operations["log_days"] / 30)
-    yield ("CloudWatch", "metrics of the functions", "cloudwatch.metrics", METRICS)
-    yield ("CloudWatch", "alarms", "cloudwatch.alarms", ALARMS)
-    yield ("CloudWatch", "dashboard", "cloudwatch.dashboards", 1)
+    yield ("CloudWatch", "metrics of the functions", "cloudwatch.metrics", METRICS * min(usage.calls / HOURS, 1))
+    yield ("CloudWatch", "alarms", "cloudwatch.alarms", ALARMS + optional if full else ESSENTIAL_ALARMS)
+    yield ("CloudWatch", "dashboard", "cloudwatch.dashboards", 1 if full else 0)
     first = min(usage.calls, SECONDS)
-    yield ("X-Ray", "traces", "xray.traces", first + (usage.calls - first) * 0.05)
+    yield ("X-Ray", "traces", "xray.traces", first + (usage.calls - first) * 0.05 if operations["tracing"] else 0)
 
 
 def network(made: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
-    """VPC: hours of NAT gateways (none, one, or one per zone) and of their addresses, their data, endpoints x zones."""
+    """VPC: hours of NAT gateways (none, one, or one per zone), their addresses and data, and endpoints x zones."""
     zones = len(made["zones"])
     gateways = {"none": 0, "one": 1, "per_zone": zones}[made["nat"]]
     yield ("VPC", f"{gateways} NAT gateways", "network.nat", gateways * HOURS)
@@ -305,7 +320,7 @@ def network(made: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
 
 
 def runs(size: Mapping[str, Any], training: Mapping[str, Any] | None, usage: Usage) -> Iterator[Quantity]:
-    """ECS: a weekly run of the asset graph for ``training_hours``; its images; steps of the machine that starts it."""
+    """ECS: a weekly run of the asset graph for ``training_hours``, its images, and the state machine's transitions."""
     hours = usage.training_hours * WEEKS
     yield from _task("ECS", "weekly runs", size, hours, size["architecture"].lower())
     yield ("ECS", "weekly runs, disk", "fargate.disk", max(0, size["disk_gib"] - FREE_DISK_GIB) * hours)
@@ -315,16 +330,18 @@ def runs(size: Mapping[str, Any], training: Mapping[str, Any] | None, usage: Usa
 
 
 def dagster(made: Mapping[str, Any]) -> Iterator[Quantity]:
-    """Dagster: four services all month, the load balancer's hours, the database (twice with a standby)."""
+    """Dagster: four services all month, load balancer, database (twice with a standby), its secret, a private zone."""
     yield from _task("ECS", "Dagster", made["size"], DAGSTER_SERVICES * HOURS, "x86_64")
     yield ("Load balancer", "Dagster's pages", "balancer.hour", HOURS)
     database, copies = made["database"], 2 if made["database"]["multi_az"] else 1
     yield ("RDS", database["instance_class"], f"rds.{database['instance_class']}", copies * HOURS)
     yield ("RDS", "storage", "rds.storage", copies * database["storage_gib"])
+    yield ("Secrets Manager", "password of the database", "secrets", 1)
+    yield ("Route 53", "private zone", "zones", 1)
 
 
 def sagemaker(made: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
-    """SageMaker: weekly training jobs, and an endpoint: GB-seconds of its share of requests, or instances all month."""
+    """SageMaker: weekly training jobs, and an endpoint: GB-seconds of its requests, or instances all month."""
     if jobs := made.get("jobs"):
         hours = usage.training_hours * WEEKS
         yield ("SageMaker", f"training on {jobs['instance_type']}", f"sagemaker.{jobs['instance_type']}", hours)
@@ -353,5 +370,5 @@ def parse_count(text: str) -> float:
     """``10M``, ``250k``, ``1.5G`` or ``1_000_000`` as a number. Raises `DeployError` for anything else."""
     found = re.fullmatch(r"\s*(\d+(?:_\d+)*(?:\.\d+)?)\s*([kKmMgG]?)\s*", text)
     if found is None:
-        raise DeployError(f"{text!r} is no count; write 250k, 10M or 1_000_000")
+        raise DeployError(f"{text!r} is no count", remedy="write 250k, 10M or 1_000_000")
     return float(found[1].replace("_", "")) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[found[2].lower()]

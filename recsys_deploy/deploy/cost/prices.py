@@ -1,7 +1,4 @@
-"""Public prices of AWS, by region, from ``prices.toml``.
-
-Put the reading of the table here. Keep quantities in ``estimate``.
-"""
+"""Public prices of AWS by region, read from ``prices.toml``."""
 
 import tomllib
 from collections.abc import Mapping
@@ -13,14 +10,14 @@ from typing import Final
 
 FILE: Final = Path(__file__).parent / "prices.toml"
 REFERENCE: Final = "us-east-1"
-"""The region whose prices are published most; it stands in, visibly, where another's is not known."""
+"""The region whose prices are published most; used, and marked, where another region's price is not known."""
 
 REGIONS: Final = (REFERENCE, "eu-central-1")
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars ``per`` so many ``unit``, by region; where the figure comes from, and when that was published."""
+    """US dollars for ``per`` units by region, with the source of the figure and its date."""
 
     key: str
     unit: str
@@ -30,14 +27,14 @@ class Price:
     published: date
 
     def of(self, quantity: float, region: str) -> float | None:
-        """What ``quantity`` units cost in ``region``; ``None``: not known."""
+        """Price of ``quantity`` units in ``region``; ``None``: not known."""
         price = self.dollars.get(region)
         return None if price is None else quantity / self.per * price
 
 
 @lru_cache(maxsize=1)
 def read_prices() -> Mapping[str, Price]:
-    """Every price by key. Raises ``ValueError`` for a table that is not of the form its head describes."""
+    """Every price by key. Raises ``ValueError`` for a malformed table."""
     found: dict[str, Price] = {}
     for row in tomllib.loads(FILE.read_text(encoding="utf-8"))["price"]:
         dollars = {region: float(row[region]) for region in REGIONS if region in row}

@@ -1,7 +1,4 @@
-"""An estimate as a table for people.
-
-Put only printing here.
-"""
+"""Prints an estimate as a table."""
 
 from rich.console import Console
 from rich.table import Table
@@ -11,7 +8,7 @@ from recsys_deploy.deploy.cost.prices import REFERENCE
 
 
 def print_estimate(console: Console, estimate: Estimate, environment: str, budget: float | None) -> None:
-    """Every line, what is known of the total, what is not, and how it compares to the budget (US dollars a month)."""
+    """Print every line, the total, what is not priced, and the comparison with the budget (US dollars a month)."""
     table = Table(title=f"{environment}: a month in {estimate.region}, US dollars", title_justify="left")
     for name in ("service", "what"):
         table.add_column(name)
@@ -21,13 +18,11 @@ def print_estimate(console: Console, estimate: Estimate, environment: str, budge
         published = "" if line.price is None else line.price.published.isoformat()
         table.add_row(line.service, line.what, _quantity(line), _dollars(line), published)
     console.print(table)
-    console.print(
-        f"[bold]{estimate.known:,.2f} USD[/] for what has a known price in {estimate.region}", highlight=False
-    )
+    console.print(f"[bold]{estimate.known:,.2f} USD[/] with prices of {estimate.region}", highlight=False)
     if estimate.reference:
         console.print(
-            f"[yellow]and about {estimate.reference:,.2f} USD[/] (marked ~) at prices of {REFERENCE}, where those of "
-            f"{estimate.region} were not found",
+            f"[yellow]and about {estimate.reference:,.2f} USD[/] (marked ~) with prices of {REFERENCE}, because those "
+            f"of {estimate.region} were not found",
             highlight=False,
         )
     if estimate.unpriced:
@@ -38,8 +33,8 @@ def print_estimate(console: Console, estimate: Estimate, environment: str, budge
         word = "[red]above[/]" if above else "within"
         console.print(f"{word} the budget of {budget:,.0f} USD in terraform.tfvars (operations.monthly_budget_usd)")
     console.print(
-        "Without free tiers, discounts, taxes and requests to KMS. Public prices, second-hand, of the dates beside "
-        "them: check them before you rely on this (recsys_deploy/deploy/cost/prices.toml says where each comes from).",
+        "Without free tiers, discounts and taxes. Public prices, second-hand, of the dates beside them: check them "
+        "before you rely on this (recsys_deploy/deploy/cost/prices.toml has the source of each).",
         style="dim",
         highlight=False,
     )

@@ -3,10 +3,12 @@ region      = "eu-central-1"
 owner       = "recsys"
 disposable  = true
 
+allowed_account_ids = null
+
 functions = {
-  api        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = true }
-  authorizer = { memory_mb = 256, timeout_s = 5, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = true }
-  shadow     = { memory_mb = 1769, timeout_s = 30, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = true }
+  api        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = false }
+  authorizer = { memory_mb = 1024, timeout_s = 5, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = false }
+  shadow     = { memory_mb = 1769, timeout_s = 30, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = false }
 }
 
 serving = {
@@ -18,34 +20,20 @@ serving = {
 }
 
 events = {
-  shards          = 1
-  retention_hours = 24
+  stream = null
 }
 
 storefront = {
   web_acl_arn = null
 }
 
-network = {
-  cidr                = "10.20.0.0/20"
-  zones               = ["eu-central-1a", "eu-central-1b"]
-  nat                 = "one"
-  interface_endpoints = []
-}
+network = null
 
-runs = {
-  cpu          = 2048
-  memory_mb    = 16384
-  disk_gib     = 40
-  architecture = "X86_64"
-}
+runs = null
 
 sagemaker = null
 
-training = {
-  schedule            = { expression = "cron(0 4 ? * MON *)", timezone = "UTC", enabled = false }
-  rollout_machine_arn = null
-}
+training = null
 
 shop = null
 
@@ -56,8 +44,10 @@ dagster = null
 ci_access = null
 
 operations = {
+  full_monitoring    = false
+  tracing            = false
   log_days           = 14
   alarm_emails       = ["recsys-dev@example.com"]
   latency_p99_ms     = 1000
-  monthly_budget_usd = 100
+  monthly_budget_usd = 25
 }

@@ -3,10 +3,12 @@ region      = "eu-central-1"
 owner       = "recsys"
 disposable  = false
 
+allowed_account_ids = null
+
 functions = {
-  api        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = 400, provisioned_concurrency = 0, snap_start = true }
-  authorizer = { memory_mb = 512, timeout_s = 5, reserved_concurrency = 400, provisioned_concurrency = 0, snap_start = true }
-  shadow     = { memory_mb = 1769, timeout_s = 30, reserved_concurrency = 20, provisioned_concurrency = 0, snap_start = true }
+  api        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = false }
+  authorizer = { memory_mb = 1024, timeout_s = 5, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = false }
+  shadow     = { memory_mb = 1769, timeout_s = 30, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = false }
 }
 
 serving = {
@@ -18,20 +20,16 @@ serving = {
 }
 
 events = {
-  shards          = null
-  retention_hours = 168
+  stream = null
 }
 
 storefront = null
 
 network = {
-  cidr  = "10.22.0.0/18"
-  zones = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
-  nat   = "none"
-  interface_endpoints = [
-    "ec2", "ecr.api", "ecr.dkr", "ecs", "glue", "kinesis-streams", "kms", "logs", "monitoring", "sagemaker.api",
-    "sagemaker.runtime", "secretsmanager", "sns", "sqs", "states", "sts",
-  ]
+  cidr                = "10.22.0.0/18"
+  zones               = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+  nat                 = "one"
+  interface_endpoints = []
 }
 
 runs = {
@@ -65,29 +63,18 @@ shop = null
 
 feature_job = null
 
-dagster = {
-  size = { cpu = 1024, memory_mb = 4096 }
-  web = {
-    internal        = true
-    certificate_arn = null
-    allowed_cidrs   = ["10.22.0.0/18"]
-  }
-  database = {
-    version        = "17"
-    instance_class = "db.t4g.small"
-    storage_gib    = 20
-    multi_az       = true
-    backup_days    = 14
-  }
-}
+dagster = null
 
 ci_access = {
-  repository   = "example/recsys"
-  provider_arn = null
-  state        = { bucket = "recsys-prod-terraform-state", key = "recsys/terraform.tfstate" }
+  repository     = "example/recsys"
+  repository_ids = null
+  provider_arn   = null
+  state          = { bucket = "recsys-prod-terraform-state", key = "recsys/terraform.tfstate" }
 }
 
 operations = {
+  full_monitoring    = true
+  tracing            = true
   log_days           = 365
   alarm_emails       = ["recsys-prod@example.com"]
   latency_p99_ms     = 300

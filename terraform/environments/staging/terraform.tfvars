@@ -3,10 +3,12 @@ region      = "eu-central-1"
 owner       = "recsys"
 disposable  = false
 
+allowed_account_ids = null
+
 functions = {
-  api        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = 50, provisioned_concurrency = 0, snap_start = true }
-  authorizer = { memory_mb = 256, timeout_s = 5, reserved_concurrency = 50, provisioned_concurrency = 0, snap_start = true }
-  shadow     = { memory_mb = 1769, timeout_s = 30, reserved_concurrency = 5, provisioned_concurrency = 0, snap_start = true }
+  api        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = false }
+  authorizer = { memory_mb = 1024, timeout_s = 5, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = false }
+  shadow     = { memory_mb = 1769, timeout_s = 30, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = false }
 }
 
 serving = {
@@ -18,8 +20,7 @@ serving = {
 }
 
 events = {
-  shards          = 1
-  retention_hours = 24
+  stream = null
 }
 
 storefront = null
@@ -54,6 +55,8 @@ dagster = null
 ci_access = null
 
 operations = {
+  full_monitoring    = true
+  tracing            = true
   log_days           = 30
   alarm_emails       = ["recsys-staging@example.com"]
   latency_p99_ms     = 500

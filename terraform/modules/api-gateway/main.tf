@@ -1,7 +1,7 @@
 locals {
   routes = { for route in var.routes : "${route.method} ${route.path}" => route }
 
-  # What HTTP APIs wait for an answer at most.
+  # The longest time that an HTTP API waits for an answer.
   longest_wait_s = 30
 }
 
@@ -36,7 +36,7 @@ resource "aws_apigatewayv2_integration" "api" {
   lifecycle {
     precondition {
       condition     = var.handler.timeout_s <= local.longest_wait_s
-      error_message = "An HTTP API waits 30 seconds at most: a function behind it with a longer time limit answers nobody."
+      error_message = "An HTTP API waits at most 30 seconds: the function's time limit must not exceed that."
     }
   }
 }
@@ -50,10 +50,11 @@ resource "aws_apigatewayv2_authorizer" "key" {
   enable_simple_responses           = true
   authorizer_result_ttl_in_seconds  = var.authorizer_ttl_s
 
-  # The route is part of the cache's key: one cached answer would otherwise open every route to a key that may use one.
+  # The route is part of the cache key; otherwise one cached answer would open every route.
   identity_sources = ["$request.header.x-api-key", "$context.routeKey"]
 }
 
+# There is no $default route: the gateway answers other paths with 404 itself, which invokes no function.
 resource "aws_apigatewayv2_route" "this" {
   for_each = local.routes
 
@@ -62,15 +63,6 @@ resource "aws_apigatewayv2_route" "this" {
   target             = "integrations/${aws_apigatewayv2_integration.api.id}"
   authorization_type = each.value.scope == null ? "NONE" : "CUSTOM"
   authorizer_id      = each.value.scope == null ? null : aws_apigatewayv2_authorizer.key.id
-}
-
-# What no route takes is answered by the function, 404 or 405 in its own words; it opens nothing without a key.
-resource "aws_apigatewayv2_route" "default" {
-  #checkov:skip=CKV_AWS_309:What no route takes is answered 404 or 405 by the function, to anybody
-  api_id             = aws_apigatewayv2_api.this.id
-  route_key          = "$default"
-  target             = "integrations/${aws_apigatewayv2_integration.api.id}"
-  authorization_type = "NONE"
 }
 
 resource "aws_cloudwatch_log_group" "access" {
@@ -101,7 +93,7 @@ resource "aws_apigatewayv2_stage" "default" {
     }
   }
 
-  # Neither key nor address: what tells a request from another is its id, and whose it was the id of its key.
+  # Neither API key nor address: a request is identified by its id, its sender by the id of the key.
   access_log_settings {
     destination_arn = aws_cloudwatch_log_group.access.arn
     format = jsonencode({
@@ -119,11 +111,11 @@ resource "aws_apigatewayv2_stage" "default" {
     })
   }
 
-  depends_on = [aws_apigatewayv2_route.this, aws_apigatewayv2_route.default]
+  depends_on = [aws_apigatewayv2_route.this]
 
   lifecycle {
     precondition {
-      condition     = length(setsubtract(keys(var.throttles), concat(keys(local.routes), ["$default"]))) == 0
+      condition     = length(setsubtract(keys(var.throttles), keys(local.routes))) == 0
       error_message = "throttles names a route that does not exist; write it as in routes.json, e.g. \"POST /recommend\"."
     }
   }

@@ -16,8 +16,5 @@ output "url" {
 
 output "route_keys" {
   description = "Every route and how it is authorised: NONE or CUSTOM."
-  value = merge(
-    { for key, route in aws_apigatewayv2_route.this : key => route.authorization_type },
-    { "$default" = aws_apigatewayv2_route.default.authorization_type },
-  )
+  value       = { for key, route in aws_apigatewayv2_route.this : key => route.authorization_type }
 }

@@ -4,7 +4,7 @@ variable "name" {
 }
 
 variable "routes" {
-  description = "The table in lambda_api/handlers/routes.json: method, path and the scope of key it asks for (null: anybody)."
+  description = "The table in lambda_api/handlers/routes.json: method, path and the scope that a key needs (null: no key)."
   type = list(object({
     method = string
     path   = string
@@ -13,7 +13,7 @@ variable "routes" {
 
   validation {
     condition     = alltrue([for route in var.routes : route.scope == null ? true : contains(["shop", "operations"], route.scope)])
-    error_message = "The authorizer knows the scopes shop and operations, and null for routes that anybody may ask."
+    error_message = "Scopes are shop and operations; null is for open routes."
   }
 
   validation {
@@ -23,12 +23,12 @@ variable "routes" {
 
   validation {
     condition     = length(var.routes) <= 299
-    error_message = "An HTTP API has at most 300 routes, $default included."
+    error_message = "An HTTP API has at most 300 routes."
   }
 }
 
 variable "handler" {
-  description = "The function that answers: names and invoke_arn of its alias, and its time limit in seconds."
+  description = "The function that answers: name, alias, invoke_arn of the alias, time limit in seconds."
   type = object({
     function_name = string
     alias         = string
@@ -38,7 +38,7 @@ variable "handler" {
 }
 
 variable "authorizer" {
-  description = "The function that says who may call which route: names and invoke_arn of its alias."
+  description = "The function that checks API keys: name, alias, invoke_arn of the alias."
   type = object({
     function_name = string
     alias         = string
@@ -47,13 +47,13 @@ variable "authorizer" {
 }
 
 variable "authorizer_ttl_s" {
-  description = "Seconds for which the gateway remembers an answer of the authorizer: a revoked key works so much longer."
+  description = "Seconds for which the gateway caches an answer of the authorizer; a revoked key keeps working for this time."
   type        = number
   default     = 30
 
   validation {
     condition     = var.authorizer_ttl_s >= 0 && var.authorizer_ttl_s <= 30
-    error_message = "At most 30 s: with the authorizer's own 30 s a revoked key is refused within a minute."
+    error_message = "At most 30 s: with the authorizer's own cache of 30 s a revoked key is refused within a minute."
   }
 }
 
@@ -75,7 +75,7 @@ variable "throttles" {
 }
 
 variable "cors_origins" {
-  description = "Origins of shop pages that call the API from a browser, with scheme and without a path. Empty: none may."
+  description = "Origins of shop pages that call the API from a browser, with scheme and without a path. Empty: none."
   type        = list(string)
   default     = []
 

@@ -1,5 +1,5 @@
-# What Terraform asks (`read`) and does (`write`) with what is in the stack, by service, on resources of this environment's
-# name. `everywhere` holds the reason where AWS gives no name to confine by. A test compares the actions with AWS's own list.
+# Actions that Terraform and `recsys deploy` need to read and to change the stack, by service, on resources with the name of
+# this environment. `everywhere` is the reason where "*" is needed. A test compares the actions with AWS's own list.
 locals {
   arn   = "arn:${local.partition}"
   here  = "${local.region}:${local.account}"
@@ -28,8 +28,16 @@ locals {
     cloudwatch = {
       group     = "operations"
       resources = ["${local.arn}:cloudwatch:${local.here}:alarm:${local.named}", "${local.arn}:cloudwatch::${local.account}:dashboard/${var.name}"]
-      read      = ["DescribeAlarms", "GetDashboard", "ListTagsForResource"]
-      write     = ["DeleteAlarms", "DeleteDashboards", "PutDashboard", "PutMetricAlarm", "TagResource", "UntagResource"]
+      read      = ["GetDashboard", "ListTagsForResource"]
+      write     = ["DeleteAlarms", "DeleteDashboards", "PutCompositeAlarm", "PutDashboard", "PutMetricAlarm", "TagResource", "UntagResource"]
+    }
+    cloudwatch_described = {
+      service    = "cloudwatch"
+      group      = "operations"
+      resources  = ["*"]
+      everywhere = "DescribeAlarms lists alarms, and IAM checks the list against all alarms"
+      read       = ["DescribeAlarms"]
+      write      = []
     }
     dynamodb = {
       group     = "data"
@@ -47,7 +55,7 @@ locals {
     ecr = {
       group     = "compute"
       resources = ["${local.arn}:ecr:${local.here}:repository/${var.name}/*"]
-      read      = ["DescribeRepositories", "GetLifecyclePolicy", "ListTagsForResource"]
+      read      = ["DescribeImageScanFindings", "DescribeImages", "DescribeRepositories", "GetLifecyclePolicy", "ListTagsForResource"]
       write     = ["CreateRepository", "DeleteLifecyclePolicy", "DeleteRepository", "PutImageScanningConfiguration", "PutImageTagMutability", "PutLifecyclePolicy", "TagResource", "UntagResource"]
     }
     ecs = {
@@ -123,6 +131,14 @@ locals {
       read      = ["GetAlias", "GetFunction", "GetFunctionCodeSigningConfig", "GetFunctionConcurrency", "GetFunctionConfiguration", "GetFunctionEventInvokeConfig", "GetPolicy", "GetProvisionedConcurrencyConfig", "ListTags", "ListVersionsByFunction"]
       write     = ["AddPermission", "CreateAlias", "CreateFunction", "DeleteAlias", "DeleteFunction", "DeleteFunctionConcurrency", "DeleteFunctionEventInvokeConfig", "DeleteProvisionedConcurrencyConfig", "InvokeFunction", "PublishVersion", "PutFunctionConcurrency", "PutFunctionEventInvokeConfig", "PutProvisionedConcurrencyConfig", "RemovePermission", "TagResource", "UntagResource", "UpdateAlias", "UpdateFunctionCode", "UpdateFunctionConfiguration", "UpdateFunctionEventInvokeConfig"]
     }
+    lambda_account = {
+      service    = "lambda"
+      group      = "serving"
+      resources  = ["*"]
+      everywhere = "The account's limits belong to no function"
+      read       = ["GetAccountSettings"]
+      write      = []
+    }
     lambda_sources = {
       service    = "lambda"
       group      = "serving"
@@ -148,8 +164,16 @@ locals {
     rds = {
       group     = "data"
       resources = ["${local.arn}:rds:${local.here}:db:${local.named}", "${local.arn}:rds:${local.here}:pg:${local.named}", "${local.arn}:rds:${local.here}:subgrp:${local.named}", "${local.arn}:rds:${local.here}:snapshot:${local.named}"]
-      read      = ["DescribeDBInstances", "DescribeDBParameterGroups", "DescribeDBParameters", "DescribeDBSubnetGroups", "ListTagsForResource"]
+      read      = ["ListTagsForResource"]
       write     = ["AddTagsToResource", "CreateDBInstance", "CreateDBParameterGroup", "CreateDBSnapshot", "CreateDBSubnetGroup", "DeleteDBInstance", "DeleteDBParameterGroup", "DeleteDBSubnetGroup", "ModifyDBInstance", "ModifyDBParameterGroup", "ModifyDBSubnetGroup", "RemoveTagsFromResource", "ResetDBParameterGroup"]
+    }
+    rds_described = {
+      service    = "rds"
+      group      = "data"
+      resources  = ["*"]
+      everywhere = "The provider reads an instance by a filter, which IAM checks against all of them (terraform-provider-aws 35737)"
+      read       = ["DescribeDBInstances", "DescribeDBParameterGroups", "DescribeDBParameters", "DescribeDBSubnetGroups"]
+      write      = []
     }
     route53 = {
       group      = "network"
@@ -164,7 +188,7 @@ locals {
       read      = ["GetAccelerateConfiguration", "GetBucketAcl", "GetBucketCORS", "GetBucketLocation", "GetBucketLogging", "GetBucketObjectLockConfiguration", "GetBucketOwnershipControls", "GetBucketPolicy", "GetBucketPublicAccessBlock", "GetBucketRequestPayment", "GetBucketTagging", "GetBucketVersioning", "GetBucketWebsite", "GetEncryptionConfiguration", "GetLifecycleConfiguration", "GetReplicationConfiguration", "ListBucket"]
       write     = ["CreateBucket", "DeleteBucket", "DeleteBucketPolicy", "ListBucketVersions", "PutBucketLogging", "PutBucketOwnershipControls", "PutBucketPolicy", "PutBucketPublicAccessBlock", "PutBucketTagging", "PutBucketVersioning", "PutEncryptionConfiguration", "PutLifecycleConfiguration"]
     }
-    # Packages of functions and files of the page are resources of the stack; the shop's data are not read by a plan.
+    # Packages of functions and files of the page are resources of the stack. A plan does not read the shop's data.
     s3_objects = {
       service   = "s3"
       group     = "data"
@@ -190,6 +214,13 @@ locals {
       read      = ["DescribeSecret"]
       write     = ["CreateSecret", "RotateSecret", "TagResource"]
     }
+    servicequotas = {
+      group      = "operations"
+      resources  = ["*"]
+      everywhere = "Quotas are read for the whole account"
+      read       = ["GetServiceQuota", "ListServiceQuotas"]
+      write      = []
+    }
     servicediscovery = {
       group      = "network"
       resources  = ["*"]
@@ -200,8 +231,16 @@ locals {
     sns = {
       group     = "operations"
       resources = ["${local.arn}:sns:${local.here}:${local.named}"]
-      read      = ["GetSubscriptionAttributes", "GetTopicAttributes", "ListTagsForResource"]
-      write     = ["CreateTopic", "DeleteTopic", "SetTopicAttributes", "Subscribe", "TagResource", "Unsubscribe", "UntagResource"]
+      read      = ["GetTopicAttributes", "ListTagsForResource"]
+      write     = ["CreateTopic", "DeleteTopic", "SetTopicAttributes", "Subscribe", "TagResource", "UntagResource"]
+    }
+    sns_subscriptions = {
+      service    = "sns"
+      group      = "operations"
+      resources  = ["*"]
+      everywhere = "SNS has no resource type for subscriptions (Service Authorization Reference, Amazon SNS)"
+      read       = ["GetSubscriptionAttributes"]
+      write      = ["Unsubscribe"]
     }
     sqs = {
       group     = "data"
@@ -231,15 +270,16 @@ locals {
     }
   }
 
+  # A plan reads; a deployment reads and changes.
   statements = {
-    for kind in ["read", "write"] : kind => {
+    for kind in ["read", "change"] : kind => {
       for group in distinct(values(local.services)[*].group) : group => [
         for name, service in local.services : {
           Sid      = replace(title(replace(name, "_", " ")), " ", "")
           Effect   = "Allow"
-          Action   = [for action in service[kind] : "${try(service.service, name)}:${action}"]
+          Action   = [for action in concat(service.read, kind == "read" ? [] : service.write) : "${try(service.service, name)}:${action}"]
           Resource = service.resources
-        } if service.group == group && length(service[kind]) > 0
+        } if service.group == group && length(concat(service.read, kind == "read" ? [] : service.write)) > 0
       ]
     }
   }

@@ -13,14 +13,21 @@ locals {
   issuer   = "token.actions.githubusercontent.com"
   provider = var.provider_arn == null ? one(aws_iam_openid_connect_provider.github[*].arn) : var.provider_arn
 
-  # A role, the GitHub environments whose jobs may take it, and what it may do beside. A job without an environment takes
-  # none, and neither does a fork's: GitHub gives it no token.
+  # Subject of a job's token: repositories created since summer 2026, and those that opted in, send the immutable form with
+  # ids ("Immutable subject claims", GitHub changelog, April 2026). IAM compares with StringEquals, so one form is trusted.
+  owner   = split("/", var.repository)[0]
+  project = split("/", var.repository)[1]
+  subject = var.repository_ids == null ? "repo:${var.repository}" : "repo:${local.owner}@${var.repository_ids.owner}/${local.project}@${var.repository_ids.repository}"
+
+  # Roles, the GitHub environments whose jobs may assume them, the longest session in seconds, and access besides
+  # Terraform's. Credentials of a job cannot be refreshed, so the session must outlast the job. A job without an
+  # environment, or of a fork, can assume no role.
   roles = {
-    plan     = { environments = ["plan-${var.environment}"], access = { s3_read = [local.state.object], s3_list = [local.state.bucket], kms_read = [var.kms_key_arn] } }
-    deploy   = { environments = [var.environment], access = local.deploy_access }
-    release  = { environments = [var.environment, "${var.environment}-unattended"], access = merge(local.reads, local.endpoint_access, { dynamodb_write = [var.tables["serving"], var.tables["registry"]] }) }
-    monitor  = { environments = ["${var.environment}-unattended"], access = merge(local.reads, { s3_list = [var.lake_bucket_arn] }) }
-    training = { environments = ["training"], access = merge(var.pipeline_access, { kms_write = [var.kms_key_arn] }) }
+    plan     = { session_s = 3600, environments = ["plan-${var.environment}"], access = { s3_read = [local.state.object], s3_list = [local.state.bucket], kms_read = [var.kms_key_arn] } }
+    deploy   = { session_s = 7200, environments = [var.environment], access = local.deploy_access }
+    release  = { session_s = 3600, environments = [var.environment, "${var.environment}-unattended"], access = merge(local.reads, local.endpoint_access, { dynamodb_write = [var.tables["serving"], var.tables["registry"]] }) }
+    monitor  = { session_s = 21600, environments = ["${var.environment}-unattended"], access = merge(local.reads, { s3_list = [var.lake_bucket_arn, var.models_bucket_arn] }) }
+    training = { session_s = 21600, environments = ["training"], access = merge(var.pipeline_access, { kms_write = [var.kms_key_arn] }) }
   }
 
   state = {
@@ -36,7 +43,7 @@ locals {
     s3_read           = ["${var.models_bucket_arn}/bundles/*", "${var.models_bucket_arn}/catalogue/*"]
   }
 
-  # One endpoint per model version; a rollout makes and removes them (`recsys endpoints`).
+  # One endpoint per model version, made and removed by rollouts (`recsys endpoints`).
   endpoint_access = {
     s3_write               = ["${var.models_bucket_arn}/archives/*"]
     sagemaker_models       = ["${local.arn}:sagemaker:${local.here}:model/${local.named}"]
@@ -49,8 +56,8 @@ locals {
     pass_role_to_sagemaker = ["${local.arn}:iam::${local.account}:role/${var.name}-sagemaker"]
   }
 
-  # Terraform's state and its lock; then what `recsys deploy` publishes: bundle, catalogue, records, keys, which histories
-  # are published. What it does with functions, page and parameters is among Terraform's own permissions.
+  # Terraform's state and its lock, and what `recsys deploy` publishes: bundle, catalogue, records, keys, and the digests of
+  # published histories. Its calls to functions, page and parameters are among Terraform's permissions.
   deploy_access = {
     dynamodb_read  = values(var.tables)
     dynamodb_write = values(var.tables)
@@ -60,28 +67,28 @@ locals {
     s3_write = concat(
       [local.state.object, "${local.state.object}.tflock"],
       ["${var.models_bucket_arn}/bundles/*", "${var.models_bucket_arn}/catalogue/*"],
-      # Arrow marks each folder on the way to a file by an empty object.
+      # Arrow writes an empty object for each folder above a file.
       ["${var.lake_bucket_arn}/lake/", "${var.lake_bucket_arn}/lake/published_histories/*"],
     )
     pass_role = ["${local.arn}:iam::${local.account}:role/${local.named}"]
   }
 
-  # Services in the table and no others; of IAM its actions alone.
+  # All actions of the services in the table, and the listed actions of IAM.
   ceiling = concat(
     ["application-autoscaling:*"],
     sort(distinct([for name, service in local.services : "${try(service.service, name)}:*" if try(service.service, name) != "iam"])),
     [for action in concat(local.services.iam.read, local.services.iam.write, local.services.iam_for_ci.read, ["CreateServiceLinkedRole", "PassRole"]) : "iam:${action}"],
   )
 
-  # Terraform's own permissions, in policies of their own: one would be longer than IAM takes.
+  # Terraform's permissions, one managed policy per group and kind. A role has one policy per group: IAM attaches at most ten
+  # to a role, of 6,144 characters each.
   attached = merge(
     { for group in keys(local.statements.read) : "plan-${group}" => { role = "plan", kind = "read", group = group } },
-    { for group in keys(local.statements.read) : "deploy-${group}-read" => { role = "deploy", kind = "read", group = group } },
-    { for group in keys(local.statements.write) : "deploy-${group}-write" => { role = "deploy", kind = "write", group = group } },
+    { for group in keys(local.statements.change) : "deploy-${group}" => { role = "deploy", kind = "change", group = group } },
   )
 
   policies = merge([
-    for kind in ["read", "write"] : {
+    for kind in ["read", "change"] : {
       for group, statements in local.statements[kind] : "${kind}-${group}" => jsonencode({ Version = "2012-10-17", Statement = statements })
     }
   ]...)
@@ -100,7 +107,7 @@ resource "aws_iam_role" "this" {
   name                 = "${var.name}-ci-${each.key}"
   description          = "GitHub jobs of ${var.repository} in ${join(", ", each.value.environments)}"
   permissions_boundary = aws_iam_policy.boundary.arn
-  max_session_duration = 3600
+  max_session_duration = each.value.session_s
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -111,7 +118,7 @@ resource "aws_iam_role" "this" {
       Condition = {
         StringEquals = {
           "${local.issuer}:aud" = "sts.amazonaws.com"
-          "${local.issuer}:sub" = [for name in each.value.environments : "repo:${var.repository}:environment:${name}"]
+          "${local.issuer}:sub" = [for name in each.value.environments : "${local.subject}:environment:${name}"]
         }
       }
     }]
@@ -143,7 +150,7 @@ resource "aws_iam_policy" "terraform" {
   lifecycle {
     precondition {
       condition     = length(each.value) <= 6144
-      error_message = "IAM takes managed policies of 6144 characters: split the group of ${each.key} in actions.tf."
+      error_message = "A managed policy has at most 6144 characters: split the group of ${each.key} in actions.tf."
     }
   }
 }
@@ -155,10 +162,11 @@ resource "aws_iam_role_policy_attachment" "terraform" {
   policy_arn = aws_iam_policy.terraform["${each.value.kind}-${each.value.group}"].arn
 }
 
-# A ceiling, not a grant: no other service or region, no people, keys or providers of identity, no way past the ceiling.
+# Permissions boundary: it grants nothing, and excludes other services and regions, users, access keys, identity providers
+# and changes to these roles themselves.
 resource "aws_iam_policy" "boundary" {
   name        = "${var.name}-ci-boundary"
-  description = "What no GitHub job of ${var.name} may do, whatever its role says"
+  description = "Permissions boundary of the GitHub roles of ${var.name}"
 
   policy = jsonencode({
     Version = "2012-10-17"

@@ -4,7 +4,7 @@ variable "name" {
 }
 
 variable "environment" {
-  description = "GitHub environment whose jobs deploy; <environment>-unattended is the one of jobs that wait for nobody, plan-<environment> the one of pull requests."
+  description = "GitHub environment of deployments. <environment>-unattended is for jobs without a reviewer, plan-<environment> for pull requests."
   type        = string
 }
 
@@ -14,23 +14,34 @@ variable "repository" {
 
   validation {
     condition     = can(regex("^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$", var.repository))
-    error_message = "owner/name, without wildcards: every repository that matches could take the roles."
+    error_message = "Write owner/name without wildcards: every repository that matches could assume the roles."
+  }
+}
+
+variable "repository_ids" {
+  description = "Numbers of owner and repository, for a repository whose OIDC subject has the immutable form repo:owner@id/name@id (created since summer 2026, or switched over); `gh api repos/OWNER/NAME --jq '.owner.id, .id'` prints them. Null: the older form repo:owner/name."
+  type        = object({ owner = string, repository = string })
+  default     = null
+
+  validation {
+    condition     = var.repository_ids == null ? true : can(regex("^[0-9]+$", var.repository_ids.owner)) && can(regex("^[0-9]+$", var.repository_ids.repository))
+    error_message = "Ids are numbers."
   }
 }
 
 variable "provider_arn" {
-  description = "GitHub's OIDC provider of the account, where another environment has made it; an account has one. Null: it is made here."
+  description = "ARN of the account's OIDC provider for GitHub, if another environment created it; an account can have only one. Null: create it."
   type        = string
   default     = null
 }
 
 variable "state" {
-  description = "Where Terraform's state lies: bucket and key, as in backend.hcl."
+  description = "Bucket and key of Terraform's state, as in backend.hcl."
   type        = object({ bucket = string, key = string })
 }
 
 variable "tables" {
-  description = "Tables by the name the code opens them under: ARN."
+  description = "ARN of each table, by its name in the code."
   type        = map(string)
 }
 
@@ -45,11 +56,11 @@ variable "lake_bucket_arn" {
 }
 
 variable "pipeline_access" {
-  description = "What the asset graph may do, for the training job: grants of service-access."
+  description = "Access of the asset graph, for the training job: grants of service-access."
   type        = map(list(string))
 }
 
 variable "kms_key_arn" {
-  description = "Key of the data."
+  description = "ARN of the KMS key of the data."
   type        = string
 }

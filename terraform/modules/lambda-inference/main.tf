@@ -15,7 +15,7 @@ locals {
 
   reserved = sum(concat([0], [for function in values(var.functions) : function.reserved_concurrency if function.reserved_concurrency != null]))
 
-  # AWS refuses reservations that would leave less to all other functions of the account.
+  # AWS refuses reservations that leave less than this to the account's other functions.
   left_unreserved = 100
 }
 
@@ -27,7 +27,7 @@ resource "aws_cloudwatch_log_group" "this" {
   kms_key_id        = var.kms_key_arn
 }
 
-# Of asynchronous invocations, which only people and schedules make; an alias takes versions with one and the same.
+# For asynchronous invocations, which only people and schedules make. All versions behind an alias need the same queue.
 resource "aws_sqs_queue" "dead_letters" {
   for_each = var.functions
 
@@ -35,7 +35,7 @@ resource "aws_sqs_queue" "dead_letters" {
   message_retention_seconds = 14 * 24 * 3600
   kms_master_key_id         = var.kms_key_arn
 
-  # Here and not as a resource of its own, which waits for half a minute.
+  # An attribute, because a resource of its own waits for half a minute.
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -84,7 +84,7 @@ resource "aws_iam_role_policy" "this" {
   policy = module.access[each.key].policy
 }
 
-# Through S3: Lambda takes no more than 50 MB with the call itself. A package has the name of its bytes.
+# Through S3, because a direct upload is limited to 50 MB. The object's name is the package's hash.
 resource "aws_s3_object" "package" {
   for_each = var.functions
 
@@ -128,14 +128,14 @@ resource "aws_lambda_function" "this" {
     target_arn = aws_sqs_queue.dead_letters[each.key].arn
   }
 
-  # The handlers write JSON themselves; Lambda's own JSON format would wrap their metrics.
+  # The handlers write JSON themselves; Lambda's JSON format would wrap their metrics.
   logging_config {
     log_format = "Text"
     log_group  = aws_cloudwatch_log_group.this[each.key].name
   }
 
   tracing_config {
-    mode = "Active"
+    mode = var.tracing ? "Active" : "PassThrough"
   }
 
   dynamic "snap_start" {
@@ -146,7 +146,7 @@ resource "aws_lambda_function" "this" {
     }
   }
 
-  # Lambda tries role, key and queue when a function is made.
+  # Lambda uses role, key and queue when it creates a function.
   depends_on = [aws_iam_role_policy.this]
 
   lifecycle {
@@ -162,28 +162,28 @@ resource "aws_lambda_function" "this" {
 
     precondition {
       condition     = !local.snap_started[each.key] || each.value.ephemeral_storage_mb <= 512
-      error_message = "${each.key}: SnapStart takes 512 MB of /tmp at most; use less or snap_start = false."
+      error_message = "${each.key}: SnapStart allows at most 512 MB of /tmp; use less, or snap_start = false."
     }
 
     precondition {
       condition     = !var.weighted_rollouts || each.value.provisioned_concurrency == 0
-      error_message = "${each.key}: an alias with weights takes no provisioned concurrency; use SnapStart, or set weighted_rollouts = false."
+      error_message = "${each.key}: an alias with weights excludes provisioned concurrency; use SnapStart, or set weighted_rollouts = false."
     }
 
     precondition {
       condition     = each.value.provisioned_concurrency <= coalesce(each.value.reserved_concurrency, var.account_concurrency)
-      error_message = "${each.key}: more provisioned than reserved concurrency."
+      error_message = "${each.key}: provisioned concurrency exceeds the reserved."
     }
 
     precondition {
       condition     = local.reserved <= var.account_concurrency - local.left_unreserved
-      error_message = "Reserved concurrency adds up to ${local.reserved}, of ${var.account_concurrency} in the account AWS keeps ${local.left_unreserved} unreserved: reserve less (null: none), or ask for a higher quota and say so in account_concurrency."
+      error_message = "Reserved concurrency is ${local.reserved} in all, but of ${var.account_concurrency} in the account AWS keeps ${local.left_unreserved} unreserved: reserve less (null: none), or ask for a higher quota and set account_concurrency to it."
     }
 
     precondition {
       # Environment: 4 KB for names and values together.
       condition     = length(jsonencode(merge(var.environment, each.value.environment))) <= 4096
-      error_message = "${each.key}: Lambda takes 4 KB of environment variables."
+      error_message = "${each.key}: Lambda allows 4 KB of environment variables."
     }
   }
 }
@@ -192,7 +192,7 @@ resource "aws_lambda_alias" "live" {
   for_each = var.functions
 
   name             = "live"
-  description      = "What answers; a rollout moves it, Terraform only makes it."
+  description      = "The live version; moved by deployments, only created by Terraform"
   function_name    = aws_lambda_function.this[each.key].function_name
   function_version = aws_lambda_function.this[each.key].version
 
@@ -209,7 +209,7 @@ resource "aws_lambda_provisioned_concurrency_config" "this" {
   provisioned_concurrent_executions = each.value
 }
 
-# Asynchronous invocations are repeated by whoever made them, and looked at in the dead letters.
+# Failed asynchronous invocations go to the dead-letter queue after one retry.
 resource "aws_lambda_function_event_invoke_config" "this" {
   for_each = var.functions
 
@@ -228,7 +228,7 @@ resource "aws_lambda_event_source_mapping" "queue" {
   maximum_batching_window_in_seconds = each.value.queue.batch_window_s
   function_response_types            = ["ReportBatchItemFailures"]
 
-  # SQS would otherwise start ever more instances and be throttled by the reservation.
+  # Without a limit the mapping starts more and more instances and is throttled by the reservation.
   scaling_config {
     maximum_concurrency = each.value.queue.maximum_concurrency
   }
@@ -236,7 +236,7 @@ resource "aws_lambda_event_source_mapping" "queue" {
   lifecycle {
     precondition {
       condition     = each.value.queue.maximum_concurrency >= 2 && each.value.queue.maximum_concurrency <= coalesce(each.value.reserved_concurrency, var.account_concurrency)
-      error_message = "${each.key}: a queue is read by 2 instances or more, and by no more than are reserved for the function."
+      error_message = "${each.key}: a queue's maximum_concurrency is at least 2, and at most the function's reservation."
     }
   }
 }

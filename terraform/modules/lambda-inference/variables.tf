@@ -4,7 +4,7 @@ variable "name" {
 }
 
 variable "functions" {
-  description = "Functions by short name. package_hash is the base64 SHA-256 of the zip; access are grants of service-access; timeout_s and memory_mb are Lambda's; snap_start and provisioned_concurrency exclude each other; reserved_concurrency null leaves the function in the account's common pool; queue is an SQS queue that feeds it."
+  description = "Functions by short name. package_hash is the base64 SHA-256 of the zip; access are grants of service-access; timeout_s and memory_mb are Lambda's limits; snap_start (a paid cache for every published version) and provisioned_concurrency exclude each other; reserved_concurrency null uses the account's common pool; queue is an SQS queue that the function reads."
   type = map(object({
     description             = string
     handler                 = string
@@ -16,7 +16,7 @@ variable "functions" {
     environment             = optional(map(string), {})
     reserved_concurrency    = optional(number)
     provisioned_concurrency = optional(number, 0)
-    snap_start              = optional(bool, true)
+    snap_start              = optional(bool, false)
     ephemeral_storage_mb    = optional(number, 512)
     queue = optional(object({
       arn                 = string
@@ -33,12 +33,12 @@ variable "functions" {
 
   validation {
     condition     = alltrue([for function in values(var.functions) : function.memory_mb >= 128 && function.memory_mb <= 10240])
-    error_message = "Lambda takes 128 to 10240 MB of memory."
+    error_message = "A function has 128 to 10240 MB of memory."
   }
 
   validation {
     condition     = alltrue([for function in values(var.functions) : function.timeout_s >= 1 && function.timeout_s <= 900])
-    error_message = "Lambda takes time limits of 1 to 900 seconds."
+    error_message = "A time limit is 1 to 900 seconds."
   }
 }
 
@@ -48,7 +48,7 @@ variable "environment" {
 }
 
 variable "package_bucket" {
-  description = "Bucket the zips are put into."
+  description = "Bucket of the zips."
   type        = string
 }
 
@@ -58,7 +58,7 @@ variable "kms_key_arn" {
 }
 
 variable "runtime" {
-  description = "Lambda runtime. The packages hold wheels for exactly this one."
+  description = "Lambda runtime. The packages contain libraries for exactly this one."
   type        = string
   default     = "python3.13"
 
@@ -69,7 +69,7 @@ variable "runtime" {
 }
 
 variable "architecture" {
-  description = "Processor the packages were made for."
+  description = "Processor of the packages."
   type        = string
   default     = "arm64"
 
@@ -86,7 +86,7 @@ variable "weighted_rollouts" {
 }
 
 variable "account_concurrency" {
-  description = "Concurrent executions this account may have in the region (Service Quotas, L-B99A9384)."
+  description = "The account's quota of concurrent executions in the region (Service Quotas, L-B99A9384)."
   type        = number
   default     = 1000
 }
@@ -95,4 +95,10 @@ variable "log_days" {
   description = "Days for which logs are kept."
   type        = number
   default     = 30
+}
+
+variable "tracing" {
+  description = "Whether Lambda records traces with X-Ray."
+  type        = bool
+  default     = true
 }

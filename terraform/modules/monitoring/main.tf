@@ -7,27 +7,27 @@ locals {
   namespace = "Recsys"
   service   = "recommend-api"
 
-  # One alarm each: statistic (a percentile begins with p) of a metric over five minutes above the threshold. What is
-  # missing is no breach, because nothing is written where nobody shops.
+  # One alarm each: statistic (a percentile begins with p) of a metric over five minutes above the threshold, in two of three
+  # periods, so that a single error does not stop a release. Missing data are no breach: without shoppers there are none.
   function_alarms = merge([
     for name, function in var.functions : {
       "${name}-throttles" = {
         metric      = ["AWS/Lambda", "Throttles", "Sum"]
         dimensions  = { FunctionName = function.function_name }
         threshold   = 0
-        description = "Lambda refused to start ${name}: its reserved concurrency is used up. Raise it, or find who floods the API."
+        description = "Lambda throttles ${name}: its concurrency is used up. Raise the reservation or the account's quota, or find the client that floods the API."
       }
       "${name}-slow" = {
         metric      = ["AWS/Lambda", "Duration", "p99"]
         dimensions  = { FunctionName = function.function_name }
         threshold   = 0.8 * 1000 * function.timeout_s
-        description = "One in a hundred runs of ${name} takes over four fifths of its time limit. See its traces for the slow part."
+        description = "One in a hundred invocations of ${name} takes over 80 % of its time limit. Its traces show the slow part."
       }
       "${name}-dead-letters" = {
         metric      = ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum"]
         dimensions  = { QueueName = function.dead_letter_queue_name }
         threshold   = 0
-        description = "Runs of ${name} were given up. Read the messages, mend the cause, send them again."
+        description = "Invocations of ${name} failed for good. Read the messages in the queue, correct the cause, send them again."
       }
     }
   ]...)
@@ -38,63 +38,68 @@ locals {
         metric      = ["AWS/DynamoDB", "${kind}ThrottleEvents", "Sum"]
         dimensions  = { TableName = table }
         threshold   = 0
-        description = "DynamoDB refuses to ${lower(kind)} ${table} at this rate: a hot partition, or its limit of request units is reached."
+        description = "DynamoDB throttles ${lower(kind)}s of ${table}: a hot partition, or its limit of request units is reached."
       }
     }
   ]...)
 
   own_alarms = {
+    # The average of 5xx is the share of requests that were answered so.
     "api-5xx" = {
-      metric      = ["AWS/ApiGateway", "5xx", "Sum"]
+      metric      = ["AWS/ApiGateway", "5xx", "Average"]
       dimensions  = { ApiId = var.api_id }
-      threshold   = 0
-      description = "The API answers with server errors, which its handler never does: look for integrationError and authorizerError in the access log."
+      threshold   = var.error_share
+      description = "More than ${100 * var.error_share} % of requests end in a server error, which the handler never returns: find integrationError and authorizerError in the access log."
     }
     "api-latency" = {
       metric      = ["AWS/ApiGateway", "Latency", "p99"]
       dimensions  = { ApiId = var.api_id }
       threshold   = var.latency_p99_ms
-      description = "One shopper in a hundred waits longer than agreed. Compare the function's duration with its cold starts."
+      description = "One request in a hundred takes longer than agreed. Compare the function's duration with its cold starts."
     }
     "fallback-share" = {
       metric      = [local.namespace, "Fallback", "Average"]
       dimensions  = { service = local.service, route = "/recommend" }
       threshold   = var.fallback_share
-      description = "Shoppers see popular products in place of personal ones. FallbackByCause says why: model, history, endpoint or time."
+      description = "Shoppers get popular products instead of personal ones. FallbackByCause names the cause: model, history, endpoint or time."
     }
     "feedback-lost" = {
       metric      = [local.namespace, "FeedbackToRetry", "Sum"]
       dimensions  = { service = local.service, route = "/feedback" }
       threshold   = 0
-      description = "Feedback could not be stored and was handed back to shops to be sent again. See tables and stream."
+      description = "Feedback could not be stored, and shops were asked to send it again. Check tables and stream."
     }
     "events-refused" = {
-      metric      = ["AWS/Kinesis", "WriteProvisionedThroughputExceeded", "Sum"]
-      dimensions  = { StreamName = var.event_stream_name }
+      metric      = var.event_stream_name == "" ? ["AWS/Firehose", "ThrottledRecords", "Sum"] : ["AWS/Kinesis", "WriteProvisionedThroughputExceeded", "Sum"]
+      dimensions  = var.event_stream_name == "" ? { DeliveryStreamName = var.delivery_stream_name } : { StreamName = var.event_stream_name }
       threshold   = 0
-      description = "The event stream takes no more at this rate: add shards, or switch it to on demand."
+      description = "Events arrive faster than the stream accepts them: add shards, switch it to on demand, or raise Firehose's quota."
     }
     "events-late" = {
       metric      = ["AWS/Firehose", "DeliveryToS3.DataFreshness", "Maximum"]
       dimensions  = { DeliveryStreamName = var.delivery_stream_name }
       threshold   = var.delivery_buffer_s + 900
-      description = "Events wait too long on their way into the lake, and are lost when the stream's retention ends. See the delivery's log."
+      description = "Events reach the lake too late, and are lost when the retention ends (24 hours in Firehose). Read the delivery's log."
     }
     "shadow-late" = {
       metric      = ["AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum"]
       dimensions  = { QueueName = var.shadow_queue_name }
       threshold   = 1800
-      description = "Questions wait half an hour for the model in the shadow and will expire: its function is too slow or fails."
+      description = "Messages wait half an hour for the shadow model and will expire: its function is too slow or fails."
     }
     "shadow-failed" = {
       metric      = ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum"]
       dimensions  = { QueueName = var.shadow_failed_queue_name }
       threshold   = 0
-      description = "The model in the shadow could not answer questions in three deliveries. Read them in the queue, and the function's log."
+      description = "The shadow model failed three times on some messages. Read them in the queue, and the function's log."
     }
   }
 
-  alarms = merge(local.function_alarms, local.own_alarms, local.table_alarms, var.alarms)
+  every_alarm = merge(local.function_alarms, local.own_alarms, local.table_alarms, var.alarms)
+
+  # The three that cover the others' consequences for shoppers, for environments that should cost nothing when idle.
+  essential = ["api-5xx", "fallback-share", "events-late"]
+  alarms    = { for name, alarm in local.every_alarm : name => alarm if var.full || contains(local.essential, name) }
 }
 
 resource "aws_sns_topic" "alarms" {
@@ -149,24 +154,26 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   comparison_operator = try(each.value.below, false) ? "LessThanThreshold" : "GreaterThanThreshold"
   threshold           = each.value.threshold
   period              = 300
-  evaluation_periods  = 1
+  evaluation_periods  = 3
+  datapoints_to_alarm = 2
   treat_missing_data  = "notBreaching"
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]
 
-  # A percentile of a handful of runs says nothing.
+  # A percentile of a few invocations means nothing.
   evaluate_low_sample_count_percentiles = startswith(each.value.metric[2], "p") ? "ignore" : null
 }
 
-# A share, not a count: a few errors in a million are weather, a few in ten are an outage.
+# A share and not a count: a few errors in a million requests are normal, a few in ten are an outage.
 resource "aws_cloudwatch_metric_alarm" "errors" {
-  for_each = var.functions
+  for_each = var.full ? var.functions : {}
 
   alarm_name          = "${var.name}-${each.key}-errors"
-  alarm_description   = "More than ${100 * var.error_share} % of the runs of ${each.key} fail. Its log holds the traceback; roll back if it began with a new version."
+  alarm_description   = "More than ${100 * var.error_share} % of the invocations of ${each.key} fail. Its log has the traceback; roll back if it began with a new version."
   comparison_operator = "GreaterThanThreshold"
   threshold           = var.error_share
-  evaluation_periods  = 1
+  evaluation_periods  = 3
+  datapoints_to_alarm = 2
   treat_missing_data  = "notBreaching"
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]
@@ -196,6 +203,8 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
 }
 
 resource "aws_cloudwatch_dashboard" "this" {
+  count = var.full ? 1 : 0
+
   dashboard_name = var.name
 
   dashboard_body = jsonencode({
@@ -220,29 +229,29 @@ resource "aws_cloudwatch_dashboard" "this" {
 }
 
 locals {
-  # Metrics as JSON text: their arrays mix texts and objects, which a list of Terraform's cannot hold.
+  # Metrics are JSON text, because their arrays mix strings and objects, which a list in Terraform cannot.
   widgets = [
     {
-      title = "Requests and what went wrong"
+      title = "Requests and errors"
       metrics = [
         for metric in ["Count", "4xx", "5xx"] : jsonencode(["AWS/ApiGateway", metric, "ApiId", var.api_id, { stat = "Sum" }])
       ]
     },
     {
-      title = "How long shoppers wait (ms)"
+      title = "Latency (ms)"
       metrics = [
         for stat in ["p50", "p95", "p99"] : jsonencode(["AWS/ApiGateway", "Latency", "ApiId", var.api_id, { stat = stat, label = stat }])
       ]
     },
     {
-      title = "Personal lists that fell back to popular ones (share), cold starts (count)"
+      title = "Fallback to popular products (share), cold starts (count)"
       metrics = [
         jsonencode([local.namespace, "Fallback", "service", local.service, "route", "/recommend", { stat = "Average" }]),
         jsonencode([local.namespace, "ColdStart", "service", local.service, "route", "/recommend", { stat = "Sum", yAxis = "right" }]),
       ]
     },
     {
-      title   = "Functions: runs at once"
+      title   = "Functions: concurrent executions"
       metrics = [for name, function in var.functions : jsonencode(["AWS/Lambda", "ConcurrentExecutions", "FunctionName", function.function_name, { stat = "Maximum", label = name }])]
     },
     {
@@ -256,13 +265,13 @@ locals {
       ]
     },
     {
-      title = "Events on their way into the lake: age (s)"
+      title = "Age of events not yet in the lake (s)"
       metrics = [
         jsonencode(["AWS/Firehose", "DeliveryToS3.DataFreshness", "DeliveryStreamName", var.delivery_stream_name, { stat = "Maximum" }]),
       ]
     },
     {
-      title = "Shadow: waiting and given up"
+      title = "Shadow queue: waiting and failed"
       metrics = [
         for queue in [var.shadow_queue_name, var.shadow_failed_queue_name] : jsonencode(["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue, { stat = "Maximum" }])
       ]
@@ -278,7 +287,7 @@ resource "aws_budgets_budget" "monthly" {
   limit_unit   = "USD"
   time_unit    = "MONTHLY"
 
-  # Counts once the tag is activated as a cost allocation tag in the account's billing settings.
+  # Works once the tag is activated as a cost allocation tag in the account's billing settings.
   cost_filter {
     name   = "TagKeyValue"
     values = [format("user:Environment$%s", var.name)]

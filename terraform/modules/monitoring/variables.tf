@@ -9,22 +9,22 @@ variable "kms_key_arn" {
 }
 
 variable "emails" {
-  description = "Who is told of alarms and of the budget. Each address has to be confirmed by its owner."
+  description = "Mail addresses for alarms and the budget. Each owner has to confirm the subscription."
   type        = list(string)
 
   validation {
     condition     = length(var.emails) > 0
-    error_message = "Somebody has to be told: alarms that reach nobody are none."
+    error_message = "Name at least one address, or alarms reach nobody."
   }
 
   validation {
     condition     = alltrue([for email in var.emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", email))])
-    error_message = "An address reads name@host."
+    error_message = "An address has the form name@host."
   }
 }
 
 variable "functions" {
-  description = "Functions watched, by short name: name, time limit in seconds, queue of dead letters."
+  description = "Monitored functions by short name: name, time limit in seconds, dead-letter queue."
   type = map(object({
     function_name          = string
     timeout_s              = number
@@ -38,37 +38,43 @@ variable "api_id" {
 }
 
 variable "table_names" {
-  description = "Tables watched, by the name the code opens them under."
+  description = "Monitored tables, by their names in the code."
   type        = map(string)
 }
 
+variable "full" {
+  description = "All alarms and the dashboard. False: three alarms, which cost 0.30 dollars a month."
+  type        = bool
+  default     = true
+}
+
 variable "event_stream_name" {
-  description = "Kinesis stream of events."
+  description = "Kinesis stream of events; empty where records go to Firehose directly."
   type        = string
 }
 
 variable "delivery_stream_name" {
-  description = "Firehose that writes them to the lake."
+  description = "Firehose that writes events to the lake."
   type        = string
 }
 
 variable "delivery_buffer_s" {
-  description = "Seconds for which the Firehose collects a batch; events older by a quarter of an hour are late."
+  description = "Seconds for which Firehose collects a batch; events are late 15 minutes after that."
   type        = number
 }
 
 variable "shadow_queue_name" {
-  description = "Queue of questions for the model in the shadow."
+  description = "Shadow queue."
   type        = string
 }
 
 variable "shadow_failed_queue_name" {
-  description = "Queue of those that were given up."
+  description = "Queue of its failed messages."
   type        = string
 }
 
 variable "alarms" {
-  description = "Alarms of other modules, by name: namespace, metric and statistic; dimensions; threshold, below which instead of above which it sounds if `below`; what it means and what to do."
+  description = "Alarms of other modules, by name: namespace, metric and statistic; dimensions; threshold (`below`: the alarm is for values below it); a description with the meaning and the remedy."
   type = map(object({
     metric      = list(string)
     dimensions  = map(string)
@@ -80,7 +86,7 @@ variable "alarms" {
 
   validation {
     condition     = alltrue([for alarm in values(var.alarms) : length(alarm.metric) == 3 && length(alarm.description) > 40])
-    error_message = "An alarm names namespace, metric and statistic, and says in a sentence what it means and what to do."
+    error_message = "An alarm names namespace, metric and statistic, and its description says what it means and what to do."
   }
 }
 
@@ -97,27 +103,27 @@ variable "fallback_share" {
 
   validation {
     condition     = var.fallback_share >= 0 && var.fallback_share < 1
-    error_message = "A share lies between 0 and 1; at 1 the alarm could never sound."
+    error_message = "A share is between 0 and 1; at 1 the alarm could never fire."
   }
 }
 
 variable "error_share" {
-  description = "Alarm when this share of a function's runs fail."
+  description = "Alarm when this share of invocations or requests fails."
   type        = number
   default     = 0.01
 
   validation {
     condition     = var.error_share >= 0 && var.error_share < 1
-    error_message = "A share lies between 0 and 1; at 1 the alarm could never sound."
+    error_message = "A share is between 0 and 1; at 1 the alarm could never fire."
   }
 }
 
 variable "monthly_budget_usd" {
-  description = "What the environment may cost a month, in US dollars; told at 80 % and when 100 % are forecast."
+  description = "Monthly budget in US dollars; a message is sent at 80 % and when 100 % are forecast."
   type        = number
 
   validation {
     condition     = var.monthly_budget_usd > 0
-    error_message = "A budget is more than nothing."
+    error_message = "The budget is more than 0."
   }
 }

@@ -5,12 +5,12 @@ data "aws_partition" "current" {}
 locals {
   account = data.aws_caller_identity.current.account_id
 
-  # Bucket names are shared by the whole world; the account's number makes them ours.
+  # Bucket names are global; the account's number makes them unique.
   names = { for purpose in ["lake", "models", "logs"] : purpose => "${var.name}-${purpose}-${local.account}" }
   data  = toset(["lake", "models"])
 
-  # Everything in these buckets is read again: partitions by the next training, a bundle by a rollback. Glacier Instant
-  # Retrieval answers in milliseconds; the other Glacier classes would have to be restored for hours first.
+  # Weekly trainings read the whole lake again, so its objects move by their use (Intelligent-Tiering has no retrieval fee);
+  # access logs are seldom read. Both classes answer in milliseconds.
   cold_class = "GLACIER_IR"
 
   deny_insecure = {
@@ -34,7 +34,7 @@ locals {
     ]
   }
 
-  # Lists of one type are needed for concat: a policy statement is written as JSON text and read back.
+  # Statements are JSON text, because concat needs lists of one type.
   statements = {
     for purpose, denied in local.deny_insecure : purpose => purpose != "logs" ? jsonencode(denied) : jsonencode(concat(
       [for statement in denied : jsondecode(jsonencode(statement))],
@@ -150,7 +150,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "data" {
 
     transition {
       days          = var.cold_after_days
-      storage_class = local.cold_class
+      storage_class = "INTELLIGENT_TIERING"
     }
   }
 

@@ -15,7 +15,7 @@ variable "kms_key_arn" {
 }
 
 variable "cold_after_days" {
-  description = "Days after which objects move to Glacier Instant Retrieval."
+  description = "Days after which data moves to Intelligent-Tiering and logs to Glacier Instant Retrieval."
   type        = number
   default     = 90
 }
@@ -27,7 +27,7 @@ variable "old_version_days" {
 
   validation {
     condition     = var.old_version_days >= 1
-    error_message = "Keep replaced versions for a day at least: bundles are deleted by mistake, too."
+    error_message = "Keep replaced versions for at least a day, to undo a deletion by mistake."
   }
 }
 
@@ -38,7 +38,7 @@ variable "log_days" {
 }
 
 variable "force_destroy" {
-  description = "Whether destroying the environment deletes its data. For environments that hold no shop's data only."
+  description = "Whether destroying the environment deletes its data. Only for environments without a shop's data."
   type        = bool
   default     = false
 }

@@ -29,6 +29,9 @@ locals {
     kinesis_write = {
       actions = ["kinesis:PutRecords"]
     }
+    firehose_write = {
+      actions = ["firehose:PutRecordBatch"]
+    }
     kinesis_read = {
       actions = ["kinesis:DescribeStream", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"]
     }

@@ -22,23 +22,25 @@ locals {
     })
   }
 
-  # Firehose batches what dynamic partitioning splits in at least 64 MB.
+  # The smallest buffer that Firehose accepts with dynamic partitioning.
   buffer_mb = 64
 
-  # A shopper's question to the shadow model is worth nothing an hour later (lambda_api/state/shadow_queue.py).
+  # Questions for the shadow model expire after an hour (lambda_api/state/shadow_queue.py).
   question_lifetime_s = 3600
   max_deliveries      = 3
 }
 
 resource "aws_kinesis_stream" "events" {
+  count = var.stream == null ? 0 : 1
+
   name             = "${var.name}-events"
-  retention_period = var.retention_hours
-  shard_count      = var.shards
+  retention_period = var.stream.retention_hours
+  shard_count      = var.stream.shards
   encryption_type  = "KMS"
   kms_key_id       = var.kms_key_arn
 
   stream_mode_details {
-    stream_mode = var.shards == null ? "ON_DEMAND" : "PROVISIONED"
+    stream_mode = var.stream.shards == null ? "ON_DEMAND" : "PROVISIONED"
   }
 }
 
@@ -57,7 +59,7 @@ module "delivery_access" {
   source = "../service-access"
 
   grants = {
-    kinesis_read      = [aws_kinesis_stream.events.arn]
+    kinesis_read      = aws_kinesis_stream.events[*].arn
     s3_deliver        = ["${var.lake_bucket_arn}/events/*", "${var.lake_bucket_arn}/events_refused/*"]
     s3_deliver_bucket = [var.lake_bucket_arn]
     kms_write         = [var.kms_key_arn]
@@ -89,16 +91,31 @@ resource "aws_kinesis_firehose_delivery_stream" "events" {
   name        = "${var.name}-events"
   destination = "extended_s3"
 
-  kinesis_source_configuration {
-    kinesis_stream_arn = aws_kinesis_stream.events.arn
-    role_arn           = aws_iam_role.delivery.arn
+  dynamic "kinesis_source_configuration" {
+    for_each = aws_kinesis_stream.events[*].arn
+
+    content {
+      kinesis_stream_arn = kinesis_source_configuration.value
+      role_arn           = aws_iam_role.delivery.arn
+    }
+  }
+
+  # A stream in front of it encrypts its records itself.
+  dynamic "server_side_encryption" {
+    for_each = var.stream == null ? [var.kms_key_arn] : []
+
+    content {
+      enabled  = true
+      key_type = "CUSTOMER_MANAGED_CMK"
+      key_arn  = server_side_encryption.value
+    }
   }
 
   extended_s3_configuration {
     role_arn   = aws_iam_role.delivery.arn
     bucket_arn = var.lake_bucket_arn
 
-    # The folders a laptop writes as well: <kind>/date=<day>, the day on which a record arrived (UTC).
+    # The same folders as on a laptop: <kind>/date=<day>, by the day of arrival (UTC).
     prefix              = "events/!{partitionKeyFromQuery:kind}/date=!{timestamp:yyyy-MM-dd}/"
     error_output_prefix = "events_refused/!{firehose:error-output-type}/date=!{timestamp:yyyy-MM-dd}/"
     file_extension      = ".jsonl.gz"
@@ -138,11 +155,11 @@ resource "aws_kinesis_firehose_delivery_stream" "events" {
     }
   }
 
-  # Firehose tries its role when it is created.
+  # Firehose uses its role when it is created.
   depends_on = [aws_iam_role_policy.delivery]
 }
 
-# Policies of queues stand in the queues: as resources of their own each waits for half a minute.
+# Queue policies are attributes of the queues: a resource of its own waits for half a minute.
 resource "aws_sqs_queue" "shadow_failed" {
   name                      = local.queue_names.shadow_failed
   message_retention_seconds = 14 * 24 * 3600
@@ -170,7 +187,7 @@ resource "aws_sqs_queue" "shadow" {
   lifecycle {
     precondition {
       condition     = 6 * var.shadow_timeout_s * local.max_deliveries <= local.question_lifetime_s
-      error_message = "Questions would expire before their last delivery: shadow_timeout_s must be 200 or less."
+      error_message = "Messages would expire before their last delivery: shadow_timeout_s must be 200 or less."
     }
   }
 }

@@ -4,33 +4,30 @@ variable "name" {
 }
 
 variable "kms_key_arn" {
-  description = "Key of stream, queues, logs and delivered objects."
+  description = "ARN of the KMS key of stream, queues, logs and delivered objects."
   type        = string
 }
 
 variable "lake_bucket_arn" {
-  description = "Bucket that events are delivered to, below events/."
+  description = "Bucket that receives the events, below events/."
   type        = string
 }
 
-variable "shards" {
-  description = "Shards of the stream, 1 MB or 1,000 records a second each. Null: on demand, which costs more at a steady rate."
-  type        = number
-  default     = null
+variable "stream" {
+  description = "A Kinesis stream in front of Firehose, for further readers: shards of 1 MB or 1,000 records per second each (null: on demand, which costs more at a steady rate), and hours for which records are kept, so long can delivery be interrupted without loss. Null: no stream, records are written to Firehose directly."
+  type = object({
+    shards          = optional(number)
+    retention_hours = optional(number, 24)
+  })
+  default = null
 
   validation {
-    condition     = var.shards == null ? true : var.shards >= 1
-    error_message = "A stream has at least one shard; null makes it an on-demand one."
+    condition     = try(var.stream.shards, null) == null ? true : var.stream.shards >= 1
+    error_message = "A stream has at least one shard; null makes it an on-demand stream."
   }
-}
-
-variable "retention_hours" {
-  description = "Hours for which the stream keeps records: how long delivery may stand still without loss."
-  type        = number
-  default     = 24
 
   validation {
-    condition     = var.retention_hours >= 24 && var.retention_hours <= 8760
+    condition     = var.stream == null ? true : var.stream.retention_hours >= 24 && var.stream.retention_hours <= 8760
     error_message = "Kinesis keeps records for 24 to 8760 hours."
   }
 }
@@ -42,12 +39,12 @@ variable "buffer_s" {
 
   validation {
     condition     = var.buffer_s >= 60 && var.buffer_s <= 900
-    error_message = "With dynamic partitioning Firehose takes 60 to 900 seconds."
+    error_message = "With dynamic partitioning the interval is 60 to 900 seconds."
   }
 }
 
 variable "shadow_timeout_s" {
-  description = "Time limit of the function that reads the shadow queue; messages stay hidden for six times as long."
+  description = "Time limit of the function that reads the shadow queue; the visibility timeout is six times as long."
   type        = number
 }
 

@@ -19,6 +19,7 @@ def main() -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
+    from tests.aws.cloud.calls import recording
     from tests.aws.cloud.functions import Functions
     from tests.aws.cloud.gaps import close_gaps
     from tests.aws.cloud.memory import remember
@@ -33,7 +34,7 @@ def main() -> None:
     functions.install()
     tasks.install()
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
-    app = DomainDispatcherApplication(create_backend_app)
+    app = recording(DomainDispatcherApplication(create_backend_app), folder / "calls.jsonl", "123456789012")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         make_server("127.0.0.1", port, app, threaded=True, request_handler=MotoRequestHandler).serve_forever()

@@ -1,7 +1,7 @@
-"""What AWS carries from a queue to a function, and from a stream to a bucket, done once when asked.
+"""Deliveries from a queue to a function, and from a stream to a bucket, done once when a test asks for it.
 
-Put here the two services that poll: Lambda's event source mappings and Firehose. Both read what was deployed. Keep what
-arrives out. Asked for, and not in the background, so that a test knows when something has been delivered.
+They stand for the services that poll, Lambda's event source mappings and Firehose, with the deployed configuration. Not
+in the background, so that a test knows when something has been delivered.
 """
 
 import gzip
@@ -64,24 +64,30 @@ def deliver_stream(name: str, firehose: Any, kinesis: Any, s3: Any) -> dict[str,
     source = described["Source"]["KinesisStreamSourceDescription"]["KinesisStreamARN"]
     target = described["Destinations"][0]["ExtendedS3DestinationDescription"]
     assert target["CompressionFormat"] == "GZIP", target
+    bucket = target["BucketARN"].rsplit(":", 1)[1]
+    written = {}
+    for name_of_object, lines in placed(name, target, _records(source, kinesis)).items():
+        s3.put_object(Bucket=bucket, Key=name_of_object, Body=gzip.compress(b"".join(lines)))
+        written[name_of_object] = len(lines)
+    return written
+
+
+def placed(name: str, target: dict[str, Any], records: list[bytes]) -> dict[str, list[bytes]]:
+    """Records by the key of the object that delivery stream ``name`` writes them to; see `deliver_stream`."""
     key, field = _query(target)
     day = datetime.now(UTC).date().isoformat()
     batches: dict[str, list[bytes]] = defaultdict(list)
-    for data in _records(source, kinesis):
+    for data in records:
         try:
             value = json.loads(data)[field]
             prefix = target["Prefix"].replace(f"!{{partitionKeyFromQuery:{key}}}", str(value))
         except (ValueError, KeyError, TypeError):
             prefix = target["ErrorOutputPrefix"].replace("!{firehose:error-output-type}", "metadata-extraction-failed")
         batches[prefix.replace("!{timestamp:yyyy-MM-dd}", day)].append(data)
-    written = {}
-    bucket = target["BucketARN"].rsplit(":", 1)[1]
-    for prefix, lines in batches.items():
-        assert "!{" not in prefix, f"Firehose would not know what to do with {prefix}"
-        name_of_object = f"{prefix}{name}-1-{uuid.uuid4()}{target.get('FileExtension', '')}"
-        s3.put_object(Bucket=bucket, Key=name_of_object, Body=gzip.compress(b"".join(lines)))
-        written[name_of_object] = len(lines)
-    return written
+    assert not [prefix for prefix in batches if "!{" in prefix], f"Firehose does not know {sorted(batches)}"
+    return {
+        f"{prefix}{name}-1-{uuid.uuid4()}{target.get('FileExtension', '')}": lines for prefix, lines in batches.items()
+    }
 
 
 def _record(message: dict[str, Any], arn: str) -> dict[str, Any]:

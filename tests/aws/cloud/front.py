@@ -1,8 +1,7 @@
-"""An HTTP API as a server: what was deployed to API Gateway, read back and obeyed.
+"""An HTTP API as a server, with the routes, integrations, authorizers and CORS that were deployed to API Gateway.
 
-Put here what API Gateway decides: which route, whether the authorizer is asked or its remembered answer counts, which
-alias of which function. Routes, integrations, authorizers, CORS are those that Terraform made; nothing about the
-project's routes stands here. Not simulated: throttling, the access log, limits of sizes.
+It decides what API Gateway decides: which route, whether to call the authorizer or use its cached answer, and which
+alias of which function. Not simulated: throttling, the access log, limits of sizes.
 
 Source: the API Gateway developer guide, "Working with HTTP APIs". Events are made by
 ``lambda_api.local_server.events``, which has its own tests.
@@ -90,11 +89,10 @@ class Front:
         """What a client is sent."""
         if (preflight := self._preflight(request)) is not None:
             return preflight
-        route, parameters = next(
-            (one, found)
-            for one in self.routes
-            if (found := one.match(request.method, unquote(request.raw_path))) is not None
-        )
+        matches = ((one, one.match(request.method, unquote(request.raw_path))) for one in self.routes)
+        route, parameters = next(((one, found) for one, found in matches if found is not None), (None, None))
+        if route is None or parameters is None:
+            return _message(404, "Not Found")
         event = make_event(
             request,
             route_key=route.key,

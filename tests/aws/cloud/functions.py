@@ -1,7 +1,7 @@
-"""Lambda functions that run: the bytes that were deployed, in a process, with the environment that was deployed.
+"""Lambda functions that run: the deployed zip in a process, with the deployed environment.
 
-Put here how an invocation reaches a zip. Keep what runs inside the process in ``runtime``. moto itself would start
-Docker. Direct calls, state machines and queues all come through the one method replaced here.
+moto itself would start Docker. Direct calls, state machines and queues all use the one method that is replaced here;
+``runtime`` is what runs inside the process.
 
 A process is kept for each published version and answers one event at a time, as a sandbox does; it is killed when its
 time limit has passed.
@@ -27,6 +27,8 @@ from typing import IO, Any
 from moto.awslambda.models import LambdaBackend, LambdaFunction
 from moto.awslambda.responses import LambdaResponse
 from moto.sqs.models import sqs_backends
+
+from tests.aws.cloud.calls import ROLE
 
 RUNTIME = Path(__file__).with_name("runtime.py")
 START_WITHIN_S = 60.0
@@ -183,7 +185,7 @@ class Functions:
             "AWS_LAMBDA_LOG_STREAM_NAME": "cloud",
             "AWS_REGION": function.region,
             "AWS_DEFAULT_REGION": function.region,
-            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_ACCESS_KEY_ID": f"{ROLE}{function.role.rpartition('/')[2]}",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_ENDPOINT_URL": self._endpoint,
             "AWS_XRAY_SDK_ENABLED": "false",

@@ -1,23 +1,26 @@
-"""Calls that the Terraform provider makes and moto does not answer, or answers otherwise than AWS.
+"""Calls that the provider and the commands make and that moto (5.2) does not answer, or answers otherwise than AWS."""
 
-Put a shim here when AWS has the call and moto (5.2) has not; each says what it stands for. Keep behaviour of
-functions, tasks and streams in their modules.
-"""
-
+import base64
+import gzip
 import json
 import uuid
 from typing import Any
 
+from moto.awslambda import urls as lambda_urls
+from moto.awslambda.responses import LambdaResponse
 from moto.budgets.models import BudgetsBackend
 from moto.budgets.responses import BudgetsResponse
 from moto.cloudfront import urls as cloudfront_urls
 from moto.cloudfront.responses import CloudFrontResponse
 from moto.core.responses import ActionResult, EmptyResult
+from moto.firehose.models import FirehoseBackend
 from moto.iam.access_control import PermissionResult
-from moto.s3.models import FakeBucket, FakeDeleteMarker, S3Backend
+from moto.s3.models import FakeBucket, FakeDeleteMarker, S3Backend, s3_backends
 from moto.sqs.models import Queue
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 from moto.stepfunctions.responses import StepFunctionResponse
+
+from tests.aws.cloud.deliveries import placed
 
 
 def close_gaps() -> None:
@@ -27,6 +30,33 @@ def close_gaps() -> None:
     _queues()
     _budgets()
     _response_headers_policies()
+    _deliveries()
+    _account_settings()
+
+
+def _deliveries() -> None:
+    """Records put into a delivery stream directly arrive at once, by its prefixes and compressed."""
+
+    def put(
+        self: FirehoseBackend, name: str, version: str, target: dict[str, Any], records: list[dict[str, str]]
+    ) -> list[dict[str, str]]:
+        bucket = s3_backends[self.account_id][self.partition]
+        lines = [base64.b64decode(record["Data"]) for record in records]
+        for key, batch in placed(name, target, lines).items():
+            bucket.put_object(target["BucketARN"].rsplit(":", 1)[1], key, gzip.compress(b"".join(batch)))
+        return [{"RecordId": str(uuid.uuid4())} for _ in records]
+
+    FirehoseBackend.put_s3_records = put
+
+
+def _account_settings() -> None:
+    """The limits of a new account."""
+
+    def settings(self: LambdaResponse) -> str:
+        return json.dumps({"AccountLimit": {"ConcurrentExecutions": 10, "UnreservedConcurrentExecutions": 10}})
+
+    LambdaResponse.get_account_settings = settings
+    lambda_urls.url_paths[r"{0}/(?P<api_version>[^/]+)/account-settings/?$"] = LambdaResponse.dispatch
 
 
 def _state_machines() -> None:

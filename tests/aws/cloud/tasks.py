@@ -1,7 +1,6 @@
 """ECS tasks that run: the command of a task definition, as a process of this checkout.
 
-Put here how a task becomes a process and what the service says of it. Keep what is run out. No image is built: its
-ENTRYPOINT is read from the Dockerfile of its name, and its program is this checkout's.
+No image is built: the ENTRYPOINT is read from the Dockerfile of the image's name, and the program is this checkout's.
 """
 
 import contextlib
@@ -17,6 +16,7 @@ from typing import Any
 from moto.ecs.models import EC2ContainerServiceBackend, Task
 from moto.moto_api import state_manager
 
+from tests.aws.cloud.calls import ROLE
 from tests.packaging.dockerfiles import ROOT, read
 
 NEVER = 10**9
@@ -87,7 +87,7 @@ class Tasks:
         disk = self.folder / task.id
         disk.mkdir(parents=True)
         command = [*_entry_point(container), *(changed.get("command") or container.get("command") or ())]
-        environment = self._environment(container, changed, disk)
+        environment = self._environment(container, changed, disk, definition.task_role_arn)
         log = (disk / "log").open("wb")
         try:
             process = subprocess.Popen(
@@ -101,7 +101,7 @@ class Tasks:
         code = process.wait()
         self._end(task, code, "Essential container in task exited")
 
-    def _environment(self, container: dict[str, Any], changed: dict[str, Any], disk: Path) -> dict[str, str]:
+    def _environment(self, container: dict[str, Any], changed: dict[str, Any], disk: Path, role: str) -> dict[str, str]:
         deployed = {one["name"]: one["value"] for one in container.get("environment") or ()}
         deployed |= {one["name"]: one["value"] for one in changed.get("environment") or ()}
         # A container has a disk of its own; here folders of the task's stand for it.
@@ -113,7 +113,7 @@ class Tasks:
             **disks,
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
-            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_ACCESS_KEY_ID": f"{ROLE}{role.rpartition('/')[2]}",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_ENDPOINT_URL": self.endpoint,
             "PATH": os.environ["PATH"],

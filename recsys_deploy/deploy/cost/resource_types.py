@@ -1,0 +1,97 @@
+"""Every resource type of the stack: the services that charge for it in the estimate, or why it costs nothing."""
+
+from collections.abc import Mapping
+from typing import Final
+
+CHARGED: Final[Mapping[str, tuple[str, ...]]] = {
+    "aws_apigatewayv2_api": ("API Gateway", "Data transfer"),
+    "aws_cloudfront_distribution": ("CloudFront",),
+    "aws_cloudwatch_dashboard": ("CloudWatch",),
+    "aws_cloudwatch_log_group": ("CloudWatch",),
+    "aws_cloudwatch_metric_alarm": ("CloudWatch",),
+    "aws_db_instance": ("RDS", "Secrets Manager"),
+    "aws_dynamodb_table": ("DynamoDB",),
+    "aws_ecr_repository": ("ECR",),
+    "aws_ecs_service": ("ECS",),
+    "aws_ecs_task_definition": ("ECS",),
+    "aws_eip": ("VPC",),
+    "aws_glue_job": ("Glue",),
+    "aws_kinesis_firehose_delivery_stream": ("Firehose",),
+    "aws_kinesis_stream": ("Kinesis",),
+    "aws_kms_key": ("KMS",),
+    "aws_lambda_event_source_mapping": ("SQS",),
+    "aws_lambda_function": ("Lambda", "X-Ray"),
+    "aws_lambda_provisioned_concurrency_config": ("Lambda",),
+    "aws_lb": ("Load balancer",),
+    "aws_nat_gateway": ("VPC",),
+    "aws_s3_bucket": ("S3",),
+    "aws_service_discovery_private_dns_namespace": ("Route 53",),
+    "aws_sfn_state_machine": ("Step Functions",),
+    "aws_vpc_endpoint": ("VPC",),
+}
+
+_PART: Final = "part of a charged resource"
+_IAM: Final = "IAM is free"
+_NETWORK: Final = "networks, routes and rules are free; gateways, addresses and endpoints are charged"
+
+FREE: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("aws_iam_openid_connect_provider", "aws_iam_policy", "aws_iam_role", "aws_iam_role_policy"), _IAM),
+    "aws_iam_role_policy_attachment": _IAM,
+    **dict.fromkeys(
+        (
+            "aws_default_security_group",
+            "aws_internet_gateway",
+            "aws_route",
+            "aws_route_table",
+            "aws_route_table_association",
+            "aws_security_group",
+            "aws_subnet",
+            "aws_vpc",
+            "aws_vpc_security_group_egress_rule",
+            "aws_vpc_security_group_ingress_rule",
+        ),
+        _NETWORK,
+    ),
+    **dict.fromkeys(
+        (
+            "aws_apigatewayv2_authorizer",
+            "aws_apigatewayv2_integration",
+            "aws_apigatewayv2_route",
+            "aws_apigatewayv2_stage",
+            "aws_cloudfront_origin_access_control",
+            "aws_cloudfront_response_headers_policy",
+            "aws_cloudwatch_log_stream",
+            "aws_db_parameter_group",
+            "aws_db_subnet_group",
+            "aws_ecr_lifecycle_policy",
+            "aws_ecs_cluster",
+            "aws_glue_security_configuration",
+            "aws_kms_alias",
+            "aws_lambda_alias",
+            "aws_lambda_function_event_invoke_config",
+            "aws_lambda_permission",
+            "aws_lb_listener",
+            "aws_lb_target_group",
+            "aws_s3_bucket_lifecycle_configuration",
+            "aws_s3_bucket_logging",
+            "aws_s3_bucket_ownership_controls",
+            "aws_s3_bucket_policy",
+            "aws_s3_bucket_public_access_block",
+            "aws_s3_bucket_server_side_encryption_configuration",
+            "aws_s3_bucket_versioning",
+            "aws_secretsmanager_secret_rotation",
+            "aws_service_discovery_service",
+            "aws_sns_topic_policy",
+            "aws_sns_topic_subscription",
+        ),
+        _PART,
+    ),
+    "aws_budgets_budget": "budgets without actions are free",
+    "aws_flow_log": "only refused connections are logged; their volume is negligible",
+    "aws_s3_object": "packages and pages are below a gigabyte, part of the S3 line",
+    "aws_sagemaker_model_package_group": "the model registry is free",
+    "aws_scheduler_schedule": "a few starts a week; a million cost a dollar",
+    "aws_sns_topic": "a few mails a month; 100,000 cost two dollars",
+    "aws_sqs_queue": "requests are charged: those of the event source mapping, the others are rare",
+    "terraform_data": "exists only in Terraform's state",
+}

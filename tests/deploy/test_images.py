@@ -1,0 +1,122 @@
+"""``recsys images``: what is built and how, which images may be used, and restarted services."""
+
+import base64
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from rich.console import Console
+
+from recsys_deploy.deploy.errors import DeployError
+from recsys_deploy.deploy.images import (
+    DOCKER_MANIFEST,
+    MULTI_MODEL_LABEL,
+    ImageOptions,
+    PushedImage,
+    build_command,
+    push_images,
+)
+from tests.deploy.world import write_tree
+from tests.packaging.dockerfiles import ROOT
+
+BASE = f"python:3.13-slim@sha256:{'a' * 64}"
+OCI = "application/vnd.oci.image.manifest.v1+json"
+VALUES = "runs = { cpu = 1024 }\nsagemaker = { jobs = null }\n"
+
+
+class Docker:
+    """Stands for docker: a build that pushes puts an image into the simulated ECR."""
+
+    def __init__(self, media_type: str = DOCKER_MANIFEST) -> None:
+        self.media_type = media_type
+        self.commands: list[Sequence[str]] = []
+        self.given: list[bytes | None] = []
+
+    def run(self, command: Sequence[str], given: bytes | None) -> None:
+        self.commands.append(command)
+        self.given.append(given)
+        output = next((one for one in command if one.startswith("type=image")), "")
+        if found := re.search(r"name=[^/]+/(?P<repository>[^:]+):(?P<tag>[^,]+)", output):
+            manifest = {"schemaVersion": 2, "mediaType": self.media_type, "config": {}, "layers": []}
+            boto3.client("ecr").put_image(
+                repositoryName=found["repository"],
+                imageTag=found["tag"],
+                imageManifest=json.dumps({**manifest, "name": found["repository"]}),
+                imageManifestMediaType=self.media_type,
+            )
+
+
+def options(root: Path, base: str = BASE, values: str = VALUES) -> ImageOptions:
+    return ImageOptions(environment="dev", terraform=write_tree(root, values=values), base=base)
+
+
+@pytest.fixture
+def repositories(aws: None) -> Any:
+    client = boto3.client("ecr")
+    for name in ("dagster", "inference", "training"):
+        client.create_repository(repositoryName=f"recsys-dev/{name}")
+    yield client
+    for name in ("dagster", "inference", "training"):
+        client.delete_repository(repositoryName=f"recsys-dev/{name}", force=True)
+
+
+def push(root: Path, docker: Docker, **changes: Any) -> list[PushedImage]:
+    return push_images(options(root, **changes), Console(quiet=True), run=docker.run, sleep=lambda _: None)
+
+
+@pytest.mark.parametrize("base", ["", "python:3.13-slim", "python@sha512:abc", f"{BASE}; x"])
+def test_a_base_that_is_not_pinned_is_refused(tmp_path: Path, base: str) -> None:
+    with pytest.raises(DeployError, match=r"not pinned by digest.*docker/README\.md"):
+        push(tmp_path, Docker(), base=base)
+
+
+def test_images_are_built_with_media_types_that_sagemaker_takes(tmp_path: Path) -> None:
+    command = build_command("inference", "registry/recsys-dev/inference:abc", options(tmp_path), "abc")
+    assert "--provenance=false" in command and "--sbom=false" in command
+    assert "type=image,name=registry/recsys-dev/inference:abc,push=true,oci-mediatypes=false" in command
+    assert f"PYTHON_IMAGE={BASE}" in command and "docker/inference.Dockerfile" in command
+
+
+def test_the_inference_image_may_serve_several_models() -> None:
+    """CreateModel refuses ``Mode=MultiModel`` for an image without this label."""
+    assert f"LABEL {MULTI_MODEL_LABEL}=true" in (ROOT / "docker" / "inference.Dockerfile").read_text()
+
+
+def test_every_needed_image_is_pushed_once_and_services_restart(repositories: Any, tmp_path: Path) -> None:
+    ecs = boto3.client("ecs")
+    ecs.create_cluster(clusterName="recsys-dev")
+    task = {"name": "c", "image": "i", "memory": 128}
+    ecs.register_task_definition(family="t", containerDefinitions=[task])
+    ecs.create_service(cluster="recsys-dev", serviceName="web", taskDefinition="t", desiredCount=0)
+    docker = Docker()
+    pushed = push(tmp_path, docker)
+    assert [image.repository for image in pushed] == [
+        "recsys-dev/dagster",
+        "recsys-dev/inference",
+        "recsys-dev/training",
+    ]
+    assert all(image.built and image.digest.startswith("sha256:") for image in pushed)
+    logins = [given for command, given in zip(docker.commands, docker.given, strict=True) if command[1] == "login"]
+    token = repositories.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    assert logins[0] == base64.b64decode(token).split(b":")[1], "the password is no argument"
+    again = Docker()
+    assert not any(image.built for image in push(tmp_path, again)) and again.commands == []
+
+
+def test_an_image_that_sagemaker_refuses_is_refused_first(repositories: Any, tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match=rf"inference:\w+\S* has the media type {re.escape(OCI)}.*oci-mediatypes"):
+        push(tmp_path, Docker(OCI))
+
+
+def test_without_repositories_the_deployment_comes_first(aws: None, tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match="no repository recsys-dev/dagster; run `recsys deploy` first"):
+        push(tmp_path, Docker())
+
+
+def test_an_environment_without_containers_needs_none(aws: None, tmp_path: Path) -> None:
+    docker = Docker()
+    assert push(tmp_path, docker, values="") == [] and docker.commands == []
