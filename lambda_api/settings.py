@@ -50,8 +50,14 @@ class Settings(BaseModel):
     first_day: date | None = Field(default=None, description="First daily partition (UTC).")
     validation_start: datetime | None = Field(default=None, description="Start of the validation window (UTC).")
     test_start: datetime | None = Field(default=None, description="Start of the test window (UTC).")
-    validation_share: float = Field(default=0.075, gt=0, lt=0.5, description="Share of interactions to validate on.")
-    test_share: float = Field(default=0.075, gt=0, lt=0.5, description="Share of interactions to test on.")
+    validation_days: int = Field(default=7, ge=1, le=365, description="Days to validate on.")
+    test_days: int = Field(default=7, ge=1, le=365, description="Days to test on: the newest ones.")
+    validation_share: float = Field(
+        default=0.075, gt=0, lt=0.5, description="Share of interactions to validate on, where the days would hold more."
+    )
+    test_share: float = Field(
+        default=0.075, gt=0, lt=0.5, description="Share of interactions to test on, where the days would hold more."
+    )
     allow_repeats: bool = Field(default=False, description="Whether products bought before may be recommended.")
     k: int = Field(default=10, ge=1, le=100, description="Length of lists in evaluation.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")

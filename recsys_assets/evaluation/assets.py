@@ -7,20 +7,24 @@ from typing import Any
 
 import dagster as dg
 
-from lambda_api.recommender.bundle import read_bundle
+from lambda_api.recommender.bundle import DataWindow, LoadedBundle, read_bundle
 from lambda_api.settings import Settings
+from recsys_assets.evaluation.champion import CHAMPION, champion_in
 from recsys_assets.evaluation.evaluate_models import evaluate_models, load_candidates, save_evaluation
 from recsys_assets.evaluation.plots import plots
 from recsys_assets.evaluation.report import EvaluationReport
 from recsys_assets.evaluation.tables import tables
 from recsys_assets.ingest.source import Source
 from recsys_assets.lake import Lake
+from recsys_assets.models.trainer import Trainer
 from recsys_assets.page_links import page_link
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.splits.assets import load_split
 from recsys_assets.tags import OWNERS
 from recsys_assets.training.assets import MODEL_ASSETS, MODEL_NAMES
+from recsys_assets.training.candidate import candidate_folder, fit_bundle
+from recsys_assets.training.fitting import Launcher, fit_model_of
 
 ALL_EVALUATED, AT_LEAST_BASELINE = "all_models_evaluated", "challenger_at_least_baseline"
 
@@ -46,18 +50,25 @@ def evaluation_report(
     registry: dg.ResourceParam[ModelRegistry],
     bundles: dg.ResourceParam[BundleStore],
     source: dg.ResourceParam[Source],
+    training: dg.ResourceParam[Launcher],
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Every model and the current champion on the same later weeks: metrics with intervals, groups, fairness."""
-    champion = registry.champion()
-    evaluation = evaluate_models(
-        load_candidates(settings, MODEL_NAMES),
-        read_bundle(bundles.fetch(champion, settings.home / "bundles"), verify=False) if champion else None,
-        lake,
-        load_split(lake),
-        settings,
-        context.log.info,
-        source,
-    )
+    """Every recipe, and the champion's, on the same later days: metrics with intervals, groups, fairness."""
+    split, version = load_split(lake), registry.champion()
+    candidates = load_candidates(settings, MODEL_NAMES)
+    champion = None
+    if version is not None:
+
+        def fit(trainer: Trainer) -> LoadedBundle:
+            folder = candidate_folder(settings, CHAMPION)
+            window = DataWindow(start=split.train_start, end=split.test_start)
+            fit_bundle(
+                trainer, lake, window, folder, {}, context.log.info, fit_model_of(trainer.name, training, context)
+            )
+            return read_bundle(folder)
+
+        served = read_bundle(bundles.fetch(version, settings.home / "bundles"), verify=False)
+        champion = champion_in(version, served, candidates, split.test_start, fit, context.log.info)
+    evaluation = evaluate_models(candidates, champion, lake, split, settings, context.log.info, source)
     page = save_evaluation(evaluation, settings.home / "reports")
     yield dg.MaterializeResult(
         metadata=_metadata(evaluation.report, page, settings), check_results=_check_results(evaluation.report)

@@ -1,6 +1,6 @@
 """Computes an evaluation report: all models on the same users and the same resamples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
@@ -48,6 +48,7 @@ def build_report(
     products: pa.Table | None = None,
     baselines: Sequence[str] = BASELINES,
     champion: str | None = None,
+    as_served: str | None = None,
     validation_ndcg: Mapping[str, float] | None = None,
     ratings: Mapping[str, RatingEvaluation] | None = None,
     importances: Mapping[str, RankerImportance] | None = None,
@@ -64,7 +65,9 @@ def build_report(
         users: canonical users, for demographic groups.
         products: canonical products, for brands and categories; without them exposure is by popularity only.
         baselines: names among the evaluations, the reference first.
-        champion: name of the evaluation of the model in production; compared against, never the challenger.
+        champion: name of the evaluation of the champion's recipe; compared against. It can be the challenger only if it
+            is among the candidates (``validation_ndcg``).
+        as_served: name of the evaluation of the serving model, where it has learned from nothing in the window.
         validation_ndcg: mean NDCG of models on the validation window. The best of those evaluated becomes challenger;
             without it the best on the test window does.
         ratings: rating errors by model name.
@@ -77,7 +80,7 @@ def build_report(
         ValueError: no evaluations, two of one name, different ``k`` or users, a baseline, champion or validated model
             that was not evaluated, or no candidate for challenger.
     """
-    _refuse_inconsistent(task, evaluations, (*baselines, *([champion] if champion else [])))
+    _refuse_inconsistent(task, evaluations, (*baselines, *(name for name in (champion, as_served) if name)))
     models = _model_reports(
         _Context(task, segment_users(task, users, rules), providers_of(task, products), rules, resamples, seed),
         evaluations,
@@ -85,13 +88,13 @@ def build_report(
         validation_ndcg or {},
         importances or {},
     )
-    challenger = choose_challenger(evaluations, champion, validation_ndcg)
+    challenger = choose_challenger(evaluations, {champion, as_served}, validation_ndcg)
     return EvaluationReport(
         format_version=FORMAT_VERSION,
         setting=_setting(task, evaluations[0].k, rules, resamples, seed),
         catalogue_events=tuple(band_shares(task.statistics.events, task.statistics)),
         models=tuple(sorted(models, key=lambda model: -model.metrics["ndcg"].mean)),
-        comparisons=_comparisons(evaluations, baselines, champion, resamples, seed),
+        comparisons=_comparisons(evaluations, baselines, (champion, as_served), resamples, seed),
         reference_baseline=baselines[0],
         champion=champion,
         challenger=challenger,
@@ -101,16 +104,20 @@ def build_report(
 
 
 def choose_challenger(
-    evaluations: Sequence[ModelEvaluation], champion: str | None, validation_ndcg: Mapping[str, float] | None
+    evaluations: Sequence[ModelEvaluation],
+    production: Collection[str | None],
+    validation_ndcg: Mapping[str, float] | None,
 ) -> str:
     """Name of the model with the best NDCG on the validation window, or on the test window where there is none.
 
-    The champion is no candidate. Ties go to the earlier evaluation.
+    Candidates are the evaluations with a validation result and those that are not in ``production``. Ties go to the
+    earlier evaluation.
 
     Raises:
         ValueError: no candidate, or one without a validation result.
     """
-    candidates = [evaluation for evaluation in evaluations if evaluation.name != champion]
+    validated = validation_ndcg or {}
+    candidates = [one for one in evaluations if one.name in validated or one.name not in production]
     if not candidates:
         raise ValueError("only the champion was evaluated; there is no challenger to choose")
     if validation_ndcg is None:
@@ -226,12 +233,17 @@ def _worst_group(segments: Sequence[SegmentResult]) -> WorstGroup | None:
 
 
 def _comparisons(
-    evaluations: Sequence[ModelEvaluation], baselines: Sequence[str], champion: str | None, resamples: int, seed: int
+    evaluations: Sequence[ModelEvaluation],
+    baselines: Sequence[str],
+    production: Sequence[str | None],
+    resamples: int,
+    seed: int,
 ) -> tuple[Comparison, ...]:
     metrics = {evaluation.name: evaluation.metrics for evaluation in evaluations}
     roles: dict[str, Literal["baseline", "champion"]] = dict.fromkeys(baselines, "baseline")
-    if champion is not None:
-        roles.setdefault(champion, "champion")
+    for name in production:
+        if name is not None:
+            roles.setdefault(name, "champion")
     pairs = {
         (metric, model, against): (metrics[model][metric], metrics[against][metric])
         for against in roles

@@ -3,7 +3,8 @@
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from lambda_api.recommender.contract import Recommender
 from lambda_api.settings import Settings
 from recsys_assets.evaluation.build_report import build_report
 from recsys_assets.evaluation.business import MIN_LISTS, BusinessFigures, logged_figures
+from recsys_assets.evaluation.champion import AS_SERVED, Champion
 from recsys_assets.evaluation.html import write_html
 from recsys_assets.evaluation.ratings import build_rating_task, evaluate_ratings
 from recsys_assets.evaluation.report import EvaluationReport, PromotionFigures
@@ -33,9 +35,6 @@ from recsys_assets.splits.temporal import TemporalSplit
 from recsys_assets.training.candidate import candidate_folder, window_of
 from recsys_assets.training.training_window import interactions_before
 
-CHAMPION: Final = "champion"
-"""Name under which the model in production is evaluated."""
-
 REPORT_JSON: Final = "evaluation_report.json"
 REPORT_HTML: Final = "evaluation_report.html"
 FIGURES_NPZ: Final = "evaluation_figures.npz"
@@ -46,6 +45,15 @@ class EvaluationMissing(RecsysError):
 
 
 @dataclass(frozen=True)
+class ChampionRecord:
+    """The version, the end of its training data (aware, UTC), and the evaluation name of its recipe."""
+
+    version: str
+    data_end: datetime
+    recipe: str
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """A report with the figures that the promotion rules need.
 
@@ -53,13 +61,13 @@ class Evaluation:
         report: for people.
         figures: per-user NDCG, coverage and worst-group recall of every evaluated model, on the same users.
         checksums: of the evaluated bundles, by evaluation name; a bundle fitted later has another one.
-        champion_version: the champion at that time; ``None`` before the first promotion.
+        champion: the champion at that time; ``None`` before the first promotion.
     """
 
     report: EvaluationReport
     figures: Mapping[str, PromotionFigures]
     checksums: Mapping[str, str]
-    champion_version: str | None
+    champion: ChampionRecord | None
 
 
 def load_candidates(settings: Settings, names: tuple[str, ...]) -> dict[str, LoadedBundle]:
@@ -69,7 +77,7 @@ def load_candidates(settings: Settings, names: tuple[str, ...]) -> dict[str, Loa
 
 def evaluate_models(
     candidates: Mapping[str, LoadedBundle],
-    champion: LoadedBundle | None,
+    champion: Champion | None,
     lake: Lake,
     split: TemporalSplit,
     settings: Settings,
@@ -80,7 +88,7 @@ def evaluate_models(
 
     Args:
         candidates: bundles by model name, fitted before the test window.
-        champion: the registered bundle that serves, if there is one.
+        champion: how the champion takes part, if there is one.
         source: of the shop's data; the synthetic shop can simulate answers to lists.
 
     Raises:
@@ -89,7 +97,7 @@ def evaluate_models(
     """
     interactions, products = interactions_before(lake, split.end), lake.read("products")
     task = build_task(interactions, products, window_of(split.test_start, split.end, settings, interactions))
-    bundles = dict(candidates) if champion is None else {**candidates, CHAMPION: champion}
+    bundles = {**candidates, **(champion.bundles if champion else {})}
     recommenders = {name: bundle.recommender for name, bundle in bundles.items()}
     evaluations = _evaluate_all(recommenders, task, settings, log)
     explained = {name: read_importance(candidate_folder(settings, name)) for name in candidates}
@@ -99,7 +107,8 @@ def evaluate_models(
         list(evaluations.values()),
         users=_users(lake),
         products=products,
-        champion=CHAMPION if champion is not None else None,
+        champion=champion.recipe if champion else None,
+        as_served=AS_SERVED if AS_SERVED in bundles else None,
         validation_ndcg={name: bundle.manifest.info.metrics[VALIDATION_NDCG] for name, bundle in candidates.items()},
         ratings=None
         if rating_task is None
@@ -112,7 +121,7 @@ def evaluate_models(
         report=report,
         figures={name: report.promotion_figures(evaluation) for name, evaluation in evaluations.items()},
         checksums={name: bundle.manifest.checksum for name, bundle in bundles.items()},
-        champion_version=None if champion is None else champion.manifest.info.version,
+        champion=ChampionRecord(champion.version, champion.data_end, champion.recipe) if champion else None,
     )
 
 
@@ -155,9 +164,10 @@ def save_evaluation(evaluation: Evaluation, folder: Path) -> Path:
 
     Each file is replaced atomically, the JSON last.
     """
+    champion = evaluation.champion
     stored = {
         "checksums": dict(evaluation.checksums),
-        "champion_version": evaluation.champion_version,
+        "champion": None if champion is None else {**asdict(champion), "data_end": champion.data_end.isoformat()},
         "coverage": {name: figures.coverage for name, figures in evaluation.figures.items()},
         "worst_group_recall": {name: figures.worst_group_recall for name, figures in evaluation.figures.items()},
     }
@@ -184,12 +194,14 @@ def load_evaluation(folder: Path) -> Evaluation:
                 name: PromotionFigures(arrays[f"ndcg_{name}"], coverage, stored["worst_group_recall"][name])
                 for name, coverage in stored["coverage"].items()
             }
+            found = stored["champion"]
+            champion = found and ChampionRecord(**{**found, "data_end": datetime.fromisoformat(found["data_end"])})
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise EvaluationMissing(
             f"{folder} holds no evaluation that this code can read ({type(error).__name__})",
             remedy="materialise evaluation_report",
         ) from error
-    return Evaluation(report, figures, stored["checksums"], stored["champion_version"])
+    return Evaluation(report, figures, stored["checksums"], champion)
 
 
 def _evaluate_all(

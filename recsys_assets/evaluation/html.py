@@ -20,7 +20,7 @@ def render_html(report: EvaluationReport) -> str:
     if report.challenger != report.reference_baseline:
         reference = report.comparison(report.challenger, report.reference_baseline)
     champion = None
-    if report.champion is not None:
+    if report.champion not in (None, report.challenger):
         champion = report.comparison(report.challenger, report.champion)
     return environment.get_template("report.html.j2").render(
         report=report,

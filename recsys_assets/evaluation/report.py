@@ -133,7 +133,7 @@ class EvaluationReport:
         models: sorted by mean NDCG, best first.
         comparisons: every model against every baseline and against the champion.
         reference_baseline: name of the first baseline.
-        champion: name of the evaluation of the model in production, if there is one.
+        champion: name of the evaluation of the champion's recipe, if there is a champion.
         challenger: the model proposed for promotion.
         challenger_chosen_on: ``"validation"``, or ``"test"`` where no validation results were given; choosing and
         reporting

@@ -1,4 +1,13 @@
-"""Promotion rules: whether a challenger may replace the champion, and why, from offline measurements."""
+"""Promotion rules: whether a change of recipe or a refresh may go live, and why, from offline measurements.
+
+A recipe is a trainer with its hyper-parameters. Two questions, both on one test window with paired intervals over
+users:
+
+* `decide`, a **change** of recipe: goes on only if it is better beyond chance.
+* `decide_refresh`, the same recipe on newer data: goes on unless it is shown to be worse by more than a margin. Old
+data cost
+  hits every week, so an undecided refresh is better than none.
+"""
 
 import math
 from dataclasses import dataclass
@@ -115,6 +124,72 @@ def decide(measured: PromotionInput, rules: PromotionRules | None = None) -> Dec
     return Decision(True, tuple(_grounds(measured, rules, comparison)), comparison)
 
 
+@dataclass(frozen=True, slots=True)
+class RefreshRules:
+    """Limits of a refresh.
+
+    Attributes:
+        confidence: of the paired interval.
+        max_harm: a refresh is refused when the whole interval lies below minus this share of the champion's NDCG.
+        max_coverage_drop: share of catalogue coverage that a refresh may lose.
+        min_users: with fewer evaluated users nothing can be shown, and the refresh goes on.
+        resamples, seed: of the bootstrap.
+    """
+
+    confidence: float = 0.95
+    max_harm: float = 0.05
+    max_coverage_drop: float = 0.25
+    min_users: int = 30
+    resamples: int = 2000
+    seed: int = 0
+
+
+def decide_refresh(measured: PromotionInput | None, rules: RefreshRules | None = None) -> Decision:
+    """Decide on a refresh.
+
+    Args:
+        measured: the refreshed model against the champion as it serves, on a window that neither has learned from;
+            ``None`` where the champion has learned from the window. The recipe is then the same, so nothing speaks
+            against newer data.
+        rules: the limits.
+    """
+    rules = rules or RefreshRules()
+    if measured is None:
+        return Decision(
+            True,
+            ("Same recipe on newer data; the champion has learned from the test window, so they do not compare.",),
+            None,
+        )
+    if len(measured.ndcg_champion) < rules.min_users or measured.ndcg_champion.shape != measured.ndcg_challenger.shape:
+        return Decision(True, ("Same recipe on newer data; too few users to compare it with the champion.",), None)
+    comparison = paired_comparison(
+        measured.ndcg_challenger,
+        measured.ndcg_champion,
+        confidence=rules.confidence,
+        resamples=rules.resamples,
+        seed=rules.seed,
+    )
+    margin = rules.max_harm * float(measured.ndcg_champion.mean())
+    differs = f"NDCG differs by {_interval(comparison, rules.confidence)}"
+    objections = []
+    if comparison.high < -margin:
+        objections.append(
+            f"{measured.challenger} is worse than {_opponent(measured)} by more than the margin {margin:.4f}: "
+            f"{differs}."
+        )
+    old, new = measured.coverage_champion, measured.coverage_challenger
+    if old - new > rules.max_coverage_drop * old + _ROUNDING:
+        objections.append(
+            f"Catalogue coverage would fall by {(old - new) / old:.1%}, from {old:.4g} to {new:.4g}; "
+            f"at most {rules.max_coverage_drop:.1%} is allowed."
+        )
+    if objections:
+        return Decision(False, tuple(objections), comparison)
+    return Decision(
+        True, (f"Same recipe on newer data, and no harm beyond the margin {margin:.4f}: {differs}.",), comparison
+    )
+
+
 def _obstacles_to_comparison(measured: PromotionInput, rules: PromotionRules) -> list[str]:
     champion, challenger = measured.ndcg_champion, measured.ndcg_challenger
     if measured.champion_window != measured.challenger_window:
@@ -151,7 +226,7 @@ def _objections(measured: PromotionInput, rules: PromotionRules, comparison: Pai
     if not min(comparison.low, comparison.difference) > 0:
         objections.append(
             f"{measured.challenger} is not better than {_opponent(measured)} beyond chance: NDCG differs by "
-            f"{_interval(comparison, rules)}, and that interval must lie above zero."
+            f"{_interval(comparison, rules.confidence)}, and that interval must lie above zero."
         )
     elif comparison.wins + comparison.losses < rules.min_differing_users:
         objections.append(
@@ -170,7 +245,8 @@ def _objections(measured: PromotionInput, rules: PromotionRules, comparison: Pai
 
 def _grounds(measured: PromotionInput, rules: PromotionRules, comparison: PairedComparison) -> list[str]:
     grounds = [
-        f"{measured.challenger} is better than {_opponent(measured)}: NDCG differs by {_interval(comparison, rules)}."
+        f"{measured.challenger} is better than {_opponent(measured)}: "
+        f"NDCG differs by {_interval(comparison, rules.confidence)}."
     ]
     if measured.first:
         grounds.append("There is no champion yet, so it was compared with the popularity baseline.")
@@ -190,9 +266,9 @@ def _guardrails(measured: PromotionInput, rules: PromotionRules) -> list[tuple[s
     return guardrails
 
 
-def _interval(comparison: PairedComparison, rules: PromotionRules) -> str:
+def _interval(comparison: PairedComparison, confidence: float) -> str:
     ends = f"{comparison.low:+.4f} to {comparison.high:+.4f}"
-    return f"{comparison.difference:+.4f} ({rules.confidence:.0%} interval {ends}, {comparison.n} users)"
+    return f"{comparison.difference:+.4f} ({confidence:.0%} interval {ends}, {comparison.n} users)"
 
 
 def _opponent(measured: PromotionInput) -> str:

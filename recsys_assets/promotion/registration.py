@@ -6,12 +6,18 @@ from lambda_api.recommender.bundle import read_manifest
 from recsys_assets.promotion.decision import Decision
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.registry.records import Metrics, ModelVersion, candidate_from_manifest
+from recsys_assets.registry.records import EvaluatedFit, Metrics, ModelVersion, candidate_from_manifest
 from recsys_assets.registry.versions import Version
 
 
 def register_bundle(
-    registry: ModelRegistry, store: BundleStore, folder: Path, *, run_id: str, metrics: Metrics | None = None
+    registry: ModelRegistry,
+    store: BundleStore,
+    folder: Path,
+    *,
+    run_id: str,
+    metrics: Metrics | None = None,
+    evaluated: EvaluatedFit | None = None,
 ) -> ModelVersion:
     """Store the bundle in ``folder``, register it, and label the stored copy with its version.
 
@@ -22,13 +28,14 @@ def register_bundle(
         folder: a whole bundle (`lambda_api.recommender.bundle.write_bundle`) whose manifest gives the lineage.
         run_id: of the run that trained it.
         metrics: offline metrics; by default those in the manifest.
+        evaluated: the fit that has these metrics, where it is not this bundle itself.
 
     Raises:
         BundleError: ``folder`` is no whole bundle.
         ValueError: the manifest lacks lineage (`candidate_from_manifest`).
     """
     manifest = read_manifest(folder)
-    candidate = candidate_from_manifest(manifest, store.uri(manifest.checksum), run_id, metrics)
+    candidate = candidate_from_manifest(manifest, store.uri(manifest.checksum), run_id, metrics, evaluated)
     store.put(folder)
     registered = registry.register(candidate)
     store.label(manifest.checksum, registered.model, str(registered.version))

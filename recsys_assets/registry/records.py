@@ -51,6 +51,24 @@ class ChampionMove(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluatedFit:
+    """The fit whose figures a refit carries: the same recipe on the data before the test window.
+
+    Attributes:
+        checksum: of its bundle.
+        data_end: aware, UTC; where its training data end.
+        rule: by which its recipe was chosen: ``first``, ``change`` or ``refresh``.
+        overlap: mean overlap of its lists with the refit's, over ``shoppers``.
+    """
+
+    checksum: str
+    data_end: datetime
+    rule: str
+    overlap: float
+    shoppers: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Candidate:
     """A trained model with its lineage, before the registry gives it a version.
 
@@ -64,6 +82,7 @@ class Candidate:
         parameters: hyper-parameters of the trainer.
         metrics: offline metrics by name, finite.
         run_id: of the run that trained it.
+        evaluated: the fit that was evaluated in its place; ``None`` where the bundle itself was evaluated.
     """
 
     model: str
@@ -75,6 +94,7 @@ class Candidate:
     parameters: Parameters
     metrics: Metrics
     run_id: str
+    evaluated: EvaluatedFit | None = None
 
     def __post_init__(self) -> None:
         _require_text(self, "model", "bundle_uri", "bundle_checksum")
@@ -170,7 +190,11 @@ def from_attributes(kind: type[Record], attributes: Mapping[str, Any]) -> Record
 
 
 def candidate_from_manifest(
-    manifest: Manifest, bundle_uri: str, run_id: str, metrics: Metrics | None = None
+    manifest: Manifest,
+    bundle_uri: str,
+    run_id: str,
+    metrics: Metrics | None = None,
+    evaluated: EvaluatedFit | None = None,
 ) -> Candidate:
     """The candidate that a stored bundle describes; ``metrics`` replaces those in the manifest.
 
@@ -193,6 +217,7 @@ def candidate_from_manifest(
         parameters=info.hyper_parameters,
         metrics=info.metrics if metrics is None else metrics,
         run_id=run_id,
+        evaluated=evaluated,
     )
 
 

@@ -114,6 +114,25 @@ def split_by_share(timestamps: Timestamps, validation_share: float, test_share: 
     return TemporalSplit(*(to_datetime(moment) for moment in moments))
 
 
+def split_by_days(timestamps: Timestamps, validation_days: int, test_days: int) -> TemporalSplit:
+    """Split so that the newest ``test_days`` UTC days are the test period and the days before them validation.
+
+    Args:
+        timestamps: moment of every interaction, in any order (see `Timestamps`).
+        validation_days, test_days: at least 1.
+
+    Raises:
+        ValueError: a number below 1, no interactions, or a part would hold none.
+    """
+    if min(validation_days, test_days) < 1:
+        raise ValueError(f"validation_days {validation_days} and test_days {test_days} must be at least 1")
+    moments = as_microseconds(timestamps)
+    if not len(moments):
+        raise ValueError("there are no interactions, so every part would be empty: bring in days with events")
+    test_start = _midnight(to_datetime(moments.max())) + _DAY * (1 - test_days)
+    return split_by_dates(timestamps, test_start - _DAY * validation_days, test_start)
+
+
 def split_by_dates(timestamps: Timestamps, validation_start: datetime, test_start: datetime) -> TemporalSplit:
     """Split at two given moments; the outer ends are the midnights around the first and the last event.
 

@@ -1,7 +1,7 @@
 """Turns a trainer into a candidate: one fit to measure on the validation window, one fit to keep as a bundle."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -105,12 +105,40 @@ def train_candidate(
     task = validation_task(lake, split, settings)
     metrics = validation_metrics(trainer.name, validated, task, settings)
     log(f"{trainer.name}: NDCG@{settings.k} {metrics[VALIDATION_NDCG]:.4f} on the validation window")
-    kept = fit_model(_fit_before(split.test_start, trainer, lake, log))
     folder = candidate_folder(settings, trainer.name)
-    write_importance(None, folder)  # an earlier candidate's must never stand beside this one
-    manifest = write_bundle(kept.recommender, folder, _bundle_info(trainer, split, metrics))
-    write_importance(kept.importance, folder)
+    window = DataWindow(start=split.train_start, end=split.test_start)
+    manifest, kept = fit_bundle(trainer, lake, window, folder, metrics, log, fit_model)
     return Candidate(trainer.name, folder, manifest, time.perf_counter() - began, kept, validated, task)
+
+
+def fit_bundle(
+    trainer: Trainer,
+    lake: Lake,
+    window: DataWindow,
+    folder: Path,
+    metrics: Mapping[str, float],
+    log: Log,
+    fit_model: FitModel = fit_here,
+) -> tuple[Manifest, Fitted]:
+    """Fit on what precedes the end of ``window``, and replace the bundle in ``folder``.
+
+    Raises:
+        GateClosed: the data is poisoned.
+        ValueError: the data cannot carry this model.
+    """
+    fitted = fit_model(_fit_before(window.end, trainer, lake, log))
+    info = BundleInfo(
+        trainer=trainer.name,
+        hyper_parameters=trainer.parameters(),
+        data_window=window,
+        metrics=dict(metrics),
+        git_revision=git_revision(),
+        created_at=datetime.now(UTC),
+    )
+    write_importance(None, folder)  # an earlier fit's must never stand beside this one
+    manifest = write_bundle(fitted.recommender, folder, info)
+    write_importance(fitted.importance, folder)
+    return manifest, fitted
 
 
 def _fit_before(as_of: datetime, trainer: Trainer, lake: Lake, log: Log) -> Fit:
@@ -119,21 +147,10 @@ def _fit_before(as_of: datetime, trainer: Trainer, lake: Lake, log: Log) -> Fit:
     return Fit(trainer, interactions, catalogue_before(lake, as_of, interactions), as_of, git_revision())
 
 
-def _bundle_info(trainer: Trainer, split: TemporalSplit, metrics: dict[str, float]) -> BundleInfo:
-    return BundleInfo(
-        trainer=trainer.name,
-        hyper_parameters=trainer.parameters(),
-        data_window=DataWindow(start=split.train_start, end=split.test_start),
-        metrics=metrics,
-        git_revision=git_revision(),
-        created_at=datetime.now(UTC),
-    )
-
-
 def experiment_run(candidate: Candidate, run_id: str) -> ExperimentRun:
     """The registry's record of this training, whether or not the candidate becomes a version."""
     info = candidate.manifest.info
-    assert info.data_window is not None and info.git_revision is not None  # `_bundle_info` sets both
+    assert info.data_window is not None and info.git_revision is not None  # `fit_bundle` sets both
     return ExperimentRun(
         id=f"{run_id}:{candidate.name}",
         model=candidate.name,

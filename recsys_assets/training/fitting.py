@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pyarrow as pa
 
@@ -58,6 +59,9 @@ class Fitted:
 
 FitModel = Callable[[Fit], Fitted]
 
+LAUNCHED: Final = frozenset({"ncf", "hybrid"})
+"""Models whose fits run as the ``train`` program: they use torch, or hours."""
+
 
 def fit_here(fit: Fit) -> Fitted:
     """Fit in this process. Raises ``ValueError`` when the data cannot carry the model."""
@@ -76,6 +80,11 @@ class Launcher(Protocol):
         Raises:
             DagsterPipesExecutionError, dagster.Failure: the program failed or could not be run; says why.
         """
+
+
+def fit_model_of(model: str, launcher: Launcher, context: "dg.AssetExecutionContext") -> FitModel:
+    """Where fits of ``model`` run: by ``launcher`` for those of `LAUNCHED`, else in this process."""
+    return partial(launcher.fit, context) if model in LAUNCHED else fit_here
 
 
 def read_fitted(paths: SageMakerPaths, reported: Mapping[str, Any]) -> Fitted:

@@ -153,8 +153,8 @@ def test_same_input_same_report(report: EvaluationReport) -> None:
     [
         ([], {}, "no evaluations"),
         ([EVALUATIONS[0], EVALUATIONS[0]], {}, "a name of its own"),
-        (EVALUATIONS[:1], {}, "not evaluated: item_knn"),
-        (EVALUATIONS, {"champion": "gone"}, "not evaluated: gone"),
+        (EVALUATIONS[:1], {}, "needed for comparison: item_knn"),
+        (EVALUATIONS, {"champion": "gone"}, "needed for comparison: gone"),
         ([EVALUATIONS[0], replace(EVALUATIONS[1], k=5)], {}, "different k"),
         (EVALUATIONS, {"validation_ndcg": {"ease": 0.4}}, "no validation result for popularity, item_knn"),
         (EVALUATIONS[:1], {"baselines": ["popularity"], "champion": "popularity"}, "no challenger"),

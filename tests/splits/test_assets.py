@@ -125,3 +125,25 @@ def test_a_closed_gate_stops_the_split(lake: Lake, tmp_path: Path) -> None:
     data_gate.mark_unreadable(lake, FIRST, "the file is truncated")
     with pytest.raises(data_gate.GateClosed, match="the file is truncated"):
         materialise(lake, settings(tmp_path))
+
+
+def test_days_on_a_long_log(lake: Lake, tmp_path: Path) -> None:
+    """Two and three days hold less than the shares of forty days: the days decide, and the newest are the test."""
+    chosen = settings(tmp_path, validation_days=3, test_days=2, validation_share=0.2, test_share=0.2)
+    materialise(lake, chosen)
+    assert load_split(lake) == TemporalSplit(moment(0), moment(35), moment(38), moment(40))
+
+
+def test_a_log_without_events_in_the_validation_days_is_split_by_shares(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    for number in (*range(30), 60):
+        row = {
+            "interaction_id": f"e{number}",
+            "user_id": "u",
+            "product_id": "p",
+            "interaction_type": "purchase",
+            "timestamp": moment(number),
+        }
+        lake.write_day("interactions", FIRST + timedelta(days=number), pa.Table.from_pylist([row], INTERACTIONS.schema))
+    materialise(lake, settings(tmp_path))
+    assert load_split(lake) == TemporalSplit(moment(0), moment(27), moment(29), moment(61))

@@ -16,6 +16,7 @@ from recsys_assets.splits.temporal import (
     most_folds,
     rolling_origin_folds,
     split_by_dates,
+    split_by_days,
     split_by_share,
 )
 
@@ -194,3 +195,15 @@ def test_folds_out_of_range_are_refused(n_folds: int, window: int, gap: int) -> 
         rolling_origin_folds(day(0), day(9), n_folds, timedelta(days=window), timedelta(days=gap))
     with pytest.raises(ValueError, match=r"last .* has no time zone"):
         rolling_origin_folds(day(0), day(9).replace(tzinfo=None), 1, timedelta(days=1))
+
+
+def test_days_are_counted_back_from_the_last_event() -> None:
+    moments = [datetime(2024, 5, day, 13, tzinfo=UTC) for day in range(1, 31)]
+    split = split_by_days(moments, 7, 5)
+    assert split == TemporalSplit(*(datetime(2024, 5, day, tzinfo=UTC) for day in (1, 19, 26, 31)))
+    with pytest.raises(ValueError, match="at least 1"):
+        split_by_days(moments, 0, 5)
+    with pytest.raises(ValueError, match="train would hold no interactions"):
+        split_by_days(moments, 20, 10)
+    with pytest.raises(ValueError, match="no interactions"):
+        split_by_days([], 7, 7)

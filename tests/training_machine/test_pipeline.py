@@ -3,6 +3,7 @@
 import dataclasses
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from lambda_api.state.table import Table
 from recsys_assets.promotion import assets as promotion_assets
 from recsys_assets.promotion.challenger import Registration
 from recsys_assets.promotion.decision import Decision
+from recsys_assets.promotion.refit import Refit
 from recsys_assets.promotion.registration import settle
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_deploy import homes
@@ -67,15 +69,16 @@ class Graph:
         return JobRun(run_id, not self.problems, 1.0, self.problems)
 
     def _register(self, run_id: str, decision: Decision) -> None:
-        def register(judgement: Any, registry: ModelRegistry, *_: Any) -> Registration:
+        def register(refit: Any, evaluation: Any, registry: ModelRegistry, *_: Any) -> Registration:
             champion = registry.champion()
             version = registry.register(candidate(f"{self.runs}", run_id=run_id))
             expected = None if champion is None else champion.version
             return Registration(settle(registry, version.version, expected, decision), decision)
 
-        judgement = SimpleNamespace(champion_version=None, report=SimpleNamespace(reference_baseline="popularity"))
-        self.monkeypatch.setattr(promotion_assets, "load_evaluation", lambda _: judgement)
-        self.monkeypatch.setattr(promotion_assets, "register_challenger", register)
+        refit = Refit("ease", "first", decision.promote, decision.reasons, "1", datetime(2024, 1, 1, tzinfo=UTC))
+        self.monkeypatch.setattr(promotion_assets, "load_evaluation", lambda _: SimpleNamespace(champion=None))
+        self.monkeypatch.setattr(promotion_assets, "load_refit", lambda _: refit)
+        self.monkeypatch.setattr(promotion_assets, "register_refit", register)
         with dg.DagsterInstance.get() as instance:
             job = dg.Definitions(
                 assets=[promotion_assets.registered_model],
