@@ -7,7 +7,9 @@ from pydantic.dataclasses import dataclass
 from scipy import sparse
 
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
+from lambda_api.recommender.item_weights import SparseWeights
 from recsys_assets.models.dataset import TrainingData
+from recsys_assets.models.log_counts import bm25_graph
 from recsys_assets.models.neighbours import nearest, normalised_rows
 from recsys_assets.models.parameters import (
     STRICT,
@@ -20,6 +22,9 @@ from recsys_assets.models.parameters import (
 )
 from recsys_assets.models.popularity import decayed_popularity, trend_of
 from recsys_assets.models.trainer import Report
+
+LARGE_LOG = 20_000_000
+"""Events above which the BM25 graph is computed out of core, by DuckDB."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -65,14 +70,27 @@ class ItemKnn(ProfileParameters, TrendParameters):
         """Weight, then search neighbours. Raises `NothingToLearn` when no interaction has a weight."""
         data = self.learnable(data)
         weights = self.weights
-        rows = self._weighted(data.matrix(weights, binary=self.binary, half_life_days=self.event_half_life_days))
         return ItemToItemRecommender(
             data.products,
             decayed_popularity(data, weights, self.popularity_half_life_days),
-            nearest(rows, self.neighbours),
+            self._graph(data),
             self.weighting("max" if self.binary else "sum"),
             trend_of(data, self),
         )
+
+    def _graph(self, data: TrainingData) -> SparseWeights:
+        if self.scheme == "bm25" and len(data.kind) > LARGE_LOG:
+            return bm25_graph(
+                data,
+                self.weights,
+                binary=self.binary,
+                k1=self.k1,
+                b=self.b,
+                neighbours=self.neighbours,
+                half_life_days=self.event_half_life_days,
+            )
+        matrix = data.matrix(self.weights, binary=self.binary, half_life_days=self.event_half_life_days)
+        return nearest(self._weighted(matrix), self.neighbours)
 
     def _weighted(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
         """The weighted product x shopper matrix, float64 ``[n_products, n_users]``."""
