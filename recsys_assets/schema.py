@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 from lambda_api.interactions import InteractionType
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
-VALID_ID = r"^[^\x00-\x1f\x7f-\x{9f}]{1,128}$"
-"""Ids that the API accepts too (RE2): 1 to 128 characters, none of them a control character."""
+VALID_ID = r"^[^\x00-\x1f\x7f-\x{9f}]{1,512}$"
+"""Ids that the API accepts too (RE2): 1 to 512 characters, none of them a control character."""
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far an event may lie in the future: clocks of shops differ by a little."""

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pa_ds
 
 from recsys_assets import data_gate
+from recsys_assets.ingest.derived import merge_catalogue
 from recsys_assets.ingest.source import DayOfEvents, Source, SourceError
 from recsys_assets.lake import Lake, open_filesystem
 from recsys_assets.partitions import DAYS
@@ -174,7 +175,7 @@ def _ingest_table(
 ) -> dg.MaterializeResult[None]:
     try:
         delivered = source.products() if contract is PRODUCTS else source.users()
-        table = contract.conform(delivered)
+        table = _with_known(lake, contract, contract.conform(delivered))
     except (SourceError, ValueError) as error:
         data_gate.mark_unreadable(lake, contract.name, str(error))
         raise dg.Failure(f"{contract.name}: {error}", allow_retries=False) from error
@@ -188,6 +189,18 @@ def _ingest_table(
             "dagster/column_schema": column_schema(table.schema),
         }
     )
+
+
+def _with_known(lake: Lake, contract: TableContract, delivered: pa.Table) -> pa.Table:
+    """``delivered`` and the rows of earlier deliveries that it lacks; such products are not available any more.
+
+    Without them, events of a product that has just left the catalogue would refuse the day.
+    """
+    (key,) = contract.required
+    if not lake.has_table(contract.name) or delivered[key].null_count:
+        return delivered
+    known = contract.conform(lake.read(contract.name))
+    return merge_catalogue(delivered, known, contract)
 
 
 def _store_day(lake: Lake, day: date, delivered: DayOfEvents) -> None:

@@ -114,12 +114,17 @@ def parse_timestamps(
         return pc.assume_timezone(column.cast(pa.timestamp("us")), timezone).cast(TIMESTAMP)
     if pa.types.is_floating(kind):  # Floats print as 1.3e+09.
         return _unix_micros(column.cast(pa.float64()))
+    try:
+        return _utc_micros(column.cast(TIMESTAMP), timezone)  # every value is ISO 8601 with a zone
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass
     text = read_text(column)
     number = _where(text, _UNIX_TIME).cast(pa.float64())
     rest = pc.if_else(pc.is_valid(number), None, text)
     found = _unix_micros(number) if number.null_count < len(number) else _chunked(pa.nulls(len(text), TIMESTAMP))
     if rest.null_count == len(rest):
         return found
+    rest = pc.replace_substring_regex(rest, r"(?i)( [+-]\d{4}) (UTC|GMT|[A-Z]{3,4})$", r"\1")  # as Go prints times
     rest = pc.replace_substring_regex(rest, r"(?i) ?(UTC|GMT)$", "Z")
     iso = _where(rest, _ISO_TIME)
     found = pc.coalesce(found, _iso_micros(iso, timezone))
@@ -141,6 +146,8 @@ def parse_numbers(column: pa.ChunkedArray, decimal: str = ".") -> pa.ChunkedArra
 def plain_numbers(column: pa.ChunkedArray, decimal: str = ".") -> pa.ChunkedArray:
     """Text such as 1299.50 for every value that `parse_numbers` understands; null for the others."""
     text = read_text(column)
+    if decimal == "." and pc.all(pc.match_substring_regex(text, r"^-?[0-9]+(\.[0-9]+)?$")).as_py():
+        return text
     text = pc.replace_substring_regex(text, _AMOUNT, r"\1\2")
     text = _where(text, _COMMA_NUMBER if decimal == "," else _DOT_NUMBER)
     text = pc.replace_substring_regex(text, r"[\s'\x{a0}\x{202f}]", "")

@@ -6,30 +6,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_assets.ingest.columns import occurrence_numbers, parse_numbers, read_text
-from recsys_assets.ingest.mapping import TableMapping
 from recsys_assets.schema import PRODUCTS, USERS, VALID_ID, TableContract
 
 
-def products_of_events(events: pa.Table, table: TableMapping) -> pa.Table:
+def products_of_events(events: pa.Table, decimal: str) -> pa.Table:
     """Every product with an event, by id: most frequent name, category and brand, and median price; all available.
 
     The values are the columns ``products.<name>`` of ``events``; columns without such a source are null.
     """
-    return PRODUCTS.conform(_derive(events, PRODUCTS, "products.", table.decimal, pa.scalar(True)))
+    return PRODUCTS.conform(_derive(events, PRODUCTS, "products.", decimal, pa.scalar(True)))
 
 
-def users_of_events(events: pa.Table, table: TableMapping) -> pa.Table:
+def users_of_events(events: pa.Table, decimal: str) -> pa.Table:
     """Every user with an event, by id, with the most frequent ``users.<name>`` values of ``events``."""
-    return USERS.conform(_derive(events, USERS, "users.", table.decimal, None))
+    return USERS.conform(_derive(events, USERS, "users.", decimal, None))
 
 
 def merge_catalogue(listed: pa.Table, other: pa.Table, contract: TableContract) -> pa.Table:
     """``listed`` and the rows of ``other`` whose id it lacks; such products are not available any more."""
     (key,) = contract.required
-    unlisted = other.filter(pc.invert(pc.is_in(other[key], listed[key].combine_chunks())))
+    unknown = pc.and_(pc.is_valid(other[key]), pc.invert(pc.is_in(other[key], listed[key].combine_chunks())))
+    unlisted = first_of_each(other.filter(unknown), key)
     if "available" in unlisted.column_names:
         gone = pa.repeat(pa.scalar(False), unlisted.num_rows)
         unlisted = unlisted.set_column(unlisted.column_names.index("available"), "available", gone)
+    if not unlisted.num_rows:
+        return listed
     return pa.concat_tables([listed, unlisted.select(listed.column_names)]).sort_by(key)
 
 

@@ -23,17 +23,21 @@ from recsys_assets.ingest.files import (
     day_in_name,
     stem_of,
 )
-from recsys_assets.ingest.mapping import CONTRACTS, FILE_NAME, Mapping, TableMapping, parse_mapping
+from recsys_assets.ingest.layout import find_layout
+from recsys_assets.ingest.mapping import CONTRACTS, FILE_NAME, Mapping, SetAside, TableMapping, parse_mapping
 from recsys_assets.ingest.presets import CANONICAL_COLUMNS, PRESETS, RATING, SYNONYMS, VIEW, Preset, Recipe
 from recsys_assets.ingest.rows import explode_items, flatten, lookup, normalise
 from recsys_assets.ingest.source import SourceError
 from recsys_assets.ingest.tabular import parse_csv, read_header, read_json_text
 from recsys_assets.schema import INTERACTIONS
+from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
 
 AUTO: Final = "auto"
 CANONICAL: Final = "canonical"
 GENERIC: Final = "columns"
 """Name of a mapping that was made from usual column names, without a preset."""
+
+GUEST: Final = "no user: a guest or a visitor without an id"
 
 HEAD_BYTES: Final = 1 << 18
 SAMPLED_FILES: Final = 20
@@ -88,7 +92,7 @@ def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, st
         preset = next(preset for preset in PRESETS if preset.name == source)
         return _from_preset(folder, preset, heads, insist=True)
     if columns:
-        return _with_sample_formats(_generic(folder, heads, columns), heads)
+        return _with_guests(folder, _with_sample_formats(_generic(folder, heads, columns), heads), heads)
     canonical = _fits_canonical(folder, heads)
     presets = [preset for preset in PRESETS if _recognised(preset, heads)]
     fitting = [*([CANONICAL] if canonical else []), *(preset.name for preset in presets)]
@@ -98,9 +102,9 @@ def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, st
             "separate the files"
         )
     if canonical:
-        return _with_sample_formats(_canonical(_lacks_type(heads)), heads)
+        return _with_guests(folder, _with_sample_formats(_canonical(_lacks_type(heads)), heads), heads)
     mapping = _from_preset(folder, presets[0], heads) if presets else _generic(folder, heads, {})
-    return _with_sample_formats(mapping, heads)
+    return _with_guests(folder, _with_sample_formats(mapping, heads), heads)
 
 
 def read_heads(folder: Folder) -> list[FileHead]:
@@ -405,6 +409,23 @@ def _with_sample_formats(mapping: Mapping, heads: Sequence[FileHead]) -> Mapping
             updates["day_first"] = day_first
         changed[role] = table.model_copy(update=updates)
     return mapping.model_copy(update=changed)
+
+
+def _with_guests(folder: Folder, mapping: Mapping, heads: Sequence[FileHead]) -> Mapping:
+    """``mapping`` with a rule for guests where a whole log has so many rows without a user that they are no mistake.
+
+    Files that are delivered day by day get no such rule: there, users that are suddenly missing are a fault.
+    """
+    table = mapping.interactions
+    members = [head for head in heads if head.names and _belongs(head.file, "interactions", table)]
+    columns = [lookup(head.sample, table.columns.get("user_id", ())) for head in members]
+    users = [read_text(column) for column in columns if column is not None and not pa.types.is_floating(column.type)]
+    rows, missing = sum(map(len, users)), sum(int(column.null_count) for column in users)
+    known = any(rule.missing for rule in table.set_aside)
+    if known or not refuses_delivery(missing, rows, rows, ROW_TOLERANCE) or find_layout(folder, mapping).by_day:
+        return mapping
+    rules = (*table.set_aside, SetAside(reason=GUEST, column="user_id", missing=True))
+    return mapping.model_copy(update={"interactions": table.model_copy(update={"set_aside": rules})})
 
 
 def _belongs(file: SourceFile, role: str, table: TableMapping) -> bool:

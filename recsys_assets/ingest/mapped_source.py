@@ -23,7 +23,7 @@ from recsys_assets.ingest.derived import merge_catalogue, products_of_events, us
 from recsys_assets.ingest.files import Folder, SourceFile, no_drop
 from recsys_assets.ingest.layout import Layout, find_layout, find_table_files
 from recsys_assets.ingest.mapping import IGNORE, Mapping, SetAside, TableMapping
-from recsys_assets.ingest.presets import PREPARE
+from recsys_assets.ingest.presets import EVENT_NAMES, PREPARE
 from recsys_assets.ingest.rows import add_generated_ids, explode_items, fill_from_first_line, lookup
 from recsys_assets.ingest.source import DayOfEvents, SourceError
 from recsys_assets.ingest.tabular import (
@@ -113,6 +113,12 @@ class MappedSource:
         """The users; all canonical columns. Raises `SourceError`."""
         return self._entities(USERS, self.mapping.users, users_of_events)
 
+    def remember(self, rows: MappedRows, files: tuple[SourceFile, ...]) -> EventsByDay:
+        """Keep ``rows`` of `read_events` as the log, so that it is not read again. Raises `SourceError` as `days`."""
+        events = self._by_day(rows, files)
+        self._log = (files, events)
+        return events
+
     def layout(self) -> Layout:
         """Where the interactions are. Raises `SourceError`."""
         return find_layout(self.folder, self.mapping)
@@ -130,7 +136,7 @@ class MappedSource:
             numbers=np.concatenate([part.numbers for part in parts]),
             set_aside=pa.concat_tables([part.set_aside for part in parts]),
         )
-        return self._without_repeated_files(merged, files)
+        return self.without_repeated_files(merged, files)
 
     def _map(self, rows: Rows, file: SourceFile) -> MappedRows:
         """One file's rows as canonical columns."""
@@ -145,7 +151,7 @@ class MappedSource:
         mapped = _with_event_names(mapped, table)
         reasons = _reasons(raw, mapped, table)
         mapped = self._read_values(mapped, table, label, numbers)
-        mapped = add_generated_ids(mapped, lookup(raw, (table.order,)) if table.order else None)
+        mapped = add_generated_ids(mapped, lookup(raw, table.order.split("|")) if table.order else None)
         for name, columns in derived.items():
             column = lookup(raw, columns)
             if column is not None:
@@ -210,7 +216,7 @@ class MappedSource:
         for name in mapped.column_names:
             column = mapped[name]
             if name in _NUMBERS:
-                column = _readable(column, lambda c: plain_numbers(c, table.decimal))
+                column = _read_numbers(column, table.decimal)
             elif name == "timestamp":
                 column = _read_times(column, table)
             elif pa.types.is_nested(column.type):
@@ -218,6 +224,8 @@ class MappedSource:
             else:
                 try:
                     column = read_ids(column)
+                    if name == "user_id":  # e-mail addresses do not distinguish upper case
+                        column = pc.if_else(pc.match_substring(column, "@"), pc.utf8_lower(column), column)
                 except UnusableIds as error:
                     raise SourceError(
                         f"{label}: row {numbers[error.row]}, column {name}: {error}",
@@ -226,7 +234,7 @@ class MappedSource:
             columns[name] = column
         return pa.table(columns)
 
-    def _without_repeated_files(self, rows: MappedRows, files: Sequence[SourceFile]) -> MappedRows:
+    def without_repeated_files(self, rows: MappedRows, files: Sequence[SourceFile]) -> MappedRows:
         """Set aside rows that an earlier file also has: exports overlap, and files are copied."""
         if len(files) < 2 or "interaction_id" not in rows.table.column_names:
             return rows
@@ -256,12 +264,18 @@ class MappedSource:
 
     def _events(self, files: tuple[SourceFile, ...]) -> EventsByDay:
         if self._log is None or self._log[0] != files:
-            self._log = (files, self._by_day(self.read_events(files), files))
+            return self.remember(self.read_events(files), files)
         return self._log[1]
 
     def _by_day(self, rows: MappedRows, files: Sequence[SourceFile]) -> EventsByDay:
         """The rows of a whole log by day. Raises `SourceError`: no timestamps, or too many that are not usable."""
         label = self.folder.label(files[0].name)
+        if not rows.table.num_rows:
+            listed = ", ".join(pc.unique(rows.set_aside["reason"]).to_pylist())
+            raise SourceError(
+                f"{label}: all {rows.set_aside.num_rows:,} rows are set aside ({listed})",
+                remedy="correct the columns or the rules in mapping.toml",
+            )
         if "timestamp" not in rows.table.column_names:
             raise SourceError(
                 f"{label}: no column timestamp, so no row has a day; add the column, or deliver one file per day"
@@ -313,7 +327,7 @@ class MappedSource:
         return self._all[1]
 
     def _entities(
-        self, contract: TableContract, table: TableMapping, derive: Callable[[pa.Table, TableMapping], pa.Table]
+        self, contract: TableContract, table: TableMapping, derive: Callable[[pa.Table, str], pa.Table]
     ) -> pa.Table:
         (key,) = contract.required
         files = find_table_files(self.folder, self.mapping, contract.name)
@@ -327,7 +341,7 @@ class MappedSource:
             raise SourceError(
                 f"{self.folder.uri}: neither {contract.name} nor a column {key} in the interactions; add one"
             )
-        derived = derive(events, table)
+        derived = derive(events, self.mapping.interactions.decimal)
         if known is None:
             return derived
         return merge_catalogue(known, derived, contract)
@@ -398,11 +412,13 @@ class MappedSource:
         return contract.conform(plain)
 
 
-def _readable(column: pa.ChunkedArray, read: Callable[[pa.ChunkedArray], pa.ChunkedArray]) -> pa.ChunkedArray:
-    """``read(column)`` for text, with the values that cannot be read as they are; other types unchanged."""
+def _read_numbers(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
+    """Numbers where every value is one; otherwise text, in plain form where a value can be read."""
     if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
         return column
-    return pc.coalesce(read(column), read_text(column))
+    plain = plain_numbers(column, decimal)
+    text = read_text(column)
+    return plain.cast(pa.float64()) if plain.null_count == text.null_count else pc.coalesce(plain, text)
 
 
 def _read_times(column: pa.ChunkedArray, table: TableMapping) -> pa.ChunkedArray:
@@ -417,12 +433,14 @@ def _read_times(column: pa.ChunkedArray, table: TableMapping) -> pa.ChunkedArray
 
 
 def _with_event_names(mapped: pa.Table, table: TableMapping) -> pa.Table:
-    if "interaction_type" not in mapped.column_names or not table.event_names:
+    if "interaction_type" not in mapped.column_names:
         return mapped
     names = read_text(mapped["interaction_type"])
-    keys = pa.array([name.strip().lower() for name in table.event_names])
+    usual = {} if table.other_events == "ignore" else EVENT_NAMES
+    known = {**usual, **{name.strip().lower(): kind for name, kind in table.event_names.items()}}
+    keys = pa.array(known)
     position = pc.index_in(pc.utf8_lower(names), keys)
-    translated = pa.chunked_array([pa.array(list(table.event_names.values())).take(position.combine_chunks())])
+    translated = pa.chunked_array([pa.array(list(known.values())).take(position.combine_chunks())])
     rest = pa.scalar(IGNORE) if table.other_events == "ignore" else names
     index = mapped.column_names.index("interaction_type")
     return mapped.set_column(index, "interaction_type", pc.if_else(pc.is_valid(translated), translated, rest))
@@ -432,9 +450,7 @@ def _reasons(raw: pa.Table, mapped: pa.Table, table: TableMapping) -> pa.Chunked
     """For each row the first reason to set it aside, or null."""
     reasons: pa.ChunkedArray = pa.chunked_array([pa.nulls(raw.num_rows, pa.string())])
     for rule in reversed(table.set_aside):
-        column = lookup(raw, (rule.column,))
-        if column is None and rule.column in mapped.column_names:
-            column = mapped[rule.column]
+        column = mapped[rule.column] if rule.column in mapped.column_names else lookup(raw, (rule.column,))
         if column is not None:
             reasons = pc.if_else(_applies(rule, column, table.decimal), rule.reason, reasons)
     if "interaction_type" in mapped.column_names:

@@ -43,7 +43,7 @@ class SetAside(_Model):
 
     Attributes:
         reason: shown with each such row.
-        column: a column of the file, or a canonical column.
+        column: a canonical column, or a column of the file.
         missing: the value is missing.
         values: the value is one of these, in any case.
         pattern: the value contains this regular expression (RE2).
@@ -76,7 +76,7 @@ class TableMapping(_Model):
         event_names: name of an event in the file -> canonical interaction type or ``ignore``; any case.
         other_events: what happens to events with another name: ``keep`` leaves them to validation.
         required: columns that every file must have.
-        order: column that is equal for the lines of one order; part of generated ids.
+        order: column, or several separated by ``|``, that is equal for the lines of one order; part of generated ids.
         fill_from_first_line: whether a value that a line lacks is that of the first line of its order.
         items: nested column, or pattern of columns, that holds the items of an event or order; each item is a row.
         item_pattern: regular expression with named groups, for items that are text.

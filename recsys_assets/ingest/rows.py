@@ -80,7 +80,7 @@ def normalise_pattern(pattern: str) -> str:
 
 def fill_from_first_line(raw: pa.Table, order: str) -> pa.Table:
     """Missing values of a line become those of the first line with the same value in the column ``order``."""
-    key = lookup(raw, (order,))
+    key = lookup(raw, order.split("|"))
     if key is None:
         return raw
     codes = read_text(key).combine_chunks().dictionary_encode(null_encoding="encode").indices
@@ -104,13 +104,23 @@ def add_generated_ids(mapped: pa.Table, order: pa.ChunkedArray | None) -> pa.Tab
         return mapped
     import pandas as pd
 
-    parts = [mapped[name] for name in INTERACTIONS.schema.names if name in mapped.column_names]
-    texts = [pc.fill_null(part.cast(pa.string()), "") for part in [*parts, *([order] if order is not None else [])]]
-    content = pc.binary_join_element_wise(*texts, "\x1f")
-    hashes = pd.util.hash_array(content.to_pandas().to_numpy(dtype=object), categorize=False)
-    numbers = occurrence_numbers(pa.array(hashes))
-    ids = [f"{value:016x}-{number}" for value, number in zip(hashes.tolist(), numbers.tolist(), strict=True)]
-    return mapped.add_column(0, "interaction_id", pa.chunked_array([pa.array(ids, pa.string())]))
+    names = [name for name in INTERACTIONS.schema.names if name in mapped.column_names]
+    content = mapped.select(names)
+    content = content if order is None else content.append_column("order", order.cast(pa.string()))
+    columns = {name: _hashable(content[name]) for name in content.column_names}
+    hashes = pa.array(pd.util.hash_pandas_object(pd.DataFrame(columns), index=False).to_numpy())
+    numbers = pa.array(occurrence_numbers(hashes))
+    ids = pc.binary_join_element_wise(hashes.cast(pa.string()), numbers.cast(pa.string()), "-")
+    return mapped.add_column(0, "interaction_id", pa.chunked_array([ids]))
+
+
+def _hashable(column: pa.ChunkedArray) -> Any:
+    """A column as NumPy values that do not depend on the other rows: floats, microseconds, or text."""
+    if pa.types.is_timestamp(column.type):
+        return pc.fill_null(column.cast(pa.int64()), 0).to_numpy()
+    if pa.types.is_floating(column.type):
+        return pc.fill_null(column, 0.0).to_numpy()
+    return pc.fill_null(column.cast(pa.string()), "").to_pandas().to_numpy(dtype=object)
 
 
 def _nested_items(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Table]:

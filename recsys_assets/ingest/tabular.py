@@ -124,7 +124,9 @@ def parse_csv(
     total = table.num_rows + len(malformed)
     if short_rows and short_rows[-1] == total and not data.endswith((b"\n", b"\r")):
         raise SourceError(f"{label}: ends in the middle of row {total}; the upload broke off, deliver the file again")
-    numbers = np.setdiff1d(np.arange(1, total + 1), np.array([row[0] for row in malformed], dtype=np.int64))
+    numbers = np.arange(1, total + 1)
+    if malformed:
+        numbers = np.delete(numbers, np.array([row[0] for row in malformed]) - 1)
     return Rows(table, numbers, _malformed_table(base_name, malformed))
 
 

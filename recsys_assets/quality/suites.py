@@ -199,6 +199,13 @@ INTERACTION_RULES: tuple[Rule, ...] = (
         "interaction_id_new", "interaction_id", "The id is not already used on another day.",
         "the event was delivered before under another day: remove it here, or correct and re-materialise that day",
     ),
+    *(
+        _fact(
+            f"{column}_valid", column, f"{column} has 1 to 512 characters, none of them a control character.",
+            "correct the ids in the export; tabs, line ends and NUL are control characters",
+        )
+        for column in ("user_id", "product_id")
+    ),
     _fact(
         "user_id_known", "user_id", "The user is in the users table.",
         "deliver the users first and materialise the asset users, or correct the ids",

@@ -160,6 +160,18 @@ def test_a_bad_catalogue_or_user_file_stops_everything(
     assert shop.run(DAY).success
 
 
+def test_events_of_a_product_that_left_the_catalogue_are_kept(shop: Shop) -> None:
+    shop.deliver(DAY, as_csv(good_rows()))
+    assert shop.run(DAY).success
+    shop.write_table("products", ["product_id", "name"], [[f"p{i}", f"thing {i}"] for i in range(6)])
+    shop.deliver(NEXT, as_csv(good_rows(NEXT)))
+    result = shop.run(DAY, NEXT)
+    assert result.success, failure_text(result)
+    assert shop.count("interactions", NEXT) == ROWS
+    available = dict(zip(*shop.lake.read("products", ["product_id", "available"]).to_pydict().values(), strict=True))
+    assert available == {f"p{i}": i < 6 for i in range(11)}
+
+
 def test_events_on_days_to_come_are_not_lost_from_sight(shop: Shop) -> None:
     shop.deliver(DAY, as_csv(good_rows()))
     ahead = shop.deliver(date(2199, 1, 1), as_csv(good_rows(date(2199, 1, 1))))

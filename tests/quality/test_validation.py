@@ -52,7 +52,7 @@ def outcome_of(verdict: Verdict, check: str) -> Any:
 CELLS: dict[str, list[str | None]] = {
     "interaction_id": ["a", "b", "c", "d", "taken", "", None],
     "user_id": ["u1", "u2", "nobody", None],
-    "product_id": ["p1", "p2", "nothing", None],
+    "product_id": ["p1", "p2", "nothing", "p1\0x", None],
     "interaction_type": [*INTERACTION_LABELS, "wishlisted", None],
     "timestamp": [
         "2011-03-01T00:00:00Z", "2011-03-01 23:59:59.999999", "2011-03-02T00:30:00+01:00", "2011-03-02T00:00:00Z",
@@ -85,8 +85,10 @@ def oracle(rows: Sequence[dict[str, str | None]]) -> dict[int, set[str]]:
                 bad.add("interaction_id_new")
         if row["user_id"] == "nobody":
             bad.add("user_id_known")
-        if row["product_id"] == "nothing":
+        if row["product_id"] in ("nothing", "p1\0x"):
             bad.add("product_id_known")
+        if row["product_id"] == "p1\0x":
+            bad.add("product_id_valid")
         if row["interaction_type"] == "wishlisted":
             bad.add("interaction_type_known")
         if row["interaction_type"] == "rating" and row["rating"] is None:

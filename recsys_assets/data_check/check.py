@@ -1,0 +1,367 @@
+"""Checks a shop's data in seconds: reads them as ingestion does and collects every problem instead of the first."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping as Dictionary
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lambda_api.interactions import INTERACTION_LABELS
+from recsys_assets.data_check.evaluation import judge_evaluation
+from recsys_assets.data_check.report import Problem, Report
+from recsys_assets.ingest.columns import parse_numbers, parse_timestamps
+from recsys_assets.ingest.detection import AUTO, FileHead, ambiguous_dates, find_mapping, read_heads
+from recsys_assets.ingest.files import Folder, SourceFile
+from recsys_assets.ingest.layout import find_table_files
+from recsys_assets.ingest.mapped_source import MappedRows, MappedSource
+from recsys_assets.ingest.mapping import Mapping, TableMapping
+from recsys_assets.ingest.registry import read_mapping
+from recsys_assets.ingest.rows import lookup
+from recsys_assets.ingest.source import SourceError
+from recsys_assets.ingest.tabular import possible_days
+from recsys_assets.schema import CLOCK_SKEW, VALID_ID
+from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
+
+READ_BYTES: Final = 400_000_000
+"""Interactions are read up to about this many bytes; the check of a longer log is about its first files."""
+
+BUSY_SHARE: Final = 0.05
+BUSY_EVENTS: Final = 1000
+"""A shopper with more than this share and number of the events is probably a bot or a placeholder."""
+
+_ENCODINGS: Final = ("cp1252",)
+
+
+@dataclass
+class _Findings:
+    """What is collected while the files are read."""
+
+    problems: list[Problem] = field(default_factory=list)
+    encoding: str = ""
+
+    def error(self, error: SourceError, where: str) -> None:
+        """A file that cannot be used."""
+        message = str(error).removeprefix(f"{where}: ")
+        self.problems.append(Problem(True, where, message))
+
+
+def check_source(
+    data: str, mapping: str | Mapping | None = None, *, source: str = AUTO, columns: Dictionary[str, str] | None = None
+) -> Report:
+    """Everything about the data at ``data`` that a person should know before a shop is built from them.
+
+    Args:
+        data: local folder or file, or ``s3://`` prefix.
+        mapping: a mapping, or the path of a ``mapping.toml``; by default the one beside the data, else the headers.
+        source: name of the format, or ``auto``.
+        columns: canonical column of the interactions -> column of the file.
+
+    Returns:
+        The report. Bad data raise nothing: they are its problems.
+    """
+    folder, found = Folder(data), _Findings()
+    try:
+        if isinstance(mapping, str):
+            mapping = read_mapping(mapping)
+        known = mapping or find_mapping(folder, source, columns)
+        known = known.with_columns(columns) if mapping and columns else known
+        rows_source = MappedSource(folder, known)
+        layout = rows_source.layout()
+    except SourceError as error:
+        return Report(data, problems=(Problem(True, data, str(error).removeprefix(f"{data}: ")), *_unreadable(folder)))
+    files = layout.whole or tuple(file for day in layout.by_day.values() for file in day)
+    rows, sampled = _read(rows_source, files, found)
+    heads = [head for head in read_heads(folder) if head.file.name in {file.name for file in files}]
+    _check_dates(heads, known, folder, found)
+    report = Report(
+        location=data,
+        mapping=_suggested(known, found),
+        files=_files(rows_source, files),
+        formats=_formats(known.interactions, heads, found),
+        sampled=sampled,
+    )
+    if rows is not None:
+        _check_rows(rows, files, folder, found)
+        if layout.whole and not sampled and not found.problems:
+            with suppress(SourceError):
+                rows_source.remember(rows, layout.whole)
+        listed = _check_tables(rows_source, found)
+        report = _with_facts(report, rows, listed, found)
+    problems = sorted(found.problems, key=lambda problem: not problem.blocking)
+    return replace(report, problems=tuple(problems))
+
+
+def _unreadable(folder: Folder) -> list[Problem]:
+    """The files that cannot be read at all, where nothing was recognised."""
+    try:
+        heads = read_heads(folder)
+    except SourceError:
+        return []
+    return [
+        Problem(True, folder.label(head.file.name), str(head.problem).removeprefix(f"{folder.label(head.file.name)}: "))
+        for head in heads
+        if head.problem
+    ]
+
+
+def _read(source: MappedSource, files: tuple[SourceFile, ...], found: _Findings) -> tuple[MappedRows | None, bool]:
+    """The rows of the files that can be read, and whether later files were left out."""
+    sizes = np.cumsum([0, *(file.size for file in files[:-1])])
+    chosen = tuple(file for file, before in zip(files, sizes, strict=True) if before <= READ_BYTES)
+    try:
+        rows: MappedRows | None = source.read_events(chosen)
+    except SourceError:
+        rows = _read_one_by_one(source, chosen, found)
+    return rows, len(chosen) < len(files)
+
+
+def _read_one_by_one(source: MappedSource, files: Sequence[SourceFile], found: _Findings) -> MappedRows | None:
+    """The rows of the files that can be read; each file that cannot is a problem."""
+    readable: list[SourceFile] = []
+    for file in files:
+        try:
+            source.read_events([file])
+            readable.append(file)
+        except SourceError as error:
+            if "not UTF-8: byte" in str(error):
+                found.encoding = _ENCODINGS[0]
+            found.error(error, source.folder.label(file.name))
+    if not readable:
+        return None
+    rows = source.read_events(readable)
+    positions = np.array([files.index(file) for file in readable])
+    return replace(rows, files=positions[rows.files])
+
+
+@dataclass(frozen=True)
+class _RowProblem:
+    column: str
+    bad: npt.NDArray[np.bool_]
+    applies: npt.NDArray[np.bool_]
+    message: str
+    remedy: str
+
+
+def _check_rows(rows: MappedRows, files: Sequence[SourceFile], folder: Folder, found: _Findings) -> None:
+    for check in _row_problems(rows.table):
+        failed, checked = int(check.bad.sum()), int(check.applies.sum())
+        if not failed:
+            continue
+        first = int(np.flatnonzero(check.bad)[0])
+        value = str(rows.table[check.column][first].as_py())
+        blocks = refuses_delivery(failed, checked, rows.table.num_rows, ROW_TOLERANCE)
+        fate = "more than 5 % refuse the data" if blocks else "these rows are quarantined"
+        found.problems.append(
+            Problem(
+                blocks,
+                f"{folder.label(files[rows.files[first]].name)}, row {rows.numbers[first]}, {check.column}",
+                f"{failed:,} of {checked:,} rows {check.message}, the first is {value!r} ({fate})",
+                check.remedy,
+            )
+        )
+    malformed = rows.set_aside.filter(pc.starts_with(rows.set_aside["reason"], "malformed row"))
+    if malformed.num_rows:
+        first_row = malformed.slice(0, 1).to_pylist()[0]
+        found.problems.append(
+            Problem(
+                False,
+                f"{folder.label(first_row['source_file'])}, row {first_row['source_row']}",
+                f"{malformed.num_rows:,} malformed rows are set aside ({first_row['reason']}: {first_row['raw'][:80]})",
+                "quote fields that contain the delimiter",
+            )
+        )
+
+
+def _row_problems(table: pa.Table) -> list[_RowProblem]:
+    """One entry per check; the same rules as in validation, over all rows at once."""
+    everything = np.ones(table.num_rows, dtype=bool)
+    checks = []
+    now = pa.scalar(datetime.now(UTC) + CLOCK_SKEW, pa.timestamp("us", tz="UTC"))
+    if "timestamp" in table.column_names:
+        times = parse_timestamps(table["timestamp"])
+        future = _mask(pc.greater(times, now))
+        no_day = _mask(pc.is_null(possible_days(times))) & ~future
+        checks.append(
+            _RowProblem("timestamp", no_day, everything, "have no usable timestamp",
+                        "write ISO 8601 such as 2024-12-31T10:00:00Z; 31/12/2024 needs day_first in mapping.toml")
+        )  # fmt: skip
+        checks.append(
+            _RowProblem("timestamp", future, everything, "lie in the future", "check the clock and the time zone")
+        )
+    for column in ("user_id", "product_id"):
+        if column not in table.column_names:
+            continue
+        missing = _mask(pc.is_null(table[column]))
+        remedy = "fill it in, or set such rows aside in mapping.toml: [[interactions.set_aside]] missing = true"
+        checks.append(_RowProblem(column, missing, everything, f"have no {column}", remedy))
+        invalid = _mask(pc.invert(pc.match_substring_regex(table[column], VALID_ID)))
+        remedy = "ids have 1 to 512 characters without tabs, line ends and NUL"
+        checks.append(_RowProblem(column, invalid, ~missing, f"have a {column} that cannot be used", remedy))
+    if "interaction_type" in table.column_names:
+        kinds = table["interaction_type"]
+        unknown = _mask(pc.invert(pc.is_in(kinds, pa.array(INTERACTION_LABELS)))) | _mask(pc.is_null(kinds))
+        names = Counter(kinds.filter(pa.array(unknown)).to_pylist()) if unknown.any() else Counter()
+        listed = ", ".join(f"{name!r} ({count:,})" for name, count in names.most_common(8))
+        remedy = (
+            f"map each to {', '.join(INTERACTION_LABELS)} or ignore under [interactions.event_names] in mapping.toml"
+        )
+        checks.append(_RowProblem("interaction_type", unknown, everything, f"have an unknown type: {listed}", remedy))
+    for column in ("price", "quantity", "rating"):
+        if column not in table.column_names:
+            continue
+        typed = pa.types.is_floating(table[column].type) or pa.types.is_integer(table[column].type)
+        numbers = table[column] if typed else parse_numbers(table[column])
+        given = _mask(pc.is_valid(table[column]))
+        unread = given & ~_mask(pc.is_finite(numbers))
+        remedy = 'write plain numbers such as 12.50; 12,50 needs decimal = "," in mapping.toml'
+        checks.append(_RowProblem(column, unread, given, "are no number", remedy))
+        remedy = "returns are no interactions: set them aside in mapping.toml with not_positive = true"
+        checks.append(_RowProblem(column, _mask(pc.less(numbers, 0)), given, "are negative", remedy))
+    return checks
+
+
+def _check_dates(heads: Sequence[FileHead], mapping: Mapping, folder: Folder, found: _Findings) -> None:
+    text = ambiguous_dates(heads, mapping.interactions)
+    if text is not None:
+        where = f"{folder.label(heads[0].file.name)}, {' or '.join(mapping.interactions.columns['timestamp'])}"
+        found.problems.append(
+            Problem(
+                True, where, f"{text!r} can be day or month first, and no date in the sample tells",
+                "set day_first = true or false under [interactions] in mapping.toml",
+            )
+        )  # fmt: skip
+
+
+def _check_tables(source: MappedSource, found: _Findings) -> int:
+    """Problems of the catalogue and the users; returns the number of listed products."""
+    listed = 0
+    for read, key in ((source.products, "product_id"), (source.users, "user_id")):
+        try:
+            table = read()
+        except SourceError as error:
+            if not any(str(error).endswith(problem.message) for problem in found.problems):
+                found.error(error, source.folder.uri)
+            continue
+        listed = table.num_rows if key == "product_id" else listed
+        counts = pc.value_counts(table[key])
+        repeated = [item for item in counts.to_pylist() if item["counts"] > 1]
+        if repeated:
+            found.problems.append(
+                Problem(True, f"{key.removesuffix('_id')}s, {key}",
+                        f"{len(repeated):,} ids stand in more than one row, such as {repeated[0]['values']!r}",
+                        "keep one row for each id")
+            )  # fmt: skip
+    return listed
+
+
+def _with_facts(report: Report, rows: MappedRows, listed: int, found: _Findings) -> Report:
+    table = rows.table
+    users = pc.value_counts(table["user_id"].drop_null()) if "user_id" in table.column_names else None
+    if users is not None and len(users):
+        busiest = max(users.to_pylist(), key=lambda item: item["counts"])
+        share = busiest["counts"] / table.num_rows
+        if len(users) > 20 and share > BUSY_SHARE and busiest["counts"] > BUSY_EVENTS:
+            found.problems.append(
+                Problem(
+                    False, f"user_id {busiest['values']!r}",
+                    f"one shopper has {busiest['counts']:,} of {table.num_rows:,} events ({share:.0%}): a bot, a test "
+                    "account or a placeholder makes training slow and lists worse",
+                    'set it aside in mapping.toml: [[interactions.set_aside]] column = "user_id", values = '
+                    f'["{busiest["values"]}"]',
+                )
+            )  # fmt: skip
+    if "timestamp" in table.column_names:
+        times = parse_timestamps(table["timestamp"])
+        table = table.set_column(table.column_names.index("timestamp"), "timestamp", times)
+    days = possible_days(table["timestamp"]).drop_null() if "timestamp" in table.column_names else None
+    known = pc.unique(days).sort() if days is not None and len(days) else None
+    kinds = table["interaction_type"] if "interaction_type" in table.column_names else None
+    evaluation, settings = judge_evaluation(table)
+    if settings:
+        found.problems.append(
+            Problem(False, "evaluation", evaluation, "set " + " ".join(f"{k}={v}" for k, v in settings.items()))
+        )
+    return replace(
+        report,
+        rows=table.num_rows,
+        days=(known[0].as_py(), known[-1].as_py(), len(known)) if known is not None else None,
+        shoppers=len(users) if users is not None else 0,
+        products=len(pc.unique(table["product_id"].drop_null())) if "product_id" in table.column_names else 0,
+        listed_products=listed,
+        event_counts=Counter(kinds.to_pylist()) if kinds is not None else {},
+        set_aside=dict(Counter(rows.set_aside["reason"].to_pylist()).most_common()),
+        evaluation=evaluation,
+        settings=settings,
+    )
+
+
+def _suggested(mapping: Mapping, found: _Findings) -> Mapping:
+    """The mapping to write: with the encoding that the files probably have."""
+    if not found.encoding:
+        return mapping
+    changed = mapping.interactions.model_copy(update={"encoding": found.encoding})
+    return mapping.model_copy(update={"interactions": changed})
+
+
+def _files(source: MappedSource, files: Sequence[SourceFile]) -> dict[str, tuple[str, ...]]:
+    tables = {role: find_table_files(source.folder, source.mapping, role) for role in ("products", "users")}
+    return {name: tuple(file.name for file in members) for name, members in {"interactions": files, **tables}.items()}
+
+
+def _formats(table: TableMapping, heads: Sequence[FileHead], found: _Findings) -> dict[str, str]:
+    times = next((texts for head in heads if (texts := _texts(head, table, "timestamp"))), [])
+    names = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+    return {
+        "delimiter": names.get(table.delimiter, table.delimiter),
+        "decimal sign": "comma" if table.decimal == "," else "point",
+        "encoding": f"not UTF-8, probably {found.encoding}" if found.encoding else table.encoding,
+        "times": _time_format(times, table),
+        "ids": "made from the content of each row" if "interaction_id" not in _given(heads, table) else "from the file",
+    }
+
+
+def _given(heads: Sequence[FileHead], table: TableMapping) -> set[str]:
+    names = {name for head in heads for name in head.names}
+    return {column for column, sources in table.columns.items() if set(sources) & names}
+
+
+def _texts(head: FileHead, table: TableMapping, name: str) -> list[str]:
+    column = lookup(head.sample, table.columns.get(name, ()))
+    return [] if column is None else [str(value) for value in column.slice(0, 50).to_pylist() if value is not None]
+
+
+def _time_format(texts: Sequence[str], table: TableMapping) -> str:
+    if not texts:
+        return "unknown"
+    text = texts[0].strip()
+    zone = f"read as {table.timezone}"
+    if re.fullmatch(r"\d{9,19}(\.\d+)?", text):
+        digits = len(text.partition(".")[0])
+        unit = (
+            "seconds"
+            if digits < 12
+            else "milliseconds"
+            if digits < 15
+            else "microseconds"
+            if digits < 18
+            else "nanoseconds"
+        )
+        return f"unix {unit} ({text})"
+    if re.search(r"(Z|UTC|GMT|[+-]\d{2}:?\d{2})$", text):
+        zone = "with a zone"
+    form = "ISO 8601" if re.match(r"\d{4}-\d{2}-\d{2}", text) else "day first" if table.day_first else "month first"
+    form = "text" if form == "month first" and table.day_first is None else form
+    return f"{form}, {zone} ({text})"
+
+
+def _mask(values: Any) -> npt.NDArray[np.bool_]:
+    mask: npt.NDArray[np.bool_] = np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), dtype=bool)
+    return mask
