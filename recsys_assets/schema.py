@@ -9,9 +9,6 @@ import pyarrow.compute as pc
 from lambda_api.interactions import InteractionType
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
-VALID_ID = r"^[^\x00-\x1f\x7f-\x{9f}]{1,512}$"
-"""Ids that the API accepts too (RE2): 1 to 512 characters, none of them a control character."""
-
 CLOCK_SKEW = timedelta(minutes=5)
 """How far an event may lie in the future: clocks of shops differ by a little."""
 

@@ -37,6 +37,7 @@ START, ASK, OPERATE, COMPARE, AWS, BUILD = (
 
 COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     START: {
+        "check": Entry("recsys_deploy.check_command:check", "Say what your data were taken for and what is wrong."),
         "run": Entry("recsys_deploy.run.commands:run", "Raw events to a live model, on your data or a demo shop."),
         "demo": Entry("recsys_deploy.run.commands:run", "The same as `run`."),
         "up": Entry("recsys_deploy.serve_commands:up", "API, shop page and Dagster; builds first what is missing."),

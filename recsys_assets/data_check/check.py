@@ -14,10 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lambda_api.ids_rule import ID_RULE
 from lambda_api.interactions import INTERACTION_LABELS
 from recsys_assets.data_check.evaluation import judge_evaluation
 from recsys_assets.data_check.report import Problem, Report
-from recsys_assets.ingest.columns import parse_numbers, parse_timestamps
+from recsys_assets.ingest.columns import parse_numbers, parse_timestamps, valid_ids
 from recsys_assets.ingest.detection import AUTO, FileHead, ambiguous_dates, find_mapping, read_heads
 from recsys_assets.ingest.files import Folder, SourceFile
 from recsys_assets.ingest.layout import find_table_files
@@ -27,7 +28,7 @@ from recsys_assets.ingest.registry import read_mapping
 from recsys_assets.ingest.rows import lookup
 from recsys_assets.ingest.source import SourceError
 from recsys_assets.ingest.tabular import possible_days
-from recsys_assets.schema import CLOCK_SKEW, VALID_ID
+from recsys_assets.schema import CLOCK_SKEW
 from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
 
 READ_BYTES: Final = 400_000_000
@@ -202,8 +203,8 @@ def _row_problems(table: pa.Table) -> list[_RowProblem]:
         missing = _mask(pc.is_null(table[column]))
         remedy = "fill it in, or set such rows aside in mapping.toml: [[interactions.set_aside]] missing = true"
         checks.append(_RowProblem(column, missing, everything, f"have no {column}", remedy))
-        invalid = _mask(pc.invert(pc.match_substring_regex(table[column], VALID_ID)))
-        remedy = "ids have 1 to 512 characters without tabs, line ends and NUL"
+        invalid = _mask(pc.invert(valid_ids(table[column])))
+        remedy = f"an id {ID_RULE}; tabs, line ends and NUL are control characters"
         checks.append(_RowProblem(column, invalid, ~missing, f"have a {column} that cannot be used", remedy))
     if "interaction_type" in table.column_names:
         kinds = table["interaction_type"]
@@ -247,7 +248,7 @@ def _check_tables(source: MappedSource, found: _Findings) -> int:
         try:
             table = read()
         except SourceError as error:
-            if not any(str(error).endswith(problem.message) for problem in found.problems):
+            if not any(problem.blocking for problem in found.problems) or key.removesuffix("_id") in str(error):
                 found.error(error, source.folder.uri)
             continue
         listed = table.num_rows if key == "product_id" else listed
@@ -285,6 +286,9 @@ def _with_facts(report: Report, rows: MappedRows, listed: int, found: _Findings)
     known = pc.unique(days).sort() if days is not None and len(days) else None
     kinds = table["interaction_type"] if "interaction_type" in table.column_names else None
     evaluation, settings = judge_evaluation(table)
+    if evaluation.startswith("no"):
+        remedy = "bring in a log of several days with users, products and times"
+        found.problems.append(Problem(True, "evaluation", f"no model can be evaluated: {evaluation[4:]}", remedy))
     if settings:
         found.problems.append(
             Problem(False, "evaluation", evaluation, "set " + " ".join(f"{k}={v}" for k, v in settings.items()))

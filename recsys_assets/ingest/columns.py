@@ -1,5 +1,6 @@
 """Types of single columns: ids, numbers, timestamps, and casts that leave a column alone when a value does not fit."""
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -8,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lambda_api.ids_rule import ID_PATTERN, MAX_ID_LENGTH
 from recsys_assets.schema import TIMESTAMP, TableContract
 
 MISSING_TEXTS: Final = (
@@ -94,6 +96,11 @@ def read_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return text
 
 
+def valid_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether each id is one that the API accepts (`lambda_api.ids_rule`); null for a missing id."""
+    return pc.and_(pc.match_substring_regex(ids, ID_PATTERN), pc.less_equal(pc.utf8_length(ids), MAX_ID_LENGTH))
+
+
 def parse_timestamps(
     column: pa.ChunkedArray, *, day_first: bool | None = None, timezone: str = "UTC"
 ) -> pa.ChunkedArray:
@@ -114,10 +121,9 @@ def parse_timestamps(
         return pc.assume_timezone(column.cast(pa.timestamp("us")), timezone).cast(TIMESTAMP)
     if pa.types.is_floating(kind):  # Floats print as 1.3e+09.
         return _unix_micros(column.cast(pa.float64()))
-    try:
-        return _utc_micros(column.cast(TIMESTAMP), timezone)  # every value is ISO 8601 with a zone
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        pass
+    if pa.types.is_string(kind):
+        with suppress(pa.ArrowInvalid):  # fast where every value is ISO 8601 with a zone
+            return _utc_micros(column.cast(TIMESTAMP), timezone)
     text = read_text(column)
     number = _where(text, _UNIX_TIME).cast(pa.float64())
     rest = pc.if_else(pc.is_valid(number), None, text)

@@ -5,8 +5,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_assets.ingest.columns import occurrence_numbers, parse_numbers, read_text
-from recsys_assets.schema import PRODUCTS, USERS, VALID_ID, TableContract
+from recsys_assets.ingest.columns import occurrence_numbers, parse_numbers, read_text, valid_ids
+from recsys_assets.schema import PRODUCTS, USERS, TableContract
 
 
 def products_of_events(events: pa.Table, decimal: str) -> pa.Table:
@@ -30,8 +30,6 @@ def merge_catalogue(listed: pa.Table, other: pa.Table, contract: TableContract) 
     if "available" in unlisted.column_names:
         gone = pa.repeat(pa.scalar(False), unlisted.num_rows)
         unlisted = unlisted.set_column(unlisted.column_names.index("available"), "available", gone)
-    if not unlisted.num_rows:
-        return listed
     return pa.concat_tables([listed, unlisted.select(listed.column_names)]).sort_by(key)
 
 
@@ -59,7 +57,7 @@ def _derive(
     (key,) = contract.required
     ids = read_text(events[key])
     known = pc.unique(ids).drop_null()
-    known = known.filter(pc.match_substring_regex(known, VALID_ID))
+    known = known.filter(valid_ids(known))
     found = pa.table({key: known})
     for field in contract.schema:
         name = f"{prefix}{field.name}"

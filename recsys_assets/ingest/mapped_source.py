@@ -18,6 +18,7 @@ from recsys_assets.ingest.columns import (
     plain_numbers,
     read_ids,
     read_text,
+    valid_ids,
 )
 from recsys_assets.ingest.derived import merge_catalogue, products_of_events, users_of_events
 from recsys_assets.ingest.files import Folder, SourceFile, no_drop
@@ -34,7 +35,7 @@ from recsys_assets.ingest.tabular import (
     set_aside_rows,
     stack_tables,
 )
-from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS, VALID_ID, TableContract
+from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS, TableContract
 from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
 
 NO_DAY: Final = "no usable timestamp"
@@ -372,7 +373,7 @@ class MappedSource:
         found = stack_tables(tables, self.folder.label(files[0].name))
         if not found.num_rows:
             raise SourceError(f"{self.folder.label(files[0].name)}: a header but no rows; deliver the {contract.name}")
-        found = found.filter(pc.fill_null(pc.match_substring_regex(found[key], VALID_ID), False))
+        found = found.filter(pc.fill_null(valid_ids(found[key]), False))
         if contract is PRODUCTS:
             available = found["available"]
             found = found.set_column(found.column_names.index("available"), "available", pc.fill_null(available, True))

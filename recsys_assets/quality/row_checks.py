@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_assets.ingest.columns import parse_numbers, parse_timestamps
-from recsys_assets.schema import CLOCK_SKEW, INTERACTIONS, TIMESTAMP, VALID_ID
+from recsys_assets.ingest.columns import parse_numbers, parse_timestamps, valid_ids
+from recsys_assets.schema import CLOCK_SKEW, INTERACTIONS, TIMESTAMP
 from recsys_assets.verdict import row_as_json
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def interactions_frame(day: date, table: pa.Table, reading: Reading, context: Va
     add("interaction_id_unique", "interaction_id", _may_keep_id(table, ids), ~_nulls(ids))
     add("interaction_id_new", "interaction_id", ~_member(ids, context.ids_elsewhere), ~_nulls(ids))
     for column, known in (("user_id", context.users), ("product_id", context.products)):
-        valid = _filled(pc.match_substring_regex(canonical[column], VALID_ID))
+        valid = _filled(valid_ids(canonical[column]))
         add(f"{column}_valid", column, valid, ~_nulls(canonical[column]))
         add(f"{column}_known", column, _member(canonical[column], known), ~_nulls(canonical[column]))
     for fact, (column, holds, applies) in facts.items():

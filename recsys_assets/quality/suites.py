@@ -9,6 +9,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from lambda_api.ids_rule import ID_RULE
 from lambda_api.interactions import INTERACTION_LABELS
 from recsys_assets.schema import INTERACTIONS
 from recsys_assets.verdict import ROW_TOLERANCE, Severity
@@ -201,7 +202,7 @@ INTERACTION_RULES: tuple[Rule, ...] = (
     ),
     *(
         _fact(
-            f"{column}_valid", column, f"{column} has 1 to 512 characters, none of them a control character.",
+            f"{column}_valid", column, f"{column} {ID_RULE}.",
             "correct the ids in the export; tabs, line ends and NUL are control characters",
         )
         for column in ("user_id", "product_id")

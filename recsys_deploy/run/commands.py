@@ -7,6 +7,7 @@ import typer
 
 from lambda_api.settings import Settings
 from recsys_deploy import homes
+from recsys_deploy.check_command import require_usable_data
 from recsys_deploy.console.terminal import terminal
 
 console = terminal()
@@ -36,6 +37,9 @@ def run(
 
 def open_shop(data: str | None) -> Settings:
     """The settings of the shop in ``data`` (``None``: the synthetic one), its home ready for Dagster."""
+    location = data or os.environ.get("RECSYS_DATA")
+    if location:
+        require_usable_data(location, os.environ.get("RECSYS_MAPPING"), os.environ.get("RECSYS_SOURCE", "auto"))
     root = homes.default_root()
     home = homes.choose_home(root, data, os.environ)
     settings = homes.open_shop(data, os.environ)

@@ -1,0 +1,204 @@
+"""`recsys check`: what data were taken for, every problem with file, row, value and remedy, and the written mapping."""
+
+import time
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from lambda_api.errors import RecsysError
+from recsys_assets.data_check import Report, check_source
+from recsys_assets.ingest.mapping import parse_mapping
+from recsys_assets.ingest.registry import open_source
+from recsys_deploy.check_command import require_usable_data
+from tests.ingest.exports import EXPORTS, SHOPIFY, Export, write_text
+from tests.recsys_command import right_here
+
+HEADER = "interaction_id,user_id,product_id,interaction_type,timestamp,price,quantity\n"
+Change = Callable[[int, list[str]], None]
+
+
+def rows_of(days: int = 30, shoppers: int = 40, change: Change = lambda *_: None) -> list[list[str]]:
+    """A log of purchases: each shopper buys one product a day."""
+    rows = []
+    for number in range(days * shoppers):
+        day, user = divmod(number, shoppers)
+        moment = (date(2024, 1, 1) + timedelta(days=day)).isoformat() + f"T10:{user % 60:02d}:00Z"
+        row = [f"e{number}", f"u{user}", f"p{number % 17}", "purchase", moment, "9.50", "1"]
+        change(number, row)
+        rows.append(row)
+    return rows
+
+
+def write_log(folder: Path, rows: list[list[str]], name: str = "interactions.csv") -> Path:
+    write_text(folder / name, HEADER + "\n".join(",".join(row) for row in rows) + "\n")
+    return folder
+
+
+def put(column: int, value: str, every: int) -> Change:
+    def change(number: int, row: list[str]) -> None:
+        if number % every == 0:
+            row[column] = value
+
+    return change
+
+
+def problems(report: Report, blocking: bool) -> list[str]:
+    return [str(problem) for problem in report.problems if problem.blocking is blocking]
+
+
+def test_good_data_are_described(tmp_path: Path) -> None:
+    report = check_source(str(write_log(tmp_path, rows_of())))
+    assert report.can_be_built
+    assert not report.problems
+    assert report.mapping is not None
+    assert report.mapping.preset == "canonical"
+    assert (report.rows, report.shoppers, report.products) == (1200, 40, 17)
+    assert report.days == (date(2024, 1, 1), date(2024, 1, 30), 30)
+    assert report.event_counts == {"purchase": 1200}
+    assert report.formats["times"].startswith("ISO 8601, with a zone")
+    assert report.evaluation.startswith("yes: 40 shoppers have a purchase in the test window")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (put(4, "yesterday", 3), ("row 1, timestamp", "400 of 1,200 rows have no usable timestamp", "'yesterday'")),
+        (put(4, "2199-01-01T00:00:00Z", 9), ("row 1, timestamp", "lie in the future", "2199")),
+        (put(2, "", 4), ("row 1, product_id", "300 of 1,200 rows have no product_id", "missing = true")),
+        (put(2, "a\0b", 4), ("row 1, product_id", "product_id that cannot be used", "control character")),
+        (put(3, "wishlisted", 5), ("row 1, interaction_type", "'wishlisted' (240)", "[interactions.event_names]")),
+        (put(5, "cheap", 2), ("row 1, price", "600 of 1,200 rows are no number", "'cheap'")),
+        (put(6, "-1", 2), ("row 1, quantity", "are negative", "not_positive")),
+    ],
+)
+def test_a_problem_names_file_row_value_and_remedy(tmp_path: Path, change: Change, words: tuple[str, ...]) -> None:
+    report = check_source(str(write_log(tmp_path, rows_of(change=change))))
+    (problem,) = problems(report, blocking=True)
+    for word in ("interactions.csv", *words):
+        assert word in problem
+    assert not report.can_be_built
+
+
+def test_a_few_bad_rows_are_a_warning(tmp_path: Path) -> None:
+    report = check_source(str(write_log(tmp_path, rows_of(change=put(5, "-3", 400)))))
+    assert report.can_be_built
+    (note,) = problems(report, blocking=False)
+    assert "3 of 1,200 rows are negative" in note
+    assert "quarantined" in note
+
+
+def test_a_hopeless_folder_is_told_everything_at_once_in_seconds(tmp_path: Path) -> None:
+    bad = rows_of(change=lambda n, row: row.__setitem__(slice(2, 6), ["", "looked", "soon", "cheap"]))
+    write_log(tmp_path / "interactions", bad, "a.csv")
+    write_text(tmp_path / "interactions" / "b.csv", HEADER + "é,1\n", encoding="latin-1")
+    (tmp_path / "interactions" / "c.csv").write_bytes(b"")
+    write_text(tmp_path / "products.csv", "product_id,price\np1,dear\np1,dearer\np2,dearest\n")
+    before = time.process_time()
+    report = check_source(str(tmp_path))
+    assert time.process_time() - before < 3  # processor time: the machine may be busy
+    found = "\n".join(problems(report, blocking=True))
+    for word in (
+        "b.csv: not UTF-8", "c.csv: the file has zero bytes", "product_id", "looked", "soon", "cheap", "products.price",
+    ):  # fmt: skip
+        assert word in found, found
+    assert report.mapping is not None
+    assert report.mapping.interactions.encoding == "cp1252"
+
+
+def test_a_windows_file_is_read_with_the_mapping_that_the_check_writes(tmp_path: Path) -> None:
+    rows = rows_of(change=put(2, "Café", 3))
+    write_text(tmp_path / "interactions.csv", HEADER + "\n".join(map(",".join, rows)) + "\n", encoding="cp1252")
+    done = right_here("check", str(tmp_path))
+    assert done.returncode == 1
+    assert 'encoding = "cp1252"' in done.stdout
+    assert check_source(str(tmp_path)).can_be_built
+    assert "Café" in open_source("auto", str(tmp_path)).products()["product_id"].to_pylist()
+
+
+def test_one_busy_shopper_is_said(tmp_path: Path) -> None:
+    report = check_source(str(write_log(tmp_path, rows_of(90, change=_crawl))))
+    (note,) = problems(report, blocking=False)
+    assert "'crawler'" in note
+    assert "2,400 of 3,600 events (67%)" in note
+
+
+def _crawl(number: int, row: list[str]) -> None:
+    if number % 3:
+        row[1] = "crawler"
+
+
+def test_a_log_that_is_too_short_is_refused_and_a_thin_one_gets_windows(tmp_path: Path) -> None:
+    report = check_source(str(write_log(tmp_path / "short", rows_of(days=2))))
+    (problem,) = problems(report, blocking=True)
+    assert "no model can be evaluated" in problem
+    thin = check_source(str(write_log(tmp_path / "thin", rows_of(days=8, shoppers=12))))
+    assert thin.evaluation.startswith("hardly")
+    few = check_source(str(write_log(tmp_path / "few", [row for i, row in enumerate(rows_of(60)) if i % 27 == 0])))
+    assert few.settings == {"RECSYS_VALIDATION_SHARE": "0.15", "RECSYS_TEST_SHARE": "0.3"} or few.evaluation
+
+
+def test_dates_that_can_mean_two_days_need_one_edit(tmp_path: Path) -> None:
+    rows = [[*row[:4], f"{1 + n % 12:02d}/{1 + n % 11:02d}/2024", *row[5:]] for n, row in enumerate(rows_of())]
+    write_log(tmp_path, rows)
+    report = check_source(str(tmp_path))
+    assert any("can be day or month first" in problem and "day_first" in problem for problem in problems(report, True))
+    assert right_here("check", str(tmp_path)).returncode == 1
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text(mapping.read_text().replace("[interactions]\n", "[interactions]\nday_first = true\n", 1))
+    assert check_source(str(tmp_path)).can_be_built
+
+
+@pytest.mark.parametrize("export", EXPORTS, ids=lambda export: export.name)
+def test_the_written_mapping_reads_the_export(export: Export, tmp_path: Path) -> None:
+    export.write(tmp_path)
+    done = right_here("check", str(tmp_path))
+    assert f"taken for     {export.preset}" in done.stdout
+    text = (tmp_path / "mapping.toml").read_text()
+    assert parse_mapping(text, "mapping.toml").preset == export.preset
+
+
+def test_columns_can_be_named_on_the_command_line(tmp_path: Path) -> None:
+    text = "\n".join(f"{row[1]},{row[2]},{row[4]}" for row in rows_of())
+    write_text(tmp_path / "log.csv", f"kunde,ware,zeit\n{text}\n")
+    refused = right_here("check", str(tmp_path))
+    assert refused.returncode == 1
+    for words in ("kunde, ware, zeit", "--map user_id="):
+        assert words in " ".join(refused.stdout.split())
+    maps = ("--map", "user_id=kunde", "--map", "product_id=ware", "--map", "timestamp=zeit")
+    done = right_here("check", str(tmp_path), *maps)
+    assert done.returncode == 0, done.stdout
+    assert len(open_source("auto", str(tmp_path)).days()) == 30
+    assert right_here("check", str(tmp_path), "--map", "customer=kunde").returncode != 0
+
+
+def test_a_build_stops_on_data_that_cannot_be_used(tmp_path: Path) -> None:
+    write_log(tmp_path, rows_of(change=put(4, "soon", 2)))
+    with pytest.raises(RecsysError, match=r"(?s)1 problem.*interactions\.csv, row 1, timestamp.*recsys check"):
+        require_usable_data(str(tmp_path))
+    write_text(tmp_path / "shop" / "orders.csv", SHOPIFY)
+    require_usable_data(str(tmp_path / "shop"))
+
+
+def test_a_million_rows_take_seconds(tmp_path: Path) -> None:
+    count = 1_000_000
+    numbers = pa.array(range(count))
+    moments = pc.add(pc.multiply(numbers, 5), 1_700_000_000)
+    users, products = (pc.bit_wise_and(pc.multiply(numbers, step), 0xFFF).cast("string") for step in (1, 7))
+    table = pa.table(
+        {
+            "user_id": pc.binary_join_element_wise("u", users, ""),
+            "product_id": pc.binary_join_element_wise("p", products, ""),
+            "interaction_type": pa.repeat(pa.scalar("view"), count),
+            "timestamp": moments,
+        }
+    )
+    pq.write_table(table, tmp_path / "interactions.parquet")
+    before = time.process_time()
+    report = check_source(str(tmp_path))
+    assert (report.rows, report.shoppers, report.problems) == (count, 4096, ())
+    assert time.process_time() - before < 20  # processor time; about 3 s here
