@@ -13,6 +13,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -218,6 +219,7 @@ def _body(event: Mapping[str, Any], headers: Mapping[str, str]) -> str:
     return text.removeprefix("\ufeff")
 
 
+@lru_cache(maxsize=64)
 def _require_json_type(content_type: str) -> None:
     name, *parameters = (part.strip().lower() for part in content_type.split(";"))
     # curl -d sends the form type by default. Browsers cannot send it to another origin with an X-API-Key header.

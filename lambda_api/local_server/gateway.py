@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -49,6 +50,10 @@ API_HEADERS: Final = {
 
 INTEGRATION_TIMEOUT_MS: Final = 30_000
 """Time that HTTP APIs allow a function; a handler may ask how much is left."""
+
+HANDLERS: Final = 4
+"""Requests of one worker in the handler at a time. More threads than that wait for clients; scoring is CPU work, and
+more of it at once would only make each list take longer than its time budget."""
 
 _log = logging.getLogger("recsys.local_server")
 
@@ -103,6 +108,7 @@ class Gateway:
         self._authorizer = authorizer
         self._static = static
         self._options = options
+        self._handling = threading.Semaphore(HANDLERS)
         self._hosts = frozenset(host.lower() for host in options.allowed_hosts)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -162,7 +168,8 @@ class Gateway:
                     403, "forbidden", "the API key is unknown, expired or revoked, or lacks this route's scope"
                 )
             event["requestContext"]["authorizer"] = {"lambda": dict(verdict.get("context") or {})}
-        return to_answer(self._handler(event, context))
+        with self._handling:
+            return to_answer(self._handler(event, context))
 
     def _check_host(self, request: HttpRequest) -> None:
         host = request.header("host")

@@ -11,9 +11,11 @@ SAME_EVENT_S = 300
 def merged(stored: Sequence[Event], request_events: Sequence[Event], now: int) -> tuple[Event, ...]:
     """Stored events and those of the request as one history, oldest first, without duplicates.
 
-    Events are duplicates when product, kind and time are equal, or when the client sent no time (it is then ``now``)
-    and a stored event of the same product and kind is at most `SAME_EVENT_S` old.
+    ``stored`` is oldest first. Events are duplicates when product, kind and time are equal, or when the client sent no
+    time (it is then ``now``) and a stored event of the same product and kind is at most `SAME_EVENT_S` old.
     """
+    if not request_events:
+        return tuple(stored)  # oldest first already
     known = {(event.product_id, event.interaction_type, event.timestamp) for event in stored}
     recent = {(e.product_id, e.interaction_type) for e in stored if e.timestamp >= now - SAME_EVENT_S}
     fresh: list[Event] = []

@@ -6,7 +6,6 @@ writes the shortest digits that read back to the same number, and reads correctl
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,8 @@ MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
 
 _ATTRIBUTE_OVERHEAD = 16  # upper bound of what DynamoDB counts per attribute besides name and value
 _RECORD_OVERHEAD = 64  # and per record: names of key columns, attribute map, expiry
+
+_SCALARS = (str, int, float, bool, type(None))
 
 EncodedAttributes = dict[str, str]
 """Canonical JSON text of every top-level attribute, by name."""
@@ -59,10 +60,19 @@ def canonical_json(value: Any) -> str:
         ValueError: NaN, infinity, a type that JSON lacks, a key that is not a string, or invalid Unicode.
     """
     try:
-        _check_value(value)
-        return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        if not isinstance(value, _SCALARS):
+            _check_containers(value)
+        text = json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        text.encode()
     except RecursionError as error:
         raise ValueError("value is nested too deeply (or contains itself)") from error
+    except TypeError as error:
+        raise ValueError(f"{error}; convert it to str, int, float, bool, None, list or dict") from error
+    except UnicodeEncodeError as error:
+        raise ValueError(f"text is not valid Unicode: {error.reason}") from error
+    except ValueError as error:  # NaN or infinity
+        raise ValueError(f"{error}; leave the value out or store None") from error
+    return text
 
 
 def encode_attributes(attributes: Attributes) -> EncodedAttributes:
@@ -161,27 +171,23 @@ def _check_expiry(write: Put) -> int | None:
     return expires_at
 
 
-def _check_value(value: Any) -> None:
-    if value is None or isinstance(value, bool | int):
-        return
-    if isinstance(value, str):
-        _utf8(value, "text")
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"{value} is not a JSON number; leave the value out or store None")
-    elif isinstance(value, Mapping):
+def _check_containers(value: Any) -> None:
+    """Raises ``ValueError`` for a mapping that is not a dict, and for a dict key that is not text.
+
+    JSON would convert such keys; everything else that JSON cannot hold is found by writing it.
+    """
+    if isinstance(value, Mapping):
         if not isinstance(value, dict):
             raise ValueError(f"{type(value).__name__} is not a dict; convert it")
-        for name, member in value.items():
+        for name in value:
             if not isinstance(name, str):
                 raise ValueError(f"dict key {name!r} must be a string")
-            _utf8(name, "dict key")
-            _check_value(member)
-    elif isinstance(value, list | tuple):
-        for member in value:
-            _check_value(member)
-    else:
-        raise ValueError(f"{type(value).__name__} is not str, int, float, bool, None, list or dict; convert it")
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return
+    for member in value:
+        if not isinstance(member, _SCALARS):
+            _check_containers(member)
 
 
 def _utf8(text: str, what: str) -> int:

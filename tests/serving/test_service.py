@@ -322,6 +322,7 @@ EVENTS = st.lists(
 def test_merging_keeps_everything_stored_in_order_and_adds_nothing_twice(
     stored: list[Event], sent: list[Event]
 ) -> None:
+    stored.sort(key=lambda event: event.timestamp)
     result = merged(stored, sent, NOW)
     assert [e.timestamp for e in result] == sorted(e.timestamp for e in result)
     rest = list(result)
