@@ -37,7 +37,7 @@ from recsys_assets.ingest.synthetic.shop import SyntheticShop
 from recsys_assets.lake import Lake
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import VALIDATION_NDCG, Status
-from recsys_assets.tags import RANGE_END_TAG, RANGE_START_TAG, REPOSITORY_TAG, repository_label
+from recsys_assets.tags import RANGE_END_TAG, RANGE_START_TAG
 from recsys_deploy.run.graph import publish
 from tests.local_server.processes import free_port
 from tests.recsys_command import right_here
@@ -223,10 +223,10 @@ def test_the_figure_of_a_model_is_one_in_terminal_dagster_registry_and_bundle(
 def test_the_runs_of_the_demo_stand_under_their_jobs(shop: Shop, demo: subprocess.CompletedProcess[str]) -> None:
     assert demo.returncode == 0
     with dg.DagsterInstance.from_config(str(shop.home / "dagster")) as instance:
-        labels = {run.job_name: run.tags[REPOSITORY_TAG] for run in instance.get_runs()}
-    assert labels == {
-        "build_recommender_job": repository_label("recsys_assets"),
-        "set_live_route_job": repository_label("recsys_deploy"),
+        origins = {run.job_name: run.remote_job_origin for run in instance.get_runs()}
+    assert {name: origin and origin.repository_origin.get_label() for name, origin in origins.items()} == {
+        "build_recommender_job": "__repository__@recsys_assets",
+        "set_live_route_job": "__repository__@recsys_deploy",
     }
 
 

@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from recsys_assets.definitions import defs
-from recsys_assets.tags import REPOSITORY_TAG, repository_label
 from recsys_deploy.run.stale_runs import fail_stale_runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,16 +72,14 @@ def test_the_run_of_a_killed_process_fails_at_the_next_start(running: subprocess
 def test_a_run_in_our_process_is_found_under_its_job_like_one_that_the_ui_launched(
     running: subprocess.Popen[bytes],
 ) -> None:
-    """The UI asks for runs by job and by this tag."""
+    """The UI groups runs by this origin."""
     end = time.monotonic() + 120
     while not (found := runs()):
         assert running.poll() is None and time.monotonic() < end
         time.sleep(0.2)
     assert found[0].job_name == "build_recommender_job"
-    assert found[0].tags[REPOSITORY_TAG] == repository_label("recsys_assets")
-    locations = [
-        entry["python_module"]["location_name"]
-        for entry in yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
-    ]
-    labels = {f"{defs.get_repository_def().name}@{location}" for location in locations}
-    assert labels == {repository_label("recsys_assets"), repository_label("recsys_deploy")}
+    origin = found[0].remote_job_origin
+    assert origin is not None
+    assert origin.repository_origin.get_label() == f"{defs.get_repository_def().name}@recsys_assets"
+    entries = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+    assert "recsys_assets" in [entry["python_module"]["location_name"] for entry in entries]

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 import dagster as dg
 from rich.console import Console
@@ -85,12 +86,13 @@ def release(settings: Settings, console: Console) -> ReleaseRun:
 def _run(
     job: dg.JobDefinition, location: str, tags: Mapping[str, str], console: Console
 ) -> tuple[JobRun, dg.ExecuteInProcessResult]:
-    from recsys_assets.tags import REPOSITORY_TAG, TRIGGER_TAG, repository_label
+    from recsys_assets.tags import TRIGGER_TAG
 
     began = time.perf_counter()
     fail_stale_runs()
     run_id = str(uuid.uuid4())
     with dg.DagsterInstance.get() as instance, marked_as_alive(run_id):
+        _create_runs_under(instance, location, job.name)
         progress = RunProgress(instance, run_id, len(list(job.nodes)), console)
         with progress.live():
             result = job.execute_in_process(
@@ -98,9 +100,21 @@ def _run(
                 instance=instance,
                 raise_on_error=False,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                tags={**tags, TRIGGER_TAG: IN_PROCESS, REPOSITORY_TAG: repository_label(location)},
+                tags={**tags, TRIGGER_TAG: IN_PROCESS},
             )
         return JobRun(run_id, result.success, time.perf_counter() - began, tuple(_problems(result))), result
+
+
+def _create_runs_under(instance: dg.DagsterInstance, location: str, job: str) -> None:
+    """Let runs that ``instance`` creates belong to the job of a code location of ``workspace.yaml``.
+
+    `execute_in_process` creates runs without an origin, which Dagster's UI leaves out of its timeline.
+    """
+    from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__")
+    create = partial(instance.create_run_for_job, remote_job_origin=RemoteJobOrigin(repository, job))
+    instance.create_run_for_job = create  # type: ignore[method-assign]
 
 
 def _problems(result: dg.ExecuteInProcessResult) -> list[Problem]:
