@@ -1,8 +1,10 @@
 """The two code locations as Dagster sees them: loadable, complete, light to import, and wired as documented."""
 
+import importlib
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import dagster as dg
@@ -52,6 +54,11 @@ def test_the_workspace_names_both_locations() -> None:
     named = {entry["python_module"]["location_name"]: entry["python_module"] for entry in workspace["load_from"]}
     assert set(named) == set(LOCATIONS)
     assert all(entry["module_name"] == f"{name}.definitions" for name, entry in named.items())
+
+
+def test_dg_finds_the_first_location() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    assert importlib.import_module(project["code_location_target_module"]).defs is assets_location.defs
 
 
 def test_no_dependency_is_a_misspelt_asset() -> None:
