@@ -1,0 +1,126 @@
+"""Statistics of drift against scipy, closed forms and simulations: false alarms, and changes that must be found."""
+
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from recsys_assets.monitoring.concept import DailyRate, follow
+from recsys_assets.monitoring.drift_statistics import (
+    MIN_HISTORY,
+    compare_categorical,
+    compare_numeric,
+    judge,
+    own_limit,
+    population_stability_index,
+)
+
+RNG = np.random.default_rng(0)
+
+
+def test_numeric_against_scipy_and_a_closed_form() -> None:
+    reference, current = RNG.normal(size=900), RNG.normal(0.3, 1.0, size=700)
+    found = compare_numeric("price", np.append(reference, np.nan), current)
+    peer = stats.ks_2samp(reference, current, method="asymp")
+    assert (found.reference, found.current) == (900, 700)
+    assert (found.statistic, found.p_value) == (pytest.approx(peer.statistic), pytest.approx(peer.pvalue))
+    # A shift by s moves every quantile by s: Wasserstein distance s.
+    shifted = compare_numeric("price", reference, reference + 0.25 * reference.std())
+    assert shifted.second_effect == pytest.approx(0.25)
+    assert compare_numeric("price", np.ones(5), np.ones(5)).p_value == 1.0
+    assert compare_numeric("price", np.ones(1), np.ones(5)).reference == 1
+
+
+def test_categorical_by_hand() -> None:
+    reference, current = ["a"] * 60 + ["b"] * 40, ["a"] * 45 + ["b"] * 50 + [None] * 5
+    found = compare_categorical("category", reference, current)
+    table = np.array([[60, 40, 0], [45, 50, 5]])
+    peer = stats.chi2_contingency(table, correction=False)
+    assert (found.statistic, found.p_value) == (pytest.approx(peer.statistic), pytest.approx(peer.pvalue))
+    assert found.effect == pytest.approx(0.15)
+    # Shares (.6, .4, 0) and (.45, .5, .05); the empty one is floored at 1e-4.
+    expected = -0.15 * np.log(0.45 / 0.6) + 0.1 * np.log(0.5 / 0.4) + (0.05 - 1e-4) * np.log(0.05 / 1e-4)
+    assert found.second_effect == pytest.approx(expected)
+    assert compare_categorical("c", ["a"], ["a"]).p_value == 1.0
+
+
+def test_psi_merges_rare_categories() -> None:
+    reference = np.array([0.98, 0.009, 0.006, 0.005])
+    current = np.array([0.98, 0.001, 0.009, 0.01])
+    kept = population_stability_index(reference, np.array([0.98, 0.001, 0.009, 0.01]))
+    merged = population_stability_index(np.array([0.98, 0.015, 0.005]), np.array([0.98, 0.01, 0.01]))
+    assert kept == pytest.approx(merged)
+    assert population_stability_index(current, current) == 0
+
+
+def test_three_conditions_and_too_few() -> None:
+    base = RNG.normal(size=10_000)
+    small = compare_numeric("a", base, RNG.normal(0.08, 1, 10_000))  # significant, not large
+    large = compare_numeric("b", base, RNG.normal(0.5, 1, 10_000))
+    few = compare_numeric("c", base, RNG.normal(3.0, 1, 400))
+    found = {one.column: one for one in judge([small, large, few], {})}
+    assert [found[name].state for name in "abc"] == ["stable", "drifted", "too few"]
+    assert small.p_value < 0.01
+    # A column that is always that far from its past is no news.
+    usual = judge([large], {"b": [large.effect + noise for noise in np.linspace(-0.02, 0.02, MIN_HISTORY)]})
+    assert usual[0].state == "stable" and usual[0].limit is not None
+    assert judge([large], {"b": [0.03] * MIN_HISTORY})[0].state == "drifted"
+    assert own_limit([0.1] * (MIN_HISTORY - 1)) is None
+
+
+def test_family_wise_false_alarms_of_independent_shoppers() -> None:
+    """200 comparisons of eight equal columns: the three conditions together alarm in at most 1 of 200."""
+    rng = np.random.default_rng(5)
+    alarms = 0
+    for _ in range(200):
+        columns = [compare_numeric(str(number), rng.normal(size=1_500), rng.normal(size=700)) for number in range(8)]
+        alarms += any(one.state == "drifted" for one in judge(columns, {}))
+    assert alarms <= 1
+
+
+def _rates(days: int, rate: float, shoppers: int, seed: int, drop_from: int | None = None, drop: float = 0.0):  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(days):
+        day = date(2024, 1, 1) + timedelta(days=number)
+        weekend = 0.02 if day.weekday() >= 5 else 0.0
+        loss = drop if drop_from is not None and number >= drop_from else 0.0
+        p = (rate + weekend) * (1 - loss)
+        found.append(DailyRate(day, float(rng.binomial(shoppers, p) / shoppers), shoppers))
+    return found
+
+
+def test_cusum_false_alarms_in_26_weeks() -> None:
+    """No change, weekends that differ: at most one alarm in 26 weeks, on average over 40 shops."""
+    alarms = 0
+    for seed in range(40):
+        rates = _rates(63 + 182, 0.2, 300, seed)
+        path = follow(rates).path
+        alarms += sum(later > 5 >= earlier for earlier, later in zip((0.0, *path), path, strict=False))
+    assert alarms / 40 <= 1
+
+
+@pytest.mark.parametrize(("drop", "days"), [(0.4, 3), (0.2, 14)])
+def test_cusum_finds_a_loss_and_says_since_when(drop: float, days: int) -> None:
+    delays = []
+    for seed in range(20):
+        rates = _rates(120, 0.2, 400, seed, drop_from=100, drop=drop)
+        start = rates[90].day
+        first = next((n for n in range(100, 120) if follow(rates[: n + 1], start=start).alarm), 120)
+        found = follow(rates[: first + 1], start=start)
+        assert found.since is not None and found.since <= rates[min(first, 119)].day
+        delays.append(first - 100 + 1)
+    assert np.median(delays) <= days
+
+
+def test_cusum_by_hand() -> None:
+    """Losses add up beyond the allowance and never below zero."""
+    rates = _rates(70, 0.2, 300, 1)
+    found = follow(rates)
+    path = 0.0
+    for loss, value in zip(found.z, found.path, strict=True):
+        path = max(0.0, path + loss - 0.5)
+        assert value == pytest.approx(path)
+    assert follow(rates[:20]).path == () and not follow([]).alarm
+    assert follow([DailyRate(one.day, one.rate, 50) for one in rates]).path == ()
