@@ -66,10 +66,9 @@ class Fitted:
         trainer = Hybrid(**{**SMALLER, **parameters})
         wanted = relevant(data)
         planned = plan_windows(data, wanted, trainer.windows, trainer.window_days)
-        towers = trainer.towers()
-        asked = [trainer.at(data, window, wanted, towers=towers) for window in planned]
+        asked = [trainer.at(data, window) for window in planned]
         windows = [found for found in asked if found is not None]
-        return cls(trainer, windows, trainer.sources_on(data, towers=towers), data)
+        return cls(trainer, windows, trainer.sources_on(data), data)
 
     def model(self, *, source: str = "", features: tuple[str, ...] = ()) -> TwoStageRecommender:
         """The hybrid without ``source`` and without the features whose names begin with one of ``features``."""
@@ -78,9 +77,8 @@ class Fitted:
         # Trees cannot split on a constant column, so they never ask for what is left out.
         blank = [at for at, name in enumerate(names) if belongs(name, features)]
         parts = [rows for window in self.windows if (rows := _rows(window, source, blank)) is not None]
-        ranker, calibration = self.trainer.ranker(parts, names, None, lambda fitted: None)
-        popularity = np.ones(len(self.data.products), dtype=np.float32)
-        return TwoStageRecommender(self.data.products, popularity, generator, ranker, calibration)
+        stage = self.trainer.ranked(generator, parts, None, lambda fitted: None)
+        return TwoStageRecommender(self.data.products, np.ones(len(self.data.products), dtype=np.float32), stage)
 
 
 def ablation(what: str, fitted: Fitted, judge: Judge) -> Iterator[Row]:

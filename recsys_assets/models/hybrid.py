@@ -1,25 +1,25 @@
-"""The hybrid: candidates from many sources, ranked by trees that learned from several past windows.
+"""The hybrid: candidates from many sources, ranked by trees that learned from past windows and from past sessions.
 
-Put the choice of sources, the course of training and the hyper-parameters here. Keep windows (``hybrid_windows``),
-graphs (``hybrid_graphs``), facts (``hybrid_facts``) and trees (``hybrid_ranker``) in their modules.
+Windows are in ``hybrid_windows``, sessions in ``hybrid_sessions``, item graphs in ``hybrid_graphs``, statistics of
+products in ``hybrid_facts``, trees in ``hybrid_ranker`` and ``hybrid_mixture``.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.interactions import InteractionType
 from lambda_api.recommender.factors import FactorRecommender
 from lambda_api.recommender.item_weights import SparseWeights
+from lambda_api.recommender.onnx_graph import OnnxGraph
 from lambda_api.recommender.two_stage.candidates import CandidateGenerator
 from lambda_api.recommender.two_stage.features import feature_names, ranking_features
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.recommender.two_stage.sources import Source, SourceKind, source_names
-from lambda_api.recommender.two_stage.towers import TowerSearch
+from lambda_api.recommender.two_stage.stage import RankedStage
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.explained import Explain, FittedRanker
 from recsys_assets.models.hybrid_facts import catalogue_facts
@@ -30,7 +30,7 @@ from recsys_assets.models.hybrid_ranker import (
     calibrated,
     single_column,
 )
-from recsys_assets.models.hybrid_towers import ContinuedTowers
+from recsys_assets.models.hybrid_sessions import session_positions, session_rows
 from recsys_assets.models.hybrid_windows import Labels, Window, before, labels, plan_windows, relevant
 from recsys_assets.models.matrix_factorisation import MatrixFactorisation
 from recsys_assets.models.parameters import (
@@ -46,36 +46,51 @@ from recsys_assets.models.popularity import DEFAULT_HALF_LIFE_DAYS, decayed_popu
 from recsys_assets.models.trainer import Report
 
 LONG, SHORT = 90.0, 3.0
-"""Half-lives in days of a shopper's events, counted back from the newest: taste, and what it is about right now."""
+"""Half-lives in days of a shopper's events, counted back from the newest: lasting taste, and current interest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a `Source` is made. ``needs``: catalogue columns of which at least one must hold values; none by default."""
+    """How a `Source` is made; attributes that are not listed are those of `Source` and its weighting.
+
+    Attributes:
+        step_decay: factor by which an event loses weight with every later moment of the shopper.
+        needs: catalogue columns of which at least one must hold values; none by default.
+    """
 
     kind: SourceKind
     take: int
-    half_life_days: float = LONG
+    half_life_days: float | None = LONG
     graph: str = ""
     prior: bool = False
     combine: Literal["sum", "max"] = "max"
+    step_decay: float = 1.0
     needs: tuple[str, ...] = ()
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "together": Recipe("graph", 80, graph="together", prior=True),
+    "co_purchase": Recipe("graph", 80, graph="co_purchase", prior=True),
     "recent": Recipe("graph", 80, graph="recent"),
-    "described": Recipe("graph", 40, graph="described", prior=True, needs=("name", "category", "brand", "price")),
+    "content": Recipe("graph", 40, graph="content", prior=True, needs=("name", "category", "brand", "price")),
     "same_session": Recipe("graph", 40, SHORT, "same_session", prior=True),
     "next_session": Recipe("graph", 40, SHORT, "next_session"),
-    "follows": Recipe("graph", 60, graph="follows", prior=True),
     "factors": Recipe("factors", 0),
-    "towers": Recipe("towers", 80),
     "trending": Recipe("trending", 60),
     "category": Recipe("category", 40, needs=("category",)),
-    "again": Recipe("again", 100, combine="sum"),
+    "repurchase": Recipe("repurchase", 100, combine="sum"),
 }
-"""Every source by name."""
+"""Every source by name, for shoppers between two visits."""
+
+SESSION_RECIPES: Mapping[str, Recipe] = {
+    "session": Recipe("graph", 60, None, "same_session", step_decay=0.8),
+    "session_walk": Recipe("graph", 60, None, "session_walk", step_decay=0.8),
+    "session_recent": Recipe("graph", 40, None, "recent", step_decay=0.6),
+    "next_click": Recipe("graph", 40, None, "next_click", step_decay=0.4),
+}
+"""Sources that only shoppers within a session have; the newest clicks count most."""
+
+SESSION_ALSO = ("co_purchase", "content", "factors", "trending", "category", "repurchase")
+"""Sources of `RECIPES` that shoppers within a session have as well: their taste, and what there is for new visitors."""
 
 SOURCES = tuple(RECIPES)
 
@@ -96,13 +111,12 @@ class Hybrid:
     Attributes:
         sources: names among `SOURCES`, at least one.
         neighbours: kept per product in every item graph.
-        limit: candidates per shopper.
-        linear_products: the closed form of ``follows`` is solved for so many products, those with the most events
-            (memory grows with the square, time with the cube).
+        limit, session_limit: candidates per shopper between two visits, and within a session.
         allow_repeats: learn to recommend what the shopper already has as well; else only what is new to the shopper.
         windows: past windows to learn from, at most.
         window_days: length of a window; ``None`` lets the data decide.
-        max_shoppers: of one window, drawn at random where there are more.
+        max_shoppers, max_clicks: shoppers of one window, and clicks within its sessions, that are learned from; drawn
+            at random where there are more.
         trees: at most; how many is chosen forward in time.
         learning_rate, leaves, leaf_rows, feature_share, row_share, l2, truncation: of the trees, see LightGBM's
             ``learning_rate``, ``num_leaves``, ``min_data_in_leaf``, ``feature_fraction``, ``bagging_fraction``,
@@ -118,11 +132,12 @@ class Hybrid:
     sources: tuple[str, ...] = SOURCES
     neighbours: int = 60
     limit: int = 250
-    linear_products: int = 5_000
+    session_limit: int = 150
     allow_repeats: bool = False
     windows: int = 4
     window_days: float | None = None
-    max_shoppers: int = 1_500
+    max_shoppers: int = 500
+    max_clicks: int = 1_000
     trees: int = 80
     learning_rate: float = 0.15
     leaves: int = 7
@@ -146,8 +161,9 @@ class Hybrid:
         require_whole(
             neighbours=self.neighbours,
             limit=self.limit,
-            linear_products=self.linear_products,
+            session_limit=self.session_limit,
             max_shoppers=self.max_shoppers,
+            max_clicks=self.max_clicks,
             trees=self.trees,
             leaves=self.leaves,
             leaf_rows=self.leaf_rows,
@@ -175,97 +191,105 @@ class Hybrid:
     def fit_explained(self, data: TrainingData, report: Report | None, explain: Explain) -> TwoStageRecommender:
         """`fit`, showing the ranker and the rows it learned from to ``explain``."""
         require_interactions(data, by_type(self.type_weights), self.name)
-        wanted = relevant(data)
+        data = data.newest_of_each_user(MOST_EVENTS)
         lasting = self._graphs(data, OF_CATALOGUE, {})
-        towers = self.towers()
-        parts = self._windows(data, wanted, lasting, towers, report)
-        generator = self.sources_on(data, lasting, towers)
-        names = feature_names(source_names(generator.sources))
-        ranker, calibration = self.ranker(parts, names, report, explain)
+        visits, clicks = self._windows(data, lasting, report)
+        graphs = self._graphs(data, GRAPHS, lasting)
+        generator = self.sources_on(data, graphs)
         popularity = decayed_popularity(data, by_type(self.type_weights), self.popularity_half_life_days)
-        return TwoStageRecommender(data.products, popularity, generator, ranker, calibration)
+        # One ranker is explained: the one between visits, unless only sessions could be learned from.
+        only_sessions = len(visits) < 2 <= len(clicks)
+        stage = self.ranked(generator, visits, report, _unexplained if only_sessions else explain)
+        session = None
+        if len(clicks) >= 2:
+            within = self.session_generator(data, generator, graphs)
+            session = self.ranked(within, clicks, report, explain if only_sessions else _unexplained, session=True)
+        return TwoStageRecommender(data.products, popularity, stage, session)
 
     def parameters(self) -> dict[str, Any]:
         """The hyper-parameters, JSON-able."""
         return {**asdict(self), "sources": list(self.sources), "type_weights": dict(self.type_weights)}
 
-    def towers(self) -> ContinuedTowers | None:
-        """The towers before any training; ``None`` without that source."""
-        wanted = "towers" in self.sources and not self.allow_repeats
-        return ContinuedTowers(self.type_weights, self.seed) if wanted else None
-
     def _windows(
-        self,
-        data: TrainingData,
-        wanted: Collection[InteractionType],
-        lasting: Graphs,
-        towers: ContinuedTowers | None,
-        report: Report | None,
-    ) -> list[RankingRows]:
-        parts = []
-        for number, window in enumerate(plan_windows(data, wanted, self.windows, self.window_days)):
-            rows = self.rows_of(data, window, wanted, lasting, towers)
+        self, data: TrainingData, lasting: Graphs, report: Report | None
+    ) -> tuple[list[RankingRows], list[RankingRows]]:
+        """Rows of past windows, oldest first, and rows of the sessions in the newest `SESSION_WINDOWS` of them."""
+        visits, clicks = [], []
+        planned = plan_windows(data, relevant(data), self.windows, self.window_days)
+        for number, window in enumerate(planned):
+            past = before(data, window.start)
+            graphs = self._graphs(past, GRAPHS, lasting)
+            generator = self.sources_on(past, graphs)
+            asked = self._asked(data, window, past, generator)
+            rows = None if asked is None else asked.rows()
             if rows is not None:
-                parts.append(rows)
+                visits.append(rows)
+            if number >= len(planned) - SESSION_WINDOWS:
+                rows = self._clicks(data, window, self.session_generator(past, generator, graphs))
+                if rows is not None and len(rows.groups) >= ENOUGH_CLICKS:
+                    clicks.append(rows)
             if report is not None:
                 report("window", number + 1)
-        return parts
+        return visits, clicks
 
-    def rows_of(
-        self,
-        data: TrainingData,
-        window: Window,
-        wanted: Collection[InteractionType],
-        lasting: Graphs = MappingProxyType({}),
-        towers: ContinuedTowers | None = None,
-    ) -> RankingRows | None:
+    def _clicks(self, data: TrainingData, window: Window, generator: CandidateGenerator) -> RankingRows | None:
+        repeats = self.allow_repeats
+        at = session_positions(data, window, allow_repeats=repeats, most=self.max_clicks, seed=self.seed)
+        return session_rows(generator, data, at, window.start, relevant(data), allow_repeats=repeats)
+
+    def rows_of(self, data: TrainingData, window: Window, lasting: Graphs = MappingProxyType({})) -> RankingRows | None:
         """Labelled rows of one window, everything but the labels from before it; ``None`` where nobody took any.
 
-        ``lasting``: graphs that are the same whatever the moment, so that they are not made for every window;
-        ``towers``: to be trained on, those of an older window.
+        ``lasting``: graphs that are the same at any moment, so that they are not made for every window.
         """
-        asked = self.at(data, window, wanted, lasting, towers)
+        asked = self.at(data, window, lasting)
         return None if asked is None else asked.rows()
 
-    def at(
-        self,
-        data: TrainingData,
-        window: Window,
-        wanted: Collection[InteractionType],
-        lasting: Graphs = MappingProxyType({}),
-        towers: ContinuedTowers | None = None,
-    ) -> "PastWindow | None":
+    def at(self, data: TrainingData, window: Window, lasting: Graphs = MappingProxyType({})) -> "PastWindow | None":
         """The sources as they were before ``window`` and whom to ask them about; ``None`` where nobody took any."""
         past = before(data, window.start)
-        truth = labels(data, window, wanted)
+        return self._asked(data, window, past, self.sources_on(past, lasting))
+
+    def _asked(
+        self, data: TrainingData, window: Window, past: TrainingData, generator: CandidateGenerator
+    ) -> "PastWindow | None":
+        truth = labels(data, window, relevant(data))
         users = np.intersect1d(truth.users, np.unique(past.user))
         if len(users) > self.max_shoppers:
             drawn = np.random.default_rng(self.seed).choice(len(users), self.max_shoppers, replace=False)
             users = users[np.sort(drawn)]
-        if len(users) == 0:
-            return None
-        return PastWindow(self.sources_on(past, lasting, towers), past, users, truth)
+        return PastWindow(generator, past, users, truth) if len(users) else None
 
-    def ranker(
-        self, parts: list[RankingRows], names: tuple[str, ...], report: Report | None, explain: Explain
-    ) -> tuple[bytes, tuple[float, float]]:
-        """The ONNX graph learned from the rows of windows, oldest first, and slope and intercept of its calibration."""
+    def ranked(
+        self,
+        generator: CandidateGenerator,
+        parts: list[RankingRows],
+        report: Report | None,
+        explain: Explain,
+        *,
+        session: bool = False,
+    ) -> RankedStage:
+        """``generator`` with a ranker learned from the rows of windows, oldest first; by fusion with fewer than two."""
+        names = feature_names(source_names(generator.sources), session)
         if len(parts) < 2:
             for part in parts:
                 explain(FittedRanker(names, part.features, columns={names.index("fusion"): 1.0}))
-            return single_column(names.index("fusion"), len(names)), FUSION_CALIBRATION
+            return RankedStage(generator, OnnxGraph(single_column(0, 1)), FUSION_CALIBRATION, ("fusion",), session)
         judged = held_out(parts, names, self._lightgbm(), self.trees)
         orders = [names.index("fusion"), *(at for at, name in enumerate(names) if _is_share(name))]
         mixture = best_mixture(judged, orders)
         grades = judged.rows.grades
-        scores = mixture.score(judged.scores, judged.rows.features)
-        calibration = calibrated(scores, grades == grades.max())
+        calibration = calibrated(mixture.score(judged.scores, judged.rows.features), grades == grades.max())
         if report is not None:
             report("trees", float(sum(judged.trees)))
-        everything = RankingRows.concatenate(parts)
-        trees = fitted_trees(mixture, everything, names, self._lightgbm(), judged.trees)
-        explain(FittedRanker(names, everything.features, tuple(trees), mixture.columns))
-        return exported_mixture(trees, mixture.columns, everything.features[:PARITY_ROWS]), calibration
+        columns = judged.read(mixture.columns)
+        reads = tuple(names[column] for column in columns)
+        everything = RankingRows.concatenate(parts).reading(columns)
+        trees = fitted_trees(mixture, everything, reads, self._lightgbm(), judged.trees)
+        direct = {int(np.searchsorted(columns, column)): weight for column, weight in mixture.columns.items()}
+        explain(FittedRanker(reads, everything.features, tuple(trees), direct))
+        graph = exported_mixture(trees, direct, everything.features[:PARITY_ROWS])
+        return RankedStage(generator, OnnxGraph(graph), calibration, reads, session)
 
     def _lightgbm(self) -> dict[str, Any]:
         return {
@@ -285,53 +309,60 @@ class Hybrid:
             "verbosity": -1,
         }
 
-    def sources_on(
-        self, data: TrainingData, lasting: Graphs = MappingProxyType({}), towers: ContinuedTowers | None = None
-    ) -> CandidateGenerator:
-        """Every source that the shop has what it needs for, fitted on ``data``; ``towers`` are trained on."""
+    def sources_on(self, data: TrainingData, lasting: Graphs = MappingProxyType({})) -> CandidateGenerator:
+        """Every source between two visits that the shop has what it needs for, fitted on ``data``."""
         wanted = relevant(data)
-        sources = [self._source(name) for name in self.sources if self._applies(name, data)]
-        graphs = self._graphs(data, GRAPHS, lasting)
-        facts, towers = catalogue_facts(data, wanted), towers or self.towers()
-        near = None if towers is None else towers.fit(data)
+        names = [name for name in self.sources if _applies(RECIPES[name], data)]
         return CandidateGenerator(
-            sources=tuple(sources),
-            graphs=graphs,
-            facts=facts,
+            sources=tuple(self._source(name, RECIPES[name]) for name in names),
+            graphs=self._graphs(data, {RECIPES[name].graph for name in names}, lasting),
+            facts=catalogue_facts(data, wanted),
             limit=self.limit,
             factors=_factors(data, self.type_weights, self.seed) if "factors" in self.sources else None,
-            towers=None if near is None else TowerSearch(near, facts),
             consumed_types=() if self.allow_repeats else tuple(sorted(wanted)),
         )
 
-    def _graphs(self, data: TrainingData, among: Collection[str], lasting: Graphs) -> Graphs:
-        """Those graphs that a source follows and that are in ``among``, taken from ``lasting`` where it has them."""
-        followed = {RECIPES[name].graph for name in self.sources if self._applies(name, data)} & set(among)
-        return {
-            name: lasting[name] if name in lasting else GRAPHS[name](data, self.neighbours, self.linear_products)
-            for name in sorted(followed)
-        }
-
-    def _applies(self, name: str, data: TrainingData) -> bool:
-        """Whether the shop has what a source needs; the same for every window of a log."""
-        # The towers tell what is new to a shopper; where buying again counts they gained nothing.
-        if name == "towers":
-            return not self.allow_repeats
-        catalogue, needs = data.catalogue, RECIPES[name].needs
-        return not needs or any(
-            column in catalogue.column_names and catalogue[column].null_count < catalogue.num_rows for column in needs
+    def session_generator(self, data: TrainingData, between: CandidateGenerator, graphs: Graphs) -> CandidateGenerator:
+        """The sources within a session, with the facts and factors of the generator ``between`` two visits."""
+        also = {name: RECIPES[name] for name in SESSION_ALSO if name in self.sources}
+        recipes = {name: recipe for name, recipe in {**SESSION_RECIPES, **also}.items() if _applies(recipe, data)}
+        return replace(
+            between,
+            sources=tuple(self._source(name, recipe) for name, recipe in recipes.items()),
+            graphs=self._graphs(data, {recipe.graph for recipe in recipes.values()}, graphs),
+            limit=self.session_limit,
         )
 
-    def _source(self, name: str) -> Source:
-        recipe = RECIPES[name]
+    def _graphs(self, data: TrainingData, among: Collection[str], lasting: Graphs) -> Graphs:
+        """Those graphs that some source follows and that are in ``among``, taken from ``lasting`` where it has them."""
+        recipes = [*(RECIPES[name] for name in self.sources), *SESSION_RECIPES.values()]
+        followed = {recipe.graph for recipe in recipes if _applies(recipe, data)} & set(among) & set(GRAPHS)
+        return {
+            name: lasting[name] if name in lasting else GRAPHS[name](data, self.neighbours) for name in sorted(followed)
+        }
+
+    def _source(self, name: str, recipe: Recipe) -> Source:
         return Source(
             name=name,
             kind=recipe.kind,
             take=recipe.take,
-            weighting=weighting(self.type_weights, recipe.half_life_days, 1.0, recipe.combine),
+            weighting=weighting(self.type_weights, recipe.half_life_days, recipe.step_decay, recipe.combine),
             graph=recipe.graph,
             prior=recipe.prior,
         )
+
+
+def _applies(recipe: Recipe, data: TrainingData) -> bool:
+    """Whether the shop has what a source needs; the same for every window of a log."""
+    catalogue = data.catalogue
+    return not recipe.needs or any(
+        column in catalogue.column_names and catalogue[column].null_count < catalogue.num_rows
+        for column in recipe.needs
+    )
+
+
+def _unexplained(ranker: FittedRanker) -> None:
+    """For a ranker that nobody looks at."""
 
 
 @dataclass(frozen=True)
@@ -368,6 +399,12 @@ class PastWindow:
         rows = RankingRows(np.concatenate(features), np.concatenate(grades), np.concatenate(groups))
         return rows if len(rows.groups) else None
 
+
+MOST_EVENTS = 5_000
+"""Newest events of a shopper that are learned from, so that a robot costs no more than a busy shopper."""
+
+SESSION_WINDOWS, ENOUGH_CLICKS = 2, 150
+"""Newest windows whose sessions are learned from, and clicks that one needs."""
 
 SHOPPERS_PER_BATCH = 64
 PARITY_ROWS = 20_000

@@ -1,29 +1,27 @@
-"""Item-to-item graphs of the two-stage recommender: several views of one log, each a few neighbours per product.
-
-Put a new view of the data here, with its formula. Keep following the graphs at inference in
-``lambda_api.recommender.two_stage.candidates``, and the graphs that a trainer of the zoo fits in that trainer.
-"""
+"""Item-to-item graphs of the two-stage recommender: several views of one log, each a few neighbours per product."""
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lambda_api.recommender.csr import offsets, run_starts
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
 from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
+from lambda_api.recommender.two_stage.sessions import SESSION_GAP_SECONDS
 from recsys_assets.models.content import Content
-from recsys_assets.models.cut_points import moments
 from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
 from recsys_assets.models.item_knn import ItemKnn
-from recsys_assets.models.temporal_linear import TemporalLinear
 
-SESSION_GAP_SECONDS = 1_800
-"""Half an hour without an event ends a session."""
+RECENT_HALF_LIFE_DAYS, RECENT_SHARE = 21.0, 0.25
+"""Half-life of recent events, and the largest share of the log's length that it may be."""
 
-RECENT_HALF_LIFE_DAYS = 21.0
 NEXT_SESSIONS = 3
+NEXT_STEPS, STEP_DECAY = 5, 0.7
+WALK_NEIGHBOURS, POPULAR_POWER = 20, 0.3
 SHRINKAGE = 5.0
 HISTORY_LIMIT, LARGE_SHOP_HISTORY_LIMIT = 1_000, 150
 """Shoppers and sessions with more products are left out of the counting of pairs, which grows with the square."""
@@ -34,24 +32,34 @@ LARGE_SHOP = 8_000
 
 def pruned(matrix: sparse.spmatrix, neighbours: int) -> SparseWeights:
     """The ``neighbours`` largest positive weights of each row without its own product, ties to the lower index."""
-    coo = sparse.coo_matrix(matrix)
-    kept = (coo.data > 0) & (coo.row != coo.col)
-    row, column, value = coo.row[kept], coo.col[kept], coo.data[kept].astype(np.float32)
-    order = np.lexsort((column, -value, row))
-    row, column, value = row[order], column[order], value[order]
-    start = np.searchsorted(row, np.arange(coo.shape[0]))
-    kept = np.arange(len(row)) - start[row] < neighbours
-    row, column, value = row[kept], column[kept], value[kept]
-    order = np.lexsort((column, row))
-    counts = np.bincount(row, minlength=coo.shape[0])
+    rows = sparse.csr_matrix(matrix)
+    rows.sort_indices()
+    lengths, indices, data = [], [], []
+    for row, (first, last) in enumerate(pairwise(rows.indptr.tolist())):
+        columns, values = rows.indices[first:last], rows.data[first:last].astype(np.float32)
+        kept = (values > 0) & (columns != row)
+        columns, values = columns[kept], values[kept]
+        if len(values) > neighbours:
+            best = _most(values, neighbours)
+            columns, values = columns[best], values[best]
+        lengths.append(len(values))
+        indices.append(columns)
+        data.append(values)
     return SparseWeights(
-        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        indices=column[order].astype(np.int32),
-        data=value[order],
+        indptr=offsets(lengths),
+        indices=np.concatenate(indices).astype(np.int32) if indices else np.empty(0, np.int32),
+        data=np.concatenate(data) if data else np.empty(0, np.float32),
     )
 
 
-def together(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
+def _most(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Places of the ``count`` largest values, ascending; of equal ones the first."""
+    border = np.partition(values, len(values) - count)[len(values) - count]
+    above, equal = np.flatnonzero(values > border), np.flatnonzero(values == border)
+    return np.sort(np.concatenate([above, equal[: count - len(above)]]))
+
+
+def co_purchase(data: TrainingData, neighbours: int) -> SparseWeights:
     """Products of the same shoppers: the BM25 graph of `ItemKnn`, in a large shop without the longest histories."""
     if len(data.products) <= LARGE_SHOP:
         return _without_self(ItemKnn(neighbours=neighbours + 1, trend_power=0.0).fit(data))
@@ -59,25 +67,12 @@ def together(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
     return pruned(rows @ rows.T, neighbours)
 
 
-def follows(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
-    """The largest weights of `TemporalLinear` among the ``most`` products with the most events.
-
-    Nothing follows anything where nobody came twice.
-    """
-    known = data.of_most_touched(most)
-    if moments(known, DEFAULT_TYPE_WEIGHTS, "steps").cuts == 0:
-        return SparseWeights(np.zeros(len(data.products) + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
-    unlimited = 1.0 + most**2  # whoever asks has decided how many are few enough
-    trainer = TemporalLinear(top_neighbours=neighbours, trend_power=0.0, max_memory_gb=unlimited)
-    return _without_self(trainer.fit(known))
-
-
-def described(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
+def content(data: TrainingData, neighbours: int) -> SparseWeights:
     """Products described alike: the graph of `Content`, which reaches products nobody has touched."""
     return _without_self(Content(neighbours=neighbours + 1, trend_power=0.0).fit(data))
 
 
-def recent(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
+def recent(data: TrainingData, neighbours: int) -> SparseWeights:
     """What shoppers of a product have been taking lately: ``W = X' R`` over shoppers.
 
     ``X[u, i]`` is 1 over the square root of the shopper's products, ``R[u, j]`` the weight of the event times
@@ -86,14 +81,16 @@ def recent(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
     matrix = _thinned(data.matrix(DEFAULT_TYPE_WEIGHTS, binary=True).astype(np.float64))
     table = np.array([DEFAULT_TYPE_WEIGHTS[kind] for kind in sorted(DEFAULT_TYPE_WEIGHTS)])
     weight = table[data.kind] / table.max()
-    weight = weight * 0.5 ** ((data.as_of - data.timestamp) / (RECENT_HALF_LIFE_DAYS * SECONDS_PER_DAY))
+    span = data.as_of - int(data.timestamp.min(initial=data.as_of))
+    half_life = max(1.0, min(RECENT_HALF_LIFE_DAYS * SECONDS_PER_DAY, RECENT_SHARE * span))
+    weight = weight * 0.5 ** ((data.as_of - data.timestamp) / half_life)
     decayed = sparse.csr_matrix((weight, (data.user, data.product)), shape=matrix.shape)
     per_user = np.asarray(matrix.sum(axis=1)).ravel()
     scaled = sparse.diags(1.0 / np.sqrt(np.maximum(per_user, 1.0))) @ matrix
     return pruned(_normalised(scaled.T @ decayed, np.asarray(matrix.sum(axis=0)).ravel(), decayed), neighbours)
 
 
-def same_session(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
+def same_session(data: TrainingData, neighbours: int) -> SparseWeights:
     """Products of one session: cosine over sessions, a session counting less the more products it holds."""
     sessions = session_matrix(data)[0]
     size = np.asarray(sessions.sum(axis=1)).ravel()
@@ -103,7 +100,7 @@ def same_session(data: TrainingData, neighbours: int, most: int) -> SparseWeight
     return pruned(scale @ (scaled.T @ sessions) @ scale, neighbours)
 
 
-def next_session(data: TrainingData, neighbours: int, most: int) -> SparseWeights:
+def next_session(data: TrainingData, neighbours: int) -> SparseWeights:
     """What follows a product in the same shopper's next `NEXT_SESSIONS` sessions, the next one counting most."""
     sessions, owner = session_matrix(data)
     size = np.maximum(np.asarray(sessions.sum(axis=1)).ravel(), 1.0)
@@ -115,31 +112,73 @@ def next_session(data: TrainingData, neighbours: int, most: int) -> SparseWeight
     return pruned(_normalised(total, np.asarray(sessions.sum(axis=0)).ravel(), sessions), neighbours)
 
 
-GRAPHS: Mapping[str, Callable[[TrainingData, int, int], SparseWeights]] = {
-    "together": together,
-    "follows": follows,
-    "described": described,
+def next_click(data: TrainingData, neighbours: int) -> SparseWeights:
+    """What is clicked after a product within its session, `NEXT_STEPS` clicks ahead, the nearest counting most.
+
+    Each weight is divided by the number of events of the product, shrunk: about the chance that the next click leads
+    there.
+    """
+    session, shape = session_of_event(data), (len(data.products), len(data.products))
+    total = sparse.csr_matrix(shape)
+    for step in range(1, NEXT_STEPS + 1):
+        at = np.flatnonzero(session[step:] == session[:-step])
+        weight = np.full(len(at), STEP_DECAY ** (step - 1))
+        total = total + sparse.csr_matrix((weight, (data.product[at], data.product[at + step])), shape=shape)
+    events = np.bincount(data.product, minlength=len(data.products))
+    return pruned(sparse.diags(1.0 / (events + SHRINKAGE)) @ total, neighbours)
+
+
+def session_walk(data: TrainingData, neighbours: int) -> SparseWeights:
+    """Two steps through products of the same sessions; reaches products that no session has together.
+
+    A step goes to one of the `WALK_NEIGHBOURS` strongest neighbours; frequent products count less.
+    """
+    sessions = session_matrix(data)[0]
+    size = np.maximum(np.asarray(sessions.sum(axis=1)).ravel(), 1.0)
+    counts = np.asarray(sessions.sum(axis=0)).ravel()
+    pairs = (sparse.diags(1.0 / np.sqrt(size)) @ sessions).T @ sessions
+    step = _matrix(pruned(sparse.diags(1.0 / (counts + SHRINKAGE)) @ pairs, WALK_NEIGHBOURS))
+    return pruned((step @ step) @ sparse.diags((counts + 1.0) ** -POPULAR_POWER), neighbours)
+
+
+GRAPHS: Mapping[str, Callable[[TrainingData, int], SparseWeights]] = {
+    "co_purchase": co_purchase,
+    "content": content,
     "recent": recent,
     "same_session": same_session,
     "next_session": next_session,
+    "next_click": next_click,
+    "session_walk": session_walk,
 }
-"""Every graph by name; ``fit(data, neighbours, most)``, ``most`` products among which closed forms are solved."""
+"""Every graph by name; ``fit(data, neighbours)``."""
 
 
-OF_CATALOGUE = frozenset({"described"})
+OF_CATALOGUE = frozenset({"content"})
 """Graphs of the catalogue alone: the same for every window of a log."""
 
 
 def session_matrix(data: TrainingData) -> tuple[sparse.csr_matrix, NDArray[np.int32]]:
     """Sessions x products, ones, and the user of each session; sessions are in order of user, then time."""
-    gap = np.diff(data.timestamp, prepend=data.timestamp[:1]) > SESSION_GAP_SECONDS
-    begins = gap | (np.diff(data.user, prepend=-1) != 0)
-    session = np.cumsum(begins) - 1
-    shape = (int(begins.sum()), len(data.products))
+    session = session_of_event(data)
+    first = run_starts(session)
+    shape = (int(first.sum()), len(data.products))
     matrix = sparse.csr_matrix((np.ones(len(session)), (session, data.product)), shape=shape)
     matrix.sum_duplicates()
     matrix.data[:] = 1.0
-    return _thinned(matrix), data.user[begins]
+    return _thinned(matrix), data.user[first]
+
+
+def session_of_event(data: TrainingData) -> NDArray[np.int64]:
+    """Number of each event's session, int64 ``[E]``, ascending."""
+    begins = run_starts(data.user)
+    begins[1:] |= np.diff(data.timestamp) > SESSION_GAP_SECONDS
+    return np.cumsum(begins) - 1
+
+
+def _matrix(weights: SparseWeights) -> sparse.csr_matrix:
+    return sparse.csr_matrix(
+        (weights.data.astype(np.float64), weights.indices, weights.indptr), shape=(len(weights),) * 2
+    )
 
 
 def _thinned(matrix: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.two_stage.recommender import GRAPH_INPUT
+from lambda_api.recommender.two_stage.stage import GRAPH_INPUT
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset
@@ -36,6 +36,10 @@ class RankingRows:
     features: NDArray[np.float32]
     grades: NDArray[np.int32]
     groups: NDArray[np.int64]
+
+    def reading(self, columns: NDArray[np.int64]) -> "RankingRows":
+        """The same rows with these feature columns alone."""
+        return RankingRows(np.ascontiguousarray(self.features[:, columns]), self.grades, self.groups)
 
     @classmethod
     def concatenate(cls, parts: Sequence["RankingRows"]) -> "RankingRows":

@@ -14,9 +14,11 @@ import pytest
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.bundle import read_bundle, write_bundle
 from lambda_api.recommender.histories import Event, Histories, Ragged
+from lambda_api.recommender.onnx_graph import OnnxGraph
 from lambda_api.recommender.two_stage.candidates import Candidates
 from lambda_api.recommender.two_stage.features import ranking_features
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
+from lambda_api.recommender.two_stage.stage import RankedStage
 from recsys_assets.measurement.metrics import ranking_metrics
 from recsys_assets.measurement.protocol import EvaluationWindow, build_task, evaluate
 from recsys_assets.models import hybrid_ranker
@@ -64,10 +66,7 @@ def test_rows_of_training_are_the_rows_of_serving(allow_repeats: bool, tmp_path:
     window = Window(start, int(late.timestamp()))
     trainer = Hybrid(**SMALL, allow_repeats=allow_repeats)
     past = TrainingData.from_tables(*shop(), as_of=AS_OF)
-    towers = trainer.towers()
-    for earlier in plan_windows(past, PURCHASE, trainer.windows, trainer.window_days):
-        trainer.rows_of(past, earlier, PURCHASE, towers=towers)
-    offline = trainer.rows_of(longer, window, PURCHASE, towers=towers)
+    offline = trainer.rows_of(longer, window)
     assert offline is not None and len(offline.groups) > 30
 
     write_bundle(trainer.fit(past), tmp_path / "bundle")
@@ -104,9 +103,9 @@ def test_a_batch_is_its_shoppers_one_by_one() -> None:
 def test_exported_scores_are_the_native_ones() -> None:
     data = training_data()
     trainer = Hybrid(**SMALL)
-    rows = [trainer.rows_of(data, window, PURCHASE) for window in plan_windows(data, PURCHASE, 3, 10.0)]
+    rows = [trainer.rows_of(data, window) for window in plan_windows(data, PURCHASE, 3, 10.0)]
     everything = RankingRows.concatenate([part for part in rows if part is not None])
-    names = fitted().feature_names
+    names = fitted().stage.feature_names
     assert everything.features.shape[1] == len(names) == len(set(names))
     assert np.isfinite(everything.features).all()
     booster = fit_trees(binned(everything, names), trainer._lightgbm(), 40)
@@ -115,7 +114,7 @@ def test_exported_scores_are_the_native_ones() -> None:
     assert (rounded.predict(everything.features, raw_score=True) == native).all(), "rounding asks the same questions"
     graph = exported(rounded, everything.features)
     model = fitted()
-    served = TwoStageRecommender(model.products, model.popularity, model.generator, graph, (1.0, 0.0))
+    served = RankedStage(model.generator, OnnxGraph(graph), (1.0, 0.0), names)
     assert np.abs(served.rank(everything.features) - native).max() < 1e-5
 
 
@@ -200,7 +199,7 @@ def test_what_a_shopper_only_looked_at_is_a_candidate() -> None:
     histories = data.histories()
     touched, bought = histories.distinct_products(), histories.distinct_products([InteractionType.PURCHASE])
     # With nothing else that proposes: no neighbour leads back to it.
-    model = Hybrid(**{**SMALL, "sources": ("again",), "limit": len(data.products)}).fit(data)
+    model = Hybrid(**{**SMALL, "sources": ("repurchase",), "limit": len(data.products)}).fit(data)
     found = model.generator.candidates(histories).products
     waiting = [np.setdiff1d(touched.row(row), bought.row(row)) for row in range(len(histories))]
     assert sum(map(len, waiting)) > len(histories) // 2
@@ -217,12 +216,12 @@ def test_missing_columns_leave_a_working_model(columns: tuple[str, ...], tmp_pat
     histories = data.histories().rows(0, 40)
     _, features = asked_of_ranker(model, histories)
     assert np.isfinite(features).all()
-    by_name = dict(zip(model.feature_names, features.T, strict=True))
+    by_name = dict(zip(model.stage.feature_names, features.T, strict=True))
     assert set(np.unique(by_name["conversion"])) == {-1.0}
     for column, feature in (("price", "price_difference"), ("category", "category_share"), ("brand", "brand_share")):
         assert (np.ptp(by_name[feature]) > 0) == (column in columns)
     sources = {source.name for source in model.generator.sources}
-    assert ("described" in sources) == bool(columns)
+    assert ("content" in sources) == bool(columns)
     assert ("category" in sources) == ("category" in columns)
     write_bundle(model, tmp_path / "bundle")
     again = read_bundle(tmp_path / "bundle").recommender.recommend(histories, 10)
@@ -304,7 +303,7 @@ def test_calibration_recovers_a_known_curve() -> None:
 
 
 def test_wrong_hyper_parameters_are_named() -> None:
-    with pytest.raises(ValueError, match="sources must be names among together"):
+    with pytest.raises(ValueError, match="sources must be names among co_purchase"):
         Hybrid(sources=("horoscope",))
     with pytest.raises(ValueError, match="limit"):
         Hybrid(limit=0)

@@ -22,14 +22,14 @@ def test_what_is_left_out_is_not_asked_and_everything_is_the_hybrid() -> None:
     left_out = GROUPS["popularity and trend"]
     without = fitted.model(features=left_out)
     changed = features.copy()
-    changed[:, [at for at, name in enumerate(whole.feature_names) if name.startswith(left_out)]] += 100.0
+    changed[:, [at for at, name in enumerate(whole.stage.feature_names) if name.startswith(left_out)]] += 100.0
     assert (changed != features).any()
-    assert (without.rank(changed) == without.rank(features)).all()
-    assert (whole.rank(changed) != whole.rank(features)).any()
+    assert (without.stage.rank(changed) == without.stage.rank(features)).all()
+    assert (whole.stage.rank(changed) != whole.stage.rank(features)).any()
 
-    fewer = fitted.model(source="together")
-    assert "together" not in {source.name for source in fewer.generator.sources}
-    assert len(fewer.feature_names) == len(whole.feature_names) - 3
+    fewer = fitted.model(source="co_purchase")
+    assert "co_purchase" not in {source.name for source in fewer.generator.sources}
+    assert len(fewer.stage.feature_names) == len(whole.stage.feature_names) - 3
 
 
 def test_every_feature_but_fusionbelongs_to_a_group_and_the_table_has_a_line_for_each() -> None:
@@ -45,7 +45,7 @@ def test_every_feature_but_fusionbelongs_to_a_group_and_the_table_has_a_line_for
         asked.append(model)
         return np.full(3, float(len(asked)))
 
-    fitted = Fitted.on(training_data(), **{**SMALL, "windows": 0, "sources": ("together", "trending")})
+    fitted = Fitted.on(training_data(), **{**SMALL, "windows": 0, "sources": ("co_purchase", "trending")})
     rows = list(ablation("a shop", fitted, judge))
     assert len(rows) == len(asked) == 1 + 2 + len(GROUPS)
-    assert rows[1]["what"] == "a shop: without source together" and "worth -1.0000" in rows[1]["measured"]
+    assert rows[1]["what"] == "a shop: without source co_purchase" and "worth -1.0000" in rows[1]["measured"]

@@ -16,8 +16,6 @@ from recsys_assets.ingest.synthetic import SyntheticShopConfig
 from recsys_assets.measurement.protocol import evaluate
 from recsys_assets.models import two_tower_fit as module
 from recsys_assets.models.dataset import TrainingData
-from recsys_assets.models.hybrid_towers import ContinuedTowers
-from recsys_assets.models.hybrid_windows import before
 from recsys_assets.models.popularity import Popularity
 from recsys_assets.models.torch_fit import ExportError
 from recsys_assets.models.two_tower import TwoTower, described
@@ -296,30 +294,3 @@ def test_it_learns_with_the_whole_softmax_and_with_a_sampled_one() -> None:
     sampled = reached(TwoTower(**small, sampled_products=60).fit(known.data))
     assert whole > 1.2 * popular
     assert sampled > 0.85 * whole
-
-
-def test_towers_are_trained_on_from_moment_to_moment() -> None:
-    data = training_data()
-    earlier, other = (before(log, data.as_of - 20 * DAY) for log in (data, data.where(data.product % 2 == 0)))
-    towers = ContinuedTowers(TwoTower().type_weights, seed=0)
-    first = towers.fit(earlier)
-    later = towers.fit(data)
-    assert first is not None and later is not None
-    alone = ContinuedTowers(TwoTower().type_weights, seed=0).fit(data)
-    again = ContinuedTowers(TwoTower().type_weights, seed=0)
-    assert again.fit(earlier) is not None
-    same = again.fit(data)
-    assert alone is not None and same is not None
-    assert np.array_equal(later.vectors, same.vectors), "the same moments, the same towers"
-    assert not np.array_equal(later.vectors, alone.vectors), "one begins where the other ended"
-    steps = np.linalg.norm(later.vectors - first.vectors), np.linalg.norm(alone.vectors - first.vectors)
-    assert steps[0] < steps[1], "which is nearer than where one from nothing arrives"
-    with pytest.raises(ValueError, match="from older to newer data"):
-        towers.fit(other)
-
-
-def test_towers_of_the_hybrid_wait_for_something_to_learn() -> None:
-    data = training_data()
-    towers = ContinuedTowers(TwoTower().type_weights, seed=0)
-    assert towers.fit(before(data, int(data.timestamp.min()) + 60)) is None
-    assert towers.fit(data) is not None

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.contract import Recommender
@@ -14,11 +13,12 @@ from lambda_api.recommender.factors import FactorRecommender
 from lambda_api.recommender.histories import Event, Histories, Ragged
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.item_weights import SparseWeights
+from lambda_api.recommender.onnx_graph import OnnxGraph
 from lambda_api.recommender.profiles import EventWeighting
 from lambda_api.recommender.two_stage import blocks as blocks_module
 from lambda_api.recommender.two_stage import candidates as candidates_module
 from lambda_api.recommender.two_stage import recommender as module
-from lambda_api.recommender.two_stage import towers as towers_module
+from lambda_api.recommender.two_stage import stage as stage_module
 from lambda_api.recommender.two_stage.candidates import PER_CATEGORY, CandidateGenerator, Candidates
 from lambda_api.recommender.two_stage.features import feature_names, ranking_features
 from lambda_api.recommender.two_stage.product_statistics import (
@@ -30,11 +30,10 @@ from lambda_api.recommender.two_stage.product_statistics import (
 )
 from lambda_api.recommender.two_stage.proposals import FUSION_OFFSET, NO_RANK
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
+from lambda_api.recommender.two_stage.sessions import in_session
 from lambda_api.recommender.two_stage.sources import WITHOUT_PROFILE, Source
-from lambda_api.recommender.two_stage.towers import TowerSearch
-from lambda_api.recommender.two_tower import TwoTowerRecommender
+from lambda_api.recommender.two_stage.stage import RankedStage
 from recsys_assets.models.hybrid_ranker import single_column
-from recsys_assets.models.two_tower_network import TwoTowers, shopper_graph
 
 DAY = 86_400
 NOW = 1_000 * DAY
@@ -95,7 +94,7 @@ def generator(
         sources=(
             Source("alike", "graph", take, EventWeighting(), "alike"),
             Source("selling", "trending", take, EventWeighting()),
-            Source("own", "again", take, EventWeighting(combine="sum")),
+            Source("own", "repurchase", take, EventWeighting(combine="sum")),
         ),
         graphs={"alike": alike},
         facts=facts(7, counts=COUNTS, trend=np.ones(7, dtype=np.float32)),
@@ -159,48 +158,16 @@ def some_shop(seed: int, n: int = 900) -> CandidateGenerator:
             Source("decayed", "graph", 5, halved, "alike"),
             Source("selling", "trending", 7, weighting),
             Source("shelf", "category", 9, halved),
-            Source("own", "again", 3, weighting),
+            Source("own", "repurchase", 3, weighting),
             Source("other", "graph", 6, bought, "other"),
             Source("factors", "factors", 0, weighting),
-            Source("towers", "towers", 6, weighting),
-        )[: 8 if seed % 3 else 2],
+        )[: 7 if seed % 3 else 2],
         graphs={"alike": alike, "other": other},
         facts=known,
         limit=25,
         consumed_types=(PURCHASE,) if seed % 2 else (),
         factors=FactorRecommender(ids, np.ones(n, np.float32), vectors, vectors.T @ vectors, halved, 1.0, 2.0),
-        towers=TowerSearch(towers(ids, random), known),
     )
-
-
-def towers(ids: IdMap, random: np.random.Generator) -> TwoTowerRecommender:
-    """Towers nobody has trained, far enough apart that shoppers differ."""
-    network = TwoTowers(torch.zeros((len(ids), 0)), 4, 2, 0.0, int(random.integers(99)))
-    vectors, bias = random.normal(size=(len(ids), 4)), random.normal(size=len(ids))
-    popularity = np.ones(len(ids), np.float32)
-    return TwoTowerRecommender(
-        ids, popularity, vectors.astype(np.float32), bias.astype(np.float32), shopper_graph(network)
-    )
-
-
-def plain_towers(whole: CandidateGenerator, shopper: Histories, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of every product by the towers, and which they propose."""
-    assert whole.towers is not None
-    model, take = whole.towers.model, next(source.take for source in whole.sources if source.kind == "towers")
-    searched = np.zeros(len(whole.facts), dtype=bool)
-    by_sales = np.lexsort((-whole.facts.counts[:, -1], -whole.facts.counts[:, WINDOW_DAYS.index(30.0)]))
-    searched[by_sales[: towers_module.SEARCHED]] = True
-    new = np.ones(len(whole.facts), dtype=bool)
-    new[shopper.products] = False
-    logits = (model.vectors @ model.shopper_vectors(shopper)[0] + model.bias).astype(np.float64)
-    asked = searched & allowed & new
-    if not len(shopper.products) or not asked.any():
-        return np.zeros(len(logits), dtype=np.float32), np.zeros(len(logits), dtype=bool)
-    level = np.log(np.exp(logits[asked]).sum() / searched.sum())
-    scores = np.where(new, np.maximum(logits - level, 0.0), 0.0)
-    proposed = np.zeros(len(logits), dtype=bool)
-    proposed[[p for p in np.argsort(-logits) if asked[p] and scores[p] > 0][:take]] = True
-    return scores.astype(np.float32), proposed
 
 
 def some_shoppers(seed: int, n: int = 900, shoppers: int = 5) -> Histories:
@@ -225,7 +192,7 @@ def plain_candidates(whole: CandidateGenerator, shopper: Histories, allowed: np.
         if source.kind == "graph":
             scores = whole.graphs[source.graph].scores(profile)[0]
             scores = scores * whole.facts.trend if source.prior else scores
-        elif source.kind == "again":
+        elif source.kind == "repurchase":
             scores[profile.products] = profile.weights
         elif source.kind == "category":
             for category in range(40):
@@ -237,9 +204,6 @@ def plain_candidates(whole: CandidateGenerator, shopper: Histories, allowed: np.
             scores = whole.facts.trending
             best = [p for p in np.argsort(-scores, kind="stable") if free[p] and scores[p] > 0][: source.take]
             proposed[best] = True
-        elif source.kind == "towers":
-            scores, near = plain_towers(whole, shopper, allowed)
-            proposed |= near
         else:
             assert whole.factors is not None
             scores = np.maximum(whole.factors.score_all(shopper)[0], np.float32(0.0))
@@ -257,8 +221,7 @@ def plain_candidates(whole: CandidateGenerator, shopper: Histories, allowed: np.
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_candidates_are_those_of_one_source_after_the_other(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(towers_module, "SEARCHED", 300 if seed % 2 else 16_384)
+def test_candidates_are_those_of_one_source_after_the_other(seed: int) -> None:
     whole, batch = some_shop(seed), some_shoppers(seed)
     for allowed in (None, np.arange(len(whole.facts)) % 3 > 0):
         found = whole.candidates(batch, allowed)
@@ -373,7 +336,7 @@ def test_features_by_hand() -> None:
 
 
 def test_names_are_distinct_and_cover_the_product_facts() -> None:
-    names = feature_names(["together", "trending", "category"])
+    names = feature_names(["co_purchase", "trending", "category"])
     assert len(set(names)) == len(names)
     assert set(PRODUCT_FEATURES) < set(names)
 
@@ -383,21 +346,24 @@ def big(n: int = 50_000) -> TwoStageRecommender:
     rows = {row: {int(j): float(rng.random()) for j in rng.choice(n, 30, replace=False)} for row in range(40)}
     source = Source("alike", "graph", 80, EventWeighting(), "alike")
     made = CandidateGenerator((source,), {"alike": weights(n, rows)}, facts(n), 250, (PURCHASE,))
-    names = feature_names(["alike"])
-    ranker = single_column(names.index("fusion"), len(names))
     popularity = rng.permutation(n).astype(np.float32)
-    return TwoStageRecommender(IdMap.from_ids(f"p{i}" for i in range(n)), popularity, made, ranker, (1.0, 0.0))
+    return TwoStageRecommender(IdMap.from_ids(f"p{i}" for i in range(n)), popularity, by_fusion(made))
+
+
+def by_fusion(made: CandidateGenerator, slope: float = 1.0, intercept: float = 0.0, **given: bool) -> RankedStage:
+    """A stage whose ranker is the fusion alone."""
+    return RankedStage(made, OnnxGraph(single_column(0, 1)), (slope, intercept), ("fusion",), **given)
 
 
 def test_features_are_built_for_candidates_only(monkeypatch: pytest.MonkeyPatch) -> None:
     model, built = big(), []
 
-    def counted(*given: Any) -> np.ndarray:
-        rows = ranking_features(*given)
+    def counted(*given: Any, **named: Any) -> np.ndarray:
+        rows = ranking_features(*given, **named)
         built.append(len(rows))
         return rows
 
-    monkeypatch.setattr(module, "ranking_features", counted)
+    monkeypatch.setattr(stage_module, "ranking_features", counted)
     shopper = histories([(row, PURCHASE, 40.0 - row) for row in range(5)])
     banned = np.argsort(-model.popularity)[:3].astype(np.int32)
     lists = model.recommend(shopper, 300, exclude=Ragged.from_rows([banned]))
@@ -436,9 +402,9 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     model = big(500)
     other = IdMap.from_ids(["a", "b"])
     with pytest.raises(ValueError, match="item graph alike is of 500 products for a map of 2"):
-        TwoStageRecommender(other, np.ones(2, dtype=np.float32), model.generator, b"", (1.0, 0.0))
+        TwoStageRecommender(other, np.ones(2, dtype=np.float32), model.stage)
     with pytest.raises(ValueError, match="slope of the calibration must be positive"):
-        TwoStageRecommender(model.products, model.popularity, model.generator, b"", (0.0, 0.0))
+        by_fusion(model.generator, slope=0.0)
 
 
 def test_many_blocks_at_once_give_the_lists_of_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -468,15 +434,73 @@ def test_many_blocks_at_once_give_the_lists_of_one_after_the_other(monkeypatch: 
         model.recommend(batch, 9)
 
 
+def other_stage(whole: CandidateGenerator) -> CandidateGenerator:
+    """A generator over the same catalogue that proposes other products."""
+    return replace(whole, sources=whole.sources[::2], limit=15)
+
+
+def test_each_shopper_is_answered_by_the_stage_of_a_session_or_of_none() -> None:
+    whole = some_shop(1)
+    ids, popularity = IdMap.from_ids(f"p{i}" for i in range(900)), np.arange(900, dtype=np.float32)
+    between, within = by_fusion(whole, 2.0, 0.5), by_fusion(other_stage(whole), session=True)
+    both = TwoStageRecommender(ids, popularity, between, within)
+    minute = 1 / 1440
+    batch = histories(
+        [(4, VIEW, 9.0), (2, VIEW, 2 * minute)],
+        [(4, VIEW, 9.0), (2, VIEW, 31 * minute)],
+        [],
+        [(8, VIEW, 1.0), (6, VIEW, 30 * minute)],
+        n=900,
+    )
+    assert in_session(batch).tolist() == [True, False, False, True]
+    alone = {True: TwoStageRecommender(ids, popularity, within), False: TwoStageRecommender(ids, popularity, between)}
+    lists, scores = both.recommend(batch, 12), both.score_all(batch)
+    for row, running in enumerate(in_session(batch)):
+        one = batch.rows(row, row + 1)
+        expected = alone[bool(running)].recommend(one, 12)
+        assert np.array_equal(lists.products[row], expected.products[0])
+        assert np.array_equal(lists.scores[row], expected.scores[0])
+        assert np.array_equal(scores[row], alone[bool(running)].score_all(one)[0])
+        assert np.array_equal(both.score(one, expected.products), alone[bool(running)].score(one, expected.products))
+
+
+def test_session_features_by_hand() -> None:
+    category = np.array([0, 0, 1, -1, 1, 1, 0], dtype=np.int32)
+    prices = np.log(np.array([2.0, 4.0, 8.0, np.nan, 2.0, 2.0, 2.0])).astype(np.float32)
+    known = facts(7, counts=COUNTS, category=category, log_price=prices)
+    minute = 1 / 1440
+    shopper = histories(
+        [(2, VIEW, 3.0), (0, VIEW, 20 * minute), (0, VIEW, 10 * minute), (4, VIEW, 4 * minute), (3, VIEW, 0.0)]
+    )
+    candidates = generator(consumed=(), take=6).candidates(shopper)
+    rows = ranking_features(shopper, candidates, known, session=True)
+    names = feature_names(["alike", "selling", "own"], session=True)
+    assert rows.shape[1] == len(names)
+    table = {
+        int(product): dict(zip(names, row.tolist(), strict=True))
+        for product, row in zip(candidates.products.values, rows, strict=True)
+    }
+    one = table[1]
+    assert (one["session_events"], one["session_products"]) == (4, 3), "the view of three days ago is another session"
+    assert (one["session_minutes"], one["session_last_minutes"]) == (20, 4)
+    assert one["session_category_share"] == 2 / 4 and table[5]["session_category_share"] == 1 / 4
+    assert table[3]["session_category_share"] == 0, "no category"
+    assert one["session_price_difference"] == pytest.approx(np.log(2)), "three priced events of price 2"
+    assert table[3]["session_price_difference"] == 0
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_scores_without_an_event_are_scores_of_the_shorter_history(seed: int) -> None:
     whole = some_shop(seed)
-    names = feature_names([source.name for source in whole.sources])
     ids = IdMap.from_ids(f"p{i}" for i in range(900))
-    ranker = single_column(names.index("fusion"), len(names))
-    model = TwoStageRecommender(ids, np.arange(900, dtype=np.float32), whole, ranker, (2.0, 0.5))
+    popularity = np.arange(900, dtype=np.float32)
+    model = TwoStageRecommender(
+        ids, popularity, by_fusion(whole, 2.0, 0.5), by_fusion(other_stage(whole), session=True)
+    )
     for row in range(5):
         shopper = some_shoppers(seed).rows(row, row + 1)
+        if row % 2 and len(shopper.products):
+            shopper = replace(shopper, now=int(shopper.timestamps[-1]) + 60)
         products = model.recommend(shopper, 12).products[0]
         left_out = np.unique(shopper.products)[:4]
         if not len(left_out):

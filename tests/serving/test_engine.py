@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.recommender.catalogue import Catalogue
 from lambda_api.recommender.histories import Histories, Ragged
+from lambda_api.recommender.onnx_graph import OnnxGraph
 from lambda_api.recommender.rules import Rules
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.serving.engine import Engine
@@ -256,7 +257,7 @@ def test_a_product_younger_than_the_model_has_one_place_where_it_suits() -> None
 def test_without_the_ranker_candidates_answer_and_no_graph_is_run() -> None:
     whole = learned("hybrid")
     assert isinstance(whole, TwoStageRecommender)
-    broken = TwoStageRecommender(whole.products, whole.popularity, whole.generator, b"no graph", whole.calibration)
+    broken = TwoStageRecommender(whole.products, whole.popularity, replace(whole.stage, ranker=OnnxGraph(b"no graph")))
     asked = question("u8")
     with pytest.raises(Exception, match=r"(?i)protobuf|model|graph"):
         Engine(broken, catalogue()).answer(asked)

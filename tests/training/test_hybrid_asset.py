@@ -38,8 +38,6 @@ SMALL: dict[str, Any] = {
     "leaf_rows": 10,
     "limit": 40,
     "neighbours": 15,
-    # The closed-form sources hold only a part of this catalogue, as of one too large for them.
-    "linear_products": 30,
 }
 
 pytestmark = pytest.mark.slow
@@ -115,7 +113,7 @@ def test_its_ranker_is_explained_beside_the_bundle(shop: Shop, trained: dict[str
     """From the training program's process to where the report looks for it."""
     found = read_importance(candidate_folder(shop.settings, "hybrid"))
     assert found is not None and 0 < found.rows <= EXPLAINED_ROWS
-    assert {one.name for one in found.features} == set(_recommender(shop).feature_names)
+    assert {one.name for one in found.features} == set(_recommender(shop).stage.reads)
     assert sum(one.share for one in found.features) == pytest.approx(1)
 
 

@@ -22,15 +22,14 @@ from lambda_api.recommender.two_stage.blocks import blocks_of
 from lambda_api.recommender.two_stage.product_statistics import CatalogueFacts
 from lambda_api.recommender.two_stage.proposals import (
     Grid,
+    Paths,
     Proposal,
-    Trails,
     among,
-    follow,
+    expand,
     largest,
     ranked,
 )
 from lambda_api.recommender.two_stage.sources import WITHOUT_PROFILE, Source
-from lambda_api.recommender.two_stage.towers import Found, TowerSearch
 
 FloatArray = NDArray[np.float32]
 
@@ -63,11 +62,11 @@ CELLS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Walked:
+class GraphExpansion:
     """Profiles of a batch by weighting, and where the graphs lead from them."""
 
     profiles: Mapping[EventWeighting, Profiles]
-    trails: Trails
+    paths: Paths
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class CandidateGenerator:
         limit: candidates per shopper at most; the best by fusion stay.
         consumed_types: products the shopper has an event of these types with are no candidates; empty where buying
             again counts.
-        factors: what a source of kind ``factors`` scores by. towers: what one of kind ``towers`` does.
+        factors: what a source of kind ``factors`` scores by.
     """
 
     sources: tuple[Source, ...]
@@ -90,7 +89,6 @@ class CandidateGenerator:
     limit: int
     consumed_types: tuple[InteractionType, ...]
     factors: FactorRecommender | None = None
-    towers: TowerSearch | None = None
 
     def candidates(self, histories: Histories, allowed: NDArray[np.bool_] | None = None) -> Candidates:
         """Propose, unite, cut. ``allowed`` (bool ``[n]``) leaves other products out before anything is ranked."""
@@ -100,40 +98,41 @@ class CandidateGenerator:
             return _joined([self.candidates(histories.rows(start, stop), allowed) for start, stop in blocks])
         if allowed is None:
             return self.worked_out(histories)[0]
-        return self._united(histories, self._walked(histories), allowed)
+        return self._united(histories, self._expanded(histories), allowed)
 
-    def worked_out(self, histories: Histories) -> tuple[Candidates, Walked]:
+    def worked_out(self, histories: Histories) -> tuple[Candidates, GraphExpansion]:
         """`candidates`, and how they were found; those of the last histories are kept."""
-        last: tuple[Histories, Candidates, Walked] | None = self.__dict__.get(_LAST)
+        last: tuple[Histories, Candidates, GraphExpansion] | None = self.__dict__.get(_LAST)
         if last is not None and last[0] is histories:
             return last[1:]
-        walked = self._walked(histories)
-        found = self._united(histories, walked, None)
+        expansion = self._expanded(histories)
+        found = self._united(histories, expansion, None)
         # A request asks twice about one history, for its list and for its reasons. Threads share: one assignment.
-        self.__dict__[_LAST] = (histories, found, walked)
-        return found, walked
+        self.__dict__[_LAST] = (histories, found, expansion)
+        return found, expansion
 
     def candidates_without(self, history: Histories, products: NDArray[np.int32]) -> tuple[Histories, Candidates]:
         """One shopper's history without any event of each of ``products`` (``[d]``), and `candidates` of each.
 
         The graphs are not followed again: a step from a product that is left out has no weight.
         """
-        variants, walked = history.without_each(products), self.worked_out(history)[1]
+        variants, expansion = history.without_each(products), self.worked_out(history)[1]
         batch, n_products = len(variants), len(self.facts)
         profiles = self._profiles(variants)
-        blocked, near = self._blocked(variants), self._near(variants, None)
-        proposed = [self._proposal(source, profiles, near, batch, blocked, None) for source in self.sources]
-        marked = [walked.trails.cells, *(proposal.cells % n_products for proposal in proposed if proposal is not None)]
+        blocked = self._blocked(variants)
+        proposed = [self._proposal(source, profiles, batch, blocked, None) for source in self.sources]
+        paths = expansion.paths
+        marked = [paths.cells, *(proposal.cells % n_products for proposal in proposed if proposal is not None)]
         # What is left out may be a candidate again, but only where it is left out.
         own = self._blocked(history)
         for_all = own[~np.isin(own, products)]
         grid = Grid.of(marked, for_all, None, (1, n_products))
-        weights = self._weights_without(walked, profiles, products)
+        weights = self._weights_without(expansion, profiles, products)
         scores = np.zeros((len(self.sources), batch * grid.width), dtype=np.float32)
-        slot_of_step = grid.slot_of_cell[walked.trails.cells].astype(np.int64)
+        slot_of_step = grid.slot_of_cell[paths.cells].astype(np.int64)
         for row in range(batch):
             part = scores[:, row * grid.width : (row + 1) * grid.width]
-            self._add_graphs(part, walked.trails, walked.trails.reweighted(weights[row]), slot_of_step, grid.products)
+            self._add_graphs(part, paths, paths.reweighted(weights[row]), slot_of_step, grid.products)
         cells = np.concatenate([proposal.cells for proposal in proposed if proposal is not None] or [blocked[:0]])
         slots = grid.slot_of_cell[cells % n_products] + cells // n_products * grid.width
         always = self._add_others(scores, proposed, slots)
@@ -142,14 +141,14 @@ class CandidateGenerator:
         there = grid.products[place] == some % n_products
         scores[:, (some // n_products * grid.width + place)[there]] = 0.0
         table = scores.reshape(len(self.sources), batch, grid.width)
-        return variants, self._cut(table, always, np.tile(grid.products, batch), profiles, near)
+        return variants, self._cut(table, always, np.tile(grid.products, batch), profiles)
 
     def _weights_without(
-        self, walked: Walked, profiles: Mapping[EventWeighting, Profiles], products: NDArray[np.int32]
+        self, expansion: GraphExpansion, profiles: Mapping[EventWeighting, Profiles], products: NDArray[np.int32]
     ) -> NDArray[np.float64]:
-        """Weights of the pairs of ``walked``, by graph, without each of ``products``: float64 ``[d, pairs]``."""
+        """Weights of the pairs of ``expansion``, by graph, without each of ``products``: float64 ``[d, pairs]``."""
         made: dict[EventWeighting, NDArray[np.float64]] = {}
-        for weighting, own in walked.profiles.items():
+        for weighting, own in expansion.profiles.items():
             weights = np.zeros((len(products), len(own.products)))
             # What is left of the pairs is in the order of the pairs.
             weights[own.products != products[:, None]] = profiles[weighting].weights
@@ -162,30 +161,31 @@ class CandidateGenerator:
             weightings.add(self.factors.weighting)
         return shared_profiles(weightings, histories)
 
-    def _walked(self, histories: Histories) -> Walked:
+    def _expanded(self, histories: Histories) -> GraphExpansion:
         profiles = self._profiles(histories)
         followed = [source for source in self.sources if source.kind == "graph"]
         graphs = [self.graphs[source.graph] for source in followed]
-        return Walked(profiles, follow(graphs, [profiles[source.weighting] for source in followed], len(self.facts)))
+        starts = [profiles[source.weighting] for source in followed]
+        return GraphExpansion(profiles, expand(graphs, starts, len(self.facts)))
 
-    def _united(self, histories: Histories, walked: Walked, allowed: NDArray[np.bool_] | None) -> Candidates:
-        batch, trails = len(histories), walked.trails
-        blocked, near = self._blocked(histories), self._near(histories, allowed)
-        proposed = [self._proposal(source, walked.profiles, near, batch, blocked, allowed) for source in self.sources]
+    def _united(self, histories: Histories, expansion: GraphExpansion, allowed: NDArray[np.bool_] | None) -> Candidates:
+        batch, paths = len(histories), expansion.paths
+        blocked = self._blocked(histories)
+        proposed = [self._proposal(source, expansion.profiles, batch, blocked, allowed) for source in self.sources]
         cells = [proposal.cells for proposal in proposed if proposal is not None]
-        grid = Grid.of([trails.cells, *cells], blocked, allowed, (batch, len(self.facts)))
+        grid = Grid.of([paths.cells, *cells], blocked, allowed, (batch, len(self.facts)))
         scores = np.zeros((len(self.sources), len(grid.products)), dtype=np.float32)
-        slot_of_step = grid.slot_of_cell[trails.cells].astype(np.int64)
-        self._add_graphs(scores, trails, trails.terms, slot_of_step, grid.products)
+        slot_of_step = grid.slot_of_cell[paths.cells].astype(np.int64)
+        self._add_graphs(scores, paths, paths.terms, slot_of_step, grid.products)
         slots = grid.slot_of_cell[np.concatenate(cells)] if cells else blocked[:0]
         always = self._add_others(scores, proposed, slots)
         table = scores.reshape(len(self.sources), batch, grid.width)
-        return self._cut(table, always, grid.products, walked.profiles, near)
+        return self._cut(table, always, grid.products, expansion.profiles)
 
     def _add_graphs(
         self,
         scores: FloatArray,
-        trails: Trails,
+        paths: Paths,
         terms: NDArray[np.float64],
         slot_of_step: NDArray[np.int64],
         products: NDArray[np.int64],
@@ -194,7 +194,7 @@ class CandidateGenerator:
         graph, trend = 0, self.facts.trend[products]
         for line, source in zip(scores, self.sources, strict=True):
             if source.kind == "graph":
-                part = slice(int(trails.stops[graph]), int(trails.stops[graph + 1]))
+                part = slice(int(paths.stops[graph]), int(paths.stops[graph + 1]))
                 sums = np.bincount(slot_of_step[part], weights=terms[part], minlength=len(line))
                 line[:] = sums
                 np.maximum(line, 0.0, out=line)
@@ -224,7 +224,6 @@ class CandidateGenerator:
         always: NDArray[np.bool_],
         products: NDArray[np.int64],
         profiles: Mapping[EventWeighting, Profiles],
-        near: Found | None,
     ) -> Candidates:
         """What sources take, cut to the best by fusion. ``table``: scores ``[S, B, W]`` of ``products`` (``[B * W]``);
         ``always`` (``[B * W]``) are taken whatever their score. The last place of each row holds what is blocked."""
@@ -240,8 +239,6 @@ class CandidateGenerator:
                 scores[number] = self.facts.trending[products]
             elif source.kind == "factors":
                 scores[number] = self._factor_scores(profiles, rows, products)
-            elif near is not None and self.towers is not None and source.kind == "towers":
-                scores[number] = self.towers.scores(near, rows, products)
         counts = np.bincount(rows, minlength=batch)
         ranks, fusion, kept = ranked(scores, rows, counts, self.limit)
         if kept is not None:
@@ -254,7 +251,6 @@ class CandidateGenerator:
         self,
         source: Source,
         profiles: Mapping[EventWeighting, Profiles],
-        near: Found | None,
         batch: int,
         blocked: NDArray[np.int64],
         allowed: NDArray[np.bool_] | None,
@@ -263,13 +259,11 @@ class CandidateGenerator:
         n_products = len(self.facts)
         if source.kind == "trending":
             return self._trending(source.take, batch, blocked, allowed)
-        if source.kind == "towers":
-            return None if near is None else Proposal(near.cells, np.empty(0, dtype=np.float32))
         if source.kind in ("graph", "factors"):
             return None
         own = profiles[source.weighting]
         shopper = own.row_of_pair
-        if source.kind == "again":
+        if source.kind == "repurchase":
             return Proposal(shopper * n_products + own.products.astype(np.int64), own.weights.astype(np.float32))
         category = self.facts.category[own.products]
         coded = category >= 0
@@ -308,11 +302,6 @@ class CandidateGenerator:
         vectors = self.factors.folded_in(profiles[self.factors.weighting]).astype(np.float32)
         scores = np.einsum("rf,rf->r", self.factors.rows_of(products.astype(np.int32)), vectors[rows])
         return np.asarray(np.maximum(scores, np.float32(0.0)))
-
-    def _near(self, histories: Histories, allowed: NDArray[np.bool_] | None) -> Found | None:
-        """What the towers find, where they are asked."""
-        take = next((source.take for source in self.sources if source.kind == "towers"), None)
-        return None if take is None or self.towers is None else self.towers.find(histories, take, allowed)
 
     @cached_property
     def _trending_order(self) -> NDArray[np.int32]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.recommender.histories import Histories
-from lambda_api.recommender.two_stage.candidates import CandidateGenerator, Walked
+from lambda_api.recommender.two_stage.candidates import CandidateGenerator, GraphExpansion
 from lambda_api.recommender.two_stage.proposals import FUSION_OFFSET
 from lambda_api.recommender.two_stage.sources import WITHOUT_PROFILE
 
@@ -25,7 +25,7 @@ def terms_of(
     Returns:
         Past products int32 ``[p]``, ascending, and terms over all sources, float64 ``[m, p]``.
     """
-    found, walked = generator.worked_out(history)
+    found, expansion = generator.worked_out(history)
     past = np.unique(history.products)
     total = np.zeros((len(products), len(past)))
     if len(found.products.values) == 0:
@@ -33,7 +33,7 @@ def terms_of(
     at = np.minimum(np.searchsorted(found.products.values, products), len(found.products.values) - 1)
     is_candidate = found.products.values[at] == products
     for column, (source, terms) in enumerate(
-        zip(generator.sources, _terms_by_source(generator, walked, products), strict=True)
+        zip(generator.sources, _terms_by_source(generator, expansion, products), strict=True)
     ):
         if terms is None:
             continue
@@ -41,35 +41,35 @@ def terms_of(
         sums = terms.sum(axis=1, keepdims=True)
         credit = 1.0 / (FUSION_OFFSET + found.ranks[at, column].astype(np.float64))
         shares = np.where(sums > 0, terms / np.where(sums > 0, sums, 1.0), 0.0)
-        own = np.searchsorted(past, walked.profiles[source.weighting].products)
+        own = np.searchsorted(past, expansion.profiles[source.weighting].products)
         total[:, own] += credit[:, None] * shares
     return past, total
 
 
 def _terms_by_source(
-    generator: CandidateGenerator, walked: Walked, products: NDArray[np.int32]
+    generator: CandidateGenerator, expansion: GraphExpansion, products: NDArray[np.int32]
 ) -> Iterator[NDArray[np.float64] | None]:
     """Per source float64 ``[m, q]``: the part of each pair of its profile in its score of each of ``products``;
     ``None`` where no past product leads anywhere."""
     column = np.full(len(generator.facts), -1, dtype=np.int32)
     column[products] = np.arange(len(products))
-    trails, graph, pair = walked.trails, 0, 0
-    step = np.flatnonzero(column[trails.cells] >= 0)
-    pair_of_step = np.searchsorted(trails.pair_stops, step, side="right") - 1
+    paths, graph, pair = expansion.paths, 0, 0
+    step = np.flatnonzero(column[paths.cells] >= 0)
+    pair_of_step = np.searchsorted(paths.pair_stops, step, side="right") - 1
     for source in generator.sources:
         if source.kind in WITHOUT_PROFILE:
             yield None
             continue
-        profile = walked.profiles[source.weighting]
+        profile = expansion.profiles[source.weighting]
         own = profile.products
         if source.kind == "graph":
             terms = np.zeros((len(products), len(own)))
-            first, last = np.searchsorted(step, trails.stops[graph : graph + 2])
+            first, last = np.searchsorted(step, paths.stops[graph : graph + 2])
             mine = step[first:last]
-            terms[column[trails.cells[mine]], pair_of_step[first:last] - pair] = trails.terms[mine]
+            terms[column[paths.cells[mine]], pair_of_step[first:last] - pair] = paths.terms[mine]
             graph, pair = graph + 1, pair + len(own)
             yield terms
-        elif source.kind == "again":
+        elif source.kind == "repurchase":
             yield profile.weights * (own == products[:, None])
         else:
             category = generator.facts.category

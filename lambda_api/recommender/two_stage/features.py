@@ -1,10 +1,7 @@
 """Ranking features: one function from histories and candidates to rows, for training and for serving alike.
 
-Put a feature here when it depends on the shopper; facts of products alone go to ``facts``. Keep candidates
-(``candidates``) and learning out.
-
-No feature tells the hour or the day of the week: all rows of a training window share them, so a model could only learn
-from them which window a row is from.
+Features of products alone are in ``product_statistics``. No feature tells the hour or the day of the week: all rows of
+a training window share them, so a model could only learn from them which window a row is from.
 """
 
 from collections.abc import Sequence
@@ -21,6 +18,7 @@ from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.two_stage.candidates import Candidates
 from lambda_api.recommender.two_stage.product_statistics import PRODUCT_FEATURES, UNKNOWN, CatalogueFacts
+from lambda_api.recommender.two_stage.sessions import of_newest_session
 
 FloatArray = NDArray[np.float32]
 
@@ -37,7 +35,7 @@ SHOPPER_FEATURES: tuple[str, ...] = (
     "shopper_gap_days",
     "shopper_due",
 )
-PAIR_FEATURES: tuple[str, ...] = (
+OWN_FEATURES: tuple[str, ...] = (
     "own_events",
     "own_idle_days",
     "own_strongest",
@@ -47,32 +45,54 @@ PAIR_FEATURES: tuple[str, ...] = (
     "own_moments_ago",
     "own_share",
     "own_age_days",
-    "category_share",
-    "category_idle_days",
-    "brand_share",
-    "brand_idle_days",
-    "price_difference",
-    "price_deviations",
-    "mainstream_difference",
-    "breadth_difference",
 )
+"""What the shopper did with the candidate."""
+
+CATEGORY_FEATURES = ("category_share", "category_idle_days")
+BRAND_FEATURES = ("brand_share", "brand_idle_days")
+PRICE_FEATURES = ("price_difference", "price_deviations")
+AUDIENCE_FEATURES = ("mainstream_difference", "breadth_difference")
+
+PAIR_FEATURES: tuple[str, ...] = (
+    *OWN_FEATURES,
+    *CATEGORY_FEATURES,
+    *BRAND_FEATURES,
+    *PRICE_FEATURES,
+    *AUDIENCE_FEATURES,
+)
+
+SESSION_FEATURES: tuple[str, ...] = (
+    "session_events",
+    "session_products",
+    "session_minutes",
+    "session_last_minutes",
+    "session_category_share",
+    "session_price_difference",
+)
+"""The running session, and the candidate beside it; only for models that are asked during a session."""
 
 RECENT_DAYS = 14.0
 NEWEST_MOMENTS = 3
 
 
-def feature_names(sources: Sequence[str]) -> tuple[str, ...]:
+def feature_names(sources: Sequence[str], session: bool = False) -> tuple[str, ...]:
     """Names of the ``F`` columns of `ranking_features` for sources of these names."""
     per_source = [f"from_{name}_{what}" for name in sources for what in ("score", "share", "rank")]
-    return (*per_source, "n_sources", "fusion", *PRODUCT_FEATURES, *SHOPPER_FEATURES, *PAIR_FEATURES)
+    of_session = SESSION_FEATURES if session else ()
+    return (*per_source, "n_sources", "fusion", *PRODUCT_FEATURES, *SHOPPER_FEATURES, *PAIR_FEATURES, *of_session)
 
 
 def ranking_features(
-    histories: Histories, candidates: Candidates, facts: CatalogueFacts, only: NDArray[np.int64] | None = None
+    histories: Histories,
+    candidates: Candidates,
+    facts: CatalogueFacts,
+    only: NDArray[np.int64] | None = None,
+    *,
+    session: bool = False,
 ) -> FloatArray:
     """float32 ``[R, F]``, row-aligned with ``candidates``, columns as `feature_names`; never NaN.
 
-    ``only``: rows wanted, ``[r]``; the same rows, bit for bit, as of all of them.
+    ``only``: rows wanted, ``[r]``; the same rows, bit for bit, as of all of them. ``session``: with `SESSION_FEATURES`.
 
     A row depends on its shopper and ``histories.now`` alone, not on the batch. Product facts are those of
     ``facts.as_of``. What is not known is `UNKNOWN`; a column the shop does not record is constant.
@@ -85,9 +105,10 @@ def ranking_features(
         scores, ranks, fusion = scores[only], ranks[only], fusion[only]
     past = _Past(histories, facts)
     sources = scores.shape[1]
-    edges = np.cumsum([0, 3 * sources, 2, len(PRODUCT_FEATURES), len(SHOPPER_FEATURES), len(PAIR_FEATURES)])
+    widths = (3 * sources, 2, len(PRODUCT_FEATURES), len(SHOPPER_FEATURES), len(PAIR_FEATURES))
+    edges = np.cumsum([0, *widths, len(SESSION_FEATURES) if session else 0])
     features = np.empty((len(rows), edges[-1]), dtype=np.float32)
-    by_source, united, of_product, of_shopper, of_pair = (
+    by_source, united, of_product, of_shopper, of_pair, of_session = (
         features[:, start:stop] for start, stop in pairwise(edges.tolist())
     )
     by_source[:, 0::3] = scores
@@ -98,6 +119,8 @@ def ranking_features(
     of_product[:] = facts.features[products]
     of_shopper[:] = past.shoppers[rows]
     _write_pairs(of_pair, past, facts, rows, products)
+    if session:
+        _write_session(of_session, past, facts, rows, products)
     return features
 
 
@@ -206,14 +229,49 @@ def _write_pairs(
     columns: FloatArray, past: _Past, facts: CatalogueFacts, rows: NDArray[np.int64], products: NDArray[np.int32]
 ) -> None:
     """Fill float32 ``[R, len(PAIR_FEATURES)]``."""
-    columns[:, :9] = past.own.of(rows, products)
-    columns[:, 9:11] = past.category.of(rows, facts.category[products])
-    columns[:, 11:13] = past.brand.of(rows, facts.brand[products])
-    columns[:, 13], columns[:, 14] = _price_columns(past, facts, rows, products)
+    groups = (OWN_FEATURES, CATEGORY_FEATURES, BRAND_FEATURES, PRICE_FEATURES, AUDIENCE_FEATURES)
+    edges = np.cumsum([0, *map(len, groups)]).tolist()
+    own, category, brand, price, audience = (columns[:, start:stop] for start, stop in pairwise(edges))
+    own[:] = past.own.of(rows, products)
+    category[:] = past.category.of(rows, facts.category[products])
+    brand[:] = past.brand.of(rows, facts.brand[products])
+    price[:, 0], price[:, 1] = _price_columns(past, facts, rows, products)
     mainstream = past.shoppers[:, SHOPPER_FEATURES.index("shopper_mainstream")]
     breadth = past.shoppers[:, SHOPPER_FEATURES.index("shopper_products")]
-    np.subtract(facts.log_share[products, -1], mainstream[rows], out=columns[:, 15])
-    np.subtract(facts.buyer_breadth[products], breadth[rows], out=columns[:, 16])
+    np.subtract(facts.log_share[products, -1], mainstream[rows], out=audience[:, 0])
+    np.subtract(facts.buyer_breadth[products], breadth[rows], out=audience[:, 1])
+
+
+def _write_session(
+    columns: FloatArray, past: _Past, facts: CatalogueFacts, rows: NDArray[np.int64], products: NDArray[np.int32]
+) -> None:
+    """Fill float32 ``[R, len(SESSION_FEATURES)]``."""
+    histories, batch = past.histories, len(past.histories)
+    inside = np.flatnonzero(of_newest_session(histories))
+    shopper, own, stamps = past.shopper[inside], histories.products[inside], histories.timestamps[inside]
+    events = np.bincount(shopper, minlength=batch)
+    distinct = np.unique(shopper * len(facts) + own) // len(facts)
+    minutes, last = np.full(batch, UNKNOWN), np.full(batch, UNKNOWN)
+    newest = np.cumsum(events) - 1
+    some = events > 0
+    minutes[some] = (stamps[newest[some]] - stamps[(newest - events + 1)[some]]) / 60.0
+    several = events > 1
+    last[several] = (stamps[newest[several]] - stamps[newest[several] - 1]) / 60.0
+    of_shopper = np.stack([events, np.bincount(distinct, minlength=batch), minutes, last], axis=1)
+    columns[:, :4] = of_shopper[rows]
+    width = max(1, facts.categories)
+    code = facts.category[own]
+    coded = code >= 0
+    counts = np.bincount(shopper[coded] * width + code[coded], minlength=batch * width)
+    wanted = facts.category[products]
+    share = counts[rows * width + np.maximum(wanted, 0)] / np.maximum(events[rows], 1)
+    columns[:, 4] = np.where(wanted >= 0, share, 0.0)
+    price = facts.log_price[own].astype(np.float64)
+    priced = ~np.isnan(price)
+    count = np.bincount(shopper[priced], minlength=batch)
+    mean = np.bincount(shopper[priced], weights=price[priced], minlength=batch) / np.maximum(count, 1)
+    difference = facts.log_price[products] - mean[rows]
+    columns[:, 5] = np.where(np.isnan(difference) | (count[rows] == 0), 0.0, difference)
 
 
 def _price_columns(

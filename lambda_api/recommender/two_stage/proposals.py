@@ -36,7 +36,7 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class Trails:
+class Paths:
     """Every step from a product of a shopper's past to one that some graph leads to, graph after graph.
 
     Attributes:
@@ -58,11 +58,11 @@ class Trails:
         return np.repeat(weights, np.diff(self.pair_stops)) * self.reach
 
 
-def follow(graphs: Sequence[SparseWeights], profiles: Sequence[Profiles], width: int) -> Trails:
+def expand(graphs: Sequence[SparseWeights], profiles: Sequence[Profiles], width: int) -> Paths:
     """Follow each of ``graphs`` from the profile beside it. ``width``: products of the catalogue."""
     if not graphs:
         none = np.zeros(1, dtype=np.int64)
-        return Trails(none[:0], np.empty(0, np.float32), np.empty(0, np.float64), none, none)
+        return Paths(none[:0], np.empty(0, np.float32), np.empty(0, np.float64), none, none)
     starts = np.concatenate([graph.indptr[own.products] for graph, own in zip(graphs, profiles, strict=True)])
     ends = np.concatenate([graph.indptr[1:][own.products] for graph, own in zip(graphs, profiles, strict=True)])
     lengths = ends - starts
@@ -78,7 +78,7 @@ def follow(graphs: Sequence[SparseWeights], profiles: Sequence[Profiles], width:
     if len(profiles[0]) > 1:
         cells += np.repeat(np.concatenate([own.row_of_pair * width for own in profiles]), lengths)
     terms = np.repeat(np.concatenate([own.weights for own in profiles]), lengths) * reach
-    return Trails(cells, reach, np.asarray(terms, dtype=np.float64), stops, pair_stops)
+    return Paths(cells, reach, np.asarray(terms, dtype=np.float64), stops, pair_stops)
 
 
 @dataclass(frozen=True, slots=True)

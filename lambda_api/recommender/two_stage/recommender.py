@@ -1,16 +1,17 @@
-"""The two-stage recommender: candidates, their features, one learned ranker, then popular products to fill a list.
+"""The two-stage recommender: candidates, their features, a learned ranker, then popular products to fill a list.
 
-Put assembly of the stages and the contract here. Keep sources, features and facts in the modules beside this one.
+It holds one stage for shoppers between two visits and, where the log has sessions, one for shoppers within a session.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.interactions import InteractionType
+from lambda_api.errors import RecsysError
 from lambda_api.recommender.contract import (
     Parameters,
     Recommendations,
@@ -18,25 +19,27 @@ from lambda_api.recommender.contract import (
     ScoreArray,
     Whitelist,
 )
+from lambda_api.recommender.csr import find_sorted, offsets_of_rows
 from lambda_api.recommender.factors import FactorRecommender
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.item_weights import SparseWeights, mean_likeness
-from lambda_api.recommender.onnx_graph import OnnxGraph
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.topk import top_k
 from lambda_api.recommender.two_stage.blocks import Block, blocks_of, for_each
-from lambda_api.recommender.two_stage.candidates import CELLS_AT_ONCE, CandidateGenerator, Candidates
+from lambda_api.recommender.two_stage.candidates import CELLS_AT_ONCE, CandidateGenerator
 from lambda_api.recommender.two_stage.credit import terms_of
-from lambda_api.recommender.two_stage.features import feature_names, ranking_features
 from lambda_api.recommender.two_stage.product_statistics import WINDOW_DAYS, CatalogueFacts
-from lambda_api.recommender.two_stage.sources import Source, source_names
-from lambda_api.recommender.two_stage.towers import TowerSearch
-from lambda_api.recommender.two_tower import GRAPH_NAME as TOWER_GRAPH
-from lambda_api.recommender.two_tower import TwoTowerRecommender
+from lambda_api.recommender.two_stage.sessions import in_session, shoppers_of
+from lambda_api.recommender.two_stage.stage import Allowed, RankedStage, Scored
+
+FORMAT = 2
+"""Version of this kind's part of a bundle. 2: session stage, sources renamed, no towers."""
+
+SESSION = "session_"
+"""Prefix of the session stage's graph."""
 
 GRAPH_NAME = "ranker"
-GRAPH_INPUT = "features"
 
 CELLS_PER_CHUNK = 300_000
 """Products times products held at once when looking for similar ones: about a megabyte."""
@@ -46,17 +49,23 @@ SHOPPERS_PER_BLOCK = 64
 
 WEEK = WINDOW_DAYS.index(7.0)
 
-MAX_LOGIT = 60.0
+
+class OldFormatError(RecsysError):
+    """A bundle was written by another version of the two-stage recommender."""
 
 
 class TwoStageRecommender(Recommender):
     """Candidates from `CandidateGenerator`, scored by a tree ensemble over `ranking_features`.
 
-    The score of a candidate is ``1 / (1 + exp(-(slope * ranker + intercept)))``, the calibrated chance that the shopper
-    takes it within the length of a training window. Products that are no candidates score 0, which means "no
-    evidence": they follow by popularity. A shopper without a weighted event gets popular products.
+    The score of a candidate is the calibrated chance that the shopper takes it: within the length of a training window,
+    or, for a shopper within a session, with the next click. Products that are no candidates score 0, which means "no
+    evidence"; they follow by popularity. A shopper without a weighted event gets popular products.
 
     Where the model was trained to recommend new products, those a shopper has already taken are no candidates.
+
+    Attributes:
+        stage: for shoppers who are not in a session, and for all where there is no other.
+        session: for shoppers in a session (`in_session`); ``None`` where the log had too few sessions.
     """
 
     kind: ClassVar[str] = "two_stage"
@@ -64,34 +73,25 @@ class TwoStageRecommender(Recommender):
     variants_per_answer: ClassVar[int] = 3
 
     def __init__(
-        self,
-        products: IdMap,
-        popularity: ScoreArray,
-        generator: CandidateGenerator,
-        ranker: bytes,
-        calibration: tuple[float, float],
+        self, products: IdMap, popularity: ScoreArray, stage: RankedStage, session: RankedStage | None = None
     ) -> None:
-        """``ranker``: serialised ONNX graph, float32 ``[R, F]`` to one score a row. ``calibration``: slope, intercept.
-
-        Raises:
-            ValueError: graphs or facts are of another catalogue, or the slope is not positive.
-        """
+        """Raises ``ValueError`` where graphs or facts are of another catalogue."""
         super().__init__(products, popularity)
-        for name, weights in generator.graphs.items():
+        self.stage, self.session = stage, session
+        for name, weights in self._item_graphs.items():
             if len(weights) != len(products):
                 raise ValueError(f"item graph {name} is of {len(weights)} products for a map of {len(products)}")
-        if len(generator.facts) != len(products):
-            raise ValueError(f"facts of {len(generator.facts)} products for a map of {len(products)}")
-        if not calibration[0] > 0:
-            raise ValueError(f"the slope of the calibration must be positive, not {calibration[0]}")
-        self.generator = generator
-        self.calibration = calibration
-        self._ranker = OnnxGraph(ranker)
+        if len(stage.generator.facts) != len(products):
+            raise ValueError(f"facts of {len(stage.generator.facts)} products for a map of {len(products)}")
 
     @property
-    def feature_names(self) -> tuple[str, ...]:
-        """Names of the ranker's input columns."""
-        return feature_names(source_names(self.generator.sources))
+    def generator(self) -> CandidateGenerator:
+        """Of the stage for shoppers who are not in a session."""
+        return self.stage.generator
+
+    @cached_property
+    def _item_graphs(self) -> Mapping[str, SparseWeights]:
+        return {**self.stage.generator.graphs, **(self.session.generator.graphs if self.session else {})}
 
     def knows(self, histories: Histories) -> NDArray[np.bool_]:
         """Shoppers with an event that some source gives a weight."""
@@ -109,10 +109,8 @@ class TwoStageRecommender(Recommender):
         """Chances of the candidates, 0 for every other product; float32 ``[B, n_products]``."""
         scores = np.zeros((len(histories), len(self.products)), dtype=np.float32)
         for start, stop in self._shopper_blocks(len(histories)):
-            part = histories.rows(start, stop)
-            found = self.generator.candidates(part)
-            chances = self._ranked(part, found, None)
-            scores[start + found.products.row_of_value, found.products.values] = chances
+            rows, products, chances = self._scored(histories.rows(start, stop))
+            scores[start + rows, products] = chances
         return scores
 
     def score(self, histories: Histories, products: IndexArray) -> ScoreArray:
@@ -121,8 +119,7 @@ class TwoStageRecommender(Recommender):
         wanted = np.broadcast_to(products, (len(histories), products.shape[1])).astype(np.int64)
         scores = np.empty(wanted.shape, dtype=np.float32)
         for start, stop in self._shopper_blocks(len(histories)):
-            part = histories.rows(start, stop)
-            scores[start:stop] = self._scores_among(part, self.generator.candidates(part), wanted[start:stop])
+            scores[start:stop] = self._scores_of(histories.rows(start, stop), wanted[start:stop])
         unknown = ~self.knows(histories)
         scores[unknown] = self.popularity[wanted[unknown]]
         return scores
@@ -130,25 +127,62 @@ class TwoStageRecommender(Recommender):
     def score_without(
         self, history: Histories, without: IndexArray, products: IndexArray
     ) -> tuple[ScoreArray, NDArray[np.bool_]]:
-        """See `Recommender.score_without`; the item graphs are followed once for all changed histories."""
-        variants, found = self.generator.candidates_without(history, without)
+        """See `Recommender.score_without`; the item graphs are followed once for all changed histories.
+
+        A history that is no longer in a session without a product is scored on its own.
+        """
+        stage = self._stage_of(history)
+        variants = history.without_each(without)
         wanted = np.broadcast_to(products, (len(variants), len(products))).astype(np.int64)
-        scores, known = self._scores_among(variants, found, wanted), self.knows(variants)
+        scores, known = np.zeros(wanted.shape, dtype=np.float32), self.knows(variants)
+        same = in_session(variants) == (stage is self.session) if self.session else np.ones(len(variants), bool)
+        kept, changed = np.flatnonzero(same), np.flatnonzero(~same)
+        if len(kept):
+            shorter, found = stage.generator.candidates_without(history, without[kept])
+            scores[kept] = _looked_up(stage.scored(shorter, found, wanted[kept]), wanted[kept], len(self.products))
+        if len(changed):
+            scores[changed] = self._scores_of(shoppers_of(variants, changed), wanted[changed])
         scores[~known] = self.popularity[products]
         return scores, known
 
-    def _scores_among(self, histories: Histories, found: Candidates, wanted: NDArray[np.int64]) -> ScoreArray:
-        """Chances of ``wanted`` (``[B, m]``) among the candidates ``found``, 0 for what is none; float32 ``[B, m]``."""
-        scores = np.zeros(wanted.shape, dtype=np.float32)
-        cells = found.products.row_of_value * len(self.products) + found.products.values
-        if len(cells) == 0:
-            return scores
-        asked = np.arange(len(histories))[:, None] * len(self.products) + wanted
-        at = np.minimum(np.searchsorted(cells, asked), len(cells) - 1)
-        is_candidate = cells[at] == asked
-        rows, place = np.unique(at[is_candidate], return_inverse=True)
-        scores[is_candidate] = self._ranked(histories, found, rows)[place]
-        return scores
+    def _stage_of(self, history: Histories) -> RankedStage:
+        """The stage that answers one shopper."""
+        return self.session if self.session is not None and bool(in_session(history)[0]) else self.stage
+
+    def _split(self, histories: Histories) -> list[tuple[RankedStage, NDArray[np.int64]]]:
+        """Each stage with the rows of the shoppers that it answers."""
+        everybody = np.arange(len(histories))
+        if self.session is None:
+            return [(self.stage, everybody)]
+        running = in_session(histories)
+        parts = [(self.stage, everybody[~running]), (self.session, everybody[running])]
+        return [(stage, rows) for stage, rows in parts if len(rows)]
+
+    def _scored(
+        self, histories: Histories, wanted: NDArray[np.int64] | None = None, allowed: Allowed | None = None
+    ) -> Scored:
+        """The candidates of each shopper with their chances, by the stage of each.
+
+        ``wanted``: products ``[B, m]`` that are of interest, ``None`` for all; ``allowed``: says of rows and products
+        which may be listed.
+        """
+        parts: list[Scored] = []
+        for stage, own in self._split(histories):
+            part = shoppers_of(histories, own)
+            keep = None if allowed is None else _of_rows(allowed, own)
+            rows, products, chances = stage.scored(
+                part, stage.generator.candidates(part), None if wanted is None else wanted[own], keep
+            )
+            parts.append((own[rows], products, chances))
+        if len(parts) == 1:
+            return parts[0]
+        rows, products, chances = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.argsort(rows, kind="stable")
+        return rows[order], products[order], chances[order]
+
+    def _scores_of(self, histories: Histories, wanted: NDArray[np.int64]) -> ScoreArray:
+        """Chances of ``wanted`` (``[B, m]``), 0 for what is no candidate; float32 ``[B, m]``."""
+        return _looked_up(self._scored(histories, wanted), wanted, len(self.products))
 
     def recommend(
         self,
@@ -191,7 +225,7 @@ class TwoStageRecommender(Recommender):
         for start, stop in blocks_of(len(products), max(1, CELLS_PER_CHUNK // max(1, len(self.products)))):
             part = products[start:stop]
             total = np.zeros((len(part), len(self.products)), dtype=np.float32)
-            for _, weights in sorted(self.generator.graphs.items()):
+            for _, weights in sorted(self._item_graphs.items()):
                 rows = np.maximum(weights.rows(part), 0.0)
                 rows[np.arange(len(part)), part] = 0.0
                 best = rows.max(axis=1, initial=0.0, keepdims=True)
@@ -204,12 +238,12 @@ class TwoStageRecommender(Recommender):
     ) -> tuple[IndexArray, NDArray[np.float64]]:
         """The scores, shared out over the shopper's past products by what each contributed to the sources.
 
-        A tree ensemble has no term per event. But it saw a product because sources led to it from past products; each
-        source counts by its part in the fusion of this candidate, and within it each past product by its term. All
-        zero where a product is no candidate, or only because it sells well. Shares tell where to look; whether a score
-        falls without an event, only scoring without it tells.
+        A tree ensemble has no term per event. But sources led to a candidate from past products: each source counts by
+        its part in the fusion of the candidate, and within it each past product by its term. All zero where a product
+        is no candidate, or only because it sells well. Shares say which product to check; whether a score falls without
+        it is only known by scoring without it.
         """
-        past, terms = terms_of(self.generator, history, products)
+        past, terms = terms_of(self._stage_of(history).generator, history, products)
         totals = terms.sum(axis=1, keepdims=True)
         if not self.knows(history).any() or not totals.any():
             return past, np.zeros_like(terms)
@@ -219,9 +253,7 @@ class TwoStageRecommender(Recommender):
 
     def likeness(self, products: IndexArray) -> ScoreArray:
         """Weights of every item graph between ``products``, each graph scaled to its largest, averaged."""
-        return mean_likeness(
-            [weights.block(products, products) for _, weights in sorted(self.generator.graphs.items())]
-        )
+        return mean_likeness([weights.block(products, products) for _, weights in sorted(self._item_graphs.items())])
 
     def sold_this_week(self, now: int) -> ScoreArray | None:
         """See `Recommender.sold_this_week`."""
@@ -230,35 +262,33 @@ class TwoStageRecommender(Recommender):
 
     def without_ranker(self) -> "TwoStageRecommender":
         """The same candidates in the order of their fusion; no ONNX graph is run."""
-        return FusedCandidates(self.products, self.popularity, self.generator, self._ranker.content, self.calibration)
+        fused = None if self.session is None else replace(self.session, fused=True)
+        return TwoStageRecommender(self.products, self.popularity, replace(self.stage, fused=True), fused)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Facts of the catalogue and every item graph in CSR form."""
+        """Facts of the catalogue and every item graph in CSR form; those of both stages are the same."""
         arrays = self.generator.facts.arrays()
-        for name, weights in self.generator.graphs.items():
+        for name, weights in self._item_graphs.items():
             arrays |= {f"graph_{name}_{part}": array for part, array in weights.arrays().items()}
         if self.generator.factors is not None:
             arrays |= {f"factors_{name}": array for name, array in self.generator.factors.arrays().items()}
-        if self.generator.towers is not None:
-            arrays |= {f"towers_{name}": array for name, array in self.generator.towers.model.arrays().items()}
         return arrays
 
     def parameters(self) -> dict[str, Any]:
-        """Sources, limits, calibration and the moment of fitting."""
+        """Format, the parameters of both stages and of the factors, and the moment of fitting."""
+        factors = self.generator.factors
         return {
-            "sources": [source.parameters() for source in self.generator.sources],
-            "graphs": sorted(self.generator.graphs),
-            "limit": self.generator.limit,
-            "consumed_types": [kind.label for kind in self.generator.consumed_types],
-            "factors": None if self.generator.factors is None else self.generator.factors.parameters(),
-            "calibration": list(self.calibration),
+            "format": FORMAT,
+            "stage": self.stage.parameters(),
+            "session": None if self.session is None else self.session.parameters(),
+            "factors": None if factors is None else factors.parameters(),
             "as_of": self.generator.facts.as_of,
         }
 
     def graphs(self) -> dict[str, bytes]:
-        """``ranker``, and the shopper tower where there is one."""
-        towers = self.generator.towers
-        return {GRAPH_NAME: self._ranker.content, **({} if towers is None else towers.model.graphs())}
+        """``ranker``, and ``session_ranker`` where there is one."""
+        session = {} if self.session is None else {SESSION + GRAPH_NAME: self.session.ranker.content}
+        return {GRAPH_NAME: self.stage.ranker.content, **session}
 
     @classmethod
     def restore(
@@ -269,36 +299,31 @@ class TwoStageRecommender(Recommender):
         parameters: Parameters,
         graphs: Mapping[str, bytes],
     ) -> Self:
-        """Inverse of `arrays`, `parameters` and `graphs`."""
+        """Inverse of `arrays`, `parameters` and `graphs`.
+
+        Raises:
+            OldFormatError: the bundle was written by another version.
+        """
+        if parameters.get("format") != FORMAT:
+            raise OldFormatError(
+                f"the hybrid's bundle has format {parameters.get('format', 1)}, this version reads {FORMAT}",
+                remedy="train the model again with this version",
+            )
         facts = CatalogueFacts.restore(arrays, parameters["as_of"])
-        generator = CandidateGenerator(
-            sources=tuple(Source.from_parameters(source) for source in parameters["sources"]),
-            graphs={
-                name: SparseWeights(*(arrays[f"graph_{name}_{part}"] for part in ("indptr", "indices", "data")))
-                for name in parameters["graphs"]
-            },
-            facts=facts,
-            limit=parameters["limit"],
-            consumed_types=tuple(InteractionType.from_label(label) for label in parameters["consumed_types"]),
-            factors=_restored_factors(products, popularity, arrays, parameters),
-            towers=_restored_towers(products, popularity, arrays, graphs, facts),
+        factors = None
+        if parameters["factors"] is not None:
+            own = {name: arrays[f"factors_{name}"] for name in ("item_factors", "gramian")}
+            factors = FactorRecommender.restore(products, popularity, own, parameters["factors"], {})
+        given = (arrays, facts, factors)
+        stage = RankedStage.restore(parameters["stage"], graphs[GRAPH_NAME], *given)
+        if parameters["session"] is None:
+            return cls(products, popularity, stage)
+        return cls(
+            products,
+            popularity,
+            stage,
+            RankedStage.restore(parameters["session"], graphs[SESSION + GRAPH_NAME], *given),
         )
-        slope, intercept = parameters["calibration"]
-        return cls(products, popularity, generator, graphs[GRAPH_NAME], (slope, intercept))
-
-    def rank(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The ranker's own scores of rows of features (``[R, F]``), float32 ``[R]``."""
-        if len(features) == 0:
-            return np.empty(0, dtype=np.float32)
-        scores: NDArray[np.float32] = self._ranker.run(None, {GRAPH_INPUT: features})
-        return scores.reshape(-1)
-
-    def _ranked(self, histories: Histories, candidates: Candidates, only: NDArray[np.int64] | None) -> ScoreArray:
-        """Chances of ``candidates``, or of these rows of them."""
-        features = ranking_features(histories, candidates, self.generator.facts, only)
-        slope, intercept = self.calibration
-        logits = np.clip(slope * self.rank(features).astype(np.float64) + intercept, -MAX_LOGIT, MAX_LOGIT)
-        return (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
 
     def _best(
         self,
@@ -309,20 +334,21 @@ class TwoStageRecommender(Recommender):
         listed: NDArray[np.bool_] | None,
     ) -> tuple[IndexArray, ScoreArray]:
         """The ``k`` best candidates of each shopper that are allowed; shoppers nothing is ``known`` of have none."""
-        found = self.generator.candidates(histories)
-        rows, values = found.products.row_of_value, found.products.values
-        allowed = known[rows]
-        if listed is not None:
-            allowed &= listed[values]
+        width = len(self.products)
+        banned = np.empty(0, np.int64)
         if exclude is not None and len(exclude.values):
-            width = len(self.products)
-            allowed &= ~np.isin(rows * width + values, exclude.row_of_value * width + exclude.values)
-        if not allowed.all():
-            only = np.flatnonzero(allowed)
-            chances, rows, values = self._ranked(histories, found, only), rows[only], values[only]
-        else:
-            chances = self._ranked(histories, found, None)
-        start = np.searchsorted(rows, np.arange(len(histories) + 1))
+            banned = np.sort(exclude.row_of_value * width + exclude.values)
+
+        def allowed(rows: NDArray[np.int64], products: IndexArray) -> NDArray[np.bool_]:
+            may = known[rows]
+            if listed is not None:
+                may = may & listed[products]
+            if len(banned):
+                may = may & ~find_sorted(banned, rows * width + products)[1]
+            return may
+
+        rows, values, chances = self._scored(histories, None, allowed)
+        start = offsets_of_rows(rows, len(histories))
         padded = np.full((len(histories), max(1, int(np.diff(start).max()))), -np.inf, dtype=np.float32)
         padded[rows, np.arange(len(values)) - start[rows]] = chances
         chosen, scores = top_k(padded, k)
@@ -354,33 +380,15 @@ class TwoStageRecommender(Recommender):
         return blocks_of(shoppers, max(1, min(SHOPPERS_PER_BLOCK, CELLS_AT_ONCE // max(1, len(self.products)))))
 
 
-def _restored_factors(
-    products: IdMap, popularity: ScoreArray, arrays: Mapping[str, NDArray[Any]], parameters: Parameters
-) -> FactorRecommender | None:
-    if parameters.get("factors") is None:
-        return None
-    own = {name: arrays[f"factors_{name}"] for name in ("item_factors", "gramian")}
-    return FactorRecommender.restore(products, popularity, own, parameters["factors"], {})
+def _of_rows(allowed: Allowed, own: NDArray[np.int64]) -> Allowed:
+    """``allowed`` for a batch of the shoppers ``own`` alone."""
+    return lambda rows, products: allowed(own[rows], products)
 
 
-def _restored_towers(
-    products: IdMap,
-    popularity: ScoreArray,
-    arrays: Mapping[str, NDArray[Any]],
-    graphs: Mapping[str, bytes],
-    facts: CatalogueFacts,
-) -> TowerSearch | None:
-    if TOWER_GRAPH not in graphs:
-        return None
-    own = {name: arrays[f"towers_{name}"] for name in ("item_vectors", "item_bias")}
-    return TowerSearch(TwoTowerRecommender.restore(products, popularity, own, {}, graphs), facts)
-
-
-class FusedCandidates(TwoStageRecommender):
-    """The candidates of a two-stage recommender by reciprocal rank fusion alone: what is left when the ranker fails.
-
-    Scores are the fusion itself, > 0. Never stored: it is made by `TwoStageRecommender.without_ranker`.
-    """
-
-    def _ranked(self, histories: Histories, candidates: Candidates, only: NDArray[np.int64] | None) -> ScoreArray:
-        return candidates.fusion if only is None else candidates.fusion[only]
+def _looked_up(scored: Scored, wanted: NDArray[np.int64], width: int) -> ScoreArray:
+    """The chances of ``wanted`` products (``[B, m]``) among those ``scored``, 0 for others; float32 ``[B, m]``."""
+    rows, products, chances = scored
+    place, there = find_sorted(rows * width + products, np.arange(len(wanted))[:, None] * width + wanted)
+    scores = np.zeros(wanted.shape, dtype=np.float32)
+    scores[there] = chances[place[there]]
+    return scores

@@ -1,8 +1,4 @@
-"""What a source of candidates is: its kind, how much it takes, what the shopper's events weigh in it.
-
-Put what describes a source, and travels in a bundle, here. Keep asking it (``candidates``) and fitting its graph
-(``recsys_assets.models.hybrid_graphs``) out.
-"""
+"""What a source of candidates is: its kind, how many it proposes, and the weights of the shopper's events in it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +6,10 @@ from typing import Any, Literal, Self
 
 from lambda_api.recommender.profiles import EventWeighting
 
-SourceKind = Literal["graph", "trending", "category", "again", "factors", "towers"]
+SourceKind = Literal["graph", "trending", "category", "repurchase", "factors"]
 
-WITHOUT_PROFILE: tuple[SourceKind, ...] = ("trending", "factors", "towers")
-"""Sources that score whatever is proposed, and follow no past product."""
+WITHOUT_PROFILE: tuple[SourceKind, ...] = ("trending", "factors")
+"""Kinds that score every proposed product and do not start from past products."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +18,11 @@ class Source:
 
     Attributes:
         name: of the source, in feature names and tables.
-        kind: ``graph`` follows item-to-item weights from the shopper's profile; ``trending`` proposes what sells now to
-            everybody; ``category`` what sells now in the shopper's categories; ``again`` the shopper's own products;
-            ``factors`` proposes nothing, which would take a look at every product, but scores what others propose;
-            ``towers`` proposes what is near the shopper's vector.
+        kind: ``graph`` follows item-to-item weights from the shopper's products; ``trending`` proposes what sells now
+            to everybody; ``category`` what sells now in the shopper's categories; ``repurchase`` the shopper's own
+            products; ``factors`` proposes nothing, it scores what the others propose.
         take: proposals per shopper.
-        weighting: what the shopper's events weigh (``graph``, ``category`` and ``again``).
+        weighting: weights of the shopper's events (``graph``, ``category`` and ``repurchase``).
         graph: name of the weights (``graph``).
         prior: multiply scores by the trend of the product.
     """
