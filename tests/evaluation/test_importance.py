@@ -109,7 +109,7 @@ def test_a_mixture_is_explained_as_the_sum_of_its_parts(trained: tuple[lightgbm.
 def test_the_hybrid_is_explained_while_it_is_fitted() -> None:
     recommender, found = fit_and_explain(Hybrid(**SMALL), training_data())
     assert isinstance(recommender, TwoStageRecommender) and found is not None
-    assert {one.name for one in found.features} == set(recommender.feature_names)
+    assert {one.name for one in found.features} == set(recommender.stage.reads)
     assert sum(one.share for one in found.features) == pytest.approx(1)
     np.testing.assert_array_equal(
         Hybrid(**SMALL).fit(training_data()).graphs()["ranker"], recommender.graphs()["ranker"]
