@@ -11,6 +11,8 @@ from recsys_assets.evaluation import assets as evaluation_assets
 from recsys_assets.features import assets as features_assets
 from recsys_assets.features.columns import PRODUCT_FEATURES, USER_FEATURES, USER_PRODUCT_FEATURES
 from recsys_assets.ingest import assets as ingest_assets
+from recsys_assets.ingest import served_assets
+from recsys_assets.ingest.served import LIST_OUTCOMES, SERVED_LISTS
 from recsys_assets.jobs import JOBS
 from recsys_assets.promotion import assets as promotion_assets
 from recsys_assets.publishing import assets as publishing_assets
@@ -24,6 +26,7 @@ from recsys_assets.training import assets as training_assets
 
 STAGES = (
     ingest_assets,
+    served_assets,
     quality_assets,
     features_assets,
     splits_assets,
@@ -41,7 +44,7 @@ WEEKLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15), warn_win
 """For the assets of the weekly retraining."""
 
 FRESHNESS: Mapping[str, dg.FreshnessPolicy] = {
-    **dict.fromkeys(("ingest", "quality", "publishing"), DAILY),
+    **dict.fromkeys(("ingest", "served", "quality", "publishing"), DAILY),
     **dict.fromkeys(("features", "splits", "training", "evaluation", "registry"), WEEKLY),
 }
 
@@ -63,6 +66,8 @@ COLUMNS: Mapping[str, dg.TableSchema] = {
             ("user_product_features", USER_PRODUCT_FEATURES),
         )
     },
+    "served_lists": ingest_assets.column_schema(SERVED_LISTS).value,
+    "list_outcomes": ingest_assets.column_schema(LIST_OUTCOMES).value,
     "temporal_splits": ingest_assets.column_schema(splits_assets.SPLITS_SCHEMA).value,
 }
 """Columns of the tables, by asset."""

@@ -11,6 +11,9 @@ MODELLING: dg.AssetSelection = dg.AssetSelection.groups("features", "splits", "t
 PUBLISHING: dg.AssetSelection = dg.AssetSelection.groups("publishing")
 """From validated interactions to the data that serving reads; not partitioned, cheap enough for every night."""
 
+SERVED: dg.AssetSelection = dg.AssetSelection.groups("served")
+"""From the event stream to the tables of lists shown and their outcomes; partitioned by day."""
+
 ingest_interactions_job = dg.define_asset_job(
     "ingest_interactions_job",
     selection=INGESTION,
@@ -36,4 +39,16 @@ build_recommender_job = dg.define_asset_job(
     "that serving reads.",
 )
 
-JOBS = (ingest_interactions_job, retrain_models_job, publish_serving_data_job, build_recommender_job)
+collect_served_lists_job = dg.define_asset_job(
+    "collect_served_lists_job",
+    selection=SERVED,
+    description="The lists that shoppers were shown and what followed from them, for one day or a range of days.",
+)
+
+JOBS = (
+    ingest_interactions_job,
+    retrain_models_job,
+    publish_serving_data_job,
+    build_recommender_job,
+    collect_served_lists_job,
+)

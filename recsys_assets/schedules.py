@@ -6,10 +6,18 @@ from typing import Final
 
 import dagster as dg
 
+from lambda_api.settings import Settings
 from recsys_assets.data_gate import closed_gates
+from recsys_assets.event_stream import events_root
 from recsys_assets.ingest.live_events import stale_days
+from recsys_assets.ingest.served import days_to_make
 from recsys_assets.ingest.source import Source
-from recsys_assets.jobs import ingest_interactions_job, publish_serving_data_job, retrain_models_job
+from recsys_assets.jobs import (
+    collect_served_lists_job,
+    ingest_interactions_job,
+    publish_serving_data_job,
+    retrain_models_job,
+)
 from recsys_assets.lake import Lake
 from recsys_assets.partitions import DAYS
 from recsys_assets.tags import TRIGGER_TAG
@@ -62,6 +70,26 @@ def daily_ingest_schedule(
 
 
 @dg.schedule(
+    job=collect_served_lists_job,
+    cron_schedule="45 0 * * *",
+    execution_timezone="UTC",
+    description="Every night: makes the daily tables of lists shown and their outcomes, again after late feedback.",
+)
+def daily_served_lists_schedule(
+    context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
+) -> dg.SkipReason | list[dg.RunRequest]:
+    now = context.scheduled_execution_time.astimezone(UTC)
+    partitions = set(DAYS.get_partition_keys(current_time=now))
+    days = [day for day in days_to_make(events_root(settings), lake) if day.isoformat() in partitions]
+    if not days:
+        return dg.SkipReason("every list shown and every answer to it is in the tables")
+    return [
+        dg.RunRequest(run_key=f"served-{day}@{now:%Y-%m-%dT%H:%M}", partition_key=day.isoformat())
+        for day in days[:MAX_DAYS_PER_TICK]
+    ]
+
+
+@dg.schedule(
     job=publish_serving_data_job,
     cron_schedule="30 1 * * *",
     execution_timezone="UTC",
@@ -92,4 +120,4 @@ def _week_key(now: datetime) -> str:
     return f"retrain-{year}-W{week:02d}"
 
 
-SCHEDULES = (daily_ingest_schedule, nightly_publish_schedule, weekly_retrain_schedule)
+SCHEDULES = (daily_ingest_schedule, daily_served_lists_schedule, nightly_publish_schedule, weekly_retrain_schedule)

@@ -59,7 +59,7 @@ def test_tables_show_their_columns_before_they_are_there() -> None:
     tables = {name for name, spec in ALL.items() if "dagster/column_schema" in spec.metadata}
     assert tables == {
         "products", "users", "raw_interactions", "interactions", "user_features", "product_features",
-        "user_product_features", "temporal_splits", "batch_recommendations",
+        "user_product_features", "temporal_splits", "batch_recommendations", "served_lists", "list_outcomes",
     }  # fmt: skip
     columns = ALL["user_features"].metadata["dagster/column_schema"].columns
     assert columns[0].name == "user_id" and all(column.description for column in columns)
@@ -87,7 +87,9 @@ def test_a_stage_has_another_code_version_when_its_code_changes(
 
 def test_every_stage_has_checks() -> None:
     checked = {key.asset_key.to_user_string() for key in assets_location.defs.resolve_asset_graph().asset_check_keys}
-    assert set(specs(assets_location.defs)) - checked == WRITTEN_BESIDE | {"interactions", "storefront_data"}
+    assert set(specs(assets_location.defs)) - checked == WRITTEN_BESIDE | {
+        "interactions", "storefront_data", "served_lists", "list_outcomes",
+    }  # fmt: skip
 
 
 def test_loading_the_locations_warns_of_nothing(tmp_path: Path) -> None:

@@ -210,6 +210,11 @@ def test_the_sensor_asks_once_for_each_promotion_and_never_for_a_refusal(serving
 def test_schedules_and_jobs_are_registered() -> None:
     repository = build_defs().get_repository_def()
     schedules = {schedule.name for schedule in repository.schedule_defs}
-    assert schedules == {"daily_ingest_schedule", "nightly_publish_schedule", "weekly_retrain_schedule"}
+    assert schedules == {
+        "daily_ingest_schedule",
+        "daily_served_lists_schedule",
+        "nightly_publish_schedule",
+        "weekly_retrain_schedule",
+    }
     jobs = {"ingest_interactions_job", "retrain_models_job", "publish_serving_data_job", "build_recommender_job"}
     assert jobs <= set(repository.job_names)

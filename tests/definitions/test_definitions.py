@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from recsys_assets import definitions as assets_location
-from recsys_assets.jobs import INGESTION, MODELLING, PUBLISHING
+from recsys_assets.jobs import INGESTION, MODELLING, PUBLISHING, SERVED
 from recsys_deploy import definitions as deploy_location
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +95,7 @@ def test_every_asset_of_the_pipeline_has_a_freshness_policy() -> None:
 
 def test_the_job_selections_partition_the_graph() -> None:
     graph = assets_location.defs.resolve_asset_graph()
-    parts = [selection.resolve(graph) for selection in (INGESTION, MODELLING, PUBLISHING)]
+    parts = [selection.resolve(graph) for selection in (INGESTION, SERVED, MODELLING, PUBLISHING)]
     assert sum(len(part) for part in parts) == len(set().union(*parts))
     assert set().union(*parts) == graph.executable_asset_keys
 
@@ -103,7 +103,12 @@ def test_the_job_selections_partition_the_graph() -> None:
 def test_daily_assets_backfill_in_a_single_run() -> None:
     graph = assets_location.defs.resolve_asset_graph()
     daily = [graph.get(key) for key in graph.executable_asset_keys if graph.get(key).partitions_def is not None]
-    assert {asset.key.to_user_string() for asset in daily} == {"raw_interactions", "interactions"}
+    assert {asset.key.to_user_string() for asset in daily} == {
+        "raw_interactions",
+        "interactions",
+        "served_lists",
+        "list_outcomes",
+    }
     assert all(asset.backfill_policy == dg.BackfillPolicy.single_run() for asset in daily)
 
 

@@ -40,6 +40,7 @@ from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.item_knn import ItemKnn
 from recsys_assets.models.popularity import Popularity
 from recsys_assets.publishing.histories import publish_histories
+from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.schema import INTERACTIONS
 from recsys_assets.splits.temporal import TemporalSplit
 from recsys_assets.training.candidate import candidate_folder, train_candidate
@@ -96,8 +97,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         train_candidate(trainer, lake, SPLIT, settings, lambda line: None)
     champion = load_candidates(settings, ("item_knn",))["item_knn"]
     table = open_table(settings, "serving")
-    folder = str(candidate_folder(settings, "item_knn"))
-    target = RouteTarget("v1", folder, champion.manifest.checksum)
+    bundles = BundleStore(settings.models_uri)
+    bundles.put(candidate_folder(settings, "item_knn"))
+    checksum = champion.manifest.checksum
+    target = RouteTarget("v1", bundles.uri(checksum), checksum)
     write_routing(table, RoutingRecord("none", "none", (Variant("champion", target, 10_000),), None, 1, 0), None)
     publish_histories(lake, HistoryStore(open_table(settings, "history")), table)
     serving = build(settings, immediate=True)
