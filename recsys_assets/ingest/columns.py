@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lambda_api.errors import RecsysError
 from lambda_api.ids_rule import ID_PATTERN, MAX_ID_LENGTH
 from recsys_assets.schema import TIMESTAMP, TableContract
 
@@ -42,7 +43,7 @@ _CALENDAR = tuple(
 )
 
 
-class UnusableIds(ValueError):
+class UnusableIds(RecsysError, ValueError):
     """Ids whose digits are lost. ``row`` is the first such row, counted from 0."""
 
     def __init__(self, message: str, row: int) -> None:
