@@ -52,7 +52,7 @@ def serve(
     ),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer.")] = 2,
-    threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of each.")] = 4,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of each.")] = 8,
     cors_origin: Annotated[list[str] | None, typer.Option(help="Origin whose pages may call; repeatable.")] = None,
     static: Annotated[bool, typer.Option(help="The shop page too.")] = True,
 ) -> None:

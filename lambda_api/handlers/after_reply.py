@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from lambda_api.serving.counters import Counters
-from lambda_api.serving.service import AfterWork
+from lambda_api.serving.service_answer import AfterWork
 from lambda_api.state.event_sink import EventSink
 from lambda_api.state.exposures import InferenceLog
 from lambda_api.state.shadow_queue import ShadowQueue

@@ -14,7 +14,7 @@ from lambda_api.handlers.lambda_start import prepare_on_lambda
 from lambda_api.handlers.request_validation import Refusal, Request, read_request, request_id_of
 from lambda_api.handlers.resolver import Resolver
 from lambda_api.handlers.responses import JSON, SECURITY_HEADERS, error_content
-from lambda_api.serving.service import BASELINE
+from lambda_api.serving.service_answer import BASELINE
 
 NOTHING = "none"
 """Route of unmatched requests, in log and metrics."""

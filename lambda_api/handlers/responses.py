@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler import Response
 
 from lambda_api.handlers.request_validation import Refusal
 from lambda_api.serving.question import RankedItem
-from lambda_api.serving.service import ServiceAnswer
+from lambda_api.serving.service_answer import ServiceAnswer
 
 JSON = "application/json"
 SECURITY_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}

@@ -6,7 +6,6 @@ answers 404 or 405.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -73,12 +72,6 @@ def routes() -> tuple[Route, ...]:
     """Every route but ``$default``."""
     table = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     return tuple(Route(row["method"], row["path"], row["scope"]) for row in table)
-
-
-@cache
-def scopes() -> Mapping[str, Scope | None]:
-    """Scope by route key."""
-    return {route.key: route.scope for route in routes()}
 
 
 def match(method: str, path: str) -> tuple[Route, dict[str, str]] | None:

@@ -24,7 +24,7 @@ from lambda_api.handlers.responses import json_response, list_content, recommend
 from lambda_api.ids_rule import ID_RULE, normalise_id
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.serving.question import Filters, PageContext, Question, UnknownProduct
-from lambda_api.serving.service import ServiceAnswer
+from lambda_api.serving.service_answer import ServiceAnswer
 from lambda_api.state.history import StoredEvent, TimestampRefused, accepted_timestamp
 
 Length = Annotated[int, Query(ge=1, le=100, description="Length of the list.")]

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from lambda_api.interactions import Event
 from lambda_api.serving.answer_cache import AnswerCache
@@ -25,12 +25,17 @@ from lambda_api.serving.merging import merged
 from lambda_api.serving.question import Question, Ranking, UnknownProduct
 from lambda_api.serving.routing import RoutingCache, assign
 from lambda_api.serving.scorers import Scored, Scorer
+from lambda_api.serving.service_answer import (
+    BASELINE,
+    AfterReply,
+    AfterWork,
+    RequestTrace,
+    ServiceAnswer,
+    ShadowRequest,
+)
 from lambda_api.state.exposures import Exposure, ListKind, ShownItem
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.routing_record import WHOLE, RouteTarget, RoutingRecord, Variant
-
-BASELINE = "baseline"
-"""``model_version`` of an answer without a model."""
 
 HISTORY_LIMIT = 200
 DORMANT_S = 180 * 86_400
@@ -58,73 +63,6 @@ NOBODY = RoutingRecord(
 """Replaces the routing record while none is known; nothing is scored with it."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceAnswer:
-    """A list with its variant, causes of failures, exposure and timings.
-
-    Attributes:
-        cause: failures as ``"<dependency>: <how>"``, joined by ``"; "``; ``None``: none.
-        exposure: for the inference log.
-        shopper_known: whether there is any event of the shopper; ``None``: the history cannot be read.
-        timings: milliseconds by step, and ``total``.
-    """
-
-    ranking: Ranking
-    model_version: str
-    variant: str
-    experiment: str
-    cause: str | None
-    exposure: Exposure
-    timings: dict[str, float]
-    shopper_known: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ShadowRequest:
-    """A question for the shadow model, asked after the reply."""
-
-    question: dict[str, Any]
-    target: RouteTarget
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class AfterWork:
-    """Work for one request after its reply."""
-
-    exposure: Exposure
-    shadow: ShadowRequest | None
-
-
-class AfterReply(Protocol):
-    """Takes work for after the reply. Never blocks or raises."""
-
-    def submit(self, work: AfterWork) -> None:
-        """Do ``work`` later."""
-
-
-@dataclass(slots=True)
-class RequestTrace:
-    """Causes of failures and timings of one request."""
-
-    started: float
-    causes: list[str]
-    timings: dict[str, float]
-    shopper_known: bool | None = None
-
-    def time(self, step: str, since: float) -> None:
-        self.timings[step] = round((time.perf_counter() - since) * 1000, 3)
-
-    def failed(self, cause: str | None) -> None:
-        for part in (cause or "").split("; "):
-            if part and part not in self.causes:
-                self.causes.append(part)
-
-    @property
-    def cause(self) -> str | None:
-        return "; ".join(self.causes) or None
 
 
 class RecommendationService:

@@ -12,7 +12,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -57,7 +57,7 @@ class JsonLinesSink:
 
     Every call is one append of whole lines; a partial append is cut off again. No other process writes to the file
     (process ids repeat between containers, hence the random part). A process killed within an append can leave one
-    unfinished line at the end, which `read_json_lines` skips. Feedback is flushed to disk before a call returns;
+    unfinished line at the end, which readers skip. Feedback is flushed to disk before a call returns;
     exposures are flushed by the operating system.
 
     Thread-safe; a forked child starts its own files.
@@ -136,26 +136,6 @@ class JsonLinesSink:
         opened = self._files.pop(kind, None)
         if opened is not None:
             os.close(opened[1])
-
-
-def read_json_lines(folder: Path | str, kind: Kind) -> Iterator[dict[str, Any]]:
-    """All records of one kind below a sink's folder, by day and file; an unfinished last line is skipped.
-
-    Raises ``ValueError`` naming file and line for a line that is not a JSON object.
-    """
-    for path in sorted((Path(folder) / kind).glob("date=*/*.jsonl")):
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    log.warning("%s ends within a record; its writer was killed. The record is skipped", path)
-                    continue
-                try:
-                    record = json.loads(line)
-                except ValueError as error:
-                    raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
-                if not isinstance(record, dict):
-                    raise ValueError(f"{path}, line {number}: not a JSON object")
-                yield record
 
 
 class BatchSink:

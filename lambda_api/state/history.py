@@ -16,7 +16,7 @@ Late events are placed by their timestamp. The whole interaction log is in ``rec
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,10 +159,6 @@ class HistoryStore:
             accepted=tuple(event.event_id for place, event in enumerate(events) if place in accepted),
             duplicates=tuple(event.event_id for place, event in enumerate(events) if place not in accepted),
         )
-
-    def seed(self, user_id: str, events: Iterable[StoredEvent]) -> None:
-        """Store what the pipeline knows of one shopper; see `seed_many`."""
-        self.seed_many({user_id: list(events)})
 
     def seed_many(self, histories: Mapping[str, Sequence[StoredEvent]]) -> int:
         """Store the newest 200 events of each shopper from the pipeline's log, packed into one record.

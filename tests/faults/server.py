@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from lambda_api.state.addressing import digest
-from lambda_api.state.event_sink import read_json_lines
 from lambda_api.state.open_table import open_table
 from lambda_api.state.table import Key
+from tests.json_lines import read_json_lines
 from tests.load_driver import FEEDBACK, RECOMMEND, Client, Reply, Traffic, drive, wait_until_healthy
 from tests.serving_home import ServedHome
 

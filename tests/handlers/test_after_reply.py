@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lambda_api.handlers.after_reply import Background, Immediate, LambdaExtension, Writer
-from lambda_api.serving.service import AfterWork, ShadowRequest
+from lambda_api.serving.service_answer import AfterWork, ShadowRequest
 from lambda_api.state.exposures import Exposure
 from lambda_api.state.routing_record import RouteTarget
 

@@ -22,8 +22,8 @@ from lambda_api.handlers.models import (
     MetricsResponse,
     RecommendResponse,
 )
-from lambda_api.state.event_sink import read_json_lines
 from tests.handlers.shop import call, event
+from tests.json_lines import read_json_lines
 from tests.serving_home import ServedHome
 
 

@@ -12,12 +12,13 @@ from lambda_api.handlers.shadow import ShadowConsumer, drain, shadow_request_id,
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.serving.question import PageContext, Question, RankedItem, Ranking, Reason
 from lambda_api.serving.scorers import Scored
-from lambda_api.state.event_sink import JsonLinesSink, read_json_lines
+from lambda_api.state.event_sink import JsonLinesSink
 from lambda_api.state.exposures import Exposure, InferenceLog, ShownItem, join_feedback
 from lambda_api.state.history import StoredEvent
 from lambda_api.state.routing_record import RouteTarget
 from lambda_api.state.shadow_queue import MAX_DELIVERIES, TableShadowQueue
 from lambda_api.state.sqlite_table import SqliteTable
+from tests.json_lines import read_json_lines
 
 TARGET = RouteTarget("v2.0.0", "/models/v2.0.0", "c" * 64)
 RANKING = Ranking(

@@ -18,7 +18,8 @@ from lambda_api.serving.merging import merged
 from lambda_api.serving.question import Filters, PageContext, Question, RankedItem, Ranking, Reason, UnknownProduct
 from lambda_api.serving.routing import RoutingCache
 from lambda_api.serving.scorers import Scored
-from lambda_api.serving.service import AfterWork, Budgets, RecommendationService
+from lambda_api.serving.service import Budgets, RecommendationService
+from lambda_api.serving.service_answer import AfterWork
 from lambda_api.state.history import HistoryStore, StoredEvent
 from lambda_api.state.popular import PopularEntry, PopularProducts
 from lambda_api.state.routing_record import RouteTarget, RoutingRecord, Variant, write_routing

@@ -8,11 +8,12 @@ import pytest
 from lambda_api.interactions import InteractionType
 from lambda_api.serving.counters import Counters
 from lambda_api.serving.feedback import FeedbackService
-from lambda_api.state.event_sink import JsonLinesSink, read_json_lines
+from lambda_api.state.event_sink import JsonLinesSink
 from lambda_api.state.exposures import InferenceLog
 from lambda_api.state.history import HistoryStore, StoredEvent
 from lambda_api.state.sqlite_table import SqliteTable
 from lambda_api.state.table import TableUnavailable
+from tests.json_lines import read_json_lines
 
 NOW = 1_790_000_000
 

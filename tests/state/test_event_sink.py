@@ -25,8 +25,8 @@ from lambda_api.state.event_sink import (
     KinesisSink,
     SinkFull,
     SinkUnavailable,
-    read_json_lines,
 )
+from tests.json_lines import read_json_lines
 from tests.state.tables import ODD_IDS, Clock, fake_dynamodb
 
 

@@ -14,7 +14,8 @@ PROGRAM = """
     import os, sys
     from pathlib import Path
     from lambda_api.interactions import InteractionType
-    from lambda_api.state.event_sink import JsonLinesSink, SinkFull, read_json_lines
+    from lambda_api.state.event_sink import JsonLinesSink, SinkFull
+    from tests.json_lines import read_json_lines
     from lambda_api.state.history import HistoryStore, StoredEvent
     from lambda_api.state.sqlite_table import SqliteTable
     from lambda_api.state.table import TableUnavailable

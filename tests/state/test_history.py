@@ -74,7 +74,7 @@ def test_events_of_one_second_keep_the_order_in_which_they_came(store: HistorySt
 def test_one_query_whatever_there_is(table: Table, clock: Clock) -> None:
     counting = CountingTable(table)
     store = HistoryStore(counting, clock=clock)
-    store.seed("u", [event(f"s{n}", NOW - 1000 + n) for n in range(30)])
+    store.seed_many({"u": [event(f"s{n}", NOW - 1000 + n) for n in range(30)]})
     store.record([event(f"l{n}", NOW - 500 + n) for n in range(30)])
     counting.calls.clear()
     assert len(store.recent("u", limit=40)) == 40
@@ -155,7 +155,7 @@ def test_events_and_markers_expire_together_counted_from_their_arrival(table: Ta
     store = HistoryStore(table, ttl_days=2, clock=clock)
     old = event("a", timestamp=1_291_000_000)  # an old shop's log must not be born expired
     store.record([old])
-    store.seed("u", [event("s", timestamp=1_290_000_000)])
+    store.seed_many({"u": [event("s", timestamp=1_290_000_000)]})
     clock.now += 2 * 86_400 - 2
     assert shown(store.recent("u")) == ["s", "a"]
     assert store.record([old]).duplicates == ("a",)
@@ -167,15 +167,15 @@ def test_events_and_markers_expire_together_counted_from_their_arrival(table: Ta
 def test_packed_and_recorded_events_are_merged_and_none_is_doubled(store: HistoryStore, clock: Clock) -> None:
     store.record([event("live-1", NOW - 50), event("both", NOW - 40), event("live-2", NOW - 10)])
     seed = [event("both", NOW - 40), event("seed-2", NOW - 10), event("seed-1", NOW - 60), event("seed-1", NOW - 60)]
-    store.seed("u", seed)
+    store.seed_many({"u": seed})
     expected = ["seed-1", "live-1", "both", "seed-2", "live-2"]
     assert shown(store.recent("u")) == expected
-    store.seed("u", seed)
+    store.seed_many({"u": seed})
     assert shown(store.recent("u")) == expected
     assert shown(store.recent("u", limit=2)) == expected[-2:]
     store.record([event("seed-1", NOW - 60)])  # known to the log, but new to the markers: still read once
     assert shown(store.recent("u")) == expected
-    store.seed("u", [event("seed-3", NOW - 5)])
+    store.seed_many({"u": [event("seed-3", NOW - 5)]})
     assert shown(store.recent("u")) == ["seed-1", "live-1", "both", "live-2", "seed-3"]
     assert store.seed_many({"u": [], "stranger": []}) == 0
     assert shown(store.recent("u")) == ["seed-1", "live-1", "both", "live-2"]
@@ -190,13 +190,13 @@ def test_seeding_packs_the_newest_and_writes_many_shoppers_at_once(table: Table,
     assert counting.calls == ["write"] * 3
     assert shown(store.recent("long", limit=1000)) == [f"l{i:04d}" for i in range(800, 1000)]
     with pytest.raises(ValueError, match="is of user 'v', not of 'u'"):
-        store.seed("u", [event("a", user="v")])
+        store.seed_many({"u": [event("a", user="v")]})
 
 
 @pytest.mark.parametrize("letter", ["🛒", "\x01"], ids=["four bytes", "six bytes in JSON"])
 def test_packed_events_with_giant_ids_fit_into_a_record(store: HistoryStore, letter: str) -> None:
     giants = [StoredEvent(f"e{n}", "u", f"{n:03d}" + letter * 997, VIEW, NOW - 200 + n) for n in range(200)]
-    store.seed("u", giants)
+    store.seed_many({"u": giants})
     kept = store.recent("u")
     assert 30 < len(kept) < 200
     assert [e.product_id[:3] for e in kept] == [f"{n:03d}" for n in range(200 - len(kept), 200)]
