@@ -1,7 +1,7 @@
-"""Print the requirements of extras, one a line: ``python docker/requirements.py pyproject.toml pipeline aws``.
+"""Print the requirements of extras, one per line: ``python docker/requirements.py pyproject.toml pipeline aws``.
 
-Put here what pip cannot do: name a project's dependencies without building the project. An image installs them in a
-layer that changes with the pins only, and copies the code afterwards.
+pip cannot name a project's dependencies without building the project. An image installs them in a layer that changes
+only with the pins, and copies the code afterwards.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""A small environment to deploy into: a real Terraform stack without AWS, a simulated AWS, and functions that answer.
-
-Put builders and the simulated functions here. Keep assertions in the test modules.
-"""
+"""A small environment to deploy into: a real Terraform stack without AWS, a simulated AWS, and functions that answer."""
 
 import base64
 import hashlib

@@ -1,7 +1,4 @@
-"""Reading Dockerfiles, as far as the checks need it.
-
-Put parsing here. Keep what must hold in the tests.
-"""
+"""Reads Dockerfiles, as far as the checks need it."""
 
 import json
 import re

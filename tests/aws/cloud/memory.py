@@ -1,7 +1,6 @@
-"""Arguments that moto takes and forgets, so that the next plan would want them again.
+"""Keeps arguments that moto accepts and forgets, so that a second plan of the whole stack is empty, as on AWS.
 
-Put here what is kept of a request and given back unchanged. With it a second plan of the whole stack is empty, as on
-AWS. Keep calls that moto lacks in ``gaps``.
+Calls that moto lacks are in ``gaps``.
 """
 
 import json

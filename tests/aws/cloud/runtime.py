@@ -1,8 +1,8 @@
-"""What runs inside a function's process: Lambda's Python runtime, as far as a zip can tell.
+"""Lambda's Python runtime, as far as a zip can tell: the program inside a function's process.
 
 Started as ``python -I -S runtime.py <sandbox>``: no site-packages and no checkout, so the zip has to bring everything.
-Where the system lets it, ``<sandbox>`` becomes the process's own ``/tmp``, as on Lambda. Put nothing here that the
-zip could lack. This file imports the standard library alone.
+Where the system allows it, ``<sandbox>`` becomes the process's own ``/tmp``, as on Lambda. This file imports only the
+standard library, so that it cannot provide what a zip lacks.
 
 One JSON line in (``{"event", "request_id"}``), one out (``{"payload"}`` or ``{"error"}``); what the function prints
 goes to standard error.
