@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.stub import Stubber
 from rich.console import Console
 
 from recsys_deploy.deploy.errors import DeployError
@@ -17,6 +18,7 @@ from recsys_deploy.deploy.images import (
     MULTI_MODEL_LABEL,
     ImageOptions,
     PushedImage,
+    _findings,
     build_command,
     push_images,
 )
@@ -120,3 +122,34 @@ def test_without_repositories_the_deployment_comes_first(aws: None, tmp_path: Pa
 def test_an_environment_without_containers_needs_none(aws: None, tmp_path: Path) -> None:
     docker = Docker()
     assert push(tmp_path, docker, values="") == [] and docker.commands == []
+
+
+@pytest.mark.parametrize(
+    ("states", "counts"),
+    [
+        ([("IN_PROGRESS", {}), ("COMPLETE", {"CRITICAL": 2, "LOW": 1})], {"CRITICAL": 2, "LOW": 1}),
+        ([("UNSUPPORTED_IMAGE", {})], {}),
+        ([None], {}),
+    ],
+)
+def test_the_scan_is_waited_for(states: list[tuple[str, dict[str, int]] | None], counts: dict[str, int]) -> None:
+    client, pauses = boto3.client("ecr", region_name="eu-central-1"), list[float]()
+    with Stubber(client) as stub:
+        for state in states:
+            if state is None:
+                stub.add_client_error("describe_image_scan_findings", "ScanNotFoundException")
+                continue
+            status, found = state
+            answer = {"imageScanStatus": {"status": status}, "imageScanFindings": {"findingSeverityCounts": found}}
+            stub.add_response("describe_image_scan_findings", answer)
+        assert _findings(client, "recsys-dev/dagster", "abc", pauses.append) == counts
+    assert len(pauses) == len(states) - 1
+
+
+def test_critical_findings_stop_the_restart(repositories: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys_deploy.deploy.images._findings", lambda *given: {"CRITICAL": 1})
+    restarted: list[str] = []
+    monkeypatch.setattr("recsys_deploy.deploy.images._restart", lambda aws, cluster: restarted.append(cluster))
+    with pytest.raises(DeployError, match="1 critical vulnerabilities in recsys-dev/dagster.*--allow-critical"):
+        push(tmp_path, Docker())
+    assert restarted == []

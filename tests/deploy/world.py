@@ -1,4 +1,4 @@
-"""A small environment to deploy into: a real Terraform stack without AWS, a simulated AWS, and functions that answer."""
+"""A small environment to deploy into: a real Terraform stack without a provider, and a simulated AWS with functions."""
 
 import base64
 import hashlib
