@@ -150,6 +150,6 @@ def test_critical_findings_stop_the_restart(repositories: Any, tmp_path: Path, m
     monkeypatch.setattr("recsys_deploy.deploy.images._findings", lambda *given: {"CRITICAL": 1})
     restarted: list[str] = []
     monkeypatch.setattr("recsys_deploy.deploy.images._restart", lambda aws, cluster: restarted.append(cluster))
-    with pytest.raises(DeployError, match="1 critical vulnerabilities in recsys-dev/dagster.*--allow-critical"):
+    with pytest.raises(DeployError, match=r"1 critical vulnerabilities in recsys-dev/dagster.*--allow-critical"):
         push(tmp_path, Docker())
     assert restarted == []
