@@ -61,7 +61,10 @@ TRAINING = {
         "interface_endpoints": [],
     },
     "runs": {"cpu": 2048, "memory_mb": 16384, "disk_gib": 40, "architecture": "X86_64"},
-    "training": {"schedule": None, "rollout_machine_arn": None},
+    "training": {
+        "schedule": {"expression": "cron(0 4 ? * MON *)", "timezone": "UTC", "enabled": False},
+        "rollout_machine_arn": None,
+    },
 }
 """Added to dev, which trains nothing by default because a NAT gateway costs money while idle."""
 
@@ -460,6 +463,8 @@ def test_every_call_is_allowed_by_its_own_role_and_by_no_stranger(proof: Proof) 
         lines = (proof.stage.root / "cloud" / "calls.jsonl").read_text().splitlines()
         calls = [tuple(json.loads(line)) for line in lines]
         assert {role for role, _, _ in calls} == set(SHARED), sorted({role for role, _, _ in calls})
+        # Arrow asks for a bucket that cannot exist, to learn from the answer, a refusal too, whose server it is.
+        calls = [call for call in calls if "extremelyunlikelytoexist" not in call[2]]
         refused = [call for call in calls if not allows(roles[call[0]], *call[1:])]
         assert refused == [], "a call that AWS would refuse"
         strangers = {
