@@ -10,7 +10,9 @@ import pyarrow.compute as pc
 
 from lambda_api.interactions import INTERACTION_LABELS, InteractionType
 from recsys_assets.ingest.columns import cast_where_clean, parse_numbers, parse_timestamps
+from recsys_assets.ingest.detection import find_mapping
 from recsys_assets.ingest.files import Folder, SourceFile, stem_of
+from recsys_assets.ingest.mapped_source import MappedSource
 from recsys_assets.ingest.source import SourceError
 from recsys_assets.ingest.tabular import NO_ROWS_SET_ASIDE, read_table, stack_tables
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS, TableContract
@@ -84,6 +86,8 @@ def _read(path: Path, contract: TableContract, needed: tuple[str, ...], note: No
     )
     refused = pa.concat_tables([NO_ROWS_SET_ASIDE, *malformed]).num_rows
     absent = [name for name in needed if name not in known]
+    if absent and contract is INTERACTIONS and (other := _another_format(path, note)) is not None:
+        return other
     if absent:
         raise SourceError(
             f"{path}: required column(s) missing: {', '.join(absent)}; of the canonical names the file has "
@@ -92,6 +96,19 @@ def _read(path: Path, contract: TableContract, needed: tuple[str, ...], note: No
     if refused:
         note(f"{path.name}: {refused:,} rows with too few or too many fields left out")
     return table
+
+
+def _another_format(path: Path, note: Note) -> pa.Table | None:
+    """The interactions of an export that is recognised by its header; ``None`` for one that is not."""
+    folder = Folder(str(path))
+    try:
+        source = MappedSource(folder, find_mapping(folder))
+        layout = source.layout()
+    except SourceError:
+        return None
+    rows = source.read_events(layout.whole or [file for files in layout.by_day.values() for file in files])
+    note(f"{path.name}: taken for {source.name}; {rows.set_aside.num_rows:,} rows set aside")
+    return rows.table.select([name for name in INTERACTIONS.schema.names if name in rows.table.column_names])
 
 
 def _interactions(path: Path, note: Note) -> pa.Table:
