@@ -18,11 +18,13 @@ from lambda_api.ids_rule import ID_RULE
 from lambda_api.interactions import INTERACTION_LABELS
 from recsys_assets.data_check.evaluation import judge_evaluation
 from recsys_assets.data_check.report import Problem, Report
+from recsys_assets.ingest.apply_mapping import MappedRows
 from recsys_assets.ingest.columns import parse_numbers, parse_timestamps, valid_ids
-from recsys_assets.ingest.detection import AUTO, FileHead, ambiguous_dates, find_mapping, read_heads
+from recsys_assets.ingest.detection import AUTO, ambiguous_dates, find_mapping
+from recsys_assets.ingest.file_heads import FileHead, read_heads
 from recsys_assets.ingest.files import Folder, SourceFile
 from recsys_assets.ingest.layout import find_table_files
-from recsys_assets.ingest.mapped_source import MappedRows, MappedSource
+from recsys_assets.ingest.mapped_source import MappedSource
 from recsys_assets.ingest.mapping import Mapping, TableMapping
 from recsys_assets.ingest.registry import read_mapping
 from recsys_assets.ingest.rows import lookup

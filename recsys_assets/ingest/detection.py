@@ -1,19 +1,17 @@
 """Recognises a shop's files by their headers and makes the `Mapping` that reads them."""
 
-import csv
 import fnmatch
 import glob
 import re
 from collections.abc import Mapping as Dictionary
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recsys_assets.ingest.columns import read_text
+from recsys_assets.ingest.file_heads import FileHead, read_heads
 from recsys_assets.ingest.files import (
     CSV_SUFFIXES,
     JSON_SUFFIXES,
@@ -24,51 +22,20 @@ from recsys_assets.ingest.files import (
     stem_of,
 )
 from recsys_assets.ingest.layout import find_layout
-from recsys_assets.ingest.mapping import CONTRACTS, FILE_NAME, Mapping, SetAside, TableMapping, parse_mapping
+from recsys_assets.ingest.mapping import CANONICAL, CONTRACTS, FILE_NAME, Mapping, SetAside, TableMapping, parse_mapping
 from recsys_assets.ingest.presets import CANONICAL_COLUMNS, PRESETS, RATING, SYNONYMS, VIEW, Preset, Recipe
-from recsys_assets.ingest.rows import explode_items, flatten, lookup, normalise
+from recsys_assets.ingest.rows import explode_items, lookup, normalise
 from recsys_assets.ingest.source import SourceError
-from recsys_assets.ingest.tabular import parse_csv, read_header, read_json_text
 from recsys_assets.schema import INTERACTIONS
 from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
 
 AUTO: Final = "auto"
-CANONICAL: Final = "canonical"
 GENERIC: Final = "columns"
 """Name of a mapping that was made from usual column names, without a preset."""
 
 GUEST: Final = "no user: a guest or a visitor without an id"
 
-HEAD_BYTES: Final = 1 << 18
-SAMPLED_FILES: Final = 20
-"""Files of one kind (names that differ in digits only) that are opened to recognise the format."""
-
-_DELIMITERS = (",", ";", "\t", "|")
-_VALUE = r"^\s*(-?\d[\d.,:]*|\d{4}-\d{2}-\d{2}.*)\s*$"
 _PRODUCT_FILE, _USER_FILE = r"product|item|catalog|article|movie", r"user|customer|client|member|shopper"
-
-
-@dataclass(frozen=True)
-class FileHead:
-    """The start of a file.
-
-    Attributes:
-        names: column names; empty when the file cannot be read or has no header.
-        sample: its first rows; text columns from CSV.
-        delimiter: of a CSV file.
-        problem: why it cannot be read.
-    """
-
-    file: SourceFile
-    names: tuple[str, ...] = ()
-    sample: pa.Table = field(default_factory=lambda: pa.table({}))
-    delimiter: str = ","
-    problem: SourceError | None = None
-
-    @property
-    def normalised(self) -> frozenset[str]:
-        """The column names as `rows.normalise` writes them; nested columns also as ``outer_inner``."""
-        return frozenset(normalise(name) for name in (*self.names, *flatten(self.sample).column_names))
 
 
 def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, str] | None = None) -> Mapping:
@@ -105,62 +72,6 @@ def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, st
         return _with_guests(folder, _with_sample_formats(_canonical(_lacks_type(heads)), heads), heads)
     mapping = _from_preset(folder, presets[0], heads) if presets else _generic(folder, heads, {})
     return _with_guests(folder, _with_sample_formats(mapping, heads), heads)
-
-
-def read_heads(folder: Folder) -> list[FileHead]:
-    """The heads of the folder's data files; of files whose names differ in digits only, the first `SAMPLED_FILES`."""
-    files, _ = folder.entries(recursive=True)
-    seen: dict[str, int] = {}
-    heads = []
-    for file in files:
-        if stem_of(file.name.lower()) is None:
-            continue
-        kind = re.sub(r"\d+", "*", file.name)
-        seen[kind] = seen.get(kind, 0) + 1
-        if seen[kind] <= SAMPLED_FILES:
-            heads.append(_read_head(folder, file))
-    return heads
-
-
-def _read_head(folder: Folder, file: SourceFile) -> FileHead:
-    label, name = folder.label(file.name), file.name.lower()
-    try:
-        if name.endswith(".parquet"):
-            parquet = pq.ParquetFile(pa.BufferReader(folder.read(file)))
-            batch = next(parquet.iter_batches(batch_size=2000), None)
-            rows = pa.table(batch) if batch is not None else parquet.schema_arrow.empty_table()
-            return FileHead(file, tuple(rows.column_names), rows)
-        head = folder.head(file, HEAD_BYTES)
-        if not head:
-            folder.read(file)  # says what is wrong with an empty file
-        whole_lines = head if len(head) < HEAD_BYTES else head[: head.rfind(b"\n") + 1]
-        if stem_of(name, JSON_SUFFIXES) is not None:
-            sample = read_json_text(whole_lines.decode("utf-8", "replace"), file.name).table
-            return FileHead(file, tuple(filter(None, sample.column_names)), sample)
-        return _csv_head(file, whole_lines, label)
-    except SourceError as error:
-        return FileHead(file, problem=error)
-    except (OSError, pa.ArrowException) as error:
-        return FileHead(file, problem=SourceError(f"{label}: not a readable Parquet file ({error}); deliver it again"))
-
-
-def _csv_head(file: SourceFile, head: bytes, label: str) -> FileHead:
-    text = head.removeprefix(b"\xef\xbb\xbf")
-    line = re.split(r"[\r\n]", text.decode("utf-8", "replace"), maxsplit=1)[0]
-    fields = {sign: next(csv.reader([line], delimiter=sign), []) for sign in _DELIMITERS}
-    delimiter = max(_DELIMITERS, key=lambda sign: len(fields[sign]))
-    if any(re.match(_VALUE, value) for value in fields[delimiter]):
-        return FileHead(file, delimiter=delimiter)
-    names = read_header(text, label, delimiter)
-    try:
-        rows = parse_csv(
-            text.decode("utf-8", "replace").encode(), names, label=label, base_name=file.name, skip_rows=1,
-            delimiter=delimiter,
-        )  # fmt: skip
-    except SourceError:
-        # A quoted field may lie across the end of the head; the header is enough.
-        return FileHead(file, tuple(names), pa.table({name: pa.array([], pa.string()) for name in names}), delimiter)
-    return FileHead(file, tuple(names), rows.table, delimiter)
 
 
 def _canonical(missing_type: str = "") -> Mapping:

@@ -1,68 +1,26 @@
 """The source for files: applies a `Mapping` to a shop's own files and delivers canonical tables."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import date
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_assets.ingest.columns import (
-    UnusableIds,
-    cast_where_clean,
-    parse_booleans,
-    parse_numbers,
-    parse_timestamps,
-    plain_numbers,
-    read_ids,
-    read_text,
-    valid_ids,
-)
+from recsys_assets.ingest.apply_mapping import MappedRows, map_entities, map_events
+from recsys_assets.ingest.columns import cast_where_clean, parse_timestamps, valid_ids
 from recsys_assets.ingest.derived import merge_catalogue, products_of_events, users_of_events
 from recsys_assets.ingest.files import Folder, SourceFile, no_drop
 from recsys_assets.ingest.layout import Layout, find_layout, find_table_files
-from recsys_assets.ingest.mapping import IGNORE, Mapping, SetAside, TableMapping
-from recsys_assets.ingest.presets import EVENT_NAMES, PREPARE
-from recsys_assets.ingest.rows import add_generated_ids, explode_items, fill_from_first_line, lookup
+from recsys_assets.ingest.mapping import Mapping, TableMapping
 from recsys_assets.ingest.source import DayOfEvents, SourceError
-from recsys_assets.ingest.tabular import (
-    EventsByDay,
-    Rows,
-    possible_days,
-    read_table,
-    set_aside_rows,
-    stack_tables,
-)
+from recsys_assets.ingest.tabular import EventsByDay, possible_days, read_table, set_aside_rows, stack_tables
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS, TableContract
 from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
 
 NO_DAY: Final = "no usable timestamp"
-IGNORED: Final = "the event is no interaction"
 REPEATED: Final = "the same row is in an earlier file"
-
-_CANONICAL_DERIVED = ("name", "category", "brand", "price")
-"""Columns of canonical interactions from which products are derived where there is no catalogue."""
-
-_NUMBERS = tuple(field.name for field in INTERACTIONS.schema if pa.types.is_floating(field.type))
-
-
-@dataclass(frozen=True)
-class MappedRows:
-    """Rows of one or several files after the mapping.
-
-    Attributes:
-        table: canonical columns where the files have them, and columns ``products.<name>`` and ``users.<name>`` from
-            which products and users are derived. Values that could be read are plain text or typed.
-        files, numbers: int [table.num_rows], position of the file in the list that was read, and row number in it.
-        set_aside: the other rows, with ``SET_ASIDE_SCHEMA``.
-    """
-
-    table: pa.Table
-    files: np.ndarray[Any, np.dtype[np.int64]]
-    numbers: np.ndarray[Any, np.dtype[np.int64]]
-    set_aside: pa.Table
 
 
 class MappedSource:
@@ -126,114 +84,21 @@ class MappedSource:
 
     def read_events(self, files: Sequence[SourceFile]) -> MappedRows:
         """Rows of ``files`` after the mapping; no row is lost. Raises `SourceError`, also when there is no row."""
-        parts = [self._map(read_table(self.folder, file, self.mapping.interactions), file) for file in files]
+        table = self.mapping.interactions
+        parts = [
+            map_events(read_table(self.folder, file, table), self.mapping, file.name, self.folder.label(file.name))
+            for file in files
+        ]
         if not sum(part.table.num_rows + part.set_aside.num_rows for part in parts):
             where = self.folder.label(files[0].name) + (f" and {len(files) - 1} more" if len(files) > 1 else "")
             raise SourceError(f"{where}: a header but no rows; deliver the rows, or delete the file if there were none")
-        table = stack_tables([part.table for part in parts], self.folder.label(files[0].name))
         merged = MappedRows(
-            table=table,
+            table=stack_tables([part.table for part in parts], self.folder.label(files[0].name)),
             files=np.repeat(np.arange(len(parts)), [part.table.num_rows for part in parts]),
             numbers=np.concatenate([part.numbers for part in parts]),
             set_aside=pa.concat_tables([part.set_aside for part in parts]),
         )
         return self.without_repeated_files(merged, files)
-
-    def _map(self, rows: Rows, file: SourceFile) -> MappedRows:
-        """One file's rows as canonical columns."""
-        table, label = self.mapping.interactions, self.folder.label(file.name)
-        raw, numbers = explode_items(rows.table, rows.numbers, table, label)
-        if table.fill_from_first_line:
-            raw = fill_from_first_line(raw, table.order)
-        prepare = PREPARE.get((self.mapping.preset, "interactions"))
-        delivered, raw = raw, prepare(raw) if prepare else raw
-        derived = {f"{role}.{name}": c for role in ("products", "users") for name, c in self._derived(role).items()}
-        mapped = self._select(raw, INTERACTIONS, table, label)
-        mapped = _with_event_names(mapped, table)
-        reasons = _reasons(raw, mapped, table)
-        mapped = self._read_values(mapped, table, label, numbers)
-        mapped = add_generated_ids(mapped, lookup(raw, table.order.split("|")) if table.order else None)
-        for name, columns in derived.items():
-            column = lookup(raw, columns)
-            if column is not None:
-                mapped = mapped.append_column(name, column)
-        keep = pc.is_null(reasons)
-        excluded = pc.invert(keep)
-        aside = set_aside_rows(
-            file.name,
-            numbers[excluded.to_numpy(zero_copy_only=False)].tolist(),
-            reasons.filter(excluded).to_pylist(),
-            delivered.filter(excluded).to_pylist(),
-        )
-        kept = keep.to_numpy(zero_copy_only=False)
-        count = int(kept.sum())
-        return MappedRows(
-            mapped.filter(keep), np.zeros(count, np.int64), numbers[kept], pa.concat_tables([aside, rows.malformed])
-        )
-
-    def _derived(self, role: str) -> dict[str, tuple[str, ...]]:
-        """Columns of the events from which a table without files is derived: canonical column -> columns."""
-        if self.mapping.preset == "canonical":
-            return {name: (name,) for name in _CANONICAL_DERIVED} if role == "products" else {}
-        table: TableMapping = getattr(self.mapping, role)
-        return {} if table.files else table.columns
-
-    def _select(self, raw: pa.Table, contract: TableContract, table: TableMapping, label: str) -> pa.Table:
-        """The mapped columns and constants in the contract's order.
-
-        Raises:
-            SourceError: a required column, or a mapped one of the interactions, is missing.
-        """
-        columns: dict[str, Any] = {}
-        absent = []
-        for name in contract.schema.names:
-            if name in table.constants:
-                columns[name] = pa.chunked_array([pa.repeat(pa.scalar(table.constants[name]), raw.num_rows)])
-            elif name in table.columns:
-                column = lookup(raw, table.columns[name])
-                if column is not None:
-                    columns[name] = column
-                else:
-                    absent.append(" or ".join(table.columns[name]))
-        absent += [name for name in table.required if lookup(raw, (name,)) is None and name not in absent]
-        if absent and contract is INTERACTIONS and self.mapping.preset != "canonical":
-            raise SourceError(
-                f"{label}: column(s) missing: {', '.join(absent)}; the file has {', '.join(raw.column_names)}",
-                remedy="deliver the file with them, or correct [columns] in mapping.toml",
-            )
-        if not columns:
-            raise SourceError(
-                f"{label}: none of its columns ({', '.join(raw.column_names)}) is a column of {contract.name}; the "
-                f"file needs a header and the canonical names: {', '.join(contract.schema.names)}",
-                remedy="or name its columns with --map, for example --map user_id=customer",
-            )
-        return pa.table(columns)
-
-    def _read_values(
-        self, mapped: pa.Table, table: TableMapping, label: str, numbers: np.ndarray[Any, np.dtype[np.int64]]
-    ) -> pa.Table:
-        """Values in plain form: ids trimmed, numbers with a point, times in UTC; what cannot be read stays as it is."""
-        columns = {}
-        for name in mapped.column_names:
-            column = mapped[name]
-            if name in _NUMBERS:
-                column = _read_numbers(column, table.decimal)
-            elif name == "timestamp":
-                column = _read_times(column, table)
-            elif pa.types.is_nested(column.type):
-                column = read_text(column)
-            else:
-                try:
-                    column = read_ids(column)
-                    if name == "user_id":  # e-mail addresses do not distinguish upper case
-                        column = pc.if_else(pc.match_substring(column, "@"), pc.utf8_lower(column), column)
-                except UnusableIds as error:
-                    raise SourceError(
-                        f"{label}: row {numbers[error.row]}, column {name}: {error}",
-                        remedy="export the ids as text",
-                    ) from error
-            columns[name] = column
-        return pa.table(columns)
 
     def without_repeated_files(self, rows: MappedRows, files: Sequence[SourceFile]) -> MappedRows:
         """Set aside rows that an earlier file also has: exports overlap, and files are copied."""
@@ -354,22 +219,10 @@ class MappedSource:
             SourceError: malformed rows, or too many values that do not fit their column.
         """
         (key,) = contract.required
-        prepare = PREPARE.get((self.mapping.preset, contract.name))
-        tables = []
-        for file in files:
-            label = self.folder.label(file.name)
-            rows = read_table(self.folder, file, table)
-            if rows.malformed.num_rows:
-                first = rows.malformed.slice(0, 1).to_pylist()[0]
-                raise SourceError(
-                    f"{label}: {rows.malformed.num_rows} malformed row(s), the first is row {first['source_row']} "
-                    f"({first['reason']}: {first['raw']}); repair them and deliver the file again"
-                )
-            raw = prepare(rows.table) if prepare else rows.table
-            mapped = self._select(raw, contract, table, label)
-            if key not in mapped.column_names:
-                raise SourceError(f"{label}: required column(s) missing: {key}; add it")
-            tables.append(self._typed(mapped, contract, table, label, rows.numbers))
+        tables = [
+            map_entities(read_table(self.folder, file, table), self.mapping, contract, self.folder.label(file.name))
+            for file in files
+        ]
         found = stack_tables(tables, self.folder.label(files[0].name))
         if not found.num_rows:
             raise SourceError(f"{self.folder.label(files[0].name)}: a header but no rows; deliver the {contract.name}")
@@ -378,97 +231,3 @@ class MappedSource:
             available = found["available"]
             found = found.set_column(found.column_names.index("available"), "available", pc.fill_null(available, True))
         return found
-
-    def _typed(
-        self, mapped: pa.Table, contract: TableContract, table: TableMapping, label: str,
-        numbers: np.ndarray[Any, np.dtype[np.int64]],
-    ) -> pa.Table:  # fmt: skip
-        """All columns of ``contract`` with their types; up to `ROW_TOLERANCE` of a column's values may not fit."""
-        plain = self._read_values(mapped.select([contract.required[0]]), table, label, numbers)
-        for name in mapped.column_names:
-            if name == contract.required[0]:
-                continue
-            kind, column = contract.schema.field(name).type, mapped[name]
-            given = read_text(column)
-            if pa.types.is_floating(kind) or pa.types.is_integer(kind):
-                read = parse_numbers(column, table.decimal)
-                read = pc.if_else(pc.is_finite(read), read, None)
-                read = pc.round(read).cast(kind) if pa.types.is_integer(kind) else read
-            elif pa.types.is_date(kind):
-                read = _read_times(column, table)
-                read = parse_timestamps(read).cast(kind)
-            else:
-                read = cast_where_clean(pa.table({name: column}), contract)[name]
-                if read.type != kind:
-                    read = parse_booleans(column) if pa.types.is_boolean(kind) else given
-            bad = pc.and_(pc.is_valid(given), pc.is_null(read)).to_numpy(zero_copy_only=False)
-            if refuses_delivery(int(bad.sum()), len(bad) - given.null_count, len(bad), ROW_TOLERANCE):
-                first = int(np.flatnonzero(bad)[0])
-                raise SourceError(
-                    f"{label}: {contract.name}.{name}: {int(bad.sum()):,} of {len(bad):,} values are no {kind}; "
-                    f"the first is {given[first].as_py()!r} in row {numbers[first]}",
-                    remedy="correct the values, or leave them empty",
-                )
-            plain = plain.append_column(name, read)
-        return contract.conform(plain)
-
-
-def _read_numbers(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
-    """Numbers where every value is one; otherwise text, in plain form where a value can be read."""
-    if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
-        return column
-    plain = plain_numbers(column, decimal)
-    text = read_text(column)
-    return plain.cast(pa.float64()) if plain.null_count == text.null_count else pc.coalesce(plain, text)
-
-
-def _read_times(column: pa.ChunkedArray, table: TableMapping) -> pa.ChunkedArray:
-    """Times in UTC where all can be read; text, with those that can be read in ISO 8601, where some cannot."""
-    moments = parse_timestamps(column, day_first=table.day_first, timezone=table.timezone)
-    given = read_text(column)
-    if moments.null_count == given.null_count:
-        return moments
-    if table.day_first is None and table.timezone == "UTC":
-        return given
-    return pc.coalesce(pc.strftime(moments, format="%Y-%m-%dT%H:%M:%SZ"), given)
-
-
-def _with_event_names(mapped: pa.Table, table: TableMapping) -> pa.Table:
-    if "interaction_type" not in mapped.column_names:
-        return mapped
-    names = read_text(mapped["interaction_type"])
-    usual = {} if table.other_events == "ignore" else EVENT_NAMES
-    known = {**usual, **{name.strip().lower(): kind for name, kind in table.event_names.items()}}
-    keys = pa.array(known)
-    position = pc.index_in(pc.utf8_lower(names), keys)
-    translated = pa.chunked_array([pa.array(list(known.values())).take(position.combine_chunks())])
-    rest = pa.scalar(IGNORE) if table.other_events == "ignore" else names
-    index = mapped.column_names.index("interaction_type")
-    return mapped.set_column(index, "interaction_type", pc.if_else(pc.is_valid(translated), translated, rest))
-
-
-def _reasons(raw: pa.Table, mapped: pa.Table, table: TableMapping) -> pa.ChunkedArray:
-    """For each row the first reason to set it aside, or null."""
-    reasons: pa.ChunkedArray = pa.chunked_array([pa.nulls(raw.num_rows, pa.string())])
-    for rule in reversed(table.set_aside):
-        column = mapped[rule.column] if rule.column in mapped.column_names else lookup(raw, (rule.column,))
-        if column is not None:
-            reasons = pc.if_else(_applies(rule, column, table.decimal), rule.reason, reasons)
-    if "interaction_type" in mapped.column_names:
-        ignored = pc.fill_null(pc.equal(read_text(mapped["interaction_type"]), IGNORE), False)
-        reasons = pc.if_else(ignored, IGNORED, reasons)
-    return reasons
-
-
-def _applies(rule: SetAside, column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
-    text = read_text(column)
-    found = pa.chunked_array([pa.repeat(pa.scalar(False), len(text))])
-    if rule.missing:
-        found = pc.or_(found, pc.is_null(text))
-    if rule.values:
-        found = pc.or_(found, pc.is_in(pc.utf8_lower(text), pa.array([value.lower() for value in rule.values])))
-    if rule.pattern:
-        found = pc.or_(found, pc.fill_null(pc.match_substring_regex(text, rule.pattern), False))
-    if rule.not_positive:
-        found = pc.or_(found, pc.fill_null(pc.less_equal(parse_numbers(column, decimal), 0), False))
-    return found

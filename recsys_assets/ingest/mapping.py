@@ -17,6 +17,9 @@ from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS, TableContract
 
 FILE_NAME: Final = "mapping.toml"
 
+CANONICAL: Final = "canonical"
+"""Preset of files whose columns have their canonical names."""
+
 IGNORE: Final = "ignore"
 """Canonical event name for events that are no interactions; they are set aside."""
 
@@ -126,7 +129,7 @@ class Mapping(_Model):
         interactions, products, users: the tables. ``products`` and ``users`` may be derived from the interactions.
     """
 
-    preset: str = "canonical"
+    preset: str = CANONICAL
     currency: str = ""
     interactions: TableMapping
     products: TableMapping = TableMapping()

@@ -1,23 +1,16 @@
 """The export formats that are recognised by their headers, each as a ready `Mapping`.
 
 A recipe says how one kind of file is recognised and read; column names are compared as `rows.normalise` does, so
-``Lineitem sku`` and ``lineitem_sku`` are one name. A few formats need code as well (`PREPARE`).
+``Lineitem sku`` and ``lineitem_sku`` are one name. A few formats need code as well (``preset_steps``).
 Sources of the column names: the vendors' documentation, linked in docs/data.md.
 """
 
-import html
-import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from recsys_assets.ingest.columns import parse_booleans, read_text
 from recsys_assets.ingest.mapping import SetAside, TableMapping
-from recsys_assets.ingest.rows import lookup
+from recsys_assets.ingest.preset_steps import GENRES
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS
 
 VIEW, CART, PURCHASE, RATING = "view", "add_to_cart", "purchase", "rating"
@@ -160,12 +153,6 @@ _NOT_SOLD = (
 
 NON_PRODUCT_CODES: Final = "POST|M|D|DOT|BANK CHARGES|PADS|CRUK|C2|AMAZONFEE|S|B"
 """Postage, manual entries, discounts, fees, charity, samples and adjustments; ``gift_*`` vouchers are excluded too."""
-
-GENRES: Final = (
-    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
-    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
-)  # fmt: skip
-"""Order of the 19 genre flags in the 100K release's ``u.item``."""
 
 ONLINE_RETAIL_COLUMNS: Final = (
     "InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country",
@@ -511,133 +498,3 @@ CANONICAL_COLUMNS: Final = {
     for contract in (INTERACTIONS, PRODUCTS, USERS)
 }
 """Canonical files: every column has its canonical name."""
-
-
-def parse_price(value: object) -> float | None:
-    """A price from a number, "$1,299.00" or a range (its low end); ``None`` for anything else."""
-    match = _AMOUNT.match(value.strip()) if isinstance(value, str) else None
-    return float(match[1].replace(",", "")) if match else None
-
-
-def parse_category(item: Mapping[str, Any]) -> str | None:
-    """Second level of the item's category path, else its first, else its main category."""
-    path: Any = next((item[name] for name in ("categories", "category") if item.get(name)), [])
-    if isinstance(path, str) and path.startswith("["):
-        path = json.loads(path)
-    if isinstance(path, list) and path and isinstance(path[0], list):
-        path = path[0]
-    levels = [_clean(level) for level in (path if isinstance(path, list) else [path])]
-    named = [level for level in levels if level]
-    if named:
-        return named[1] if len(named) > 1 else named[0]
-    return _clean(next((item[name] for name in ("main_category", "main_cat") if item.get(name)), None))
-
-
-_AMOUNT = re.compile(r"^\$?\s*(\d[\d,]*(?:\.\d+)?)(?:\s*-\s*\$?\s*[\d,.]+)?$")
-
-
-def _clean(value: object) -> str | None:
-    return (" ".join(html.unescape(value).split()) or None) if isinstance(value, str) else None
-
-
-def _upper_codes(raw: pa.Table) -> pa.Table:
-    """Online Retail writes one product both as 85123A and as 85123a."""
-    place = raw.column_names.index("StockCode") if "StockCode" in raw.column_names else None
-    return raw if place is None else raw.set_column(place, "StockCode", pc.utf8_upper(raw["StockCode"]))
-
-
-def _amazon_products(raw: pa.Table) -> pa.Table:
-    """Category, list price and readable title of Amazon metadata; of lines for one product the first counts."""
-    items = raw.select([name for name in _AMAZON_FIELDS if name in raw.column_names]).to_pylist()
-    extra = {
-        "category_path": pa.array([parse_category(item) for item in items], pa.string()),
-        "list_price": pa.array([parse_price(item.get("price")) for item in items], pa.float64()),
-    }
-    for name in ("title", "brand", "store"):
-        if name in raw.column_names:
-            texts = pa.array([_clean(item.get(name)) for item in items], pa.string())
-            raw = raw.set_column(raw.column_names.index(name), name, texts)
-    for name, column in extra.items():
-        raw = raw.append_column(name, column)
-    return _first_lines(raw, "parent_asin", "asin")
-
-
-_AMAZON_FIELDS = ("categories", "category", "main_category", "main_cat", "price", "title", "brand", "store")
-
-
-def _first_lines(raw: pa.Table, *keys: str) -> pa.Table:
-    """The first row of each id; rows without an id are dropped."""
-    from recsys_assets.ingest.derived import first_of_each
-
-    key = lookup(raw, keys)
-    if key is None:
-        return raw
-    found = raw.append_column("first_line_key", key).filter(pc.is_valid(key))
-    return first_of_each(found, "first_line_key").drop_columns(["first_line_key"])
-
-
-def _shopify_products(raw: pa.Table) -> pa.Table:
-    """One row per variant: the lines with further images have no price."""
-    from recsys_assets.ingest.rows import fill_from_first_line
-
-    price = lookup(raw, ("Variant Price",))
-    filled = fill_from_first_line(raw, "Handle")
-    return (
-        filled if price is None else _first_lines(filled.filter(pc.is_valid(read_text(price))), "Variant SKU", "Handle")
-    )
-
-
-def _woocommerce_products(raw: pa.Table) -> pa.Table:
-    return _with_first_category(raw, "Categories", ",", ">")
-
-
-def _magento_products(raw: pa.Table) -> pa.Table:
-    """One row per sku (store views repeat it); "Default Category/Gear/Bags,..." is the category Gear."""
-    return _with_first_category(_first_lines(raw, "sku"), "categories", ",", "/")
-
-
-def _with_first_category(raw: pa.Table, name: str, separator: str, level: str) -> pa.Table:
-    column = lookup(raw, (name,))
-    if column is None:
-        return raw
-    actual = next(found for found in raw.column_names if raw[found] is column or found.lower() == name.lower())
-    paths = [[part.strip() for part in (text or "").split(separator)[0].split(level)] for text in column.to_pylist()]
-    roots = ("Default Category", "Root Catalog")
-    named = [next((part for part in path if part and part not in roots), None) for path in paths]
-    return raw.set_column(raw.column_names.index(actual), actual, pa.array(named, pa.string()))
-
-
-def _gorse_items(raw: pa.Table) -> pa.Table:
-    """``is_hidden`` is the opposite of available; categories are a JSON list or ``a|b``."""
-    hidden = next(name for name in raw.column_names if name.lower().replace("_", "") == "ishidden")
-    raw = raw.set_column(raw.column_names.index(hidden), hidden, pc.invert(parse_booleans(raw[hidden])))
-    for name in raw.column_names:
-        if name.lower() in ("categories", "labels"):
-            texts = pc.replace_substring_regex(read_text(raw[name]), r"[\[\]\"{}]", "")
-            first = pc.list_element(pc.split_pattern_regex(pc.fill_null(texts, ""), r"[|,;]"), 0)
-            raw = raw.set_column(raw.column_names.index(name), name, first)
-    return raw
-
-
-def _movielens_products(raw: pa.Table) -> pa.Table:
-    """The first genre that is named (1M, CSV) or flagged (100K); none for "unknown"."""
-    if "genres" in raw.column_names:
-        genre = pc.list_element(pc.split_pattern(raw["genres"], "|"), 0)
-    else:
-        genre = pa.chunked_array([pa.nulls(raw.num_rows, pa.string())])
-        for name in reversed(GENRES):
-            genre = pc.if_else(pc.fill_null(pc.equal(raw[name], "1"), False), name, genre)
-    genre = pc.if_else(pc.is_in(genre, pa.array(("unknown", "(no genres listed)"))), None, genre)
-    return raw.append_column("first_genre", genre)
-
-
-PREPARE: Final[Mapping[tuple[str, str], Callable[[pa.Table], pa.Table]]] = {
-    ("online_retail", "interactions"): _upper_codes,
-    ("amazon_reviews", "products"): _amazon_products,
-    ("movielens", "products"): _movielens_products,
-    ("shopify", "products"): _shopify_products,
-    ("woocommerce", "products"): _woocommerce_products,
-    ("magento", "products"): _magento_products,
-    ("gorse", "products"): _gorse_items,
-}
-"""(preset, table) -> what happens to the raw rows of a file before its columns are mapped."""

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_assets.ingest.derived import medians, most_frequent
-from recsys_assets.ingest.presets import parse_category, parse_price
+from recsys_assets.ingest.preset_steps import parse_category, parse_price
 from recsys_assets.ingest.registry import open_source
 from recsys_assets.ingest.source import SourceError
 from tests.ingest.shops import (
