@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import dagster as dg
 
@@ -14,6 +14,8 @@ from lambda_api.settings import Settings
 
 Asset: TypeAlias = Any
 """`dg.AssetsDefinition` or `dg.AssetSpec`; Dagster's own functions declare wider unions than they return."""
+
+DIALOG_CHARACTERS: Final = 1_000
 
 BESIDE: Mapping[str, tuple[str, ...]] = {"training": ("models",)}
 """Packages whose code belongs to a stage, by name of the stage."""
@@ -84,3 +86,11 @@ def services_of(settings: Settings, *, jobs: Sequence[str], features: Sequence[s
     managed = dict.fromkeys(jobs, "sagemaker") if settings.training_image else {}
     glue = dict.fromkeys(features, "glue") if settings.features_glue_job else {}
     return {**managed, **glue}
+
+
+def wide_table(markdown: str) -> dg.MarkdownMetadataValue:
+    """A table that is wider than the column of an asset's page, which would cut it.
+
+    Dagster's UI puts Markdown of 1,000 characters and more behind a link to a dialog of full width.
+    """
+    return dg.MetadataValue.md(markdown.ljust(DIALOG_CHARACTERS))

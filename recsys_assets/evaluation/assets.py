@@ -9,6 +9,7 @@ import dagster as dg
 
 from lambda_api.recommender.bundle import DataWindow, LoadedBundle, read_bundle
 from lambda_api.settings import Settings
+from recsys_assets.asset_metadata import wide_table
 from recsys_assets.evaluation.champion import CHAMPION, champion_in
 from recsys_assets.evaluation.evaluate_models import evaluate_models, load_candidates, save_evaluation
 from recsys_assets.evaluation.plots import plots
@@ -106,7 +107,7 @@ def _metadata(report: EvaluationReport, page: Path, settings: Settings) -> dict[
     if report.business is not None:
         metadata["business_figures_from"] = dg.MetadataValue.text(f"{report.business.origin}: {report.business.note}")
     for table in tables(report):
-        metadata[_slug(table.title)] = dg.MetadataValue.md(table.to_markdown())
+        metadata[_slug(table.title)] = wide_table(table.to_markdown())
     for plot in plots(report):
         metadata[_slug(plot.title)] = dg.MetadataValue.md(plot.to_markdown())
     return metadata

@@ -10,6 +10,7 @@ import dagster as dg
 import pyarrow as pa
 
 from lambda_api.settings import Settings
+from recsys_assets.asset_metadata import wide_table
 from recsys_assets.data_gate import require_open
 from recsys_assets.lake import Lake, LakeError
 from recsys_assets.schema import TIMESTAMP
@@ -180,6 +181,6 @@ def _metadata(uri: str, stats: list[PartStats], folds: list[Fold]) -> dict[str, 
         "dagster/row_count": dg.MetadataValue.int(len(stats)),
         "dagster/column_schema": dg.TableSchema(columns),
         "dagster/column_lineage": dg.TableColumnLineage(lineage),
-        "split": dg.MetadataValue.md(as_markdown(stats)),
-        "folds": dg.MetadataValue.md("\n".join(fold_lines)),
+        "split": wide_table(as_markdown(stats)),
+        "folds": wide_table("\n".join(fold_lines)),
     }

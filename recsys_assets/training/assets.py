@@ -12,6 +12,7 @@ from pydantic import Field
 from lambda_api.recommender.bundle import BundleError, read_bundle
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.settings import Settings
+from recsys_assets.asset_metadata import wide_table
 from recsys_assets.ingest.assets import products
 from recsys_assets.lake import Lake
 from recsys_assets.models.candidate_recall import StageRecall
@@ -242,11 +243,13 @@ def _train(
     figures = recall_figures(recalls)
     run = experiment_run(candidate, context.run.run_id)
     registry.log_run(replace(run, metrics={**run.metrics, **figures}))
-    metadata = {**reported_metadata(candidate.kept.reported), **_metadata(candidate)}
-    metadata |= {name: dg.MetadataValue.float(value) for name, value in figures.items()}
-    metadata["parameters_from"] = dg.MetadataValue.text(choice.origin)
-    if recalls:
-        metadata["candidate_recall"] = dg.MetadataValue.md(recall_table(recalls))
+    metadata = {
+        **_metadata(candidate),
+        "parameters_from": dg.MetadataValue.text(choice.origin),
+        **{name: dg.MetadataValue.float(value) for name, value in figures.items()},
+        **({"candidate_recall": wide_table(recall_table(recalls))} if recalls else {}),
+        **reported_metadata(candidate.kept.reported),
+    }
     return dg.MaterializeResult(
         metadata=metadata,
         data_version=dg.DataVersion(candidate.manifest.checksum),
