@@ -25,6 +25,10 @@ SYNTHETIC_DAYS: Final = 120
 LAST_HOME: Final = "last-home"
 """File with the name of the shop of the last run, which a command without RECSYS_HOME works on."""
 
+PAGES_PORT: Final = 8001
+PAGES_URL: Final = f"http://127.0.0.1:{PAGES_PORT}"
+"""Where `recsys up` and `recsys ui` serve reports and data docs, which Dagster links to."""
+
 LOCK: Final = ".lock"
 """File in a home that a running `recsys run` holds locked."""
 
@@ -151,6 +155,8 @@ def open_shop(data: str | None, environment: MutableMapping[str, str]) -> Settin
         if not days:
             raise SourceError(f"{settings.data}: no day with events was found; see the README for accepted layouts")
         settings = make_settings({**settings.model_dump(), "first_day": days[0]})
+    if settings.target == "local" and not settings.pages_url:
+        settings = make_settings({**settings.model_dump(), "pages_url": PAGES_URL})
     write_settings(settings)
     # The definitions read the settings again in this process and must find the same shop.
     environment.pop("RECSYS_DATA", None)

@@ -19,6 +19,9 @@ def up(
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of API and shop page on 127.0.0.1.")] = 8000,
     ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI on 127.0.0.1.")] = 3000,
+    pages_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of reports and data docs on 127.0.0.1.")
+    ] = homes.PAGES_PORT,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer.")] = 2,
     no_ui: Annotated[bool, typer.Option("--no-ui", help="Without the Dagster UI.")] = False,
 ) -> None:
@@ -28,8 +31,9 @@ def up(
     from recsys_deploy.run import commands as run_commands
     from recsys_deploy.run.stale_runs import fail_stale_runs
 
-    options = serving.UpOptions(port, None if no_ui else ui_port, workers)
+    options = serving.UpOptions(port, None if no_ui else ui_port, workers, pages_port)
     serving.check_ports(options)
+    os.environ["RECSYS_PAGES_URL"] = f"http://127.0.0.1:{pages_port}"
     root = homes.default_root()
     if data:
         homes.choose_home(root, data, os.environ)
@@ -78,15 +82,16 @@ def serve(
 
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 3000,
+    pages_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of reports and data docs on 127.0.0.1.")
+    ] = homes.PAGES_PORT,
 ) -> None:
     """The Dagster UI, with both code locations, on the shop of the last run."""
-    from recsys_deploy.run.stale_runs import fail_stale_runs
-    from recsys_deploy.up import ui_arguments
+    from recsys_deploy import up as serving
 
+    options = serving.UpOptions(None, port, 0, pages_port)
+    serving.check_ports(options)
+    os.environ["RECSYS_PAGES_URL"] = f"http://127.0.0.1:{pages_port}"
     settings = homes.settings_of_last_home()
     homes.prepare_dagster(settings, os.environ)
-    fail_stale_runs()
-    console.print(
-        f"Dagster on http://127.0.0.1:{port} for {settings.home} (Ctrl-C stops it)", highlight=False, markup=False
-    )
-    os.execv(sys.executable, [sys.executable, *ui_arguments(port)])
+    serving.serve(settings, options, None, console)

@@ -28,6 +28,8 @@ from recsys_assets.publishing.catalogue_store import current_publication
 from recsys_assets.publishing.storefront import CATALOGUE_JSON, SHOPPERS_JSON
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_deploy.child_processes import ServerProcess, check_port_free
+from recsys_deploy.homes import PAGES_PORT
+from recsys_deploy.pages_server import READY
 
 PAGE_FOLDER: Final = "storefront"
 CONFIG_JSON: Final = "config.json"
@@ -35,8 +37,7 @@ PAGE_KEY_NAME: Final = "shop page of this machine"
 LOGS: Final = "logs"
 DEMO_CURRENCY: Final = "GBP"
 
-API_READY_S: Final = 60.0
-UI_READY_S: Final = 120.0
+READY_S: Final = 120.0
 STOP_S: Final = 20.0
 WORKSPACE: Final = Path(__file__).resolve().parents[1] / "workspace.yaml"
 
@@ -47,20 +48,27 @@ class NotReady(RecsysError):
 
 @dataclass(frozen=True)
 class UpOptions:
-    """What a person chose. ``ui_port`` is ``None`` without the UI."""
+    """What a person chose. ``port`` is ``None`` without the API, ``ui_port`` without the UI and its pages."""
 
-    port: int
+    port: int | None
     ui_port: int | None
     workers: int
+    pages_port: int = PAGES_PORT
 
 
 def check_ports(options: UpOptions) -> None:
     """Raises `PortInUse` for a port that is taken, before minutes are spent on anything else."""
-    check_port_free(options.port, "--port")
+    named = {"--port": options.port, "--ui-port": options.ui_port}
     if options.ui_port is not None:
-        if options.ui_port == options.port:
-            raise NotReady(f"--port and --ui-port are both {options.port}: choose two")
-        check_port_free(options.ui_port, "--ui-port")
+        named["--pages-port"] = options.pages_port
+    chosen: dict[int, str] = {}
+    for option, port in named.items():
+        if port is None:
+            continue
+        if port in chosen:
+            raise NotReady(f"{chosen[port]} and {option} are both {port}: choose two")
+        chosen[port] = option
+        check_port_free(port, option)
 
 
 def missing_publications(settings: Settings) -> list[str]:
@@ -150,7 +158,7 @@ def shop_name(settings: Settings) -> str:
     return " ".join(re.split(r"[^0-9A-Za-z]+", name)).strip().capitalize() or "Shop"
 
 
-def serve(settings: Settings, options: UpOptions, key: str, console: Console) -> None:
+def serve(settings: Settings, options: UpOptions, key: str | None, console: Console) -> None:
     """Start everything, print the addresses, and wait for Ctrl-C, SIGTERM or SIGHUP; then stop everything.
 
     Raises:
@@ -162,8 +170,8 @@ def serve(settings: Settings, options: UpOptions, key: str, console: Console) ->
     try:
         with console.status("starting"):
             servers += _start(settings, options)
-            for server, seconds in zip(servers, (API_READY_S, UI_READY_S), strict=False):
-                server.wait_until_ready(seconds)
+            for server in servers:
+                server.wait_until_ready(READY_S)
         _print_addresses(settings, options, key, console)
         while True:
             for server in servers:
@@ -183,9 +191,9 @@ def serve(settings: Settings, options: UpOptions, key: str, console: Console) ->
             signal.signal(number, handler)
 
 
-def server_arguments(options: UpOptions) -> list[str]:
+def server_arguments(port: int, workers: int) -> list[str]:
     """Command line of the API's process."""
-    return ["-m", "lambda_api.local_server", "--port", str(options.port), "--workers", str(options.workers)]
+    return ["-m", "lambda_api.local_server", "--port", str(port), "--workers", str(workers)]
 
 
 def ui_arguments(port: int) -> list[str]:
@@ -195,23 +203,36 @@ def ui_arguments(port: int) -> list[str]:
 
 def _start(settings: Settings, options: UpOptions) -> list[ServerProcess]:
     logs = settings.home / LOGS
-    api = f"http://127.0.0.1:{options.port}/health"
-    started = [ServerProcess.start("the API", server_arguments(options), logs / "api.log", api)]
+    started = []
+    if options.port is not None:
+        arguments, ready = server_arguments(options.port, options.workers), f"http://127.0.0.1:{options.port}/health"
+        started.append(ServerProcess.start("the API", arguments, logs / "api.log", ready))
     if options.ui_port is not None:
         ready = f"http://127.0.0.1:{options.ui_port}/server_info"
-        log = logs / "dagster.log"
-        started.append(ServerProcess.start("the Dagster UI", ui_arguments(options.ui_port), log, ready))
+        started.append(
+            ServerProcess.start("the Dagster UI", ui_arguments(options.ui_port), logs / "dagster.log", ready)
+        )
+        arguments = ["-m", "recsys_deploy.pages_server", "--port", str(options.pages_port)]
+        ready = f"http://127.0.0.1:{options.pages_port}{READY}"
+        started.append(ServerProcess.start("the server of reports", arguments, logs / "pages.log", ready))
     return started
 
 
-def _print_addresses(settings: Settings, options: UpOptions, key: str, console: Console) -> None:
+def _print_addresses(settings: Settings, options: UpOptions, key: str | None, console: Console) -> None:
     base = f"http://127.0.0.1:{options.port}"
-    console.print(f"\n[bold]shop page[/]   {base}/\n[bold]API[/]         {base}/docs", highlight=False)
+    report = settings.home / "reports" / "evaluation_report.html"
+    console.print()
+    if options.port is not None:
+        console.print(f"[bold]shop page[/]   {base}/\n[bold]API[/]         {base}/docs", highlight=False)
     if options.ui_port is not None:
         console.print(f"[bold]Dagster[/]     http://127.0.0.1:{options.ui_port}/", highlight=False)
+        if report.is_file():
+            address = f"http://127.0.0.1:{options.pages_port}/reports/{report.name}"
+            console.print(f"[bold]report[/]      {address}", highlight=False)
     console.print(f"[bold]logs[/]        {escape(str(settings.home / LOGS))}\n", highlight=False)
-    # Not wrapped: a broken line could not be pasted.
-    console.print(curl_line(base, key, _a_shopper(settings)), soft_wrap=True, markup=False, highlight=False)
+    if key is not None:
+        # Not wrapped: a broken line could not be pasted.
+        console.print(curl_line(base, key, _a_shopper(settings)), soft_wrap=True, markup=False, highlight=False)
     console.print("\nCtrl-C stops everything")
 
 

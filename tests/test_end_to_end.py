@@ -42,6 +42,8 @@ from recsys_deploy.run.graph import publish
 from tests.local_server.processes import free_port
 from tests.recsys_command import right_here
 
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
 FIRST = date(2024, 3, 1)
 CONFIG = SyntheticShopConfig(seed=5, start=FIRST, days=62, n_users=400, n_products=120, n_categories=8, n_brands=12)
 DELIVERED = 60
@@ -112,6 +114,14 @@ class Shop:
                 process.terminate()
                 process.wait(60)
 
+    def shell(self, command: str) -> str:
+        done = subprocess.run(
+            ["sh", "-ec", command], env=self.environment(), cwd=self.home.parent, capture_output=True, text=True,
+            timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def recsys(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.run("-m", "recsys_deploy.cli", *arguments)
 
@@ -151,7 +161,7 @@ def demo(shop: Shop) -> subprocess.CompletedProcess[str]:
 
 def test_the_demo_ends_with_a_champion_and_recommendations(shop: Shop, demo: subprocess.CompletedProcess[str]) -> None:
     assert demo.returncode == 0, demo.stdout + demo.stderr
-    for said in ("registered_model", "vs popularity", "champion v1.0.0", "recommended", "make ui", str(shop.home)):
+    for said in ("registered_model", "vs popularity", "champion v1.0.0", "recommended", "recsys ui", str(shop.home)):
         assert said in demo.stdout
     champion = shop.registry.champion()
     assert champion is not None and champion.status is Status.CHAMPION
@@ -235,6 +245,61 @@ def test_the_registry_is_listed(shop: Shop, demo: subprocess.CompletedProcess[st
     listed = shop.recsys_here("models")
     assert listed.returncode == 0
     assert "v1.0.0" in listed.stdout and "champion" in listed.stdout
+
+
+@pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_run_on_the_home(shop: Shop, demo: subprocess.CompletedProcess[str], notebook: Path) -> None:
+    """Every code cell in order, in a process of its own; notebooks are stored without outputs."""
+    assert demo.returncode == 0
+    cells = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+    script = shop.home.parent / f"{notebook.stem}.py"
+    script.write_text("\n\n".join("".join(cell["source"]) for cell in cells))
+    ran = subprocess.run(
+        [sys.executable, str(script)],
+        env=shop.environment() | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)},
+        cwd=shop.home.parent, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-3000:]
+
+
+def test_the_readme_works_as_written_after_make_demo(shop: Shop, demo: subprocess.CompletedProcess[str]) -> None:
+    """`make serve` after `make demo`, then every request, snippet and command of the README, on another port."""
+    assert demo.returncode == 0
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    port = free_port()
+    here = f"http://127.0.0.1:{port}"
+    recsys = f"{sys.executable} -m recsys_deploy.cli"
+    shell = "\n".join(re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    shell = shell.replace("http://127.0.0.1:8000", here).replace(".venv/bin/recsys", recsys)
+    with shop.background("serve", "--port", str(port), "--workers", "1") as serve:
+        wait_for(f"{here}/health", serve)
+        page = json.loads(fetch(f"{here}/data/config.json"))
+        assert page["key"].startswith("rk_") and page["shop"]
+        assert json.loads(fetch(f"{here}/data/shoppers.json"))["shoppers"]
+        requests = re.findall(r"^(KEY=.*?|curl .*?(?:\\\n.*?)?)$", shell, re.MULTILINE)
+        assert [line.split()[0] for line in requests].count("curl") == 5
+        answers = shop.shell("; echo; ".join(request.replace("curl ", "curl -sS ") for request in requests))
+        _, *bodies = [line for line in f"KEY\n{answers}".splitlines() if line]
+        listed, told, similar, popular, health = map(json.loads, bodies)
+        assert len(listed["recommendations"]) == 5 and listed["recommendations"][0]["product"]["name"]
+        assert told["accepted"] == 1 and len(similar["recommendations"]) == 5 == len(popular["recommendations"])
+        assert health["status"] == "ok"
+        [snippet] = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        made = shop.recsys_here("keys", "create", "snippet").stdout.strip()
+        ran = subprocess.run(
+            [sys.executable, "-c", snippet.replace("http://127.0.0.1:8000", here)],
+            env=shop.environment() | {"KEY": made}, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+    named = [line.partition("#")[0].split()[1:] for line in re.findall(r"^\.venv/bin/recsys .*", text, re.MULTILINE)]
+    light = [words for words in named if words[0] in ("--help", "recommend", "models", "release", "home", "batch")]
+    assert {words[0] for words in light} == {"--help", "recommend", "models", "release", "home", "batch"}
+    for words in light:
+        if words[:2] in (["release", "start"], ["release", "rollback"]):
+            continue
+        done = shop.recsys_here(*words)
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
 
 
 def test_up_serves_what_the_demo_built_until_it_is_told_to_stop(
@@ -337,6 +402,22 @@ def test_a_poisoned_day_stops_a_later_retraining_until_it_is_repaired(
     assert "materialise interactions" in failure.step_failure_data.error.to_string()
     assert materialize_here(shop, ["interactions"], FIRST, bad).success
     assert materialize_here(shop, ["temporal_splits"]).success
+
+
+def fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        return bytes(answer.read())
+
+
+def wait_for(url: str, command: Background, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            fetch(url)
+            return
+        except OSError:
+            assert command.process.poll() is None and time.monotonic() < end, command.rest()
+            time.sleep(0.1)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from lambda_api.settings import read_settings
 from recsys_deploy import homes
 from recsys_deploy.child_processes import ServerProcess, check_port_free
-from recsys_deploy.up import API_READY_S, STOP_S, UpOptions, ensure_page_config, missing_publications, server_arguments
+from recsys_deploy.up import READY_S, STOP_S, ensure_page_config, missing_publications, server_arguments
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 LEFT_BEHIND = ("dagster", "lake", "candidates", "data_docs", "training", "logs", "reports")
@@ -56,11 +56,10 @@ def main() -> int:
         os.environ["RECSYS_HOME"] = str(copy)
         ensure_page_config(read_settings())
         log = out / "server.log"
-        options = UpOptions(given.port, None, given.workers)
         address = f"http://127.0.0.1:{given.port}"
-        server = ServerProcess.start("the API", server_arguments(options), log, f"{address}/health")
+        server = ServerProcess.start("the API", server_arguments(given.port, given.workers), log, f"{address}/health")
         try:
-            server.wait_until_ready(API_READY_S)
+            server.wait_until_ready(READY_S)
             stem = out / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
             run_locust(address, copy / "storefront", stem, given.users, given.seconds, given.pacing)
             server.check()
