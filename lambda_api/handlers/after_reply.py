@@ -112,12 +112,12 @@ class Background:
         self._every_s = every_s
         self._capacity = capacity
         self._thread: threading.Thread | None = None
-        self._start_afresh()
+        self._reset_after_fork()
 
     def submit(self, work: AfterWork) -> None:
         """See `Worker`. When the queue is full, ``work`` is dropped and counted."""
         if self._owner != os.getpid():
-            self._start_afresh()
+            self._reset_after_fork()
         with self._changed:
             if len(self._waiting) >= self._capacity:
                 self._writer.counters.add("after_reply_lost", "queue_full")
@@ -163,7 +163,7 @@ class Background:
                 self._changed.wait(1.0)
             return bool(self._waiting) or not self._closing
 
-    def _start_afresh(self) -> None:
+    def _reset_after_fork(self) -> None:
         self._owner = os.getpid()
         self._waiting: deque[AfterWork] = deque()
         self._changed = threading.Condition()

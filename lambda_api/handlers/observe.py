@@ -27,12 +27,12 @@ _cold = True
 def request_line(request_id: str, route: str, status: int, milliseconds: float, notes: dict[str, Any]) -> None:
     """Write one JSON line with the gateway's request id as correlation id; a warning where something failed."""
     causes = notes.get("causes") or []
-    tell = logger.warning if causes or status >= 500 else logger.info
-    told = {key: value for key, value in notes.items() if key != "causes" and value is not None}
-    told.update(correlation_id=request_id, route=route, status=status, latency_ms=round(milliseconds, 3))
+    write = logger.warning if causes or status >= 500 else logger.info
+    fields = {key: value for key, value in notes.items() if key != "causes" and value is not None}
+    fields.update(correlation_id=request_id, route=route, status=status, latency_ms=round(milliseconds, 3))
     if causes:
-        told["causes"] = causes
-    tell("answered", extra=told)
+        fields["causes"] = causes
+    write("answered", extra=fields)
 
 
 def failure_line(request_id: str, route: str) -> None:

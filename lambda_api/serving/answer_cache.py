@@ -25,7 +25,7 @@ COUNTER = "prediction_cache"
 class AnswerCache:
     """Lists by model, catalogue and question. Thread-safe.
 
-    Exploration draws anew for every request, so its lists are not kept; nor are those of a fallback model.
+    Lists with exploration are not kept, because they are drawn again for every request; nor are those of a fallback.
 
     Args:
         ttl_s: longest age of a list that is given again, seconds; 0 turns the cache off.

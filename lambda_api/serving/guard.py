@@ -109,7 +109,7 @@ class DaemonPool:
     def __init__(self, name: str = "guard") -> None:
         self._name = name
         self._reserved = 0
-        self._start_afresh()
+        self._reset_after_fork()
         _forked.add(self)
 
     def reserve(self, threads: int) -> None:
@@ -154,7 +154,7 @@ class DaemonPool:
             call.run()
             del call  # its arguments and result may be large
 
-    def _start_afresh(self) -> None:
+    def _reset_after_fork(self) -> None:
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._idle = self._waiting = self._threads = 0
@@ -216,7 +216,7 @@ class Guard:
         self._opened_at = 0.0
         self._last_error: str | None = None
         self._last_success_at: float | None = None
-        self._start_afresh()
+        self._reset_after_fork()
         _forked.add(self)
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -303,7 +303,7 @@ class Guard:
                 self._opened_at = self._clock()
                 self._epoch += 1
 
-    def _start_afresh(self) -> None:
+    def _reset_after_fork(self) -> None:
         self._lock = threading.Lock()
         self._free = threading.BoundedSemaphore(self._slots)
         if self._status == "half_open":  # the trial runs in the parent
@@ -315,13 +315,13 @@ _forked: "weakref.WeakSet[DaemonPool | Guard]" = weakref.WeakSet()
 """Objects whose locks and threads a forked child must create again."""
 
 
-def _start_afresh_in_child() -> None:
+def _reset_in_child() -> None:
     for member in list(_forked):
-        member._start_afresh()
+        member._reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_afresh_in_child)
+    os.register_at_fork(after_in_child=_reset_in_child)
 
 _shared = DaemonPool()
 

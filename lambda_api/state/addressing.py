@@ -11,7 +11,7 @@ class MalformedRecord(RecsysError):
     """A record does not have the form that this code writes; the message names its key and the fault."""
 
     def __init__(self, key: Key, fault: str) -> None:
-        super().__init__(f"record {key.partition}/{key.sort} cannot be read: {fault}; publish or write it anew")
+        super().__init__(f"record {key.partition}/{key.sort} cannot be read: {fault}; publish or write it again")
         self.key = key
 
 

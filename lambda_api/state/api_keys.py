@@ -173,7 +173,7 @@ class ApiKeys:
         Neither logs nor stores ``plain``. An unknown id takes as long as a wrong secret.
 
         Raises:
-            KeysUnavailable: nobody can tell whether the key is valid.
+            KeysUnavailable: the key cannot be checked.
         """
         match = _KEY.fullmatch(plain) if isinstance(plain, str) else None
         if match is None:

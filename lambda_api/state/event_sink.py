@@ -71,7 +71,7 @@ class JsonLinesSink:
         self.folder = Path(folder)
         self._clock = clock
         self._owner = 0
-        self._start_afresh()
+        self._reset_after_fork()
 
     def emit(self, kind: Kind, record: Mapping[str, Any]) -> None:
         """See `EventSink.emit`. Raises `SinkFull` when the disk is full."""
@@ -83,7 +83,7 @@ class JsonLinesSink:
             return
         content = b"".join(_line(record) for record in records)
         if self._owner != os.getpid():
-            self._start_afresh()
+            self._reset_after_fork()
         with self._lock:
             try:
                 self._append(self._open(kind), content, durable=kind == "feedback")
@@ -100,7 +100,7 @@ class JsonLinesSink:
             for kind in list(self._files):
                 self._forget(kind)
 
-    def _start_afresh(self) -> None:
+    def _reset_after_fork(self) -> None:
         # In a forked child the lock may be held by a thread of the parent, and the files are the parent's.
         self._lock = threading.Lock()
         self._files: dict[Kind, tuple[str, int]] = {}

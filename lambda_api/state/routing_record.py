@@ -184,7 +184,9 @@ def write_routing(table: Table, record: RoutingRecord, expected_revision: int | 
     except ConditionFailed as failure:
         found = "there is none" if failure.found is None else f"it has revision {failure.found.get('revision')}"
         expected = "none" if expected_revision is None else f"revision {expected_revision}"
-        raise RoutingConflict(f"routing record: expected {expected}, but {found}; read it and decide anew") from failure
+        raise RoutingConflict(
+            f"routing record: expected {expected}, but {found}; read it again and repeat the decision"
+        ) from failure
 
 
 def check_salt(salt: Any) -> None:
