@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from lambda_api.errors import RecsysError
 from lambda_api.handlers.request_validation import Refusal, parse_json
-from lambda_api.serving.question import Question, UnknownProduct
-from lambda_api.serving.scorers import Invocation, Scored, encode_answer, read_invocation
+from lambda_api.serving.question import Invocation, Question, UnknownProduct
+from lambda_api.serving.scorers import Scored, encode_answer, read_invocation
 
 if TYPE_CHECKING:
     from lambda_api.serving.engine import Engine
@@ -121,17 +121,10 @@ def answer(model: Model, content: dict[str, Any]) -> bytes:
         Refusal: 422, naming the field and the rule.
     """
     invocation = _invocation(content)
-    if invocation.similar is not None:
-        try:
-            ranking = model.engine.similar(*invocation.similar)
-        except UnknownProduct as error:
-            raise Refusal(422, "unknown_product", f"similar.product_id: {error}", "similar.product_id") from None
-    elif invocation.question is not None:
-        engine = model.engine
-        ask = engine.answer if invocation.operation == "answer" else engine.answer_unranked
-        ranking = ask(invocation.question)
-    else:
-        raise Refusal(422, "invalid_request", "question: is required", "question")
+    try:
+        ranking = model.engine.ask(invocation)
+    except UnknownProduct as error:
+        raise Refusal(422, "unknown_product", f"similar.product_id: {error}", "similar.product_id") from None
     return encode_answer(Scored(ranking, model.version))
 
 
@@ -201,7 +194,7 @@ def _invocation(content: dict[str, Any]) -> Invocation:
         raise Refusal(422, "invalid_request", f"{field}: {problem['msg']}", field) from None
     except ValueError as error:
         raise Refusal(422, "invalid_request", str(error)[:300]) from None
-    if invocation.question is not None and invocation.question.k > MAX_LIST:
+    if invocation.k > MAX_LIST:
         raise Refusal(422, "invalid_request", f"question.k: must be at most {MAX_LIST}", "question.k")
     return invocation
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lambda_api.errors import RecsysError
-from lambda_api.serving.question import Question, Ranking
+from lambda_api.serving.question import Invocation, Question, Ranking
 from lambda_api.serving.scorers import Scorer
 from lambda_api.state.event_sink import EventSink
 from lambda_api.state.exposures import Exposure, InferenceLog, ShownItem
@@ -85,7 +85,7 @@ class ShadowConsumer:
         except ValueError as error:
             raise Unanswerable(str(error)) from error
         began = time.perf_counter()
-        scored = self._scorer.answer(message.target, question, variant=SHADOW)
+        scored = self._scorer.ask(message.target, Invocation.of(question), SHADOW)
         latency_ms = 1000 * (time.perf_counter() - began)
         if scored.model_version != message.target.version:
             # The last good model answered instead, which says nothing about the shadow.

@@ -19,7 +19,16 @@ from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IndexArray
 from lambda_api.recommender.rules import Rules
 from lambda_api.serving.new_products import NewProducts
-from lambda_api.serving.question import Filters, Question, RankedItem, Ranking, Reason, Stage, UnknownProduct
+from lambda_api.serving.question import (
+    Filters,
+    Invocation,
+    Question,
+    RankedItem,
+    Ranking,
+    Reason,
+    Stage,
+    UnknownProduct,
+)
 from lambda_api.serving.reasons import PopularityRank, ReasonTexts, ScoreAttribution, reasons_for
 
 FILTERS_KEPT = 64
@@ -82,6 +91,12 @@ class Engine:
     @cached_property
     def _unranked(self) -> Recommender:
         return self.recommender.without_ranker()
+
+    def ask(self, asked: Invocation) -> Ranking:
+        """`answer`, `answer_unranked` or `similar`. Raises `UnknownProduct`."""
+        if asked.question is None:
+            return self.similar(asked.similar_to, asked.k)
+        return self.answer(asked.question) if asked.operation == "answer" else self.answer_unranked(asked.question)
 
     def answer(self, question: Question) -> Ranking:
         """The list; shorter than ``k`` only where fewer products qualify."""

@@ -178,3 +178,26 @@ class Ranking(_Json):
     items: tuple[RankedItem, ...]
     stage: Stage
     personal: bool
+
+
+Operation = Literal["answer", "answer_unranked", "similar"]
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What a scorer is asked: a ``question``, with or without the learned ranker, or ``k`` products similar to one."""
+
+    operation: Operation
+    k: int
+    question: Question | None = None
+    similar_to: str = ""
+
+    @classmethod
+    def of(cls, question: Question, operation: Operation = "answer") -> Self:
+        """A question; ``answer_unranked`` leaves out the learned ranker."""
+        return cls(operation, question.k, question)
+
+    @classmethod
+    def of_similar(cls, product_id: str, k: int) -> Self:
+        """Similar products."""
+        return cls("similar", k, similar_to=product_id)

@@ -9,20 +9,19 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lambda_api.errors import RecsysError
 from lambda_api.interactions import InteractionType
 from lambda_api.serving.bundle_host import BundleHost, CatalogueHost
 from lambda_api.serving.folder_fetch import FolderUnavailable
 from lambda_api.serving.folder_host import LoadedFolder
-from lambda_api.serving.question import Question, RankedItem, Ranking
+from lambda_api.serving.question import Invocation, Question, RankedItem, Ranking
 from lambda_api.state.routing_record import RouteTarget
 
 if TYPE_CHECKING:
     from lambda_api.serving.engine import Engine
 
-Operation = Literal["answer", "answer_unranked"]
 MAX_SIMILAR = 100
 MAX_ANSWER_BYTES = 4 << 20
 """Longest answer read from an endpoint; SageMaker has a similar limit."""
@@ -47,14 +46,12 @@ class Scorer(Protocol):
     def ready(self, target: RouteTarget, variant: str) -> None:
         """Load bundle and catalogue, which may take seconds. Raises `FolderUnavailable`."""
 
-    def answer(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
-        """The list. ``variant`` is the variant whose last good model answers when ``target`` cannot."""
+    def ask(self, target: RouteTarget, asked: Invocation, variant: str = "champion") -> Scored:
+        """The list. ``variant`` is the variant whose last good model answers when ``target`` cannot.
 
-    def answer_unranked(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
-        """The list without the learned ranker; the same list for models without one."""
-
-    def similar(self, target: RouteTarget, product_id: str, k: int, variant: str = "champion") -> Scored:
-        """Similar products. Raises `UnknownProduct`."""
+        Raises:
+            UnknownProduct: similar products of a product that neither model nor catalogue has.
+        """
 
 
 class InProcessScorer:
@@ -74,20 +71,10 @@ class InProcessScorer:
         """Load the bundle and the catalogue. Raises `FolderUnavailable`."""
         self._engine(target, variant)
 
-    def answer(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
-        """See `Scorer.answer`."""
+    def ask(self, target: RouteTarget, asked: Invocation, variant: str = "champion") -> Scored:
+        """See `Scorer.ask`."""
         engine, held, note = self._engine(target, variant)
-        return Scored(engine.answer(question), held.ref.version, note)
-
-    def answer_unranked(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
-        """See `Scorer.answer_unranked`."""
-        engine, held, note = self._engine(target, variant)
-        return Scored(engine.answer_unranked(question), held.ref.version, note)
-
-    def similar(self, target: RouteTarget, product_id: str, k: int, variant: str = "champion") -> Scored:
-        """See `Scorer.similar`."""
-        engine, held, note = self._engine(target, variant)
-        return Scored(engine.similar(product_id, k), held.ref.version, note)
+        return Scored(engine.ask(asked), held.ref.version, note)
 
     def _engine(self, target: RouteTarget, variant: str) -> "tuple[Engine, LoadedFolder, str | None]":
         bundle = self.bundles.get(target, variant)
@@ -130,22 +117,10 @@ class EndpointScorer:
     def ready(self, target: RouteTarget, variant: str) -> None:
         """Nothing to load."""
 
-    def answer(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
-        """See `Scorer.answer`. Raises `EndpointFailed`."""
-        return self._ask(target, question, "answer")
-
-    def answer_unranked(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
-        """See `Scorer.answer_unranked`. Raises `EndpointFailed`."""
-        return self._ask(target, question, "answer_unranked")
-
-    def similar(self, target: RouteTarget, product_id: str, k: int, variant: str = "champion") -> Scored:
-        """See `Scorer.similar`. Raises `EndpointFailed`, also for an unknown product."""
-        answer = self._invoke(target, encode_similar(product_id, k))
-        return _without(decode_answer(answer, k), {product_id})
-
-    def _ask(self, target: RouteTarget, question: Question, operation: Operation) -> Scored:
-        answer = self._invoke(target, encode_invocation(question, operation))
-        return _without(decode_answer(answer, question.k), excluded_products(question))
+    def ask(self, target: RouteTarget, asked: Invocation, variant: str = "champion") -> Scored:
+        """See `Scorer.ask`. Raises `EndpointFailed`, also for an unknown product."""
+        scored = decode_answer(self._invoke(target, encode_invocation(asked)), asked.k)
+        return _without(scored, excluded_products(asked.question) if asked.question else {asked.similar_to})
 
 
 class RoutedScorer:
@@ -159,17 +134,9 @@ class RoutedScorer:
         """See `Scorer.ready`."""
         self._of(target).ready(target, variant)
 
-    def answer(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
-        """See `Scorer.answer`."""
-        return self._of(target).answer(target, question, variant)
-
-    def answer_unranked(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
-        """See `Scorer.answer_unranked`."""
-        return self._of(target).answer_unranked(target, question, variant)
-
-    def similar(self, target: RouteTarget, product_id: str, k: int, variant: str = "champion") -> Scored:
-        """See `Scorer.similar`."""
-        return self._of(target).similar(target, product_id, k, variant)
+    def ask(self, target: RouteTarget, asked: Invocation, variant: str = "champion") -> Scored:
+        """See `Scorer.ask`."""
+        return self._of(target).ask(target, asked, variant)
 
     def _of(self, target: RouteTarget) -> Scorer:
         return self._endpoint if target.endpoint else self._in_process
@@ -185,30 +152,17 @@ def excluded_products(question: Question) -> set[str]:
     return excluded
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
-    """A request to an endpoint: a ``question``, or products ``similar`` to one (its id and the list's length)."""
-
-    question: Question | None
-    operation: Operation = "answer"
-    similar: tuple[str, int] | None = None
-
-
-def encode_invocation(question: Question, operation: Operation = "answer") -> bytes:
-    """Body of ``/invocations`` for a question: ``{"question": {...}}``, ``"operation"`` beside it unless `answer`."""
-    content: dict[str, Any] = {"question": question.to_json()}
-    if operation != "answer":
-        content["operation"] = operation
-    return _to_bytes(content)
-
-
-def encode_similar(product_id: str, k: int) -> bytes:
-    """Body of ``/invocations`` for similar products: ``{"similar": {"product_id", "k"}}``."""
-    return _to_bytes({"similar": {"product_id": product_id, "k": k}})
+def encode_invocation(asked: Invocation) -> bytes:
+    """Body of ``/invocations``: ``{"question": {...}}``, with ``"operation"`` unless it is `answer`; for similar
+    products ``{"similar": {"product_id", "k"}}``."""
+    if asked.question is None:
+        return _to_bytes({"similar": {"product_id": asked.similar_to, "k": asked.k}})
+    content: dict[str, Any] = {"question": asked.question.to_json()}
+    return _to_bytes(content if asked.operation == "answer" else content | {"operation": asked.operation})
 
 
 def read_invocation(content: dict[str, Any]) -> Invocation:
-    """Inverse of `encode_invocation` and `encode_similar`, from parsed JSON.
+    """Inverse of `encode_invocation`, from parsed JSON.
 
     Raises:
         ValueError: naming field and rule (pydantic's own error within a question).
@@ -219,12 +173,12 @@ def read_invocation(content: dict[str, Any]) -> Invocation:
         product_id, k = wanted["product_id"], wanted["k"]
         if not isinstance(product_id, str) or type(k) is not int or not 1 <= k <= MAX_SIMILAR:
             raise ValueError(f"similar: product_id must be text and k a whole number, 1 to {MAX_SIMILAR}")
-        return Invocation(None, similar=(product_id, k))
+        return Invocation.of_similar(product_id, k)
     _fields(content, {"question"}, {"operation"})
     operation = content.get("operation", "answer")
     if operation not in ("answer", "answer_unranked"):
         raise ValueError("operation must be answer or answer_unranked")
-    return Invocation(Question.from_json(content["question"]), operation)
+    return Invocation.of(Question.from_json(content["question"]), operation)
 
 
 def encode_answer(scored: Scored) -> bytes:

@@ -22,7 +22,7 @@ from lambda_api.serving.counters import Counters
 from lambda_api.serving.folder_fetch import FolderUnavailable
 from lambda_api.serving.guard import DependencyFailed, Guard
 from lambda_api.serving.merging import merged
-from lambda_api.serving.question import Question, Ranking, UnknownProduct
+from lambda_api.serving.question import Invocation, Question, Ranking, UnknownProduct
 from lambda_api.serving.routing import RoutingCache, assign
 from lambda_api.serving.scorers import Scored, Scorer
 from lambda_api.serving.service_answer import (
@@ -143,7 +143,7 @@ class RecommendationService:
         question = Question("", (), self.now, k, exclude_product_ids=(product_id,), include_products=True)
         scored: Scored | None = None
         if record is not NOBODY:
-            scored = self._ask(record.variants[0], trace, ("similar",), product_id, k)
+            scored = self._ask(record.variants[0], trace, Invocation.of_similar(product_id, k))
         scored = scored or self._popular(question, trace)
         return self._finish(record, record.variants[0], question, scored, request_id, trace, "similar")
 
@@ -163,7 +163,7 @@ class RecommendationService:
         record = self._record(trace)
         if record is not NOBODY:
             question = Question("", (), self.now, 1)
-            self._ask(record.variants[0], trace, ("answer",), question)
+            self._ask(record.variants[0], trace, Invocation.of(question))
         if trace.causes:
             log.warning("not warm: %s", trace.cause)
 
@@ -214,7 +214,7 @@ class RecommendationService:
         if record is not NOBODY:
             scored = self._cached(variant, trace, question)
             if scored is None and variant is not record.variants[0]:
-                scored = self._ask(record.variants[0], trace, ("answer",), question)
+                scored = self._ask(record.variants[0], trace, Invocation.of(question))
         if scored is None:
             scored = self._popular(question, trace)
         trace.time("scoring", since)
@@ -224,14 +224,14 @@ class RecommendationService:
         """The variant's list, from the cache where the same question was asked a moment ago."""
 
         def score() -> Scored | None:
-            scored = self._ask(variant, trace, ("answer", "answer_unranked"), question)
+            scored = self._ask(variant, trace, Invocation.of(question), Invocation.of(question, "answer_unranked"))
             # A list without ranking stands in for a failed one and is not worth keeping.
             return scored if scored is None or not trace.causes else replace(scored, note=scored.note or trace.cause)
 
         return score() if self._cache is None else self._cache.get_or_score(variant.target, question, score)
 
-    def _ask(self, variant: Variant, trace: RequestTrace, methods: tuple[str, ...], *arguments: Any) -> Scored | None:
-        """The answer of the first of the scorer's ``methods`` that succeeds; otherwise ``None``, with causes noted."""
+    def _ask(self, variant: Variant, trace: RequestTrace, *invocations: Invocation) -> Scored | None:
+        """The answer to the first of ``invocations`` that succeeds; otherwise ``None``, with causes noted."""
         target, name = variant.target, variant.name
         place = "endpoint" if target.endpoint else "scoring"
         budget = self._budgets.endpoint_s if target.endpoint else self._budgets.scoring_s
@@ -244,11 +244,10 @@ class RecommendationService:
                 trace.failed(f"bundle: {_how(failure)}")
                 return None
             self._ready.add((place, name))
-        for method in methods:
-            guard = self._guard(place if method == "answer" else f"{place}.{method}", name, budget)
-            ask: Callable[..., Scored] = getattr(self.scorer, method)
+        for asked in invocations:
+            guard = self._guard(place if asked.operation == "answer" else f"{place}.{asked.operation}", name, budget)
             try:
-                scored = guard.call(ask, target, *arguments, name)
+                scored = guard.call(self.scorer.ask, target, asked, name)
             except DependencyFailed as failure:
                 trace.failed(f"{place}: {_how(failure)}")
                 self._ready.discard((place, name))

@@ -20,7 +20,7 @@ import pyarrow.fs as pa_fs
 
 from lambda_api.atomic_files import write_bytes
 from lambda_api.interactions import Event
-from lambda_api.serving.question import Question
+from lambda_api.serving.question import Invocation, Question
 from lambda_api.serving.scorers import encode_invocation
 from recsys_assets.batch.errors import BatchError
 from recsys_assets.features.engine import end_of_log
@@ -86,7 +86,7 @@ def write_questions(
     shoppers = newest_histories(lake)
     parts: list[Part] = []
     while lines := [
-        encode_invocation(_question(user_id, events, as_of, k, allow_repeats)) + b"\n"
+        encode_invocation(Invocation.of(_question(user_id, events, as_of, k, allow_repeats))) + b"\n"
         for user_id, events in islice(shoppers, per_part)
     ]:
         content = b"".join(lines)

@@ -10,7 +10,7 @@ import pytest
 from lambda_api.handlers import shadow
 from lambda_api.handlers.shadow import ShadowConsumer, drain, shadow_request_id, take_batch
 from lambda_api.interactions import Event, InteractionType
-from lambda_api.serving.question import PageContext, Question, RankedItem, Ranking, Reason
+from lambda_api.serving.question import Invocation, PageContext, Question, RankedItem, Ranking, Reason
 from lambda_api.serving.scorers import Scored
 from lambda_api.state.event_sink import JsonLinesSink
 from lambda_api.state.exposures import Exposure, InferenceLog, ShownItem, join_feedback
@@ -41,18 +41,14 @@ class Scorer:
         self.version, self.fails = version, fails
         self.asked: list[tuple[RouteTarget, Question, str]] = []
 
-    def answer(self, target: RouteTarget, question: Question, variant: str = "champion") -> Scored:
-        self.asked.append((target, question, variant))
+    def ask(self, target: RouteTarget, asked: Invocation, variant: str = "champion") -> Scored:
+        assert asked.question is not None
+        self.asked.append((target, asked.question, variant))
         if len(self.asked) <= self.fails:
             raise OSError("the endpoint hung up")
         return Scored(RANKING, self.version)
 
-    answer_unranked = answer
-
     def ready(self, target: RouteTarget, variant: str) -> None:
-        raise NotImplementedError
-
-    def similar(self, target: RouteTarget, product_id: str, k: int, variant: str = "champion") -> Scored:
         raise NotImplementedError
 
 

@@ -29,7 +29,7 @@ from lambda_api.recommender.bundle import read_bundle
 from lambda_api.recommender.catalogue import read_catalogue
 from lambda_api.serving.endpoints import http_invoke
 from lambda_api.serving.engine import Engine
-from lambda_api.serving.question import Filters, PageContext, Question, UnknownProduct
+from lambda_api.serving.question import Filters, Invocation, PageContext, Question, UnknownProduct
 from lambda_api.serving.scorers import EndpointFailed, EndpointScorer
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.open_table import open_table
@@ -146,15 +146,17 @@ def test_the_same_question_has_the_same_list_as_in_the_process(shop: ServedHome,
     scorer = EndpointScorer(http_invoke(timeout_s=10))
     asked = questions(shop)
     for question in asked:
-        answered = scorer.answer(target, question)
+        answered = scorer.ask(target, Invocation.of(question))
         assert answered.model_version == "v1.0.0"
         assert answered.ranking == engine.answer(question)
-        assert scorer.answer_unranked(target, question).ranking == engine.answer_unranked(question)
+        assert scorer.ask(target, Invocation.of(question, "answer_unranked")).ranking == engine.answer_unranked(
+            question
+        )
     assert sum(engine.answer(question).personal for question in asked) > 30
     for product_id in shop.product_ids[:20]:
-        assert scorer.similar(target, product_id, 7).ranking == engine.similar(product_id, 7)
+        assert scorer.ask(target, Invocation.of_similar(product_id, 7)).ranking == engine.similar(product_id, 7)
     with pytest.raises((EndpointFailed, UnknownProduct), match=r"422|no product"):
-        scorer.similar(target, "no such product", 7)
+        scorer.ask(target, Invocation.of_similar("no such product", 7))
 
 
 def test_ping_names_the_version_and_head_has_no_body(port: int) -> None:
@@ -281,7 +283,7 @@ def test_a_model_is_not_read_again_before_its_time_and_a_bad_one_is_refused(shop
 
 def test_sigterm_lets_what_is_in_flight_finish(shop: ServedHome, model_folder: Path) -> None:
     line = json.dumps({"question": questions(shop)[20].to_json()})
-    batch = "\n".join([line] * 2_000).encode()
+    batch = "\n".join([line] * 800).encode()
     answers: list[tuple[int, int]] = []
 
     def run() -> None:
@@ -298,7 +300,7 @@ def test_sigterm_lets_what_is_in_flight_finish(shop: ServedHome, model_folder: P
         assert process.wait(30) == 0
         assert time.monotonic() - began < 30
         asking.join(5)
-        assert answers == [(200, 2_000)]
+        assert answers == [(200, 800)]
         with pytest.raises(OSError):
             ask(port, "GET", "/ping")
 

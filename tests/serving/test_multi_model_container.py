@@ -19,7 +19,7 @@ from lambda_api.handlers.inference_app import Model, ModelUnavailable
 from lambda_api.handlers.multi_model import PAGE, ModelCache
 from lambda_api.handlers.request_validation import Refusal
 from lambda_api.serving.endpoints import sagemaker_invoke
-from lambda_api.serving.question import Question
+from lambda_api.serving.question import Invocation, Question
 from lambda_api.serving.scorers import encode_invocation
 from lambda_api.state.routing_record import RouteTarget
 from tests.serving.test_inference_server import unpack
@@ -84,7 +84,7 @@ def test_models_are_loaded_asked_and_unloaded(port: int, shops: list[tuple[Serve
         assert ask(port, "POST", "/models", {"model_name": name, "url": str(folder)}) == (200, loaded)
         assert ask(port, "GET", f"/models/{name}") == (200, loaded)
     assert [one["modelName"] for one in ask(port, "GET", "/models")[1]["models"]] == ["a", "b"]
-    question = encode_invocation(QUESTION)
+    question = encode_invocation(Invocation.of(QUESTION))
     answers = [ask(port, "POST", f"/models/{name}/invoke", question) for name in "ab"]
     assert [status for status, _ in answers] == [200, 200]
     lists = [[item["product_id"] for item in answer["ranking"]["items"]] for _, answer in answers]

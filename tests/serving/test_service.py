@@ -15,7 +15,16 @@ from lambda_api.serving.baseline import Baseline, PopularLists
 from lambda_api.serving.folder_fetch import FolderUnavailable
 from lambda_api.serving.guard import Guard
 from lambda_api.serving.merging import merged
-from lambda_api.serving.question import Filters, PageContext, Question, RankedItem, Ranking, Reason, UnknownProduct
+from lambda_api.serving.question import (
+    Filters,
+    Invocation,
+    PageContext,
+    Question,
+    RankedItem,
+    Ranking,
+    Reason,
+    UnknownProduct,
+)
 from lambda_api.serving.routing import RoutingCache
 from lambda_api.serving.scorers import Scored
 from lambda_api.serving.service import Budgets, RecommendationService
@@ -58,18 +67,12 @@ class FakeScorer:
     def ready(self, where: RouteTarget, variant: str) -> None:
         self._maybe_fail("ready", f"ready {where.version}")
 
-    def answer(self, where: RouteTarget, question: Question, variant: str = "champion") -> Scored:
-        self._maybe_fail("answer", f"answer {where.version}")
-        self.questions.append(question)
-        return self._scored(where, "ranked")
-
-    def answer_unranked(self, where: RouteTarget, question: Question, variant: str = "champion") -> Scored:
-        self._maybe_fail("unranked", f"unranked {where.version}")
-        return self._scored(where, "candidates")
-
-    def similar(self, where: RouteTarget, product_id: str, k: int, variant: str = "champion") -> Scored:
-        self._maybe_fail("similar")
-        return self._scored(where, "ranked")
+    def ask(self, where: RouteTarget, asked: Invocation, variant: str = "champion") -> Scored:
+        name = asked.operation.removeprefix("answer_")
+        self._maybe_fail(name, f"{name} {where.version}")
+        if asked.question is not None and name == "answer":
+            self.questions.append(asked.question)
+        return self._scored(where, "candidates" if name == "unranked" else "ranked")
 
     def _scored(self, where: RouteTarget, stage: Any) -> Scored:
         item = RankedItem(f"{stage} {where.version}", 1.0, Reason("for_you", "For you"))

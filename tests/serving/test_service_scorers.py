@@ -16,7 +16,7 @@ from botocore.stub import Stubber
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.serving.bundle_host import BundleHost, CatalogueHost
 from lambda_api.serving.endpoints import http_invoke, invoke, sagemaker_invoke
-from lambda_api.serving.question import PageContext, Question, RankedItem, Ranking, Reason, UnknownProduct
+from lambda_api.serving.question import Invocation, PageContext, Question, RankedItem, Ranking, Reason, UnknownProduct
 from lambda_api.serving.scorers import (
     EndpointFailed,
     EndpointScorer,
@@ -26,7 +26,6 @@ from lambda_api.serving.scorers import (
     decode_answer,
     encode_answer,
     encode_invocation,
-    encode_similar,
     read_invocation,
 )
 from lambda_api.state.open_table import open_table
@@ -83,7 +82,7 @@ GARBAGE: dict[str, bytes] = {
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
 def test_garbage_is_refused(garbage: bytes) -> None:
     with pytest.raises(EndpointFailed):
-        EndpointScorer(lambda target, body: garbage).answer(RouteTarget("v", "b", "c", "e"), QUESTION)
+        EndpointScorer(lambda target, body: garbage).ask(RouteTarget("v", "b", "c", "e"), Invocation.of(QUESTION))
 
 
 def test_excluded_products_never_slip_through() -> None:
@@ -95,15 +94,16 @@ def test_excluded_products_never_slip_through() -> None:
         ([], "endpoint: excluded product"),
         (["a", "b"], None),
     ):
-        scored = scorer.answer(target, QUESTION)
+        scored = scorer.ask(target, Invocation.of(QUESTION))
         assert ([item.product_id for item in scored.ranking.items], scored.note) == (expected, note)
 
 
 def test_questions_and_answers_cross_unchanged() -> None:
     for operation in ("answer", "answer_unranked"):
-        sent = read_invocation(json.loads(encode_invocation(QUESTION, operation)))
-        assert (sent.question, sent.operation, sent.similar) == (QUESTION, operation, None)
-    assert read_invocation(json.loads(encode_similar("日本", 4))).similar == ("日本", 4)
+        asked = Invocation.of(QUESTION, operation)  # type: ignore[arg-type]
+        assert read_invocation(json.loads(encode_invocation(asked))) == asked
+    similar = Invocation.of_similar("日本", 4)
+    assert read_invocation(json.loads(encode_invocation(similar))) == similar
     item = RankedItem("a", 0.1, Reason("viewed", "Because", "b"), 0.25, None, (("b", 1 / 3),))
     scored = Scored(Ranking((item,), "candidates", False), "v1")
     assert decode_answer(encode_answer(scored), 1) == scored
@@ -211,11 +211,7 @@ def test_both_scorers_give_the_same_list(home: ServedHome, tmp_path: Path, serve
     inside = in_process(home, tmp_path)
 
     def container(body: bytes) -> tuple[int, bytes]:
-        asked = read_invocation(json.loads(body))
-        if asked.similar is not None:
-            return 200, encode_answer(inside.similar(home.target, *asked.similar))
-        assert asked.question is not None
-        return 200, encode_answer(getattr(inside, asked.operation)(home.target, asked.question))
+        return 200, encode_answer(inside.ask(home.target, read_invocation(json.loads(body))))
 
     endpoint = serve(container)
     target = RouteTarget("v1.0.0", home.target.bundle_uri, home.target.checksum, endpoint.target.endpoint)
@@ -233,21 +229,22 @@ def test_both_scorers_give_the_same_list(home: ServedHome, tmp_path: Path, serve
             explain=True,
             include_products=True,
         )
-        for method in ("answer", "answer_unranked"):
-            assert getattr(outside, method)(target, question) == getattr(inside, method)(home.target, question)
-    assert outside.similar(target, seen, 5) == inside.similar(home.target, seen, 5)
+        for asked in (Invocation.of(question), Invocation.of(question, "answer_unranked")):
+            assert outside.ask(target, asked) == inside.ask(home.target, asked)
+    similar = Invocation.of_similar(seen, 5)
+    assert outside.ask(target, similar) == inside.ask(home.target, similar)
 
 
 def test_an_unknown_product_is_not_a_failure(home: ServedHome, tmp_path: Path) -> None:
     with pytest.raises(UnknownProduct):
-        in_process(home, tmp_path).similar(home.target, "no such product", 5)
+        in_process(home, tmp_path).ask(home.target, Invocation.of_similar("no such product", 5))
 
 
 def test_without_a_catalogue_lists_stay_personal_and_say_so(home: ServedHome, tmp_path: Path) -> None:
     table = open_table(home.settings.model_copy(update={"home": tmp_path}), "serving")  # an empty one
     scorer = InProcessScorer(BundleHost(tmp_path / "bundles"), CatalogueHost(table, tmp_path / "catalogues"))
     question = Question("u", (Event(home.product_ids[3], InteractionType.VIEW, 1000),), now=1001, k=5)
-    scored = scorer.answer(home.target, question)
+    scored = scorer.ask(home.target, Invocation.of(question))
     assert scored.note == "catalogue: missing"
     assert scored.ranking.personal
     assert len(scored.ranking.items) == 5
