@@ -284,7 +284,7 @@ def test_an_environment_half_applied_goes_on_where_it_stopped(world: World) -> N
     ):
         world.deploy(console)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "complete  checks, packages, terraform init, terraform plan" in printed
+    assert "complete  checks, quotas of the account, packages, terraform init, terraform plan" in printed
     # Nothing of ours was done on top of half an environment.
     assert not boto3.client("ssm").describe_parameters()["Parameters"]
     assert read_routing(world.table("serving")) is None
