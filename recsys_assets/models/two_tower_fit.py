@@ -158,7 +158,9 @@ def _trained(
     trainer = shared.trainer
     network = shared.network()
     averaged = {name: value.detach().clone() for name, value in network.named_parameters()}
-    adam = torch.optim.AdamW(network.parameters(), lr=trainer.learning_rate, weight_decay=trainer.weight_decay)
+    adam = torch.optim.AdamW(
+        network.parameters(), lr=trainer.learning_rate, weight_decay=trainer.weight_decay, fused=True
+    )
     generator = torch.Generator().manual_seed(trainer.seed)
     rng = np.random.default_rng([trainer.seed, 1])
     for epoch in range(1, epochs + 1):
