@@ -17,7 +17,7 @@ from lambda_api.interactions import InteractionType
 from lambda_api.recommender.bundle import BundleInfo, write_bundle
 from lambda_api.recommender.catalogue import Catalogue
 from lambda_api.recommender.contract import Recommender
-from lambda_api.recommender.factors import FactorRecommender
+from lambda_api.recommender.factors import FactorRecommender, longest_first
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
 from lambda_api.recommender.item_weights import SparseWeights
@@ -138,7 +138,11 @@ def make_recommender(shelf: Shelf, kind: Kind, seed: int = 0) -> Recommender:
     if kind == "factors":
         vectors = make_vectors(shelf, seed=seed)
         exact = vectors.astype(np.float64)
-        return FactorRecommender(shelf.ids, shelf.popularity, vectors, exact.T @ exact, WEIGHTING, 3.0, 2.0)
+        rows, order, lengths = longest_first(vectors)
+        gramian = exact.T @ exact
+        return FactorRecommender(
+            shelf.ids, shelf.popularity, rows, gramian, WEIGHTING, 3.0, 2.0, order=order, lengths=lengths
+        )
     return ItemToItemRecommender(shelf.ids, shelf.popularity, topic_neighbours(shelf), WEIGHTING)
 
 

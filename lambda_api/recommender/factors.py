@@ -6,7 +6,7 @@ at once. The alternating least squares that finds the factors are in ``recsys_as
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from lambda_api.recommender.contract import (
     Recommender,
     ScoreArray,
     cosine_likeness,
-    nearest_by_cosine,
     unit_rows,
 )
 from lambda_api.recommender.histories import Histories
@@ -33,6 +32,21 @@ PRODUCTS_PER_CHUNK = 8192
 
 ROUNDING = 1.0 + 1e-5
 """Relative error that a float32 inner product stays below."""
+
+
+class LongestFirst(NamedTuple):
+    """Factors by descending length; see `longest_first`."""
+
+    rows: NDArray[np.float32]
+    order: IndexArray
+    lengths: NDArray[np.float32]
+
+
+def longest_first(item_factors: NDArray[np.float32]) -> LongestFirst:
+    """``item_factors`` (``[n, f]``) by descending length (a copy), the product of each row, and the lengths."""
+    lengths = np.linalg.norm(item_factors, axis=1).astype(np.float32)
+    order = np.argsort(-lengths, kind="stable").astype(np.int32)
+    return LongestFirst(item_factors[order], order, lengths[order])
 
 
 class FactorRecommender(Recommender):
@@ -55,8 +69,15 @@ class FactorRecommender(Recommender):
         weighting: EventWeighting,
         regularisation: float,
         alpha: float,
+        order: IndexArray | None = None,
+        lengths: NDArray[np.float32] | None = None,
     ) -> None:
-        """``item_factors``: float32 ``[n_products, f]``; ``gramian``: float64 ``[f, f]``, their ``Yt Y``.
+        """Assemble, with ``item_factors`` in product order or, if ``order`` and ``lengths`` are given, longest first.
+
+        Args:
+            item_factors: float32 ``[n_products, f]``.
+            gramian: float64 ``[f, f]``, their ``Yt Y``.
+            order, lengths: see `longest_first`.
 
         Raises:
             ValueError: shapes disagree, or ``regularisation`` or ``alpha`` is not positive.
@@ -70,18 +91,29 @@ class FactorRecommender(Recommender):
         if not (regularisation > 0 and alpha > 0):
             raise ValueError(f"regularisation and alpha must be positive, not {regularisation} and {alpha}")
         # Slicing a plain view of a mapped file is several times faster than slicing a memmap.
-        self.item_factors = np.asarray(item_factors)
+        self._rows = np.asarray(item_factors)
+        self._place: IndexArray | None = None
+        if order is not None and lengths is not None:
+            if not len(order) == len(lengths) == len(products):
+                raise ValueError(f"order and lengths must have {len(products)} values")
+            self._longest_first = LongestFirst(self._rows, np.asarray(order), np.asarray(lengths))
+            self._place = np.empty(len(order), dtype=np.int32)
+            self._place[order] = np.arange(len(order), dtype=np.int32)
         self.gramian = gramian
         self.weighting = weighting
         self.regularisation = float(regularisation)
         self.alpha = float(alpha)
 
+    @property
+    def item_factors(self) -> NDArray[np.float32]:
+        """``Y``, float32 ``[n_products, f]``, in product order."""
+        return self._rows if self._place is None else self._rows[self._place]
+
     def score_all(self, histories: Histories) -> ScoreArray:
         """See the class; float32 ``[B, n_products]``."""
         scores = np.empty((len(histories), len(self.products)), dtype=np.float32)
         for row, vector in enumerate(self.shopper_factors(histories).astype(np.float32)):
-            # Unlike matmul, vecdot computes a score in the same way for any number and order of products.
-            np.vecdot(self.item_factors, vector, out=scores[row])
+            scores[row] = self._inner_products(vector)
         return scores
 
     def shopper_factors(self, histories: Histories) -> NDArray[np.float64]:
@@ -90,7 +122,7 @@ class FactorRecommender(Recommender):
 
     def folded_in(self, profiles: Profiles) -> NDArray[np.float64]:
         """`shopper_factors` of shoppers with these ``profiles``, made by ``weighting``."""
-        vectors = np.empty((len(profiles), self.item_factors.shape[1]), dtype=np.float64)
+        vectors = np.empty((len(profiles), self._rows.shape[1]), dtype=np.float64)
         for start in range(0, len(profiles), SYSTEMS_PER_CHUNK):
             stop = min(start + SYSTEMS_PER_CHUNK, len(profiles))
             systems = [self._system(profiles, row) for row in range(start, stop)]
@@ -115,8 +147,18 @@ class FactorRecommender(Recommender):
 
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:
         """Products by cosine of their factors; a cold product has no direction and is similar to none."""
-        unit = self._unit_factors
-        return nearest_by_cosine(unit, ~np.any(unit, axis=1), products, k)
+        products = np.asarray(products, dtype=np.int32)
+        chosen = np.full((len(products), k), -1, dtype=np.int32)
+        scores = np.full((len(products), k), -np.inf, dtype=np.float32)
+        lengths = np.empty(len(self.products), dtype=np.float32)
+        lengths[self._longest_first.order] = self._longest_first.lengths
+        for row in np.flatnonzero(lengths[products] > 0):
+            product = products[row]
+            cosine = self._inner_products(self.rows_of(products[row : row + 1])[0] / lengths[product])
+            cosine = np.where(lengths > 0, cosine / np.where(lengths > 0, lengths, 1.0), -np.inf).astype(np.float32)
+            cosine[product] = -np.inf
+            chosen[row : row + 1], scores[row : row + 1] = top_k(cosine[None], k)
+        return Recommendations(chosen, scores)
 
     def contributions(
         self, history: Histories, products: IndexArray, scores: ScoreArray | None = None
@@ -138,8 +180,11 @@ class FactorRecommender(Recommender):
         return cosine_likeness(unit_rows(self.rows_of(products)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """``item_factors`` and ``gramian``."""
-        return {"item_factors": self.item_factors, "gramian": self.gramian}
+        """``item_factors`` and ``gramian``; ``order`` and ``lengths`` where the factors are stored longest first."""
+        arrays: dict[str, NDArray[Any]] = {"item_factors": self._rows, "gramian": self.gramian}
+        if self._place is not None:
+            arrays |= {"order": self._longest_first.order, "lengths": self._longest_first.lengths}
+        return arrays
 
     def parameters(self) -> dict[str, Any]:
         """How events are weighted, ``regularisation`` and ``alpha``."""
@@ -167,11 +212,19 @@ class FactorRecommender(Recommender):
             weighting=EventWeighting.from_parameters(parameters["weighting"]),
             regularisation=parameters["regularisation"],
             alpha=parameters["alpha"],
+            order=arrays.get("order"),
+            lengths=arrays.get("lengths"),
         )
 
     def rows_of(self, products: IndexArray) -> NDArray[np.float32]:
         """Factors of ``products`` (``[m]``), float32 ``[m, f]``, a copy."""
-        return self.item_factors[products]
+        return self._rows[products if self._place is None else self._place[products]]
+
+    def _inner_products(self, vector: NDArray[np.float32]) -> ScoreArray:
+        """Of ``vector`` (``[f]``) with the factors of every product; float32 ``[n_products]``."""
+        # Unlike matmul, vecdot computes a score in the same way for any number and order of products.
+        found = np.vecdot(self._rows, vector)
+        return found if self._place is None else found[self._place]
 
     def _ranked_lists(
         self, histories: Histories, allowed: NDArray[np.bool_], k: int, fill_with_popular: bool
@@ -194,7 +247,7 @@ class FactorRecommender(Recommender):
         A product with factors of length ``l`` scores at most ``|vector| l``. Products are scored longest first, until
         that bound is below the ``k``-th best score: on a million products a few per cent of them.
         """
-        order, by_length, lengths = self._longest_first
+        rows, order, lengths = self._longest_first
         reach = float(np.linalg.norm(vector)) * ROUNDING
         products, scores = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
         for start in range(0, len(order), PRODUCTS_PER_CHUNK):
@@ -202,7 +255,7 @@ class FactorRecommender(Recommender):
             if reach * lengths[start] < least:
                 break
             part = slice(start, start + PRODUCTS_PER_CHUNK)
-            found = np.vecdot(by_length[part], vector)
+            found = np.vecdot(rows[part], vector)
             better = np.flatnonzero(allowed[order[part]] & (found >= least))
             products = np.concatenate([products, order[part][better]])
             scores = np.concatenate([scores, found[better]])
@@ -211,15 +264,8 @@ class FactorRecommender(Recommender):
         return products, scores
 
     @cached_property
-    def _longest_first(self) -> tuple[IndexArray, NDArray[np.float32], NDArray[np.float32]]:
-        """Products by descending length of their factors, the factors in that order (a copy), and the lengths."""
-        lengths = np.linalg.norm(self.item_factors, axis=1)
-        order = np.argsort(-lengths, kind="stable").astype(np.int32)
-        return order, self.item_factors[order], lengths[order]
-
-    @cached_property
-    def _unit_factors(self) -> NDArray[np.float32]:
-        return unit_rows(self.item_factors)
+    def _longest_first(self) -> LongestFirst:
+        return longest_first(self._rows)
 
     def _system(self, profiles: Profiles, row: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         pairs = slice(int(profiles.indptr[row]), int(profiles.indptr[row + 1]))

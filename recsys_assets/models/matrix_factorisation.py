@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
 from scipy import sparse
 
-from lambda_api.recommender.factors import FactorRecommender
+from lambda_api.recommender.factors import FactorRecommender, longest_first
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.profiles import SECONDS_PER_DAY, EventWeighting
 from recsys_assets.models.dataset import TrainingData
@@ -95,14 +95,18 @@ class MatrixFactorisation(ProfileParameters):
                 ) from error
         item_factors = np.ascontiguousarray(model.item_factors, dtype=np.float32)
         exact = item_factors.astype(np.float64)
+        # Stored longest first, so that serving finds the best products of a large catalogue without sorting.
+        stored = longest_first(item_factors)
         return FactorRecommender(
             data.products,
             decayed_popularity(data, self.weights, self.popularity_half_life_days),
-            item_factors,
+            stored.rows,
             exact.T @ exact,
             self.weighting(self.combine),
             self.regularisation,
             self.alpha,
+            stored.order,
+            stored.lengths,
         )
 
     def confidences(self, data: TrainingData) -> sparse.csr_matrix:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender import factors as factors_module
 from lambda_api.recommender import item_weights
-from lambda_api.recommender.factors import FactorRecommender
+from lambda_api.recommender.factors import FactorRecommender, longest_first
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
@@ -277,9 +277,9 @@ def test_unweighted_types_are_no_history() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 1_000), st.sampled_from(["all", "mask", "few", "none"]), st.integers(1, 40))
+@given(st.integers(0, 1_000), st.sampled_from(["all", "mask", "few", "none"]), st.integers(1, 40), st.booleans())
 def test_scoring_the_longest_factors_first_finds_the_same_products_as_scoring_all(
-    seed: int, allowed: str, k: int
+    seed: int, allowed: str, k: int, stored: bool
 ) -> None:
     """Oracle: every score, sorted. Lengths of factors differ as in a shop, some are zero, and there are equal ones."""
     generator = np.random.default_rng(seed)
@@ -290,6 +290,12 @@ def test_scoring_the_longest_factors_first_finds_the_same_products_as_scoring_al
     popularity = generator.lognormal(size=count).astype(np.float32)
     exact = vectors.astype(np.float64)
     model = FactorRecommender(products(count), popularity, vectors, exact.T @ exact, EventWeighting(), 1.0, 2.0)
+    if stored:
+        rows, order, lengths = longest_first(vectors)
+        model = FactorRecommender(
+            model.products, popularity, rows, exact.T @ exact, EventWeighting(), 1.0, 2.0, order, lengths
+        )
+        assert np.array_equal(model.item_factors, vectors)
     batch = histories([[(int(product), 0, day) for day, product in enumerate(generator.integers(count, size=5))], []])
     share = {"all": 1.0, "mask": 0.4, "few": 0.02, "none": 0.0}[allowed]
     free = generator.random(count) < share
