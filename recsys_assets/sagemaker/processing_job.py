@@ -6,7 +6,7 @@ A processing job has no spot capacity, no checkpoints and no hyper-parameters; i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from recsys_assets.sagemaker.job import (
     Hardware,
@@ -40,6 +40,7 @@ class ProcessingJobPlan:
         reads: further ``s3://`` prefixes that the program reads itself.
     """
 
+    kind: ClassVar[JobKind] = PROCESSING
     placement: Placement
     module: str
     arguments: tuple[str, ...] = ()
@@ -48,11 +49,6 @@ class ProcessingJobPlan:
     reads: tuple[str, ...] = ()
     hardware: Hardware = field(default_factory=Hardware)
     tags: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> JobKind:
-        """See `JobPlan`."""
-        return PROCESSING
 
     @property
     def buckets(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from recsys_assets.sagemaker.job import (
     Hardware,
@@ -39,6 +39,7 @@ class TrainingJobPlan:
         metrics: name -> regular expression of metrics that the program prints.
     """
 
+    kind: ClassVar[JobKind] = TRAINING
     placement: Placement
     hyperparameters: Mapping[str, str]
     channels: Mapping[str, str]
@@ -48,11 +49,6 @@ class TrainingJobPlan:
     tags: Mapping[str, str] = field(default_factory=dict)
     program: tuple[str, ...] = TRAIN
     metrics: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> JobKind:
-        """See `JobPlan`."""
-        return TRAINING
 
     @property
     def buckets(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from recsys_assets.sagemaker.container import VARIABLE
 from recsys_assets.sagemaker.job import (
@@ -55,6 +55,7 @@ class TuningJobPlan:
         seed: of the choices.
     """
 
+    kind: ClassVar[JobKind] = TUNING
     placement: Placement
     fixed: Mapping[str, str]
     space: SearchSpace
@@ -67,11 +68,6 @@ class TuningJobPlan:
     seed: int = 0
     hardware: Hardware = field(default_factory=Hardware)
     tags: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> JobKind:
-        """See `JobPlan`."""
-        return TUNING
 
     @property
     def buckets(self) -> tuple[str, ...]:

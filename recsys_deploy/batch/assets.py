@@ -13,13 +13,13 @@ from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.sagemaker.client import failing_step, open_client, open_jobs
 from recsys_assets.sagemaker.job import JobPlan
 from recsys_assets.sagemaker.jobs import Level
+from recsys_assets.tags import OWNERS
 from recsys_deploy.batch.answering import answerer_of
 from recsys_deploy.batch.run import make_questions, questions_place, recommend_to_all
 from recsys_deploy.release.assets import live_route
 from recsys_deploy.subject import subject_of
 
 GROUP = "batch"
-OWNERS = ["team:recsys"]
 
 
 @dg.asset(group_name=GROUP, owners=OWNERS, deps=[dg.AssetKey("interactions")], kinds={"json"})

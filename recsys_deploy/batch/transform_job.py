@@ -6,7 +6,7 @@ container's variables are those of the model (``recsys_deploy.endpoints.requests
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from recsys_assets.sagemaker.job import Placement, buckets_of, key_field, place_problems, tag_problems
 from recsys_assets.sagemaker.kinds import TRANSFORM, JobKind
@@ -30,6 +30,7 @@ class TransformJobPlan:
         output_uri: ``s3://`` prefix.
     """
 
+    kind: ClassVar[JobKind] = TRANSFORM
     placement: Placement
     model_name: str
     input_uri: str
@@ -37,11 +38,6 @@ class TransformJobPlan:
     instance_type: str = "ml.m5.large"
     instance_count: int = 1
     tags: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> JobKind:
-        """See `JobPlan`."""
-        return TRANSFORM
 
     @property
     def buckets(self) -> tuple[str, ...]:

@@ -10,11 +10,11 @@ from lambda_api.state.routing_record import RoutingRecord
 from lambda_api.state.table import Table
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.tags import OWNERS
 from recsys_deploy.release.check import check_release
 from recsys_deploy.release.route import RouteRefused, Routing, route_champion
 
 GROUP = "release"
-OWNERS = ["team:recsys"]
 
 
 class ReleaseConfig(dg.Config):

@@ -12,13 +12,13 @@ from pydantic import Field
 
 from lambda_api.settings import Settings
 from lambda_api.state.table import Table
+from recsys_assets.tags import OWNERS
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.commands import begin, detached, new_id
 from recsys_deploy.rollout.plan import plan_of
 from recsys_deploy.rollout.record import RolloutRecord, current_rollout, running_rollout
 
 GROUP = "release"
-OWNERS = ["team:recsys"]
 SHOWN_LOOKS = 40
 COLOURS = {"hold": "#8a8f98", "advance": "#2f7ed8", "promote": "#2e9e5b", "abort": "#c8102e"}
 

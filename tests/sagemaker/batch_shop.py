@@ -1,7 +1,4 @@
-"""A shop with a lake, a champion and a live catalogue, small enough for a test and large enough for parts.
-
-Put what tests of batches need here. Keep assertions out.
-"""
+"""A shop with a lake, a champion and a live catalogue, small enough for a test and large enough for parts."""
 
 import shutil
 from dataclasses import dataclass

@@ -1,9 +1,4 @@
-"""What happens on the instances of a job: folders laid out from S3, the program run, its output carried back.
-
-Put the contract between platform and container here, one kind of job after the other. Keep calls
-(``fake_sagemaker.py``) and assertions out. Programs run as processes of this machine; an image's own entry
-point is `TRAINING_IMAGE` or `INFERENCE_IMAGE`.
-"""
+"""What happens on the instances of a job: folders laid out from S3, the program run, its output carried back."""
 
 import io
 import json

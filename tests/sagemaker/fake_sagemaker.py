@@ -1,8 +1,5 @@
 """A SageMaker that really runs jobs: the requested program in a process, over an ``/opt/ml`` tree and S3.
 
-Put the behaviour of the service here: calls, statuses, and the troubles a test can order. Keep what happens on an
-instance (``fake_instances.py``) and assertions out.
-
 It sits behind a real boto3 client, at the point where the HTTP request would leave (``before-send``): parameters are
 validated, requests serialised, answers parsed and calls repeated by botocore itself. What botocore leaves to the
 service (lengths, patterns, enumerations) is checked here against botocore's own service model, because AWS would.

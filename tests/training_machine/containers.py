@@ -1,7 +1,4 @@
-"""ECS as the training machine sees it: tasks that run something here and end with an exit code.
-
-Put the service's side of ``ecs:runTask.sync`` here. Keep what runs in a container and what must be true in the tests.
-"""
+"""ECS as the training machine sees it: tasks that run something here and end with an exit code."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

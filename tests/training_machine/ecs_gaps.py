@@ -1,8 +1,4 @@
-"""What moto's interpreter lacks of ``ecs:runTask.sync`` and ``states:startExecution``: spelling, and AWS's failures.
-
-Put here what stands between a state machine and these services. Keep what tasks do (``containers.py``,
-``tests/aws/cloud``) out.
-"""
+"""What moto's interpreter lacks of ``ecs:runTask.sync`` and ``states:startExecution``: spelling, and AWS's failures."""
 
 import json
 from collections.abc import Callable, Iterator

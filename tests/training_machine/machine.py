@@ -1,7 +1,4 @@
-"""One execution of the training machine in moto's interpreter, and what it left.
-
-Put here how the machine is set up and run. Keep what must be true of an execution in the tests.
-"""
+"""One execution of the training machine in moto's interpreter, and what it left."""
 
 import json
 import time

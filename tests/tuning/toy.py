@@ -1,7 +1,4 @@
-"""A trainer whose best parameters are known, and folds that judge it by formula.
-
-Put the planted optimum here. Keep assertions in the tests.
-"""
+"""A trainer whose best parameters are known, and folds that judge it by formula."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
