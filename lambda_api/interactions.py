@@ -23,15 +23,16 @@ class InteractionType(IntEnum):
     @classmethod
     def from_label(cls, label: str) -> "InteractionType":
         """Inverse of `label`. Raises ``ValueError`` naming the accepted labels."""
-        for kind in cls:
-            if kind.label == label:
-                return kind
-        accepted = ", ".join(kind.label for kind in cls)
-        raise ValueError(f"unknown interaction type {label!r}; expected one of: {accepted}")
+        kind = _KINDS.get(label)
+        if kind is None:
+            raise ValueError(f"unknown interaction type {label!r}; expected one of: {', '.join(_KINDS)}")
+        return kind
 
 
 INTERACTION_LABELS: tuple[str, ...] = tuple(kind.label for kind in InteractionType)
 """Labels in the order of the codes: ``INTERACTION_LABELS[code]``."""
+
+_KINDS = {kind.label: kind for kind in InteractionType}
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,9 @@ class SqliteTable:
                 _QUERIES[newest_first],
                 (self.name, partition, *bounds, self._clock(), -1 if limit is None else limit),
             ).fetchall()
-            return [Record(Key(partition, sort), json.loads(attributes)) for sort, attributes in rows]
+            # One text for all: parsing many small ones takes twice as long.
+            parsed = json.loads(f"[{','.join(attributes for _, attributes in rows)}]")
+            return [Record(Key(partition, sort), found) for (sort, _), found in zip(rows, parsed, strict=True)]
 
     def close(self) -> None:
         """Close idle connections. The table may be used again afterwards."""
