@@ -27,6 +27,8 @@ from recsys_assets.training.training_window import TRAINING_COLUMNS
 CATALOGUE_JSON: Final = "catalogue.json"
 SHOPPERS_JSON: Final = "shoppers.json"
 
+RATED: Final = ("rating", "num_reviews")
+
 MAX_PRODUCTS: Final = 5_000
 """Maximum for the page (about 700 kB); a larger shop's other products are reached through recommendations."""
 
@@ -53,6 +55,8 @@ class StorefrontProduct:
     brand: str | None
     price: float | None
     available: bool
+    rating: float | None = None
+    reviews: int | None = None
 
 
 @dataclass(frozen=True)
@@ -108,15 +112,17 @@ def write_storefront(storefront: Storefront, folder: Path) -> tuple[Path, Path]:
 def choose_shoppers(log: TrainingData, trained_before: int, count: int = SHOPPERS) -> tuple[StorefrontShopper, ...]:
     """``count`` different shoppers (or all there are), the kinds taking turns; the same log gives the same shoppers.
 
-    Kinds, and who is first among them: *busy* (most events); *one category* (largest share of events in one); *recent*
-    (newest last event); *returning* (longest pause before coming back); *light* (newest last event among those with
-    few). Where too few shoppers are of any kind, the busiest of the others fill up.
+    Kinds, and who is first among them: *light* (newest last event among those with few; first of all, because one click
+    changes their list visibly); *busy* (most events); *one category* (largest share of events in one); *recent* (newest
+    last event); *returning* (longest pause before coming back). Where too few shoppers are of any kind, the busiest of
+    the others fill up.
     """
     statistics = _shopper_statistics(log)
     known = statistics.first < trained_before
     few, most = LIGHT_EVENTS
     settled = statistics.events >= SETTLED_EVENTS
     kinds: tuple[tuple[Callable[[int], str], NDArray[np.bool_], NDArray[Any]], ...] = (
+        (lambda user: "Light", known & (statistics.events >= few) & (statistics.events <= most), statistics.last),
         (lambda user: "Busy", known, statistics.events),
         (lambda user: "One interest", known & settled & (statistics.category >= 0), statistics.category_share),
         (lambda user: "Recent", known & settled, statistics.last),
@@ -125,7 +131,6 @@ def choose_shoppers(log: TrainingData, trained_before: int, count: int = SHOPPER
             known & (statistics.pause >= RETURN_DAYS),
             statistics.pause,
         ),
-        (lambda user: "Light", known & (statistics.events >= few) & (statistics.events <= most), statistics.last),
     )
     queues = []
     for label, members, figure in kinds:
@@ -213,7 +218,7 @@ def _shopper(log: TrainingData, statistics: _ShopperStatistics, user: int, label
 
 
 def _products(log: TrainingData, indices: NDArray[np.int64]) -> tuple[StorefrontProduct, ...]:
-    chosen = log.catalogue.select(("product_id", "name", "category", "brand", "price")).take(pa.array(indices))
+    chosen = log.catalogue.select(("product_id", "name", "category", "brand", "price", *RATED)).take(pa.array(indices))
     available = is_available(log.catalogue)[indices].tolist()
     return tuple(
         StorefrontProduct(
@@ -223,6 +228,8 @@ def _products(log: TrainingData, indices: NDArray[np.int64]) -> tuple[Storefront
             brand=row["brand"],
             price=row["price"],
             available=is_there,
+            rating=row["rating"],
+            reviews=row["num_reviews"],
         )
         for row, is_there in zip(chosen.to_pylist(), available, strict=True)
     )
