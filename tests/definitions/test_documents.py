@@ -79,7 +79,7 @@ def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
 
 @each
 def test_every_command_and_option_named_exists(document: Path) -> None:
-    named = re.findall(r"(?<![\w/-])recsys ([a-z]+)((?: [^`\n#;|]*)?)", _code(document.read_text(encoding="utf-8")))
+    named = re.findall(r"(?<![\w/-])recsys ([a-z-]+)((?: [^`\n#;|]*)?)", _code(document.read_text(encoding="utf-8")))
     unknown = []
     for name, rest in named:
         words = rest.split()
