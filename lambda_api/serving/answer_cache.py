@@ -25,7 +25,8 @@ COUNTER = "prediction_cache"
 class AnswerCache:
     """Lists by model, catalogue and question. Thread-safe.
 
-    Lists with exploration are not kept, because they are drawn again for every request; nor are those of a fallback.
+    Lists of a fallback model are not kept. With exploration the draw is kept with its list: its propensities stay the
+    probabilities of that draw, and a shopper who reloads a page sees the same list.
 
     Args:
         ttl_s: longest age of a list that is given again, seconds; 0 turns the cache off.
@@ -53,7 +54,7 @@ class AnswerCache:
         self, target: RouteTarget, question: Question, score: Callable[[], Scored | None]
     ) -> Scored | None:
         """The list kept for this question, or that of ``score``, which is kept."""
-        if self._ttl_s <= 0 or question.explore > 0:
+        if self._ttl_s <= 0:
             return score()
         key = (target, self._catalogue(), replace(question, now=0, seed=""))
         with self._lock:

@@ -90,7 +90,7 @@ def _slices(indptr: np.ndarray) -> list[tuple[int, int]]:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     home = tmp_path_factory.mktemp("business") / "home"
-    settings = make_settings({"home": home, "k": K, "exploration_share": EXPLORE})
+    settings = make_settings({"home": home, "k": K, "exploration_share": EXPLORE, "prediction_cache_s": 0})
     lake = Lake(settings.lake_uri)
     _write_log(lake)
     for trainer in (Popularity(), ItemKnn()):

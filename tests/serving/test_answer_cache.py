@@ -67,6 +67,7 @@ OTHERS = [
     replace(ASKED, context=PageContext("product", ("p1",))),
     replace(ASKED, diversity=0.5),
     replace(ASKED, explain=True),
+    replace(ASKED, explore=0.1),
     replace(ASKED, include_products=True),
 ]
 
@@ -93,7 +94,6 @@ def test_another_model_or_catalogue_is_another_list() -> None:
     ("ttl_s", "asked", "scored"),
     [
         (0, ASKED, Scored(RANKING, "v1")),  # switched off
-        (30, replace(ASKED, explore=0.1), Scored(RANKING, "v1")),  # drawn anew for every request
         (30, ASKED, Scored(RANKING, "v0")),  # the last good model answered instead
         (30, ASKED, Scored(RANKING, "v1", "catalogue: missing")),
     ],
