@@ -38,7 +38,7 @@ SCHEMA_VERSION = 1
 """Version of the layout above; a reader refuses every other."""
 
 UNKNOWN_TIME = -1
-"""``first_seen`` of a product nobody knows the age of."""
+"""``first_seen`` of a product of unknown age."""
 
 
 class CatalogueError(RecsysError):
@@ -182,7 +182,7 @@ class Catalogue:
         )
 
     def with_companions(self, companions: IndexArray) -> "Catalogue":
-        """The same catalogue with ``companions``, int32 ``[n, w]`` as the attribute says.
+        """The same catalogue with ``companions``, int32 ``[n, w]``; see the attribute.
 
         Raises:
             CatalogueError: another shape, or a place that is none of this catalogue.
@@ -194,7 +194,7 @@ class Catalogue:
         return replace(self, companions=companions.astype(np.int32, copy=False))
 
     def has_companion(self, place: int, other: int) -> bool:
-        """Whether the product at ``other`` is among the companions of the one at ``place``; -1 is nobody's."""
+        """Whether the product at ``other`` is among the companions of the one at ``place``; false for -1."""
         if place < 0 or other < 0 or not len(self.companions):
             return False
         return bool((self.companions[place] == other).any())

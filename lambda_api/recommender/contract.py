@@ -117,7 +117,7 @@ class Recommender(ABC):
         return None
 
     knows_likeness: ClassVar[bool] = True
-    """Whether `similar_items` tells products apart by more than popularity."""
+    """Whether `similar_items` depends on more than popularity."""
 
     variants_per_answer: ClassVar[int] = 16
     """Most changed histories that one answer may rescore to explain its scores; a bound on the cost of reasons."""

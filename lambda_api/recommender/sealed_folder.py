@@ -36,7 +36,7 @@ class FileRecord(BaseModel):
 
 
 class FolderManifest(BaseModel):
-    """``manifest.json``: what every kind of folder says about itself; subclasses add fields.
+    """``manifest.json``: the fields of every kind of folder; subclasses add their own.
 
     Attributes:
         products: number of product ids in the folder.

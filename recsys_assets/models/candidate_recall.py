@@ -48,7 +48,7 @@ def candidate_recall(
         cutoffs: numbers of candidates, at least one.
 
     Raises:
-        ValueError: nobody took anything, ``truth`` is of other shoppers, or there is no cut-off above 0.
+        ValueError: ``truth`` is empty or of other shoppers, or there is no cut-off above 0.
     """
     if len(truth) != len(histories):
         raise ValueError(f"truth of {len(truth)} shoppers for histories of {len(histories)}")

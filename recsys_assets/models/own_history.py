@@ -1,4 +1,4 @@
-"""Own history: the shopper's most frequent products, then what goes with them; the baseline for repeat purchases."""
+"""Own history: a shopper's most frequent products, then products related to them; a baseline for repeat purchases."""
 
 from typing import ClassVar
 

@@ -99,7 +99,7 @@ class TemporalLinear(TrendParameters):
         """Invert once, twice with an EASE term.
 
         Raises:
-            NothingToLearn: no interaction has a weight, or nobody has two moments (and neither other term has a
+            NothingToLearn: no interaction has a weight, or no shopper has two moments (and no other term has a
                 weight).
             ModelTooLarge: the products need more than ``max_memory_gb``.
         """

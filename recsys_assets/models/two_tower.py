@@ -20,10 +20,10 @@ from recsys_assets.models.two_tower_parameters import TwoTowerParameters
 class TwoTower(TwoTowerParameters):
     """A shopper tower and product vectors, trained by cross entropy over all products (`TwoTowerRecommender`).
 
-    At random moments of the past the network is asked which products the shopper, given the events before, touched
-    within a horizon after it for the first time. The softmax runs over every product; in large catalogues over sampled
-    ones with the log-Q correction. Products start from their description (category, brand, words of the name,
-    reduced by a singular value decomposition) plus a vector of their own.
+    Samples are random moments of the past: from a shopper's events before the moment, the network predicts the products
+    that the shopper touched for the first time within a horizon after it. The softmax runs over all products, in large
+    catalogues over sampled ones with the log-Q correction. A product's vector is a linear function of its description
+    (category, brand, words of the name, reduced by a singular value decomposition) plus a vector of its own.
     """
 
     def fit(self, data: TrainingData, report: Report | None = None) -> TwoTowerRecommender:
@@ -32,7 +32,7 @@ class TwoTower(TwoTowerParameters):
         Reports ``validation_recall`` while choosing, and ``loss`` and ``epoch`` throughout.
 
         Raises:
-            NothingToLearn: no interaction has a weight, or nobody touched a product after another.
+            NothingToLearn: no interaction has a weight, or no shopper touched a product after another.
             Diverged: the loss did not stay finite.
             ExportError: ONNX Runtime does not reproduce torch's vectors.
         """

@@ -126,6 +126,6 @@ def shopper_graph(network: TwoTowers) -> bytes:
     size = network.kind.embedding_dim
     kinds = (TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT64)
     shapes: tuple[list[str | int], ...] = (["L", size], ["L"], ["L"])
-    inputs = [helper.make_tensor_value_info(*told) for told in zip(GRAPH_INPUTS, kinds, shapes, strict=True)]
+    inputs = [helper.make_tensor_value_info(*described) for described in zip(GRAPH_INPUTS, kinds, shapes, strict=True)]
     output = helper.make_tensor_value_info(GRAPH_OUTPUT, TensorProto.FLOAT, [size])
     return sealed_graph("two_tower", nodes, constants, inputs, output)
