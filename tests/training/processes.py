@@ -54,12 +54,6 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"gave up waiting until {what}")
 
 
-def children_of(parent: int) -> list[int]:
-    """Ids of the processes ``parent`` started."""
-    listing = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    return [int(pid) for pid, ppid in map(str.split, listing.splitlines()) if int(ppid) == parent]
-
-
 def trainings_in(root: Path) -> list[int]:
     """Ids of the ``train`` programs at work on the job under ``root``."""
     listing = subprocess.run(["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout

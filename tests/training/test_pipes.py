@@ -67,7 +67,6 @@ def test_a_failed_training_fails_the_run_and_says_why(tmp_path: Path, instance: 
         # executor outlives a killed run, so there the training rightly goes on: its parent is alive and waits for it.)
         ("in_process", signal.SIGKILL),
         ("multiprocess", signal.SIGINT),
-        ("in_process", signal.SIGTERM),
     ],
 )
 def test_interrupting_the_run_stops_the_training(tmp_path: Path, executor: str, number: signal.Signals) -> None:

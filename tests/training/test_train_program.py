@@ -15,7 +15,7 @@ from lambda_api.recommender.bundle import read_bundle, read_manifest
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.sagemaker.paths import DONE, FAILED, FAILURE_REASON_LENGTH, INTERRUPTED, SageMakerPaths
 from tests.models.test_ncf import shop
-from tests.training.processes import children_of, environment, is_alive, prepare, run, started, wait_until
+from tests.training.processes import environment, prepare, run, started, wait_until
 from tests.training.shop import AS_OF, TINY_NCF
 
 LONG = {"epochs": 400, "patience": 0}
@@ -164,18 +164,6 @@ def test_a_training_that_was_stopped_and_resumed_equals_one_that_was_not(whole: 
     assert actual.files == expected.files
     curves = [(folder / "output" / "data" / "loss_curve.json").read_text() for folder in (whole, root)]
     assert curves[0] == curves[1]
-
-
-def test_a_training_does_not_outlive_the_process_that_launched_it(tmp_path: Path) -> None:
-    job = prepare(tmp_path, epochs=1_000_000, patience=0)
-    launcher = f"import subprocess; subprocess.run({job!r})"
-    with started([sys.executable, "-c", launcher], environment(), cwd=Path("/")) as process:
-        wait_until(lambda: list((tmp_path / "checkpoints").glob("checkpoint-*.npz")), "there is a checkpoint")
-        [child] = children_of(process.pid)
-        assert is_alive(child)
-        process.kill()
-        process.wait()
-        wait_until(lambda: not is_alive(child), "the training has ended")
 
 
 def test_the_launcher_does_not_load_what_only_training_needs() -> None:
