@@ -3,6 +3,7 @@
 A trainer's module is imported when it is first used.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from importlib import import_module
@@ -80,9 +81,10 @@ def parameters_of(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sentence(problem: Any) -> str:
     """One problem that pydantic found: field, allowed range, value."""
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where} {message}, not {problem['input']!r}" if where and "must be" in message else message
+    if problem["type"] == "value_error":
+        return str(problem["msg"]).removeprefix("Value error, ")
+    message = re.sub(r"^\w+ should", "must", problem["msg"])
+    return f"{'.'.join(str(part) for part in problem['loc'])} {message}, not {problem['input']!r}"
 
 
 def _parameters(trainer: type[Trainer]) -> list[str]:
