@@ -119,6 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     paths = SageMakerPaths(parser.parse_args(arguments).root)
     try:
         run_trial(paths)
+    except ValueError as error:
+        # A trainer refuses data or parameters; `managed_search` recognises that by this one name of all its classes.
+        record_failure(ValueError(str(error)), paths.failure)
+        return FAILED
     except Exception as error:  # noqa: BLE001
         # The platform's contract: any failure ends up in the failure file and in the exit code.
         record_failure(error, paths.failure)

@@ -192,7 +192,7 @@ def test_the_programs_own_failure_is_the_runs_failure_and_not_repeated(
         launcher_on(service, tmp_path), replace(fit_of(), as_of=datetime(1999, 1, 1, tzinfo=UTC)), instance
     )
     reason = failure_of(result)
-    assert "AlgorithmError: ValueError: popularity has nothing to learn from" in reason
+    assert "AlgorithmError: NothingToLearn: popularity has nothing to learn from" in reason
     assert "the program failed" in reason
     assert len(service.jobs) == 1
 

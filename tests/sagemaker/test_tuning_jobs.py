@@ -14,15 +14,19 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lambda_api.settings import Settings, make_settings
+from recsys_assets.models.parameters import NothingToLearn
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.sagemaker import container
 from recsys_assets.sagemaker.client import PipesSageMakerClient
 from recsys_assets.sagemaker.errors import JobFailed, JobRefused
 from recsys_assets.sagemaker.job import JobPlaces, create_request
 from recsys_assets.sagemaker.kinds import TRAINING, TUNING
+from recsys_assets.sagemaker.paths import FAILED
 from recsys_assets.splits.assets import temporal_splits
 from recsys_assets.training.search_spaces import SEARCH_SPACES, OneOf, Real, Whole
 from recsys_assets.training.stored_parameters import tuned_parameters
+from recsys_assets.tuning import managed_search
+from recsys_assets.tuning import trial as trial_program
 from recsys_assets.tuning.trial import OBJECTIVE, TrialQuestion, metrics, read_trial, trial_hyperparameters
 from recsys_assets.tuning.tuning_job import TuningJobPlan, chosen_values, parameter_ranges
 from recsys_deploy.tune.command import TuneOutcome, run_in_terminal
@@ -240,3 +244,14 @@ def test_a_container_refuses_a_program_it_does_not_have(
     monkeypatch.setenv("SAGEMAKER_PROGRAM", "serve")
     assert container.main() == 2
     assert "expected one of train, trial" in capsys.readouterr().err
+
+
+def test_a_refusal_of_any_class_is_recognised_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(paths: Any) -> None:
+        raise NothingToLearn("popularity has nothing to learn from")
+
+    monkeypatch.setattr(trial_program, "run_trial", refuse)
+    assert trial_program.main(["train", "--root", str(tmp_path)]) == FAILED
+    reason = f"AlgorithmError: {(tmp_path / 'output' / 'failure').read_text()}, exit code: 1"
+    found = managed_search._REFUSAL.search(reason)
+    assert found is not None and found[1] == "popularity has nothing to learn from"
