@@ -1,5 +1,5 @@
 /**
- * What a screen reader is told when the page changes without a move of the keyboard: one polite live region.
+ * Announcements for screen readers, in one polite live region.
  */
 
 let waiting = 0;

@@ -1,5 +1,5 @@
 /**
- * The way of events to the service: written to localStorage first, sent, and kept until the service has them.
+ * A queue of events: written to localStorage first, sent, and kept until the service has them.
  *
  * Sending an event twice does no harm: the service knows it by its event id.
  */

@@ -1,6 +1,6 @@
 /**
- * The shop's working parts in one place, and what ties them together: an interaction is told to the service, and then
- * every list of recommendations on the page is asked for again.
+ * The parts of the shop, connected: an interaction is sent to the service, then every list of recommendations on the page
+ * is requested again.
  */
 
 import { Catalogue } from "./catalogue.js";
@@ -8,7 +8,7 @@ import { EventQueue } from "./event_queue.js";
 import { priceFormat } from "./formats.js";
 import { Store } from "./store.js";
 
-/** How long a list waits for the service to have the event before it asks anyway, with the event in the question. */
+/** How long a list waits until the service has the event; then the event is sent with the question. */
 const TELLING_MS = 2_500;
 const TELLING_AGAIN_MS = 300;
 
@@ -25,7 +25,7 @@ export class Shop extends EventTarget {
     this.router = null;
   }
 
-  /** Tell the service of an interaction, then let the lists react to it. */
+  /** Send an interaction to the service, then let the lists react to it. */
   async tell(type, productId, details = {}) {
     const event = this.store.interaction(type, productId, details);
     this.store.see(event);
@@ -34,7 +34,7 @@ export class Shop extends EventTarget {
     this.dispatchEvent(new CustomEvent("react", { detail: event }));
   }
 
-  /** Tell of several interactions that are one act (buying a whole cart). */
+  /** Send several interactions that are one act (buying a whole cart). */
   async tellAll(interactions) {
     const events = interactions.map(([type, id, details]) => this.store.interaction(type, id, details));
     for (const event of events) {

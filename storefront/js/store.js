@@ -1,5 +1,5 @@
 /**
- * What the page remembers of the shopper: who they are, what they did here, their cart, and which list led where.
+ * What the page remembers of the shopper: identity, interactions, cart, and which list led to which product.
  */
 
 import { freshId } from "./formats.js";

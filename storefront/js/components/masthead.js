@@ -11,7 +11,7 @@ const TYPING_MS = 180;
 /** Categories in the bar; the others are behind "All categories". */
 const LISTED = 40;
 
-/** Wire the header; returns {at(route)} to tell it where the shopper is. `search(question, submitted)` on input. */
+/** Wire the header; returns {at(route), aisles()}: mark where the shopper is, fill the categories. `search(question, submitted)` on input. */
 export function masthead(shop, { search }) {
   const part = (id) => document.getElementById(id);
   const question = part("question");

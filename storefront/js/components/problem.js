@@ -1,5 +1,5 @@
 /**
- * A failure, shown where the thing it hit would have stood: what happened, what to do, and a button to try again.
+ * A notice in place of what failed: what happened, what to do, and a button to try again.
  */
 
 import { h, icon } from "../dom.js";

@@ -84,7 +84,7 @@ export function shelf(shop, { title, count, ask, without = () => [], memory = []
       await load(cause);
       if (document.activeElement === document.body) list.querySelector("a")?.focus({ preventScroll: true });
     };
-    // What was shown before is better than nothing: it stays, below the notice.
+    // The last list stays below the notice.
     if (cards.size === 0) list.replaceChildren();
     body.replaceChildren(problemNotice(problem, retry), list);
   };
@@ -158,7 +158,7 @@ function reorder(list, nodes) {
   });
 }
 
-/** Change the list, and let what moved glide from where it was; at once for those who asked for less movement. */
+/** Change the list and animate what moved, unless the shopper prefers reduced motion. */
 function arrange(list, change) {
   const held = list.contains(document.activeElement) ? document.activeElement : null;
   const place = held ? [...list.children].indexOf(held.closest("li")) : 0;

@@ -64,7 +64,7 @@ export function cartView(shop) {
   };
   draw();
   const refreshed = (event) => {
-    // Told late of what is shown already: drawing it again would take the focus away from whoever is about to buy.
+    // The cart is shown already: drawing it again would move the keyboard focus away from Buy.
     if (event?.event_type === "add_to_cart" && JSON.stringify(shop.store.cart()) !== drawn) draw();
     return forYou.load(event);
   };
