@@ -165,7 +165,7 @@ def test_the_demo_ends_with_a_champion_and_recommendations(shop: Shop, demo: sub
         assert said in demo.stdout
     champion = shop.registry.champion()
     assert champion is not None and champion.status is Status.CHAMPION
-    assert champion.data_window.end.date() < FIRST + timedelta(days=DELIVERED)
+    assert champion.data_window.end.date() == FIRST + timedelta(days=DELIVERED), "refitted on everything up to now"
     assert {run.model for run in shop.registry.list_runs()} == {
         "popularity", "item_knn", "ease", "matrix_factorisation", "content", "ncf", "hybrid",
     }  # fmt: skip
