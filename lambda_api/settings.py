@@ -75,6 +75,7 @@ class Settings(BaseModel):
         default=30.0, ge=0, le=3_600, description="Seconds that a list is given again for the same question. 0: off."
     )
     inference_log: bool = Field(default=True, description="Whether every list shown is logged, for evaluation.")
+    alerts: str = Field(default="", description="Where alerts go: SNS topic ARN or https:// address. Empty: the log.")
     event_stream: str = Field(default="", description="Kinesis stream of lists and feedback (target aws). Empty: none.")
     event_delivery: str = Field(
         default="", description="Firehose of lists and feedback, where there is no event_stream (target aws)."

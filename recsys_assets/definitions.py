@@ -14,6 +14,7 @@ from recsys_assets.ingest import assets as ingest_assets
 from recsys_assets.ingest import served_assets
 from recsys_assets.ingest.served import LIST_OUTCOMES, SERVED_LISTS
 from recsys_assets.jobs import JOBS
+from recsys_assets.monitoring import assets as monitoring_assets
 from recsys_assets.promotion import assets as promotion_assets
 from recsys_assets.publishing import assets as publishing_assets
 from recsys_assets.quality import assets as quality_assets
@@ -21,6 +22,7 @@ from recsys_assets.quality import checks as quality_checks
 from recsys_assets.resources import resources_for
 from recsys_assets.schedules import SCHEDULES
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS
+from recsys_assets.sensors import SENSORS
 from recsys_assets.splits import assets as splits_assets
 from recsys_assets.training import assets as training_assets
 
@@ -33,6 +35,7 @@ STAGES = (
     training_assets,
     evaluation_assets,
     promotion_assets,
+    monitoring_assets,
     publishing_assets,
 )
 """Asset modules in the order of the graph."""
@@ -44,7 +47,7 @@ WEEKLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15), warn_win
 """For the assets of the weekly retraining."""
 
 FRESHNESS: Mapping[str, dg.FreshnessPolicy] = {
-    **dict.fromkeys(("ingest", "served", "quality", "publishing"), DAILY),
+    **dict.fromkeys(("ingest", "served", "quality", "monitoring", "publishing"), DAILY),
     **dict.fromkeys(("features", "splits", "training", "evaluation", "registry"), WEEKLY),
 }
 
@@ -98,6 +101,7 @@ def build_defs(
         asset_checks=dg.load_asset_checks_from_modules([quality_checks, promotion_assets]),
         jobs=list(JOBS),
         schedules=list(SCHEDULES),
+        sensors=list(SENSORS),
         resources=resources,
         # Two at a time: each step may hold the interaction log and a model in memory.
         executor=dg.multiprocess_executor.configured({"max_concurrent": 2}),

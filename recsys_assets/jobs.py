@@ -8,6 +8,9 @@ INGESTION: dg.AssetSelection = dg.AssetSelection.groups("ingest", "quality")
 MODELLING: dg.AssetSelection = dg.AssetSelection.groups("features", "splits", "training", "evaluation", "registry")
 """From validated interactions to a registered model; not partitioned."""
 
+MONITORING: dg.AssetSelection = dg.AssetSelection.groups("monitoring")
+"""Reports on data, models and business; partitioned by day."""
+
 PUBLISHING: dg.AssetSelection = dg.AssetSelection.groups("publishing")
 """From validated interactions to the data that serving reads; not partitioned, cheap enough for every night."""
 
@@ -32,6 +35,12 @@ publish_serving_data_job = dg.define_asset_job(
     description="Update what serving reads: catalogue, popular products, histories, the shop page's data.",
 )
 
+monitor_shop_job = dg.define_asset_job(
+    "monitor_shop_job",
+    selection=MONITORING,
+    description="Reports of one day: data quality, drift, business figures.",
+)
+
 build_recommender_job = dg.define_asset_job(
     "build_recommender_job",
     selection=INGESTION | MODELLING | PUBLISHING,
@@ -49,6 +58,7 @@ JOBS = (
     ingest_interactions_job,
     retrain_models_job,
     publish_serving_data_job,
+    monitor_shop_job,
     build_recommender_job,
     collect_served_lists_job,
 )

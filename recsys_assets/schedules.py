@@ -1,7 +1,7 @@
-"""Schedules: every night new events and serving data, every week new models."""
+"""Schedules: every night new events, serving data and reports, every week new models."""
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import dagster as dg
@@ -15,6 +15,7 @@ from recsys_assets.ingest.source import Source
 from recsys_assets.jobs import (
     collect_served_lists_job,
     ingest_interactions_job,
+    monitor_shop_job,
     publish_serving_data_job,
     retrain_models_job,
 )
@@ -105,6 +106,24 @@ def nightly_publish_schedule(
 
 
 @dg.schedule(
+    job=monitor_shop_job,
+    cron_schedule="0 3 * * *",
+    execution_timezone="UTC",
+    description="Every night, the reports on yesterday: data quality, drift, business figures.",
+)
+def nightly_monitor_schedule(
+    context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake]
+) -> dg.SkipReason | dg.RunRequest:
+    now = context.scheduled_execution_time.astimezone(UTC)
+    yesterday = (now - timedelta(days=1)).date()
+    if not lake.days("interactions"):
+        return dg.SkipReason("the lake holds no interactions yet")
+    return dg.RunRequest(
+        run_key=f"monitor-{yesterday}", partition_key=yesterday.isoformat(), tags={TRIGGER_TAG: "schedule"}
+    )
+
+
+@dg.schedule(
     job=retrain_models_job,
     cron_schedule="0 2 * * 0",
     execution_timezone="UTC",
@@ -120,4 +139,10 @@ def _week_key(now: datetime) -> str:
     return f"retrain-{year}-W{week:02d}"
 
 
-SCHEDULES = (daily_ingest_schedule, daily_served_lists_schedule, nightly_publish_schedule, weekly_retrain_schedule)
+SCHEDULES = (
+    daily_ingest_schedule,
+    daily_served_lists_schedule,
+    nightly_publish_schedule,
+    nightly_monitor_schedule,
+    weekly_retrain_schedule,
+)

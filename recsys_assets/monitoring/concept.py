@@ -19,7 +19,7 @@ GAP_DAYS: Final = 7
 """The newest days are left out of the reference, so that a loss does not hide itself."""
 
 MIN_DAYS: Final = 28
-MIN_SHOPPERS: Final = 100
+MIN_SHOPPERS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,7 +214,10 @@ def test_schedules_and_jobs_are_registered() -> None:
         "daily_ingest_schedule",
         "daily_served_lists_schedule",
         "nightly_publish_schedule",
+        "nightly_monitor_schedule",
         "weekly_retrain_schedule",
     }
+    assert {sensor.name for sensor in repository.sensor_defs} == {"drift_sensor"}
     jobs = {"ingest_interactions_job", "retrain_models_job", "publish_serving_data_job", "build_recommender_job"}
+    jobs |= {"monitor_shop_job"}
     assert jobs <= set(repository.job_names)

@@ -123,4 +123,4 @@ def test_cusum_by_hand() -> None:
         path = max(0.0, path + loss - 0.5)
         assert value == pytest.approx(path)
     assert follow(rates[:20]).path == () and not follow([]).alarm
-    assert follow([DailyRate(one.day, one.rate, 50) for one in rates]).path == ()
+    assert follow([DailyRate(one.day, one.rate, 29) for one in rates]).path == ()

@@ -1,0 +1,169 @@
+"""The three daily reports as Dagster assets; their checks are warnings and block nothing."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+
+from lambda_api.settings import Settings
+from recsys_assets.event_stream import events_root
+from recsys_assets.lake import Lake
+from recsys_assets.measurement.importance import read_importance
+from recsys_assets.monitoring import pages
+from recsys_assets.monitoring.alerts import Alert, AlertError, open_alerts
+from recsys_assets.monitoring.business import MIN_SHOPPERS, update_day, variant_figures
+from recsys_assets.monitoring.drift import drift_report_of, evidence_of, findings_of, importances_of, store
+from recsys_assets.monitoring.findings import FOLDER, Finding, ReportSummary, save_summary, worst
+from recsys_assets.monitoring.quality_trend import closed_subjects, daily_quality, quality_findings
+from recsys_assets.monitoring.served_hits import update_hits
+from recsys_assets.page_links import page_link
+from recsys_assets.partitions import DAYS
+from recsys_assets.promotion.refit import refit_folder
+from recsys_assets.quality.assets import interactions
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.tags import OWNERS
+
+GROUP = "monitoring"
+NO_WARNING = "no_warning"
+
+
+def _spec(asset: str, description: str) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(NO_WARNING, asset=asset, description=description)
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    partitions_def=DAYS,
+    deps=[interactions],
+    kinds={"matplotlib", "html"},
+    check_specs=[_spec("data_quality_report", "Volume, rows set aside and missing days are as usual.")],
+)
+def data_quality_report(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Volume against the same weekday, rows set aside by the quality gate, and missing days."""
+    day = _day(context)
+    days = daily_quality(lake, day)
+    findings = quality_findings(days, closed_subjects(lake), day)
+    yield _result(context, settings, "data_quality_report", day, findings, pages.quality_page(days))
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    partitions_def=DAYS,
+    deps=[interactions],
+    kinds={"duckdb", "html"},
+    check_specs=[
+        _spec("drift_report", "Nothing has drifted. A warning trains nothing by itself: drift_sensor decides.")
+    ],
+)
+def drift_report(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    settings: dg.ResourceParam[Settings],
+    registry: dg.ResourceParam[ModelRegistry],
+    bundles: dg.ResourceParam[BundleStore],
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Drift of features, predictions and hits of what is served; what a retraining would bring; groups; importances."""
+    day, champion = _day(context), registry.champion()
+    computed = update_hits(lake, registry, bundles, settings.home / "bundles", day, settings.k, context.log.info)
+    importances: Sequence[Any] = ()
+    if champion is not None:
+        folder = settings.home / "reports" / FOLDER / "importances"
+        importances = importances_of(str(champion.version), read_importance(refit_folder(settings)), folder)
+    end = None if champion is None else champion.data_window.end
+    report = drift_report_of(lake, day, end, settings.k, importances)
+    store(lake, report)
+    for evidence in evidence_of(report):
+        alert = Alert(
+            f"Drift of {evidence.family}",
+            evidence.since,
+            f"{evidence.sentence}.",
+            "Look at drift_report; drift_sensor decides on a training.",
+        )
+        _send(context, settings, alert)
+    page = pages.drift_page(report)
+    yield _result(
+        context, settings, "drift_report", day, findings_of(report), page, {"days_of_hits_computed": computed}
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    partitions_def=DAYS,
+    deps=[interactions],
+    kinds={"python", "html"},
+    check_specs=[_spec("business_report", "There are enough shoppers to say something about what was served.")],
+)
+def business_report(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Click-through, conversion and revenue per shopper and variant, from the event stream; intervals over shoppers."""
+    day = _day(context)
+    # The attribution window of a day ends a day later: yesterday is computed again.
+    rows = sum(update_day(lake, events_root(settings), one) for one in (day - timedelta(days=1), day))
+    figures, capped = variant_figures(lake, day, seed=settings.seed)
+    findings = tuple(
+        Finding(
+            f"variant {one.variant}",
+            "ok",
+            f"{one.shoppers:,} shoppers: click-through {one.click_through.mean:.2%}, {one.conversion.mean:.3f} bought "
+            f"and {one.revenue.mean:.2f} earned per shopper.",
+        )
+        for one in figures
+    )
+    if not findings:
+        findings = (Finding("served lists", "too few", f"Fewer than {MIN_SHOPPERS} shoppers were served in 28 days."),)
+    page = pages.business_page(figures, capped)
+    yield _result(context, settings, "business_report", day, findings, page, {"rows_of_two_days": rows})
+
+
+def _day(context: dg.AssetExecutionContext) -> date:
+    return date.fromisoformat(context.partition_key)
+
+
+def _result(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    report: str,
+    day: date,
+    findings: tuple[Finding, ...],
+    page: pages.Page,
+    more: dict[str, Any] | None = None,
+) -> dg.MaterializeResult[None]:
+    summary = ReportSummary(report, day, findings)
+    written = pages.write_page(page, summary, settings.home / "reports")
+    save_summary(summary, settings.home / "reports")
+    for finding in findings:
+        context.log.info(f"{finding.name}: {finding.state}. {finding.sentence}")
+    lines = [f"| {one.name} | {one.state} | {one.sentence} |" for one in findings]
+    return dg.MaterializeResult(
+        metadata={
+            "page": page_link(settings, written),
+            "state": worst(findings),
+            "findings": dg.MetadataValue.md("\n".join(["| what | state | figures |", "|---|---|---|", *lines])),
+            **{plot.title: dg.MetadataValue.md(plot.to_markdown()) for plot in page.plots},
+            **(more or {}),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                passed=worst(findings) != "warning",
+                check_name=NO_WARNING,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=" ".join(one.sentence for one in summary.warnings) or None,
+            )
+        ],
+    )
+
+
+def _send(context: dg.AssetExecutionContext, settings: Settings, alert: Alert) -> None:
+    try:
+        open_alerts(settings.alerts).send(alert)
+    except AlertError as error:
+        # The report itself must not fail because nobody could be told.
+        context.log.warning(f"{error}: {alert.text}")

@@ -1,0 +1,118 @@
+"""Samples of the lake for drift statistics: one event per shopper, from the current week and the eight weeks before
+it."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from recsys_assets.data_gate import require_open
+from recsys_assets.features.engine import duckdb_engine, read_lake
+from recsys_assets.lake import Lake
+from recsys_assets.monitoring.drift_statistics import ColumnDrift, compare_categorical, compare_numeric
+from recsys_assets.training.training_window import TRAINING_COLUMNS
+
+WINDOW_DAYS: Final = 7
+REFERENCE_DAYS: Final = 56
+"""Eight whole weeks: every weekday counts alike in both samples."""
+
+MAX_SHOPPERS: Final = 20_000
+NUMERIC: Final = ("price", "hour", "events_that_day")
+CATEGORICAL: Final = ("interaction_type", "category")
+
+# The event with the smallest hash: a random one, the same in every run. A shopper with 50,000 views counts once. Every
+# week is sampled alike: a reference of one event in eight weeks would hold more of the shoppers who come rarely.
+_SAMPLE: Final = """
+    WITH events AS (
+        SELECT user_id, interaction_type, hour(timestamp) AS hour, category, coalesce(i.price, p.price) AS price,
+            count(*) OVER (PARTITION BY user_id, timestamp::DATE) AS events_that_day, hash(interaction_id) AS draw,
+            date_diff('day', timestamp::DATE, ?::DATE) // 7 AS week
+        FROM interactions AS i LEFT JOIN products AS p USING (product_id)
+        WHERE timestamp >= ? AND timestamp < ?
+    )
+    SELECT user_id, interaction_type, hour, category, price, events_that_day
+    FROM events
+    QUALIFY row_number() OVER (PARTITION BY user_id, week ORDER BY draw) = 1
+        AND dense_rank() OVER (ORDER BY hash(user_id), user_id) <= ?
+"""
+_ACTIVE: Final = """
+    CREATE TEMP TABLE active AS
+    SELECT DISTINCT user_id, timestamp::DATE AS day
+    FROM interactions WHERE timestamp >= ? AND timestamp < ?
+    QUALIFY dense_rank() OVER (PARTITION BY day ORDER BY hash(user_id), user_id) <= ?
+"""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One row per shopper and week: `NUMERIC` and `CATEGORICAL` columns, in the reference and in the current week."""
+
+    reference: pa.Table
+    current: pa.Table
+
+
+def weekly_samples(lake: Lake, day: date) -> Samples:
+    """The week that ends with ``day`` and the `REFERENCE_DAYS` before it.
+
+    Raises:
+        GateClosed: a delivery of these days may not be used.
+        LakeError: there are no interactions.
+    """
+    start = day - timedelta(days=WINDOW_DAYS - 1)
+    first = start - timedelta(days=REFERENCE_DAYS)
+    require_open(lake, first, day + timedelta(days=1))
+    moments = [datetime.combine(one, time(), UTC) for one in (first, start, day + timedelta(days=1))]
+    with duckdb_engine() as connection:
+        read_lake(connection, lake, moments[2])
+        reference, current = (
+            connection.con.execute(_SAMPLE, [end - timedelta(days=1), begin, end, MAX_SHOPPERS]).to_arrow_table()
+            for begin, end in ((moments[0], moments[1]), (moments[1], moments[2]))
+        )
+    return Samples(reference, current)
+
+
+def events_of_active_shoppers(
+    lake: Lake, first: date, last: date, history_days: int, most: int
+) -> tuple[pa.Table, dict[date, list[str]]]:
+    """Events of shoppers who were active on the days ``first`` to ``last``, and who was active on which day.
+
+    Args:
+        history_days: how many days before ``first`` their events are read too.
+        most: active shoppers per day, a random sample that is the same in every run. It bounds memory.
+
+    Returns:
+        A table with `TRAINING_COLUMNS`, and the sampled shoppers by day.
+    """
+    end = datetime.combine(last, time(), UTC) + timedelta(days=1)
+    begin = datetime.combine(first, time(), UTC)
+    with duckdb_engine() as connection:
+        read_lake(connection, lake, end)
+        connection.con.execute(_ACTIVE, [begin, end, most])
+        active = connection.con.sql("SELECT user_id, day FROM active").to_arrow_table()
+        past = begin - timedelta(days=history_days)
+        columns = ", ".join(TRAINING_COLUMNS)
+        query = f"SELECT {columns} FROM interactions SEMI JOIN active USING (user_id) WHERE timestamp >= ?"  # noqa: S608
+        events = connection.con.execute(query, [past]).to_arrow_table()
+    shoppers: dict[date, list[str]] = {}
+    for user, day in zip(active["user_id"].to_pylist(), active["day"].to_pylist(), strict=True):
+        shoppers.setdefault(day, []).append(user)
+    return events, shoppers
+
+
+def compare_samples(samples: Samples) -> list[ColumnDrift]:
+    """Every column of the two samples; columns without any value are left out."""
+    found = []
+    for column in NUMERIC:
+        reference, current = (
+            one[column].cast(pa.float64()).to_numpy(zero_copy_only=False)
+            for one in (samples.reference, samples.current)
+        )
+        if np.isfinite(reference).any() or np.isfinite(current).any():
+            found.append(compare_numeric(column, reference, current))
+    for column in CATEGORICAL:
+        values = [one[column].to_pylist() for one in (samples.reference, samples.current)]
+        if any(any(value is not None for value in one) for one in values):
+            found.append(compare_categorical(column, *values))
+    return found

@@ -1,0 +1,132 @@
+"""Hits of the serving model, day by day: did its list hold what its shoppers bought that day?
+
+Every day is asked of the model that could serve on it: the newest champion whose training data end before the day. Rows
+are kept in the lake table `TABLE`, one per shopper who bought something and has a history.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lambda_api.recommender.bundle import read_bundle
+from lambda_api.recommender.contract import Recommender
+from recsys_assets.data_gate import closed_gates
+from recsys_assets.lake import Lake
+from recsys_assets.measurement.protocol import EvaluationWindow, build_task, evaluate
+from recsys_assets.monitoring.concept import DailyRate
+from recsys_assets.monitoring.samples import events_of_active_shoppers
+from recsys_assets.registry.bundle_store import BundleStore
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.registry.records import ModelVersion, Status
+from recsys_assets.schema import relevant_types
+
+TABLE: Final = "served_hits"
+MAX_SHOPPERS: Final = 10_000
+"""Active shoppers per day, of whom those count who bought something."""
+
+HISTORY_DAYS: Final = 90
+BACKFILL_DAYS: Final = 77
+"""Missing days that one run computes: the reference of the CUSUM, its gap and two weeks."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("user_id", pa.string()),
+        pa.field("version", pa.string()),
+        pa.field("hit", pa.float64()),
+        pa.field("first_category", pa.string()),
+    ]
+)
+
+Log = Callable[[str], None]
+
+
+def version_for(registry: ModelRegistry, day: date) -> ModelVersion | None:
+    """The newest version that was or is champion and has learned from nothing on or after ``day``."""
+    start = datetime.combine(day, time(), UTC)
+    served = [one for one in registry.list_versions() if one.status in (Status.CHAMPION, Status.RETIRED)]
+    usable = [one for one in served if one.data_window.end <= start]
+    return max(usable, key=lambda one: one.data_window.end, default=None)
+
+
+def update_hits(
+    lake: Lake, registry: ModelRegistry, bundles: BundleStore, cache: Path, day: date, k: int, log: Log
+) -> int:
+    """Compute the missing days up to ``day``; returns how many. Days without a usable model stay missing."""
+    stored, closed = set(lake.days(TABLE)), {gate.subject for gate in closed_gates(lake)}
+    days = [one for one in lake.days("interactions") if day - timedelta(days=BACKFILL_DAYS) < one <= day]
+    missing = [
+        (one, version)
+        for one in days
+        if one not in stored and one.isoformat() not in closed and (version := version_for(registry, one)) is not None
+    ]
+    if not missing:
+        return 0
+    first, last = missing[0][0], missing[-1][0]
+    events, shoppers = events_of_active_shoppers(lake, first, last, HISTORY_DAYS, MAX_SHOPPERS)
+    products = lake.read("products")
+    models: dict[str, Recommender] = {}
+    for number, (one, version) in enumerate(missing, start=1):
+        name = str(version.version)
+        if name not in models:
+            models[name] = read_bundle(bundles.fetch(version, cache), verify=False).recommender
+        own = events.filter(pc.is_in(events["user_id"], pa.array(shoppers.get(one, []), pa.string())))
+        lake.write_day(TABLE, one, hits_of_day(own, products, models[name], name, one, k))
+        if number % 10 == 0 or number == len(missing):
+            log(f"hits of what was served: {number} of {len(missing)} days")
+    return len(missing)
+
+
+def hits_of_day(events: pa.Table, products: pa.Table, model: Recommender, version: str, day: date, k: int) -> pa.Table:
+    """One row per shopper of ``events`` who bought something on ``day`` (`SCHEMA`)."""
+    start = datetime.combine(day, time(), UTC)
+    window = EvaluationWindow(start, start + timedelta(days=1), relevant_types(events), candidates="catalogue")
+    try:
+        task = build_task(events, products, window)
+    except ValueError:  # nobody with a history bought something new
+        return SCHEMA.empty_table()
+    found = evaluate(version, model, task, k)
+    return pa.table(
+        {
+            "user_id": list(task.user_ids),
+            "version": [version] * len(task),
+            "hit": found.metrics["hit_rate"],
+            "first_category": _categories(products, task.products.external, found.recommended[:, 0]),
+        },
+        schema=SCHEMA,
+    )
+
+
+def daily_rates(lake: Lake, day: date) -> list[DailyRate]:
+    """The stored days up to ``day``, as many as `BACKFILL_DAYS`."""
+    rates = []
+    for one in lake.days(TABLE):
+        if day - timedelta(days=BACKFILL_DAYS) < one <= day:
+            hits = lake.read(TABLE, ("hit",), start=one, end=one + timedelta(days=1))["hit"].to_numpy()
+            if len(hits):
+                rates.append(DailyRate(one, float(hits.mean()), len(hits)))
+    return rates
+
+
+def one_row_per_shopper(lake: Lake, start: date, end: date) -> pa.Table:
+    """Rows of the days from ``start`` to before ``end``, the newest of each shopper."""
+    days = [one for one in lake.days(TABLE) if start <= one < end]
+    if not days:
+        return SCHEMA.empty_table()
+    table = pa.concat_tables(lake.read(TABLE, start=one, end=one + timedelta(days=1)) for one in days)
+    users = table["user_id"].to_numpy(zero_copy_only=False).astype(str)
+    _, from_end = np.unique(users[::-1], return_index=True)
+    return table.take(pa.array(len(users) - 1 - from_end))
+
+
+def _categories(
+    products: pa.Table, external: Callable[[Sequence[int]], list[str]], places: np.ndarray
+) -> list[str | None]:
+    if "category" not in products.column_names:
+        return [None] * len(places)
+    category = dict(zip(products["product_id"].to_pylist(), products["category"].to_pylist(), strict=True))
+    return [category.get(external([int(place)])[0]) if place >= 0 else None for place in places]

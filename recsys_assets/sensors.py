@@ -1,0 +1,93 @@
+"""Sensors of this code location: ``drift_sensor`` starts trainings when the reports ask for them.
+
+A sensor cannot launch jobs of another location, so it is defined beside the job that it starts.
+"""
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from recsys_assets.jobs import retrain_models_job
+from recsys_assets.lake import Lake
+from recsys_assets.monitoring.drift import stored_evidence
+from recsys_assets.monitoring.retraining import Decision, TrainingHistory, decide_training
+from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.registry.records import Status
+from recsys_assets.tags import TRIGGER_TAG
+
+DECISIONS_TABLE = "retraining_decisions"
+"""Lake table, by day: the last decision of the day."""
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+@dg.sensor(
+    job=retrain_models_job,
+    minimum_interval_seconds=3_600,
+    description="Starts a training after an alarm of drift_report (concept, twin, or two families in 7 days), again "
+    "7, 14 and 21 days later, at the latest 28 days after the last one, and less often after refusals.",
+)
+def drift_sensor(
+    context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake], registry: dg.ResourceParam[ModelRegistry]
+) -> dg.SensorResult:
+    """One decision per look; equal decisions have equal run keys, so two looks start one training."""
+    today = datetime.now(UTC).date()
+    running = context.instance.get_runs_count(dg.RunsFilter(job_name=retrain_models_job.name, statuses=UNFINISHED)) > 0
+    decision = decide_training(today, stored_evidence(lake, today), history_of(registry, context.cursor, running))
+    record(lake, decision)
+    cursor = json.dumps({"episode": decision.episode and decision.episode.isoformat(), "started": decision.started})
+    if not decision.start:
+        return dg.SensorResult(skip_reason=decision.reason, cursor=cursor)
+    tags = {TRIGGER_TAG: decision.cause, "recsys/reason": decision.reason[:200]}
+    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=decision.run_key, tags=tags)], cursor=cursor)
+
+
+def history_of(registry: ModelRegistry, cursor: str | None, running: bool) -> TrainingHistory:
+    """The history of trainings: versions from the registry, the open episode from the sensor's cursor."""
+    versions = sorted(registry.list_versions(), key=lambda version: version.created_at, reverse=True)
+    refusals = 0
+    for version in versions:
+        if version.status is not Status.REFUSED:
+            break
+        refusals += 1
+    stored: dict[str, Any] = json.loads(cursor) if cursor else {}
+    episode = stored.get("episode")
+    return TrainingHistory(
+        last=versions[0].created_at.astimezone(UTC).date() if versions else None,
+        refusals=refusals,
+        running=running,
+        episode=date.fromisoformat(episode) if episode else None,
+        started=int(stored.get("started", 0)),
+    )
+
+
+def record(lake: Lake, decision: Decision) -> None:
+    """Keep the decision of the day in the lake."""
+    row = {
+        "start": decision.start,
+        "cause": decision.cause,
+        "reason": decision.reason,
+        "episode": decision.episode and decision.episode.isoformat(),
+        "started": decision.started,
+    }
+    schema = pa.schema(
+        [
+            pa.field("start", pa.bool_()),
+            pa.field("cause", pa.string()),
+            pa.field("reason", pa.string()),
+            pa.field("episode", pa.string()),
+            pa.field("started", pa.int64()),
+        ]
+    )
+    lake.write_day(DECISIONS_TABLE, decision.day, pa.Table.from_pylist([row], schema))
+
+
+SENSORS = (drift_sensor,)
