@@ -26,9 +26,13 @@ Call = tuple[str, str]
 
 
 def recording(application: WSGI, file: Path, account: str) -> WSGI:
-    """``application`` that writes a JSON line ``[role, action, resource]`` for every call of a role, once."""
+    """``application`` that writes a JSON line ``[role, action, resource]`` for every call of a role, once.
+
+    Calls of DynamoDB are answered one at a time: moto copies its tables during a transaction, and fails when another
+    thread writes to them meanwhile.
+    """
     seen: set[tuple[str, ...]] = set()
-    lock = threading.Lock()
+    lock, tables = threading.Lock(), threading.Lock()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
 
@@ -47,6 +51,9 @@ def recording(application: WSGI, file: Path, account: str) -> WSGI:
                         seen.add(line)
                         with file.open("a") as out:
                             print(json.dumps(line), file=out)
+        if found and found["service"] == "dynamodb":
+            with tables:
+                return application(environ, start_response)
         return application(environ, start_response)
 
     return answer

@@ -1,6 +1,5 @@
 """Calls that the provider and the commands make and that moto (5.2) does not answer, or answers otherwise than AWS."""
 
-import base64
 import gzip
 import json
 import uuid
@@ -38,11 +37,10 @@ def _deliveries() -> None:
     """Records put into a delivery stream directly arrive at once, by its prefixes and compressed."""
 
     def put(
-        self: FirehoseBackend, name: str, version: str, target: dict[str, Any], records: list[dict[str, str]]
+        self: FirehoseBackend, name: str, version: str, target: dict[str, Any], records: list[dict[str, bytes]]
     ) -> list[dict[str, str]]:
         bucket = s3_backends[self.account_id][self.partition]
-        lines = [base64.b64decode(record["Data"]) for record in records]
-        for key, batch in placed(name, target, lines).items():
+        for key, batch in placed(name, target, [record["Data"] for record in records]).items():
             bucket.put_object(target["BucketARN"].rsplit(":", 1)[1], key, gzip.compress(b"".join(batch)))
         return [{"RecordId": str(uuid.uuid4())} for _ in records]
 
