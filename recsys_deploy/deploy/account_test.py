@@ -36,7 +36,7 @@ TRAINING_PAUSE_S: Final = 30
 TRAINING_WITHIN_S: Final = 3 * 3600
 
 
-class Skipped(Exception):
+class Skipped(RecsysError):
     """The environment has no part for this step; the message is the reason."""
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from recsys_assets import definitions as assets_location
-from recsys_assets.jobs import INGESTION, MODELLING, PUBLISHING, SERVED
+from recsys_assets.jobs import INGESTION, MODELLING, MONITORING, PUBLISHING, SERVED
 from recsys_deploy import definitions as deploy_location
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +95,7 @@ def test_every_asset_of_the_pipeline_has_a_freshness_policy() -> None:
 
 def test_the_job_selections_partition_the_graph() -> None:
     graph = assets_location.defs.resolve_asset_graph()
-    parts = [selection.resolve(graph) for selection in (INGESTION, SERVED, MODELLING, PUBLISHING)]
+    parts = [selection.resolve(graph) for selection in (INGESTION, SERVED, MODELLING, MONITORING, PUBLISHING)]
     assert sum(len(part) for part in parts) == len(set().union(*parts))
     assert set().union(*parts) == graph.executable_asset_keys
 

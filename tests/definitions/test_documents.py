@@ -133,7 +133,7 @@ def _matching(name: str, patterns: list[str]) -> str:
 
 def test_every_role_and_every_line_of_permissions_is_in_the_security_document() -> None:
     document = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
-    table = document.partition("## Who may do what")[2].partition("Beside roles:")[0]
+    table = document.partition("## Permissions")[2].partition("Beside roles:")[0]
     roles = set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE))
     lines = {
         word
@@ -209,7 +209,8 @@ def test_the_guide_names_every_variable_of_the_workflows() -> None:
 def test_messages_of_the_troubleshooting_table_are_in_the_code() -> None:
     document = (ROOT / "docs" / "aws.md").read_text(encoding="utf-8")
     table = document.partition("| message | means | do |")[2].partition("\n\n")[0]
-    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "recsys_deploy" / "deploy").glob("*.py"))
+    files = [*(ROOT / "recsys_deploy" / "deploy").glob("*.py"), ROOT / "recsys_assets" / "aws_errors.py"]
+    code = "".join(file.read_text(encoding="utf-8") for file in files)
     said = re.sub(r"\s+", " ", re.sub(r'"\s*\n\s*f?"', "", code))
     messages = [message for row in table.splitlines()[2:] for message in re.findall(r"`([^`]+)`", row.split("|")[1])]
     parts = [part for message in messages for part in re.split(r"\.\.\.", message) if len(part.strip(" ,")) > 3]
@@ -233,11 +234,13 @@ def _yes(value: object) -> str:
 
 
 def _each(values: Mapping[str, Any], attribute: str, *functions: str) -> str:
-    found = [values["functions"][name][attribute] for name in functions]
+    found = [values["functions"][name].get(attribute) for name in functions]
     return "none" if found == [None] * len(found) else ", ".join(map(str, found))
 
 
-def _network(network: Mapping[str, Any]) -> str:
+def _network(network: Mapping[str, Any] | None) -> str:
+    if network is None:
+        return "none"
     ways = {"none": "no way out", "one": "one NAT gateway"}
     endpoints = len(network["interface_endpoints"])
     return f"{len(network['zones'])} zones, {ways[network['nat']]}" + (f", {endpoints} endpoints" if endpoints else "")
@@ -245,7 +248,7 @@ def _network(network: Mapping[str, Any]) -> str:
 
 def _schedule(training: Mapping[str, Any] | None) -> str:
     if training is None:
-        return "no machine"
+        return "none"
     return "on" if (training.get("schedule") or {"enabled": False}).get("enabled", True) else "off"
 
 
@@ -253,17 +256,14 @@ TOLD: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "disposable": lambda values: _yes(values["disposable"]),
     "shop page": lambda values: _yes(values["storefront"]),
     "memory of api, authorizer (MB)": lambda values: _each(values, "memory_mb", "api", "authorizer"),
-    "reserved concurrency of api, authorizer, shadow": lambda values: _each(
-        values, "reserved_concurrency", "api", "authorizer", "shadow"
-    ),
+    "reserved concurrency": lambda values: _each(values, "reserved_concurrency", "api", "authorizer", "shadow"),
     "SnapStart": lambda values: _yes(all(one["snap_start"] for one in values["functions"].values())),
     "requests a second and burst per route": lambda values: "{rate}, {burst}".format(**values["serving"]["throttle"]),
     "exploration": lambda values: f"{100 * values['serving']['exploration_share']:g} %",
-    "event stream: shards, hours": lambda values: (
-        f"{values['events']['shards'] or 'on demand'}, {values['events']['retention_hours']}"
-    ),
+    "events": lambda values: "Firehose" if values["events"].get("stream") is None else "Kinesis",
+    "alarms, dashboard, X-Ray": lambda values: "all" if values["operations"]["tracing"] else "3 alarms",
     "network": lambda values: _network(values["network"]),
-    "a run: CPU units, MB": lambda values: "{cpu}, {memory_mb}".format(**values["runs"]),
+    "a run: CPU units, MB": lambda values: "{cpu}, {memory_mb}".format(**values["runs"]) if values["runs"] else "none",
     "training machine's schedule": lambda values: _schedule(values.get("training")),
     "SageMaker": lambda values: _yes(values.get("sagemaker")),
     "Dagster": lambda values: _yes(values["dagster"]),
