@@ -104,11 +104,9 @@ def test_daily_assets_backfill_in_a_single_run() -> None:
     graph = assets_location.defs.resolve_asset_graph()
     daily = [graph.get(key) for key in graph.executable_asset_keys if graph.get(key).partitions_def is not None]
     assert {asset.key.to_user_string() for asset in daily} == {
-        "raw_interactions",
-        "interactions",
-        "served_lists",
-        "list_outcomes",
-    }
+        "raw_interactions", "interactions", "served_lists", "list_outcomes", "data_quality_report", "drift_report",
+        "business_report",
+    }  # fmt: skip
     assert all(asset.backfill_policy == dg.BackfillPolicy.single_run() for asset in daily)
 
 
