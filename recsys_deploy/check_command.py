@@ -1,5 +1,6 @@
 """``recsys check``: what data were taken for, every problem at once, and the ``mapping.toml`` that reads them."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from lambda_api.errors import RecsysError
+from lambda_api.settings import read_settings
 from recsys_deploy.console.terminal import terminal
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def check(
     from recsys_assets.data_check import check_source
 
     columns = _columns(map_ or [])
-    report = check_source(data, mapping, columns=columns or None)
+    report = check_source(data, mapping, columns=columns or None, settings=read_settings(os.environ))
     print_report(report)
     if write and report.mapping is not None and mapping is None:
         _write_mapping(report, out, overwrite=bool(columns))
@@ -49,7 +51,7 @@ def require_usable_data(data: str, mapping: str | None = None, source: str = "au
     """
     from recsys_assets.data_check import check_source
 
-    report = check_source(data, mapping, source=source)
+    report = check_source(data, mapping, source=source, settings=read_settings(os.environ))
     if report.can_be_built:
         console.print(_summary(report), markup=False, highlight=False, soft_wrap=True)
         for problem in report.problems:

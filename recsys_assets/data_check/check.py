@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from lambda_api.ids_rule import ID_RULE
 from lambda_api.interactions import INTERACTION_LABELS
+from lambda_api.settings import Settings, make_settings
 from recsys_assets.data_check.evaluation import judge_evaluation
 from recsys_assets.data_check.report import Problem, Report
 from recsys_assets.ingest.apply_mapping import MappedRows
@@ -57,7 +58,12 @@ class _Findings:
 
 
 def check_source(
-    data: str, mapping: str | Mapping | None = None, *, source: str = AUTO, columns: Dictionary[str, str] | None = None
+    data: str,
+    mapping: str | Mapping | None = None,
+    *,
+    source: str = AUTO,
+    columns: Dictionary[str, str] | None = None,
+    settings: Settings | None = None,
 ) -> Report:
     """Everything about the data at ``data`` that a person should know before a shop is built from them.
 
@@ -66,6 +72,7 @@ def check_source(
         mapping: a mapping, or the path of a ``mapping.toml``; by default the one beside the data, else the headers.
         source: name of the format, or ``auto``.
         columns: canonical column of the interactions -> column of the file.
+        settings: windows of the evaluation; by default those that the project starts with.
 
     Returns:
         The report. Bad data raise nothing: they are its problems.
@@ -97,7 +104,7 @@ def check_source(
             with suppress(SourceError):
                 rows_source.remember(rows, layout.whole)
         listed = _check_tables(rows_source, found)
-        report = _with_facts(report, rows, listed, found)
+        report = _with_facts(report, rows, listed, settings or make_settings({}), found)
     problems = sorted(found.problems, key=lambda problem: not problem.blocking)
     return replace(report, problems=tuple(problems))
 
@@ -265,7 +272,7 @@ def _check_tables(source: MappedSource, found: _Findings) -> int:
     return listed
 
 
-def _with_facts(report: Report, rows: MappedRows, listed: int, found: _Findings) -> Report:
+def _with_facts(report: Report, rows: MappedRows, listed: int, settings: Settings, found: _Findings) -> Report:
     table = rows.table
     users = pc.value_counts(table["user_id"].drop_null()) if "user_id" in table.column_names else None
     if users is not None and len(users):
@@ -287,13 +294,13 @@ def _with_facts(report: Report, rows: MappedRows, listed: int, found: _Findings)
     days = possible_days(table["timestamp"]).drop_null() if "timestamp" in table.column_names else None
     known = pc.unique(days).sort() if days is not None and len(days) else None
     kinds = table["interaction_type"] if "interaction_type" in table.column_names else None
-    evaluation, settings = judge_evaluation(table)
+    evaluation, windows = judge_evaluation(table, settings)
     if evaluation.startswith("no"):
         remedy = "bring in a log of several days with users, products and times"
         found.problems.append(Problem(True, "evaluation", f"no model can be evaluated: {evaluation[4:]}", remedy))
-    if settings:
+    if windows:
         found.problems.append(
-            Problem(False, "evaluation", evaluation, "set " + " ".join(f"{k}={v}" for k, v in settings.items()))
+            Problem(False, "evaluation", evaluation, "set " + " ".join(f"{k}={v}" for k, v in windows.items()))
         )
     return replace(
         report,
@@ -305,7 +312,7 @@ def _with_facts(report: Report, rows: MappedRows, listed: int, found: _Findings)
         event_counts=Counter(kinds.to_pylist()) if kinds is not None else {},
         set_aside=dict(Counter(rows.set_aside["reason"].to_pylist()).most_common()),
         evaluation=evaluation,
-        settings=settings,
+        settings=windows,
     )
 
 

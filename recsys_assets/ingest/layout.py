@@ -115,10 +115,11 @@ def _inner_layout(folder: Folder, under: str) -> Layout:
 
 def _cut(folder: Folder, tables: Sequence[SourceFile], folders: Sequence[str], under: str) -> Layout:
     """Hive days, files named by day, or files to be cut by day; raises `SourceError` for a mixture."""
-    hive = {file: _hive_day(file.name) for file in tables}
-    in_hive = [file for file, day in hive.items() if day]
-    named = [file for file in tables if not hive[file] and day_in_name(stem_of(file.base_name) or "")]
-    loose = [file for file in tables if not hive[file] and file not in named]
+    hive = {file.name: _hive_day(file.name) for file in tables}
+    in_hive = [file for file in tables if hive[file.name]]
+    named = [file for file in tables if not hive[file.name] and day_in_name(stem_of(file.base_name) or "")]
+    by_name = {file.name for file in (*in_hive, *named)}
+    loose = [file for file in tables if file.name not in by_name]
     kinds = [kind for kind in (in_hive, named, loose) if kind]
     if len(kinds) > 1:
         raise SourceError(
@@ -130,7 +131,7 @@ def _cut(folder: Folder, tables: Sequence[SourceFile], folders: Sequence[str], u
             parse_day(text, folder.label(name)): [] for name in folders if (text := _hive_day(name))
         }
         for file in in_hive:
-            by_day.setdefault(parse_day(hive[file] or "", folder.label(file.name)), []).append(file)
+            by_day.setdefault(parse_day(hive[file.name] or "", folder.label(file.name)), []).append(file)
         return Layout({day: tuple(by_day[day]) for day in sorted(by_day)}, ())
     if named:
         return Layout({day: (file,) for day, file in daily_files(folder, named, TABLE_SUFFIXES).items()}, ())

@@ -28,7 +28,7 @@ def rows_of(days: int = 30, shoppers: int = 40, change: Change = lambda *_: None
     for number in range(days * shoppers):
         day, user = divmod(number, shoppers)
         moment = (date(2024, 1, 1) + timedelta(days=day)).isoformat() + f"T10:{user % 60:02d}:00Z"
-        row = [f"e{number}", f"u{user}", f"p{number % 17}", "purchase", moment, "9.50", "1"]
+        row = [f"e{number}", f"u{user}", f"p{number % 97}", "purchase", moment, "9.50", "1"]
         change(number, row)
         rows.append(row)
     return rows
@@ -57,11 +57,11 @@ def test_good_data_are_described(tmp_path: Path) -> None:
     assert not report.problems
     assert report.mapping is not None
     assert report.mapping.preset == "canonical"
-    assert (report.rows, report.shoppers, report.products) == (1200, 40, 17)
+    assert (report.rows, report.shoppers, report.products) == (1200, 40, 97)
     assert report.days == (date(2024, 1, 1), date(2024, 1, 30), 30)
     assert report.event_counts == {"purchase": 1200}
     assert report.formats["times"].startswith("ISO 8601, with a zone")
-    assert report.evaluation.startswith("yes: 40 shoppers have a purchase in the test window")
+    assert report.evaluation.startswith("yes: 40 known shoppers have a purchase of a product that is new to them")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,9 @@ def test_a_log_that_is_too_short_is_refused_and_a_thin_one_gets_windows(tmp_path
     thin = check_source(str(write_log(tmp_path / "thin", rows_of(days=8, shoppers=12))))
     assert thin.evaluation.startswith("hardly")
     few = check_source(str(write_log(tmp_path / "few", [row for i, row in enumerate(rows_of(60)) if i % 27 == 0])))
-    assert few.settings == {"RECSYS_VALIDATION_SHARE": "0.15", "RECSYS_TEST_SHARE": "0.3"} or few.evaluation
+    assert few.evaluation.startswith("yes")
+    assert few.settings["RECSYS_TEST_DAYS"] == "56"
+    assert any("RECSYS_TEST_DAYS=56" in note for note in problems(few, blocking=False))
 
 
 def test_dates_that_can_mean_two_days_need_one_edit(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import Status
 from recsys_assets.schema import INTERACTIONS
-from recsys_assets.splits.assets import choose_split
+from recsys_assets.splits.choice import choose_split
 from recsys_assets.splits.temporal import TemporalSplit
 from recsys_assets.training.candidate import candidate_folder, fit_bundle, train_candidate
 from recsys_assets.training.fitting import Fit, Fitted, fit_here
