@@ -70,8 +70,8 @@ def canonical_json(value: Any) -> str:
         raise ValueError(f"{error}; convert it to str, int, float, bool, None, list or dict") from error
     except UnicodeEncodeError as error:
         raise ValueError(f"text is not valid Unicode: {error.reason}") from error
-    except ValueError as error:  # NaN or infinity
-        raise ValueError(f"{error}; leave the value out or store None") from error
+    except ValueError as error:
+        raise ValueError("NaN or infinity is not a number that JSON can hold; leave it out or store None") from error
     return text
 
 
