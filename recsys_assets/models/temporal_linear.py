@@ -85,7 +85,7 @@ class TemporalLinear(TrendParameters):
     attribute_weight: NotNegative = 1.0
     top_neighbours: Whole | None = None
     newest_moments: Whole = 200
-    max_products: Whole = 10_000
+    max_products: Whole = 12_500
     max_memory_gb: Positive = 4.0
     event_half_life_days: Days = None
 

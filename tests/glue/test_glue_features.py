@@ -121,7 +121,7 @@ def test_a_run_that_does_not_succeed(lake: Lake, s3: Any, state: str, retried: b
 
 def test_a_run_that_says_nothing_wrote_nothing(lake: Lake, s3: Any) -> None:
     message, _ = failure(product_features, lake, FakeGlue(states=["SUCCEEDED"]), s3)
-    assert "told of no table" in message
+    assert "ended without reporting a table" in message
 
 
 def test_trouble_that_passes_is_waited_out(lake: Lake, s3: Any) -> None:

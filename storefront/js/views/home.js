@@ -13,9 +13,14 @@ const FIRST = 12;
 /** How long the second list waits for the first. */
 const PATIENCE_MS = 2_000;
 
-/** What `answer` resolves to, but not before `first` is settled or a short time is over. */
+/**
+ * What `answer` resolves to, but not before the first list has its own or a short time is over. `first()` is asked when
+ * the answer is there: after an outage both lists are asked for again at once, in any order.
+ */
 export async function afterFirst(first, answer) {
-  const [found] = await Promise.all([answer, Promise.race([first, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))])]);
+  const patience = new Promise((resolve) => setTimeout(resolve, PATIENCE_MS));
+  const found = await answer;
+  await Promise.race([first(), patience]);
   return found;
 }
 
@@ -28,7 +33,11 @@ export function homeView(shop) {
     title: "Recommended for you",
     count: FIRST,
     memory: ["first page", "latest"],
-    ask: (count) => shop.recommend({ page: "homepage" }, count),
+    ask: (count) => {
+      const asked = shop.recommend({ page: "homepage" }, count);
+      first = asked.catch(() => {});
+      return asked;
+    },
     note: (answer) => (answer.fallback ? "The model could not answer; these are the next best." : known() ? "Chosen from what you viewed, added and bought." : "You are new here, so these are what others like. Open one."),
     none: "Nothing to recommend yet.",
   });
@@ -36,7 +45,7 @@ export function homeView(shop) {
     title: "Popular",
     count: 6,
     without: () => forYou.ids(),
-    ask: (count) => afterFirst(first, shop.api.popular(null, count + FIRST)),
+    ask: (count) => afterFirst(() => first, shop.api.popular(null, count + FIRST)),
     note: () => "What everybody is buying.",
     none: "Nothing is popular yet.",
   });
@@ -63,13 +72,11 @@ export function homeView(shop) {
     title: "Home",
     node,
     start: () => {
-      first = forYou.load();
-      return Promise.all([first, popular.load()]);
+      return Promise.all([forYou.load(), popular.load()]);
     },
     react: (event) => {
       heading.textContent = greeting();
-      first = forYou.load(event);
-      return Promise.all([first, popular.load()]);
+      return Promise.all([forYou.load(event), popular.load()]);
     },
   };
 }

@@ -25,14 +25,18 @@ export function productView(shop, id) {
     title: "Similar to this",
     count: 6,
     without: () => forYou.ids(),
-    ask: (count) => afterFirst(first, similarTo(shop, id, count + SPARE)),
+    ask: (count) => afterFirst(() => first, similarTo(shop, id, count + SPARE)),
     none: "Nothing similar is known yet.",
   });
   const forYou = shelf(shop, {
     title: "Recommended for you",
     count: FIRST,
     memory: ["latest"],
-    ask: (count) => shop.recommend({ page: "product", product_ids: [id] }, count),
+    ask: (count) => {
+      const asked = shop.recommend({ page: "product", product_ids: [id] }, count);
+      first = asked.catch(() => {});
+      return asked;
+    },
     none: "Nothing to recommend yet.",
   });
   const node = h("div", { class: "view" }, trail(product, name), detail(shop, product, name), forYou.node, similar.node);
@@ -46,15 +50,12 @@ export function productView(shop, id) {
     if (seen) {
       forYou.wait();
       void shop.tell("view", id);
-    } else {
-      first = forYou.load();
     }
-    await Promise.all([first, similar.load()]);
+    await Promise.all([seen ? null : forYou.load(), similar.load()]);
   };
   const react = (event) => {
     if (!forYou.node.isConnected) return undefined;
-    first = forYou.load(event);
-    return Promise.all([first, similar.load()]);
+    return Promise.all([forYou.load(event), similar.load()]);
   };
   return { title: name, node, start, react };
 }
