@@ -92,9 +92,8 @@ def events_of_active_shoppers(
         connection.con.execute(_ACTIVE, [begin, end, most])
         active = connection.con.sql("SELECT user_id, day FROM active").to_arrow_table()
         past = begin - timedelta(days=history_days)
-        columns = ", ".join(TRAINING_COLUMNS)
-        query = f"SELECT {columns} FROM interactions SEMI JOIN active USING (user_id) WHERE timestamp >= ?"  # noqa: S608
-        events = connection.con.execute(query, [past]).to_arrow_table()
+        query = "SELECT * FROM interactions SEMI JOIN active USING (user_id) WHERE timestamp >= ?"
+        events = connection.con.execute(query, [past]).to_arrow_table().select(TRAINING_COLUMNS)
     shoppers: dict[date, list[str]] = {}
     for user, day in zip(active["user_id"].to_pylist(), active["day"].to_pylist(), strict=True):
         shoppers.setdefault(day, []).append(user)
