@@ -2,7 +2,8 @@
 
 The copy differs from the checkout in two override files: a local state instead of S3, with provider flags that a
 simulated account needs; and no waiting for a CDN that does not exist. Values of the environment are those of the
-checkout unless a test replaces them.
+checkout unless a test replaces them. The provider repeats a call ten times (its default is 25): enough for a simulator
+that closes a connection under load, and a call that the simulator cannot answer still fails within a minute or two.
 """
 
 import json
@@ -41,7 +42,7 @@ terraform {
 }
 
 provider "aws" {
-  max_retries                 = 2
+  max_retries                 = 10
   s3_use_path_style           = true
   skip_credentials_validation = true
   skip_metadata_api_check     = true
