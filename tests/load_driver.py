@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE_S
+
 TIMEOUT_S = 20.0
 RECOMMEND, FEEDBACK, SIMILAR, POPULAR = "/recommend", "/feedback", "/similar", "/popular"
 MIX = ((RECOMMEND, 0.75), (FEEDBACK, 0.15), (SIMILAR, 0.06), (POPULAR, 0.04))
@@ -209,7 +211,7 @@ def _timed(route: str, send: Send, client: Client) -> tuple[Reply, set[str], set
     return Reply(at, route, status, ms, content.get("fallback"), content.get("model_version")), accepted, to_retry
 
 
-def wait_until_healthy(port: int, process: subprocess.Popen[bytes], seconds: float = 30.0) -> None:
+def wait_until_healthy(port: int, process: subprocess.Popen[bytes], seconds: float = PATIENCE_S) -> None:
     """Return when ``/health`` answers. Raises ``RuntimeError`` when it does not, or the process ended."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and process.poll() is None:

@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from unittest import mock
 
@@ -18,6 +17,7 @@ from recsys_deploy.child_processes import ServerProcess
 from recsys_deploy.cli import COMMANDS, app
 from recsys_deploy.console.system_errors import sentence_of
 from tests.local_server.processes import free_port
+from tests.patience import PATIENCE_S, wait_until
 from tests.recsys_command import in_a_process, right_here
 
 HEAVY = {"dagster", "pandas", "pyarrow", "torch", "sklearn", "lightgbm", "duckdb", "boto3", "great_expectations"}
@@ -34,7 +34,7 @@ def test_light_commands_import_nothing_heavy(arguments: tuple[str, ...], tmp_pat
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
-        env=kept | {"RECSYS_HOME": str(tmp_path)}, capture_output=True, text=True, timeout=120,
+        env=kept | {"RECSYS_HOME": str(tmp_path)}, capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.strip() == "[]"
@@ -162,8 +162,6 @@ def test_a_closed_terminal_stops_the_servers(tmp_path: Path) -> None:
     while "ready" not in (line := process.stdout.readline()):
         assert line or process.poll() is None
     process.send_signal(signal.SIGHUP)
-    assert process.wait(60) == 0
-    pid, end = int(child.read_text()), time.monotonic() + 20
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{pid}").exists()
+    assert process.wait(PATIENCE_S) == 0
+    pid = int(child.read_text())
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the child ended")

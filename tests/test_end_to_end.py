@@ -10,10 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -40,6 +39,7 @@ from recsys_assets.registry.records import VALIDATION_NDCG, Status
 from recsys_assets.tags import RANGE_END_TAG, RANGE_START_TAG
 from recsys_deploy.run.graph import publish
 from tests.local_server.processes import free_port
+from tests.patience import PATIENCE_S, wait_until
 from tests.recsys_command import right_here
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,11 +64,8 @@ class Background:
     def rest(self) -> str:
         return self.log.read_text()
 
-    def read_until(self, words: str, seconds: float = 120) -> str:
-        end = time.monotonic() + seconds
-        while words not in self.rest():
-            assert self.process.poll() is None and time.monotonic() < end, self.rest()
-            time.sleep(0.1)
+    def read_until(self, words: str) -> str:
+        wait_until(lambda: words in self.rest(), self.rest, self.process)
         return self.rest()
 
 
@@ -117,7 +114,7 @@ class Shop:
     def shell(self, command: str) -> str:
         done = subprocess.run(
             ["sh", "-ec", command], env=self.environment(), cwd=self.home.parent, capture_output=True, text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -289,7 +286,7 @@ def test_the_readme_works_as_written_after_make_demo(shop: Shop, demo: subproces
         made = shop.recsys_here("keys", "create", "snippet").stdout.strip()
         ran = subprocess.run(
             [sys.executable, "-c", snippet.replace("http://127.0.0.1:8000", here)],
-            env=shop.environment() | {"KEY": made}, capture_output=True, text=True, timeout=60,
+            env=shop.environment() | {"KEY": made}, capture_output=True, text=True, timeout=PATIENCE_S,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr
     named = [line.partition("#")[0].split()[1:] for line in re.findall(r"^\.venv/bin/recsys .*", text, re.MULTILINE)]
@@ -314,10 +311,10 @@ def test_up_serves_what_the_demo_built_until_it_is_told_to_stop(
         config = shop.home / "storefront" / "config.json"
         assert config.stat().st_mode & 0o777 == 0o600
         line = next(line for line in said.splitlines() if line.startswith("curl "))
-        pasted = subprocess.run(["sh", "-c", f"{line} -s"], capture_output=True, text=True, timeout=30)
+        pasted = subprocess.run(["sh", "-c", f"{line} -s"], capture_output=True, text=True, timeout=PATIENCE_S)
         answer = json.loads(pasted.stdout)
         assert len(answer["recommendations"]) == 5 and answer["model_version"] == "v1.0.0", answer
-        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/data/catalogue.json", timeout=20)
+        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/data/catalogue.json", timeout=PATIENCE_S)
         assert len(json.loads(page.read())["products"]) > 50
         second = shop.recsys_here("up", "--no-ui", "--port", str(port))
         assert second.returncode == 2 and str(port) in second.stderr and "--port" in second.stderr
@@ -405,19 +402,17 @@ def test_a_poisoned_day_stops_a_later_retraining_until_it_is_repaired(
 
 
 def fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
         return bytes(answer.read())
 
 
-def wait_for(url: str, command: Background, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            fetch(url)
-            return
-        except OSError:
-            assert command.process.poll() is None and time.monotonic() < end, command.rest()
-            time.sleep(0.1)
+def wait_for(url: str, command: Background) -> None:
+    def answers() -> bool:
+        with suppress(OSError):
+            return bool(fetch(url))
+        return False
+
+    wait_until(answers, command.rest, command.process)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pytest
 
 from recsys_deploy.child_processes import check_port_free
 from tests.local_server.processes import ROOT, free_port
+from tests.patience import PATIENCE_S
 from tests.serving_home import make_home
 
 pytestmark = pytest.mark.slow
@@ -20,7 +21,7 @@ def run(home: Path, out: Path, port: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "benchmarks.load.run", "--seconds", "4", "--users", "3", "--out", str(out),
          "--port", str(port)],
-        env=kept | {"RECSYS_HOME": str(home)}, cwd=ROOT, capture_output=True, text=True, timeout=120,
+        env=kept | {"RECSYS_HOME": str(home)}, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import yaml
 
 from recsys_assets.definitions import defs
 from recsys_deploy.run.stale_runs import fail_stale_runs
+from tests.patience import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
@@ -56,10 +56,9 @@ def runs() -> list[dg.DagsterRun]:
 
 
 def test_the_run_of_a_killed_process_fails_at_the_next_start(running: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 120
-    while not (found := runs()) or found[0].status is not dg.DagsterRunStatus.STARTED:
-        assert running.poll() is None and time.monotonic() < end, found
-        time.sleep(0.2)
+    found = wait_until(
+        lambda: [run for run in runs() if run.status is dg.DagsterRunStatus.STARTED], "the run began", running
+    )
     assert fail_stale_runs() == [], "it is at work"
     running.kill()
     running.wait()
@@ -73,10 +72,7 @@ def test_a_run_in_our_process_is_found_under_its_job_like_one_that_the_ui_launch
     running: subprocess.Popen[bytes],
 ) -> None:
     """The UI groups runs by this origin."""
-    end = time.monotonic() + 120
-    while not (found := runs()):
-        assert running.poll() is None and time.monotonic() < end
-        time.sleep(0.2)
+    found = wait_until(runs, "there was a run", running)
     assert found[0].job_name == "build_recommender_job"
     origin = found[0].remote_job_origin
     assert origin is not None

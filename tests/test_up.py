@@ -18,6 +18,7 @@ from lambda_api.state.open_table import open_table
 from recsys_deploy.child_processes import PortInUse, ServerFailed, ServerProcess, check_port_free
 from recsys_deploy.up import NotReady, UpOptions, check_ports, curl_line, ensure_page_config, missing_publications
 from tests.local_server.processes import ROOT, free_port
+from tests.patience import wait_until
 from tests.recsys_command import Done, right_here
 
 
@@ -151,16 +152,12 @@ def test_stopping_ends_the_whole_group(tmp_path: Path) -> None:
         "time.sleep(120)\n"
     )
     stubborn = ServerProcess.start("the thing", ["-c", script], tmp_path / "log", "http://127.0.0.1:9/")
-    end = time.monotonic() + 30
-    while not (said := (tmp_path / "log").read_text().strip()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    said = wait_until(lambda: (tmp_path / "log").read_text().strip(), "the child was there")
     time.sleep(0.3)
     stubborn.stop(0.5)
     assert stubborn.process.returncode == -signal.SIGKILL
-    while Path(f"/proc/{said}").exists() and "\nState:\tZ" not in Path(f"/proc/{said}/status").read_text():
-        assert time.monotonic() < end, "a grandchild was left behind"
-        time.sleep(0.05)
+    gone = Path(f"/proc/{said}/status")
+    wait_until(lambda: not gone.exists() or "\nState:\tZ" in gone.read_text(), "the grandchild ended")
 
 
 def test_serve_runs_the_api_alone(settings: Settings) -> None:

@@ -31,6 +31,7 @@ from lambda_api.settings import Settings, read_settings
 from recsys_deploy.deploy.api_check import HttpAnswer
 from recsys_deploy.deploy.terraform import Terraform
 from recsys_deploy.packaging.targets import Platform, Target
+from tests.patience import PATIENCE_S
 from tests.terraform.runs import ROOT, copy_tree
 
 REGION = "eu-central-1"
@@ -122,7 +123,7 @@ class Stage:
 
     def client(self, service: str, **changes: Any) -> Any:
         """A client of the cloud."""
-        config = Config(retries={"total_max_attempts": 1}, read_timeout=90)
+        config = Config(retries={"total_max_attempts": 1}, read_timeout=PATIENCE_S)
         given: dict[str, Any] = {"region_name": REGION, "endpoint_url": self.endpoint, "config": config} | changes
         session: Any = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test")
         return session.client(service, **given)

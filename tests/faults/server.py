@@ -21,6 +21,7 @@ from lambda_api.state.open_table import open_table
 from lambda_api.state.table import Key
 from tests.json_lines import read_json_lines
 from tests.load_driver import FEEDBACK, RECOMMEND, Client, Reply, Traffic, drive, wait_until_healthy
+from tests.patience import PATIENCE_S, wait_until
 from tests.serving_home import ServedHome
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,16 +46,13 @@ class Running:
         listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in listed.split()]
 
-    def wait_for_workers(self, seconds: float = 20.0) -> None:
+    def wait_for_workers(self) -> None:
         """Until as many live as were asked for: the first one answers before the last one is forked."""
-        until = time.monotonic() + seconds
-        while len(self.workers()) != self.count:
-            assert time.monotonic() < until, f"{len(self.workers())} workers after {seconds} s, not {self.count}"
-            time.sleep(0.05)
+        wait_until(lambda: len(self.workers()) == self.count, f"there were {self.count} workers")
 
-    def wait_for(self, what: Callable[[dict[str, Any]], bool], seconds: float = 20.0) -> dict[str, Any]:
+    def wait_for(self, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Ask until the answer is as it should be, several times in a row: every worker must have come round."""
-        until, good = time.monotonic() + seconds, 0
+        until, good = time.monotonic() + PATIENCE_S, 0
         answer: dict[str, Any] = {}
         while time.monotonic() < until:
             fresh = Client(self.port, self.home.key)  # another connection may reach another worker
@@ -67,7 +65,7 @@ class Running:
             if good >= 8:
                 return answer
             time.sleep(0.05)
-        raise AssertionError(f"not so within {seconds} s; the last answer was {answer}")
+        raise AssertionError(f"not so within {PATIENCE_S:.0f} s; the last answer was {answer}")
 
 
 @contextmanager

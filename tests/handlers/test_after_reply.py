@@ -13,6 +13,7 @@ from lambda_api.handlers.after_reply import Background, Immediate, LambdaExtensi
 from lambda_api.serving.service_answer import AfterWork, ShadowRequest
 from lambda_api.state.exposures import Exposure
 from lambda_api.state.routing_record import RouteTarget
+from tests.patience import PATIENCE_S, wait_until
 
 TARGET = RouteTarget("v2", "/models/v2", "c2")
 
@@ -98,9 +99,7 @@ def test_the_background_writes_without_being_stopped_and_starts_again() -> None:
     worker = Background(places.writer(), every_s=0.01)
     for number in range(2):
         worker.submit(work(number))
-        deadline = time.monotonic() + 10
-        while len(places.logged) <= number and time.monotonic() < deadline:
-            time.sleep(0.005)
+        wait_until(lambda number=number: len(places.logged) > number, "it was written", every_s=0.005)
         assert worker.close()  # as a server does that stops; the next submit begins anew
     assert places.logged == ["r0", "r1"]
 
@@ -169,7 +168,7 @@ class RuntimeApi:
     def wait_for_next(self, count: int) -> bool:
         """Whether the extension has asked for its ``count``-th event: only then may the sandbox freeze."""
         with self.asked:
-            return self.asked.wait_for(lambda: self.order.count("next") >= count, 20)
+            return self.asked.wait_for(lambda: self.order.count("next") >= count, PATIENCE_S)
 
     def stop(self) -> None:
         with self.asked:
@@ -221,8 +220,6 @@ def test_an_extension_that_is_cut_off_writes_what_waits_and_then_at_once(runtime
     with runtime_api.asked:
         runtime_api.over = True
         runtime_api.asked.notify_all()
-    deadline = time.monotonic() + 10
-    while not places.logged and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_until(lambda: places.logged, "it was written", every_s=0.005)
     worker.submit(work(2))
     assert places.logged == ["r1", "r2"]

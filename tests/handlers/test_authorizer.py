@@ -17,6 +17,7 @@ from lambda_api.handlers.authorizer import UNAVAILABLE, Authorizer, handler
 from lambda_api.state.api_keys import ApiKeys, create
 from lambda_api.state.sqlite_table import SqliteTable
 from lambda_api.state.table import TableUnavailable
+from tests.patience import PATIENCE_S
 from tests.state.tables import Clock, CountingTable, ModelTable
 
 DENIED = {"isAuthorized": False, "context": {}}
@@ -243,7 +244,7 @@ print([name for name in {heavy} if name in sys.modules])
         cwd=Path(__file__).parents[2],
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         env={"RECSYS_HOME": "/nonexistent/home"},
     )
     assert done.stdout.decode().strip() == "[]"

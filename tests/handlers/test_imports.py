@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from tests.handlers.shop import event
+from tests.patience import PATIENCE_S
 from tests.serving_home import ServedHome
 
 HEAVY = {"pandas", "torch", "scipy", "sklearn", "dagster", "pyarrow", "duckdb", "sagemaker", "matplotlib"}
@@ -30,7 +31,7 @@ def test_what_the_api_and_its_first_answer_load(served_home: ServedHome) -> None
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     (imported, answered), content = json.loads(finished.stdout.splitlines()[-1])
     assert not (HEAVY | LATER) & set(imported)

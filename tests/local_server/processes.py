@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE_S, wait_until
+
 ROOT = Path(__file__).resolve().parents[2]
 FAKES = (
     "--handler", "tests.local_server.fakes:handler",
@@ -77,7 +79,7 @@ class Server:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
-    def stop(self, sig: int = signal.SIGTERM, timeout: float = 30) -> int:
+    def stop(self, sig: int = signal.SIGTERM, timeout: float = PATIENCE_S) -> int:
         """Signal, wait, and give the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(sig)
@@ -125,16 +127,15 @@ def running(
                 process.wait(5)
 
 
-def wait_until_up(server: Server, workers: int, seconds: float = 60) -> None:
+def wait_until_up(server: Server, workers: int) -> None:
     """Until a request is answered and every worker is there (the first answers before the last is forked)."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        assert server.process.poll() is None, server.log.read_text()
+
+    def up() -> bool:
         with suppress(OSError):  # nobody listens yet
-            if server.request("GET", "/health").status == 200 and len(server.workers()) == workers:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"not up in {seconds} s:\n{server.log.read_text()}")
+            return server.request("GET", "/health").status == 200 and len(server.workers()) == workers
+        return False
+
+    wait_until(up, lambda: f"the server was up:\n{server.log.read_text()}", server.process)
 
 
 def talk(server: Server, *pieces: bytes, pause: float = 0.0, half_close: bool = False, timeout: float = 20) -> bytes:

@@ -4,7 +4,6 @@ import base64
 import http.client
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from lambda_api.handlers import routes
 from tests.local_server.processes import Server, running, statuses, talk
+from tests.patience import PATIENCE_S, wait_until
 
 LIMIT = 64 * 1024
 
@@ -162,7 +162,7 @@ def test_threads_do_not_mix_up_requests(server: Server) -> None:
     wrong: list[object] = []
 
     def ask(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
         for turn in range(25):
             name = f"{number}-{turn}"
             connection.request("GET", f"/similar/{name}?q={name}", headers={"X-API-Key": "shop-key"})
@@ -182,11 +182,9 @@ def test_threads_do_not_mix_up_requests(server: Server) -> None:
 def test_the_access_log_has_one_json_line_per_answer_and_no_secret(server: Server) -> None:
     answer = server.request("GET", "/similar/abc?token=hush", headers={"User-Agent": "x" * 5000})
     request_id = answer.headers["apigw-requestid"]
-    end = time.monotonic() + 10
-    # The line is written after the answer.
-    while not (lines := [line for line in server.access_lines() if line.get("request_id") == request_id]):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    lines = wait_until(  # the line is written after the answer
+        lambda: [line for line in server.access_lines() if line.get("request_id") == request_id], "it was logged"
+    )
     assert len(lines) == 1
     line = lines[0]
     assert (line["method"], line["path"], line["route"]) == ("GET", "/similar/abc", "GET /similar/{product_id+}")

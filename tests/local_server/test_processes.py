@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.local_server.processes import FAKES, ROOT, Server, free_port, running, talk
+from tests.patience import PATIENCE_S, wait_until
 
 
 def in_flight(server: Server, count: int, seconds: float) -> tuple[list[threading.Thread], list[object]]:
@@ -106,10 +107,7 @@ def test_a_killed_worker_is_replaced_and_costs_only_its_own_requests(tmp_path: P
         before = server.workers()
         for victim in before:
             os.kill(victim, signal.SIGKILL)
-            deadline = time.monotonic() + 20
-            while victim in server.workers() or len(server.workers()) < 2:
-                assert time.monotonic() < deadline, "no worker took its place"
-                time.sleep(0.05)
+            wait_until(lambda victim=victim: len({*server.workers()} - {victim}) == 2, "another worker took its place")
             time.sleep(0.7)
         stop.set()
         for thread in threads:
@@ -140,7 +138,7 @@ def test_a_taken_port_is_a_sentence_with_a_remedy(tmp_path: Path) -> None:
     with running(tmp_path, workers=1) as server:
         second = subprocess.run(
             [sys.executable, "-m", "lambda_api.local_server", "--port", str(server.port), *FAKES],
-            cwd=ROOT, capture_output=True, text=True, timeout=60,
+            cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S,
         )  # fmt: skip
         assert second.returncode == 2
         assert str(server.port) in second.stderr and "--port" in second.stderr
@@ -152,7 +150,7 @@ def test_a_handler_that_cannot_be_loaded_ends_the_server(tmp_path: Path) -> None
     broken = subprocess.run(
         [sys.executable, "-m", "lambda_api.local_server", "--port", str(free_port()), *FAKES,
          "--handler", "tests.local_server.fakes:missing"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert broken.returncode != 0
     assert "missing" in broken.stdout + broken.stderr
@@ -165,7 +163,7 @@ def test_the_master_stays_light(tmp_path: Path) -> None:
         "print([name for name in ('numpy', 'onnxruntime', 'boto3', 'aws_lambda_powertools', 'pyarrow', 'dagster') "
         "if name in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert found.stdout.strip() == "[]", found.stdout + found.stderr
 
 

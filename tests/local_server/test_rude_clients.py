@@ -2,7 +2,6 @@
 
 import json
 import socket
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.local_server.processes import Server, bodies, statuses, talk
+from tests.patience import wait_until
 
 HOST = b"Host: localhost\r\n"
 POST = b"POST /recommend HTTP/1.1\r\n" + HOST + b"X-API-Key: shop-key\r\nContent-Type: application/json\r\n"
@@ -110,10 +110,7 @@ def test_clients_that_hang_up_leave_nothing_behind(server: Server) -> None:
                 # Closing with a reset, as a crashed client does.
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     assert server.request("GET", "/health").status == 200
-    end = time.monotonic() + 20
-    while max(map(open_sockets, server.workers())) >= 10:
-        assert time.monotonic() < end, "sockets stayed open"
-        time.sleep(0.2)
+    wait_until(lambda: max(map(open_sockets, server.workers())) < 10, "the sockets were closed")
 
 
 def open_sockets(pid: int) -> int:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import tomllib
 import urllib.request
 from collections.abc import Mapping
@@ -24,11 +23,11 @@ from lambda_api.recommender.bundle import read_bundle
 from lambda_api.serving.question import Question
 from recsys_assets.training.local_launcher import prepare_job
 from tests.packaging.dockerfiles import DOCKERFILES, ROOT, Dockerfile, read
+from tests.patience import PATIENCE_S, wait_until
 from tests.serving_home import make_home
 from tests.training.shop import fit_of
 
 NAMES = {"training.Dockerfile", "inference.Dockerfile", "dagster.Dockerfile"}
-PATIENCE_S = 60.0
 
 each = pytest.mark.parametrize("dockerfile", [read(path) for path in DOCKERFILES], ids=lambda d: d.path.stem)
 
@@ -213,15 +212,15 @@ def test_the_dagster_image_serves_its_code_location(tmp_path: Path) -> None:
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     """Until something listens on ``port``; fails when the process ends first."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"the process ended with {process.returncode}"
+
+    def listens() -> bool:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
         except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"nothing listens on port {port}")
+            return False
+        return True
+
+    wait_until(listens, f"something listened on port {port}", process)
 
 
 def ask(url: str, body: bytes | None = None) -> Mapping[str, object]:

@@ -32,6 +32,7 @@ from recsys_deploy.packaging.targets import Platform, Target
 from tests.deploy.world import simulated_aws
 from tests.handlers.shop import event
 from tests.packaging.conftest import HERE
+from tests.patience import PATIENCE_S
 from tests.serving_home import ServedHome, make_home
 
 Packages = dict[str, tuple[Package, Path]]
@@ -68,7 +69,7 @@ def answers_of(found: Package, folder: Path, home: ServedHome, events: list[Any]
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert finished.returncode == 0, finished.stderr
     answers, files = json.loads(finished.stdout.splitlines()[-1])
@@ -152,7 +153,7 @@ def test_the_authorizers_first_request_needs_little_cpu(packages: Packages, kept
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert finished.returncode == 0, finished.stderr
     init, first, answer, _ = json.loads(finished.stdout.splitlines()[-1])
@@ -184,7 +185,7 @@ def test_the_sdk_in_a_package_can_open_every_client_and_the_code_asks_for_no_oth
     )
     spec = FUNCTIONS[name]
     subprocess.run(
-        [sys.executable, "-I", "-S", "-B", "-c", program, str(folder), *spec.services], check=True, timeout=60
+        [sys.executable, "-I", "-S", "-B", "-c", program, str(folder), *spec.services], check=True, timeout=PATIENCE_S
     )
     asked = {service for file in (ROOT / "lambda_api").rglob("*.py") for service in clients_in(file)}
     assert asked == set(FUNCTIONS["api"].services) - {"xray"}
@@ -330,7 +331,7 @@ def test_the_command_names_wheel_and_platform_where_the_index_has_none(tmp_path:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert finished.returncode == 2
     said = " ".join(finished.stderr.split())

@@ -33,6 +33,7 @@ from recsys_assets.registry.records import (
     rollback_order,
 )
 from recsys_assets.registry.versions import Version
+from tests.patience import PATIENCE_S
 from tests.registry.samples import START, Ticking, candidate, run, window
 from tests.state.tables import ADAPTERS, Clock, ModelTable, fake_dynamodb, open_adapter
 
@@ -378,7 +379,7 @@ def test_processes_that_register_and_promote_at_once(tmp_path: Path) -> None:
     processes = [context.Process(target=_compete, args=(path, n, start, results)) for n in range(3)]
     for process in processes:
         process.start()
-    outcomes = [results.get(timeout=120) for _ in processes]
+    outcomes = [results.get(timeout=PATIENCE_S) for _ in processes]
     for process in processes:
         process.join(30)
     given = [version for versions, _, _ in outcomes for version in versions]

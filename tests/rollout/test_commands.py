@@ -21,6 +21,7 @@ from recsys_deploy.rollout import assets, commands
 from recsys_deploy.rollout.record import Status, current_rollout
 from recsys_deploy.rollout.runner import RolloutFailed, is_run_by_somebody, only_runner
 from recsys_deploy.sensors import REGISTERED_MODEL, TO_BE_ROLLED_OUT, rollout_sensor
+from tests.patience import PATIENCE_S, wait_until
 from tests.rollout.streams import Stream
 from tests.rollout.world import World, fast, make_world
 
@@ -36,13 +37,6 @@ def recsys(*arguments: str) -> str:
     done = CliRunner().invoke(cli.app, list(arguments))
     assert done.exit_code == 0, (done.output, done.exception)
     return done.output
-
-
-def wait_for(condition: object, seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -73,13 +67,13 @@ def test_a_detached_rollout_can_be_killed_resumed_and_aborted(world: World) -> N
     pid = int(output.split("process ")[1].split(";")[0])
     home = world.home.settings.home
     try:
-        wait_for(lambda: len(world.live) == 2)
+        wait_until(lambda: len(world.live) == 2, "the challenger got its share")
         assert is_run_by_somebody(home)
         with pytest.raises(RolloutFailed, match="another process"), only_runner(home):
             pass
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        wait_for(lambda: not is_run_by_somebody(home))
+        wait_until(lambda: not is_run_by_somebody(home), "the lock was released")
         assert world.record.status is Status.RUNNING, "it stands still"
         resumed = subprocess.Popen(
             [sys.executable, "-m", "recsys_deploy.cli", "rollout", "resume"],
@@ -88,9 +82,9 @@ def test_a_detached_rollout_can_be_killed_resumed_and_aborted(world: World) -> N
             stderr=subprocess.STDOUT,
             text=True,
         )
-        wait_for(lambda: is_run_by_somebody(home))
+        wait_until(lambda: is_run_by_somebody(home), "it went on", resumed)
         assert "rolled back" in recsys("rollout", "abort", "--reason", "enough seen")
-        assert "enough seen" in resumed.communicate(timeout=60)[0]
+        assert "enough seen" in resumed.communicate(timeout=PATIENCE_S)[0]
     finally:
         for child in (pid,):
             with contextlib.suppress(ProcessLookupError):

@@ -18,6 +18,7 @@ from recsys_deploy.rollout.handler import dispatch
 from recsys_deploy.rollout.machine import DEFINITION, Execution
 from recsys_deploy.rollout.plan import RolloutPlan
 from recsys_deploy.rollout.record import RolloutConflict, Status, past_rollouts, running_rollout
+from tests.patience import wait_until
 from tests.rollout.world import BROKEN, World, fast, make_world
 from tests.state.tables import ADAPTERS, fake_dynamodb, open_adapter
 from tests.training_machine.state_machine_checks import states
@@ -133,12 +134,7 @@ def test_a_machine_that_died_after_any_step_goes_on_under_the_same_name(world: W
 
 
 def waiting_token(world: World) -> str:
-    for _ in range(600):
-        token = world.record.approval_token if world.steps else None
-        if token:
-            return token
-        time.sleep(0.05)
-    raise AssertionError("nobody was asked")
+    return wait_until(lambda: world.record.approval_token if world.steps else "", "a person was asked")
 
 
 @pytest.mark.parametrize("strategy", [Strategy.BLUE_GREEN, Strategy.IMMEDIATE])

@@ -19,6 +19,7 @@ from typing import Any
 
 from recsys_assets.sagemaker.job import bucket_and_key
 from recsys_assets.sagemaker.kinds import PROCESSING, TRAINING, TRANSFORM
+from tests.patience import PATIENCE_S
 from tests.sagemaker.fake_sagemaker import REGION, FakeSageMaker, Job
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -221,7 +222,7 @@ def _payloads(file: Path, request: dict[str, Any]) -> Iterator[bytes]:
 
 def _post(address: str, payload: bytes, content_type: str) -> bytes:
     request = urllib.request.Request(f"{address}/invocations", payload, {"Content-Type": content_type})
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         return bytes(answer.read())
 
 
@@ -328,7 +329,7 @@ def terminate(process: "subprocess.Popen[bytes]") -> None:
     """SIGTERM, then SIGKILL; SageMaker gives 120 s in between."""
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -23,6 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import ReadTimeoutError
 
 from recsys_assets.sagemaker.kinds import PROCESSING, TRAINING, TRANSFORM, TUNING, JobKind
+from tests.patience import PATIENCE_S
 
 REGION = "eu-west-1"
 CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": REGION}
@@ -146,7 +147,7 @@ class FakeSageMaker:
             job.stop.set()
         for job in list(self.jobs.values()):
             if job.thread:
-                job.thread.join(timeout=30)
+                job.thread.join(timeout=PATIENCE_S)
 
     def of_kind(self, kind: JobKind) -> list[Job]:
         """Jobs of one kind, oldest first."""

@@ -16,9 +16,9 @@ from recsys_assets.training.search_spaces import Real
 from recsys_assets.tuning.trial import metrics
 from recsys_assets.tuning.tuning_job import TuningJobPlan
 from recsys_deploy.batch.transform_job import TransformJobPlan
+from tests.patience import wait_until
 from tests.sagemaker.fake_sagemaker import TIMEOUT, FakeSageMaker, Script
 from tests.sagemaker.jobs import PLACEMENT, ROOT, jobs_on
-from tests.training.processes import wait_until
 
 PLANS: list[JobPlan] = [
     TrainingJobPlan(PLACEMENT, {"model": "ncf"}, {"in": f"{ROOT}/in"}, f"{ROOT}/out", f"{ROOT}/checkpoints"),

@@ -24,6 +24,7 @@ from recsys_assets.sagemaker.jobs import Patience
 from recsys_assets.training.local_launcher import SubprocessLauncher
 from recsys_assets.training.sagemaker_launcher import download_model
 from tests.models.test_ncf import shop
+from tests.patience import PATIENCE_S, wait_until
 from tests.sagemaker.fake_sagemaker import FakeSageMaker, Script
 from tests.sagemaker.jobs import (
     BUCKET,
@@ -34,7 +35,7 @@ from tests.sagemaker.jobs import (
     materialise,
     metadata_of,
 )
-from tests.training.processes import is_alive, wait_until
+from tests.training.processes import is_alive
 from tests.training.shop import TINY_NCF, fit_of
 
 MARK = 123.456
@@ -182,7 +183,7 @@ def test_a_resumed_run_with_other_work_does_not_take_the_old_job_for_its_own(
         assert "does other work (hyper-parameters" in failure_of(result)
         assert "start a new run" in failure_of(result)
     service.close()
-    first.join(timeout=30)
+    first.join(timeout=PATIENCE_S)
 
 
 def test_the_programs_own_failure_is_the_runs_failure_and_not_repeated(

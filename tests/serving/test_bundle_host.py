@@ -3,8 +3,7 @@
 import os
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from lambda_api.serving.folder_host import FolderHost, FolderRef, LoadedFolder
 from lambda_api.state.routing_record import RouteTarget
 from lambda_api.state.sqlite_table import SqliteTable
 from lambda_api.state.table import Put
+from tests.patience import wait_until
 
 
 def make_bundle(folder: Path, version: str, products: int = 5) -> RouteTarget:
@@ -29,13 +29,6 @@ def make_bundle(folder: Path, version: str, products: int = 5) -> RouteTarget:
     recommender = PopularityRecommender(ids, np.arange(products, dtype=np.float32))
     manifest = write_bundle(recommender, folder / version, BundleInfo(version=version))
     return RouteTarget(version, str(folder / version), manifest.checksum)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.002)
 
 
 class Clock:
@@ -66,7 +59,7 @@ def test_the_first_bundle_is_loaded_at_once_and_later_ones_behind_it(host: Bundl
     assert host.get(first, "champion").ref.version == "v1"
     meanwhile = host.get(second, "champion")
     assert (meanwhile.ref.version, meanwhile.note) == ("v1", "loading")
-    wait_for(lambda: host.get(second, "champion").ref.version == "v2")
+    wait_until(lambda: host.get(second, "champion").ref.version == "v2")
     assert host.get(second, "champion").note is None
     assert host.get(first, "champion").ref.version == "v1"  # still held: no second fetch
 
@@ -93,7 +86,7 @@ def test_a_tampered_bundle_is_refused_and_the_last_good_one_stays(
     good, bad = make_bundle(tmp_path, "v1"), tampered(make_bundle(tmp_path, "v2"), file)
     host.get(good, "champion")
     host.get(bad, "champion")
-    wait_for(lambda: host.get(bad, "champion").note == "refused")
+    wait_until(lambda: host.get(bad, "champion").note == "refused")
     held = host.get(bad, "champion")
     assert held.ref.version == "v1"
     assert not list((tmp_path / "cache").glob(f"*{bad.checksum}*"))  # nothing half is left behind
@@ -105,7 +98,7 @@ def test_a_tampered_bundle_is_refused_and_the_last_good_one_stays(
         assert host.get(again, "champion").note == "refused"
         clock.now += 31
     host.get(again, "champion")
-    wait_for(lambda: host.get(again, "champion").ref.version == "v2")
+    wait_until(lambda: host.get(again, "champion").ref.version == "v2")
 
 
 def test_a_bundle_of_another_checksum_is_refused(host: BundleHost, tmp_path: Path) -> None:
@@ -210,7 +203,7 @@ def test_many_callers_cause_one_load() -> None:
     threads = [threading.Thread(target=lambda: answers.append(host.get(wanted("v1"), "a").value)) for _ in range(8)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: bool(loads.started))
+    wait_until(lambda: bool(loads.started))
     loads.gate.set()
     for thread in threads:
         thread.join(20)
@@ -225,9 +218,9 @@ def test_nobody_waits_for_a_swap_that_hangs() -> None:
     loads.gate.clear()
     for _ in range(20):
         assert host.get(wanted("v2"), "a").value == "value of v1"
-    wait_for(lambda: loads.started == ["v1", "v2"])
+    wait_until(lambda: loads.started == ["v1", "v2"])
     loads.gate.set()
-    wait_for(lambda: host.get(wanted("v2"), "a").value == "value of v2")
+    wait_until(lambda: host.get(wanted("v2"), "a").value == "value of v2")
     assert loads.started == ["v1", "v2"]
 
 
@@ -249,7 +242,7 @@ def test_memory_is_bounded_but_what_serves_is_kept() -> None:
         host.get(wanted(variant), variant)
     for number in range(10):
         version = f"w{number}"
-        wait_for(lambda version=version: host.get(wanted(version), "c").ref.version == version)
+        wait_until(lambda version=version: host.get(wanted(version), "c").ref.version == version)
     assert {"a", "b", "w9"} <= set(host._values)
     assert len(host._values) <= 4
 
@@ -309,7 +302,7 @@ def test_the_catalogue_follows_its_pointer_and_survives_a_bad_one(tmp_path: Path
     table.write([Put(CATALOGUE_POINTER, {**record.attributes, "checksum": "f" * 64})])
     assert catalogue.get().note is None  # the pointer is read once in 30 s
     clock.now += 31
-    wait_for(lambda: catalogue.get().note == "refused")
+    wait_until(lambda: catalogue.get().note == "refused")
     assert len(catalogue.get().value) == 30
     table.write([Put(CATALOGUE_POINTER, {"uri": 5})])
     clock.now += 31

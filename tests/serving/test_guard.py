@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from lambda_api.serving import guard as guard_module
 from lambda_api.serving.guard import DaemonPool, DependencyFailed, Guard
+from tests.patience import PATIENCE_S
 from tests.state.tables import Clock
 
 
@@ -268,7 +269,7 @@ def test_idle_threads_end_and_new_ones_begin(monkeypatch: pytest.MonkeyPatch) ->
                 range(start, start + 8)
             )
             time.sleep(0.001)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while pool.threads and time.monotonic() < deadline:
         # CPython's SimpleQueue.get waits on for the next call, past its time, where another thread took the one that
         # woke it; such a thread is idle and sound, and leaves after a call.
@@ -396,7 +397,7 @@ def test_a_stuck_call_does_not_keep_the_process_from_ending() -> None:
         [sys.executable, "-c", textwrap.dedent(program)],
         cwd=Path(__file__).parents[2],
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
     )
     assert ended.stdout == b"timeout\n"

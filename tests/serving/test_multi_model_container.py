@@ -22,6 +22,7 @@ from lambda_api.serving.endpoints import sagemaker_invoke
 from lambda_api.serving.question import Invocation, Question
 from lambda_api.serving.scorers import encode_invocation
 from lambda_api.state.routing_record import RouteTarget
+from tests.patience import PATIENCE_S
 from tests.serving.test_inference_server import unpack
 from tests.serving_home import ServedHome, make_home
 
@@ -63,11 +64,11 @@ def port() -> Iterator[int]:
         yield number
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=PATIENCE_S)
 
 
 def ask(port: int, method: str, path: str, content: Any = None, kind: str = "application/json") -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     body = content if isinstance(content, bytes) else None if content is None else json.dumps(content).encode()
     connection.request(method, path, body, {"Content-Type": kind})
     response = connection.getresponse()

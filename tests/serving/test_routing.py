@@ -30,6 +30,7 @@ from lambda_api.state.routing_record import (
     write_routing,
 )
 from lambda_api.state.table import Delete, Put, Table, TableUnavailable
+from tests.patience import PATIENCE_S
 from tests.state.tables import ADAPTERS, ODD_IDS, Clock, CountingTable, ModelTable, fake_dynamodb, open_adapter
 
 TARGET = RouteTarget("v1.0.0", "file:///models/v1.0.0", "c" * 64)
@@ -244,7 +245,7 @@ class HangingTable(ModelTable):
 
     def get(self, key: Any) -> Any:
         self.reading += 1
-        self.gate.wait(20)
+        self.gate.wait(2 * PATIENCE_S)
         return super().get(key)
 
 
@@ -260,10 +261,12 @@ def test_one_caller_refreshes_and_nobody_waits_for_a_known_record() -> None:
         while table.reading == 0:
             time.sleep(0.001)
         others = [pool.submit(cache.current) for _ in range(20)]
-        assert all(other.result(timeout=3) == routing(10_000) for other in others)  # while the first still waits
+        assert all(
+            other.result(timeout=PATIENCE_S) == routing(10_000) for other in others
+        )  # while the first still waits
         assert not first.done()
         table.gate.set()
-        assert first.result(timeout=10) == routing(10_000)
+        assert first.result(timeout=PATIENCE_S) == routing(10_000)
     assert table.reading == 1
 
 
@@ -290,5 +293,5 @@ def test_first_callers_share_one_reading() -> None:
         while table.reading == 0:
             time.sleep(0.001)
         table.gate.set()
-        assert [caller.result(timeout=10) for caller in callers] == [routing(10_000)] * 8
+        assert [caller.result(timeout=PATIENCE_S) for caller in callers] == [routing(10_000)] * 8
     assert table.reading == 1

@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from lambda_api.state.event_sink import (
     SinkUnavailable,
 )
 from tests.json_lines import read_json_lines
+from tests.patience import PATIENCE_S, wait_until
 from tests.state.tables import ODD_IDS, Clock, fake_dynamodb
 
 
@@ -106,9 +106,7 @@ def test_a_killed_writer_loses_nothing_that_was_confirmed(tmp_path: Path) -> Non
     reached = context.Value("i", 0)
     process = context.Process(target=_write_until_killed, args=(tmp_path, reached))
     process.start()
-    deadline = time.monotonic() + 60
-    while reached.value < 20 and time.monotonic() < deadline:
-        time.sleep(0.002)
+    wait_until(lambda: reached.value >= 20, "twenty batches were written", every_s=0.002)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join(30)
@@ -158,7 +156,7 @@ def test_a_full_disk_is_told_apart_and_leaves_no_half_line(tmp_path: Path) -> No
     results = context.Queue()
     process = context.Process(target=_fill_the_disk, args=(tmp_path, results))
     process.start()
-    kept, first, second = results.get(timeout=60)
+    kept, first, second = results.get(timeout=PATIENCE_S)
     process.join(30)
     assert "2 feedback records not written" in first
     assert "1 feedback records not written" in second

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 MOUNT = "mount -t tmpfs -o size=1m none {folder} && exec {python} -c '{program}' {folder}"
 
 PROGRAM = """
@@ -76,7 +78,7 @@ def test_a_full_disk_loses_nothing_that_was_confirmed(tmp_path: Path) -> None:
         cwd=Path(__file__).parents[2],
         capture_output=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.decode().startswith("held")

@@ -21,6 +21,7 @@ from lambda_api.state.history import (
 )
 from lambda_api.state.sqlite_table import SqliteTable
 from lambda_api.state.table import Key, Put, Table
+from tests.patience import PATIENCE_S
 from tests.state.tables import ODD_IDS, Clock, CountingTable, ModelTable
 
 NOW = 1_700_000_000
@@ -303,7 +304,7 @@ def _race(path: Path) -> int:
     processes = [context.Process(target=_record_into, args=(path, n, start, results)) for n in range(WRITERS)]
     for process in processes:
         process.start()
-    accepted = dict(results.get(timeout=120) for _ in processes)
+    accepted = dict(results.get(timeout=PATIENCE_S) for _ in processes)
     for process in processes:
         process.join(30)
     assert Counter(e for ids in accepted.values() for e in ids) == Counter(f"e{n}" for n in range(IDS))

@@ -24,6 +24,7 @@ from lambda_api.state.shadow_queue import (
 )
 from lambda_api.state.sqlite_table import SqliteTable
 from lambda_api.state.table import Table
+from tests.patience import PATIENCE_S
 from tests.state.tables import ODD_IDS, Clock, CountingTable, fake_dynamodb, open_adapter
 
 TARGET = RouteTarget("v2", "s3://models/v2", "c" * 64, endpoint="shadow")
@@ -166,7 +167,7 @@ def test_racing_consumers_share_the_work(tmp_path: Path) -> None:
         consumer.start()
     for n in range(30, 60):
         queue.enqueue({"n": n}, TARGET, f"r-{n}")
-    seen = [results.get(timeout=60) for _ in consumers]
+    seen = [results.get(timeout=PATIENCE_S) for _ in consumers]
     for consumer in consumers:
         consumer.join(30)
     assert Counter(n for numbers in seen for n in numbers) == Counter(range(60))

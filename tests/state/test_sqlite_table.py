@@ -17,6 +17,7 @@ import pytest
 
 from lambda_api.state.sqlite_table import SqliteTable
 from lambda_api.state.table import Absent, ConditionFailed, Delete, Key, Matches, Put, TableUnavailable
+from tests.patience import PATIENCE_S
 from tests.state.tables import Clock
 
 POINTER = Key("pointer", "champion")
@@ -70,7 +71,7 @@ def test_compare_and_swap_has_one_winner_among_processes(tmp_path: Path, method:
     processes = [context.Process(target=_claim_into, args=(path, n, start, results)) for n in range(WRITERS)]
     for process in processes:
         process.start()
-    won = dict(results.get(timeout=120) for _ in processes)
+    won = dict(results.get(timeout=PATIENCE_S) for _ in processes)
     for process in processes:
         process.join(30)
     assert [process.exitcode for process in processes] == [0] * WRITERS
@@ -176,7 +177,7 @@ def test_kill_in_mid_transaction_leaves_the_old_state(tmp_path: Path, statement:
         check=False,
         capture_output=True,
         cwd=Path(__file__).parents[2],
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
     assert table.query("p") == before
@@ -238,7 +239,7 @@ def test_a_writer_waits_for_its_turn_and_then_says_why_it_gave_up(
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(patient.write, [Put(POINTER, {"n": 4}, condition=Matches({"n": 2}))])
         other_writer.execute("COMMIT")
-        writing.result(timeout=30)
+        writing.result(timeout=PATIENCE_S)
     impatient.write([Delete(POINTER, condition=Matches({"n": 4}))])  # usable again after its failure
     other_writer.close()
     impatient.close()

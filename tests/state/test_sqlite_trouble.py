@@ -16,6 +16,7 @@ from lambda_api.settings import make_settings
 from lambda_api.state.open_table import open_table
 from lambda_api.state.sqlite_table import SqliteTable
 from lambda_api.state.table import Absent, Key, Put, TableUnavailable
+from tests.patience import PATIENCE_S
 
 KEY = Key("p", "s")
 ROOT = Path(__file__).parents[2]
@@ -150,7 +151,7 @@ def test_a_full_disk_refuses_writes_and_keeps_what_was_confirmed(path: Path, quo
         cwd=ROOT,
         capture_output=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert filled.returncode == 0, filled.stderr.decode()
     assert ("disk is full" if quota == "pages" else "disk") in filled.stderr.decode()
@@ -261,7 +262,7 @@ def test_a_read_only_file_is_unavailable_to_writers() -> None:
             cwd=ROOT,
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
         folder.chmod(0o755)
         path.chmod(0o644)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 
+from tests.patience import PATIENCE_S
 from tests.storefront.fake_shop import FakeShop
 
 SHIFTS = """
@@ -85,9 +86,9 @@ def become(page: Page, label: str) -> None:
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-def until(page: Page, holds: Callable[[], bool], seconds: float = 10) -> None:
+def until(page: Page, holds: Callable[[], bool]) -> None:
     """Let the page work until something holds on this side of the wire."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < end, "it never came to hold"
         page.wait_for_timeout(50)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "terraform"
 MODULES = sorted(path.name for path in (SOURCE / "modules").iterdir() if path.is_dir())
@@ -67,7 +69,7 @@ class Terraform:
     def formatted(self) -> subprocess.CompletedProcess[str]:
         """``terraform fmt -check`` of the checkout itself, which writes nothing."""
         command = [self.binary, f"-chdir={SOURCE}", "fmt", "-check", "-recursive", "-diff", "-no-color"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
     def init(self, folder: str) -> None:
         """Install modules and the provider of ``folder``, from the plugins alone."""

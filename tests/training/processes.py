@@ -2,8 +2,7 @@
 
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -11,7 +10,6 @@ from typing import IO, Any
 from recsys_assets.training.local_launcher import ENVIRONMENT, prepare_job
 from tests.training.shop import fit_of
 
-PATIENCE_SECONDS = 120.0
 """Until a test gives up on a process; generous, because the machine may be busy."""
 
 
@@ -41,17 +39,6 @@ def started(
         finally:
             if process.poll() is None:
                 process.kill()
-
-
-def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    """Wait for ``condition`` to become true and return it; fails after `PATIENCE_SECONDS`."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        result = condition()
-        if result:
-            return result
-        time.sleep(0.05)
-    raise AssertionError(f"gave up waiting until {what}")
 
 
 def trainings_in(root: Path) -> list[int]:

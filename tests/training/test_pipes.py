@@ -11,8 +11,9 @@ import pytest
 
 from lambda_api.recommender.bundle import read_manifest
 from recsys_assets.sagemaker.paths import SageMakerPaths
+from tests.patience import PATIENCE_S, wait_until
 from tests.training.pipes_run import training_asset
-from tests.training.processes import PATIENCE_SECONDS, environment, is_alive, started, trainings_in, wait_until
+from tests.training.processes import environment, is_alive, started, trainings_in
 from tests.training.shop import TINY_NCF, fit_of
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -77,7 +78,7 @@ def test_interrupting_the_run_stops_the_training(tmp_path: Path, executor: str, 
         [training] = trainings_in(tmp_path / fit_of("ncf").label)
         dagster.send_signal(number)
         wait_until(lambda: not is_alive(training), "the training has ended")
-        dagster.wait(timeout=PATIENCE_SECONDS)
+        dagster.wait(timeout=PATIENCE_S)
     assert dagster.returncode != 0
     assert list(tmp_path.glob("*/checkpoints/checkpoint-*.npz"))
     with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:

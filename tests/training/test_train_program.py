@@ -15,7 +15,8 @@ from lambda_api.recommender.bundle import read_bundle, read_manifest
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.sagemaker.paths import DONE, FAILED, FAILURE_REASON_LENGTH, INTERRUPTED, SageMakerPaths
 from tests.models.test_ncf import shop
-from tests.training.processes import environment, prepare, run, started, wait_until
+from tests.patience import PATIENCE_S, wait_until
+from tests.training.processes import environment, prepare, run, started
 from tests.training.shop import AS_OF, TINY_NCF
 
 LONG = {"epochs": 400, "patience": 0}
@@ -150,7 +151,7 @@ def test_a_training_that_was_stopped_and_resumed_equals_one_that_was_not(whole: 
         wait_until(lambda: "epoch 3:" in process.stderr.readline(), "three epochs have been trained")
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGINT)  # a second request changes nothing
-        _, rest = process.communicate(timeout=120)
+        _, rest = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == INTERRUPTED, rest
     assert "interrupted: stopped in epoch" in rest
     assert not (root / "output" / "failure").exists()
