@@ -11,16 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pyarrow.fs as pa_fs
-
 from lambda_api.handlers.inference_app import answer_line, open_model
 from lambda_api.settings import Settings, parse_tags
 from recsys_assets.batch.errors import BatchError
-from recsys_assets.batch.questions import PARTS, Part, QuestionSet, read_part, write_object
-from recsys_assets.lake import open_filesystem
+from recsys_assets.batch.questions import PARTS, QuestionSet, read_part, write_object
 from recsys_assets.sagemaker.job import JobIdentity, Placement
 from recsys_assets.sagemaker.jobs import Level, Log, SageMakerJobs
 from recsys_assets.sagemaker.settings import inference_placement
+from recsys_deploy.batch.answers import is_answered
 from recsys_deploy.batch.transform_job import TransformJobPlan
 from recsys_deploy.endpoints.archive import archives_uri, publish_archive
 from recsys_deploy.endpoints.manager import EndpointManager
@@ -149,12 +147,3 @@ def answerer_of(settings: Settings, open_jobs: Callable[[], SageMakerJobs]) -> A
         archives_uri(settings),
         parse_tags(settings.training_tags),
     ).answer
-
-
-def is_answered(uri: str, part: Part) -> bool:
-    """Whether the file of answers has a line for every question of ``part``."""
-    filesystem, path = open_filesystem(f"{uri}/{part.name}.out")
-    if filesystem.get_file_info(path).type != pa_fs.FileType.File:
-        return False
-    with filesystem.open_input_stream(path) as stream:
-        return len(stream.read().splitlines()) == part.shoppers

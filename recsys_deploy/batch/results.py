@@ -16,7 +16,8 @@ from lambda_api.state.encoding import MAX_WRITES
 from lambda_api.state.table import Key, Put, Table
 from recsys_assets.batch.errors import BatchError
 from recsys_assets.batch.questions import QuestionSet, parts_in, shopper_of
-from recsys_assets.lake import Lake, open_filesystem
+from recsys_assets.lake import Lake
+from recsys_deploy.batch.answers import read_answers
 
 TABLE: Final = "batch_recommendations"
 KEPT_S: Final = 14 * 86_400
@@ -72,10 +73,12 @@ def read_lists(questions_uri: str, questions: QuestionSet, answers: str, tally: 
         BatchError: answers to a part are missing, or their number differs from the questions'.
     """
     for part, asked in parts_in(questions, questions_uri):
-        said = _answers_to(answers, part.name)
+        said = read_answers(answers, part)
+        if said is None:
+            raise BatchError(f"{answers} has no {part.name}.out", remedy="run the batch again")
         if len(said) != len(asked):
             raise BatchError(
-                f"{answers}/{part.name}.out has {len(said)} answers to {len(asked)} questions",
+                f"{part.name}.out in {answers} has {len(said)} answers to {len(asked)} questions",
                 remedy="delete it and run the batch again",
             )
         lists = []
@@ -126,15 +129,6 @@ def store_records(table: Table, questions_uri: str, questions: QuestionSet, answ
             table.write(puts[first : first + MAX_WRITES])
         written += len(puts)
     return written
-
-
-def _answers_to(answers: str, name: str) -> list[bytes]:
-    filesystem, path = open_filesystem(f"{answers}/{name}.out")
-    try:
-        with filesystem.open_input_stream(path) as stream:
-            return stream.read().splitlines()
-    except FileNotFoundError as error:
-        raise BatchError(f"{answers}/{name}.out is missing", remedy="run the batch again") from error
 
 
 def _batch(lists: list[ShopperList], as_of: int) -> pa.RecordBatch:

@@ -1,7 +1,7 @@
 """The ``CreateTransformJob`` request, and the checks of what AWS would refuse.
 
-One line of input gives one line of output, in order, in ``<output>/<input file>.out``. Role, image, network and the
-container's variables are those of the model (``recsys_deploy.endpoints.requests``).
+One line of input gives one line of output, in order, in ``<input file>.out`` below the output. Role, image, network and
+the container's variables are those of the model (``recsys_deploy.endpoints.requests``).
 """
 
 from collections.abc import Mapping

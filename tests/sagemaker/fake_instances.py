@@ -25,6 +25,7 @@ from tests.sagemaker.fake_sagemaker import REGION, FakeSageMaker, Job
 CHECKOUT = Path(__file__).resolve().parents[2]
 TRAINING_IMAGE = ["python", "-m", "recsys_assets.sagemaker.container", "train"]
 INFERENCE_IMAGE = ["python", "-m", "lambda_api.handlers.inference_server", "serve"]
+MEGABYTE = 1024 * 1024
 _TICK = 0.05
 
 
@@ -166,7 +167,10 @@ def _transform(service: FakeSageMaker, job: Job) -> None:
     with tarfile.open(fileobj=archive, mode="r:gz") as content:
         content.extractall(tree / "model", filter="data")
     source, output = job.request["TransformInput"], job.request["TransformOutput"]["S3OutputPath"]
-    _download(service, source["DataSource"]["S3DataSource"]["S3Uri"], tree / "input")
+    prefix = source["DataSource"]["S3DataSource"]["S3Uri"]
+    _download(service, prefix, tree / "input")
+    # "A corresponding subfolder": the reference does not say which, so that tests order one.
+    under = tree / "output" / service.answers_below(bucket_and_key(prefix)[1])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -189,11 +193,13 @@ def _transform(service: FakeSageMaker, job: Job) -> None:
                 if job.stop.is_set():
                     break
                 answers = [_post(address, payload, source["ContentType"]) for payload in _payloads(file, job.request)]
-                target = tree / "output" / f"{file.relative_to(tree / 'input')}.out"
+                target = under / f"{file.relative_to(tree / 'input')}.out"
                 target.parent.mkdir(parents=True, exist_ok=True)
-                # AssembleWith=Line
-                target.write_bytes(b"".join(answer if answer.endswith(b"\n") else answer + b"\n" for answer in answers))
+                # AssembleWith=Line: "add a newline character at the end of every transformed record".
+                target.write_bytes(b"".join(answer + b"\n" for answer in answers))
         except urllib.error.HTTPError as error:
+            # "Uploads only the output for successfully processed objects ... marks the job as failed".
+            _upload(service, tree / "output", output)
             job.end("Failed", failure=f"ClientError: {error.code}: See job logs for more information")
             return
         except RuntimeError as error:
@@ -209,15 +215,16 @@ def _transform(service: FakeSageMaker, job: Job) -> None:
 
 
 def _payloads(file: Path, request: dict[str, Any]) -> Iterator[bytes]:
-    """SplitType=Line, BatchStrategy=MultiRecord: as many whole lines as fit."""
-    most, batch = request["MaxPayloadInMB"] * 1024 * 1024, b""
-    for line in file.read_bytes().splitlines(keepends=True):
-        if batch and len(batch) + len(line) > most:
-            yield batch
-            batch = b""
-        batch += line
+    """SplitType=Line, BatchStrategy=MultiRecord: as many whole lines as fit, without a newline after the last."""
+    most, batch, size = request["MaxPayloadInMB"] * MEGABYTE, list[bytes](), 0
+    for line in file.read_bytes().splitlines():
+        if batch and size + len(line) > most:
+            yield b"\n".join(batch)
+            batch, size = [], 0
+        batch.append(line)
+        size += len(line) + 1
     if batch:
-        yield batch
+        yield b"\n".join(batch)
 
 
 def _post(address: str, payload: bytes, content_type: str) -> bytes:

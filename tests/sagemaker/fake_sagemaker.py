@@ -117,6 +117,8 @@ class FakeSageMaker:
         self.s3_endpoint = s3_endpoint
         self.jobs: dict[str, Job] = {}
         self.models: dict[str, dict[str, Any]] = {}
+        self.answers_below: Callable[[str], str] = lambda input_prefix: ""
+        """Subfolder of a transform's output by the key prefix of its input."""
         self.scripts: deque[Script] = deque()
         self.errors: dict[str, deque[tuple[int, str, str]]] = defaultdict(deque)
         self.calls: list[str] = []
@@ -198,6 +200,8 @@ class FakeSageMaker:
             _require_stopping(request["TrainingJobDefinition"])
         if kind == TRANSFORM and request["ModelName"] not in self.models:
             raise ServiceError("ValidationException", f"Could not find model {request['ModelName']}")
+        if kind == TRANSFORM and request["MaxConcurrentTransforms"] * request["MaxPayloadInMB"] > 100:
+            raise ServiceError("ValidationException", "MaxConcurrentTransforms * MaxPayloadInMB cannot exceed 100 MB")
         job = Job(kind, name, request, self.next_script())
         self.add(job)
         return {f"{kind.operation}Arn": job.arn}

@@ -17,8 +17,8 @@ from recsys_deploy.batch import results
 from recsys_deploy.batch.answering import (
     answer_here,
     answers_uri,
-    is_answered,
 )
+from recsys_deploy.batch.answers import is_answered
 from recsys_deploy.batch.results import check_answers, record_key
 from recsys_deploy.batch.run import questions_place, recommend_to_all
 from tests.sagemaker.batch_shop import BatchShop, ask, hush, lists_of, make_batch_shop, subject

@@ -140,6 +140,24 @@ def test_a_transform_that_fails_says_why_and_the_next_run_starts_another(
     assert len(service.of_kind(TRANSFORM)) == 2
 
 
+@pytest.mark.parametrize("below", [lambda prefix: "", lambda prefix: prefix, lambda prefix: prefix.rpartition("/")[2]])
+def test_answers_of_many_requests_are_read_wherever_the_service_puts_them(
+    shop: BatchShop, service: FakeSageMaker, s3: Any, arrow_s3: None, monkeypatch: pytest.MonkeyPatch, below: Any
+) -> None:
+    # So many requests that the service assembles a file from several answers.
+    monkeypatch.setattr("tests.sagemaker.fake_instances.MEGABYTE", 200)
+    service.answers_below = below
+    answered = transform(shop, service, s3)
+    bucket, prefix = bucket_and_key(answered.uri)
+    [item] = s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]
+    content = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
+    assert item["Key"].endswith("part-00000.jsonl.out") and b"\n\n" in content, "a newline after every record"
+    questions = ask(shop, per_part=10_000)
+    tally = results.check_answers(questions_place(shop.settings), questions, answered.uri)
+    assert (tally.bad, tally.shoppers) == (0, questions.shoppers)
+    assert transform(shop, service, s3) == Answered(answered.uri, 0)
+
+
 def test_a_transform_that_never_starts_is_given_up(
     shop: BatchShop, service: FakeSageMaker, s3: Any, arrow_s3: None
 ) -> None:
