@@ -63,6 +63,20 @@ def require_usable_data(data: str, mapping: str | None = None, source: str = "au
     )
 
 
+def save_mapping(data: str, pairs: list[str]) -> None:
+    """Write the ``mapping.toml`` of ``data`` with columns given as ``name=column``.
+
+    Raises:
+        UnusableData: a pair is not ``name=column``, or the files cannot be read with them; nothing is written.
+    """
+    from recsys_assets.data_check import check_source
+
+    report = check_source(data, columns=_columns(pairs), settings=read_settings(os.environ))
+    if report.mapping is None:
+        raise UnusableData(f"{data}: {report.blocking[0]}", remedy=f"`recsys check {data}` shows everything")
+    _write_mapping(report, None, overwrite=True)
+
+
 def print_report(report: "Report") -> None:
     """The report in at most 80 columns where values allow it."""
     for name, value in _facts(report):

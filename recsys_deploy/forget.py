@@ -82,15 +82,22 @@ def forget(settings: Settings, user_id: str) -> Forgotten:
     if serving.get(record_key(user_id)) is not None:
         serving.write([Delete(record_key(user_id))])
         lists += 1
-    history = HistoryStore(open_table(settings, "history")).delete(user_id)
+    store = HistoryStore(open_table(settings, "history"))
+    history = store.delete(user_id)
     rows = _from_lake(Path(settings.lake_uri), user_id)
     _from_page(settings.home / "storefront" / SHOPPERS_JSON, user_id)
     files = _remove_pages(settings.home, user_id)
+    store.removed(user_id)
     _vacuum(settings.home)
     named = list(places(settings.home, user_id))
     bundles = {_bundle_of(path, settings.home) for path in named if _is_in(path, settings.home, BUNDLES)}
     elsewhere = tuple(path for path in named if not _is_in(path, settings.home, BUNDLES))
     return Forgotten(history, events, lists, rows, files, tuple(sorted(bundles)), elsewhere)
+
+
+def requested(settings: Settings) -> list[str]:
+    """Shoppers whose removal was requested with ``POST /forget`` and is not finished. Raises ``TableUnavailable``."""
+    return sorted(HistoryStore(open_table(settings, "history")).removals())
 
 
 def places(home: Path, user_id: str) -> Iterator[Path]:

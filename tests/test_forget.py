@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lambda_api.handlers import dependencies
 from lambda_api.handlers.dependencies import Serving, build
 from lambda_api.interactions import InteractionType
 from lambda_api.serving.question import Question
@@ -17,6 +18,7 @@ from lambda_api.settings import make_settings, write_settings
 from lambda_api.state.history import StoredEvent
 from recsys_assets.lake import Lake
 from recsys_deploy.forget import ForgetRefused, forget, places
+from tests.handlers.shop import call
 from tests.recsys_command import in_a_process, right_here
 from tests.serving_home import ServedHome, make_home
 
@@ -90,6 +92,28 @@ def test_a_server_goes_on_writing_whole_events_beside_it(home: ServedHome, servi
     ]  # fmt: skip
     assert {line["user_id"] for line in lines} == {LONGER}
     assert len(lines) == 4
+
+
+def test_a_removal_requested_over_http_takes_the_history_at_once_and_the_rest_later(
+    home: ServedHome, serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live(serving, MINE, 1)
+    live(serving, LONGER, 1)
+    monkeypatch.setattr(dependencies, "_serving", serving)
+    keys = {"identity": {"scopes": "operations"}}
+    assert call("POST", "/forget", {"user_id": MINE}, identity={"scopes": "shop"})[0] == 403
+    status, content = call("POST", "/forget", {"user_id": f" {MINE} "}, **keys)
+    assert (status, content["user_id"], content["history_records"]) == (200, MINE, 1)
+    assert call("POST", "/forget", {"user_id": MINE}, **keys)[1]["history_records"] == 0, "safe to repeat"
+    assert call("POST", "/forget", {"user_id": ""}, **keys)[0] == 422
+    assert serving.history.recent(MINE) == () and len(serving.history.recent(LONGER)) == 1
+    assert list(places(home.settings.home, MINE)), "lists, events and tables are still there"
+    environment = {"RECSYS_HOME": str(home.settings.home)}
+    done = right_here("forget", "--requested", "--yes", environment=environment)
+    assert done.returncode == 0 and "2 in interactions, 1 in users" in done.stdout, done.stderr
+    assert list(places(home.settings.home, MINE)) == []
+    assert "nobody" in right_here("forget", "--requested", environment=environment).stdout
+    assert right_here("forget", environment=environment).returncode == 2
 
 
 def test_models_that_hold_the_id_are_named(home: ServedHome) -> None:

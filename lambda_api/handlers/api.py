@@ -90,6 +90,8 @@ def _last_resort(request: Request | None, request_id: str) -> dict[str, Any]:
         content |= {"catalogue": None, "dependencies": [], "started_at": 0, "request_id": request_id}
     elif route == "/metrics":
         content = {"started_at": 0, "prediction_cache_hit_share": None, "counters": {}, "latencies": []}
+    elif route == "/forget":
+        return _refusal(Refusal(503, "history_unavailable", "the shopper was not removed; send this again"), request_id)
     else:
         return _refusal(Refusal(404, "not_found", "there is nothing at this path; see /docs"), request_id)
     return _response(status, "" if request and request.head else json.dumps(content), {"Content-Type": JSON})

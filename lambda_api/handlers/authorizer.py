@@ -19,7 +19,7 @@ from lambda_api.state.api_keys import ApiKeys, KeysUnavailable
 HEADER = "x-api-key"
 MAX_KEY_LENGTH = 200
 PATIENCE_S = 1.0
-OPERATIONS_ONLY = frozenset({"metrics"})
+OPERATIONS_ONLY = frozenset({"metrics", "forget"})
 """First path segments that need the scope ``operations``."""
 log = logging.getLogger(__name__)
 

@@ -51,6 +51,7 @@ class Serving:
     settings: Settings
     service: RecommendationService
     feedback: FeedbackService
+    history: HistoryStore
     bundles: BundleHost
     catalogue: CatalogueHost
     popular: PopularLists
@@ -139,6 +140,7 @@ def build(settings: Settings, *, immediate: bool = False, worker: Worker | None 
         settings=settings,
         service=service,
         feedback=feedback,
+        history=history,
         bundles=bundles,
         catalogue=catalogue,
         popular=popular,

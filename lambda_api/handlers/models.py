@@ -345,6 +345,20 @@ class MetricsResponse(Strict):
     latencies: list[Latency]
 
 
+class ForgetRequest(Strict):
+    """Body of `POST /forget`."""
+
+    user_id: Identifier = Field(description="The shopper to remove.")
+
+
+class ForgetResponse(Strict):
+    """Answer of `POST /forget`."""
+
+    user_id: Identifier
+    history_records: int = Field(ge=0, description="Records removed from the history that lists are made of.")
+    request_id: str
+
+
 class ErrorDetail(Strict):
     """One of several problems."""
 

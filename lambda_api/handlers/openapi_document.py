@@ -70,7 +70,10 @@ def document_json(app: "Resolver") -> str:
     content["servers"] = [{"url": "/"}]
     content["tags"] = [
         {"name": "shop", "description": "For shops; a key with the scope `shop`."},
-        {"name": "operations", "description": "For operators; `/metrics` needs a key with the scope `operations`."},
+        {
+            "name": "operations",
+            "description": "For operators; `/metrics` and `/forget` need a key for `operations`.",
+        },
     ]
     components = content.setdefault("components", {})
     components["securitySchemes"] = {"ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}

@@ -1,17 +1,23 @@
-"""Routes for operators: health, metrics, the OpenAPI document and its page. Health is open, so it holds no secrets."""
+"""Routes for operators: health, metrics, removal of a shopper, the OpenAPI document and its page.
 
-from typing import Any
+Health is open, so it holds no secrets.
+"""
+
+from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Body
 
 from lambda_api.handlers.dependencies import Serving, serving
 from lambda_api.handlers.docs_page import POLICY, page
-from lambda_api.handlers.models import HealthResponse, MetricsResponse
+from lambda_api.handlers.models import ForgetRequest, ForgetResponse, HealthResponse, MetricsResponse
 from lambda_api.handlers.openapi_document import answers, document, document_json
+from lambda_api.handlers.request_validation import Refusal
 from lambda_api.handlers.resolver import Resolver
 from lambda_api.handlers.responses import JSON, json_response
 from lambda_api.serving.folder_host import LoadedFolder
 from lambda_api.state.routing_record import WHOLE, RouteTarget
+from lambda_api.state.table import TableUnavailable
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -45,6 +51,22 @@ def register(app: Resolver) -> None:
         if "application/json" not in accept and ("text/plain" in accept or "openmetrics" in accept):
             return Response(status_code=200, content_type=PROMETHEUS, body=counters.prometheus())
         return json_response(counters.snapshot())
+
+    @app.post(
+        "/forget",
+        summary="Remove a shopper",
+        description="Removes the shopper's history at once, so the next list is a new visitor's, and notes the "
+        "request. `recsys forget --requested` removes the rest. Safe to repeat.",
+        responses=answers(200, "What was removed.", ForgetResponse, (400, 413, 415, 422)),
+        tags=["operations"],
+        operation_id="forget",
+    )
+    def forget(body: Annotated[ForgetRequest, Body()]) -> Response[str]:
+        try:
+            records = serving().history.request_removal(body.user_id)
+        except TableUnavailable as error:
+            raise Refusal(503, "history_unavailable", "the history cannot be reached; send this again") from error
+        return json_response({"user_id": body.user_id, "history_records": records, "request_id": app.request_id})
 
     @app.get(
         "/openapi.json",

@@ -23,7 +23,7 @@ from lambda_api.state.addressing import MalformedRecord, check_text
 from lambda_api.state.table import Absent, ConditionFailed, Key, Matches, Put, Record, Table
 
 SCOPES = ("shop", "operations")
-"""``shop``: the routes of a shop page. ``operations``: those and ``/metrics``."""
+"""``shop``: the routes of a shop page. ``operations``: those, ``/metrics`` and ``/forget``."""
 
 CACHE_S = 30.0
 """Longest time that a revoked key still works; with an authorizer cache of 30 s in front, one minute in all."""

@@ -8,6 +8,7 @@ partition                 sort                                       record
 ``user#<digest>``         ``<timestamp>#<arrival>#<place>#<event>``  one event recorded while serving
 ``user#<digest>``         ``~seed``                                  the newest events from the pipeline, packed
 ``event#<digest>``        ``marker``                                 this event id has been recorded
+``forget``                ``<digest>``                               this shopper is to be removed everywhere
 ========================  =========================================  ==============================================
 
 ``~`` sorts above every digit, so one query gives the packed events and the newest ``limit`` others, newest first.
@@ -33,6 +34,7 @@ MAX_SEEDED = 200
 """Maximum number of packed events per shopper; the default limit of `HistoryStore.recent`."""
 
 _SEED = "~seed"
+_REMOVALS = "forget"
 _MAX_SEED_BYTES = 300 * 1024  # of DynamoDB's 400 KB; leaves room for the user id and JSON's escapes
 _MAX_BATCH_BYTES = 3 * 1024 * 1024  # of the 4 MB a transaction may have
 _MAX_TIMESTAMP = 10**12 - 1  # twelve digits in the key: until the year 33,658
@@ -188,6 +190,25 @@ class HistoryStore:
             self._table.write(batch)
         return written
 
+    def request_removal(self, user_id: str) -> int:
+        """Remove what is kept here of one shopper, and note that the rest has to follow (``recsys forget``).
+
+        Returns how many records of history there were. May be repeated.
+
+        Raises:
+            TableUnavailable: some may be removed; call it again.
+        """
+        self._table.write([Put(_removal(user_id), {"user_id": user_id, "at": int(self._clock())})])
+        return self.delete(user_id)
+
+    def removals(self) -> list[str]:
+        """Shoppers who are to be removed everywhere, in no order. Raises ``TableUnavailable``."""
+        return [str(record.attributes["user_id"]) for record in self._table.query(_REMOVALS)]
+
+    def removed(self, user_id: str) -> None:
+        """Note that this shopper was removed everywhere. May be repeated. Raises ``TableUnavailable``."""
+        self._table.write([Delete(_removal(user_id))])
+
     def delete(self, user_id: str) -> int:
         """Remove everything kept of one shopper; returns how many records there were. May be repeated.
 
@@ -269,6 +290,10 @@ def check_event(event: StoredEvent) -> None:
         check_text(name, getattr(event, name))
     if type(event.timestamp) is not int or not 0 <= event.timestamp <= _MAX_TIMESTAMP:
         raise ValueError(f"timestamp of event {event.event_id!r} must be whole seconds since 1970 UTC")
+
+
+def _removal(user_id: str) -> Key:
+    return Key(_REMOVALS, digest(user_id))
 
 
 def _user_partition(user_id: str) -> str:

@@ -7,7 +7,7 @@ import typer
 
 from lambda_api.settings import Settings
 from recsys_deploy import homes
-from recsys_deploy.check_command import require_usable_data
+from recsys_deploy.check_command import require_usable_data, save_mapping
 from recsys_deploy.console.terminal import terminal
 
 console = terminal()
@@ -16,6 +16,9 @@ console = terminal()
 def run(
     data: Annotated[
         str | None, typer.Option(help="Folder, file or s3:// prefix of your data; default: a synthetic shop.")
+    ] = None,
+    map_: Annotated[
+        list[str] | None, typer.Option("--map", help="A column of yours, such as user_id=customer_id; repeat it.")
     ] = None,
     shoppers: Annotated[int, typer.Option(min=0, help="Print recommendations for so many shoppers.")] = 2,
     register_only: Annotated[bool, typer.Option("--register-only", help="Do not change what is live.")] = False,
@@ -31,6 +34,10 @@ def run(
     if name is not None:
         _run_named(name)
         return
+    if map_:
+        if data is None:
+            raise typer.BadParameter("--map is about the columns of --data")
+        save_mapping(data, map_)
     settings = open_shop(data)
     run_shop(settings, shoppers, register_only=register_only)
 

@@ -14,7 +14,7 @@ from lambda_api.errors import RecsysError
 from recsys_assets.data_check import Report, check_source
 from recsys_assets.ingest.mapping import parse_mapping
 from recsys_assets.ingest.registry import open_source
-from recsys_deploy.check_command import require_usable_data
+from recsys_deploy.check_command import require_usable_data, save_mapping
 from tests.ingest.exports import EXPORTS, SHOPIFY, Export, write_text
 from tests.recsys_command import right_here
 
@@ -176,6 +176,12 @@ def test_columns_can_be_named_on_the_command_line(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert len(open_source("auto", str(tmp_path)).days()) == 30
     assert right_here("check", str(tmp_path), "--map", "customer=kunde").returncode != 0
+    (tmp_path / "mapping.toml").unlink()
+    save_mapping(str(tmp_path), ["user_id=kunde", "product_id=ware", "timestamp=zeit"])  # as `recsys run --map` does
+    require_usable_data(str(tmp_path))
+    with pytest.raises(RecsysError, match="is not name=column"):
+        save_mapping(str(tmp_path), ["kunde"])
+    assert right_here("run", "--map", "user_id=kunde").returncode == 2
 
 
 def test_a_build_stops_on_data_that_cannot_be_used(tmp_path: Path) -> None:

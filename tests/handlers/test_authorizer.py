@@ -95,6 +95,8 @@ def test_header_names_have_no_case(authorizer: Authorizer, shop: str, name: str)
         ("/popular", "prod", True),
         ("/prod/popular", "prod", True),
         ("/metrics", "$default", False),
+        ("/forget", "$default", False),
+        ("/prod/forget", "prod", False),
         ("/metrics/", "$default", False),
         ("//metrics", "$default", False),
         ("/./metrics", "$default", False),

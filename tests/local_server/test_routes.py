@@ -37,8 +37,8 @@ def test_everything_else_goes_to_default(method: str, path: str) -> None:
     assert routes.match(method, path) is None
 
 
-def test_only_metrics_is_for_operators_and_default_is_no_route() -> None:
-    assert {route.key for route in routes.routes() if route.scope == "operations"} == {"GET /metrics"}
+def test_two_routes_are_for_operators_and_default_is_no_route() -> None:
+    assert {route.key for route in routes.routes() if route.scope == "operations"} == {"GET /metrics", "POST /forget"}
     assert routes.DEFAULT not in {route.key for route in routes.routes()}
 
 
@@ -60,7 +60,16 @@ def test_the_document_describes_exactly_the_routes_of_the_table() -> None:
 
 
 def test_default_is_no_way_round_the_key() -> None:
-    for path in ("/recommend", "/recommend/", "//recommend", "/%72ecommend", "/metrics", "/similar/a/b", "/popular"):
+    for path in (
+        "/recommend",
+        "/recommend/",
+        "//recommend",
+        "/%72ecommend",
+        "/metrics",
+        "/forget",
+        "/similar/a/b",
+        "/popular",
+    ):
         for method in ("GET", "POST", "HEAD"):
             request = HttpRequest(
                 method, path, (("host", "localhost"), ("content-type", "application/json")), b'{"user_id": "u"}',
