@@ -6,6 +6,8 @@ score (`Recommender.contributions`) only proposes which product to check. Where 
 reason states a fact about the product shown: that it is popular, and where.
 """
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -59,21 +61,20 @@ class PopularityRank:
             return np.full(len(self.recommender.products), len(self.recommender.products), dtype=np.int32)
         return _places_within(self.columns.category, np.where(sold > 0, -sold, np.inf))
 
-    def reason(self, product: int, now: int) -> Reason | None:
-        """A reason that holds for every shopper; ``None`` where the product is neither popular nor sold this week."""
+    def reasons(self, product: int, now: int) -> Iterator[Reason]:
+        """Reasons that hold for every shopper, the most telling first; none for an unpopular product."""
         category = int(self.columns.category[product])
         if category >= 0:
             name = self.columns.category_names[category]
             sold = self.recommender.sold_this_week(now)
             if sold is not None and sold[product] > 0 and self._place_this_week[product] < TOP_OF_CATEGORY:
-                return Reason("popular_in_category", f"Popular in {name} this week")
+                yield Reason("popular_in_category", f"Popular in {name} this week")
         if self.recommender.popularity[product] <= 0:
-            return None
+            return
         if category >= 0 and self.place_in_category[product] < TOP_OF_CATEGORY:
-            return Reason("popular_in_category", f"Popular in {name}")
+            yield Reason("popular_in_category", f"Popular in {name}")
         if self.place_in_shop[product] < TOP_OF_SHOP:
-            return Reason("popular", "Popular in the shop")
-        return None
+            yield Reason("popular", "Popular in the shop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ class ScoreAttribution:
     Attributes:
         past: int32 ``[p]``, products of the shopper.
         parts: float64 ``[m, p]``, contribution of each past product to each score.
-        named: int64 ``[m]``, index in ``past`` of the product without which the score falls; -1: none found.
+        named: int64 ``[m]``, index in ``past`` of the product without which the score falls; -1: none found, or named
+            often enough.
     """
 
     past: IndexArray
@@ -97,7 +99,8 @@ def attribute_scores(
     """For each product (``[m]``, distinct) the past product that contributed most and whose removal lowers the score.
 
     At most `Recommender.variants_per_answer` changed histories are scored: those that most products propose. The other
-    products are given the best of these that contributed to them.
+    products are given the best of these that contributed to them. One past product is named for at most
+    `most_repeated` products, beside itself.
     """
     past, parts = recommender.contributions(history, products, scores)
     named = np.full(len(products), -1, dtype=np.int64)
@@ -110,10 +113,21 @@ def attribute_scores(
         return ScoreAttribution(past, parts, named)
     falls = score_falls(recommender, history, products, scores, past[choices])
     best = np.where(falls.T, parts[:, choices], 0.0)
-    at = np.argmax(best, axis=1)
-    found = best[np.arange(len(products)), at] > 0
-    named[found] = choices[at[found]]
+    left = dict.fromkeys(choices.tolist(), most_repeated(len(products)))
+    for row, (product, order) in enumerate(zip(products.tolist(), np.argsort(-best, axis=1).tolist(), strict=True)):
+        for at in order:
+            cause = int(choices[at])
+            itself = int(past[cause]) == product
+            if best[row, at] > 0 and (itself or left[cause] > 0):
+                named[row] = cause
+                left[cause] -= not itself
+                break
     return ScoreAttribution(past, parts, named)
+
+
+def most_repeated(places: int) -> int:
+    """Most of ``places`` that are given one reason, a third, where another one is true."""
+    return -(-places // 3)
 
 
 def score_falls(
@@ -207,6 +221,8 @@ def reasons_for(
 ) -> tuple[list[Reason], ScoreAttribution]:
     """One reason for each product shown (``[m]``, distinct), and the attribution of their scores.
 
+    A reason is given to at most `most_repeated` products, unless nothing else is true of one.
+
     Args:
         scores: float32 ``[m]``, by which they were ranked.
         personal: whether the model knows the shopper.
@@ -216,6 +232,7 @@ def reasons_for(
     evident = evident & personal
     attribution = attribute_scores(recommender, history, products[evident], scores[evident])
     reasons: list[Reason] = []
+    used: Counter[Reason] = Counter()
     row = np.cumsum(evident) - 1
     for place, product in enumerate(products.tolist()):
         named = int(attribution.named[row[place]]) if evident[place] else -1
@@ -223,14 +240,14 @@ def reasons_for(
             reasons.append(texts.of(int(attribution.past[named]), product))
             continue
         led = evident[place] and (len(attribution.past) == 0 or attribution.parts[row[place]].max() > 0)
-        general = popularity_rank.reason(product, history.now)
         unnamed = led and len(attribution.past) == 0  # a trained user vector: personal, and no event can be singled out
-        if general is not None and not unnamed:
-            reasons.append(general)
-        elif led:
-            reasons.append(Reason("for_you", "Chosen for you"))
-        else:
-            reasons.append(Reason("popular", "Next by popularity"))
+        general = [] if unnamed else list(popularity_rank.reasons(product, history.now))
+        if led:
+            general.append(Reason("for_you", "Chosen for you"))
+        last = general[-1] if general else Reason("popular", "Next by popularity")
+        reason = next((one for one in general if used[one] < most_repeated(len(products))), last)
+        used[reason] += 1
+        reasons.append(reason)
     if evident.all():
         return reasons, attribution
     parts = np.zeros((len(products), len(attribution.past)))

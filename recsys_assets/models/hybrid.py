@@ -124,6 +124,8 @@ class Hybrid:
         threads: of LightGBM while fitting; the result does not depend on it.
         seed: of everything random.
         popularity_half_life_days: of the popularity for unknown shoppers.
+        category_share: largest share of a list that one category may have, in (0, 1]; 1 for no limit. The first four
+            places are free; see `lambda_api.recommender.two_stage.breadth`.
         type_weights: weight of each interaction type in a shopper's profile, by label.
     """
 
@@ -149,6 +151,7 @@ class Hybrid:
     threads: int = 1
     seed: int = 0
     popularity_half_life_days: float | None = DEFAULT_HALF_LIFE_DAYS
+    category_share: float = 0.6
     type_weights: Mapping[str, float] = field(default_factory=default_type_weights)
 
     def __post_init__(self) -> None:
@@ -204,7 +207,7 @@ class Hybrid:
         if len(clicks) >= 2:
             within = self.session_generator(data, generator, graphs)
             session = self.ranked(within, clicks, report, explain if only_sessions else _unexplained, session=True)
-        return TwoStageRecommender(data.products, popularity, stage, session)
+        return TwoStageRecommender(data.products, popularity, stage, session, self.category_share)
 
     def parameters(self) -> dict[str, Any]:
         """The hyper-parameters, JSON-able."""

@@ -80,7 +80,14 @@ CASES = [
     ),
     Case(
         "hybrid",
-        {"neighbours": 20, "leaf_rows": 5, "leaves": 4, "window_days": 7.0, "threads": 1},
+        {
+            "neighbours": 20,
+            "leaf_rows": 5,
+            "leaves": 4,
+            "window_days": 7.0,
+            "threads": 1,
+            "category_share": 1.0,  # on the checkerboard a list of one category is the right answer
+        },
         reaches_cold=True,
     ),
 ]

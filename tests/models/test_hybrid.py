@@ -230,7 +230,7 @@ def test_missing_columns_leave_a_working_model(columns: tuple[str, ...], tmp_pat
 
 def test_a_log_too_short_to_learn_from_is_ranked_by_fusion() -> None:
     data = training_data()
-    model = Hybrid(**{**SMALL, "windows": 0}).fit(data)
+    model = Hybrid(**{**SMALL, "windows": 0, "category_share": 1.0}).fit(data)
     histories = data.histories().rows(0, 20)
     candidates, _ = asked_of_ranker(model, histories)
     lists = model.recommend(histories, 5)

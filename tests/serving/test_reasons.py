@@ -1,5 +1,6 @@
 """A reason that names a product is true: take the product out of the history and the score falls."""
 
+from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
 
@@ -65,6 +66,20 @@ def test_without_the_named_event_the_score_falls(name: str, exclude_purchased: b
                 require_true(name, asked, item)
     assert shown == 200
     assert (named == 0) if name in SILENT else (named > shown / 2), f"{named} of {shown} reasons name a product"
+
+
+@each_model
+def test_one_reason_is_given_to_a_third_of_a_list(name: str) -> None:
+    """Beside the last resort of a list, which nothing else is true of."""
+    for user in range(0, 60, 3):
+        items = engine(name).answer(question(f"u{user}", k=12, exclude_purchased=False)).items
+        named = Counter(
+            item.reason.product_id for item in items if item.reason.product_id not in (None, item.product_id)
+        )
+        assert all(count <= 4 for count in named.values())
+        if name not in SILENT and len(items) == 12:
+            general = Counter(item.reason for item in items if item.reason.product_id is None)
+            assert all(count <= 4 for reason, count in general.items() if reason.code == "popular_in_category")
 
 
 histories = st.lists(

@@ -136,13 +136,16 @@ def largest(scores: FloatArray, counts: NDArray[np.int64]) -> NDArray[np.bool_]:
     ``scores``: float32 ``[S, B, W]``, >= 0. Ties at the border stay out, unless all of the largest tie: a row would
     then propose nothing, so the tie comes in whole and fusion cuts it.
     """
-    # Sorting all is quicker than selecting: most are zeros, and equal values are what selection is slow on.
-    falling = np.sort(-scores, axis=-1)
-    beyond = np.minimum(counts, scores.shape[-1] - 1)
-    border = -np.take_along_axis(falling, beyond[:, None, None], axis=-1)
-    border[counts >= scores.shape[-1]] = 0.0
-    below = np.nextafter(border, np.float32(-1.0))
-    return np.asarray(scores > np.maximum(np.where(-falling[..., :1] > border, border, below), np.float32(0.0)))
+    borders = np.zeros((*scores.shape[:2], 1), dtype=np.float32)
+    for source, take in enumerate(counts.tolist()):
+        for row, line in enumerate(scores[source]):
+            # Most are zeros, on which sorting is slow.
+            found = line[line > 0]
+            if len(found) > take:
+                found.sort()
+                border = found[-take - 1]
+                borders[source, row] = border if found[-1] > border else np.nextafter(border, np.float32(0.0))
+    return scores > borders
 
 
 def ranks_of(scores: FloatArray) -> FloatArray:

@@ -6,6 +6,7 @@ It holds one stage for shoppers between two visits and, where the log has sessio
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -27,14 +28,15 @@ from lambda_api.recommender.item_weights import SparseWeights, mean_likeness
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.topk import top_k
 from lambda_api.recommender.two_stage.blocks import Block, blocks_of, for_each
+from lambda_api.recommender.two_stage.breadth import broad, shares_of_single_clicks
 from lambda_api.recommender.two_stage.candidates import CELLS_AT_ONCE, CandidateGenerator
 from lambda_api.recommender.two_stage.credit import terms_of
 from lambda_api.recommender.two_stage.product_statistics import WINDOW_DAYS, CatalogueFacts
-from lambda_api.recommender.two_stage.sessions import in_session, shoppers_of
+from lambda_api.recommender.two_stage.sessions import in_session, of_newest_session, shoppers_of
 from lambda_api.recommender.two_stage.stage import Allowed, RankedStage, Scored
 
-FORMAT = 2
-"""Version of this kind's part of a bundle. 2: session stage, sources renamed, no towers."""
+FORMAT = 3
+"""Version of this kind's part of a bundle. 2: session stage, sources renamed, no towers. 3: share of a category."""
 
 SESSION = "session_"
 """Prefix of the session stage's graph."""
@@ -66,6 +68,7 @@ class TwoStageRecommender(Recommender):
     Attributes:
         stage: for shoppers who are not in a session, and for all where there is no other.
         session: for shoppers in a session (`in_session`); ``None`` where the log had too few sessions.
+        category_share: largest share of a list that one category may have, see ``breadth``; 1 for no limit.
     """
 
     kind: ClassVar[str] = "two_stage"
@@ -73,11 +76,19 @@ class TwoStageRecommender(Recommender):
     variants_per_answer: ClassVar[int] = 3
 
     def __init__(
-        self, products: IdMap, popularity: ScoreArray, stage: RankedStage, session: RankedStage | None = None
+        self,
+        products: IdMap,
+        popularity: ScoreArray,
+        stage: RankedStage,
+        session: RankedStage | None = None,
+        category_share: float = 1.0,
     ) -> None:
-        """Raises ``ValueError`` where graphs or facts are of another catalogue."""
+        """Raises ``ValueError`` where graphs or facts are of another catalogue, or the share is not in (0, 1]."""
         super().__init__(products, popularity)
+        if not 0 < category_share <= 1:
+            raise ValueError(f"category_share must be in (0, 1], not {category_share}")
         self.stage, self.session = stage, session
+        self.category_share = category_share
         for name, weights in self._item_graphs.items():
             if len(weights) != len(products):
                 raise ValueError(f"item graph {name} is of {len(weights)} products for a map of {len(products)}")
@@ -263,7 +274,8 @@ class TwoStageRecommender(Recommender):
     def without_ranker(self) -> "TwoStageRecommender":
         """The same candidates in the order of their fusion; no ONNX graph is run."""
         fused = None if self.session is None else replace(self.session, fused=True)
-        return TwoStageRecommender(self.products, self.popularity, replace(self.stage, fused=True), fused)
+        stage = replace(self.stage, fused=True)
+        return TwoStageRecommender(self.products, self.popularity, stage, fused, self.category_share)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Facts of the catalogue and every item graph in CSR form; those of both stages are the same."""
@@ -275,7 +287,7 @@ class TwoStageRecommender(Recommender):
         return arrays
 
     def parameters(self) -> dict[str, Any]:
-        """Format, the parameters of both stages and of the factors, and the moment of fitting."""
+        """Format, the parameters of both stages and of the factors, the moment of fitting, and the limit of breadth."""
         factors = self.generator.factors
         return {
             "format": FORMAT,
@@ -283,6 +295,7 @@ class TwoStageRecommender(Recommender):
             "session": None if self.session is None else self.session.parameters(),
             "factors": None if factors is None else factors.parameters(),
             "as_of": self.generator.facts.as_of,
+            "category_share": self.category_share,
         }
 
     def graphs(self) -> dict[str, bytes]:
@@ -316,14 +329,10 @@ class TwoStageRecommender(Recommender):
             factors = FactorRecommender.restore(products, popularity, own, parameters["factors"], {})
         given = (arrays, facts, factors)
         stage = RankedStage.restore(parameters["stage"], graphs[GRAPH_NAME], *given)
-        if parameters["session"] is None:
-            return cls(products, popularity, stage)
-        return cls(
-            products,
-            popularity,
-            stage,
-            RankedStage.restore(parameters["session"], graphs[SESSION + GRAPH_NAME], *given),
-        )
+        session = None
+        if parameters["session"] is not None:
+            session = RankedStage.restore(parameters["session"], graphs[SESSION + GRAPH_NAME], *given)
+        return cls(products, popularity, stage, session, parameters["category_share"])
 
     def _best(
         self,
@@ -333,7 +342,7 @@ class TwoStageRecommender(Recommender):
         exclude: Ragged | None,
         listed: NDArray[np.bool_] | None,
     ) -> tuple[IndexArray, ScoreArray]:
-        """The ``k`` best candidates of each shopper that are allowed; shoppers nothing is ``known`` of have none."""
+        """The ``k`` best allowed candidates of each shopper within the limits of breadth; none for unknown ones."""
         width = len(self.products)
         banned = np.empty(0, np.int64)
         if exclude is not None and len(exclude.values):
@@ -348,13 +357,24 @@ class TwoStageRecommender(Recommender):
             return may
 
         rows, values, chances = self._scored(histories, None, allowed)
-        start = offsets_of_rows(rows, len(histories))
-        padded = np.full((len(histories), max(1, int(np.diff(start).max()))), -np.inf, dtype=np.float32)
-        padded[rows, np.arange(len(values)) - start[rows]] = chances
-        chosen, scores = top_k(padded, k)
-        at = np.minimum(start[:-1, None] + np.maximum(chosen, 0), max(0, len(values) - 1))
-        products = values[at] if len(values) else np.zeros(chosen.shape, dtype=np.int32)
-        return np.where(chosen >= 0, products, -1).astype(np.int32), scores
+        edges = offsets_of_rows(rows, len(histories)).tolist()
+        products = np.full((len(histories), k), -1, dtype=np.int32)
+        scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+        limited = self.category_share < 1 and self.generator.facts.categories > 0
+        for row, (first, last) in enumerate(pairwise(edges)):
+            order = first + np.argsort(-chances[first:last], kind="stable")
+            best = self._broad(histories.rows(row, row + 1), values[order], k) if limited else slice(k)
+            best = order[best]
+            products[row, : len(best)], scores[row, : len(best)] = values[best], chances[best]
+        return products, scores
+
+    def _broad(self, history: Histories, products: IndexArray, k: int) -> list[int]:
+        """The places of ``products``, best first, that one shopper's list of ``k`` takes."""
+        category, share = self.generator.facts.category, self.category_share
+        shares: Mapping[int, float] = {}
+        if self._stage_of(history) is self.session:
+            shares = shares_of_single_clicks(category[history.products], of_newest_session(history), share)
+        return broad(category[products].tolist(), shares, share, k)
 
     def _fill(
         self,
