@@ -4,8 +4,7 @@ FOLDER holds the daily drops of the Online Retail shop (UCI Machine Learning Rep
 split in time at 2011-11-20, full ranking, NDCG@10 over shoppers with history and at least one relevant product. The
 ablation is measured on the twenty days before, which no reported figure is.
 
-Put figures of the hybrid and of its stages here. Keep the other models beside their peers in ``model_quality``, and how
-fast it answers in ``hybrid_speed``.
+The other models stand beside their peers in ``model_quality``; speed is measured in ``hybrid_speed``.
 """
 
 import argparse

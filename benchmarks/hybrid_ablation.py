@@ -1,7 +1,5 @@
 """What each source and each group of features of the hybrid is worth: the hybrid without it, with paired intervals.
 
-Put leaving parts out here. Keep shops and their windows in ``hybrid`` and ``synthetic_truth``, which call this.
-
 Sources and windows are fitted once; what is left out is left out of the ranker's rows and, for a source, of the
 candidates. The rankers are smaller than the model's own, so that all of them take minutes: differences count here, not
 levels.
@@ -78,7 +76,8 @@ class Fitted:
         blank = [at for at, name in enumerate(names) if belongs(name, features)]
         parts = [rows for window in self.windows if (rows := _rows(window, source, blank)) is not None]
         stage = self.trainer.ranked(generator, parts, None, lambda fitted: None)
-        return TwoStageRecommender(self.data.products, np.ones(len(self.data.products), dtype=np.float32), stage)
+        popularity = np.ones(len(self.data.products), dtype=np.float32)
+        return TwoStageRecommender(self.data.products, popularity, stage, category_share=self.trainer.category_share)
 
 
 def ablation(what: str, fitted: Fitted, judge: Judge) -> Iterator[Row]:

@@ -4,8 +4,8 @@ One shopper at a time with and without confirmed reasons, and batches, at 3,600 
 has its daily drops, a synthetic shop otherwise) and at 50,000 (a synthetic shop of a million events). Training the
 larger one takes minutes: ``--keep`` holds trained bundles and histories for the next time.
 
-Put speed of a trained hybrid here. Keep how well it ranks (``hybrid``) and the HTTP API around it (``serving``) out.
-Wall-clock time and CPU time stand side by side: on a machine with other work the first says little.
+How well it ranks is measured in ``hybrid``, the HTTP API around it in ``serving``. Wall-clock time and CPU time stand
+side by side: on a machine with other work the first says little.
 """
 
 import os

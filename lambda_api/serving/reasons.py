@@ -8,7 +8,7 @@ reason states a fact about the product shown: that it is popular, and where.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -145,12 +145,25 @@ def score_falls(
 
 
 @dataclass(frozen=True, slots=True)
+class _Cause:
+    """A product of the past and what the shopper did with it. ``place``: its row in the catalogue, -1 without one."""
+
+    product_id: str
+    name: str
+    place: int
+    purchases: int
+    carted: bool
+    rated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ReasonTexts:
     """Texts of reasons for one shopper.
 
     Attributes:
         columns: ``catalogue`` in the order of ``products``.
         on_show: indices of the products on whose page the list is shown.
+        causes: those looked up so far, by product.
     """
 
     history: Histories
@@ -158,6 +171,7 @@ class ReasonTexts:
     catalogue: Catalogue
     columns: AlignedCatalogue
     on_show: frozenset[int] = frozenset()
+    causes: dict[int, _Cause] = field(default_factory=dict)
 
     def of(self, cause: int, shown: int) -> Reason:
         """The reason why ``shown`` is listed because of ``cause``: the first of these that is true.
@@ -168,39 +182,49 @@ class ReasonTexts:
         3. New, and of the category of ``cause``.
         4. The strongest event of ``cause``: bought, put into the cart, rated, viewed.
         """
-        own = self.history.products == cause
-        types, times = self.history.types[own], self.history.timestamps[own]
-        bought = types == InteractionType.PURCHASE
-        carted = bool((types == InteractionType.ADD_TO_CART).any())
-        cause_id = self.products.external([cause])[0]
-        place = int(self.columns.place[cause])
-        name = (self.catalogue.name(place) if place >= 0 else None) or cause_id
+        if cause not in self.causes:
+            self.causes[cause] = self._cause(cause)
+        past = self.causes[cause]
         if cause == shown:
-            return self._again(cause_id, len(np.unique(times[bought])), carted)
-        acquired = bool(bought.any()) or carted or cause in self.on_show
-        if acquired and self.catalogue.has_companion(place, int(self.columns.place[shown])):
-            return Reason("bought_together", f"Bought together with {name}", cause_id)
+            return self._again(past)
+        acquired = past.purchases > 0 or past.carted or cause in self.on_show
+        if acquired and self.catalogue.has_companion(past.place, int(self.columns.place[shown])):
+            return Reason("bought_together", f"Bought together with {past.name}", past.product_id)
         if self._is_new(shown) and self._alike(cause, shown):
-            return Reason("new_and_similar", f"New, and similar to {name}", cause_id)
+            return Reason("new_and_similar", f"New, and similar to {past.name}", past.product_id)
         code: ReasonCode = "viewed"
-        text = f"Because you viewed {name}"
-        if bought.any():
-            code, text = "bought", f"Because you bought {name}"
-        elif carted:
-            code, text = "carted", f"Because you put {name} in your cart"
-        elif (types == InteractionType.RATING).any():
-            text = f"Because you rated {name}"
-        return Reason(code, text, cause_id)
+        text = f"Because you viewed {past.name}"
+        if past.purchases:
+            code, text = "bought", f"Because you bought {past.name}"
+        elif past.carted:
+            code, text = "carted", f"Because you put {past.name} in your cart"
+        elif past.rated:
+            text = f"Because you rated {past.name}"
+        return Reason(code, text, past.product_id)
+
+    def _cause(self, product: int) -> _Cause:
+        own = self.history.products == product
+        types, times = self.history.types[own].tolist(), self.history.timestamps[own].tolist()
+        product_id = self.products.external([product])[0]
+        place = int(self.columns.place[product])
+        return _Cause(
+            product_id=product_id,
+            name=(self.catalogue.name(place) if place >= 0 else None) or product_id,
+            place=place,
+            purchases=len({at for kind, at in zip(types, times, strict=True) if kind == InteractionType.PURCHASE}),
+            carted=InteractionType.ADD_TO_CART in types,
+            rated=InteractionType.RATING in types,
+        )
 
     @staticmethod
-    def _again(product_id: str, purchases: int, carted: bool) -> Reason:
-        if purchases > 1:
-            return Reason("buy_again", "You buy this regularly", product_id)
-        if purchases == 1:
-            return Reason("buy_again", "You bought this before", product_id)
-        if carted:
-            return Reason("carted", "You put this in your cart", product_id)
-        return Reason("viewed", "You had a look at this", product_id)
+    def _again(past: _Cause) -> Reason:
+        if past.purchases > 1:
+            return Reason("buy_again", "You buy this regularly", past.product_id)
+        if past.purchases == 1:
+            return Reason("buy_again", "You bought this before", past.product_id)
+        if past.carted:
+            return Reason("carted", "You put this in your cart", past.product_id)
+        return Reason("viewed", "You had a look at this", past.product_id)
 
     def _is_new(self, product: int) -> bool:
         seen = int(self.columns.first_seen[product])

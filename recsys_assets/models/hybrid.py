@@ -197,15 +197,14 @@ class Hybrid:
         data = data.newest_of_each_user(MOST_EVENTS)
         lasting = self._graphs(data, OF_CATALOGUE, {})
         visits, clicks = self._windows(data, lasting, report)
-        graphs = self._graphs(data, GRAPHS, lasting)
-        generator = self.sources_on(data, graphs)
+        generator = self.sources_on(data, lasting)
         popularity = decayed_popularity(data, by_type(self.type_weights), self.popularity_half_life_days)
         # One ranker is explained: the one between visits, unless only sessions could be learned from.
         only_sessions = len(visits) < 2 <= len(clicks)
         stage = self.ranked(generator, visits, report, _unexplained if only_sessions else explain)
         session = None
         if len(clicks) >= 2:
-            within = self.session_generator(data, generator, graphs)
+            within = self.session_generator(data, generator)
             session = self.ranked(within, clicks, report, explain if only_sessions else _unexplained, session=True)
         return TwoStageRecommender(data.products, popularity, stage, session, self.category_share)
 
@@ -221,24 +220,27 @@ class Hybrid:
         planned = plan_windows(data, relevant(data), self.windows, self.window_days)
         for number, window in enumerate(planned):
             past = before(data, window.start)
-            graphs = self._graphs(past, GRAPHS, lasting)
-            generator = self.sources_on(past, graphs)
+            generator = self.sources_on(past, lasting)
             asked = self._asked(data, window, past, generator)
             rows = None if asked is None else asked.rows()
             if rows is not None:
                 visits.append(rows)
-            if number >= len(planned) - SESSION_WINDOWS:
-                rows = self._clicks(data, window, self.session_generator(past, generator, graphs))
+            at = self._positions(data, window)
+            if number >= len(planned) - SESSION_WINDOWS and len(at) >= ENOUGH_CLICKS:
+                rows = self._clicks(data, at, window.start, self.session_generator(past, generator))
                 if rows is not None and len(rows.groups) >= ENOUGH_CLICKS:
                     clicks.append(rows)
             if report is not None:
                 report("window", number + 1)
         return visits, clicks
 
-    def _clicks(self, data: TrainingData, window: Window, generator: CandidateGenerator) -> RankingRows | None:
-        repeats = self.allow_repeats
-        at = session_positions(data, window, allow_repeats=repeats, most=self.max_clicks, seed=self.seed)
-        return session_rows(generator, data, at, window.start, relevant(data), allow_repeats=repeats)
+    def _positions(self, data: TrainingData, window: Window) -> NDArray[np.int64]:
+        return session_positions(data, window, allow_repeats=self.allow_repeats, most=self.max_clicks, seed=self.seed)
+
+    def _clicks(
+        self, data: TrainingData, at: NDArray[np.int64], moment: int, generator: CandidateGenerator
+    ) -> RankingRows | None:
+        return session_rows(generator, data, at, moment, relevant(data), allow_repeats=self.allow_repeats)
 
     def rows_of(self, data: TrainingData, window: Window, lasting: Graphs = MappingProxyType({})) -> RankingRows | None:
         """Labelled rows of one window, everything but the labels from before it; ``None`` where nobody took any.
@@ -278,25 +280,26 @@ class Hybrid:
             for part in parts:
                 explain(FittedRanker(names, part.features, columns={names.index("fusion"): 1.0}))
             return RankedStage(generator, OnnxGraph(single_column(0, 1)), FUSION_CALIBRATION, ("fusion",), session)
-        judged = held_out(parts, names, self._lightgbm(), self.trees)
+        parameters = self._lightgbm("rank_xendcg" if session else "lambdarank")
+        judged = held_out(parts, names, parameters, self.trees)
         orders = [names.index("fusion"), *(at for at, name in enumerate(names) if _is_share(name))]
         mixture = best_mixture(judged, orders)
         grades = judged.rows.grades
         calibration = calibrated(mixture.score(judged.scores, judged.rows.features), grades == grades.max())
         if report is not None:
-            report("trees", float(sum(judged.trees)))
+            report("trees", float(judged.trees))
         columns = judged.read(mixture.columns)
         reads = tuple(names[column] for column in columns)
         everything = RankingRows.concatenate(parts).reading(columns)
-        trees = fitted_trees(mixture, everything, reads, self._lightgbm(), judged.trees)
+        trees = fitted_trees(mixture, everything, reads, parameters, judged.trees)
         direct = {int(np.searchsorted(columns, column)): weight for column, weight in mixture.columns.items()}
         explain(FittedRanker(reads, everything.features, tuple(trees), direct))
         graph = exported_mixture(trees, direct, everything.features[:PARITY_ROWS])
         return RankedStage(generator, OnnxGraph(graph), calibration, reads, session)
 
-    def _lightgbm(self) -> dict[str, Any]:
+    def _lightgbm(self, objective: str = "lambdarank") -> dict[str, Any]:
         return {
-            "objective": "lambdarank",
+            "objective": objective,
             "lambdarank_truncation_level": self.truncation,
             "learning_rate": self.learning_rate,
             "num_leaves": self.leaves,
@@ -325,14 +328,14 @@ class Hybrid:
             consumed_types=() if self.allow_repeats else tuple(sorted(wanted)),
         )
 
-    def session_generator(self, data: TrainingData, between: CandidateGenerator, graphs: Graphs) -> CandidateGenerator:
-        """The sources within a session, with the facts and factors of the generator ``between`` two visits."""
+    def session_generator(self, data: TrainingData, between: CandidateGenerator) -> CandidateGenerator:
+        """The sources within a session; facts, factors and common graphs are those of ``between``, for two visits."""
         also = {name: RECIPES[name] for name in SESSION_ALSO if name in self.sources}
         recipes = {name: recipe for name, recipe in {**SESSION_RECIPES, **also}.items() if _applies(recipe, data)}
         return replace(
             between,
             sources=tuple(self._source(name, recipe) for name, recipe in recipes.items()),
-            graphs=self._graphs(data, {recipe.graph for recipe in recipes.values()}, graphs),
+            graphs=self._graphs(data, {recipe.graph for recipe in recipes.values()}, between.graphs),
             limit=self.session_limit,
         )
 

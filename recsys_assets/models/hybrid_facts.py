@@ -1,7 +1,6 @@
-"""Counting what `lambda_api.recommender.two_stage.product_statistics` holds, from the log before a moment.
+"""Counts the statistics in `lambda_api.recommender.two_stage.product_statistics` from the log before a moment.
 
-Put facts of products that come from the log or the catalogue here. Keep facts of shoppers out: those are computed when
-a shopper asks.
+Statistics of shoppers are computed when a shopper asks (``lambda_api.recommender.two_stage.features``).
 """
 
 from collections.abc import Collection

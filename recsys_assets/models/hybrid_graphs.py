@@ -55,8 +55,11 @@ def pruned(matrix: sparse.spmatrix, neighbours: int) -> SparseWeights:
 def _most(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """Places of the ``count`` largest values, ascending; of equal ones the first."""
     border = np.partition(values, len(values) - count)[len(values) - count]
-    above, equal = np.flatnonzero(values > border), np.flatnonzero(values == border)
-    return np.sort(np.concatenate([above, equal[: count - len(above)]]))
+    chosen = values >= border
+    beyond = np.count_nonzero(chosen) - count
+    if beyond:
+        chosen[np.flatnonzero(values == border)[-beyond:]] = False
+    return np.flatnonzero(chosen)
 
 
 def co_purchase(data: TrainingData, neighbours: int) -> SparseWeights:

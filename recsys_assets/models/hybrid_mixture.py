@@ -1,4 +1,4 @@
-"""What the hybrid ranks by: trees of two objectives and, where held-out windows show a gain, the order of a source.
+"""What the hybrid ranks by: two sets of trees and, where held-out windows show a gain, the order of a source.
 
 Trees win on a large log. On a small one a single source can rank better; it is blended in where held-out windows show a
 clear gain. One set of trees is fitted in ``hybrid_ranker``.
@@ -28,10 +28,9 @@ from recsys_assets.models.hybrid_ranker import (
 if TYPE_CHECKING:
     from lightgbm import Booster
 
-MEMBERS = ("lambdarank", "rank_xendcg")
-"""Objectives of the two sets of trees, each with a seed of its own: LambdaMART (Burges 2010) and XE-NDCG-MART (Bruch,
-"An alternative cross entropy loss for learning-to-rank", WWW 2021). Trees of one seed differ by 3 % of their NDCG from
-those of the next; the sum of both ranks better than most of them."""
+SETS, SEED_STEP = 2, 1_000_003
+"""Sets of trees (LambdaMART, Burges 2010), and the difference of their seeds. Trees of one seed differ by 3 % of their
+NDCG from those of the next; the sum of two ranks better than most of them."""
 
 FEATURES_READ = 40
 """Features that the final trees learn from, those with the largest gain in the trees of the held-out windows. The
@@ -60,15 +59,15 @@ class HeldOut:
     """Rows of windows that the scores beside them have not seen.
 
     Attributes:
-        scores: float64 ``[R, len(MEMBERS)]``, of trees fitted on earlier windows.
+        scores: float64 ``[R]``, of trees fitted on earlier windows.
         rows: the windows' rows.
-        trees: how many of each member rank them best.
-        gains: float64 ``[F]``, total gain of each feature in the trees of all members.
+        trees: how many rank them best.
+        gains: float64 ``[F]``, total gain of each feature in the trees.
     """
 
     scores: NDArray[np.float64] = field(repr=False)
     rows: RankingRows = field(repr=False)
-    trees: tuple[int, ...]
+    trees: int
     gains: NDArray[np.float64] = field(repr=False)
 
     def read(self, columns: Collection[int]) -> NDArray[np.int64]:
@@ -79,19 +78,19 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """``sum of weight * score`` over `MEMBERS`, plus the same over feature columns.
+    """Weight times the score of trees, plus the same over feature columns.
 
     Attributes:
-        trees: one weight >= 0 per member.
+        trees: weight >= 0 of the mean of all sets.
         columns: weight > 0 by feature column.
     """
 
-    trees: tuple[float, ...]
+    trees: float
     columns: Mapping[int, float]
 
     def score(self, trees: NDArray[np.float64], features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """float64 ``[R]`` from scores of each member (``[R, len(MEMBERS)]``) and features (``[R, F]``)."""
-        total = trees @ np.asarray(self.trees)
+        """float64 ``[R]`` from scores of trees (``[R]``) and features (``[R, F]``)."""
+        total = self.trees * trees
         for column, weight in self.columns.items():
             total = total + weight * features[:, column]
         return np.asarray(total, dtype=np.float64)
@@ -112,33 +111,25 @@ def held_out(
         first -= 1
     older = [binned(RankingRows.concatenate(parts[:newest]), names) for newest in range(first, len(parts))]
     newest = [binned(part, names, past) for part, past in zip(parts[first:], older, strict=True)]
-    counts, columns, gains = [], [], np.zeros(len(names))
-    for member in range(len(MEMBERS)):
-        wanted = _of_member(parameters, member)
-        fits = [ndcg_curve(past, part, wanted, most_trees) for past, part in zip(older, newest, strict=True)]
-        weights = [len(part.groups) for part in parts[first:]]
-        gains += np.sum([booster.feature_importance("gain") for booster, _ in fits], axis=0)
-        trees = smooth_peak(np.average([curve for _, curve in fits], axis=0, weights=weights))
-        counts.append(trees)
-        columns.append(
-            np.concatenate(
-                [
-                    np.asarray(booster.predict(part.features, num_iteration=trees, raw_score=True))
-                    for (booster, _), part in zip(fits, parts[first:], strict=True)
-                ]
-            )
-        )
-    return HeldOut(np.stack(columns, axis=1), RankingRows.concatenate(parts[first:]), tuple(counts), gains)
+    fits = [ndcg_curve(past, part, parameters, most_trees) for past, part in zip(older, newest, strict=True)]
+    weights = [len(part.groups) for part in parts[first:]]
+    gains = np.sum([booster.feature_importance("gain") for booster, _ in fits], axis=0)
+    trees = smooth_peak(np.average([curve for _, curve in fits], axis=0, weights=weights))
+    scores = [
+        np.asarray(booster.predict(part.features, num_iteration=trees, raw_score=True))
+        for (booster, _), part in zip(fits, parts[first:], strict=True)
+    ]
+    return HeldOut(np.concatenate(scores), RankingRows.concatenate(parts[first:]), trees, gains)
 
 
 def best_mixture(judged: HeldOut, columns: Sequence[int]) -> Mixture:
-    """Trees alone, all members alike, unless with one of the feature ``columns`` held-out windows are ranked better.
+    """Trees alone, unless with one of the feature ``columns`` held-out windows are ranked better.
 
     What is mixed is first divided by its standard deviation there. Of the mixtures that are better by `SURE` standard
     errors of mean NDCG at `CUTOFFS` the one that is surest is taken. With `FEW_GROUPS` nothing is chosen.
     """
     features = judged.rows.features
-    trees = tuple(float(1 / len(MEMBERS) / width) for width in _or_one(judged.scores.std(axis=0)))
+    trees = 1.0 / float(_or_one(judged.scores.std()))
     if len(judged.rows.groups) < FEW_GROUPS:
         return _shared(trees, columns[0], _spread(features, columns[0]), 0.5)
     alone = {column: judged_ndcg(features[:, column], judged.rows).mean() for column in columns}
@@ -154,9 +145,9 @@ def best_mixture(judged: HeldOut, columns: Sequence[int]) -> Mixture:
     return best
 
 
-def _shared(trees: Sequence[float], column: int, width: float, share: float) -> Mixture:
-    """Trees with their weights and a feature column of standard deviation ``width``, which has ``share`` of the say."""
-    return Mixture(tuple((1.0 - share) * weight for weight in trees), {column: share / width})
+def _shared(trees: float, column: int, width: float, share: float) -> Mixture:
+    """Trees with their weight and a feature column of standard deviation ``width``, which has ``share`` of the say."""
+    return Mixture((1.0 - share) * trees, {column: share / width})
 
 
 def judged_ndcg(scores: NDArray[Any], rows: RankingRows) -> NDArray[np.float64]:
@@ -164,12 +155,18 @@ def judged_ndcg(scores: NDArray[Any], rows: RankingRows) -> NDArray[np.float64]:
 
     Ties go to the earlier row. The ideal counts what is among the rows. One figure per shopper with a relevant row.
     """
-    relevant = rows.grades == rows.grades.max(initial=0)
+    scores = np.asarray(scores, dtype=np.float64)
     shopper = np.repeat(np.arange(len(rows.groups)), rows.groups)
-    order = np.lexsort((-np.asarray(scores, dtype=np.float64), shopper))
-    place = np.arange(len(shopper)) - np.repeat(np.cumsum(rows.groups) - rows.groups, rows.groups)
-    count = np.bincount(shopper, weights=relevant, minlength=len(rows.groups)).astype(int)
-    gain = relevant[order] / np.log2(place + 2.0)
+    column = np.arange(len(shopper)) - np.repeat(np.cumsum(rows.groups) - rows.groups, rows.groups)
+    table = np.full((len(rows.groups), int(rows.groups.max(initial=0))), -np.inf)
+    table[shopper, column] = scores
+    relevant = np.flatnonzero(rows.grades == rows.grades.max(initial=0))
+    own, shopper, column = scores[relevant, None], shopper[relevant], column[relevant, None]
+    lines = table[shopper]
+    earlier = (lines > own) | ((lines == own) & (np.arange(table.shape[1]) < column))
+    place = earlier.sum(axis=1)
+    count = np.bincount(shopper, minlength=len(rows.groups))
+    gain = 1.0 / np.log2(place + 2.0)
     total = np.zeros(int((count > 0).sum()))
     for cutoff in CUTOFFS:
         ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(2, cutoff + 2)))])[np.minimum(count, cutoff)]
@@ -183,14 +180,16 @@ def fitted_trees(
     everything: RankingRows,
     names: Sequence[str],
     parameters: Mapping[str, Any],
-    trees: Sequence[int],
+    trees: int,
 ) -> "list[tuple[float, Booster]]":
-    """The trees that have a weight, fitted on ``everything``, each beside its weight."""
-    rows = binned(everything, names)
+    """`SETS` of ``trees`` fitted on ``everything``, each beside its weight; none where the mixture has no trees."""
+    if mixture.trees == 0:
+        return []
+    rows, seed = binned(everything, names), int(parameters["seed"])
+    seeds = [seed + number * SEED_STEP for number in range(SETS)]
     return [
-        (weight, with_float32_thresholds(fit_trees(rows, _of_member(parameters, member), count)))
-        for member, (weight, count) in enumerate(zip(mixture.trees, trees, strict=True))
-        if weight > 0
+        (mixture.trees / SETS, with_float32_thresholds(fit_trees(rows, {**parameters, "seed": own}, trees)))
+        for own in seeds
     ]
 
 
@@ -234,14 +233,6 @@ def joined(graphs: Sequence[bytes], weights: Sequence[float]) -> bytes:
     imports = [helper.make_opsetid(domain, version) for domain, version in sorted(opsets.items())]
     result: bytes = helper.make_model(graph, opset_imports=imports, ir_version=8).SerializeToString()
     return result
-
-
-def _of_member(parameters: Mapping[str, Any], member: int) -> dict[str, Any]:
-    seed = int(parameters["seed"]) + member * SEED_STEP
-    return {**parameters, "objective": MEMBERS[member], "seed": seed}
-
-
-SEED_STEP = 1_000_003
 
 
 def _spread(features: NDArray[np.float32], column: int) -> float:

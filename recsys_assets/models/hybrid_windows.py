@@ -1,7 +1,7 @@
 """Past windows that a ranker learns from: where they lie, what was known before each, what shoppers took within it.
 
-Put everything about time in the training of the two-stage recommender here, so that one module can be read to see that
-nothing looks ahead. Keep candidates and trees out.
+All cuts in time while training the two-stage recommender are made here, so that this module shows that nothing looks
+ahead.
 """
 
 from collections.abc import Collection

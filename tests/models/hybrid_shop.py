@@ -1,6 +1,6 @@
 """A small shop with tastes, trends and two kinds of event, for tests of the two-stage recommender.
 
-Put the shop here. Keep checks in the test modules.
+The checks are in the test modules.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -9,7 +9,7 @@ from recsys_assets.models.hybrid import Hybrid
 from recsys_assets.models.hybrid_mixture import (
     FEATURES_READ,
     FEW_GROUPS,
-    MEMBERS,
+    SETS,
     SURE,
     HeldOut,
     Mixture,
@@ -46,11 +46,11 @@ def test_ndcg_by_hand() -> None:
 
 def test_trees_that_learned_nothing_leave_the_word_to_a_source() -> None:
     judged = rows(400, 0)
-    noise = np.random.default_rng(1).normal(size=(len(judged.grades), len(MEMBERS)))
-    mixture = best_mixture(HeldOut(noise, judged, (5,) * len(MEMBERS), GAINS), [1, 0, 2])
-    assert mixture.trees == (0.0,) * len(MEMBERS) and list(mixture.columns) == [0]
-    oracle = np.repeat((judged.grades > 0).astype(float)[:, None], len(MEMBERS), axis=1)
-    assert not best_mixture(HeldOut(oracle, judged, (5,) * len(MEMBERS), GAINS), [0, 1, 2]).columns
+    noise = np.random.default_rng(1).normal(size=len(judged.grades))
+    mixture = best_mixture(HeldOut(noise, judged, 5, GAINS), [1, 0, 2])
+    assert mixture.trees == 0.0 and list(mixture.columns) == [0]
+    oracle = (judged.grades > 0).astype(float)
+    assert not best_mixture(HeldOut(oracle, judged, 5, GAINS), [0, 1, 2]).columns
 
 
 def test_a_source_has_a_say_only_where_trees_are_surely_worse_without_it() -> None:
@@ -58,22 +58,22 @@ def test_a_source_has_a_say_only_where_trees_are_surely_worse_without_it() -> No
     rng = np.random.default_rng(3)
     for width in (0.0, 2.0, 4.0, 8.0):
         # Trees that know what the first column knows, through ever more noise.
-        scores = judged.features[:, [0, 0]] + rng.normal(size=(len(judged.grades), 2)) * width
-        mixture = best_mixture(HeldOut(scores, judged, (5, 5), GAINS), [0, 1])
-        alone = judged_ndcg((scores / scores.std(axis=0)).sum(axis=1), judged)
+        scores = judged.features[:, 0] + rng.normal(size=len(judged.grades)) * width
+        mixture = best_mixture(HeldOut(scores, judged, 5, GAINS), [0, 1])
+        alone = judged_ndcg(scores, judged)
         gain = judged_ndcg(mixture.score(scores, judged.features), judged) - alone
         doubt = SURE * gain.std(ddof=1) / np.sqrt(len(gain))
         if width == 0.0:
-            assert not mixture.columns and mixture.trees == pytest.approx(tuple(1 / 2 / scores.std(axis=0)))
+            assert not mixture.columns and mixture.trees == pytest.approx(1 / scores.std())
         else:
             assert list(mixture.columns) == [0] and gain.mean() > doubt, width
 
 
 def test_few_shoppers_choose_nothing() -> None:
     judged = rows(FEW_GROUPS - 1, 4)
-    noise = np.random.default_rng(5).normal(size=(len(judged.grades), len(MEMBERS)))
-    mixture = best_mixture(HeldOut(noise, judged, (5,) * len(MEMBERS), GAINS), [2, 0])
-    assert list(mixture.columns) == [2] and all(weight > 0 for weight in mixture.trees)
+    noise = np.random.default_rng(5).normal(size=len(judged.grades))
+    mixture = best_mixture(HeldOut(noise, judged, 5, GAINS), [2, 0])
+    assert list(mixture.columns) == [2] and mixture.trees > 0
 
 
 def test_windows_are_held_out_from_the_newest_on_until_there_are_enough() -> None:
@@ -82,9 +82,9 @@ def test_windows_are_held_out_from_the_newest_on_until_there_are_enough() -> Non
     judged = held_out(parts, NAMES, parameters, 12)
     assert len(judged.rows.groups) == 450, "two windows would be too few"
     assert (judged.rows.features == np.concatenate([part.features for part in parts[2:]])).all()
-    assert all(1 <= count <= 12 for count in judged.trees)
+    assert 1 <= judged.trees <= 12
     assert np.argmax(judged.gains) == 0 and (judged.gains > 0).any()
-    reached = judged_ndcg(judged.scores[:, 0], judged.rows)
+    reached = judged_ndcg(judged.scores, judged.rows)
     assert reached.mean() > judged_ndcg(judged.rows.features[:, 1], judged.rows).mean()
     with pytest.raises(ValueError, match="older one to learn from"):
         held_out(parts[:1], NAMES, parameters, 12)
@@ -93,27 +93,26 @@ def test_windows_are_held_out_from_the_newest_on_until_there_are_enough() -> Non
 def test_features_with_the_largest_gain_are_read_and_those_of_the_mixture() -> None:
     gains = np.zeros(60)
     gains[10:55] = np.arange(1, 46)
-    judged = HeldOut(np.zeros((0, 2)), rows(1, 0), (5, 5), gains)
+    judged = HeldOut(np.zeros(0), rows(1, 0), 5, gains)
     assert judged.read([3]).tolist() == [3, *range(55 - FEATURES_READ, 55)]
-    assert HeldOut(np.zeros((0, 2)), rows(1, 0), (5, 5), gains[:14]).read([12, 2]).tolist() == [2, 10, 11, 12, 13]
+    assert HeldOut(np.zeros(0), rows(1, 0), 5, gains[:14]).read([12, 2]).tolist() == [2, 10, 11, 12, 13]
 
 
 def test_the_exported_graph_scores_as_the_sum_of_its_parts() -> None:
     everything = rows(120, 6)
     parameters = {**Hybrid(**SMALL)._lightgbm(), "min_data_in_leaf": 5}
-    mixture = Mixture((0.5, 2.0), {1: 0.25})
-
-    def fitted(weights: tuple[float, float]) -> list:
-        return fitted_trees(Mixture(weights, {}), everything, NAMES, parameters, (8, 8))
-
-    graph = exported_mixture(fitted(mixture.trees), mixture.columns, everything.features)
-    parts = [exported_mixture(fitted(weights), {}, everything.features) for weights in ((1.0, 0.0), (0.0, 1.0))]
+    trees = fitted_trees(Mixture(2.0, {}), everything, NAMES, parameters, 8)
+    assert [weight for weight, _ in trees] == [1.0] * SETS
+    assert trees[0][1].model_to_string() != trees[1][1].model_to_string(), "each has a seed of its own"
+    assert fitted_trees(Mixture(0.0, {1: 1.0}), everything, NAMES, parameters, 8) == []
+    graph = exported_mixture(trees, {1: 0.25}, everything.features)
+    parts = [exported_mixture([part], {}, everything.features) for part in trees]
 
     def scores(serialised: bytes) -> np.ndarray:
         session = InferenceSession(serialised, providers=["CPUExecutionProvider"])
         return np.asarray(session.run(None, {GRAPH_INPUT: everything.features})[0]).ravel()
 
-    expected = 0.5 * scores(parts[0]) + 2.0 * scores(parts[1]) + 0.25 * everything.features[:, 1]
+    expected = scores(parts[0]) + scores(parts[1]) + 0.25 * everything.features[:, 1]
     np.testing.assert_allclose(scores(graph), expected, rtol=1e-5, atol=1e-6)
     one = joined([single_column(2, 3)], [3.0])
     np.testing.assert_allclose(scores(one), 3.0 * everything.features[:, 2], rtol=1e-6)

@@ -131,8 +131,8 @@ def test_the_future_of_a_window_changes_no_example_before_it() -> None:
     rows = []
     for one in (data, changed):
         past = one.where(one.timestamp < window.start, as_of=window.start)
-        generator = trainer.session_generator(past, trainer.sources_on(past), {})
-        found = trainer._clicks(one, window, generator)
+        generator = trainer.session_generator(past, trainer.sources_on(past))
+        found = trainer._clicks(one, trainer._positions(one, window), window.start, generator)
         assert found is not None
         rows.append(found)
     assert (rows[0].features == rows[1].features).all()

@@ -206,7 +206,11 @@ def plain_candidates(whole: CandidateGenerator, shopper: Histories, allowed: np.
             proposed[best] = True
         else:
             assert whole.factors is not None
-            scores = np.maximum(whole.factors.score_all(shopper)[0], np.float32(0.0))
+            own = whole.factors.weighting.profiles(shopper)
+            rows = whole.factors.item_factors.astype(np.float64)
+            system = rows.T @ rows + whole.factors.regularisation * np.eye(rows.shape[1])
+            vector = np.linalg.solve(system, (1.0 + whole.factors.alpha * own.weights) @ rows[own.products])
+            scores = np.maximum(rows @ vector, 0.0).astype(np.float32)
         known.append(scores)
         if source.kind not in WITHOUT_PROFILE:
             ordered = np.sort(scores[free & (scores > 0)])[::-1]

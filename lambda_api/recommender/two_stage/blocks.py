@@ -1,7 +1,4 @@
-"""Batches worked on block after block, several blocks at once where a machine has the cores.
-
-Put how a batch is spread over threads here. Keep what is done with a block out.
-"""
+"""Batches worked on block after block, several blocks at once where a machine has the cores."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -20,7 +17,7 @@ def blocks_of(shoppers: int, size: int) -> list[Block]:
 
 def for_each(answer: Callable[[int, int], None], blocks: Sequence[Block]) -> None:
     """Call ``answer`` with every block, at once where there are many: numpy and ONNX Runtime let other threads run."""
-    threads = min(MOST_THREADS, cores(), len(blocks) // 2)
+    threads = 1 if len(blocks) < 4 else min(MOST_THREADS, cores(), len(blocks) // 2)  # asking for cores takes a while
     if threads < 2:
         for start, stop in blocks:
             answer(start, stop)

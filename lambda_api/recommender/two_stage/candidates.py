@@ -1,8 +1,7 @@
 """Candidates: what each source proposes to each shopper, and the union of their proposals.
 
-Put the ways a product can become a candidate here. Keep what a source is (``sources``), arithmetic over all of them at
-once (``proposals``) and features of candidates (``features``) out. Nothing here depends on the batch a shopper is asked
-in.
+A source is described in ``sources``, arithmetic over all sources at once is in ``proposals``. What a shopper is
+proposed does not depend on the batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -299,8 +298,10 @@ class CandidateGenerator:
     ) -> FloatArray:
         """Inner products of shoppers folded in and products, 0 where negative; float32 ``[R]``."""
         assert self.factors is not None, "a source of kind factors comes with factors"
-        vectors = self.factors.folded_in(profiles[self.factors.weighting]).astype(np.float32)
-        scores = np.einsum("rf,rf->r", self.factors.rows_of(products.astype(np.int32)), vectors[rows])
+        vectors = self.factors.approximately_folded_in(profiles[self.factors.weighting]).astype(np.float32)
+        scores = np.vecdot(
+            self.factors.rows_of(products.astype(np.int32)), vectors[0] if len(vectors) == 1 else vectors[rows]
+        )
         return np.asarray(np.maximum(scores, np.float32(0.0)))
 
     @cached_property

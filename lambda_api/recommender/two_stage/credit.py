@@ -1,10 +1,7 @@
 """Credit: how strongly each product of a shopper's past leads to a candidate.
 
-Put the sharing out of a candidate's sources over the past here. Keep proposing (``candidates``) out, and what is said
-to shoppers (``lambda_api.serving.reasons``).
+What is said to shoppers about it is in ``lambda_api.serving.reasons``.
 """
-
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,50 +24,51 @@ def terms_of(
     """
     found, expansion = generator.worked_out(history)
     past = np.unique(history.products)
-    total = np.zeros((len(products), len(past)))
     if len(found.products.values) == 0:
-        return past, total
+        return past, np.zeros((len(products), len(past)))
     at = np.minimum(np.searchsorted(found.products.values, products), len(found.products.values) - 1)
-    is_candidate = found.products.values[at] == products
-    for column, (source, terms) in enumerate(
-        zip(generator.sources, _terms_by_source(generator, expansion, products), strict=True)
-    ):
-        if terms is None:
+    counts = (found.products.values[at] == products)[:, None] & (found.scores[at] > 0)
+    credit = np.where(counts, 1.0 / (FUSION_OFFSET + found.ranks[at].astype(np.float64)), 0.0)
+    total = _shared_by_graphs(generator, expansion, products, past, credit)
+    category = generator.facts.category
+    for number, source in enumerate(generator.sources):
+        if source.kind == "graph" or source.kind in WITHOUT_PROFILE:
             continue
-        terms[~(is_candidate & (found.scores[at, column] > 0))] = 0.0
+        profile = expansion.profiles[source.weighting]
+        leads = profile.products == products[:, None]
+        if source.kind == "category":
+            leads = category[profile.products] == category[products][:, None]
+        terms = profile.weights * leads
         sums = terms.sum(axis=1, keepdims=True)
-        credit = 1.0 / (FUSION_OFFSET + found.ranks[at, column].astype(np.float64))
-        shares = np.where(sums > 0, terms / np.where(sums > 0, sums, 1.0), 0.0)
-        own = np.searchsorted(past, expansion.profiles[source.weighting].products)
-        total[:, own] += credit[:, None] * shares
+        shares = credit[:, number, None] * terms / np.where(sums > 0, sums, 1.0)
+        total[:, np.searchsorted(past, profile.products)] += shares
     return past, total
 
 
-def _terms_by_source(
-    generator: CandidateGenerator, expansion: GraphExpansion, products: NDArray[np.int32]
-) -> Iterator[NDArray[np.float64] | None]:
-    """Per source float64 ``[m, q]``: the part of each pair of its profile in its score of each of ``products``;
-    ``None`` where no past product leads anywhere."""
-    column = np.full(len(generator.facts), -1, dtype=np.int32)
-    column[products] = np.arange(len(products))
-    paths, graph, pair = expansion.paths, 0, 0
-    step = np.flatnonzero(column[paths.cells] >= 0)
-    pair_of_step = np.searchsorted(paths.pair_stops, step, side="right") - 1
-    for source in generator.sources:
-        if source.kind in WITHOUT_PROFILE:
-            yield None
-            continue
-        profile = expansion.profiles[source.weighting]
-        own = profile.products
-        if source.kind == "graph":
-            terms = np.zeros((len(products), len(own)))
-            first, last = np.searchsorted(step, paths.stops[graph : graph + 2])
-            mine = step[first:last]
-            terms[column[paths.cells[mine]], pair_of_step[first:last] - pair] = paths.terms[mine]
-            graph, pair = graph + 1, pair + len(own)
-            yield terms
-        elif source.kind == "repurchase":
-            yield profile.weights * (own == products[:, None])
-        else:
-            category = generator.facts.category
-            yield profile.weights * (category[own] == category[products][:, None])
+def _shared_by_graphs(
+    generator: CandidateGenerator,
+    expansion: GraphExpansion,
+    products: NDArray[np.int32],
+    past: NDArray[np.int32],
+    credit: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """``credit`` (``[m, S]``) of every graph shared over ``past`` by the terms of its steps; float64 ``[m, p]``."""
+    graphs = np.array([number for number, source in enumerate(generator.sources) if source.kind == "graph"], np.int64)
+    shape = (len(products), len(past))
+    if len(graphs) == 0:
+        return np.zeros(shape)
+    listed = np.full(len(generator.facts), -1, dtype=np.int32)
+    listed[products] = np.arange(len(products))
+    paths = expansion.paths
+    row = listed[paths.cells]
+    step = np.flatnonzero(row >= 0)
+    row, terms = row[step], paths.terms[step]
+    source = graphs[np.searchsorted(paths.stops, step, side="right") - 1]
+    pair = np.searchsorted(paths.pair_stops, step, side="right") - 1
+    starts = [expansion.profiles[generator.sources[number].weighting].products for number in graphs]
+    own = np.searchsorted(past, np.concatenate(starts))[pair]
+    cell = row * credit.shape[1] + source
+    sums = np.bincount(cell, weights=terms, minlength=credit.size)
+    shares = credit.ravel()[cell] * terms / np.where(sums > 0, sums, 1.0)[cell]
+    total = np.bincount(row * len(past) + own, weights=shares, minlength=len(products) * len(past))
+    return total.astype(np.float64).reshape(shape)

@@ -1,7 +1,6 @@
-"""What is known of every product at the moment of fitting: the part of the ranking features that waits in the bundle.
+"""Product features computed at training time and stored in the bundle.
 
-Put facts of products and their form as feature columns here. Keep how they are counted in
-``recsys_assets.models.hybrid_facts``, and facts of shoppers (``features``) out.
+They are counted in ``recsys_assets.models.hybrid_facts``.
 """
 
 from collections.abc import Mapping
@@ -44,7 +43,7 @@ PRODUCT_FEATURES: tuple[str, ...] = (
 week and a quiet one speak the same language; trends are differences of such logs."""
 
 UNKNOWN = -1.0
-"""Stands in a feature for what is not known; no feature that may be unknown has it otherwise, and none is NaN."""
+"""Marks a missing value; never a valid one. Features are not NaN."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """What the sources lead to, as arrays: a grid of the products that any of them reaches, and places within it.
 
-Put arithmetic over scores of all sources at once here. Keep what a source is (``sources``), and which are
-asked (``candidates``), out. A request is a batch of one and spends its time on calls, not on numbers: so one call
-serves all sources and shoppers.
+A request is a batch of one and spends its time on calls, not on numbers: so one call serves all sources and shoppers.
 """
 
 from collections.abc import Sequence
