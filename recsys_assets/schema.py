@@ -73,6 +73,7 @@ PRODUCTS = TableContract(
             pa.field("rating", pa.float64()),
             pa.field("num_reviews", pa.int64()),
             pa.field("available", pa.bool_()),
+            pa.field("image_url", pa.string()),
         ]
     ),
     required=("product_id",),

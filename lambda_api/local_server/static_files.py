@@ -15,10 +15,10 @@ from whitenoise.string_utils import decode_path_info
 DATA_PREFIX: Final = "/data/"
 
 PAGE_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; connect-src 'self'; "
     "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-"""Scripts and styles only from files of this server; https://www.w3.org/TR/CSP3/"""
+"""Scripts and styles only from files of this server, images also from the shop's own addresses; https://www.w3.org/TR/CSP3/"""
 
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": PAGE_POLICY,

@@ -79,6 +79,9 @@ SYNONYMS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "rating": ("rating", "average_rating", "avg_rating"),
         "num_reviews": ("num_reviews", "review_count", "rating_number", "reviews"),
         "available": ("available", "in_stock", "is_in_stock", "availability", "published", "active", "status"),
+        "image_url": (
+            "image_url", "image_link", "image_src", "image", "images", "picture_url", "thumbnail_url", "base_image_url",
+        ),
     },
     "users": {
         "user_id": ("user_id", "userid", "customer_id", "id", "email", "customer_email", "visitor_id", "member_id"),
@@ -184,6 +187,7 @@ PRESETS: Final[tuple[Preset, ...]] = (
                 columns={
                     "product_id": "Variant SKU|Handle", "name": "Title", "category": "Type|Product Category",
                     "brand": "Vendor", "price": "Variant Price", "available": "Published",
+                    "image_url": "Image Src",
                 },
                 order="Handle", fill_from_first_line=True,
             ),
@@ -257,7 +261,7 @@ PRESETS: Final[tuple[Preset, ...]] = (
                 "products", "id sku regular_price",
                 columns={
                     "product_id": "ID|SKU", "name": "Name", "category": "Categories", "brand": "Brands|Brand",
-                    "price": "Sale price|Regular price", "available": "In stock?",
+                    "price": "Sale price|Regular price", "available": "In stock?", "image_url": "Images",
                 },
             ),
         ),

@@ -27,10 +27,14 @@ from recsys_assets.training.training_window import TRAINING_COLUMNS
 CATALOGUE_JSON: Final = "catalogue.json"
 SHOPPERS_JSON: Final = "shoppers.json"
 
-RATED: Final = ("rating", "num_reviews")
+SHOWN: Final = ("rating", "num_reviews", "image_url")
+"""Columns of products that only the page uses."""
 
 MAX_PRODUCTS: Final = 5_000
 """Maximum for the page (about 700 kB); a larger shop's other products are reached through recommendations."""
+
+MAX_ADDRESS: Final = 2_000
+"""Longest address of an image, in characters."""
 
 SHOPPERS: Final = 24
 LAST_PRODUCTS: Final = 3
@@ -47,7 +51,7 @@ RETURN_DAYS: Final = 14
 
 @dataclass(frozen=True)
 class StorefrontProduct:
-    """A product as the page shows it; the name falls back to the id."""
+    """A product as the page shows it; the name falls back to the id. Without ``image`` the page draws a picture."""
 
     id: str
     name: str
@@ -57,6 +61,7 @@ class StorefrontProduct:
     available: bool
     rating: float | None = None
     reviews: int | None = None
+    image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,12 @@ def write_storefront(storefront: Storefront, folder: Path) -> tuple[Path, Path]:
     }
     shoppers = {"shoppers": [asdict(shopper) for shopper in storefront.shoppers]}
     return _write(folder / CATALOGUE_JSON, catalogue), _write(folder / SHOPPERS_JSON, shoppers)
+
+
+def image_address(text: str | None) -> str | None:
+    """The first address of a list separated by commas; ``None`` unless it is an ``https`` one, as the page needs."""
+    first = (text or "").split(",")[0].strip()
+    return first if first.startswith("https://") and len(first) <= MAX_ADDRESS else None
 
 
 def choose_shoppers(log: TrainingData, trained_before: int, count: int = SHOPPERS) -> tuple[StorefrontShopper, ...]:
@@ -218,7 +229,7 @@ def _shopper(log: TrainingData, statistics: _ShopperStatistics, user: int, label
 
 
 def _products(log: TrainingData, indices: NDArray[np.int64]) -> tuple[StorefrontProduct, ...]:
-    chosen = log.catalogue.select(("product_id", "name", "category", "brand", "price", *RATED)).take(pa.array(indices))
+    chosen = log.catalogue.select(("product_id", "name", "category", "brand", "price", *SHOWN)).take(pa.array(indices))
     available = is_available(log.catalogue)[indices].tolist()
     return tuple(
         StorefrontProduct(
@@ -230,6 +241,7 @@ def _products(log: TrainingData, indices: NDArray[np.int64]) -> tuple[Storefront
             available=is_there,
             rating=row["rating"],
             reviews=row["num_reviews"],
+            image=image_address(row["image_url"]),
         )
         for row, is_there in zip(chosen.to_pylist(), available, strict=True)
     )

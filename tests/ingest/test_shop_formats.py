@@ -153,6 +153,7 @@ def test_amazon_2023(tmp_path: Path) -> None:
         "rating": 4.2,
         "num_reviews": 17,
         "available": True,
+        "image_url": None,
     }
 
 

@@ -4,6 +4,8 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from recsys_assets.publishing.popular import recent_data
 from recsys_assets.publishing.storefront import (
     CATALOGUE_JSON,
@@ -12,6 +14,7 @@ from recsys_assets.publishing.storefront import (
     SHOPPERS_JSON,
     Storefront,
     choose_shoppers,
+    image_address,
     make_storefront,
     whole_log,
     write_storefront,
@@ -95,6 +98,22 @@ def test_the_files_say_what_the_page_needs_and_nothing_personal(tmp_path: Path) 
     for shopper in shoppers["shoppers"]:
         assert set(shopper) == {"id", "label", "events", "last_products"}
         assert 1 <= len(shopper["last_products"]) <= LAST_PRODUCTS and names >= set(shopper["last_products"])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://cdn.example/a.jpg", "https://cdn.example/a.jpg"),
+        ("https://cdn.example/a.jpg, https://cdn.example/b.jpg", "https://cdn.example/a.jpg"),
+        ("http://cdn.example/a.jpg", None),
+        ("javascript:alert(1)", None),
+        ("https://cdn.example/" + "a" * 2_000, None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_only_addresses_of_images_that_the_page_may_load_are_published(text: str | None, shown: str | None) -> None:
+    assert image_address(text) == shown
 
 
 def test_products_come_most_popular_first(tmp_path: Path) -> None:

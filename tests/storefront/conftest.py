@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.patience import PATIENCE_S
 from tests.storefront.fake_shop import FakeShop, served
 from tests.storefront.watching import Watched
 
@@ -23,6 +24,7 @@ def browser() -> Iterator[Browser]:
     if program is None:
         warnings.warn("CHROMIUM NOT FOUND: the shop page was NOT tested. Install the package `chromium`.", stacklevel=1)
         pytest.skip("no chromium on the path: the shop page was not tested; install the package `chromium`")
+    expect.set_options(timeout=1_000 * PATIENCE_S)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield started
@@ -65,7 +67,7 @@ def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Call
         wishes = {"color_scheme": "light", "reduced_motion": "reduce"} | options
         context = browser.new_context(viewport=size, **wishes)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(1_000 * PATIENCE_S)
         opened.append(Watched(page, url))
         if visit:
             page.goto(url)

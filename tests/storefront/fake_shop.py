@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 STOREFRONT = Path(__file__).resolve().parents[2] / "storefront"
 KEY = "rk_test_key"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'"
 )
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

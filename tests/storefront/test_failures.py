@@ -56,6 +56,23 @@ def test_service_that_never_answers_ends_in_a_notice(shop: FakeShop, address: st
     expect(shelf(page, "Popular").get_by_role("alert")).to_contain_text("took too long", timeout=13_000)
 
 
+def test_the_shop_s_own_images_are_shown_and_drawn_where_they_cannot_be_loaded(
+    shop: FakeShop, address: str, open_page: OpenPage
+) -> None:
+    for product in shop.products:  # of this origin, since a page of these tests may ask no other
+        product["image"] = f"{address}/images/{product['category'].replace(' ', '')}.svg"
+    drawn = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><circle r="9"/></svg>'
+    page = open_page(address, visit=False)
+    page.route("**/images/*", lambda route: route.abort())
+    page.route("**/images/Mugs.svg", lambda route: route.fulfill(body=drawn, content_type="image/svg+xml"))
+    page.goto(f"{address}/#/category/Mugs")
+    image = page.locator(".card").first.locator("img.picture-photo")
+    expect(image).to_be_visible()
+    until(page, lambda: bool(image.evaluate("image => image.naturalWidth")))
+    page.goto(f"{address}/#/category/Tea")
+    expect(page.locator(".card").first.locator("svg.picture")).to_be_visible()
+
+
 def test_answer_that_is_not_json(shop: FakeShop, address: str, open_page: OpenPage) -> None:
     page = open_page(address, visit=False)
     page.route("**/popular?*", lambda route: route.fulfill(status=200, body="<html>proxy</html>"))

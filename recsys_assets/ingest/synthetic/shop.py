@@ -91,7 +91,7 @@ class SyntheticShop:
             "num_reviews": pa.array(np.where(reviewed, reviews[rows], 0)),
             "available": pa.array((products.launch[rows] <= ordinal) & (ordinal < products.retire[rows])),
         }
-        return pa.table(columns, schema=PRODUCTS.schema)
+        return PRODUCTS.conform(pa.table(columns))
 
     def users(self, as_of: date | None = None) -> pa.Table:
         """Canonical users: all who joined until the end of the UTC day ``as_of`` (default as for `products`)."""

@@ -1,7 +1,6 @@
 /**
- * A product's picture, drawn in the browser from its id, name and category: the same product looks the same everywhere.
- *
- * Nothing is fetched; nothing needs inline style.
+ * A product's picture: the shop's image, or one drawn in the browser from id, name and category, so that the same product
+ * looks the same everywhere.
  */
 
 import { css, hash, look } from "./colours.js";
@@ -86,10 +85,22 @@ const BACKDROPS = [
 let drawn = 0;
 
 /**
- * The picture of a product as an SVG element, hidden from screen readers (its name always stands beside it).
- * `product` needs `id`; `name` and `category` may be missing.
+ * The picture of a product, hidden from screen readers (its name always stands beside it): the shop's own image where
+ * the catalogue has one, else a drawing. A drawing also takes the place of an image that cannot be loaded.
  */
 export function picture(product) {
+  if (!product.image) return drawing(product);
+  const image = document.createElement("img");
+  image.className = "picture picture-photo";
+  image.alt = "";
+  image.loading = "lazy";
+  image.addEventListener("error", () => image.replaceWith(drawing(product)), { once: true });
+  image.src = product.image;
+  return image;
+}
+
+/** An SVG element drawn from `id`, `name` and `category`, of which the last two may be missing. */
+function drawing(product) {
   const { ground, number, pattern, colours } = look(product.id, product.name, product.category);
   const paint = Object.fromEntries(Object.entries(colours).map(([role, colour]) => [role, css(colour)]));
   const svg = element("svg", { class: "picture", viewBox: "0 0 200 200", "aria-hidden": "true", focusable: "false" });

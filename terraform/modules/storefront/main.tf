@@ -32,7 +32,7 @@ locals {
     "default-src 'none'",
     "script-src 'self'",
     "style-src 'self'",
-    "img-src 'self'",
+    "img-src 'self' https:", # the shop's own pictures
     "connect-src 'self'",
     "base-uri 'none'",
     "form-action 'self'",
