@@ -1,7 +1,4 @@
-"""A real server process over a home of its own, the load on it, and what must hold whatever breaks.
-
-Put starting, loading and judging here, for every fault. Keep the faults in ``test_faults``.
-"""
+"""A real server process over a home of its own, the load on it, and what must hold whatever breaks."""
 
 import os
 import signal

@@ -1,7 +1,4 @@
-"""Glue as its API shows it: runs of one job that are a process here, or end as a test wants.
-
-Put the service's side here. Keep what must be true of a launcher in the tests.
-"""
+"""Glue as its API shows it: runs of one job that are a process here, or end as a test wants."""
 
 import os
 import subprocess

@@ -1,7 +1,4 @@
-"""Small shops written as files in each source's format, and how many rows each one holds.
-
-Put fixture data that several ingest tests share here. Keep assertions in the tests.
-"""
+"""Small shops written as files in each source's format, and how many rows each one holds."""
 
 import gzip
 import json

@@ -1,7 +1,4 @@
-"""Synthetic shops that the tests share, and how to read what happened in them.
-
-Put shops and readers used by several test modules here. Keep assertions in the tests.
-"""
+"""Synthetic shops that the tests share, and how to read what happened in them."""
 
 import hashlib
 from datetime import UTC, date, datetime, timedelta

@@ -1,7 +1,4 @@
-"""A shop whose right answers are known, and the models that must find them.
-
-Put the checkerboard and the list of cases here; the checks themselves are in ``test_conformance``. Keep real data out.
-"""
+"""A shop whose right answers are known, and the models that must find them."""
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta

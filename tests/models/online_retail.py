@@ -1,7 +1,6 @@
 """The cleaned Online Retail shop as canonical tables and training data, by pandas alone.
 
-Put the reference reading of the real shop here, independent of ``recsys_assets.ingest`` so that each checks the other.
-Keep models and metrics out.
+Independent of ``recsys_assets.ingest``, so that each checks the other.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""The same models by other people's code, on the split of ``online_retail``.
-
-Put peers and oracles that tests and benchmarks share here. Keep our own trainers out.
-"""
+"""The same models by other people's code, on the split of ``online_retail``."""
 
 from typing import Any
 

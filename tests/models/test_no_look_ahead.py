@@ -1,7 +1,4 @@
-"""No model of the zoo knows what it cannot know: two checks on the synthetic shop that a leak would fail.
-
-Put checks of leaks that hold for every model here. Keep those of one model beside that model's tests.
-"""
+"""No model of the zoo knows what it cannot know: two checks on the synthetic shop that a leak would fail."""
 
 from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache

@@ -1,7 +1,4 @@
-"""Small lakes and places to publish to, for the tests of this folder.
-
-Put builders here that more than one test module needs. Keep assertions in the test modules.
-"""
+"""Small lakes and places to publish to, for the tests of this folder."""
 
 import os
 from collections import defaultdict

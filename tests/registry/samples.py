@@ -1,7 +1,4 @@
-"""Small records, bundles and clocks the registry tests share.
-
-Put builders here that more than one test module needs. Keep assertions in the test modules.
-"""
+"""Small records, bundles and clocks the registry tests share."""
 
 import hashlib
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,4 @@
-"""Every kind of recommender learned from one small shop, its catalogue, and questions of its shoppers.
-
-Put shops that tests of the engine share here. Keep checks in the test modules.
-"""
+"""Every kind of recommender learned from one small shop, its catalogue, and questions of its shoppers."""
 
 from functools import lru_cache
 from typing import Any

@@ -1,7 +1,4 @@
-"""Tables to test with: every adapter behind one opening function, an in-memory model of the port, a clock to turn.
-
-Put helpers here that more than one test module needs. Keep assertions in the test modules.
-"""
+"""Tables to test with: every adapter behind one opening function, an in-memory model of the port, a clock to turn."""
 
 import copy
 import uuid
