@@ -9,13 +9,14 @@ looks at evidence made of the real statistics; the stages are those of a canary 
 
 import argparse
 import multiprocessing
+import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from recsys_deploy.experiments.comparison import Verdict, compare
@@ -165,7 +166,7 @@ def table_of(runs: int, shoppers: int, workers: int, effects: tuple[float, ...] 
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for effect in effects:
             tasks = [(seed, shoppers, effect, plan) for seed in range(runs)]
-            found = list(track(pool.imap(_one, tasks, chunksize=4), f"effect {effect:+.0%}", total=runs))
+            found = _collected(pool.imap(_one, tasks, chunksize=4), f"effect {effect:+.0%}", runs)
             ends = Counter(one.end for one in found)
             met = np.array([one.met for one in found])
             shares = [f"{ends[end] / runs:.1%}" for end in ("better", "good enough", "rolled back", "undecided")]
@@ -174,14 +175,25 @@ def table_of(runs: int, shoppers: int, workers: int, effects: tuple[float, ...] 
     return table
 
 
+def _collected(outcomes: Iterable[Outcome], name: str, runs: int) -> list[Outcome]:
+    """All outcomes; ten lines of progress on standard error, which a log file keeps too."""
+    found: list[Outcome] = []
+    for outcome in outcomes:
+        found.append(outcome)
+        if len(found) % max(1, runs // 10) == 0:
+            print(f"{name}: {len(found)} of {runs}, {dict(Counter(one.end for one in found))}", file=sys.stderr)
+    return found
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--shoppers", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--effects", type=float, nargs="+", default=EFFECTS, help="True effects, such as 0 -0.3.")
     arguments = parser.parse_args()
-    Console().print(table_of(arguments.runs, arguments.shoppers, arguments.workers))
+    Console().print(table_of(arguments.runs, arguments.shoppers, arguments.workers, tuple(arguments.effects)))
 
 
 if __name__ == "__main__":
