@@ -88,6 +88,12 @@ class Settings(BaseModel):
         default="off",
         description="How a better model reaches shoppers: off: at once; else by a rollout of that kind, which decides.",
     )
+    rollout_approval_hours: float = Field(
+        default=0.0, ge=0, le=168, description="Hours that a person has to approve a rollout's last step. 0: not asked."
+    )
+    rollout_machine_arn: str = Field(
+        default="", description="State machine of rollouts (target aws). Empty: a rollout runs where it is started."
+    )
     topic_arn: str = Field(default="", description="SNS topic of notices to people (target aws). Empty: none.")
     shadow_queue_url: str = Field(default="", description="SQS queue of the shadow model (target aws). Empty: none.")
     training_image: str = Field(

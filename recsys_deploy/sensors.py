@@ -89,7 +89,7 @@ def rollout_sensor(
         events.append(materialisation(record))
         reported = record.revision
     running = running_rollout(serving)
-    if running is not None and settings.target == "local" and not is_run_by_somebody(settings.home):
+    if running is not None and not settings.rollout_machine_arn and not is_run_by_somebody(settings.home):
         context.log.info("the process of %s has ended; it goes on in process %d", running.id, detached(settings))
     newest = context.instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=REGISTERED_MODEL), limit=1).records
     waiting = [one for one in newest if one.storage_id > handled]

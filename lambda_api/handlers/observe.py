@@ -1,6 +1,6 @@
 """Log line, CloudWatch metrics and X-Ray trace of each request. Counters of ``/metrics`` are in ``serving.counters``.
 
-Keys, bodies and user ids are never logged. Metric dimensions are bounded: route and cause, both from fixed sets.
+Keys, bodies and user ids are never logged. Metric dimensions are bounded: route, cause and variant, from fixed sets.
 """
 
 import os
@@ -14,6 +14,12 @@ from lambda_api.handlers.lambda_start import on_lambda
 
 NAMESPACE = "Recsys"
 SERVICE = "recommend-api"
+VARIANTS = ("champion", "challenger")
+"""Variants with metrics of their own, which the alarms of a rollout read; experiments by hand may name others."""
+
+UNLOGGED = frozenset({"causes", "version_failed"})
+"""Notes that stand in the log line otherwise, or for metrics only."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _default_level = "INFO" if on_lambda() else "WARNING"
@@ -28,7 +34,7 @@ def request_line(request_id: str, route: str, status: int, milliseconds: float, 
     """Write one JSON line with the gateway's request id as correlation id; a warning where something failed."""
     causes = notes.get("causes") or []
     write = logger.warning if causes or status >= 500 else logger.info
-    fields = {key: value for key, value in notes.items() if key != "causes" and value is not None}
+    fields = {key: value for key, value in notes.items() if key not in UNLOGGED and value is not None}
     fields.update(correlation_id=request_id, route=route, status=status, latency_ms=round(milliseconds, 3))
     if causes:
         fields["causes"] = causes
@@ -63,6 +69,12 @@ def emit_metrics(route: str, status: int, milliseconds: float, notes: dict[str, 
         by_cause.add_dimension("cause", cause)
         by_cause.add_metric("FallbackByCause", MetricUnit.Count, 1)
         by_cause.flush_metrics()
+    if "version_failed" in notes and notes.get("variant") in VARIANTS:
+        by_variant = EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)
+        by_variant.add_dimension("variant", notes["variant"])
+        by_variant.add_metric("VersionFailed", MetricUnit.Count, int(notes["version_failed"]))
+        by_variant.add_metric("VariantLatency", MetricUnit.Milliseconds, milliseconds)
+        by_variant.flush_metrics()
 
 
 def traced(handler: F) -> F:

@@ -231,3 +231,5 @@ def _note(app: Resolver, answer: ServiceAnswer) -> None:
         timings=answer.timings,
         causes=answer.cause.split("; ") if answer.cause else [],
     )
+    if answer.exposure.list_kind == "recommend":
+        notes["version_failed"] = answer.version_failed

@@ -33,7 +33,7 @@ from lambda_api.serving.service_answer import (
     ServiceAnswer,
     ShadowRequest,
 )
-from lambda_api.state.exposures import Exposure, ListKind, ShownItem
+from lambda_api.state.exposures import Exposure, ListKind, ShownItem, has_failed
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.routing_record import WHOLE, RouteTarget, RoutingRecord, Variant
 
@@ -320,6 +320,7 @@ class RecommendationService:
             exposure,
             trace.timings,
             trace.shopper_known,
+            has_failed(exposure, variant.target.version),
         )
 
     def _hand_over(self, answer: ServiceAnswer, record: RoutingRecord, question: Question, request_id: str) -> None:

@@ -20,6 +20,7 @@ class ServiceAnswer:
         cause: failures as ``"<dependency>: <how>"``, joined by ``"; "``; ``None``: none.
         exposure: for the inference log.
         shopper_known: whether there is any event of the shopper; ``None``: the history cannot be read.
+        version_failed: whether the variant's own version did not give the list although it was asked.
         timings: milliseconds by step, and ``total``.
     """
 
@@ -31,6 +32,7 @@ class ServiceAnswer:
     exposure: Exposure
     timings: dict[str, float]
     shopper_known: bool | None = None
+    version_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

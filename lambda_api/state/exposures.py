@@ -20,6 +20,8 @@ _MAX_PART_BYTES = 200 * 1024  # of DynamoDB's 400 KB per record
 _MAX_BATCH_BYTES = 3 * 1024 * 1024  # of its 4 MB per transaction
 _ITEM_FIELDS = ("product_id", "score", "rank", "propensity", "reason")
 
+SHARED_DEPENDENCIES = frozenset({"history", "popular", "routing", "catalogue", "event_sink", "feedback", "exposures"})
+"""Dependencies of every version: when one fails, no version is to blame."""
 
 ListKind = Literal["recommend", "similar", "popular", "shadow"]
 
@@ -80,6 +82,20 @@ class Exposure:
             return cls(**{**value, "items": tuple(ShownItem(**item) for item in value["items"])})
         except (KeyError, TypeError) as error:
             raise ValueError(f"not an exposure: {type(error).__name__}: {error}") from error
+
+
+def is_replaced(exposure: Exposure, version: str) -> bool:
+    """Whether the list is not the ranked one of ``version``, because something failed."""
+    return bool(exposure.cause) and (exposure.stage != "ranked" or exposure.model_version != version)
+
+
+def has_failed(exposure: Exposure, version: str) -> bool:
+    """Whether the list is not the ranked one of ``version``, because its model, bundle or endpoint failed.
+
+    Where a challenger fails, the champion answers in its place: the list is ranked, but by another version.
+    """
+    causes = (cause.partition(":")[0].partition("/")[0] for cause in (exposure.cause or "").split("; "))
+    return is_replaced(exposure, version) and any(cause and cause not in SHARED_DEPENDENCIES for cause in causes)
 
 
 @dataclass(frozen=True, slots=True)

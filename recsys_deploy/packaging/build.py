@@ -95,8 +95,7 @@ def package(
     target = target or Target()
     specs = [spec_of(name) for name in dict.fromkeys(functions)]
     constraints = root / "constraints.txt"
-    code = code_files(root)
-    made = [_package(spec, code, constraints, target, out) for spec in specs]
+    made = [_package(spec, code_files(root, spec.code), constraints, target, out) for spec in specs]
     if {spec.name for spec in specs} == set(FUNCTIONS):
         features = package_features(out, root, read_pins(constraints))
         variables = {

@@ -23,12 +23,14 @@ class FunctionSpec:
         handler: module and function, as Lambda's ``Handler``.
         requirements: libraries that the code imports, by their names in ``pyproject.toml``; dependencies are resolved.
         services: AWS services that the code calls, by boto3's names.
+        code: modules and packages of this project beside ``lambda_api``, as paths in the checkout.
     """
 
     name: str
     handler: str
     requirements: tuple[str, ...]
     services: tuple[str, ...]
+    code: tuple[str, ...] = ()
 
 
 _SCORING_SERVICES = ("dynamodb", "firehose", "kinesis", "s3", "sagemaker-runtime", "sqs")
@@ -50,6 +52,29 @@ FUNCTIONS = {
             "lambda_api.handlers.shadow.handler",
             ("boto3", "numpy", "onnxruntime", "pydantic"),
             _SCORING_SERVICES,
+        ),
+        FunctionSpec(
+            "judge",
+            "recsys_deploy.rollout.handler.handle",
+            # ONNX Runtime: a bundle is asked for two lists before shoppers meet it.
+            ("boto3", "numpy", "onnxruntime", "pyarrow", "pydantic"),
+            ("cloudwatch", "dynamodb", "s3", "sns"),
+            (
+                "recsys_assets/__init__.py",
+                "recsys_assets/event_stream.py",
+                "recsys_assets/lake.py",
+                "recsys_assets/registry",
+                "recsys_deploy/__init__.py",
+                "recsys_deploy/experiments",
+                "recsys_deploy/release/__init__.py",
+                "recsys_deploy/release/check.py",
+                "recsys_deploy/release/route.py",
+                "recsys_deploy/release/strategies.py",
+                *(
+                    f"recsys_deploy/rollout/{name}.py"
+                    for name in ("__init__", "evidence", "handler", "judge", "plan", "record", "steps")
+                ),
+            ),
         ),
     )
 }

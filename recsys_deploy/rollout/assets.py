@@ -13,9 +13,8 @@ from pydantic import Field
 from lambda_api.settings import Settings
 from lambda_api.state.table import Table
 from recsys_assets.tags import OWNERS
-from recsys_deploy.release.strategies import Strategy
-from recsys_deploy.rollout.commands import begin, detached, new_id
-from recsys_deploy.rollout.plan import plan_of
+from recsys_deploy.rollout.commands import new_id, start_detached
+from recsys_deploy.rollout.plan import usual_plan
 from recsys_deploy.rollout.record import RolloutRecord, current_rollout, running_rollout
 
 GROUP = "release"
@@ -42,10 +41,9 @@ def canary_rollout(
         if running is not None and running.version == config.version:
             context.log.info("%s is being rolled out already (%s)", config.version, running.id)
         else:
-            strategy = Strategy.CANARY if settings.rollout == "off" else Strategy(settings.rollout)
             rollout_id = new_id(config.version)
-            begin(settings, rollout_id, config.version, plan_of(strategy))
-            context.log.info("%s runs in process %d", rollout_id, detached(settings))
+            where = start_detached(settings, rollout_id, config.version, usual_plan(settings))
+            context.log.info("%s runs in %s", rollout_id, where)
     record = current_rollout(serving)
     if record is None:
         return dg.MaterializeResult(metadata={"state": "no version was rolled out yet"})

@@ -17,11 +17,12 @@ from recsys_assets.registry.versions import Version
 from recsys_deploy.console.terminal import terminal
 from recsys_deploy.homes import open_stores, settings_of_last_home
 from recsys_deploy.release.strategies import Strategy
+from recsys_deploy.rollout.deployed import deployed_machine
 from recsys_deploy.rollout.evidence import LocalAlarms, StreamEvidence
 from recsys_deploy.rollout.plan import RolloutPlan, plan_of
 from recsys_deploy.rollout.record import ENDED, RolloutRecord, Status, current_rollout, past_rollouts, running_rollout
 from recsys_deploy.rollout.runner import RolloutFailed, only_runner, run
-from recsys_deploy.rollout.steps import RolloutRefused, Rollouts
+from recsys_deploy.rollout.steps import RolloutRefused, Rollouts, require_room
 
 rollout = typer.Typer(no_args_is_help=True, help="Roll a version out step by step; it is taken back by itself.")
 console = terminal()
@@ -44,11 +45,11 @@ def start(
     settings, chosen = settings_of_last_home(), str(Version.parse(version))
     plan = customised(plan_of(strategy), faster, approval_hours, offline_only, planned_shoppers, no_shadow)
     rollout_id = new_id(chosen)
-    begin(settings, rollout_id, chosen, plan)
-    if detach:
-        pid = detached(settings)
-        console.print(f"{rollout_id} runs in process {pid}; `recsys rollout status` shows it", highlight=False)
+    if detach or settings.rollout_machine_arn:
+        where = start_detached(settings, rollout_id, chosen, plan)
+        console.print(f"{rollout_id} runs in {where}; `recsys rollout status` shows it", highlight=False)
         return
+    begin(settings, rollout_id, chosen, plan)
     _follow(settings, rollout_id, chosen, plan)
 
 
@@ -57,6 +58,8 @@ def resume() -> None:
     """Go on with the rollout whose process has ended."""
     settings = settings_of_last_home()
     record = _running(settings)
+    if settings.rollout_machine_arn:
+        raise RolloutRefused(f"{record.id} runs in the state machine, which goes on by itself")
     _follow(settings, record.id, record.version, record.plan)
 
 
@@ -86,7 +89,7 @@ def approve() -> None:
     """Let the version that passed its tests answer everybody."""
     settings = settings_of_last_home()
     record = _running(settings)
-    _rollouts(settings).answer(record.id, "yes", "")
+    _answer(settings, record.id, "yes", "")
     console.print(f"{record.version} is approved", highlight=False)
 
 
@@ -95,7 +98,7 @@ def refuse(reason: Annotated[str, typer.Option(help="Kept in the record.")] = "r
     """Take the version back that waits for approval."""
     settings = settings_of_last_home()
     record = _running(settings)
-    _rollouts(settings).answer(record.id, "no", reason)
+    _answer(settings, record.id, "no", reason)
     console.print(f"{record.version} is refused and taken back", highlight=False)
 
 
@@ -105,6 +108,8 @@ def abort(reason: Annotated[str, typer.Option(help="Kept in the record.")] = "ab
     settings = settings_of_last_home()
     record = _running(settings)
     ended = _rollouts(settings).take_back(record.id, reason)
+    if (machine := deployed_machine(settings)) is not None:
+        machine.stop(record.id, reason)
     console.print(f"{record.version} was taken back: {ended['status']}", highlight=False)
 
 
@@ -142,6 +147,21 @@ def begin(settings: Settings, rollout_id: str, version: str, plan: RolloutPlan) 
     _rollouts(settings).begin(rollout_id, version, plan.to_json())
 
 
+def start_detached(settings: Settings, rollout_id: str, version: str, plan: RolloutPlan) -> str:
+    """Start a rollout that does not end with this process: in the deployed state machine, or in a process of its own.
+
+    Returns:
+        Where it runs, in words.
+    """
+    machine = deployed_machine(settings)
+    if machine is None:
+        begin(settings, rollout_id, version, plan)
+        return f"process {detached(settings)}"
+    require_room(open_table(settings, "serving"), version)
+    machine.start(rollout_id, version, plan.to_json())
+    return "the state machine"
+
+
 def detached(settings: Settings) -> int:
     """Go on with the running rollout in a process of its own; gives its id."""
     folder = settings.home / "rollouts"
@@ -176,6 +196,13 @@ def _follow(settings: Settings, rollout_id: str, version: str, plan: RolloutPlan
     console.print(f"{ended.version}: {ended.status}. {ended.reason}", highlight=False)
     if ended.status is Status.FAILED:
         raise RolloutFailed(ended.reason)
+
+
+def _answer(settings: Settings, rollout_id: str, approval: str, reason: str) -> None:
+    """Write a person's answer down; a laptop's process finds it there, the deployed machine is told."""
+    record = _rollouts(settings).answer(rollout_id, approval, reason)
+    if (machine := deployed_machine(settings)) is not None:
+        machine.answer(record, approved=approval == "yes", reason=reason)
 
 
 def _running(settings: Settings) -> RolloutRecord:

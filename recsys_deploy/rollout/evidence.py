@@ -13,7 +13,7 @@ import numpy as np
 
 from lambda_api.serving.routing import bucket
 from lambda_api.state.event_sink import Kind
-from lambda_api.state.exposures import Exposure
+from lambda_api.state.exposures import Exposure, has_failed, is_replaced
 from lambda_api.state.history import StoredEvent
 from lambda_api.state.routing_record import WHOLE
 from recsys_assets.event_stream import event_of, exposure_of, read_records
@@ -27,8 +27,8 @@ from recsys_deploy.rollout.plan import StageKind
 from recsys_deploy.rollout.record import RolloutRecord
 
 SHADOW = "shadow"
-SHARED_DEPENDENCIES = frozenset({"history", "popular", "routing", "catalogue", "event_sink", "feedback", "exposures"})
-"""Dependencies of both groups: when one fails, the version is not to blame."""
+TRIGGERS = "rollback-"
+"""Within the names of alarms that end a rollout; those of the machine and its function are called otherwise."""
 
 ALARM_WINDOW_S = 300.0
 ALARM_LEAST = 20
@@ -54,7 +54,7 @@ class LocalAlarms:
         if len(recent) < ALARM_LEAST:
             return ()
         limits = record.plan.limits
-        failed = sum(is_broken(exposure) for exposure in recent) / len(recent)
+        failed = sum(has_failed(exposure, record.version) for exposure in recent) / len(recent)
         latency = float(np.mean([exposure.latency_ms for exposure in recent]))
         found = []
         if failed > limits.error_rate:
@@ -68,10 +68,10 @@ class LocalAlarms:
 
 @dataclass(frozen=True)
 class CloudWatchAlarms:
-    """Alarms of CloudWatch that carry the prefix and are sounding (``terraform/modules/rollout`` creates them).
+    """Trigger alarms of CloudWatch (``terraform/modules/rollout``) that are sounding.
 
     Attributes:
-        client: of CloudWatch. prefix: of the alarms' names.
+        client: of CloudWatch. prefix: of the names of everything in the environment.
     """
 
     client: Any
@@ -80,11 +80,21 @@ class CloudWatchAlarms:
     def sounding(self, record: RolloutRecord, recent: Sequence[Exposure]) -> tuple[str, ...]:
         """See `Alarms`."""
         pages = self.client.get_paginator("describe_alarms").paginate(
-            AlarmNamePrefix=self.prefix, StateValue="ALARM", AlarmTypes=["MetricAlarm"]
+            AlarmNamePrefix=f"{self.prefix}{TRIGGERS}", StateValue="ALARM", AlarmTypes=["MetricAlarm"]
         )
+        found = [one for page in pages for one in page["MetricAlarms"]]
         return tuple(
-            f"alarm {one['AlarmName']}: {one['StateReason']}" for page in pages for one in page["MetricAlarms"]
+            f"alarm {one['AlarmName']}: {one['StateReason']}" for one in found if concerns(one["AlarmName"], record)
         )
+
+
+def concerns(alarm: str, record: RolloutRecord) -> bool:
+    """Whether a trigger alarm of this name is about the version of ``record``, or about everybody.
+
+    While a version is tried, alarms of the champion are not about it; once it answers everybody, it is the champion.
+    """
+    other = CHALLENGER if record.current_stage.kind is StageKind.WARM else CHAMPION
+    return f"{TRIGGERS}{other}-" not in alarm
 
 
 @dataclass(frozen=True)
@@ -119,16 +129,16 @@ class StreamEvidence:
         recent = [one for one in treated if one.at_ms >= now_ms - ALARM_WINDOW_S * 1000]
         evidence = Evidence(alarms=self.alarms.sounding(record, recent))
         if stage.kind is StageKind.WARM:
-            return replace(evidence, treatment=_answers(treated, float("inf"), now_ms, len(treated)))
+            return replace(evidence, treatment=_answers(treated, record.version, float("inf"), now_ms, len(treated)))
         control = [one for one in exposures if one.experiment == record.id and one.variant == CHAMPION and one.user_id]
         if stage.kind is StageKind.SHADOW:
-            return replace(evidence, treatment=_answers(treated, float("inf"), now_ms, len(treated)))
+            return replace(evidence, treatment=_answers(treated, record.version, float("inf"), now_ms, len(treated)))
         slow = float(np.quantile([one.latency_ms for one in control], 0.95)) if control else float("inf")
         lists = min(len(control), len(treated))
         evidence = replace(
             evidence,
-            control=_answers(control, slow, now_ms, lists),
-            treatment=_answers(treated, slow, now_ms, lists),
+            control=_answers(control, record.former.version, slow, now_ms, lists),
+            treatment=_answers(treated, record.version, slow, now_ms, lists),
         )
         return self._with_outcomes(evidence, record, exposures, now_ms)
 
@@ -158,14 +168,6 @@ class StreamEvidence:
 
     def _records(self, kind: Kind, first: Any) -> Iterable[Any]:
         return self.read(self.root, kind, first)
-
-
-def is_broken(exposure: Exposure) -> bool:
-    """Whether the list is not the model's because the model, its bundle or its endpoint failed."""
-    causes = (exposure.cause or "").split("; ")
-    return exposure.stage != "ranked" and any(
-        cause and cause.partition(":")[0].partition("/")[0] not in SHARED_DEPENDENCIES for cause in causes
-    )
 
 
 def harm_of(shoppers: Shoppers) -> dict[str, Lift]:
@@ -227,14 +229,14 @@ def _is_treatment(exposure: Exposure, record: RolloutRecord) -> bool:
     return exposure.experiment == record.id and exposure.variant == CHALLENGER and bool(exposure.user_id)
 
 
-def _answers(exposures: Sequence[Exposure], slow_ms: float, now_ms: int, lists: int) -> Answers:
-    """Counts of a group; ``lists``: number of lists on which different products are compared."""
+def _answers(exposures: Sequence[Exposure], version: str, slow_ms: float, now_ms: int, lists: int) -> Answers:
+    """Counts of a group that ``version`` is to answer; ``lists``: on how many lists different products are compared."""
     return Answers(
         requests=len(exposures),
         shoppers=len({one.user_id for one in exposures}),
-        fallback_shoppers=len({one.user_id for one in exposures if one.cause and one.stage != "ranked"}),
+        fallback_shoppers=len({one.user_id for one in exposures if is_replaced(one, version)}),
         empty_shoppers=len({one.user_id for one in exposures if not one.items}),
-        broken=sum(is_broken(one) for one in exposures),
+        broken=sum(has_failed(one, version) for one in exposures),
         slow=sum(one.latency_ms > slow_ms for one in exposures),
         distinct_products=expected_distinct(exposures, lists),
         newest_age_s=(now_ms - max(one.at_ms for one in exposures)) / 1000 if exposures else None,

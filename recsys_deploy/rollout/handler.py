@@ -13,9 +13,9 @@ from lambda_api.state.open_table import open_table
 from recsys_assets.event_stream import events_root
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_deploy.release.strategies import Strategy
-from recsys_deploy.rollout.evidence import CloudWatchAlarms, StreamEvidence
-from recsys_deploy.rollout.plan import plan_of
+from recsys_deploy.rollout.evidence import CloudWatchAlarms, LocalAlarms, StreamEvidence, concerns
+from recsys_deploy.rollout.plan import usual_plan
+from recsys_deploy.rollout.record import running_rollout
 from recsys_deploy.rollout.steps import Rollouts
 
 ENDED_OUTSIDE: Final = frozenset({"FAILED", "TIMED_OUT", "ABORTED"})
@@ -24,8 +24,9 @@ ENDED_OUTSIDE: Final = frozenset({"FAILED", "TIMED_OUT", "ABORTED"})
 def dispatch(rollouts: Rollouts, event: Mapping[str, Any]) -> dict[str, Any]:
     """Carry out the step that an event names.
 
-    Events are those of ``rollout.asl.json``, and EventBridge's notice that an execution has ended: one that was stopped
-    or timed out runs no state any more, so what it left is taken back from here.
+    Events are those of ``rollout.asl.json``, and two notices of EventBridge: that an execution has ended (one that was
+    stopped or timed out runs no state any more, so what it left is taken back from here), and that a trigger alarm
+    sounds, which does not wait for the next look.
 
     Raises:
         ValueError: an event of another form.
@@ -35,6 +36,11 @@ def dispatch(rollouts: Rollouts, event: Mapping[str, Any]) -> dict[str, Any]:
         if detail["status"] not in ENDED_OUTSIDE:
             return {"status": "ignored"}
         return rollouts.take_back(detail["name"], f"the execution ended as {detail['status']}")
+    if event.get("source") == "aws.cloudwatch":
+        record, alarm = running_rollout(rollouts.serving), event["detail"]["alarmName"]
+        if record is None or not concerns(alarm, record):
+            return {"status": "ignored"}
+        return rollouts.take_back(record.id, f"alarm {alarm}: {event['detail']['state']['reason']}")
     rollout_id = event["rollout_id"]
     match event.get("step"):
         case "begin":
@@ -66,20 +72,19 @@ def _deployed() -> Rollouts:
     import boto3
 
     settings = current_settings()
-    sns = boto3.client("sns")
+    local = settings.target == "local"
+    alarms = LocalAlarms() if local else CloudWatchAlarms(boto3.client("cloudwatch"), settings.table_prefix)
 
     def tell(subject: str, text: str) -> None:
         if settings.topic_arn:
-            sns.publish(TopicArn=settings.topic_arn, Subject=subject[:100], Message=text)
+            boto3.client("sns").publish(TopicArn=settings.topic_arn, Subject=subject[:100], Message=text)
 
     return Rollouts(
         ModelRegistry(open_table(settings, "registry")),
         BundleStore(settings.models_uri),
         open_table(settings, "serving"),
         Path("/tmp/bundles"),
-        StreamEvidence(
-            events_root(settings), CloudWatchAlarms(boto3.client("cloudwatch"), f"{settings.table_prefix}rollout-")
-        ),
-        plan_of(Strategy(settings.rollout)) if settings.rollout != "off" else plan_of(Strategy.CANARY),
+        StreamEvidence(events_root(settings), alarms),
+        usual_plan(settings),
         tell,
     )

@@ -69,12 +69,12 @@ class Machine:
 
     def __init__(self, client: Any, arn: str) -> None:
         self._client = client
-        self._arn = arn
+        self.arn = arn
 
     def start(self, rollout_id: str, version: str, plan: Mapping[str, Any]) -> str:
         """Start an execution; gives its ARN. A running one of the same name is left as it is."""
         given = json.dumps({"version": version, "plan": dict(plan)})
-        started = self._client.start_execution(stateMachineArn=self._arn, name=rollout_id, input=given)
+        started = self._client.start_execution(stateMachineArn=self.arn, name=rollout_id, input=given)
         return str(started["executionArn"])
 
     def is_running(self, execution: str) -> bool:

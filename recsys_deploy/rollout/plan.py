@@ -7,6 +7,7 @@ from typing import Any, Final
 from pydantic import ConfigDict, TypeAdapter
 
 from lambda_api.errors import RecsysError
+from lambda_api.settings import Settings
 from lambda_api.state.routing_record import WHOLE
 from recsys_deploy.experiments.comparison import BusinessRules
 from recsys_deploy.release.strategies import Strategy
@@ -167,6 +168,12 @@ _STAGES: dict[Strategy, tuple[Stage, ...]] = {
 def plan_of(strategy: Strategy) -> RolloutPlan:
     """The stages of a strategy with the usual durations and limits."""
     return RolloutPlan(strategy, _STAGES[strategy])
+
+
+def usual_plan(settings: Settings) -> RolloutPlan:
+    """The plan of a rollout that names none: the environment's strategy, and its hours for an approval."""
+    strategy = Strategy.CANARY if settings.rollout == "off" else Strategy(settings.rollout)
+    return replace(plan_of(strategy), approval_s=settings.rollout_approval_hours * HOUR_S)
 
 
 def plan_from_json(value: Any) -> RolloutPlan:

@@ -31,6 +31,10 @@ class RolloutConflict(RecsysError):
     """Another rollout runs, or somebody changed this one meanwhile."""
 
 
+class AnotherRolloutRuns(RolloutConflict):
+    """There is one place for a rollout, and it is taken; the state machine waits for it."""
+
+
 class Status(StrEnum):
     """Where a rollout stands."""
 
@@ -166,10 +170,10 @@ def claim(serving: Table, record: RolloutRecord) -> RolloutRecord:
 
 
 def require_none(serving: Table) -> None:
-    """Raises `RolloutConflict` while a rollout has not ended."""
+    """Raises `AnotherRolloutRuns` while a rollout has not ended."""
     found = running_rollout(serving)
     if found is not None:
-        raise RolloutConflict(
+        raise AnotherRolloutRuns(
             f"{found.version} is being rolled out ({found.id}, stage {found.current_stage.name})",
             remedy="wait for it, or end it with `recsys rollout abort`",
         )

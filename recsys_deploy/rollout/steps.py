@@ -158,13 +158,14 @@ class Rollouts:
         self._point_to(record)
         self._confirm(rollout_id)
         now, last = self.clock(), len(record.plan.stages) - 1
+        settled = now + record.plan.limits.settle_s
         record = update(
             self.serving,
             rollout_id,
             lambda found: (
                 found
                 if found.promoted_at is not None
-                else replace(found, stage=last, stage_since=now, promoted_at=now, approval_token=None)
+                else replace(found, stage=last, stage_since=settled, promoted_at=now, approval_token=None)
             ),
         )
         self.tell(f"{record.version} answers everybody", _last_reason(record))
@@ -191,6 +192,7 @@ class Rollouts:
         """
         record = current_rollout(self.serving)
         if record is None or record.id != rollout_id:
+            self.tell(f"{rollout_id} did not start", reason)
             return {"status": "unknown"}
         if record.status in ENDED:
             return {"status": str(record.status)}
@@ -338,6 +340,12 @@ class Rollouts:
             self.registry.rollback(champion.version, reason)
         else:
             self.registry.promote(former, champion.version, reason)
+
+
+def require_room(serving: Table, version: str) -> None:
+    """Raises `AnotherRolloutRuns` where a rollout of ``version`` could not begin because another one runs."""
+    if not _makes_way(current_rollout(serving), version):
+        require_none(serving)
 
 
 def _makes_way(current: RolloutRecord | None, version: str) -> TypeGuard[RolloutRecord]:

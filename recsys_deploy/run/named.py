@@ -78,7 +78,7 @@ def outcome_of(run_name: str, run: JobRun, table: Table) -> RunOutcome:
     version = ModelRegistry(table).get(Version.parse(registered["version"]))
     outcome = RunOutcome(
         run_name,
-        Outcome.REGISTERED if registered["promoted"] == "True" else Outcome.NOT_BETTER,
+        Outcome.NOT_BETTER if registered["decision"] == "refused" else Outcome.REGISTERED,
         version=registered["version"],
         model=version.model,
         metrics=dict(version.metrics),

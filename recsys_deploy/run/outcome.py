@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     """How a run ended."""
 
     REGISTERED = "registered"
-    """A version was registered and replaced the champion in the registry."""
+    """A version was registered: the new champion, or a challenger to be rolled out."""
     NOT_BETTER = "not_better"
     """A version was registered and refused; the champion stays."""
     FAILED = "failed"

@@ -9,6 +9,7 @@ locals {
     glue_runs              = local.training_access.glue_runs
     s3_list                = concat([module.storage.bucket_arns["lake"], local.models], local.training_access.s3_list)
     s3_read                = local.training_access.s3_read
+    states_start           = compact([local.rollout_machine_arn])
     s3_write               = ["${module.storage.bucket_arns["lake"]}/*", "${local.models}/*"]
     sagemaker_invoke       = [local.endpoints]
     sagemaker_jobs         = [for kind in ["training-job", "processing-job", "transform-job", "hyper-parameter-tuning-job"] : "arn:${local.partition}:sagemaker:${local.region}:${local.account}:${kind}/recsys-*"]

@@ -65,6 +65,11 @@ output "training_machine_arn" {
   value       = one(module.training[*].machine_arn)
 }
 
+output "rollout_machine_arn" {
+  description = "State machine of rollouts; null where there is none."
+  value       = local.rollout_machine_arn
+}
+
 output "endpoint" {
   description = "Settings of a model version's endpoint; null where the functions score themselves."
   value       = one(module.sagemaker[*].endpoint)

@@ -64,7 +64,7 @@ module "functions" {
   source = "../modules/lambda-inference"
 
   name                = local.name
-  functions           = local.functions
+  functions           = merge(local.functions, local.judge)
   environment         = local.settings
   package_bucket      = module.storage.bucket_names["models"]
   kms_key_arn         = module.encryption.key_arn

@@ -8,6 +8,7 @@ locals {
       RECSYS_SOURCE = var.shop.source
     },
     try(var.shop.first_day, null) == null ? {} : { RECSYS_FIRST_DAY = var.shop.first_day },
+    local.rollout_settings,
     var.sagemaker == null ? {} : module.sagemaker[0].settings,
     var.feature_job == null ? {} : { RECSYS_FEATURES_GLUE_JOB = module.feature_job[0].job_name },
   )
@@ -82,7 +83,7 @@ module "training" {
     security_group_ids  = module.network[0].task_security_group_id
     registry_table      = module.registry.table_names["registry"]
     topic_arn           = module.monitoring.topic_arn
-    rollout_machine_arn = var.training.rollout_machine_arn == null ? "" : var.training.rollout_machine_arn
+    rollout_machine_arn = local.rollout_machine_arn == null ? "" : local.rollout_machine_arn
   }
 
   resources = {
@@ -91,7 +92,7 @@ module "training" {
     task_roles      = module.runs[0].role_arns
     ecs_rule        = ["arn:${local.partition}:events:${local.region}:${local.account}:rule/StepFunctionsGetEventsForECSTaskRule"]
     registry_table  = [local.tables["registry"]]
-    rollout_machine = compact([var.training.rollout_machine_arn])
+    rollout_machine = compact([local.rollout_machine_arn])
     topic           = [module.monitoring.topic_arn]
     key             = [module.encryption.key_arn]
   }

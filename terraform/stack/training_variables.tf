@@ -44,14 +44,13 @@ variable "sagemaker" {
 }
 
 variable "training" {
-  description = "The training machine, which runs the asset graph and reads its outcome: when it starts by itself (null: only when somebody starts it) and the machine that rolls out what it registered (null: somebody is told). An environment has one trainer: this schedule, or Dagster's (off until somebody turns it on), or GitHub's model-training (off until the repository names RECSYS_DATA); turn on one of the three. Null: no machine."
+  description = "The training machine, which runs the asset graph and reads its outcome: when it starts by itself (null: only when somebody starts it). What it registers is rolled out where rollout is set; otherwise somebody is told. An environment has one trainer: this schedule, or Dagster's (off until somebody turns it on), or GitHub's model-training (off until the repository names RECSYS_DATA); turn on one of the three. Null: no machine."
   type = object({
     schedule = optional(object({
       expression = string
       timezone   = string
       enabled    = optional(bool, true)
     }))
-    rollout_machine_arn = optional(string)
   })
   default = null
 

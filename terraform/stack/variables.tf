@@ -41,6 +41,7 @@ variable "packages" {
     api        = object({ path = string, hash = string })
     authorizer = object({ path = string, hash = string })
     shadow     = object({ path = string, hash = string })
+    judge      = object({ path = string, hash = string })
   })
 }
 
@@ -69,6 +70,30 @@ variable "functions" {
       snap_start              = bool
     })
   })
+}
+
+variable "rollout" {
+  description = "Rollouts that decide by themselves: strategy of a registered version (canary, blue-green, shadow, immediate), hours that a person has to approve before everybody meets it (0: nobody is asked), and size of the function that judges (memory and /tmp in MB: it reads the stage's lists and checks bundles). Null: a registered version waits for a person."
+  type = object({
+    strategy       = string
+    approval_hours = number
+    function = object({
+      memory_mb = number
+      timeout_s = number
+      disk_mb   = number
+    })
+  })
+  default = null
+
+  validation {
+    condition     = var.rollout == null || contains(["canary", "blue-green", "shadow", "immediate"], try(var.rollout.strategy, ""))
+    error_message = "strategy is canary, blue-green, shadow or immediate."
+  }
+
+  validation {
+    condition     = var.rollout == null || try(var.rollout.approval_hours >= 0 && var.rollout.approval_hours <= 168, false)
+    error_message = "approval_hours is 0 to 168: a version that waits longer has to be judged again."
+  }
 }
 
 variable "serving" {

@@ -8,6 +8,7 @@ variables {
     api        = { path = "api.zip", hash = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" }
     authorizer = { path = "authorizer.zip", hash = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" }
     shadow     = { path = "shadow.zip", hash = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" }
+    judge      = { path = "judge.zip", hash = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" }
   }
   region     = "eu-central-1"
   owner      = "recsys"
@@ -89,11 +90,12 @@ run "what_would_hurt_a_shop_is_refused" {
     source = "./stack"
   }
 
-  # Data that may be lost, chance beyond measure, training on nothing, features without their code, logs of an odd age.
+  # Data that may be lost, chance beyond measure, an unknown strategy, training on nothing, features without their code, logs of an odd age.
   variables {
     disposable  = true
     feature_job = { worker_type = "G.1X", workers = 2, timeout_minutes = 120 }
     training    = { schedule = { expression = "cron(0 4 ? * MON *)", timezone = "UTC" } }
+    rollout     = { strategy = "big-bang", approval_hours = 0, function = { memory_mb = 3008, timeout_s = 840, disk_mb = 2048 } }
     serving = {
       weighted_rollouts   = true
       account_concurrency = 1000
@@ -111,7 +113,7 @@ run "what_would_hurt_a_shop_is_refused" {
     }
   }
 
-  expect_failures = [var.disposable, var.feature_job, var.operations, var.serving, var.training]
+  expect_failures = [var.disposable, var.feature_job, var.operations, var.rollout, var.serving, var.training]
 }
 
 run "shoppers_on_a_page_are_refused" {

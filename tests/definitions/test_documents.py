@@ -114,13 +114,12 @@ def test_every_alarm_has_a_runbook_and_no_runbook_is_left_over() -> None:
     for file in MODULES.glob("*/*.tf"):
         text = file.read_text(encoding="utf-8")
         if "alarm" in text:
-            text = text.replace("${var.machine}", "training")
+            text = text.replace("${var.machine}-missed", "training-missed").replace("${var.machine}", "*")
             keys = re.findall(r'"([\w$][^"\n]*)" =>? \{\n\s+(?:metric|description) +=', text)
             names |= {re.sub(r"\$\{[^}]*\}", "*", key) for key in keys}
             # Of state machines: named after the metric, `Executions` aside.
-            names |= {
-                f"training-{metric.lower()}" for metric in re.findall(r'^ +Executions(\w+) += "', text, re.MULTILINE)
-            }
+            ends = re.findall(r'^ +Executions(\w+) += "', text, re.MULTILINE)
+            names |= {f"{machine}-{end.lower()}" for machine in ("training", "rollout") for end in ends}
     assert {_matching(name, patterns) for name in names} == set(patterns)
 
 
@@ -149,13 +148,16 @@ def test_every_role_and_every_line_of_permissions_is_in_the_security_document() 
 def _roles() -> set[str]:
     """Names of all roles the stack may make, without ``recsys-<env>-``."""
     stack = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "terraform" / "stack").glob("*.tf"))
-    machines = re.findall(r'^  machine += "(\w+)"$', stack, re.MULTILINE)
+    calls = stack + (MODULES / "rollout" / "main.tf").read_text(encoding="utf-8")
+    machines = re.findall(r'^  machine += "(\w+)"$', calls, re.MULTILINE)
     found: set[str] = set()
     for module in MODULES.iterdir():
         text = "".join(file.read_text(encoding="utf-8") for file in module.glob("*.tf"))
         blocks = re.findall(r"^locals \{\n.*?^\}", text, re.MULTILINE | re.DOTALL)
         values = dict(re.findall(r'^  (\w+) += "([^"\n]+)"$', "\n".join(blocks), re.MULTILINE))
-        keys = _keys(stack, "functions") if module.name == "lambda-inference" else _keys(text, "roles")
+        keys = _keys(text, "roles")
+        if module.name == "lambda-inference":
+            keys = [*_keys(stack, "functions"), *re.findall(r'functions\["(\w+)"\]', stack)]
         for name in re.findall(
             r'^resource "aws_iam_role" "\w+" \{\n(?:.*\n)*?  name += "?([^"\n]+)"?$', text, re.MULTILINE
         ):
@@ -165,7 +167,7 @@ def _roles() -> set[str]:
             for key, machine in itertools.product(keys if "each.key" in whole else [""], machines):
                 made = whole.replace("${each.key}", key).replace("${var.machine}", machine)
                 found.add(made.removeprefix("${var.name}-"))
-    return found
+    return found - {"rollout-schedule"}  # rollouts have no schedule
 
 
 def _keys(text: str, local: str) -> list[str]:

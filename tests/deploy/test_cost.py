@@ -75,7 +75,7 @@ def test_ten_million_requests_by_hand() -> None:
         # 15M x 2 KB = 30 GB, kept two months
         ("CloudWatch", "logs in"): 30 * 0.50,
         ("CloudWatch", "logs kept"): 60 * 0.03,
-        ("CloudWatch", "metrics of the functions"): 12 * 0.30,
+        ("CloudWatch", "metrics of the functions"): 16 * 0.30,
         ("CloudWatch", "alarms"): 30 * 0.10,
         ("CloudWatch", "dashboard"): 3.00,
         # the first of every second (2,628,000) and one in twenty of the rest

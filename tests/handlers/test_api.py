@@ -369,7 +369,7 @@ def test_on_lambda_metrics_are_embedded_in_the_log(
     dimensions = {
         name for line in lines for d in line["_aws"]["CloudWatchMetrics"] for s in d["Dimensions"] for name in s
     }
-    assert dimensions == {"service", "route", "cause"}
+    assert dimensions == {"service", "route", "cause", "variant"}
 
 
 def test_the_reply_does_not_wait_for_the_inference_log(served_home: ServedHome, serving: Serving) -> None:

@@ -36,7 +36,7 @@ class Stream:
         stage: str = "ranked",
         cause: str | None = None,
         latency_ms: float = 1.0,
-        version: str = "v1.0.0",
+        version: str | None = None,
     ) -> str:
         """One list; gives its request id."""
         self.count += 1
@@ -48,7 +48,7 @@ class Stream:
             experiment=self.experiment if experiment is None else experiment,
             variant=variant,
             variant_propensity=0.5,
-            model_version=version,
+            model_version=version or ("v1.1.0" if variant == "challenger" else "v1.0.0"),
             stage=stage,
             cause=cause,
             items=items,

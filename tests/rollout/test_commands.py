@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -17,7 +19,10 @@ from lambda_api.settings import make_settings
 from lambda_api.state.event_sink import JsonLinesSink
 from recsys_assets.event_stream import events_root
 from recsys_deploy import cli
+from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout import assets, commands
+from recsys_deploy.rollout.deployed import deployed_machine
+from recsys_deploy.rollout.plan import RolloutPlan
 from recsys_deploy.rollout.record import Status, current_rollout
 from recsys_deploy.rollout.runner import RolloutFailed, is_run_by_somebody, only_runner
 from recsys_deploy.sensors import REGISTERED_MODEL, TO_BE_ROLLED_OUT, rollout_sensor
@@ -57,8 +62,6 @@ def test_status_tells_what_there_is(world: World) -> None:
 
 
 def fast_plan() -> dict[str, object]:
-    from recsys_deploy.release.strategies import Strategy
-
     return fast(Strategy.CANARY).to_json()
 
 
@@ -158,7 +161,7 @@ def test_the_sensor_starts_one_rollout_per_challenger_and_shows_how_it_goes_on(
 
 def test_the_asset_starts_a_rollout_and_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[object] = []
-    monkeypatch.setattr(assets, "detached", lambda settings: started.append(settings) or 7)
+    monkeypatch.setattr(commands, "detached", lambda settings: started.append(settings) or 7)
     resources = {"settings": world.home.settings, "serving": world.serving}
     nothing = dg.materialize([assets.canary_rollout], resources=resources)
     assert nothing.success and current_rollout(world.serving) is None
@@ -173,3 +176,47 @@ def test_the_asset_starts_a_rollout_and_ends(world: World, monkeypatch: pytest.M
 
 def test_names_differ_between_tries() -> None:
     assert commands.new_id("v1.2.3").startswith("rollout-v1-2-3-")
+
+
+@pytest.fixture
+def deployed(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A home whose rollouts run in a state machine elsewhere."""
+    with world.machine() as running:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        settings = make_settings({**world.home.settings.model_dump(), "rollout_machine_arn": running.arn})
+        monkeypatch.setattr(commands, "settings_of_last_home", lambda: settings)
+        yield world
+
+
+def started(world: World, monkeypatch: pytest.MonkeyPatch, plan: RolloutPlan) -> None:
+    monkeypatch.setattr(commands, "customised", lambda *given: plan)
+    assert "the state machine" in recsys("rollout", "start", str(world.second.version), "--strategy", "blue-green")
+
+
+@pytest.mark.parametrize(("command", "status"), [("approve", Status.PROMOTED), ("refuse", Status.ROLLED_BACK)])
+def test_a_person_answers_the_deployed_machine_by_its_token(
+    deployed: World, monkeypatch: pytest.MonkeyPatch, command: str, status: Status
+) -> None:
+    started(deployed, monkeypatch, fast(Strategy.BLUE_GREEN, approval_s=300))
+    wait_for(lambda: current_rollout(deployed.serving) is not None and deployed.record.approval_token)
+    subject, text = deployed.messages[-1]
+    assert subject.endswith("waits for approval") and "`recsys rollout approve`" in text
+    assert "goes on by itself" in str(CliRunner().invoke(cli.app, ["rollout", "resume"]).exception)
+    recsys("rollout", command)
+    wait_for(lambda: deployed.record.status is status)
+
+
+def test_the_deployed_machine_is_stopped_after_the_version_was_taken_back(
+    deployed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = fast(Strategy.BLUE_GREEN)
+    plan = replace(plan, stages=tuple(replace(stage, min_s=1e6, max_s=1e6) for stage in plan.stages))
+    started(deployed, monkeypatch, plan)
+    wait_for(lambda: len(deployed.live) == 2)
+    recsys("rollout", "abort")
+    machine = deployed_machine(commands.settings_of_last_home())  # type: ignore[attr-defined]
+    assert machine is not None
+    assert deployed.record.status is Status.ROLLED_BACK
+    listed = partial(machine.client.list_executions, stateMachineArn=machine.arn)
+    # A look that finds the version taken back may end the execution first.
+    wait_for(lambda: {one["status"] for one in listed()["executions"]} <= {"ABORTED", "FAILED"})

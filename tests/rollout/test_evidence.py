@@ -40,6 +40,7 @@ def test_groups_are_counted_by_their_lists_and_shoppers(stream: Stream) -> None:
         stream.shown(f"c{number}", "champion", latency_ms=10 + number)
         stream.shown(f"t{number}", "challenger", latency_ms=100)
     stream.shown("t0", "challenger", cause="bundle/challenger: error", stage="popular")
+    stream.shown("t2", "challenger", cause="scoring: error", version="v1.0.0")
     stream.shown("t1", "challenger", products=())
     stream.shown("", "challenger")
     stream.shown("x", "challenger", experiment="another")
@@ -47,9 +48,9 @@ def test_groups_are_counted_by_their_lists_and_shoppers(stream: Stream) -> None:
     stream.close()
     found = evidence(stream).collect(record(1), START + 100)
     assert (found.control.requests, found.control.shoppers) == (40, 40)
-    assert (found.treatment.requests, found.treatment.shoppers) == (42, 40)
-    assert (found.treatment.broken, found.treatment.fallback_shoppers, found.treatment.empty_shoppers) == (1, 1, 1)
-    assert found.treatment.slow == 42 - 2, "slower than the champion's 95th percentile, the two extra lists take 1 ms"
+    assert (found.treatment.requests, found.treatment.shoppers) == (43, 40)
+    assert (found.treatment.broken, found.treatment.fallback_shoppers, found.treatment.empty_shoppers) == (2, 2, 1)
+    assert found.treatment.slow == 43 - 3, "slower than the champion's 95th percentile, three lists take 1 ms"
     assert found.alarms == ()
 
 
@@ -110,7 +111,7 @@ def test_triggers_of_their_own(stream: Stream, broken: int, latency_ms: float, t
     for number in range(50):
         cause = "ranker/champion: error" if number < broken else None
         stream.shown(
-            f"u{number}", "champion", at=400, experiment="none", latency_ms=latency_ms, cause=cause,
+            f"u{number}", "champion", at=400, experiment="none", latency_ms=latency_ms, cause=cause, version="v1.1.0",
             stage="ranked" if cause is None else "popular",
         )  # fmt: skip
     stream.close()

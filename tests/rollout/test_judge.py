@@ -7,12 +7,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from lambda_api.state.exposures import Exposure, ShownItem
+from lambda_api.state.exposures import Exposure, ShownItem, has_failed
 from recsys_deploy.experiments.comparison import Comparison
 from recsys_deploy.experiments.guardrails import binomial_e_value, share_e_value
 from recsys_deploy.experiments.inference import Lift, SequentialInterval
 from recsys_deploy.release.strategies import Strategy
-from recsys_deploy.rollout.evidence import expected_distinct, is_broken, is_compared
+from recsys_deploy.rollout.evidence import expected_distinct, is_compared
 from recsys_deploy.rollout.judge import Answer, Answers, Evidence, judge
 from recsys_deploy.rollout.plan import DAY_S, HOUR_S, RolloutPlan, StageKind, plan_from_json, plan_of
 
@@ -180,18 +180,23 @@ def test_different_products_among_drawn_lists_are_counted_as_by_drawing_every_su
 
 
 @pytest.mark.parametrize(
-    ("stage", "cause", "broken"),
+    ("stage", "cause", "version", "broken"),
     [
-        ("popular", "bundle/challenger: error", True),
-        ("candidates", "ranker/challenger: timeout", True),
-        ("ranked", "ranker/challenger: timeout", False),
-        ("popular", "history: timeout", False),
-        ("popular", "history: timeout; endpoint/champion: open", True),
-        ("popular", None, False),
+        ("popular", "bundle: error", "v1.0.0", True),
+        ("candidates", "scoring: timeout", "v1.0.0", True),
+        ("ranked", "scoring: timeout", "v1.0.0", False),
+        # The champion answered where the challenger failed.
+        ("ranked", "scoring: timeout", "v1.1.0", True),
+        ("ranked", None, "v1.1.0", False),
+        ("popular", "history: timeout", "v1.0.0", False),
+        ("popular", "history: timeout; endpoint: open", "v1.0.0", True),
+        ("popular", None, "v1.0.0", False),
     ],
 )
-def test_a_version_is_blamed_for_its_own_failures_alone(stage: str, cause: str | None, broken: bool) -> None:
-    assert is_broken(exposure(("a",), stage=stage, cause=cause)) is broken
+def test_a_version_is_blamed_for_its_own_failures_alone(
+    stage: str, cause: str | None, version: str, broken: bool
+) -> None:
+    assert has_failed(exposure(("a",), stage=stage, cause=cause), version) is broken
 
 
 def test_shoppers_who_met_the_version_before_and_their_mirror_image_stay_out() -> None:

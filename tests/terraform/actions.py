@@ -22,6 +22,7 @@ SERVICES = {
     "service_discovery": "servicediscovery",
     "sfn": "states",
     "kinesis_firehose": "firehose",
+    "cloudwatch_event": "events",
     "cloudwatch_log": "logs",
     **dict.fromkeys(
         ("default", "eip", "flow", "internet", "nat", "route", "security", "subnet", "vpc"),

@@ -6,7 +6,7 @@ KEY = "rk_0123456789abcdef_0123456789012345678901234567890123456789012"
 PACKAGE_HASH = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 
 TABLES = ("api_keys", "exposures", "history", "registry", "serving")
-FUNCTIONS = ("api", "authorizer", "shadow")
+FUNCTIONS = ("api", "authorizer", "judge", "shadow")
 
 _WITH_ARNS = {
     **{f'registry.aws_dynamodb_table.this["{name}"]': table for name in TABLES for table in [f"table:{name}"]},

@@ -33,7 +33,7 @@ def test_charged_services_are_lines_of_the_estimate() -> None:
 def test_counts_are_those_of_the_stack(environments: Mapping[str, State]) -> None:
     dev, prod = environments["dev"], environments["prod"]
     assert len(dev.of_type("aws_cloudwatch_metric_alarm")) == cost.ESSENTIAL_ALARMS
-    counted = cost.ALARMS + cost.DAGSTER_ALARMS + cost.TRAINING_ALARMS
+    counted = cost.ALARMS + cost.DAGSTER_ALARMS + cost.TRAINING_ALARMS + cost.ROLLOUT_ALARMS + cost.TRIGGER_ALARMS
     assert len(prod.of_type("aws_cloudwatch_metric_alarm")) == counted
     assert len(prod.of_type("aws_dynamodb_table")) == cost.TABLES
     assert prod.one("aws_apigatewayv2_authorizer")["authorizer_result_ttl_in_seconds"] == cost.AUTHORIZER_CACHE_S

@@ -36,6 +36,11 @@ BY_CALLER = {"kms", "logs", "xray"}
 """Services a function's policy names for Lambda's sake, not its code's."""
 
 
+def _functions(state: State) -> list[str]:
+    """Functions of an environment: the judge only where versions are rolled out."""
+    return [name for name in FUNCTIONS if name != "judge" or state.outputs.get("rollout_machine_arn")]
+
+
 def _settings(state: State, name: str) -> Settings:
     function = _function(state, name)
     return read_settings(function["environment"][0]["variables"])
@@ -75,12 +80,12 @@ def _listed(value: Any) -> list[Any]:
 def test_functions_are_those_that_are_packaged(environment: Applied) -> None:
     _, state = environment
     deployed = {address.split('"')[1]: v["handler"] for address, v in state.of_type("aws_lambda_function").items()}
-    assert deployed == {name: spec.handler for name, spec in FUNCTIONS.items()}
+    assert deployed == {name: FUNCTIONS[name].handler for name in _functions(state)}
 
 
 def test_code_takes_the_variables_it_is_given(environment: Applied) -> None:
     name, state = environment
-    for function in FUNCTIONS:
+    for function in _functions(state):
         settings = _settings(state, function)
         assert settings.target == "aws"
         assert settings.table_prefix == f"recsys-{name}-"
@@ -208,7 +213,8 @@ def test_runs_and_functions_work_on_the_same_shop(environment: Applied) -> None:
 
 def test_functions_may_use_what_their_code_calls(environment: Applied) -> None:
     _, state = environment
-    for name, spec in FUNCTIONS.items():
+    for name in _functions(state):
+        spec = FUNCTIONS[name]
         dead_letters = arn(f"dead-letters:{name}")
         allowed = {
             action.partition(":")[0]
@@ -225,11 +231,13 @@ def test_functions_reach_their_own_tables_only(environment: Applied) -> None:
     _, state = environment
     reached = {
         (name, statement["Sid"]): {resource for resource in statement["Resource"]}
-        for name in FUNCTIONS
+        for name in _functions(state)
         for statement in _statements(state, name)
         if statement["Sid"].startswith("Dynamodb")
     }
-    assert reached == {
+    judge = {arn(f"table:{table}") for table in ("serving", "registry")}
+    rollouts = {("judge", "DynamodbRead"): judge, ("judge", "DynamodbWrite"): judge}
+    assert reached == (rollouts if "judge" in _functions(state) else {}) | {
         ("api", "DynamodbRead"): {arn(f"table:{table}") for table in ("serving", "history", "exposures")},
         ("api", "DynamodbWrite"): {arn(f"table:{table}") for table in ("history", "exposures")},
         ("authorizer", "DynamodbRead"): {arn("table:api_keys")},
@@ -240,17 +248,19 @@ def test_functions_reach_their_own_tables_only(environment: Applied) -> None:
 
 def test_functions_read_models_and_write_no_object(environment: Applied) -> None:
     _, state = environment
-    for name in FUNCTIONS:
+    for name in _functions(state):
+        events = {f"{arn('bucket:lake')}/events/*", arn("bucket:lake")} if name == "judge" else set()
         for statement in _statements(state, name):
             if any(action.startswith("s3:") for action in statement["Action"]):
                 assert set(statement["Action"]) <= {"s3:GetObject", "s3:ListBucket"}
-                assert all(resource.startswith(arn("bucket:models")) for resource in statement["Resource"])
+                others = set(statement["Resource"]) - events
+                assert all(resource.startswith(arn("bucket:models")) for resource in others)
 
 
 def test_each_function_has_a_role_of_its_own(environment: Applied) -> None:
     _, state = environment
-    roles = {name: _function(state, name)["role"] for name in FUNCTIONS}
-    assert roles == {name: arn(f"role:{name}") for name in FUNCTIONS}
+    roles = {name: _function(state, name)["role"] for name in _functions(state)}
+    assert roles == {name: arn(f"role:{name}") for name in _functions(state)}
 
 
 def test_what_is_stored_is_encrypted_with_the_key(environment: Applied) -> None:

@@ -38,9 +38,12 @@ ALARMS: Final = 30
 ESSENTIAL_ALARMS: Final = 3
 DAGSTER_ALARMS: Final = 6
 TRAINING_ALARMS: Final = 4
-"""terraform/modules/monitoring: with and without ``full_monitoring``; and those of optional parts."""
+TRIGGER_ALARMS: Final = 7
+ROLLOUT_ALARMS: Final = 9
+"""terraform/modules/monitoring: with and without ``full_monitoring``, and those of optional parts. Triggers of rollouts
+exist without it too."""
 
-METRICS: Final = 12
+METRICS: Final = 16
 """Custom metrics of lambda_api/handlers/observe.py; charged for the hours in which one is written."""
 
 DAGSTER_SERVICES: Final = 4
@@ -54,6 +57,10 @@ SNAPSHOTS: Final = 2
 """Versions with a SnapStart cache: `recsys deploy` keeps the live one and the one before it."""
 
 TRANSITIONS_PER_RUN: Final = 10
+TRANSITIONS_PER_LOOK: Final = 3
+JUDGE_S: Final = 30
+"""Of a look, as long as a stage's lists take to read; a rollout is looked at every hour, and one follows the other."""
+
 FREE_DISK_GIB: Final = 20
 
 
@@ -193,6 +200,10 @@ def _quantities(values: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
         yield from dagster(values["dagster"])
     if values.get("sagemaker") is not None:
         yield from sagemaker(values["sagemaker"], usage)
+    if (rollout := values.get("rollout")) is not None:
+        gb_s = HOURS * JUDGE_S * rollout["function"]["memory_mb"] / 1024
+        yield ("Lambda", "judge of rollouts", "lambda.arm64", gb_s)
+        yield ("Step Functions", "rollout machine", "steps.transitions", TRANSITIONS_PER_LOOK * HOURS)
     if values.get("feature_job") is not None:
         job = values["feature_job"]
         yield ("Glue", "feature job, worker-hours", "glue.worker", job["workers"] * usage.training_hours * WEEKS)
@@ -297,12 +308,14 @@ def observation(values: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
     With tracing, X-Ray records the first request of every second and one in twenty of the rest (its default rule).
     """
     operations, full = values["operations"], values["operations"]["full_monitoring"]
-    optional = (DAGSTER_ALARMS if values.get("dagster") else 0) + (TRAINING_ALARMS if values.get("training") else 0)
+    parts = {"dagster": DAGSTER_ALARMS, "training": TRAINING_ALARMS, "rollout": ROLLOUT_ALARMS}
+    optional = sum(count for part, count in parts.items() if values.get(part))
+    triggers = TRIGGER_ALARMS if values.get("rollout") else 0
     gb = usage.calls * usage.log_kb / 1e6
     yield ("CloudWatch", "logs in", "logs.in", gb)
     yield ("CloudWatch", "logs kept", "logs.storage", gb * operations["log_days"] / 30)
     yield ("CloudWatch", "metrics of the functions", "cloudwatch.metrics", METRICS * min(usage.calls / HOURS, 1))
-    yield ("CloudWatch", "alarms", "cloudwatch.alarms", ALARMS + optional if full else ESSENTIAL_ALARMS)
+    yield ("CloudWatch", "alarms", "cloudwatch.alarms", triggers + (ALARMS + optional if full else ESSENTIAL_ALARMS))
     yield ("CloudWatch", "dashboard", "cloudwatch.dashboards", 1 if full else 0)
     first = min(usage.calls, SECONDS)
     yield ("X-Ray", "traces", "xray.traces", first + (usage.calls - first) * 0.05 if operations["tracing"] else 0)

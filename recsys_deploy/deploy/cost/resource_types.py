@@ -86,6 +86,8 @@ FREE: Final[Mapping[str, str]] = {
         ),
         _PART,
     ),
+    "aws_cloudwatch_event_rule": "events of AWS services are free",
+    "aws_cloudwatch_event_target": "invoking a function by a rule is free; the function is charged",
     "aws_budgets_budget": "budgets without actions are free",
     "aws_flow_log": "only refused connections are logged; their volume is negligible",
     "aws_s3_object": "packages and pages are below a gigabyte, part of the S3 line",

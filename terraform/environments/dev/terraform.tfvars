@@ -35,6 +35,8 @@ sagemaker = null
 
 training = null
 
+rollout = null
+
 shop = null
 
 feature_job = null

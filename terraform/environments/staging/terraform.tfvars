@@ -42,8 +42,13 @@ runs = {
 sagemaker = null
 
 training = {
-  schedule            = { expression = "cron(0 4 ? * MON *)", timezone = "UTC", enabled = false }
-  rollout_machine_arn = null
+  schedule = { expression = "cron(0 4 ? * MON *)", timezone = "UTC", enabled = false }
+}
+
+rollout = {
+  strategy       = "canary"
+  approval_hours = 0
+  function       = { memory_mb = 3008, timeout_s = 840, disk_mb = 2048 }
 }
 
 shop = null

@@ -79,6 +79,12 @@ locals {
       read       = ["DescribeListenerAttributes", "DescribeListeners", "DescribeLoadBalancerAttributes", "DescribeLoadBalancers", "DescribeTags", "DescribeTargetGroupAttributes", "DescribeTargetGroups", "DescribeTargetHealth"]
       write      = ["AddTags", "CreateListener", "CreateLoadBalancer", "CreateTargetGroup", "DeleteListener", "DeleteLoadBalancer", "DeleteTargetGroup", "ModifyListener", "ModifyListenerAttributes", "ModifyLoadBalancerAttributes", "ModifyTargetGroup", "ModifyTargetGroupAttributes", "RemoveTags", "SetSecurityGroups", "SetSubnets"]
     }
+    events = {
+      group     = "operations"
+      resources = ["${local.arn}:events:${local.here}:rule/${local.named}"]
+      read      = ["DescribeRule", "ListTagsForResource", "ListTargetsByRule"]
+      write     = ["DeleteRule", "PutRule", "PutTargets", "RemoveTargets", "TagResource", "UntagResource"]
+    }
     firehose = {
       group     = "data"
       resources = ["${local.arn}:firehose:${local.here}:deliverystream/${local.named}"]

@@ -147,6 +147,9 @@ locals {
     secret_read = {
       actions = ["secretsmanager:GetSecretValue"]
     }
+    lambda_invoke = {
+      actions = ["lambda:InvokeFunction"]
+    }
     states_start = {
       actions = ["states:StartExecution"]
     }
