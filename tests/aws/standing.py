@@ -63,6 +63,7 @@ LISTINGS: Final[Mapping[str, Listing]] = {
     "NAT gateways": ("ec2", _gateways),
     "image repositories": ("ecr", _names("describe_repositories", "repositories", "repositoryName")),
     "clusters": ("ecs", _clusters),
+    "event rules": ("events", _names("list_rules", "Rules", "Name")),
     "delivery streams": ("firehose", _names("list_delivery_streams", "DeliveryStreamNames")),
     "roles": ("iam", _names("list_roles", "Roles", "RoleName")),
     "streams": ("kinesis", _names("list_streams", "StreamNames")),

@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -32,19 +32,20 @@ from lambda_api.state.routing_record import read_routing, write_routing
 from recsys_assets.promotion.registration import register_bundle
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.registry.versions import Version
 from recsys_deploy.deploy.api_check import HttpAnswer
 from recsys_deploy.deploy.command import Deployment, DeployOptions, deploy
 from recsys_deploy.deploy.removal import DestroyOptions, destroy
 from recsys_deploy.packaging.build import package
-from recsys_deploy.release.check import check_release
-from recsys_deploy.release.route import route_champion, target_of
+from recsys_deploy.release.route import target_of
+from recsys_deploy.release.strategies import Strategy
+from recsys_deploy.rollout.plan import plan_of
 from tests.aws import shop
 from tests.aws.cloud.deliveries import deliver_queues
 from tests.aws.cloud.front import Front, serving
 from tests.aws.policies import allows, statements_by_role
 from tests.aws.stage import ACCOUNT, HERE, Journal, Stage, ask, cloud
 from tests.aws.standing import LISTINGS, remove_roles, standing, strays
+from tests.patience import wait_until
 from tests.terraform.runs import ROOT, find_plugins
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -63,15 +64,22 @@ TRAINING = {
     "runs": {"cpu": 2048, "memory_mb": 16384, "disk_gib": 40, "architecture": "X86_64"},
     "training": {
         "schedule": {"expression": "cron(0 4 ? * MON *)", "timezone": "UTC", "enabled": False},
-        "rollout_machine_arn": None,
+    },
+    "rollout": {
+        "strategy": "canary",
+        "approval_hours": 0,
+        "function": {"memory_mb": 3008, "timeout_s": 840, "disk_mb": 2048},
     },
 }
-"""Added to dev, which trains nothing by default because a NAT gateway costs money while idle."""
+"""Added to dev, which trains and rolls out nothing by default: a NAT gateway and alarms cost money while idle."""
 
 BUCKETS = ("lake", "logs", "models", "page")
 RUN = "proof-1"
-WHEN_BETTER = ["Settings", "RunGraph", "ReadOutcome", "Outcome", "Registered", "NotifyRegistered", "Waiting"]
-"""States that the training machine passes when the new model is better and nobody rolls out by itself."""
+LOOK = ["Wait", "Judge", "Answer", "IsPromoted"]
+WHEN_BETTER = ["Settings", "RunGraph", "ReadOutcome", "Outcome", "Registered", "StartRollout", "RolloutStarted"]
+"""States that the training machine passes when the new model is better and is rolled out."""
+PROMOTED = ["Begin", "First", "Enter", *LOOK, "Promote", *LOOK, "Finish", "Promoted"]
+"""States of a rollout that lets everybody meet the version, looks once, promotes it, and looks once more."""
 
 JOURNAL = ROOT / "tests" / "output" / "aws" / "composed_proof.md"
 
@@ -141,6 +149,29 @@ class Proof:
         status, body = self.post("/recommend", {"user_id": user_id, **given})
         assert status == 200, body
         return body
+
+    @property
+    def rollout_machine(self) -> str:
+        """ARN of the state machine of rollouts."""
+        return str(self.stage.state().outputs["rollout_machine_arn"])
+
+    @property
+    def challenger(self) -> str:
+        """The version that the training machine registered."""
+        described = self.stage.client("stepfunctions").describe_execution(executionArn=self.rollout_of(RUN))
+        return str(json.loads(described["input"])["version"])
+
+    def rollout_of(self, name: str) -> str:
+        """ARN of the rollout's execution."""
+        return f"{self.rollout_machine.replace(':stateMachine:', ':execution:')}:{name}"
+
+    def ended(self, execution: str, told: Callable[[], str]) -> Mapping[str, Any]:
+        """An execution once it has ended."""
+        machines = self.stage.client("stepfunctions")
+        wait_until(
+            lambda: machines.describe_execution(executionArn=execution)["status"] != "RUNNING", told, every_s=0.5
+        )
+        return machines.describe_execution(executionArn=execution)  # type: ignore[no-any-return]
 
     def start_cold(self) -> None:
         """Take every sandbox of the functions away, as Lambda may at any time."""
@@ -251,8 +282,8 @@ def test_the_training_machine_starts(proof: Proof) -> None:
             Protocol="sqs",
             Endpoint=f"arn:aws:sqs:eu-central-1:{ACCOUNT}:proof-notices",
         )
-        machine = proof.stage.state().one("aws_sfn_state_machine.this")
-        started = proof.stage.client("stepfunctions").start_execution(stateMachineArn=machine["arn"], name=RUN)
+        machine = proof.stage.state().outputs["training_machine_arn"]
+        started = proof.stage.client("stepfunctions").start_execution(stateMachineArn=machine, name=RUN)
         proof.execution = started["executionArn"]
         notes.append(f"{len(drops)} files of the shop; execution {RUN}")
 
@@ -265,14 +296,16 @@ def test_what_was_applied_is_what_the_golden_table_says(proof: Proof) -> None:
 
 
 def test_the_deployed_zips_are_the_ones_that_were_made(proof: Proof) -> None:
-    for name in ("api", "authorizer", "shadow"):
+    for name in ("api", "authorizer", "judge", "shadow"):
         described = proof.stage.functions.get_function_configuration(FunctionName=f"recsys-dev-{name}")
         manifest = json.loads((proof.packages / f"{name}.json").read_text())
         assert described["CodeSha256"] == manifest["source_code_hash"]
         assert described["Handler"] == manifest["handler"]
         given = described["Environment"]["Variables"]
         # Who works on the environment from outside is told the same, and where the shop's data is besides.
-        assert given.items() <= proof.stage.state().outputs["settings"].items()
+        own = {"RECSYS_TOPIC_ARN"} if name == "judge" else set()
+        told = proof.stage.state().outputs["settings"]
+        assert {item for item in given.items() if item[0] not in own} <= set(told.items())
 
 
 def test_who_may_call_which_route(proof: Proof) -> None:
@@ -410,50 +443,83 @@ def test_a_deleted_bundle_is_a_baseline_that_says_so_until_it_is_back(proof: Pro
 def test_the_training_machine_registers_a_model(proof: Proof) -> None:
     machines = proof.stage.client("stepfunctions")
     with proof.journal.step("training waited for") as notes:
-        until = time.monotonic() + 400
-        while (described := machines.describe_execution(executionArn=proof.execution))["status"] == "RUNNING":
-            assert time.monotonic() < until, _log_of_task(proof)
-            time.sleep(0.5)
-        history = machines.get_execution_history(executionArn=proof.execution, maxResults=200)["events"]
-        entered = [one["stateEnteredEventDetails"]["name"] for one in history if "stateEnteredEventDetails" in one]
+        described = proof.ended(proof.execution, lambda: _log_of_task(proof))
+        entered = entered_states(machines, proof.execution)
         assert described["status"] == "SUCCEEDED", (entered, described, _log_of_task(proof))
-        assert entered == [
-            "Settings",
-            "RunGraph",
-            "ReadOutcome",
-            "Outcome",
-            "Registered",
-            "NotifyRegistered",
-            "Waiting",
-        ]
+        assert entered == WHEN_BETTER
         took = (described["stopDate"] - described["startDate"]).total_seconds()
         champion = proof.registry.champion()
-        assert champion is not None and champion.version > Version.parse("v1.0.0")
-        (notice,) = proof.stage.client("sqs").receive_message(QueueUrl=proof.notices)["Messages"]
-        said = json.loads(notice["Body"])
-        assert str(champion.version) in said["Message"] and RUN in said["Message"]
-        notes.append(f"{champion.version} ({champion.model}) in {took:.0f} s; told: {said['Subject']}")
-    with proof.journal.step("new model live") as notes:
-        # Nothing has moved for shoppers yet: a rollout, or somebody, decides.
-        assert proof.recommend(shop.busiest(proof.home))["model_version"] == "v1.0.0"
-        store = BundleStore(proof.there.models_uri)
-        check_release(proof.registry, store, proof.stage.root / "release", str(champion.version))
-        routed = route_champion(
-            proof.registry, open_table(proof.there, "serving"), str(champion.version), int(time.time())
-        )
+        assert champion is not None and str(champion.version) == "v1.0.0", "no shopper has met the new one yet"
+        notes.append(f"{proof.challenger} is a challenger after {took:.0f} s")
+
+
+def test_a_rollout_that_is_stopped_from_outside_is_taken_back(proof: Proof) -> None:
+    """The training machine started it; an aborted execution runs no state any more, so EventBridge's rule tells."""
+    machines, events = proof.stage.client("stepfunctions"), proof.stage.client("events")
+    table = open_table(proof.there, "serving")
+    with proof.journal.step("rollout stopped") as notes:
+        wait_until(lambda: (route := read_routing(table)) is not None and route.shadow is not None)
+        machines.stop_execution(executionArn=proof.rollout_of(RUN))
+        rule = events.describe_rule(Name="recsys-dev-rollout-ended")
+        (target,) = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
+        detail = {"status": "ABORTED", "name": RUN, "stateMachineArn": proof.rollout_machine}
+        pattern = json.loads(rule["EventPattern"])
+        assert all(detail[name] in allowed for name, allowed in pattern["detail"].items())
+        notice = {"source": "aws.states", "detail-type": pattern["detail-type"][0], "detail": detail}
+        done = proof.stage.functions.invoke(FunctionName=target["Arn"], Payload=json.dumps(notice).encode())
+        answer = json.loads(done["Payload"].read())
+        assert answer == {"status": "rolled back", "reason": "the execution ended as ABORTED"}, answer
+        route = read_routing(table)
+        assert route is not None and (route.shadow, route.experiment) == (None, "none")
+        assert [one.target.version for one in route.variants] == ["v1.0.0"]
+        notes.append(f"{answer['reason']}: {answer['status']}")
+
+
+def test_a_rollout_of_the_deployed_machine_promotes_a_version(proof: Proof) -> None:
+    machines = proof.stage.client("stepfunctions")
+    plan = plan_of(Strategy.BLUE_GREEN)
+    plan = replace(
+        plan,
+        stages=tuple(replace(stage, min_s=0.0, max_s=0.0) for stage in plan.stages),
+        limits=replace(plan.limits, settle_s=0.0),
+        look_s=1.0,
+        offline_only=True,
+    )
+    with proof.journal.step("rollout to everybody") as notes:
+        given = json.dumps({"run_name": "proof-2", "version": proof.challenger, "plan": plan.to_json()})
+        machines.start_execution(stateMachineArn=proof.rollout_machine, name="proof-2", input=given)
+        execution = proof.rollout_of("proof-2")
+        described = proof.ended(execution, lambda: str(entered_states(machines, execution)))
+        assert described["status"] == "SUCCEEDED", described
+        assert entered_states(machines, execution) == PROMOTED
+        champion = proof.registry.champion()
+        assert champion is not None and str(champion.version) == proof.challenger
         proof.start_cold()
         answer = proof.recommend(shop.busiest(proof.home))
-        assert (answer["model_version"], len(answer["recommendations"])) == (str(champion.version), 10)
-        notes.append(routed.reason)
+        assert (answer["model_version"], len(answer["recommendations"])) == (proof.challenger, 10)
+        sqs, subjects = proof.stage.client("sqs"), []
+        while found := sqs.receive_message(QueueUrl=proof.notices, MaxNumberOfMessages=10).get("Messages"):
+            subjects += [json.loads(one["Body"])["Subject"] for one in found]
+            for one in found:
+                sqs.delete_message(QueueUrl=proof.notices, ReceiptHandle=one["ReceiptHandle"])
+        assert sorted(subjects) == [f"{proof.challenger} answers everybody", f"{proof.challenger} was taken back"]
+        notes.append(f"{' -> '.join(PROMOTED)}; told: {', '.join(subjects)}")
+
+
+def entered_states(machines: Any, execution: str) -> list[str]:
+    """States that an execution entered, in order."""
+    history = machines.get_execution_history(executionArn=execution, maxResults=200)["events"]
+    return [one["stateEnteredEventDetails"]["name"] for one in history if "stateEnteredEventDetails" in one]
 
 
 SHARED = {
-    "recsys-dev-api": {"recsys-dev-run", "recsys-dev-shadow"},
+    "recsys-dev-api": {"recsys-dev-judge", "recsys-dev-run", "recsys-dev-shadow"},
     "recsys-dev-authorizer": {"recsys-dev-run"},
-    "recsys-dev-shadow": {"recsys-dev-api", "recsys-dev-run"},
-    "recsys-dev-run": {"recsys-dev-api", "recsys-dev-authorizer", "recsys-dev-shadow"},
+    "recsys-dev-judge": {"recsys-dev-api", "recsys-dev-run", "recsys-dev-shadow"},
+    "recsys-dev-shadow": {"recsys-dev-api", "recsys-dev-judge", "recsys-dev-run"},
+    "recsys-dev-run": {"recsys-dev-api", "recsys-dev-authorizer", "recsys-dev-judge", "recsys-dev-shadow"},
 }
-"""Roles that share some calls: the graph writes what functions read, and the shadow scores like the API."""
+"""Roles that share some calls: the graph writes what functions read, the judge moves it, the shadow scores like the API."""
 
 SHARED_READS = {
     # Firehose's own documentation asks for both, to resume an upload that was cut short.

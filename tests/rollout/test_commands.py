@@ -198,12 +198,12 @@ def test_a_person_answers_the_deployed_machine_by_its_token(
     deployed: World, monkeypatch: pytest.MonkeyPatch, command: str, status: Status
 ) -> None:
     started(deployed, monkeypatch, fast(Strategy.BLUE_GREEN, approval_s=300))
-    wait_for(lambda: current_rollout(deployed.serving) is not None and deployed.record.approval_token)
+    wait_until(lambda: current_rollout(deployed.serving) is not None and deployed.record.approval_token)
     subject, text = deployed.messages[-1]
     assert subject.endswith("waits for approval") and "`recsys rollout approve`" in text
     assert "goes on by itself" in str(CliRunner().invoke(cli.app, ["rollout", "resume"]).exception)
     recsys("rollout", command)
-    wait_for(lambda: deployed.record.status is status)
+    wait_until(lambda: deployed.record.status is status)
 
 
 def test_the_deployed_machine_is_stopped_after_the_version_was_taken_back(
@@ -212,11 +212,11 @@ def test_the_deployed_machine_is_stopped_after_the_version_was_taken_back(
     plan = fast(Strategy.BLUE_GREEN)
     plan = replace(plan, stages=tuple(replace(stage, min_s=1e6, max_s=1e6) for stage in plan.stages))
     started(deployed, monkeypatch, plan)
-    wait_for(lambda: len(deployed.live) == 2)
+    wait_until(lambda: len(deployed.live) == 2)
     recsys("rollout", "abort")
     machine = deployed_machine(commands.settings_of_last_home())  # type: ignore[attr-defined]
     assert machine is not None
     assert deployed.record.status is Status.ROLLED_BACK
     listed = partial(machine.client.list_executions, stateMachineArn=machine.arn)
     # A look that finds the version taken back may end the execution first.
-    wait_for(lambda: {one["status"] for one in listed()["executions"]} <= {"ABORTED", "FAILED"})
+    wait_until(lambda: {one["status"] for one in listed()["executions"]} <= {"ABORTED", "FAILED"})

@@ -66,6 +66,10 @@ def calls_of(environ: Mapping[str, Any], body: bytes, service: str, region: str,
         yield from _s3(method, path.lstrip("/"), environ.get("QUERY_STRING", ""))
     elif service == "sagemaker" and (endpoint := re.match(r"/endpoints/([^/]+)/invocations", path)):
         yield "sagemaker:InvokeEndpoint", f"arn:aws:sagemaker:{region}:{account}:endpoint/{endpoint[1]}"
+    elif service == "monitoring":
+        named = parse_qs(body.decode(errors="replace")).get("Action")
+        operation = environ.get("HTTP_X_AMZ_TARGET", path).rpartition("/")[2].rpartition(".")[2]
+        yield f"cloudwatch:{named[0] if named else operation}", "*"
     elif target := environ.get("HTTP_X_AMZ_TARGET"):
         operation = target.rpartition(".")[2]
         yield from _json(service, operation, json.loads(body or b"{}"), f"{region}:{account}")
