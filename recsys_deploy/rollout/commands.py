@@ -21,7 +21,7 @@ from recsys_deploy.rollout.deployed import deployed_machine
 from recsys_deploy.rollout.evidence import LocalAlarms, StreamEvidence
 from recsys_deploy.rollout.plan import RolloutPlan, plan_of
 from recsys_deploy.rollout.record import ENDED, RolloutRecord, Status, current_rollout, past_rollouts, running_rollout
-from recsys_deploy.rollout.runner import RolloutFailed, only_runner, run
+from recsys_deploy.rollout.runner import RolloutFailed, only_runner, run, shadow_answers
 from recsys_deploy.rollout.steps import RolloutRefused, Rollouts, require_room
 
 rollout = typer.Typer(no_args_is_help=True, help="Roll a version out step by step; it is taken back by itself.")
@@ -188,7 +188,7 @@ def _follow(settings: Settings, rollout_id: str, version: str, plan: RolloutPlan
                 console.print(f"{_clock(look.at)}  {look.stage:24} {look.answer:8} {look.reason}", highlight=False)
 
     try:
-        with only_runner(settings.home):
+        with only_runner(settings.home), shadow_answers(settings):
             ended = run(_rollouts(settings), rollout_id, version, plan.to_json(), seen)
     except KeyboardInterrupt:
         console.print("the rollout stands still in its stage; `recsys rollout resume` goes on, `abort` takes it back")

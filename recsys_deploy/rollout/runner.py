@@ -5,6 +5,7 @@ sees it there and tells the interpreter.
 """
 
 import fcntl
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lambda_api.errors import RecsysError
+from lambda_api.settings import Settings
 from recsys_deploy.rollout.machine import Machine, local_machine
 from recsys_deploy.rollout.record import ENDED, RolloutRecord, Status, current_rollout
 from recsys_deploy.rollout.steps import Rollouts
@@ -53,6 +55,24 @@ def is_run_by_somebody(home: Path) -> bool:
             return False
     except RolloutFailed:
         return True
+
+
+@contextmanager
+def shadow_answers(settings: Settings) -> Iterator[None]:
+    """Answer the shadow's questions in a thread, by the code that is a function of its own on AWS."""
+    from lambda_api.handlers import dependencies, shadow
+
+    held, stop = dependencies.build(settings), threading.Event()
+    assert held.shadow_queue is not None, "a laptop has one"
+    consumer = shadow.ShadowConsumer(held.scorer, held.inference_log, held.sink)
+    thread = threading.Thread(target=shadow.run, args=(consumer, held.shadow_queue, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        held.close()
 
 
 def run(

@@ -519,7 +519,7 @@ SHARED = {
     "recsys-dev-shadow": {"recsys-dev-api", "recsys-dev-judge", "recsys-dev-run"},
     "recsys-dev-run": {"recsys-dev-api", "recsys-dev-authorizer", "recsys-dev-judge", "recsys-dev-shadow"},
 }
-"""Roles that share some calls: the graph writes what functions read, the judge moves it, the shadow scores like the API."""
+"""Roles that share some calls: the graph and the judge write what functions read, the shadow scores like the API."""
 
 SHARED_READS = {
     # Firehose's own documentation asks for both, to resume an upload that was cut short.

@@ -15,6 +15,8 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
+from lambda_api.handlers import dependencies
+from lambda_api.serving.question import Question
 from lambda_api.settings import make_settings
 from lambda_api.state.event_sink import JsonLinesSink
 from recsys_assets.event_stream import events_root
@@ -22,9 +24,10 @@ from recsys_deploy import cli
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout import assets, commands
 from recsys_deploy.rollout.deployed import deployed_machine
+from recsys_deploy.rollout.evidence import LocalAlarms, StreamEvidence
 from recsys_deploy.rollout.plan import RolloutPlan
 from recsys_deploy.rollout.record import Status, current_rollout
-from recsys_deploy.rollout.runner import RolloutFailed, is_run_by_somebody, only_runner
+from recsys_deploy.rollout.runner import RolloutFailed, is_run_by_somebody, only_runner, shadow_answers
 from recsys_deploy.sensors import REGISTERED_MODEL, TO_BE_ROLLED_OUT, rollout_sensor
 from tests.patience import PATIENCE_S, wait_until
 from tests.rollout.streams import Stream
@@ -220,3 +223,21 @@ def test_the_deployed_machine_is_stopped_after_the_version_was_taken_back(
     listed = partial(machine.client.list_executions, stateMachineArn=machine.arn)
     # A look that finds the version taken back may end the execution first.
     wait_until(lambda: {one["status"] for one in listed()["executions"]} <= {"ABORTED", "FAILED"})
+
+
+def test_on_a_laptop_the_process_of_the_rollout_answers_the_shadows_questions(world: World) -> None:
+    plan = fast(Strategy.CANARY)
+    world.rollouts.begin("r-1", str(world.second.version), plan.to_json())
+    world.rollouts.enter("r-1")
+    held = dependencies.build(world.home.settings)
+    for number in range(5):
+        held.service.recommend(Question(f"u{number}", (), 0, 3), (), f"request-{number}")
+    held.close()
+    evidence = StreamEvidence(events_root(world.home.settings), LocalAlarms())
+
+    def answered() -> bool:
+        return evidence.collect(world.record, time.time() + 1).treatment.requests == 5
+
+    assert not answered()
+    with shadow_answers(world.home.settings):
+        wait_until(answered, "the shadow answered all questions")
