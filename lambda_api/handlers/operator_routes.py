@@ -100,7 +100,7 @@ def health_content(held: Serving) -> dict[str, Any]:
     if record is None:
         problems.append("routing: no record is known")
     else:
-        for variant in record.variants:
+        for variant in (*record.variants, *record.held):
             models.append(_model(variant.name, variant.target, variant.weight / WHOLE, loaded.get(variant.name)))
         if record.shadow is not None:
             models.append(_model("shadow", record.shadow, None, loaded.get("shadow")))

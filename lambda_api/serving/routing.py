@@ -13,6 +13,9 @@ challengers and no more. Say variant ``i`` owns a set ``S_i(w)`` that grows with
 others'. When two fill everything between them, ``S_1(w)`` and ``S_2(10,000 - w)`` are complements for every ``w``:
 ``S_2`` fills the buckets in the reverse order of ``S_1``. A third set would have to be the reverse of ``S_1`` too, and
 would collide with ``S_2`` in its first bucket. Hence at most three variants in a record.
+
+Shoppers who are held out (``record.holdout``) keep an old version whatever the variants are. They are drawn first, by a
+salt of their own: independently of every experiment, so that the shares among the others stay as the weights say.
 """
 
 import hashlib
@@ -25,6 +28,9 @@ from lambda_api.state.routing_record import SEPARATOR, WHOLE, RoutingRecord, Var
 from lambda_api.state.table import Table
 
 BUDGET_S = 0.05
+
+HOLDOUT_SALT = "held out"
+"""Always the same, so that no experiment and no rollout changes who is held out; a larger share only adds shoppers."""
 
 
 def bucket(salt: str, user_id: str) -> int:
@@ -48,6 +54,8 @@ def assign(record: RoutingRecord, user_id: str) -> Variant:
     shared empty id would put all anonymous traffic into one variant.
     """
     champion, *challengers = record.variants
+    if user_id and record.holdout is not None and bucket(HOLDOUT_SALT, user_id) < record.holdout.weight:
+        return record.holdout
     if not user_id or not challengers:
         return champion
     at = bucket(record.salt, user_id)

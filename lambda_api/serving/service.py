@@ -298,7 +298,7 @@ class RecommendationService:
             at_ms=int(self._clock() * 1000),
             experiment=record.experiment,
             variant=variant.name,
-            variant_propensity=variant.weight / WHOLE,
+            variant_propensity=record.share_of(variant),
             model_version=scored.model_version,
             stage=scored.ranking.stage,
             cause=trace.cause,

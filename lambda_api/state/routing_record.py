@@ -17,6 +17,10 @@ ROUTING_KEY = Key("routing", "current")
 WHOLE = 10_000
 """Sum of all weights, which are ten-thousandths of the shoppers."""
 MAX_VARIANTS = 3
+HOLDOUT = "holdout"
+"""Name of the variant whose shoppers keep an old version."""
+MAX_HOLDOUT = 2_000
+"""Ten-thousandths of the shoppers that may be held out: they do without every newer version."""
 SEPARATOR = "\x1f"
 """Separates salt and user id when they are hashed; not allowed in a salt."""
 
@@ -97,6 +101,8 @@ class RoutingRecord:
         variants: ``variants[0]`` is the champion, named so by convention; at most two challengers follow (the reason is
             in ``lambda_api.serving.routing``). A stopped challenger stays with weight 0 while the other goes on.
         shadow: asked all questions after the reply; nobody sees its answers.
+        holdout: an old version that a few shoppers keep while the others get ever newer ones, so that what the newer
+            ones are worth can be measured. Its shoppers take part in nothing else; ``None``: there are none.
         revision: grows with every write.
         updated_at: seconds since 1970 UTC.
     """
@@ -107,15 +113,18 @@ class RoutingRecord:
     shadow: RouteTarget | None
     revision: int
     updated_at: int
+    holdout: Variant | None = None
 
     def __post_init__(self) -> None:
         check_text("experiment", self.experiment)
         check_salt(self.salt)
         if not 1 <= len(self.variants) <= MAX_VARIANTS:
             raise ValueError(f"{len(self.variants)} variants; a champion and at most {MAX_VARIANTS - 1} challengers")
-        names = [variant.name for variant in self.variants]
+        names = [variant.name for variant in (*self.variants, *self.held)]
         if len(set(names)) != len(names):
             raise ValueError(f"variants must have different names, are {names}")
+        if self.holdout is not None and not 0 < self.holdout.weight <= MAX_HOLDOUT:
+            raise ValueError(f"weight of the holdout must be from 1 to {MAX_HOLDOUT}, is {self.holdout.weight}")
         total = sum(variant.weight for variant in self.variants)
         if total != WHOLE:
             raise ValueError(f"weights sum to {total}; they must sum to {WHOLE}")
@@ -132,16 +141,27 @@ class RoutingRecord:
             "shadow": None if self.shadow is None else self.shadow.to_json(),
             "revision": self.revision,
             "updated_at": self.updated_at,
+            **({} if self.holdout is None else {"holdout": self.holdout.to_json()}),
         }
+
+    @property
+    def held(self) -> tuple[Variant, ...]:
+        """The holdout, if there is one."""
+        return () if self.holdout is None else (self.holdout,)
+
+    def share_of(self, variant: Variant) -> float:
+        """Share of all shoppers that a variant answers, in [0, 1]: weights are among those who are not held out."""
+        others = 0 if self.holdout is None or variant is self.holdout else self.holdout.weight
+        return variant.weight / WHOLE * (1 - others / WHOLE)
 
     @classmethod
     def from_json(cls, value: Any) -> "RoutingRecord":
         """Raises ``ValueError`` naming a missing, unknown or malformed field."""
         required = ("experiment", "salt", "variants", "revision", "updated_at")
-        fields = _fields("routing record", value, required, optional=("shadow",))
+        fields = _fields("routing record", value, required, optional=("shadow", "holdout"))
         if not isinstance(fields["variants"], list):
             raise ValueError("variants must be a list")
-        shadow = fields.get("shadow")
+        shadow, holdout = fields.get("shadow"), fields.get("holdout")
         return cls(
             experiment=fields["experiment"],
             salt=fields["salt"],
@@ -149,6 +169,7 @@ class RoutingRecord:
             shadow=None if shadow is None else RouteTarget.from_json(shadow),
             revision=fields["revision"],
             updated_at=fields["updated_at"],
+            holdout=None if holdout is None else Variant.from_json(holdout),
         )
 
 

@@ -10,9 +10,13 @@ from typing import Any
 
 from lambda_api.state.exposures import Exposure
 from lambda_api.state.history import StoredEvent
+from lambda_api.state.routing_record import HOLDOUT
 from recsys_deploy.experiments.comparison import BusinessRules, Comparison, compare
 from recsys_deploy.experiments.inference import SequentialInterval
 from recsys_deploy.experiments.totals import DAY_MS, Scope, Shoppers, by_day_since_first, first_seen, shoppers_of
+
+HELD_OUT = "held-out shoppers"
+NEWER = "newer"
 
 NOVELTY_DAYS = (0, 7, 14)
 """Lift of shoppers whose first list is at least so many days old: a lift that fades is novelty."""
@@ -67,6 +71,27 @@ def experiment_report(
     return ExperimentReport(
         scope.experiment, *versions, share, tuple(looks), novelty, 0 if shoppers is None else shoppers.both
     )
+
+
+def held_out_report(
+    exposures: Sequence[Exposure], events: Sequence[StoredEvent], until_ms: int, rules: BusinessRules, window_ms: int
+) -> ExperimentReport | None:
+    """Everybody else against the shoppers who keep an old version; ``None`` where there are none.
+
+    Lists of champion and challengers count alike: the question is what all newer versions together are worth.
+    """
+    held = [one for one in exposures if one.variant == HOLDOUT]
+    if not held:
+        return None
+    since, share = min(one.at_ms for one in held), 1 - held[-1].variant_propensity
+    versions = (held[-1].model_version, "the newer versions")
+    pooled = [
+        replace(one, experiment=HELD_OUT, variant=one.variant if one.variant == HOLDOUT else NEWER)
+        for one in exposures
+        if one.list_kind == "recommend"
+    ]
+    scope = Scope(HELD_OUT, HOLDOUT, NEWER, since, until_ms)
+    return experiment_report(pooled, events, scope, rules, versions=versions, window_ms=window_ms, share=share)
 
 
 def summary_lines(report: ExperimentReport) -> list[str]:

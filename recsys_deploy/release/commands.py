@@ -66,7 +66,7 @@ def status() -> None:
 
 def _grid(record: RoutingRecord) -> Grid:
     grid = Grid("variant", "version", "shoppers", "scored by", title=f"route, revision {record.revision}")
-    for variant in record.variants:
+    for variant in (*record.variants, *record.held):
         grid.add_row(
             variant.name, variant.target.version, f"{variant.weight / 100:g} %", variant.target.endpoint or "the API"
         )

@@ -10,6 +10,7 @@ from typing import Final
 
 from lambda_api.errors import RecsysError
 from lambda_api.state.routing_record import (
+    HOLDOUT,
     WHOLE,
     RouteTarget,
     RoutingConflict,
@@ -104,6 +105,32 @@ def route_champion(registry: ModelRegistry, serving: Table, checked_version: str
         return Routing(before, Move.ALREADY_ROUTED, f"{champion.version} answers already")
     live = "nobody" if before is None else before.variants[0].target.version
     return Routing(after, Move.ROUTED, f"{champion.version} answers every shopper now; before it {live} did")
+
+
+def hold_out(serving: Table, share: float, now: int) -> RoutingRecord:
+    """Let ``share`` (0 to 0.2) of the shoppers keep the version that is champion now, or that others keep already.
+
+    0 ends it: these shoppers get what everybody gets.
+
+    Raises:
+        RouteRefused: nothing is live, a rollout is under way, or somebody keeps rewriting the record.
+        ValueError: a share that is not allowed.
+    """
+    require_no_rollout(serving)
+
+    def held(current: RoutingRecord | None) -> RoutingRecord | None:
+        if current is None:
+            raise RouteRefused("nothing is live, so there is no version to keep; release one first")
+        target = (current.holdout or current.variants[0]).target
+        holdout = Variant(HOLDOUT, target, round(share * WHOLE)) if share else None
+        if holdout == current.holdout:
+            return None
+        return replace(current, holdout=holdout, revision=current.revision + 1, updated_at=now)
+
+    before, after = rewrite_route(serving, held)
+    found = after or before
+    assert found is not None
+    return found
 
 
 def require_no_rollout(serving: Table) -> None:

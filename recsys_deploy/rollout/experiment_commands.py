@@ -1,6 +1,7 @@
 """``recsys experiment``: how long an experiment would take, what the running one shows, and its page."""
 
 import math
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
@@ -15,9 +16,17 @@ from lambda_api.state.open_table import open_table
 from recsys_assets.event_stream import event_of, events_root, exposure_of, read_records
 from recsys_assets.lake import Lake
 from recsys_deploy.console.terminal import terminal
+from recsys_deploy.experiments.comparison import BusinessRules
 from recsys_deploy.experiments.planning import needs
-from recsys_deploy.experiments.report import ExperimentReport, experiment_report, page_of, summary_lines
+from recsys_deploy.experiments.report import (
+    ExperimentReport,
+    experiment_report,
+    held_out_report,
+    page_of,
+    summary_lines,
+)
 from recsys_deploy.homes import settings_of_last_home
+from recsys_deploy.release.route import hold_out
 from recsys_deploy.rollout.evidence import HISTORY_DAYS, purchases_before, scope_of
 from recsys_deploy.rollout.plan import DAY_S, StageKind
 from recsys_deploy.rollout.record import RolloutRecord, current_rollout
@@ -27,6 +36,8 @@ console = terminal()
 
 WINDOW_DAYS: Final = 8
 TOO_LONG_DAYS: Final = 28
+HELD_OUT_DAYS: Final = 56
+"""Of the event stream that a report on held-out shoppers reads."""
 
 
 class NoExperiment(RecsysError):
@@ -58,20 +69,36 @@ def plan(
 
 
 @experiment.command()
-def status() -> None:
+def hold(share: Annotated[float, typer.Option(min=0, max=20, help="Of shoppers, per cent; 0 ends it.")] = 5.0) -> None:
+    """Let a few shoppers keep the version of now, so that what newer ones are worth can be measured."""
+    record = hold_out(open_table(settings_of_last_home(), "serving"), share / 100, int(time.time()))
+    if record.holdout is None:
+        console.print("nobody is held out: every shopper gets the newest version")
+    else:
+        kept, whom = record.holdout.target.version, f"{record.holdout.weight / 100:g} % of shoppers"
+        console.print(f"{whom} keep {kept}; `recsys experiment report --held-out` compares", highlight=False)
+
+
+HeldOut = Annotated[bool, typer.Option("--held-out", help="Shoppers with an old version against all others.")]
+
+
+@experiment.command()
+def status(held_out: HeldOut = False) -> None:
     """What the newest experiment shows."""
-    for line in summary_lines(newest_report(settings_of_last_home())):
+    settings = settings_of_last_home()
+    for line in summary_lines(report_of_held_out(settings) if held_out else newest_report(settings)):
         console.print(line, highlight=False)
 
 
 @experiment.command()
 def report(
     out: Annotated[Path | None, typer.Option(help="The page; by default in the home's reports.")] = None,
+    held_out: HeldOut = False,
 ) -> None:
     """Write the page of the newest experiment."""
     settings = settings_of_last_home()
-    found = newest_report(settings)
-    target = out or settings.home / "reports" / f"experiment_{found.name}.html"
+    found = report_of_held_out(settings) if held_out else newest_report(settings)
+    target = out or settings.home / "reports" / f"experiment_{found.name.replace(' ', '_')}.html"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page_of(found), encoding="utf-8")
     console.print(f"wrote {target}", highlight=False)
@@ -103,6 +130,23 @@ def newest_report(settings: Settings) -> ExperimentReport:
         window_ms=int(record.plan.limits.outcome_window_s * 1000),
         before=purchases_before(events, int(began)),
     )
+
+
+def report_of_held_out(settings: Settings) -> ExperimentReport:
+    """Shoppers with an old version against all others, over the last weeks of the event stream.
+
+    Raises:
+        NoExperiment: no shopper is held out.
+    """
+    now, root = datetime.now(UTC), events_root(settings)
+    first = now.date() - timedelta(days=HELD_OUT_DAYS)
+    exposures = [found for one in read_records(root, "exposure", first) if (found := exposure_of(one))]
+    events = [event for one in read_records(root, "feedback", first) if (event := event_of(one))]
+    window_ms = int(WINDOW_DAYS * DAY_S * 1000)
+    report = held_out_report(exposures, events, int(now.timestamp() * 1000), BusinessRules(), window_ms)
+    if report is None:
+        raise NoExperiment("no shopper is held out", remedy="`recsys experiment hold --share 5` keeps a few")
+    return report
 
 
 def experiment_stage(record: RolloutRecord) -> int | None:

@@ -1,5 +1,6 @@
 """The report of an experiment: its figures are those of the comparison, its page stands for itself."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from lambda_api.state.event_sink import JsonLinesSink
 from recsys_assets.event_stream import events_root
 from recsys_deploy import cli
 from recsys_deploy.experiments.comparison import BusinessRules
-from recsys_deploy.experiments.report import experiment_report, page_of, summary_lines
+from recsys_deploy.experiments.report import experiment_report, held_out_report, page_of, summary_lines
 from recsys_deploy.experiments.totals import DAY_MS, Scope
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.experiment_commands import purchases_of
@@ -54,6 +55,31 @@ def test_the_newest_day_is_the_comparison_and_the_page_says_so(tmp_path: Path) -
     assert "data:image/png;base64," in page and "v1.1.0" in page and "http" not in page.replace("data:image", "")
 
 
+def test_newer_versions_together_are_compared_with_the_held_out(tmp_path: Path) -> None:
+    stream = Stream(JsonLinesSink(tmp_path / "events", clock=lambda: START), START, "e-1")
+    rng = np.random.default_rng(2)
+    for number in range(3_000):
+        held = number % 10 == 0
+        # A challenger of some rollout, or the champion of an experiment long over: both are newer versions.
+        variant = "holdout" if held else ("champion", "challenger")[number % 2]
+        stream.shown(f"u{number}", variant, experiment=("e-1", "none")[number % 3 == 0])
+        for _ in range(rng.poisson(1.0 if held else 1.5)):
+            stream.did(f"u{number}", "purchase", at=600)
+    exposures, events = stream.read()
+    exposures = [replace(one, variant_propensity=0.1) for one in exposures]
+    until = START * 1000 + 2 * DAY_MS
+    found = held_out_report(exposures, events, until, BusinessRules(), DAY_MS)
+    assert found is not None and found.newest is not None and found.newest.primary is not None
+    assert (found.newest.shoppers, found.newest.reached, found.newest.is_mismatch) == (
+        (300, 2_700),
+        (300, 2_700),
+        False,
+    )
+    assert found.newest.primary.low < 0.5 < found.newest.primary.high and found.newest.primary.low > 0
+    nobody = [one for one in exposures if one.variant != "holdout"]
+    assert held_out_report(nobody, events, until, BusinessRules(), DAY_MS) is None
+
+
 def test_without_closed_windows_the_report_says_so(tmp_path: Path) -> None:
     exposures, events = experiment(tmp_path, 0.0).read()
     scope = Scope("e-1", "champion", "challenger", START * 1000, START * 1000 + DAY_MS // 2)
@@ -85,6 +111,9 @@ def test_the_commands_on_a_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert mean == pytest.approx(1.0) and sd == pytest.approx((2 / 3) ** 0.5, rel=0.01)
     shown = recsys("experiment", "plan")
     assert "too small for a verdict" in shown and "20%" in shown
+    assert "no shopper is held out" in recsys("experiment", "status", "--held-out")
+    assert "5 % of shoppers keep v1.0.0" in recsys("experiment", "hold", "--share", "5")
+    assert "nobody is held out" in recsys("experiment", "hold", "--share", "0")
     plan = plan_of(Strategy.CANARY)
     world.rollouts.begin("e-1", str(world.second.version), plan.to_json())
     from dataclasses import replace

@@ -12,7 +12,7 @@ import pytest
 from lambda_api.state.routing_record import WHOLE
 from lambda_api.state.table import Table
 from recsys_deploy.release.moves import Releases
-from recsys_deploy.release.route import RouteRefused, route_champion
+from recsys_deploy.release.route import RouteRefused, hold_out, route_champion
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.handler import dispatch
 from recsys_deploy.rollout.machine import DEFINITION, Execution
@@ -83,6 +83,16 @@ def test_a_version_that_breaks_is_taken_back_from_every_stage(tmp_path: Path, se
     assert_taken_back(world)
     assert world.script.looks[-1] == stage and "failed" in world.record.reason
     assert world.messages[-1][0] == f"{world.second.version} was taken back"
+
+
+def test_no_rollout_touches_who_is_held_out(world: World) -> None:
+    held = hold_out(world.serving, 0.05, 1).holdout
+    assert held is not None and held.target.version == str(world.first.version)
+    assert run(world, fast(Strategy.CANARY)).status == "SUCCEEDED"
+    assert {route.holdout for route in world.calls} == {held}
+    assert world.route.holdout == held and world.live == [(str(world.second.version), WHOLE)]
+    assert hold_out(world.serving, 0.1, 2).holdout == replace(held, weight=1_000), "still the oldest version"
+    assert hold_out(world.serving, 0, 3).holdout is None
 
 
 STEPS = ["begin", "enter", "judge", "promote", "finish"]

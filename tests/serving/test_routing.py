@@ -17,9 +17,11 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from scipy import stats
 
 from lambda_api.serving.guard import DaemonPool, Guard
-from lambda_api.serving.routing import RoutingCache, assign, bucket
+from lambda_api.serving.routing import HOLDOUT_SALT, RoutingCache, assign, bucket
 from lambda_api.state.addressing import MalformedRecord
 from lambda_api.state.routing_record import (
+    HOLDOUT,
+    MAX_HOLDOUT,
     ROUTING_KEY,
     WHOLE,
     RouteTarget,
@@ -112,6 +114,27 @@ def test_who_met_the_challenger_at_ten_percent_meets_it_at_fifty() -> None:
 def test_without_any_id_the_champion_answers() -> None:
     assert assign(routing(0, 10_000), "").name == "champion"
     assert assign(routing(0, 10_000), "visitor-7").name == "first"
+
+
+@given(st.integers(1, MAX_HOLDOUT), st.integers(0, WHOLE), st.text(min_size=1, max_size=9), st.text(max_size=9))
+def test_who_is_held_out_depends_on_the_share_of_the_held_out_alone(
+    held: int, challenger: int, user: str, salt: str
+) -> None:
+    record = routing(WHOLE - challenger, challenger, salt=f"a{salt}".replace("\x1f", "b"))
+    holdout = replace(record, holdout=Variant(HOLDOUT, replace(TARGET, version="old"), held))
+    is_held = bucket(HOLDOUT_SALT, user) < held
+    assert (assign(holdout, user).name == HOLDOUT) == is_held
+    if not is_held:
+        assert assign(holdout, user) == assign(record, user), "the others are divided as without a holdout"
+    assert assign(holdout, "").name == "champion"
+    assert RoutingRecord.from_json(holdout.to_json()) == holdout
+    assert sum(holdout.share_of(one) for one in (*holdout.variants, *holdout.held)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("weight", [0, MAX_HOLDOUT + 1])
+def test_a_holdout_has_a_share_of_at_most_a_fifth(weight: int) -> None:
+    with pytest.raises(ValueError, match="holdout must be from 1 to 2000"):
+        replace(routing(WHOLE), holdout=Variant(HOLDOUT, TARGET, weight))
 
 
 @pytest.fixture(scope="module")
