@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up serve load ui test lint types benchmarks constraints clean terraform \
+.PHONY: help setup demo up serve load ui notebooks test lint types benchmarks constraints clean terraform \
   coverage security audit workflows packages images release terraform-checks terraform-plan terraform-scan
 
 help:  ## list the targets
@@ -51,6 +51,9 @@ load: $(VENV)/.ready-dev  ## a minute of shoppers on a copy of the last demo; th
 
 ui: $(VENV)/.ready-pipeline  ## the Dagster UI on the same state, http://127.0.0.1:3000 (PORT=...)
 	$(BIN)/recsys ui --port $(PORT)
+
+notebooks: $(VENV)/.ready-dev  ## the notebooks on the shop of the last run, as pages in build/notebooks
+	$(BIN)/python -m nbconvert --execute --to html --output-dir build/notebooks notebooks/*.ipynb
 
 lint: $(VENV)/.ready-dev  ## style and the package law
 	$(BIN)/ruff check .
