@@ -54,7 +54,12 @@ class Server:
     log: Path
 
     def request(
-        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None, timeout: float = 20
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = PATIENCE_S,
     ) -> Answer:
         """One request on a connection of its own, with a key that opens everything."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -70,7 +75,7 @@ class Server:
         finally:
             connection.close()
 
-    def connect(self, timeout: float = 20) -> socket.socket:
+    def connect(self, timeout: float = PATIENCE_S) -> socket.socket:
         """A raw connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
@@ -138,7 +143,9 @@ def wait_until_up(server: Server, workers: int) -> None:
     wait_until(up, lambda: f"the server was up:\n{server.log.read_text()}", server.process)
 
 
-def talk(server: Server, *pieces: bytes, pause: float = 0.0, half_close: bool = False, timeout: float = 20) -> bytes:
+def talk(
+    server: Server, *pieces: bytes, pause: float = 0.0, half_close: bool = False, timeout: float = PATIENCE_S
+) -> bytes:
     """Send bytes as they are, and give everything that comes back until the server closes."""
     received = b""
     with server.connect(timeout) as sock:

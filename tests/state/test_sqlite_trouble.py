@@ -79,7 +79,7 @@ def test_a_write_waits_for_the_patience_it_was_given_and_no_longer(path: Path, l
     began = time.monotonic()
     with pytest.raises(TableUnavailable, match=r"stayed locked by another process for 0\.2 s; nothing was written"):
         table.write([Put(KEY, {"n": 2})])
-    assert time.monotonic() - began < 15  # and not the half minute that suits a pipeline
+    assert time.monotonic() - began < 25  # and not the half minute that suits a pipeline
     holder.communicate()
     table.write([Put(KEY, {"n": 3})])
     assert attributes(table) == {"n": 3}  # type: ignore[arg-type]
