@@ -317,6 +317,8 @@ def test_who_may_call_which_route(proof: Proof) -> None:
         # A key of scope shop: remembered for one route, it opens no other.
         assert proof.get("/metrics", scope="shop")[0] == 403
         assert proof.get("/metrics", scope="operations")[0] == 200
+        assert proof.post("/forget", {"user_id": "nobody"}, scope="shop")[0] == 403
+        assert proof.post("/forget", {"user_id": "nobody"}, scope="operations")[0] == 200
         asked = [name for name in proof.front.invocations if "authorizer" in name]
         assert proof.post("/recommend", body)[0] == 200
         assert [name for name in proof.front.invocations if "authorizer" in name] == asked, "the answer is remembered"
