@@ -5,12 +5,14 @@ products in ``hybrid_facts``, trees in ``hybrid_ranker`` and ``hybrid_mixture``.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from lambda_api.recommender.factors import FactorRecommender
 from lambda_api.recommender.item_weights import SparseWeights
@@ -34,15 +36,17 @@ from recsys_assets.models.hybrid_sessions import session_positions, session_rows
 from recsys_assets.models.hybrid_windows import Labels, Window, before, labels, plan_windows, relevant
 from recsys_assets.models.matrix_factorisation import MatrixFactorisation
 from recsys_assets.models.parameters import (
-    by_type,
-    default_type_weights,
-    require_interactions,
-    require_not_negative,
-    require_positive,
-    require_whole,
+    STRICT,
+    Days,
+    NotNegative,
+    OpenShare,
+    PersonalParameters,
+    Positive,
+    Whole,
+    WholeOrZero,
     weighting,
 )
-from recsys_assets.models.popularity import DEFAULT_HALF_LIFE_DAYS, decayed_popularity
+from recsys_assets.models.popularity import decayed_popularity
 from recsys_assets.models.trainer import Report
 
 LONG, SHORT = 90.0, 3.0
@@ -97,8 +101,15 @@ SOURCES = tuple(RECIPES)
 Graphs = Mapping[str, SparseWeights]
 
 
-@dataclass(frozen=True)
-class Hybrid:
+def _names(given: Collection[str]) -> tuple[str, ...]:
+    unknown = [name for name in given if name not in SOURCES]
+    if unknown or not given:
+        raise ValueError(f"sources must be names among {', '.join(SOURCES)}; got {', '.join(given) or 'none'}")
+    return tuple(given)
+
+
+@checked_dataclass(frozen=True, config=STRICT)
+class Hybrid(PersonalParameters):
     """Two stages: a union of candidate sources, and LambdaMART over features of shopper, product and both.
 
     For each of several past windows the sources are fitted on what precedes it, asked for candidates for the shoppers
@@ -123,82 +134,49 @@ class Hybrid:
             ``lambda_l2``, ``lambdarank_truncation_level``.
         threads: of LightGBM while fitting; the result does not depend on it.
         seed: of everything random.
-        popularity_half_life_days: of the popularity for unknown shoppers.
         category_share: largest share of a list that one category may have, in (0, 1]; 1 for no limit. The first four
             places are free; see `lambda_api.recommender.two_stage.breadth`.
-        type_weights: weight of each interaction type in a shopper's profile, by label.
     """
 
     name: ClassVar[str] = "hybrid"
 
-    sources: tuple[str, ...] = SOURCES
-    neighbours: int = 60
-    limit: int = 250
-    session_limit: int = 150
+    sources: Annotated[tuple[str, ...], BeforeValidator(_names)] = SOURCES
+    neighbours: Whole = 60
+    limit: Whole = 250
+    session_limit: Whole = 150
     allow_repeats: bool = False
-    windows: int = 4
-    window_days: float | None = None
-    max_shoppers: int = 500
-    max_clicks: int = 1_000
-    trees: int = 80
-    learning_rate: float = 0.15
-    leaves: int = 7
-    leaf_rows: int = 50
-    feature_share: float = 0.4
-    row_share: float = 0.7
-    l2: float = 5.0
-    truncation: int = 20
-    threads: int = 1
-    seed: int = 0
-    popularity_half_life_days: float | None = DEFAULT_HALF_LIFE_DAYS
-    category_share: float = 0.6
-    type_weights: Mapping[str, float] = field(default_factory=default_type_weights)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sources", tuple(self.sources))
-        unknown = [name for name in self.sources if name not in SOURCES]
-        if unknown or not self.sources:
-            raise ValueError(
-                f"sources must be names among {', '.join(SOURCES)}; got {', '.join(self.sources) or 'none'}"
-            )
-        require_whole(
-            neighbours=self.neighbours,
-            limit=self.limit,
-            session_limit=self.session_limit,
-            max_shoppers=self.max_shoppers,
-            max_clicks=self.max_clicks,
-            trees=self.trees,
-            leaves=self.leaves,
-            leaf_rows=self.leaf_rows,
-            truncation=self.truncation,
-            threads=self.threads,
-        )
-        require_positive(
-            window_days=self.window_days,
-            learning_rate=self.learning_rate,
-            feature_share=self.feature_share,
-            row_share=self.row_share,
-            popularity_half_life_days=self.popularity_half_life_days,
-        )
-        require_not_negative(windows=self.windows, l2=self.l2, seed=self.seed)
-        weighting(self.type_weights)
+    windows: WholeOrZero = 4
+    window_days: Days = None
+    max_shoppers: Whole = 500
+    max_clicks: Whole = 1_000
+    trees: Whole = 80
+    learning_rate: Positive = 0.15
+    leaves: Annotated[int, Field(ge=2)] = 7
+    leaf_rows: Whole = 50
+    feature_share: OpenShare = 0.4
+    row_share: OpenShare = 0.7
+    l2: NotNegative = 5.0
+    truncation: Whole = 20
+    threads: Whole = 1
+    seed: WholeOrZero = 0
+    category_share: OpenShare = 0.6
 
     def fit(self, data: TrainingData, report: Report | None = None) -> TwoStageRecommender:
         """Learn to rank from past windows, then fit the sources on everything.
 
         Raises:
-            ValueError: no interaction has a weight, or the exported ranker does not score as the native one.
+            NothingToLearn: no interaction has a weight.
+            ValueError: the exported ranker does not score as the native one.
         """
         return self.fit_explained(data, report, lambda ranker: None)
 
     def fit_explained(self, data: TrainingData, report: Report | None, explain: Explain) -> TwoStageRecommender:
         """`fit`, showing the ranker and the rows it learned from to ``explain``."""
-        require_interactions(data, by_type(self.type_weights), self.name)
-        data = data.newest_of_each_user(MOST_EVENTS)
+        data = self.learnable(data).newest_of_each_user(MOST_EVENTS)
         lasting = self._graphs(data, OF_CATALOGUE, {})
         visits, clicks = self._windows(data, lasting, report)
         generator = self.sources_on(data, lasting)
-        popularity = decayed_popularity(data, by_type(self.type_weights), self.popularity_half_life_days)
+        popularity = decayed_popularity(data, self.weights, self.popularity_half_life_days)
         # One ranker is explained: the one between visits, unless only sessions could be learned from.
         only_sessions = len(visits) < 2 <= len(clicks)
         stage = self.ranked(generator, visits, report, _unexplained if only_sessions else explain)
@@ -207,10 +185,6 @@ class Hybrid:
             within = self.session_generator(data, generator)
             session = self.ranked(within, clicks, report, explain if only_sessions else _unexplained, session=True)
         return TwoStageRecommender(data.products, popularity, stage, session, self.category_share)
-
-    def parameters(self) -> dict[str, Any]:
-        """The hyper-parameters, JSON-able."""
-        return {**asdict(self), "sources": list(self.sources), "type_weights": dict(self.type_weights)}
 
     def _windows(
         self, data: TrainingData, lasting: Graphs, report: Report | None
@@ -412,6 +386,9 @@ MOST_EVENTS = 5_000
 SESSION_WINDOWS, ENOUGH_CLICKS = 2, 150
 """Newest windows whose sessions are learned from, and clicks that one needs."""
 
+FACTOR_ITERATIONS = 8
+"""Alternations of the factors, which are one feature among many here."""
+
 SHOPPERS_PER_BATCH = 64
 PARITY_ROWS = 20_000
 FUSION_CALIBRATION = (1.0, 0.0)
@@ -419,7 +396,10 @@ FUSION_CALIBRATION = (1.0, 0.0)
 
 def _factors(data: TrainingData, type_weights: Mapping[str, float], seed: int) -> FactorRecommender:
     """`MatrixFactorisation`, without an index: only products that other sources propose are scored."""
-    fitted = MatrixFactorisation(type_weights=type_weights, seed=seed, event_half_life_days=None).fit(data)
+    trainer = MatrixFactorisation(
+        type_weights=type_weights, seed=seed, event_half_life_days=None, iterations=FACTOR_ITERATIONS
+    )
+    fitted = trainer.fit(data)
     return FactorRecommender(
         fitted.products,
         fitted.popularity,

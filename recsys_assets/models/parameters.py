@@ -24,7 +24,8 @@ STRICT = ConfigDict(strict=True, extra="forbid")
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Decay = Annotated[float, Field(gt=0, le=1)]
+OpenShare = Annotated[float, Field(gt=0, le=1)]
+Decay = OpenShare
 Whole = Annotated[int, Field(ge=1)]
 WholeOrZero = Annotated[int, Field(ge=0)]
 Days = Positive | None
@@ -96,7 +97,14 @@ class TrainerParameters:
         Raises:
             NothingToLearn: no interaction is of a weighted type.
         """
-        require_interactions(data, self.weights, self.name)
+        counted = [int(kind) for kind, weight in self.weights.items() if weight > 0]
+        if not np.isin(data.kind, counted).any():
+            labels = ", ".join(INTERACTION_LABELS[code] for code in counted)
+            raise NothingToLearn(
+                f"{self.name} has nothing to learn from: none of {len(data.kind)} interactions is of a weighted type "
+                f"({labels})",
+                remedy="widen the data window or give another type a weight in type_weights",
+            )
         return data.newest_of_each_user(EVENTS_PER_SHOPPER)
 
 
@@ -154,40 +162,3 @@ def weighting(
         step_decay=step_decay,
         combine=combine,
     )
-
-
-def require_interactions(data: TrainingData, type_weights: Mapping[InteractionType, float], model: str) -> None:
-    """Raise `NothingToLearn` when no interaction of a weighted type is left to learn from."""
-    counted = [int(kind) for kind, weight in type_weights.items() if weight > 0]
-    if not np.isin(data.kind, counted).any():
-        labels = ", ".join(INTERACTION_LABELS[code] for code in counted)
-        raise NothingToLearn(
-            f"{model} has nothing to learn from: none of {len(data.kind)} interactions is of a weighted type "
-            f"({labels})",
-            remedy="widen the data window or give another type a weight in type_weights",
-        )
-
-
-def require_positive(**values: float | None) -> None:
-    """Raise ``ValueError`` naming the first value that is not a finite number > 0 (``None`` passes: "off")."""
-    for name, value in values.items():
-        if value is not None and not (_is_number(value) and value > 0):
-            raise ValueError(f"{name} must be a finite number > 0, not {value!r}")
-
-
-def require_not_negative(**values: float) -> None:
-    """Raise ``ValueError`` naming the first value that is not a finite number >= 0."""
-    for name, value in values.items():
-        if not (_is_number(value) and value >= 0):
-            raise ValueError(f"{name} must be a finite number >= 0, not {value!r}")
-
-
-def require_whole(**values: int | None) -> None:
-    """Raise ``ValueError`` naming the first value that is not a whole number >= 1 (``None`` passes: "off")."""
-    for name, value in values.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name} must be a whole number >= 1, not {value!r}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -14,8 +14,13 @@ from lambda_api.interactions import InteractionType
 from lambda_api.recommender.popularity import PopularityRecommender
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from recsys_assets.models.dataset import TrainingData, type_table
-from recsys_assets.models.parameters import DEFAULT_HALF_LIFE_DAYS as DEFAULT_HALF_LIFE_DAYS
-from recsys_assets.models.parameters import STRICT, Days, TrainerParameters, TrendParameters
+from recsys_assets.models.parameters import (
+    DEFAULT_HALF_LIFE_DAYS,
+    STRICT,
+    Days,
+    TrainerParameters,
+    TrendParameters,
+)
 from recsys_assets.models.trainer import Report
 
 

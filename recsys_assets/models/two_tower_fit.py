@@ -17,7 +17,7 @@ from lambda_api.recommender.csr import find_sorted, offsets, ranges
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.two_tower import NEWEST_EVENTS, TwoTowerRecommender, gap_classes
 from recsys_assets.models.dataset import TrainingData
-from recsys_assets.models.parameters import NothingToLearn as NothingToLearn
+from recsys_assets.models.parameters import NothingToLearn
 from recsys_assets.models.popularity import decayed_popularity
 from recsys_assets.models.torch_fit import ExportError, torch_threads
 from recsys_assets.models.trainer import Diverged, Report

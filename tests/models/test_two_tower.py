@@ -16,10 +16,11 @@ from recsys_assets.ingest.synthetic import SyntheticShopConfig
 from recsys_assets.measurement.protocol import evaluate
 from recsys_assets.models import two_tower_fit as module
 from recsys_assets.models.dataset import TrainingData
+from recsys_assets.models.parameters import NothingToLearn
 from recsys_assets.models.popularity import Popularity
 from recsys_assets.models.torch_fit import ExportError
 from recsys_assets.models.two_tower import TwoTower, described
-from recsys_assets.models.two_tower_fit import Learning, NothingToLearn, before_and_after
+from recsys_assets.models.two_tower_fit import Learning, before_and_after
 from recsys_assets.models.two_tower_network import TwoTowers, shopper_graph
 from recsys_assets.models.two_tower_samples import Samples, draw
 from recsys_assets.models.zoo import make_trainer
