@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_assets.evaluation.business import BusinessFigures
+from recsys_assets.evaluation.examples import example_lists
 from recsys_assets.evaluation.fairness import fairness_gaps
 from recsys_assets.evaluation.provider import Providers, provider_exposure, providers_of
 from recsys_assets.evaluation.ratings import RatingEvaluation
@@ -100,6 +101,7 @@ def build_report(
         challenger=challenger,
         challenger_chosen_on="test" if validation_ndcg is None else "validation",
         business=business,
+        examples=example_lists(task, next(one for one in evaluations if one.name == challenger), products),
     )
 
 

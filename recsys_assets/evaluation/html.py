@@ -1,5 +1,6 @@
 """The evaluation report as one self-contained HTML file: no scripts, fonts or network access."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from lambda_api.atomic_files import write_text
@@ -9,7 +10,15 @@ from recsys_assets.evaluation.report import EvaluationReport
 from recsys_assets.evaluation.tables import p_text, percent, tables, verdict, with_interval, with_signed_interval
 
 
-def render_html(report: EvaluationReport) -> str:
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the promotion rules decided after the evaluation: a headline, and the reasons as sentences."""
+
+    headline: str
+    reasons: tuple[str, ...]
+
+
+def render_html(report: EvaluationReport, outcome: Outcome | None = None) -> str:
     """The page. Everything that comes from data is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -24,6 +33,7 @@ def render_html(report: EvaluationReport) -> str:
         champion = report.comparison(report.challenger, report.champion)
     return environment.get_template("report.html.j2").render(
         report=report,
+        outcome=outcome,
         setting=report.setting,
         challenger=report.model(report.challenger),
         against_reference=reference,
@@ -53,6 +63,6 @@ def _business(report: EvaluationReport) -> PolicyFigures | None:
     return told[-1] if told else None
 
 
-def write_html(report: EvaluationReport, path: Path) -> Path:
+def write_html(report: EvaluationReport, path: Path, outcome: Outcome | None = None) -> Path:
     """Write the page, replacing an earlier one atomically. Returns ``path``."""
-    return write_text(path, render_html(report))
+    return write_text(path, render_html(report, outcome))

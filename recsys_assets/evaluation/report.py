@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict, TypeAdapter
 
 from recsys_assets.evaluation.business import BusinessFigures
+from recsys_assets.evaluation.examples import ExampleList
 from recsys_assets.evaluation.fairness import FairnessGap
 from recsys_assets.evaluation.provider import ProviderExposure
 from recsys_assets.evaluation.ratings import RatingEvaluation
@@ -139,6 +140,7 @@ class EvaluationReport:
         reporting
             on the same users makes the winner look better than it is.
         business: clicks, purchases and money per recommendation; ``None`` where nobody asked.
+        examples: lists of the challenger.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -153,6 +155,7 @@ class EvaluationReport:
     challenger: str
     challenger_chosen_on: Literal["validation", "test"]
     business: BusinessFigures | None = None
+    examples: tuple[ExampleList, ...] = ()
 
     def model(self, name: str) -> ModelReport:
         """One model's part. Raises ``KeyError`` naming those there are."""

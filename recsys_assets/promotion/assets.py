@@ -7,13 +7,15 @@ import dagster as dg
 from lambda_api.recommender.bundle import read_manifest
 from lambda_api.settings import Settings
 from recsys_assets.evaluation.assets import evaluation_report
-from recsys_assets.evaluation.evaluate_models import load_evaluation
+from recsys_assets.evaluation.evaluate_models import REPORT_HTML, load_evaluation
+from recsys_assets.evaluation.html import Outcome, write_html
 from recsys_assets.lake import Lake
 from recsys_assets.promotion.challenger import evaluated_metrics, register_refit
 from recsys_assets.promotion.refit import Refit, load_refit, refit_winner, save_refit
 from recsys_assets.promotion.winner import choose_winner
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.registry.records import ModelVersion
 from recsys_assets.splits.assets import load_split
 from recsys_assets.tags import OWNERS
 from recsys_assets.training.candidate import candidate_folder
@@ -79,6 +81,8 @@ def registered_model(
     is_champion = champion is not None and champion.version == result.version.version
     decision = "refused" if not result.decision.promote else "promoted" if is_champion else TO_BE_ROLLED_OUT
     context.log.info("%s: %s", decision, " ".join(result.decision.reasons))
+    outcome = Outcome(headline(decision, result.version, champion), tuple(result.decision.reasons))
+    write_html(evaluation.report, settings.home / "reports" / REPORT_HTML, outcome)
     yield dg.MaterializeResult(
         metadata={
             "version": str(result.version.version),
@@ -104,6 +108,17 @@ def registered_model(
             )
         ],
     )
+
+
+def headline(decision: str, version: ModelVersion, champion: ModelVersion | None) -> str:
+    """The decision on ``version`` in one line; ``champion`` is who answers shoppers after it."""
+    named = f"{version.version} ({version.model})"
+    if decision == "promoted":
+        return f"{named} is the new champion"
+    if decision == TO_BE_ROLLED_OUT:
+        return f"{named} is good enough, and meets shoppers step by step"
+    stays = "; there is no champion" if champion is None else f"; {champion.version} ({champion.model}) stays"
+    return f"{named} was refused{stays}"
 
 
 def _refit_metadata(refit: Refit) -> dict[str, dg.MetadataValue[str | None] | str | float | int | bool]:

@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,7 +15,8 @@ from pydantic import ValidationError
 
 from recsys_assets.evaluation import html
 from recsys_assets.evaluation.build_report import build_report
-from recsys_assets.evaluation.html import render_html, write_html
+from recsys_assets.evaluation.examples import example_lists
+from recsys_assets.evaluation.html import Outcome, render_html, write_html
 from recsys_assets.evaluation.plots import plots
 from recsys_assets.evaluation.ratings import Calibration, RatingErrors, RatingEvaluation
 from recsys_assets.evaluation.report import EvaluationReport
@@ -22,6 +24,7 @@ from recsys_assets.evaluation.segments import SegmentRules
 from recsys_assets.evaluation.tables import metric_table, tables
 from recsys_assets.measurement.bootstrap import paired_comparison
 from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, ModelEvaluation, build_task, evaluate
+from recsys_assets.promotion.assets import TO_BE_ROLLED_OUT, headline
 from tests.evaluation.helpers import END, START, Event, ScriptedRecommender, catalogue, interactions, people
 
 NASTY = "<script>alert('x')</script> & \"co\" | pipe"
@@ -228,7 +231,50 @@ def test_pages_without_champion_ratings_or_groups() -> None:
     assert "in production" not in render_html(plain)
     assert "Rating prediction" not in render_html(plain)
     baseline_wins = build_report(TASK, EVALUATIONS[:1], baselines=["popularity"], resamples=50)
-    assert "popularity is the challenger" in render_html(baseline_wins)
+    assert "popularity is proposed" in render_html(baseline_wins)
+
+
+def test_the_page_tells_the_decision_and_why(report: EvaluationReport) -> None:
+    assert "item_knn is proposed" in render_html(report) and "have not decided" in render_html(report)
+    outcome = Outcome("v1.2.0 (item_knn) was refused; v1.0.0 (ease) stays", ("no better than v1.0.0", NASTY))
+    decided = render_html(report, outcome)
+    assert f"<h1>{outcome.headline}</h1>" in decided and "<li>no better than v1.0.0</li>" in decided
+    assert "have not decided" not in decided and NASTY not in decided
+
+
+def test_examples_are_real_lists_of_the_challenger(report: EvaluationReport) -> None:
+    evaluation = next(one for one in EVALUATIONS if one.name == report.challenger)
+    kinds = [example.kind for example in report.examples]
+    assert kinds == ["a very good list", "a usual list with a hit", "a list without a hit"]
+    good, usual, missed = report.examples
+    assert good.ndcg >= usual.ndcg > 0 == missed.ndcg
+    for example in report.examples:
+        row = TASK.user_ids.index(example.shopper)
+        taken = {f"p{j}" for j in range(12)} & set(TASK.products.external(TASK.truth.row(row)))
+        listed = TASK.products.external(evaluation.recommended[row])
+        assert [name for name, _ in example.listed] == list(listed)
+        assert [hit for _, hit in example.listed] == [name in taken for name in listed]
+        assert set(example.taken) == taken and example.events == TASK.histories.lengths[row] == len(example.past)
+    named = example_lists(TASK, evaluation, pa.table({"product_id": ["p0"], "name": ["Blue mug"]}))
+    shown = {name for example in named for name in (*example.past, *example.taken)}
+    assert "p0" not in shown and shown <= {"Blue mug", *(f"p{j}" for j in range(1, 12))}
+
+
+@pytest.mark.parametrize(
+    ("decision", "said"),
+    [
+        ("promoted", "v1.1.0 (ease) is the new champion"),
+        ("refused", "v1.1.0 (ease) was refused; v1.0.0 (hybrid) stays"),
+        (TO_BE_ROLLED_OUT, "v1.1.0 (ease) is good enough, and meets shoppers step by step"),
+    ],
+)
+def test_headlines(decision: str, said: str) -> None:
+    version, champion = (
+        SimpleNamespace(version="v1.1.0", model="ease"),
+        SimpleNamespace(version="v1.0.0", model="hybrid"),
+    )
+    assert headline(decision, version, champion) == said  # type: ignore[arg-type]
+    assert headline("refused", version, None).endswith("there is no champion")  # type: ignore[arg-type]
 
 
 def test_a_failing_write_leaves_the_earlier_page(
@@ -242,7 +288,7 @@ def test_a_failing_write_leaves_the_earlier_page(
         raise OSError("No space left on device")
 
     monkeypatch.setattr(Path, "replace", full_disk)
-    monkeypatch.setattr(html, "render_html", lambda _: "half a page")
+    monkeypatch.setattr(html, "render_html", lambda *_: "half a page")
     with pytest.raises(OSError, match="No space"):
         write_html(report, path)
     assert path.read_bytes() == before
