@@ -59,6 +59,9 @@ class Settings(BaseModel):
         default=0.075, gt=0, lt=0.5, description="Share of interactions to test on, where the days would hold more."
     )
     allow_repeats: bool = Field(default=False, description="Whether products bought before may be recommended.")
+    models: str = Field(
+        default="", description="Models to train and compare, separated by commas, such as item_knn,ease. Empty: all."
+    )
     k: int = Field(default=10, ge=1, le=100, description="Length of lists in evaluation.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
     parameters: Literal["defaults", "tuned"] = Field(

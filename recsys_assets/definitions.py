@@ -75,7 +75,7 @@ COLUMNS: Mapping[str, dg.TableSchema] = {
 }
 """Columns of the tables, by asset."""
 
-JOBS_ON_SAGEMAKER = ("ncf_model", "hybrid_model")
+JOBS_ON_SAGEMAKER = ("ncf_model", "hybrid_model", "refitted_model")
 FEATURES_ON_GLUE = ("user_features", "product_features", "user_product_features")
 
 
@@ -90,8 +90,10 @@ def build_defs(
     """
     settings = settings or current_settings()
     resources = {**resources_for(settings), **(resource_overrides or {})}
+    left_out = {f"{name}_model" for name in set(training_assets.MODEL_NAMES) - set(training_assets.models_of(settings))}
+    loaded = dg.load_assets_from_modules(STAGES, include_specs=True)
     assets = with_metadata(
-        dg.load_assets_from_modules(STAGES, include_specs=True),
+        [one for one in loaded if not (isinstance(one, dg.AssetsDefinition) and one.key.to_user_string() in left_out)],
         freshness=FRESHNESS,
         columns=COLUMNS,
         services=services_of(settings, jobs=JOBS_ON_SAGEMAKER, features=FEATURES_ON_GLUE),

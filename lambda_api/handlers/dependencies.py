@@ -6,7 +6,8 @@ DynamoDB, Kinesis and SQS are used with the target ``aws`` only; nothing is open
 import logging
 import os
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,25 +103,34 @@ class Serving:
         return written
 
 
-def build(settings: Settings, *, immediate: bool = False, worker: Worker | None = None) -> Serving:
+def build(
+    settings: Settings,
+    *,
+    immediate: bool = False,
+    worker: Worker | None = None,
+    budgets: Budgets | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Serving:
     """Build all objects. Opens neither files nor connections.
 
     Args:
         settings: see `Settings`.
         immediate: write before the reply instead of after it (tests).
         worker: does the work after replies; by default a new one.
+        budgets: of the steps of a request.
+        clock: seconds since 1970 UTC; a simulation has its own.
     """
     counters = Counters()
-    serving_table = open_table(settings, "serving", patience_s=PATIENCE_S)
-    history_table = open_table(settings, "history", patience_s=PATIENCE_S)
-    history = HistoryStore(history_table)
-    log_table = open_table(settings, "exposures", patience_s=AFTER_REPLY_PATIENCE_S[settings.target])
+    serving_table = open_table(settings, "serving", patience_s=PATIENCE_S, clock=clock)
+    history_table = open_table(settings, "history", patience_s=PATIENCE_S, clock=clock)
+    history = HistoryStore(history_table, clock=clock)
+    log_table = open_table(settings, "exposures", patience_s=AFTER_REPLY_PATIENCE_S[settings.target], clock=clock)
     cache = Path("/tmp/recsys") if on_lambda() else settings.home
     bundles = BundleHost(cache / "bundles", root=settings.models_uri)
     catalogue = CatalogueHost(serving_table, cache / "catalogues", root=settings.catalogue_uri)
     scorer = RoutedScorer(InProcessScorer(bundles, catalogue), EndpointScorer(invoke(Budgets().endpoint_s)))
     popular = PopularLists(PopularProducts(serving_table))
-    sink, shadow, exposures = _sink(settings), _shadow(settings), InferenceLog(log_table)
+    sink, shadow, exposures = _sink(settings, clock), _shadow(settings), InferenceLog(log_table, clock=clock)
     logged = settings.inference_log
     writer = Writer(exposures if logged else None, sink if logged else None, shadow, counters)
     worker = worker or _worker(writer, immediate)
@@ -133,8 +143,10 @@ def build(settings: Settings, *, immediate: bool = False, worker: Worker | None 
         counters=counters,
         explore=settings.exploration_share,
         cache=AnswerCache(settings.prediction_cache_s, catalogue.checksum, counters),
+        budgets=budgets,
+        clock=clock,
     )
-    joins = InferenceLog(open_table(settings, "exposures", patience_s=PATIENCE_S)) if logged else None
+    joins = InferenceLog(open_table(settings, "exposures", patience_s=PATIENCE_S, clock=clock)) if logged else None
     feedback = FeedbackService(history, joins, sink, counters)
     return Serving(
         settings=settings,
@@ -200,9 +212,9 @@ def _worker(writer: Writer, immediate: bool) -> Worker:
     return extension if extension is not None and extension.start() else Immediate(writer)
 
 
-def _sink(settings: Settings) -> EventSink | None:
+def _sink(settings: Settings, clock: Callable[[], float]) -> EventSink | None:
     if settings.target == "local":
-        return JsonLinesSink(settings.home / EVENTS_FOLDER)
+        return JsonLinesSink(settings.home / EVENTS_FOLDER, clock=clock)
     if settings.event_stream:
         return KinesisSink(settings.event_stream, _client("kinesis"))
     return FirehoseSink(settings.event_delivery, _client("firehose")) if settings.event_delivery else None

@@ -1,7 +1,7 @@
 """The evaluation report as a Dagster asset."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.splits.assets import load_split
 from recsys_assets.tags import OWNERS
-from recsys_assets.training.assets import MODEL_ASSETS, MODEL_NAMES
+from recsys_assets.training.assets import MODEL_ASSETS, models_of
 from recsys_assets.training.candidate import candidate_folder, fit_bundle
 from recsys_assets.training.fitting import Launcher, fit_model_of
 
@@ -55,7 +55,7 @@ def evaluation_report(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Every recipe, and the champion's, on the same later days: metrics with intervals, groups, fairness."""
     split, version = load_split(lake), registry.champion()
-    candidates = load_candidates(settings, MODEL_NAMES)
+    candidates = load_candidates(settings, models_of(settings))
     champion = None
     if version is not None:
 
@@ -72,12 +72,13 @@ def evaluation_report(
     evaluation = evaluate_models(candidates, champion, lake, split, settings, context.log.info, source)
     page = save_evaluation(evaluation, settings.home / "reports")
     yield dg.MaterializeResult(
-        metadata=_metadata(evaluation.report, page, settings), check_results=_check_results(evaluation.report)
+        metadata=_metadata(evaluation.report, page, settings),
+        check_results=_check_results(evaluation.report, models_of(settings)),
     )
 
 
-def _check_results(report: EvaluationReport) -> list[dg.AssetCheckResult]:
-    missing = sorted(set(MODEL_NAMES) - {model.name for model in report.models})
+def _check_results(report: EvaluationReport, names: Sequence[str]) -> list[dg.AssetCheckResult]:
+    missing = sorted(set(names) - {model.name for model in report.models})
     challenger, baseline = (report.model(name) for name in (report.challenger, report.reference_baseline))
     ndcg, reference = challenger.metrics["ndcg"].mean, baseline.metrics["ndcg"].mean
     return [

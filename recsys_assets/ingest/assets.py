@@ -77,7 +77,7 @@ def raw_interactions(
             data_gate.mark_unreadable(lake, day, str(error))
             problems.append(str(error))
             continue
-        _store_day(lake, day, delivered)
+        store_day(lake, day, delivered)
         counts.add(day, delivered)
         context.add_asset_metadata(
             {"dagster/partition_row_count": delivered.interactions.num_rows}, partition_key=day.isoformat()
@@ -203,7 +203,8 @@ def _with_known(lake: Lake, contract: TableContract, delivered: pa.Table) -> pa.
     return merge_catalogue(delivered, known, contract)
 
 
-def _store_day(lake: Lake, day: date, delivered: DayOfEvents) -> None:
+def store_day(lake: Lake, day: date, delivered: DayOfEvents) -> None:
+    """Replace one day of ``raw_interactions`` and of what the source set aside; its gate waits for validation."""
     data_gate.mark_waiting(lake, day)
     lake.write_day("raw_interactions", day, delivered.interactions)
     if delivered.set_aside.num_rows:

@@ -3,7 +3,7 @@ it."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -60,16 +60,22 @@ def weekly_samples(lake: Lake, day: date) -> Samples:
         GateClosed: a delivery of these days may not be used.
         LakeError: there are no interactions.
     """
+    end = day + timedelta(days=1)
+    require_open(lake, end - timedelta(days=WINDOW_DAYS + REFERENCE_DAYS), end)
+    with duckdb_engine() as connection:
+        read_lake(connection, lake, datetime.combine(end, time(), UTC))
+        return sample_weeks(connection.con, day)
+
+
+def sample_weeks(connection: Any, day: date) -> Samples:
+    """`weekly_samples` from the tables ``interactions`` and ``products`` of a DuckDB connection."""
     start = day - timedelta(days=WINDOW_DAYS - 1)
     first = start - timedelta(days=REFERENCE_DAYS)
-    require_open(lake, first, day + timedelta(days=1))
     moments = [datetime.combine(one, time(), UTC) for one in (first, start, day + timedelta(days=1))]
-    with duckdb_engine() as connection:
-        read_lake(connection, lake, moments[2])
-        reference, current = (
-            connection.con.execute(_SAMPLE, [end - timedelta(days=1), begin, end, MAX_SHOPPERS]).to_arrow_table()
-            for begin, end in ((moments[0], moments[1]), (moments[1], moments[2]))
-        )
+    reference, current = (
+        connection.execute(_SAMPLE, [end - timedelta(days=1), begin, end, MAX_SHOPPERS]).to_arrow_table()
+        for begin, end in ((moments[0], moments[1]), (moments[1], moments[2]))
+    )
     return Samples(reference, current)
 
 

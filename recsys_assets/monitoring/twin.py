@@ -57,7 +57,16 @@ def twin_of(lake: Lake, day: date, champion_end: datetime, k: int) -> TwinResult
         return None
     days = (start - champion_end).days + HISTORY_DAYS
     log, _ = events_of_active_shoppers(lake, start.date(), day, days, MAX_SHOPPERS)
-    products = lake.read("products")
+    return compare_twins(log, lake.read("products"), champion_end, start, end, k)
+
+
+def compare_twins(
+    log: pa.Table, products: pa.Table, champion_end: datetime, start: datetime, end: datetime, k: int
+) -> TwinResult | None:
+    """Fitted before ``champion_end`` and before ``start``, both asked about ``start`` to ``end``.
+
+    ``None`` with too few shoppers.
+    """
     try:
         task = build_task(log, products, EvaluationWindow(start, end, relevant_types(log)))
     except ValueError:

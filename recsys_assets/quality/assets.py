@@ -47,7 +47,7 @@ def interactions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
     rows_in = rows_out = 0
     for number, day in enumerate(days, start=1):
         raw = read_raw_day(lake, day)
-        accepted, quarantined = _publish(lake, day, raw, failures[day])
+        accepted, quarantined = publish_day(lake, day, raw, failures[day])
         rows_in += raw.num_rows
         rows_out += accepted
         reasons.update(reason for text in quarantined["reason"].to_pylist() for reason in text.split("; "))
@@ -114,7 +114,7 @@ def failing_rows(lake: Lake, days: Sequence[date]) -> dict[date, pa.Table]:
     return failures
 
 
-def _publish(lake: Lake, day: date, raw: pa.Table, failures: pa.Table) -> tuple[int, pa.Table]:
+def publish_day(lake: Lake, day: date, raw: pa.Table, failures: pa.Table) -> tuple[int, pa.Table]:
     """Write both parts of a day, then open its gate; returns the number of accepted rows and the quarantined ones."""
     accepted = accepted_rows(read_interactions(raw).canonical, failures)
     quarantined = quarantined_rows(day, raw, failures)

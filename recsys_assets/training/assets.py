@@ -11,7 +11,7 @@ from pydantic import Field
 
 from lambda_api.recommender.bundle import BundleError, read_bundle
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
-from lambda_api.settings import Settings
+from lambda_api.settings import Settings, split_list
 from recsys_assets.asset_metadata import wide_table
 from recsys_assets.ingest.assets import products
 from recsys_assets.lake import Lake
@@ -24,6 +24,7 @@ from recsys_assets.models.matrix_factorisation import MatrixFactorisation
 from recsys_assets.models.ncf import Ncf
 from recsys_assets.models.popularity import Popularity
 from recsys_assets.models.trainer import Trainer
+from recsys_assets.models.zoo import ParameterError
 from recsys_assets.quality.assets import interactions
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.splits.assets import load_split, temporal_splits
@@ -215,6 +216,19 @@ MODEL_ASSETS = (
 
 MODEL_NAMES = ("popularity", "item_knn", "ease", "matrix_factorisation", "content", "ncf", "hybrid")
 """Names of the bundles that these assets write, in the same order."""
+
+
+def models_of(settings: Settings) -> tuple[str, ...]:
+    """Names of the models that this shop trains, in the order of `MODEL_NAMES`; popularity is always one of them.
+
+    Raises:
+        ParameterError: the setting ``models`` names another one.
+    """
+    named = set(split_list(settings.models)) or set(MODEL_NAMES)
+    unknown = sorted(named - set(MODEL_NAMES))
+    if unknown:
+        raise ParameterError(f"RECSYS_MODELS: unknown model {', '.join(unknown)}; known: {', '.join(MODEL_NAMES)}")
+    return tuple(name for name in MODEL_NAMES if name in named or name == "popularity")
 
 
 def _train(

@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 from rich.table import Table as Grid
 
+from recsys_assets.monitoring.findings import ReportSummary, load_summaries
 from recsys_deploy.console.terminal import terminal
 from recsys_deploy.homes import settings_of_last_home
 from recsys_deploy.monitoring.findings import Finding, Limits, Severity, judge
 from recsys_deploy.monitoring.observe import observe
 
 console = terminal()
+REPORT_COLOURS = {"ok": "green", "warning": "yellow", "too few": "dim"}
 COLOURS = {Severity.WELL: "green", Severity.WARNING: "yellow", Severity.FAILED: "red"}
 
 
@@ -33,6 +35,8 @@ def monitor(
     while True:
         findings = judge(observe(settings, url, cloudwatch), limits, datetime.now(UTC))
         console.print(_grid(findings))
+        for report in load_summaries(settings.home / "reports"):
+            console.print(_report_grid(report))
         failed = any(finding.severity is Severity.FAILED for finding in findings)
         if failed or time.monotonic() + every_seconds > end:
             break
@@ -54,6 +58,13 @@ def _grid(findings: list[Finding]) -> Grid:
     grid = Grid("", "", "", "what to do", title=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     for one in findings:
         grid.add_row(one.subject, f"[{COLOURS[one.severity]}]{one.severity}[/]", one.sentence, one.remedy)
+    return grid
+
+
+def _report_grid(report: ReportSummary) -> Grid:
+    grid = Grid("", "", "", title=f"{report.report} of {report.day}")
+    for one in report.findings:
+        grid.add_row(one.name, f"[{REPORT_COLOURS[one.state]}]{one.state}[/]", one.sentence)
     return grid
 
 

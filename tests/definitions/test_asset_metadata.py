@@ -51,7 +51,9 @@ def test_on_aws_kinds_name_the_services(tmp_path: Path, monkeypatch: pytest.Monk
     )
     built = {**specs(assets_location.build_defs(settings)), **specs(deploy_location.build_defs(settings))}
     of_kind = {kind: {name for name, spec in built.items() if kind in spec.kinds} for kind in ("sagemaker", "glue")}
-    assert of_kind["sagemaker"] == {"ncf_model", "hybrid_model", "batch_questions", "batch_recommendations"}
+    assert of_kind["sagemaker"] == {
+        "ncf_model", "hybrid_model", "refitted_model", "batch_questions", "batch_recommendations",
+    }  # fmt: skip
     assert of_kind["glue"] == {"user_features", "product_features", "user_product_features"}
 
 

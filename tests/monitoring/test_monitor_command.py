@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from moto import mock_aws
 from typer.testing import CliRunner
 
 from lambda_api.settings import Settings, make_settings
+from recsys_assets.monitoring.findings import Finding, ReportSummary, save_summary
 from recsys_deploy import cli
 from recsys_deploy.monitoring.findings import Observed
 from recsys_deploy.monitoring.observe import observe
@@ -69,6 +71,14 @@ def test_well_and_not_well(home: Home, url: str, tmp_path: Path) -> None:
     assert (code, "newest accepted" in said) == (1, True), "the log ends in 2024"
     code, said = run("--url", "http://127.0.0.1:9", *forgiving)
     assert (code, "does not answer" in said) == (1, True)
+
+
+def test_the_newest_reports_stand_below(home: Home) -> None:
+    findings = (Finding("concept", "warning", "Hit rate 0.100 of 60 shoppers."), Finding("twin", "too few", "No twin."))
+    save_summary(ReportSummary("drift_report", date(2024, 5, 1), findings), home.settings.home / "reports")
+    code, said = run("--data-days", "36500", "--model-days", "36500")
+    assert code == 0, "a report's warning is no failure of the environment"
+    assert "drift_report of 2024-05-01" in said and "Hit rate 0.100 of 60 shoppers." in said and "too few" in said
 
 
 def test_it_goes_on_looking_until_something_fails(home: Home, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

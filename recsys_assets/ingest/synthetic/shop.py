@@ -57,7 +57,7 @@ class SyntheticShop:
         """
         self._check_day(day)
         behaviour = self.behaviour(day)
-        events = self._event_table(behaviour, day)
+        events = self.event_table(behaviour, day)
         for index, bug in enumerate(self.config.drifts(DriftKind.TRACKING_BUG)):
             if day >= bug.start:
                 rng = generator(self.config.seed, Stream.TRACKING_BUG, index, day.toordinal())
@@ -176,7 +176,8 @@ class SyntheticShop:
             result[rows] = 0.0 - np.expm1(log_no_purchase(self.world, users[rows], products, first, days))
         return result
 
-    def _event_table(self, behaviour: Behaviour, day: date) -> pa.Table:
+    def event_table(self, behaviour: Behaviour, day: date) -> pa.Table:
+        """The behaviour of one day as events: the columns `EVENT_COLUMNS`, without tracking bugs."""
         midnight = (day.toordinal() - date(1970, 1, 1).toordinal()) * _MICROSECONDS_PER_DAY
         position = pa.array(np.arange(len(behaviour))).cast(pa.string())
         distinct, back = np.unique(behaviour.product, return_inverse=True)

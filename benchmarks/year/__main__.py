@@ -1,0 +1,60 @@
+"""``python -m benchmarks.year``: every arm of every seed, each in a process of its own, then table and picture."""
+
+import argparse
+import multiprocessing
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args
+
+from rich.console import Console
+
+from benchmarks.year.figures import draw, load, tables
+from benchmarks.year.plan import ARMS, Schedule, YearPlan
+from benchmarks.year.run import make_start, run_arm
+
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def main() -> None:
+    """See the package."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.year", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path(".year"), help="Homes, checkpoints and results.")
+    parser.add_argument("--weeks", type=int, default=52)
+    parser.add_argument("--seeds", type=int, default=1, help="How many, from --first-seed on.")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--shoppers", type=int, default=1_000)
+    parser.add_argument("--products", type=int, default=300)
+    parser.add_argument("--sessions", type=float, default=0.2, help="Per shopper and day.")
+    parser.add_argument("--schedule", choices=get_args(Schedule), default="year")
+    parser.add_argument("--models", default=YearPlan().models, help="That the graph trains; `all` takes hours.")
+    parser.add_argument("--arms", default=",".join(ARMS))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--picture", type=Path, default=None, help="SVG file to draw.")
+    given = parser.parse_args()
+    unknown = sorted(set(given.arms.split(",")) - set(ARMS))
+    if unknown:
+        parser.error(f"unknown arm {', '.join(unknown)}; known: {', '.join(ARMS)}")
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    given.folder.mkdir(parents=True, exist_ok=True)
+    plans = [
+        YearPlan(seed, given.weeks, given.shoppers, given.products, given.sessions, given.schedule, given.models)
+        for seed in range(given.first_seed, given.first_seed + given.seeds)
+    ]
+    tasks = [(plan, arm) for plan in plans for arm in ARMS if arm in given.arms.split(",")]
+    left = [task for task in tasks if load(*task, given.folder) is None]
+    with multiprocessing.get_context("spawn").Pool(given.workers, maxtasksperchild=1) as pool:
+        # The start of a seed is made once, before its arms.
+        pool.starmap(make_start, [(plan, given.folder) for plan in plans if any(one[0] == plan for one in left)], 1)
+        pool.starmap(run_arm, [(*task, given.folder) for task in left], 1)
+    found = {(plan.seed, arm): load(plan, arm, given.folder) for plan, arm in tasks}
+    console = Console(width=130)
+    for table in tables(plans, {key: one for key, one in found.items() if one is not None}):
+        console.print(table)
+    console.print(asdict(plans[0]))
+    if given.picture is not None:
+        given.picture.write_text(draw(plans[0], {k[1]: v for k, v in found.items() if k[0] == plans[0].seed and v}))
+
+
+if __name__ == "__main__":
+    main()

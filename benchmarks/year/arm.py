@@ -1,0 +1,371 @@
+"""One arm of the year: a policy of training on the simulated shop, day by day, with a checkpoint after every week.
+
+A checkpoint holds the simulation's state and a copy of the home's database. An interrupted arm removes what was written
+after it and goes on from there; it ends with the same figures as an uninterrupted one.
+"""
+
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as midnight
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.year.pipeline import Pipeline, settings_of
+from benchmarks.year.plan import BUG_SHARE, Arm, YearPlan
+from benchmarks.year.shop import Clock, Counts, LiveShop
+from benchmarks.year.shoppers import FORGOTTEN, ShoppingDay
+from lambda_api.atomic_files import write_text
+from recsys_assets.ingest.synthetic import SyntheticShop
+from recsys_assets.ingest.synthetic.shoppers import user_id
+from recsys_assets.lake import Lake
+from recsys_assets.monitoring.drift import stored_evidence
+
+K: Final = 10
+EVERY: Final[dict[str, int]] = {"weekly": 7, "four-weekly": 28, "daily": 1}
+"""Days between two trainings of the arms that follow the calendar."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Day:
+    """Figures of one day.
+
+    Attributes:
+        list_purchases: purchases of products that were chosen from a list; ``purchases``: all.
+        training: ``drift``, ``floor``, ``calendar`` or empty; ``promoted``: whether it went live.
+        evidence: families of alarms in the report on the day before.
+        data_age_h: hours from the end of the champion's data to the moment it went live; ``None`` without a training.
+        events: sent to ``/feedback``; with ``crashes``, ``repeated`` and ``fallbacks`` as in `Counts`.
+        cpu_training_s, cpu_s: CPU seconds of trainings and reports, and of the whole day.
+    """
+
+    day: str
+    sessions: int = 0
+    clicks: int = 0
+    list_purchases: int = 0
+    purchases: int = 0
+    training: str = ""
+    reason: str = ""
+    promoted: bool = False
+    evidence: list[str] = field(default_factory=list)
+    data_age_h: float | None = None
+    events: int = 0
+    refused: int = 0
+    crashes: int = 0
+    repeated: int = 0
+    fallbacks: int = 0
+    cpu_training_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+@dataclass
+class State:
+    """What a checkpoint holds besides the database.
+
+    Attributes:
+        next_day: ordinal of the day that comes next.
+        pending: purchases to be made later: ``[ordinal, user, slot, request id]``.
+        episode, started: of the loop's open episode.
+        numbers: events so far by ISO day, which number their ids.
+    """
+
+    next_day: int
+    days: list[Day] = field(default_factory=list)
+    pending: list[list[Any]] = field(default_factory=list)
+    episode: str | None = None
+    started: int = 0
+    numbers: dict[str, int] = field(default_factory=dict)
+
+
+class ArmRun:
+    """One arm in its folder: ``home`` (a copy of the seed's start) and ``checkpoint``."""
+
+    def __init__(self, plan: YearPlan, arm: Arm, start: Path, folder: Path, progress: Progress = print) -> None:
+        self.plan, self.arm, self.folder, self.progress = plan, arm, folder, progress
+        self.shop = SyntheticShop(plan.shop)
+        self.clock = Clock()
+        self.state, self.impressions = self._resume(start)
+        settings = settings_of(plan, folder / "home")
+        self.live = arm != "truth"
+        if self.live:
+            self.pipeline = Pipeline(plan, settings, self.shop, self.clock)
+        self.api = LiveShop(settings, self.clock, np.random.default_rng(0))
+
+    def make_start(self) -> None:
+        """The home in which all arms of a seed begin: history, a first champion by the real graph, its lists, a refit.
+
+        The champion learns from the first days and answers on the days after that, so that the detectors have a past.
+        """
+        pipeline = self.pipeline
+        if self.state.next_day == self.plan.live.toordinal():
+            self.clock.now = _midnight(self.plan.live)
+            pipeline.ingest(self.plan.live)
+            pipeline.train(self.plan.live)
+            pipeline.publish(self.plan.live)
+            pipeline.release()
+        self.run(self.plan.start)
+        self.clock.now = _midnight(self.plan.start)
+        pipeline.ingest(self.plan.start)
+        pipeline.materialise_reports(self.plan.start)
+        pipeline.refit(self.plan.start)
+        pipeline.publish(self.plan.start)
+        pipeline.release()
+        self.state.days = []
+        self._save()
+        write_text(self.folder / "ready", "")
+
+    def run(self, until: date | None = None) -> list[Day]:
+        """All days that are left, or those before ``until``; gives the figures of all days so far."""
+        end = min(until or self.plan.end, self.plan.end).toordinal()
+        while self.state.next_day < end:
+            self._one_day(date.fromordinal(self.state.next_day))
+            self.state.next_day += 1
+            if (self.state.next_day - self.plan.start.toordinal()) % 7 == 0:
+                self._save()
+                self._report()
+        self.api.close()
+        return self.state.days
+
+    def _one_day(self, today: date) -> None:
+        began = time.process_time()
+        figures = Day(today.isoformat())
+        self.clock.now = _midnight(today) + 1_800
+        self.api.rng = np.random.default_rng([self.plan.seed, today.toordinal(), 11])
+        if self.live:
+            self._morning(today, figures)
+            figures.cpu_training_s = round(time.process_time() - began, 2)
+        self._serve(today, figures)
+        figures.cpu_s = round(time.process_time() - began, 2)
+        self.state.days.append(figures)
+
+    def _morning(self, today: date, figures: Day) -> None:
+        """What happens at night: ingestion, reports, and a training where the arm's policy asks for one."""
+        number = (today - (self.plan.live if self.arm == "start" else self.plan.start)).days
+        monday = number % (28 if self.arm in ("never", "four-weekly") else 7) == 0
+        if number == 0:
+            return
+        if monday:
+            self.pipeline.interrupt_staging()
+            self.pipeline.ingest(today)
+            self.pipeline.publish(today)
+        elif self.arm in ("loop", "daily"):
+            self.pipeline.ingest_yesterday(today)
+        if self.arm == "loop":
+            # The assets themselves every fourth week; in between the functions that they call.
+            (self.pipeline.materialise_reports if number % 28 == 0 else self.pipeline.report_on_yesterday)(today)
+        if self.arm == "loop":
+            self._loop(today, figures)
+        elif self.arm in EVERY and number % EVERY[self.arm] == 0:
+            self.pipeline.refit(today)
+            figures.training, figures.promoted = "calendar", True
+        if figures.promoted:
+            self._go_live(figures)
+        if monday or figures.promoted:
+            self.api.restart()
+
+    def _loop(self, today: date, figures: Day) -> None:
+        yesterday = today - timedelta(days=1)
+        found = [one for one in stored_evidence(self.pipeline.lake, yesterday, 1) if one.day == yesterday]
+        figures.evidence = sorted(one.family for one in found)
+        episode = date.fromisoformat(self.state.episode) if self.state.episode else None
+        decision = self.pipeline.decide(today, episode, self.state.started)
+        self.state.episode = decision.episode.isoformat() if decision.episode else None
+        self.state.started = decision.started
+        if decision.start:
+            figures.training, figures.reason = decision.cause, decision.reason
+            figures.promoted = self.pipeline.train(today)
+
+    def _go_live(self, figures: Day) -> None:
+        self.pipeline.release()
+        end = self.pipeline.newest_event()
+        assert end is not None
+        figures.data_age_h = round((self.clock() - end.timestamp()) / 3_600, 2)
+
+    def _serve(self, today: date, figures: Day) -> None:
+        shopping = ShoppingDay(self.shop.world, self.plan, today)
+        slot_of = {name: slot for slot, name in enumerate(shopping.product_ids) if name}
+        prices = self.shop.world.prices(np.maximum(shopping.state.shelf, 0), today.toordinal())
+        best = shopping.best_lists(K) if not self.live else None
+        sender = _Sender(self, today, shopping, prices, figures)
+        due = [one for one in self.state.pending if one[0] <= today.toordinal()]
+        self.state.pending = [one for one in self.state.pending if one[0] > today.toordinal()]
+        for _, user, slot, request in due:
+            if shopping.state.shelf[slot] >= 0:
+                sender.buy(user, slot, 3_000, request)
+        for session in shopping.sessions:
+            self.clock.now = _midnight(today) + session.second
+            request = f"{today:%Y%m%d}-s{session.number}"
+            if best is not None:
+                shown = best[session.row].tolist()
+            else:
+                answer = self.api.recommend(user_id(session.user), K, request)
+                shown = [slot_of.get(item.product_id, -1) for item in answer.ranking.items]
+            views = shopping.answer(session, shown, self.impressions[session.user])
+            self.impressions[session.user, [slot for slot in shown if slot >= 0]] += 1.0
+            sender.session(session.user, session.second, request, views)
+        users, slots = shopping.restocks(np.random.default_rng([self.plan.seed, today.toordinal(), 13]))
+        for user, slot in zip(users.tolist(), slots.tolist(), strict=True):
+            sender.buy(user, slot, 83_000, None)
+        self.clock.now = _midnight(today) + 85_000
+        if self.live:
+            self.api.flush()
+        self.impressions *= FORGOTTEN
+        figures.sessions = len(shopping.sessions)
+        counts, self.api.counts = self.api.counts, Counts()
+        figures.events, figures.refused, figures.crashes = counts.sent, counts.refused, counts.crashes
+        figures.repeated, figures.fallbacks = counts.repeated, counts.fallbacks
+
+    def lost_events(self) -> tuple[int, int]:
+        """Events that were sent before the last ingested day's end, and how many of them no table holds.
+
+        Training table and quarantine together must hold each once; one that they hold twice counts as lost too.
+        """
+        lake = Lake(str(self.folder / "home" / "lake"))
+        sent = lost = 0
+        stored = set(lake.days("interactions"))
+        for text, count in self.state.numbers.items():
+            day = date.fromisoformat(text)
+            if day not in stored:
+                continue
+            found: list[str] = []
+            for table in ("interactions", "quarantined_interactions"):
+                if day in set(lake.days(table)):
+                    found += lake.read(table, ("interaction_id",), day, day + timedelta(days=1))[
+                        "interaction_id"
+                    ].to_pylist()
+            expected = {f"{day:%Y%m%d}-{number}" for number in range(count)}
+            sent += count
+            lost += len(expected - set(found)) + len(found) - len(set(found))
+        return sent, lost
+
+    def _report(self) -> None:
+        week = self.state.days[-7:]
+        trained = ", ".join(f"{one.training} {one.day}" for one in week if one.training)
+        first = self.plan.live if self.arm == "start" else self.plan.start
+        done = (self.state.next_day - first.toordinal()) // 7
+        self.progress(
+            f"seed {self.plan.seed} {self.arm:<11} week {done:>2}/{self.plan.weeks}: "
+            f"{sum(one.list_purchases for one in week):>5} from lists, {sum(one.purchases for one in week):>5} in all, "
+            f"{sum(one.cpu_s for one in week):5.1f} CPU s{'; ' + trained if trained else ''}"
+        )
+
+    def _save(self) -> None:
+        target = self.folder / "checkpoint"
+        fresh = self.folder / "checkpoint.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        if self.live:
+            with (
+                closing(sqlite3.connect(self.folder / "home" / "state.sqlite3")) as source,
+                closing(sqlite3.connect(fresh / "state.sqlite3")) as copy,
+            ):
+                source.backup(copy)
+        np.save(fresh / "impressions.npy", self.impressions)
+        write_text(fresh / "state.json", json.dumps(asdict(self.state)))
+        old = self.folder / "checkpoint.old"
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
+        fresh.rename(target)
+
+    def _resume(self, start: Path) -> tuple[State, np.ndarray]:
+        checkpoint = self.folder / "checkpoint"
+        if not checkpoint.exists() and (self.folder / "checkpoint.old").exists():
+            (self.folder / "checkpoint.old").rename(checkpoint)
+        home = self.folder / "home"
+        if not checkpoint.exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            if self.arm == "start":
+                return State(self.plan.live.toordinal()), np.zeros((self.plan.shoppers, self.plan.products))
+            if self.arm != "truth":
+                shutil.copytree(start / "home", home)
+            stored = json.loads((start / "checkpoint" / "state.json").read_text())
+            return State(**stored), np.load(start / "checkpoint" / "impressions.npy")
+        stored = json.loads((checkpoint / "state.json").read_text())
+        state = State(**{**stored, "days": [Day(**one) for one in stored["days"]]})
+        if self.arm != "truth":
+            _rewind(home, date.fromordinal(state.next_day), checkpoint / "state.sqlite3")
+        return state, np.load(checkpoint / "impressions.npy")
+
+
+def _midnight(day: date) -> float:
+    """Seconds since 1970 UTC."""
+    return datetime.combine(day, midnight(), UTC).timestamp()
+
+
+class _Sender:
+    """Turns what shoppers do into events, and counts."""
+
+    def __init__(self, run: ArmRun, today: date, shopping: ShoppingDay, prices: np.ndarray, figures: Day) -> None:
+        self._run, self._today, self._shopping, self._prices, self._figures = run, today, shopping, prices, figures
+        self._start = int(_midnight(today))
+        self._rng = np.random.default_rng([run.plan.seed, today.toordinal(), 12])
+        self._buggy = run.plan.is_buggy(today)
+        self._on_sale = np.flatnonzero(shopping.state.shelf >= 0)
+
+    def session(self, user: int, second: int, request: str, views: list[Any]) -> None:
+        """All events of one session."""
+        for number, view in enumerate(views):
+            at = second + 30 * number
+            listed = request if view.place >= 0 else None
+            self._figures.clicks += view.place >= 0
+            self._send(user, view.slot, "view", at, listed)
+            if view.carted:
+                self._send(user, view.slot, "add_to_cart", at + 5, listed)
+            if view.bought and view.delay:
+                self._run.state.pending.append([self._today.toordinal() + view.delay, user, view.slot, listed])
+            elif view.bought:
+                self.buy(user, view.slot, at + 15, listed)
+
+    def buy(self, user: int, slot: int, second: int, request: str | None) -> None:
+        """A purchase."""
+        self._figures.purchases += 1
+        self._figures.list_purchases += request is not None
+        self._send(user, slot, "purchase", second, request)
+
+    def _send(self, user: int, slot: int, kind: str, second: int, request: str | None) -> None:
+        if not self._run.live:
+            return
+        if self._buggy and self._rng.random() < BUG_SHARE:
+            slot = int(self._rng.choice(self._on_sale))
+        text = self._today.isoformat()
+        number = self._run.state.numbers.get(text, 0)
+        self._run.state.numbers[text] = number + 1
+        event: dict[str, Any] = {
+            "event_id": f"{self._today:%Y%m%d}-{number}",
+            "user_id": user_id(user),
+            "product_id": self._shopping.product_ids[slot],
+            "event_type": kind,
+            "timestamp": min(self._start + second, self._start + 86_399),
+            "price": float(self._prices[slot]),
+        }
+        if kind == "purchase":
+            event["quantity"] = 1
+        if request is not None:
+            event["request_id"] = request
+        self._run.clock.now = max(self._run.clock.now, event["timestamp"])
+        self._run.api.report(event)
+
+
+def _rewind(home: Path, next_day: date, database: Path) -> None:
+    """Bring a home back to the evening before ``next_day``."""
+    for name in ("state.sqlite3-wal", "state.sqlite3-shm", "state.sqlite3"):
+        (home / name).unlink(missing_ok=True)
+    shutil.copyfile(database, home / "state.sqlite3")
+    yesterday = next_day - timedelta(days=1)
+    for folder, first in ((home / "events", next_day), (home / "lake", yesterday)):
+        for one in folder.glob("*/date=*"):
+            if one.name >= f"date={first}":
+                shutil.rmtree(one)
+    # Files of the stream are staged anew: some parts have just been removed.
+    (home / "lake" / "stream_index.json").unlink(missing_ok=True)

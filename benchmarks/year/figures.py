@@ -1,0 +1,180 @@
+"""What came out: results on disk, the table of arms, the table of injected changes, the picture."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from benchmarks.year.plan import ARMS, Arm, Change, YearPlan
+from lambda_api.atomic_files import write_text
+from recsys_assets.evaluation.plots import LIGHT, PALETTE, new_figure
+
+if TYPE_CHECKING:
+    from benchmarks.year.arm import Day
+
+Result = Mapping[str, Any]
+CEILING: Final = "daily"
+RECOVERED: Final = 0.95
+AFTER: Final = 21
+"""Days after the start of a change within which an alarm is put down to it."""
+
+
+def save(plan: YearPlan, arm: Arm, days: "Sequence[Day]", lost: tuple[int, int], folder: Path) -> None:
+    """Write the result of one arm."""
+    content = {"plan": asdict(plan), "days": [asdict(day) for day in days], "lost": lost}
+    write_text(folder / f"{plan.seed}-{arm}.json", json.dumps(content))
+
+
+def load(plan: YearPlan, arm: Arm, folder: Path) -> Result | None:
+    """The result of one arm of this very plan; ``None`` where there is none yet."""
+    path = folder / f"{plan.seed}-{arm}.json"
+    if not path.exists():
+        return None
+    found: Result = json.loads(path.read_text())
+    return found if found["plan"] == asdict(plan) else None
+
+
+def column(result: Result, name: str) -> NDArray[np.float64]:
+    """One figure of every day, float64 ``[days]``."""
+    return np.array([float(day[name]) for day in result["days"]])
+
+
+def tables(plans: Sequence[YearPlan], found: Mapping[tuple[int, str], Result]) -> list[Table]:
+    """The arms over all seeds, and the injected changes as the loop met them."""
+    arms = Table(
+        "arm", "from lists, % of daily", "all purchases, % of daily", "from lists, bug and after", "trainings",
+        "data age when live, h", "training CPU s", "CPU s", "crashes", "events sent", "lost",
+        title=f"{len(plans)} seed(s), {plans[0].weeks} weeks, {plans[0].shoppers:,} shoppers",
+    )  # fmt: skip
+    for arm in ARMS:
+        rows = {plan: found[plan.seed, arm] for plan in plans if (plan.seed, arm) in found}
+        if rows:
+            arms.add_row(arm, *_arm_row(rows, found))
+    said: list[str] = []
+    changes = Table("change", "seed", "first warning, days", "first training, days", "95 % of daily again, days")
+    for plan in plans:
+        if (plan.seed, "loop") in found:
+            loop = found[plan.seed, "loop"]
+            for change in plan.changes:
+                changes.add_row(
+                    change.name, str(plan.seed), *_change_row(plan, change, loop, found.get((plan.seed, CEILING)))
+                )
+            early, count = false_triggers(plan, loop)
+            said.append(f"seed {plan.seed}: {count} episodes in the {early:.0f} weeks of no change")
+    changes.caption = "; ".join(said)
+    return [arms, changes]
+
+
+def false_triggers(plan: YearPlan, loop: Result) -> tuple[float, int]:
+    """Weeks that belong to no change, and how many trainings an alarm of these weeks started (one per episode)."""
+    calm, count, last = 0, 0, None
+    for day in loop["days"]:
+        moment = date.fromisoformat(day["day"])
+        changed = any(
+            one.start <= moment < one.start + timedelta(days=max(one.days, _length(one)) + AFTER)
+            for one in plan.changes
+            if one.name != "season peak"
+        )
+        calm += not changed
+        if day["training"] == "drift":
+            new_episode = last is None or (moment - last).days > 10
+            count += new_episode and not changed
+            last = moment
+    return calm / 7, count
+
+
+def draw(plan: YearPlan, found: Mapping[str, Result]) -> str:
+    """Purchases from lists per session, a week's mean, as an SVG; vertical lines mark the injected changes."""
+    import matplotlib
+
+    figure, axes = new_figure(LIGHT, (9.0, 4.2))
+    for place, arm in enumerate(ARMS):
+        if arm in found:
+            weekly = [
+                one.reshape(-1, 7).sum(axis=1)
+                for one in (column(found[arm], "list_purchases"), column(found[arm], "sessions"))
+            ]
+            axes.plot(
+                range(1, len(weekly[0]) + 1), 100 * weekly[0] / weekly[1], color=PALETTE[place % len(PALETTE)],
+                label=arm,
+                linewidth=2.4 if arm == "loop" else 1.4,
+            )  # fmt: skip
+    bottom = axes.get_ylim()[0]
+    for change in plan.changes:
+        week = (change.start - plan.start).days / 7 + 0.5
+        axes.axvline(week, color=LIGHT.muted, linewidth=1, linestyle=":")
+        axes.text(week, bottom, f" {change.name}", rotation=90, va="bottom", ha="right", fontsize=7.5, color=LIGHT.ink)
+    axes.set_xlabel("week")
+    axes.set_ylabel("purchases from lists per 100 visits")
+    axes.legend(frameon=False, ncols=3, fontsize=8.5, labelcolor=LIGHT.ink)
+    content = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "year", "svg.fonttype": "none"}):
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    return content.getvalue()
+
+
+def _arm_row(rows: Mapping[YearPlan, Result], found: Mapping[tuple[int, str], Result]) -> list[str]:
+    shares: dict[str, list[float]] = {"list_purchases": [], "purchases": [], "bug": []}
+    for plan, result in rows.items():
+        ceiling = found.get((plan.seed, CEILING))
+        if ceiling is None:
+            continue
+        for name in ("list_purchases", "purchases"):
+            shares[name].append(float(column(result, name).sum() / column(ceiling, name).sum()))
+        bug = next((one for one in plan.changes if one.name == "tracking bug"), None)
+        if bug is not None:
+            first = (bug.start - plan.start).days
+            days = slice(first, first + bug.days + 14)
+            one, other = (column(each, "list_purchases")[days].sum() for each in (result, ceiling))
+            shares["bug"].append(float(one / other))
+    trainings = [sum(bool(day["training"]) for day in one["days"]) for one in rows.values()]
+    ages = [day["data_age_h"] for one in rows.values() for day in one["days"] if day["data_age_h"] is not None]
+    total = {name: sum(column(one, name).sum() for one in rows.values()) for name in ("cpu_training_s", "cpu_s")}
+    sent, lost = (sum(one["lost"][place] for one in rows.values()) for place in (0, 1))
+    return [
+        *(_mean(values, 100, "{:.1f}") for values in shares.values()),
+        _mean([float(one) for one in trainings], 1, "{:.1f}"),
+        f"{max(ages):.1f} at most" if ages else "-",
+        f"{total['cpu_training_s']:.0f}",
+        f"{total['cpu_s']:.0f}",
+        f"{sum(column(one, 'crashes').sum() for one in rows.values()):.0f}",
+        f"{sent:,}",
+        f"{lost}",
+    ]
+
+
+def _mean(values: Sequence[float], factor: float, form: str) -> str:
+    if not values:
+        return "-"
+    text = form.format(factor * float(np.mean(values)))
+    ends = [form.format(factor * one) for one in (min(values), max(values))]
+    return text if len(values) == 1 else f"{text} ({ends[0]}-{ends[1]})"
+
+
+def _length(change: Change) -> int:
+    starts = [drift.start for drift in change.drift]
+    return (max(starts) - change.start).days if starts else 0
+
+
+def _change_row(plan: YearPlan, change: Change, loop: Result, ceiling: Result | None) -> list[str]:
+    first = (change.start - plan.start).days
+    window = loop["days"][first + 1 : first + 1 + _length(change) + AFTER]
+    # The report on a day is read on the next morning: the first day of a change can be noticed after one day.
+    warned = next((number for number, day in enumerate(window, start=1) if day["evidence"]), None)
+    trained = next((number for number, day in enumerate(window, start=1) if day["training"] == "drift"), None)
+    recovered = None
+    if ceiling is not None:
+        mine, other = (column(one, "list_purchases") for one in (loop, ceiling))
+        for number in range(7, len(mine) - first + 1):
+            days = slice(first + number - 7, first + number)
+            if mine[days].sum() >= RECOVERED * other[days].sum():
+                recovered = number
+                break
+    return ["-" if one is None else str(one) for one in (warned, trained, recovered)]

@@ -1,0 +1,38 @@
+"""One arm, or the start of a seed, in a process of its own."""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+
+from benchmarks.year.figures import save
+from benchmarks.year.plan import Arm, YearPlan
+
+
+def make_start(plan: YearPlan, folder: Path) -> None:
+    """The home in which all arms of a seed begin."""
+    home = folder / f"{plan.seed}-start"
+    if (home / "ready").exists():
+        return
+    _prepare(plan, home / "home")
+    from benchmarks.year.arm import ArmRun
+
+    ArmRun(plan, "start", home, home, lambda line: print(line, flush=True)).make_start()
+
+
+def run_arm(plan: YearPlan, arm: Arm, folder: Path) -> None:
+    """One arm; a folder that holds part of it goes on. Writes ``<folder>/<seed>-<arm>.json``."""
+    home = folder / f"{plan.seed}-{arm}"
+    _prepare(plan, home / "home")
+    from benchmarks.year.arm import ArmRun
+
+    run = ArmRun(plan, arm, folder / f"{plan.seed}-start", home, lambda line: print(line, flush=True))
+    days = run.run()
+    save(plan, arm, days, run.lost_events() if run.live else (0, 0), folder)
+
+
+def _prepare(plan: YearPlan, home: Path) -> None:
+    # Read when the graph's modules are first imported: they belong to this home.
+    os.environ.update({"RECSYS_HOME": str(home), "RECSYS_FIRST_DAY": plan.shop.start.isoformat()})
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.ERROR)
