@@ -5,13 +5,15 @@ import multiprocessing
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from rich.console import Console
 
+from benchmarks.year.arm import so_far
 from benchmarks.year.figures import draw, load, tables
-from benchmarks.year.plan import ARMS, Schedule, YearPlan
+from benchmarks.year.plan import ARMS, Arm, Schedule, YearPlan
 from benchmarks.year.run import make_start, run_arm
+from lambda_api.atomic_files import write_text
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -30,6 +32,7 @@ def main() -> None:
     parser.add_argument("--models", default=YearPlan().models, help="That the graph trains; `all` takes hours.")
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--so-far", action="store_true", help="Run nothing; show what there is.")
     parser.add_argument("--picture", type=Path, default=None, help="SVG file to draw.")
     given = parser.parse_args()
     unknown = sorted(set(given.arms.split(",")) - set(ARMS))
@@ -42,18 +45,30 @@ def main() -> None:
         for seed in range(given.first_seed, given.first_seed + given.seeds)
     ]
     tasks = [(plan, arm) for plan in plans for arm in ARMS if arm in given.arms.split(",")]
+    if given.so_far:
+        return _show(plans, tasks, given.folder, given.picture)
     left = [task for task in tasks if load(*task, given.folder) is None]
     with multiprocessing.get_context("spawn").Pool(given.workers, maxtasksperchild=1) as pool:
         # The start of a seed is made once, before its arms.
         pool.starmap(make_start, [(plan, given.folder) for plan in plans if any(one[0] == plan for one in left)], 1)
         pool.starmap(run_arm, [(*task, given.folder) for task in left], 1)
-    found = {(plan.seed, arm): load(plan, arm, given.folder) for plan, arm in tasks}
+    _show(plans, tasks, given.folder, given.picture)
+
+
+def _show(plans: list[YearPlan], tasks: list[tuple[YearPlan, Arm]], folder: Path, picture: Path | None) -> None:
+    """Tables and picture of what there is, over the weeks that every arm has."""
+    results = {(plan.seed, arm): load(plan, arm, folder) or so_far(plan, arm, folder) for plan, arm in tasks}
+    found: dict[tuple[int, str], dict[str, Any]] = {key: dict(one) for key, one in results.items() if one is not None}
+    weeks = min((len(one["days"]) // 7 for one in found.values()), default=0)
+    for one in found.values():
+        one["days"] = one["days"][: 7 * weeks]
     console = Console(width=130)
-    for table in tables(plans, {key: one for key, one in found.items() if one is not None}):
+    for table in tables(plans, found, weeks):
         console.print(table)
     console.print(asdict(plans[0]))
-    if given.picture is not None:
-        given.picture.write_text(draw(plans[0], {k[1]: v for k, v in found.items() if k[0] == plans[0].seed and v}))
+    if picture is not None and weeks:
+        own = {arm: one for (seed, arm), one in found.items() if seed == plans[0].seed}
+        write_text(picture, draw(plans[0], own))
 
 
 if __name__ == "__main__":

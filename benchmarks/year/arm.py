@@ -8,7 +8,7 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -225,27 +225,8 @@ class ArmRun:
         figures.repeated, figures.fallbacks = counts.repeated, counts.fallbacks
 
     def lost_events(self) -> tuple[int, int]:
-        """Events that were sent before the last ingested day's end, and how many of them no table holds.
-
-        Training table and quarantine together must hold each once; one that they hold twice counts as lost too.
-        """
-        lake = Lake(str(self.folder / "home" / "lake"))
-        sent = lost = 0
-        stored = set(lake.days("interactions"))
-        for text, count in self.state.numbers.items():
-            day = date.fromisoformat(text)
-            if day not in stored:
-                continue
-            found: list[str] = []
-            for table in ("interactions", "quarantined_interactions"):
-                if day in set(lake.days(table)):
-                    found += lake.read(table, ("interaction_id",), day, day + timedelta(days=1))[
-                        "interaction_id"
-                    ].to_pylist()
-            expected = {f"{day:%Y%m%d}-{number}" for number in range(count)}
-            sent += count
-            lost += len(expected - set(found)) + len(found) - len(set(found))
-        return sent, lost
+        """See `lost_events`."""
+        return lost_events(self.folder, self.state.numbers)
 
     def _report(self) -> None:
         week = self.state.days[-7:]
@@ -301,6 +282,44 @@ class ArmRun:
 def _midnight(day: date) -> float:
     """Seconds since 1970 UTC."""
     return datetime.combine(day, midnight(), UTC).timestamp()
+
+
+def lost_events(folder: Path, numbers: Mapping[str, int]) -> tuple[int, int]:
+    """Events that were sent on the days that are ingested, and how many of them no table of the lake holds.
+
+    Training table and quarantine together must hold each once; one that they hold twice counts as lost too.
+
+    Args:
+        folder: of the arm.
+        numbers: events sent by ISO day.
+    """
+    lake = Lake(str(folder / "home" / "lake"))
+    sent = lost = 0
+    days = {table: set(lake.days(table)) for table in ("interactions", "quarantined_interactions")}
+    for text, count in numbers.items():
+        day = date.fromisoformat(text)
+        if day not in days["interactions"]:
+            continue
+        found: list[str] = []
+        for table, stored in days.items():
+            if day in stored:
+                ids = lake.read(table, ("interaction_id",), day, day + timedelta(days=1))["interaction_id"]
+                found += ids.to_pylist()
+        expected = {f"{day:%Y%m%d}-{number}" for number in range(count)}
+        sent += count
+        lost += len(expected - set(found)) + len(found) - len(set(found))
+    return sent, lost
+
+
+def so_far(plan: YearPlan, arm: Arm, folder: Path) -> dict[str, Any] | None:
+    """What `figures.load` gives, of an arm that has not ended; ``None`` before its first checkpoint."""
+    own = folder / f"{plan.seed}-{arm}"
+    path = own / "checkpoint" / "state.json"
+    if not path.exists():
+        return None
+    stored = json.loads(path.read_text())
+    lost = (0, 0) if arm == "truth" else lost_events(own, stored["numbers"])
+    return {"plan": asdict(plan), "days": stored["days"], "lost": lost}
 
 
 class _Sender:

@@ -46,12 +46,12 @@ def column(result: Result, name: str) -> NDArray[np.float64]:
     return np.array([float(day[name]) for day in result["days"]])
 
 
-def tables(plans: Sequence[YearPlan], found: Mapping[tuple[int, str], Result]) -> list[Table]:
+def tables(plans: Sequence[YearPlan], found: Mapping[tuple[int, str], Result], weeks: int) -> list[Table]:
     """The arms over all seeds, and the injected changes as the loop met them."""
     arms = Table(
         "arm", "from lists, % of daily", "all purchases, % of daily", "from lists, bug and after", "trainings",
         "data age when live, h", "training CPU s", "CPU s", "crashes", "events sent", "lost",
-        title=f"{len(plans)} seed(s), {plans[0].weeks} weeks, {plans[0].shoppers:,} shoppers",
+        title=f"{len(plans)} seed(s), {weeks} weeks, {plans[0].shoppers:,} shoppers",
     )  # fmt: skip
     for arm in ARMS:
         rows = {plan: found[plan.seed, arm] for plan in plans if (plan.seed, arm) in found}

@@ -65,7 +65,7 @@ def test_six_weeks_of_the_loop(start: Path, tmp_path: Path) -> None:
     save(PLAN, "loop", days, (sent, lost), tmp_path)
     found = {(PLAN.seed, "loop"): load(PLAN, "loop", tmp_path)}
     assert found[PLAN.seed, "loop"] is not None and load(replace(PLAN, seed=4), "loop", tmp_path) is None
-    assert [table.row_count for table in tables([PLAN], found)] == [1, 1]  # type: ignore[arg-type]
+    assert [table.row_count for table in tables([PLAN], found, 6)] == [1, 1]  # type: ignore[arg-type]
     assert "<svg" in draw(PLAN, {"loop": found[PLAN.seed, "loop"]})  # type: ignore[dict-item]
     assert false_triggers(PLAN, found[PLAN.seed, "loop"])[1] == 0  # type: ignore[arg-type]
 
