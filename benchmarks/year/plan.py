@@ -53,7 +53,7 @@ class YearPlan:
     Attributes:
         weeks: after the days for training and observation.
         shoppers, products, sessions: of the shop; ``sessions`` per shopper and day.
-        schedule: ``year``: all changes; ``taste``: one change of taste in the middle; ``none``.
+        schedule: ``year``: all changes; ``taste``: all tastes are new from the middle on; ``none``.
         models: that the graph trains (setting ``models``).
         trained_days, observed_days: see `TRAINED_DAYS` and `OBSERVED_DAYS`.
     """
@@ -89,7 +89,7 @@ class YearPlan:
         if self.schedule == "none":
             return ()
         if self.schedule == "taste":
-            return (self._drift("taste .5", 0.5, DriftKind.TASTE_SHIFT, 0.5),)
+            return (self._drift("taste 1", 0.5, DriftKind.TASTE_SHIFT, 1.0),)
         first = (
             self._drift("taste .5", 0.12, DriftKind.TASTE_SHIFT, 0.5),
             Change("season peak", self._week(0.25), PEAK_DAYS),

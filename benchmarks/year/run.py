@@ -1,12 +1,16 @@
 """One arm, or the start of a seed, in a process of its own."""
 
+import fcntl
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.year.figures import save
 from benchmarks.year.plan import Arm, YearPlan
+from lambda_api.errors import RecsysError
 
 
 def make_start(plan: YearPlan, folder: Path) -> None:
@@ -17,7 +21,8 @@ def make_start(plan: YearPlan, folder: Path) -> None:
     _prepare(plan, home / "home")
     from benchmarks.year.arm import ArmRun
 
-    ArmRun(plan, "start", home, home, lambda line: print(line, flush=True)).make_start()
+    with _alone(home):
+        ArmRun(plan, "start", home, home, lambda line: print(line, flush=True)).make_start()
 
 
 def run_arm(plan: YearPlan, arm: Arm, folder: Path) -> None:
@@ -26,9 +31,26 @@ def run_arm(plan: YearPlan, arm: Arm, folder: Path) -> None:
     _prepare(plan, home / "home")
     from benchmarks.year.arm import ArmRun
 
-    run = ArmRun(plan, arm, folder / f"{plan.seed}-start", home, lambda line: print(line, flush=True))
-    days = run.run()
-    save(plan, arm, days, run.lost_events() if run.live else (0, 0), folder)
+    with _alone(home):
+        run = ArmRun(plan, arm, folder / f"{plan.seed}-start", home, lambda line: print(line, flush=True))
+        days = run.run()
+        save(plan, arm, days, run.lost_events() if run.live else (0, 0), folder)
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Nobody else runs in ``home``: a worker may outlive the command that started it.
+
+    Raises:
+        RecsysError: another process does.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with home.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RecsysError(f"another process runs in {home}", remedy="end it, or wait") from error
+        yield
 
 
 def _prepare(plan: YearPlan, home: Path) -> None:

@@ -101,6 +101,8 @@ def decide_training(
         history: of trainings and of the open episode.
     """
     rules = rules or Rules()
+    # What was seen before the last training is about another champion.
+    evidence = [one for one in evidence if history.last is None or one.day >= history.last]
     episode, started = _open_episode(today, evidence, history, rules)
 
     def answer(start: bool, reason: str, cause: Literal["drift", "floor", "none"] = "none") -> Decision:

@@ -20,7 +20,7 @@ from recsys_assets.monitoring.samples import events_of_active_shoppers
 from recsys_assets.schema import relevant_types
 
 HISTORY_DAYS: Final = 180
-MIN_LIFT: Final = 0.1
+MIN_LIFT: Final = 0.2
 """Two to four weeks of ordinary ageing cost 7 to 12 % on the synthetic shop; the floor of `retraining` answers that."""
 
 MIN_SHOPPERS: Final = 100
@@ -37,7 +37,7 @@ class TwinResult:
 
     Attributes:
         lift: relative to the old one's; ``None`` where that is 0.
-        alarm: the whole interval is above `MIN_LIFT`.
+        alarm: the lift is above `MIN_LIFT` and the interval above 0.
     """
 
     comparison: PairedComparison
@@ -87,4 +87,4 @@ def compare_twins(
 def judge_twin(comparison: PairedComparison, old_rate: float) -> TwinResult:
     """The verdict on a paired comparison, fresh minus old."""
     lift = comparison.difference / old_rate if old_rate > 0 else None
-    return TwinResult(comparison, lift, comparison.low > MIN_LIFT * old_rate)
+    return TwinResult(comparison, lift, comparison.low > 0 and (lift is None or lift > MIN_LIFT))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from recsys_assets.measurement.bootstrap import paired_comparison
 from recsys_assets.monitoring.concept import DailyRate, follow
 from recsys_assets.monitoring.drift_statistics import (
     MIN_HISTORY,
@@ -15,6 +16,7 @@ from recsys_assets.monitoring.drift_statistics import (
     own_limit,
     population_stability_index,
 )
+from recsys_assets.monitoring.twin import judge_twin
 
 RNG = np.random.default_rng(0)
 
@@ -124,3 +126,14 @@ def test_cusum_by_hand() -> None:
         assert value == pytest.approx(path)
     assert follow(rates[:20]).path == () and not follow([]).alarm
     assert follow([DailyRate(one.day, one.rate, 29) for one in rates]).path == ()
+
+
+@pytest.mark.parametrize(("gained", "alarm"), [(0, False), (30, False), (100, True)])
+def test_the_twin_alarms_beyond_ordinary_ageing(gained: int, alarm: bool) -> None:
+    """300 of 1,000 shoppers were hit by the old fit; the fresh one hits ``gained`` more and nobody less."""
+    old = np.repeat([1.0, 0.0], [300, 700])
+    fresh = old.copy()
+    fresh[300 : 300 + gained] = 1.0
+    found = judge_twin(paired_comparison(fresh, old, confidence=0.99), float(old.mean()))
+    assert found.alarm is alarm and found.lift == pytest.approx(gained / 300)
+    assert (found.comparison.low > 0) is (gained > 0)

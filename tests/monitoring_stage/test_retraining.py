@@ -55,6 +55,9 @@ def test_what_counts_as_an_alarm(evidence: list[Evidence], expected: bool) -> No
         ([alarm("concept")], TrainingHistory(last=ago(10)), True, "drift", "Training 1 of 4"),
         ([alarm("concept")], TrainingHistory(last=ago(6)), False, "none", "may start after 7 days"),
         ([alarm("concept")], TrainingHistory(last=ago(7)), True, "drift", "concept changed"),
+        # What was seen before the last training is about another champion.
+        ([alarm("twin", 6)], TrainingHistory(last=ago(5)), False, "none", "No alarm"),
+        ([alarm("twin", 5)], TrainingHistory(last=ago(5)), False, "none", "after 7 days"),
         # Refusals: the first keeps the cooldown, the second doubles it, the third again.
         ([alarm("concept")], TrainingHistory(last=ago(13), refusals=2), False, "none", "after 14 days"),
         ([alarm("concept")], TrainingHistory(last=ago(14), refusals=2), True, "drift", "Training 1"),
