@@ -1,18 +1,18 @@
 """The three daily reports as Dagster assets; their checks are warnings and block nothing."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import dagster as dg
 
 from lambda_api.settings import Settings
-from recsys_assets.event_stream import events_root
+from recsys_assets.ingest.served_assets import list_outcomes
 from recsys_assets.lake import Lake
 from recsys_assets.measurement.importance import read_importance
 from recsys_assets.monitoring import pages
 from recsys_assets.monitoring.alerts import Alert, AlertError, open_alerts
-from recsys_assets.monitoring.business import MIN_SHOPPERS, update_day, variant_figures
+from recsys_assets.monitoring.business import MIN_SHOPPERS, variant_figures
 from recsys_assets.monitoring.drift import drift_report_of, evidence_of, findings_of, importances_of, store
 from recsys_assets.monitoring.findings import FOLDER, Finding, ReportSummary, save_summary, worst
 from recsys_assets.monitoring.quality_trend import closed_subjects, daily_quality, quality_findings
@@ -96,17 +96,15 @@ def drift_report(
     group_name=GROUP,
     owners=OWNERS,
     partitions_def=DAYS,
-    deps=[interactions],
+    deps=[list_outcomes],
     kinds={"python", "html"},
     check_specs=[_spec("business_report", "There are enough shoppers to say something about what was served.")],
 )
 def business_report(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Click-through, conversion and revenue per shopper and variant, from the event stream; intervals over shoppers."""
+    """Click-through, conversion and revenue per shopper and variant of the lists shown; intervals over shoppers."""
     day = _day(context)
-    # The attribution window of a day ends a day later: yesterday is computed again.
-    rows = sum(update_day(lake, events_root(settings), one) for one in (day - timedelta(days=1), day))
     figures, capped = variant_figures(lake, day, seed=settings.seed)
     findings = tuple(
         Finding(
@@ -120,7 +118,7 @@ def business_report(
     if not findings:
         findings = (Finding("served lists", "too few", f"Fewer than {MIN_SHOPPERS} shoppers were served in 28 days."),)
     page = pages.business_page(figures, capped)
-    yield _result(context, settings, "business_report", day, findings, page, {"rows_of_two_days": rows})
+    yield _result(context, settings, "business_report", day, findings, page)
 
 
 def _day(context: dg.AssetExecutionContext) -> date:

@@ -13,19 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lambda_api.interactions import InteractionType
 from lambda_api.recommender.bundle import DataWindow
 from lambda_api.settings import Settings, make_settings
-from lambda_api.state.exposures import Exposure, ShownItem
-from lambda_api.state.history import StoredEvent
 from lambda_api.state.open_table import open_table
+from recsys_assets.ingest.served import LIST_OUTCOMES
 from recsys_assets.ingest.synthetic import Drift, DriftKind, SyntheticShop, SyntheticShopConfig
 from recsys_assets.lake import Lake
 from recsys_assets.models.item_knn import ItemKnn
 from recsys_assets.monitoring import alerts
 from recsys_assets.monitoring.alerts import Alert, AlertError, LogAlerts, WebhookAlerts, open_alerts
 from recsys_assets.monitoring.assets import business_report, data_quality_report, drift_report
-from recsys_assets.monitoring.business import totals, variant_figures
+from recsys_assets.monitoring.business import variant_figures
 from recsys_assets.monitoring.drift import EVIDENCE_SCHEMA, EVIDENCE_TABLE, stored_evidence
 from recsys_assets.monitoring.drift_statistics import judge
 from recsys_assets.monitoring.findings import load_summaries
@@ -182,25 +180,21 @@ def _candidate() -> Any:
 
 
 def test_business_figures_by_hand_and_a_robot_is_capped(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path))
-    lists, events = [], []
+    lake, day = Lake(str(tmp_path)), date(2023, 11, 14)
+    rows = []
     for number in range(120):
-        user = f"u{number}"
-        lists += [_list(f"r{number}-{one}", user, "a" if number % 2 else "b") for one in range(2)]
-        if number % 2:
-            bought = StoredEvent(f"e{number}", user, "p", InteractionType.PURCHASE, 1_700_000_000, price=3.0,
-                                 request_id=f"r{number}-0")  # fmt: skip
-            events.append(bought)
-    lists += [_list(f"robot-{one}", "robot", "b") for one in range(500)]
-    table = totals(lists, events)
-    assert table.num_rows == 121
-    day = date(2023, 11, 14)
-    lake.write_day("business_daily", day, pa.concat_tables([table]))
+        for one in range(2):
+            rows.append(_outcome(f"u{number}", "a" if number % 2 else "b", bought=1 - one if number % 2 else 0))
+    rows += [_outcome("robot", "b") for _ in range(500)]
+    # Neither depends on a variant: a visitor without an id, a list of popular products, an answer without a model.
+    rows += [_outcome("", "a"), _outcome("u1", "a") | {"list_kind": "popular"}]
+    rows.append(_outcome("u1", "a") | {"model_version": "baseline"})
+    lake.write_day("list_outcomes", day, pa.Table.from_pylist(rows, LIST_OUTCOMES))
     assert variant_figures(lake, day - timedelta(days=1)) == ((), 0)
     figures, capped = variant_figures(lake, day)
     assert figures == () and capped == 1  # sixty shoppers each: too few
-    more = [_list(f"s{number}", f"v{number}", "ab"[number % 2]) for number in range(200)]
-    lake.write_day("business_daily", day - timedelta(days=1), totals(more, []))
+    more = [_outcome(f"v{number}", "ab"[number % 2]) for number in range(200)]
+    lake.write_day("list_outcomes", day - timedelta(days=1), pa.Table.from_pylist(more, LIST_OUTCOMES))
     found = {one.variant: one for one in variant_figures(lake, day)[0]}
     assert (found["a"].shoppers, found["b"].shoppers) == (160, 161)
     assert found["a"].click_through.mean == pytest.approx(60 / 220)
@@ -208,9 +202,12 @@ def test_business_figures_by_hand_and_a_robot_is_capped(tmp_path: Path) -> None:
     assert found["a"].revenue.mean == pytest.approx(180 / 160)
 
 
-def _list(request: str, user: str, variant: str) -> Exposure:
-    item = ShownItem("p", 1.0, 1, None, "popular")
-    return Exposure(request, user, 1_700_000_000_000, "e", variant, 0.5, "v1.0.0", "ranked", None, (item,), {}, 1.0)
+def _outcome(user: str, variant: str, bought: int = 0) -> dict[str, Any]:
+    """A product that was shown; bought for 3.0 where asked for, which is a click as well."""
+    return {
+        "user_id": user, "variant": variant, "list_kind": "recommend", "model_version": "v1.0.0",
+        "views": 0, "carts": 0, "purchases": bought, "revenue": 3.0 * bought,
+    }  # fmt: skip
 
 
 def test_quality_findings() -> None:
