@@ -134,7 +134,7 @@ class Hybrid(PersonalParameters):
             ``lambda_l2``, ``lambdarank_truncation_level``.
         threads: of LightGBM while fitting; the result does not depend on it.
         seed: of everything random.
-        category_share: largest share of a list that one category may have, in (0, 1]; 1 for no limit. The first four
+        category_share: largest share of a list that one category may have, in (0, 1]; 1 for no limit. The first three
             places are free; see `lambda_api.recommender.two_stage.breadth`.
     """
 

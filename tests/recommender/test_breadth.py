@@ -13,9 +13,9 @@ codes = st.lists(st.integers(-1, 4), max_size=40)
 def test_by_hand() -> None:
     one_category = [0] * 10 + [1, 2, 1, 2, 1, 2, 1, 2]
     assert broad(one_category, {}, 1.0, 12) == list(range(12))
-    # Four are free; the fifth place of category 0 is the ninth of the list (0.6 * 9 = 5.4), the sixth the tenth.
-    assert broad(one_category, {}, 0.6, 10) == [0, 1, 2, 3, 10, 11, 12, 13, 4, 5]
-    assert broad(one_category, {0: 0.3}, 0.6, 12) == [0, 1, 2, 3, 10, 11, 12, 13, 14, 15, 16, 17]
+    # Three are free; category 0 has its fourth place at the seventh of the list (0.6 * 7 = 4.2), then at the ninth.
+    assert broad(one_category, {}, 0.6, 10) == [0, 1, 2, 10, 11, 12, 3, 13, 4, 5]
+    assert broad(one_category, {0: 0.3}, 0.6, 12) == [0, 1, 2, 10, 11, 12, 13, 14, 15, 16, 17, 3], "3 fills the list"
     assert broad([-1] * 8, {}, 0.1, 8) == list(range(8)), "what has no category is not limited"
     assert broad([0] * 8, {}, 0.1, 6) == list(range(6)), "nothing else is there"
     assert broad([], {}, 0.5, 3) == []

@@ -6,10 +6,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-FREE_PLACES: Final = 4
+FREE_PLACES: Final = 3
 """Places at the start of a list that may all be of one category."""
 
-ONE_CLICK_SHARE: Final = 0.3
+ONE_CLICK_SHARE: Final = 0.25
 """Share of a list for a category that the running session has clicked once and the shopper never before."""
 
 
