@@ -130,9 +130,14 @@ class StreamEvidence:
         evidence = Evidence(alarms=self.alarms.sounding(record, recent))
         if stage.kind is StageKind.WARM:
             return replace(evidence, treatment=_answers(treated, record.version, float("inf"), now_ms, len(treated)))
-        control = [one for one in exposures if one.experiment == record.id and one.variant == CHAMPION and one.user_id]
         if stage.kind is StageKind.SHADOW:
-            return replace(evidence, treatment=_answers(treated, record.version, float("inf"), now_ms, len(treated)))
+            asked = [one for one in exposures if one.variant == CHAMPION]
+            return replace(
+                evidence,
+                control=_answers(asked, record.former.version, float("inf"), now_ms, 0),
+                treatment=_answers(treated, record.version, float("inf"), now_ms, 0),
+            )
+        control = [one for one in exposures if one.experiment == record.id and one.variant == CHAMPION and one.user_id]
         slow = float(np.quantile([one.latency_ms for one in control], 0.95)) if control else float("inf")
         lists = min(len(control), len(treated))
         evidence = replace(

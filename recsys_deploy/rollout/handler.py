@@ -3,6 +3,7 @@
 On AWS Lambda calls `handle`; a laptop's interpreter calls `dispatch` with the same events.
 """
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_deploy.rollout.evidence import CloudWatchAlarms, LocalAlarms, StreamEvidence, concerns
 from recsys_deploy.rollout.plan import usual_plan
-from recsys_deploy.rollout.record import running_rollout
+from recsys_deploy.rollout.record import Look, RolloutRecord, current_rollout, running_rollout
 from recsys_deploy.rollout.steps import Rollouts
 
 ENDED_OUTSIDE: Final = frozenset({"FAILED", "TIMED_OUT", "ABORTED"})
@@ -63,8 +64,24 @@ def dispatch(rollouts: Rollouts, event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def handle(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
-    """Entry point of the deployed function."""
-    return dispatch(_deployed(), event)
+    """Entry point of the deployed function; a look writes its figures for the dashboard to the log."""
+    rollouts = _deployed()
+    answer = dispatch(rollouts, event)
+    record = current_rollout(rollouts.serving) if event.get("step") == "judge" else None
+    if record is not None and record.looks:
+        print(json.dumps(metrics_of(record, record.looks[-1])))
+    return answer
+
+
+def metrics_of(record: RolloutRecord, look: Look) -> dict[str, Any]:
+    """A look in CloudWatch's embedded metric format: shoppers of its stage, lift and its interval, all in per cent."""
+    share = next((stage.weight / 100 for stage in record.plan.stages if stage.name == look.stage), 0.0)
+    values = {"RolloutShare": share}
+    if (conversions := look.figures.get("conversions")) is not None:
+        values |= {name: 100 * at for name, at in zip(("Lift", "LiftLow", "LiftHigh"), conversions, strict=False)}
+    declared = {"Namespace": "Recsys", "Dimensions": [["service"]], "Metrics": [{"Name": name} for name in values]}
+    header = {"Timestamp": int(1000 * look.at), "CloudWatchMetrics": [declared]}
+    return {"_aws": header, "service": "rollout", "version": record.version, **values}
 
 
 @lru_cache(maxsize=1)

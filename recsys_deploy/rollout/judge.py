@@ -110,7 +110,7 @@ def judge(
         return Judgement(Answer.ABORT, reason, figures)
     if stage.kind is StageKind.WARM:
         if elapsed_s < stage.min_s:
-            return Judgement(Answer.HOLD, f"everybody has met it for {_span(elapsed_s)}, no alarm", figures)
+            return Judgement(Answer.HOLD, f"everybody has met it for {_span(max(0.0, elapsed_s))}, no alarm", figures)
         return Judgement(Answer.PROMOTE, f"no alarm within {_span(stage.min_s)}", figures)
     harmed = _harm(evidence, plan)
     if harmed:
@@ -150,10 +150,11 @@ def breaches(stage: Stage, evidence: Evidence, limits: Limits) -> list[Breach]:
 
 def _is_silent(stage: Stage, elapsed_s: float, evidence: Evidence, limits: Limits) -> bool:
     """Whether the version gives no answers although its share of the champion's traffic should be many."""
-    if stage.weight == 0 or stage.kind is StageKind.WARM or elapsed_s < limits.silence_s:
+    if stage.kind is StageKind.WARM or elapsed_s < limits.silence_s:
         return False
     age = evidence.treatment.newest_age_s
-    share = stage.weight / 10_000
+    # A shadow is asked all the champion's questions.
+    share = 0.5 if stage.kind is StageKind.SHADOW else stage.weight / 10_000
     expected = evidence.control.requests * share / max(1 - share, 1e-9)
     return (age is None or age > limits.silence_s) and expected >= 20 and _answers_now(evidence, limits)
 

@@ -124,9 +124,11 @@ def test_the_shadow_is_judged_by_its_own_answers(stream: Stream) -> None:
     for number in range(5):
         stream.shown(f"u{number}", "shadow", experiment="shadow", version="v1.1.0")
     stream.shown("u9", "shadow", experiment="shadow", version="v0.9.0")
+    for number in range(3):
+        stream.shown(f"u{number}", "champion", experiment="none")
     stream.close()
     found = evidence(stream).collect(record(0), START + 100)
-    assert (found.treatment.requests, found.control.requests) == (5, 0)
+    assert (found.treatment.requests, found.control.requests) == (5, 3)
 
 
 def test_no_stream_yet_is_no_traffic(tmp_path: Path) -> None:

@@ -40,6 +40,9 @@ CASES = {
     "a shadow with too few questions": (SHADOW, DAY_S, treated(requests=999), Answer.HOLD),
     "a shadow that nobody asks, at its end": (SHADOW, 7 * DAY_S, treated(requests=0), Answer.ABORT),
     "a shadow whose bundle does not load": (SHADOW, 60, treated(requests=100, broken=10), Answer.ABORT),
+    "a shadow that answers nothing while shoppers are answered": (
+        SHADOW, HOUR_S, treated(requests=0, newest_age_s=None), Answer.ABORT,
+    ),
     "one per cent, too early": (ONE, HOUR_S, FINE, Answer.HOLD),
     "one per cent, time is up": (ONE, 2 * HOUR_S, FINE, Answer.ADVANCE),
     "one per cent without traffic": (ONE, 2 * HOUR_S, treated(requests=199, slow=9), Answer.HOLD),

@@ -14,10 +14,10 @@ from lambda_api.state.table import Table
 from recsys_deploy.release.moves import Releases
 from recsys_deploy.release.route import RouteRefused, hold_out, route_champion
 from recsys_deploy.release.strategies import Strategy
-from recsys_deploy.rollout.handler import dispatch
+from recsys_deploy.rollout.handler import dispatch, metrics_of
 from recsys_deploy.rollout.machine import DEFINITION, Execution
 from recsys_deploy.rollout.plan import RolloutPlan
-from recsys_deploy.rollout.record import RolloutConflict, Status, past_rollouts, running_rollout
+from recsys_deploy.rollout.record import Look, RolloutConflict, Status, past_rollouts, running_rollout
 from tests.patience import wait_until
 from tests.rollout.world import BROKEN, World, fast, make_world
 from tests.state.tables import ADAPTERS, fake_dynamodb, open_adapter
@@ -321,3 +321,13 @@ def test_the_definition_waits_for_nothing_for_ever_and_every_failure_leads_to_th
         assert catch["ErrorEquals"] == ["States.ALL"] and catch["ResultPath"] == "$.failure", name
         assert catch["Next"] == ("NotTakenBack" if name == "TakeBack" else "TakeBack"), name
     assert tasks["TakeBack"]["Retry"][0]["MaxAttempts"] >= 40
+
+
+def test_a_look_is_a_line_of_the_dashboard(world: World) -> None:
+    world.rollouts.begin("r-1", str(world.second.version), fast(Strategy.CANARY).to_json())
+    look = Look(1_790_000_000.5, "5 %", "hold", "why", {"conversions": [0.1, -0.02, 0.25, 0.04]})
+    line = metrics_of(world.record, look)
+    (declared,) = line["_aws"]["CloudWatchMetrics"]
+    assert [one["Name"] for one in declared["Metrics"]] == ["RolloutShare", "Lift", "LiftLow", "LiftHigh"]
+    assert [line[one["Name"]] for one in declared["Metrics"]] == [5.0, 10.0, -2.0, 25.0]
+    assert list(metrics_of(world.record, replace(look, figures={})))[-1] == "RolloutShare"

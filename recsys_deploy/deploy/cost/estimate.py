@@ -58,6 +58,7 @@ SNAPSHOTS: Final = 2
 
 TRANSITIONS_PER_RUN: Final = 10
 TRANSITIONS_PER_LOOK: Final = 3
+ROLLOUT_METRICS: Final = 4
 JUDGE_S: Final = 30
 """Of a look, as long as a stage's lists take to read; a rollout is looked at every hour, and one follows the other."""
 
@@ -203,6 +204,7 @@ def _quantities(values: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
     if (rollout := values.get("rollout")) is not None:
         gb_s = HOURS * JUDGE_S * rollout["function"]["memory_mb"] / 1024
         yield ("Lambda", "judge of rollouts", "lambda.arm64", gb_s)
+        yield ("CloudWatch", "metrics of rollouts", "cloudwatch.metrics", ROLLOUT_METRICS)
         yield ("Step Functions", "rollout machine", "steps.transitions", TRANSITIONS_PER_LOOK * HOURS)
     if values.get("feature_job") is not None:
         job = values["feature_job"]

@@ -271,6 +271,22 @@ locals {
       ]
     },
     {
+      title = "Variants: share of failed answers, latency (ms, right)"
+      metrics = flatten([
+        for variant in ["champion", "challenger"] : [
+          jsonencode([local.namespace, "VersionFailed", "service", local.service, "variant", variant, { stat = "Average", label = "${variant}, failed" }]),
+          jsonencode([local.namespace, "VariantLatency", "service", local.service, "variant", variant, { stat = "p95", label = "${variant}, p95", yAxis = "right" }]),
+        ]
+      ])
+    },
+    {
+      title = "Rollout: % of shoppers; lift of conversions and its interval, % (right)"
+      metrics = concat(
+        [jsonencode([local.namespace, "RolloutShare", "service", "rollout", { stat = "Maximum" }])],
+        [for name in ["Lift", "LiftLow", "LiftHigh"] : jsonencode([local.namespace, name, "service", "rollout", { stat = "Average", yAxis = "right" }])],
+      )
+    },
+    {
       title = "Shadow queue: waiting and failed"
       metrics = [
         for queue in [var.shadow_queue_name, var.shadow_failed_queue_name] : jsonencode(["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue, { stat = "Maximum" }])
