@@ -23,14 +23,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import boto3
+import botocore.config
 from botocore.config import Config
 
 from lambda_api.settings import Settings, read_settings
 from recsys_deploy.deploy.api_check import HttpAnswer
 from recsys_deploy.deploy.terraform import Terraform
 from recsys_deploy.packaging.targets import Platform, Target
+from tests.patience import PATIENCE_S
 from tests.patience import PATIENCE_S
 from tests.terraform.runs import ROOT, copy_tree
 
@@ -226,7 +229,8 @@ def cloud(root: Path, plugins: Path, journal: Journal) -> Iterator[Stage]:
         for name in gone:
             del os.environ[name]
         os.environ.update(variables)
-        yield Stage(root, endpoint, plugins, journal)
+        with mock.patch.object(botocore.config, "Config", _patient):
+            yield Stage(root, endpoint, plugins, journal)
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -236,6 +240,11 @@ def cloud(root: Path, plugins: Path, journal: Journal) -> Iterator[Stage]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _patient(**given: Any) -> Config:
+    """A client's configuration without its short limit on replies: here a busy machine answers, and not AWS."""
+    return Config(**{**given, "read_timeout": PATIENCE_S})
 
 
 def ask(
