@@ -34,7 +34,6 @@ from recsys_deploy.deploy.api_check import HttpAnswer
 from recsys_deploy.deploy.terraform import Terraform
 from recsys_deploy.packaging.targets import Platform, Target
 from tests.patience import PATIENCE_S
-from tests.patience import PATIENCE_S
 from tests.terraform.runs import ROOT, copy_tree
 
 REGION = "eu-central-1"

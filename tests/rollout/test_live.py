@@ -13,6 +13,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 def test_a_version_that_fails_is_taken_back_and_no_shopper_gets_an_error(tmp_path: Path) -> None:
     ended = live("fails", tmp_path)
     assert (ended.record.status, ended.live) == (Status.ROLLED_BACK, [("v1.0.0", 10_000)]), ended.record.reason
-    assert "failed in the model" in ended.record.reason
+    assert "failed" in ended.record.reason
     assert set(ended.watched.statuses) == {200}
     assert ended.watched.first < ended.watched.last, "shoppers were given to the version"
