@@ -90,7 +90,8 @@ def test_a_detached_rollout_can_be_killed_resumed_and_aborted(world: World) -> N
         )
         wait_until(lambda: is_run_by_somebody(home), "it went on", resumed)
         assert "rolled back" in recsys("rollout", "abort", "--reason", "enough seen")
-        assert "enough seen" in resumed.communicate(timeout=PATIENCE_S)[0]
+        said = resumed.communicate(timeout=PATIENCE_S)[0]
+        assert "enough seen" in said, said
     finally:
         for child in (pid,):
             with contextlib.suppress(ProcessLookupError):
