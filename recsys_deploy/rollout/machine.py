@@ -81,6 +81,11 @@ class Machine:
         """Whether it has not ended yet."""
         return bool(self._client.describe_execution(executionArn=execution)["status"] == "RUNNING")
 
+    def failure(self, execution: str) -> str:
+        """Why an execution failed, in Step Functions' words; empty where it did not."""
+        found = self._client.describe_execution(executionArn=execution)
+        return str(found.get("cause") or found.get("error") or "")
+
     def wait(self, execution: str, timeout_s: float | None = None) -> Execution:
         """Wait until it has ended.
 

@@ -100,10 +100,11 @@ def run(
                 if record.status in ENDED and record.status is not Status.PROMOTED:
                     machine.stop(execution)  # taken back from outside: nothing is left for the machine to do
             time.sleep(poll_s)
-        ended = machine.wait(execution)
+        # Without its history: of an execution that was stopped within a step, the interpreter's cannot be read.
+        failure = machine.failure(execution)
     record = current_rollout(rollouts.serving)
     if record is None or record.id != rollout_id:
-        raise RolloutFailed(f"{version} was not rolled out: {ended.cause or ended.error}")
+        raise RolloutFailed(f"{version} was not rolled out: {failure}")
     seen(record)
     return record
 
