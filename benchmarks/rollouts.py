@@ -8,6 +8,7 @@ looks at evidence made of the real statistics; the stages are those of a canary 
 """
 
 import argparse
+import math
 import multiprocessing
 import sys
 from collections import Counter
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recsys_deploy.experiments.comparison import Verdict, compare
+from recsys_deploy.experiments.sample_ratio import is_mismatch
 from recsys_deploy.experiments.totals import Shoppers
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.evidence import harm_of
@@ -175,6 +177,26 @@ def table_of(runs: int, shoppers: int, workers: int, effects: tuple[float, ...] 
     return table
 
 
+def sample_ratio_table(runs: int) -> Table:
+    """Alarms of the sample-ratio test: without cause over 56 daily looks, and within 20,000 shoppers with a lost tenth."""
+    rng = np.random.default_rng(0)
+    table = Table("shares", "challenger lost", "alarms", "shoppers at the alarm, median", title=f"{runs} runs each")
+    for share in (0.5, 0.1):
+        for lost in (0.0, 0.1):
+            days, a_day = (56, 400) if lost == 0 else (100, 200)
+            arrived = rng.binomial(a_day, share, (runs, days))
+            treated = rng.binomial(arrived, 1 - lost).cumsum(axis=1)
+            control = (a_day - arrived).cumsum(axis=1)
+            found = []
+            for ours, theirs in zip(treated.tolist(), control.tolist(), strict=True):
+                at = (a + b for a, b in zip(theirs, ours, strict=True) if is_mismatch((a, b), (1 - share, share)))
+                found.append(next(at, math.inf))
+            alarms = np.isfinite(found)
+            median = f"{np.median(np.array(found)[alarms]):,.0f}" if alarms.any() else ""
+            table.add_row(f"{1 - share:.0%} / {share:.0%}", f"{lost:.0%}", f"{alarms.mean():.1%}", median)
+    return table
+
+
 def _collected(outcomes: Iterable[Outcome], name: str, runs: int) -> list[Outcome]:
     """All outcomes; ten lines of progress on standard error, which a log file keeps too."""
     found: list[Outcome] = []
@@ -192,7 +214,11 @@ def main() -> None:
     parser.add_argument("--shoppers", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--effects", type=float, nargs="+", default=EFFECTS, help="True effects, such as 0 -0.3.")
+    parser.add_argument("--sample-ratio", action="store_true", help="The sample-ratio test alone.")
     arguments = parser.parse_args()
+    if arguments.sample_ratio:
+        Console().print(sample_ratio_table(arguments.runs))
+        return
     Console().print(table_of(arguments.runs, arguments.shoppers, arguments.workers, tuple(arguments.effects)))
 
 
