@@ -178,7 +178,7 @@ def table_of(runs: int, shoppers: int, workers: int, effects: tuple[float, ...] 
 
 
 def sample_ratio_table(runs: int) -> Table:
-    """Alarms of the sample-ratio test: without cause over 56 daily looks, and within 20,000 shoppers with a lost tenth."""
+    """Alarms of the sample-ratio test: without cause over 56 daily looks, and in 20,000 shoppers with a tenth lost."""
     rng = np.random.default_rng(0)
     table = Table("shares", "challenger lost", "alarms", "shoppers at the alarm, median", title=f"{runs} runs each")
     for share in (0.5, 0.1):
