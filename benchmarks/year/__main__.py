@@ -62,7 +62,7 @@ def _show(plans: list[YearPlan], tasks: list[tuple[YearPlan, Arm]], folder: Path
     weeks = min((len(one["days"]) // 7 for one in found.values()), default=0)
     for one in found.values():
         one["days"] = one["days"][: 7 * weeks]
-    console = Console(width=130)
+    console = Console(width=150)
     for table in tables(plans, found, weeks):
         console.print(table)
     console.print(asdict(plans[0]))

@@ -202,7 +202,8 @@ class ArmRun:
             if shopping.state.shelf[slot] >= 0:
                 sender.buy(user, slot, 3_000, request)
         for session in shopping.sessions:
-            self.clock.now = _midnight(today) + session.second
+            # Never back: the API refuses events from more than five minutes ahead.
+            self.clock.now = max(self.clock.now, _midnight(today) + session.second)
             request = f"{today:%Y%m%d}-s{session.number}"
             if best is not None:
                 shown = best[session.row].tolist()
@@ -226,7 +227,8 @@ class ArmRun:
 
     def lost_events(self) -> tuple[int, int]:
         """See `lost_events`."""
-        return lost_events(self.folder, self.state.numbers)
+        refused = {day.day: day.refused for day in self.state.days}
+        return lost_events(self.folder, self.state.numbers, self.plan.start, refused)
 
     def _report(self) -> None:
         week = self.state.days[-7:]
@@ -284,21 +286,23 @@ def _midnight(day: date) -> float:
     return datetime.combine(day, midnight(), UTC).timestamp()
 
 
-def lost_events(folder: Path, numbers: Mapping[str, int]) -> tuple[int, int]:
-    """Events that were sent on the days that are ingested, and how many of them no table of the lake holds.
+def lost_events(folder: Path, numbers: Mapping[str, int], first: date, refused: Mapping[str, int]) -> tuple[int, int]:
+    """Events that were sent since ``first`` on days that are ingested, and how many of them no table of the lake holds.
 
-    Training table and quarantine together must hold each once; one that they hold twice counts as lost too.
+    Training table and quarantine together must hold each once; one that they hold twice counts as lost too. Events that
+    the API refused are not lost: the sender was told.
 
     Args:
         folder: of the arm.
         numbers: events sent by ISO day.
+        refused: how many of them the API refused.
     """
     lake = Lake(str(folder / "home" / "lake"))
     sent = lost = 0
     days = {table: set(lake.days(table)) for table in ("interactions", "quarantined_interactions")}
     for text, count in numbers.items():
         day = date.fromisoformat(text)
-        if day not in days["interactions"]:
+        if day < first or day not in days["interactions"]:
             continue
         found: list[str] = []
         for table, stored in days.items():
@@ -307,6 +311,7 @@ def lost_events(folder: Path, numbers: Mapping[str, int]) -> tuple[int, int]:
                 found += ids.to_pylist()
         expected = {f"{day:%Y%m%d}-{number}" for number in range(count)}
         sent += count
+        lost -= refused.get(text, 0)
         lost += len(expected - set(found)) + len(found) - len(set(found))
     return sent, lost
 
@@ -318,7 +323,11 @@ def so_far(plan: YearPlan, arm: Arm, folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     stored = json.loads(path.read_text())
-    lost = (0, 0) if arm == "truth" else lost_events(own, stored["numbers"])
+    lost = (
+        (0, 0)
+        if arm == "truth"
+        else lost_events(own, stored["numbers"], plan.start, {day["day"]: day["refused"] for day in stored["days"]})
+    )
     return {"plan": asdict(plan), "days": stored["days"], "lost": lost}
 
 

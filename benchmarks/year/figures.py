@@ -49,8 +49,9 @@ def column(result: Result, name: str) -> NDArray[np.float64]:
 def tables(plans: Sequence[YearPlan], found: Mapping[tuple[int, str], Result], weeks: int) -> list[Table]:
     """The arms over all seeds, and the injected changes as the loop met them."""
     arms = Table(
-        "arm", "from lists, % of daily", "all purchases, % of daily", "from lists, bug and after", "trainings",
-        "data age when live, h", "training CPU s", "CPU s", "crashes", "events sent", "lost",
+        "arm", "from lists", "% of daily", "% of weekly", "all purchases", "% of weekly", "bug: % of weekly",
+        "trainings",
+        "data age when live, h", "training CPU s", "CPU s", "crashes", "events sent", "refused", "lost",
         title=f"{len(plans)} seed(s), {weeks} weeks, {plans[0].shoppers:,} shoppers",
     )  # fmt: skip
     for arm in ARMS:
@@ -121,33 +122,44 @@ def draw(plan: YearPlan, found: Mapping[str, Result]) -> str:
 
 
 def _arm_row(rows: Mapping[YearPlan, Result], found: Mapping[tuple[int, str], Result]) -> list[str]:
-    shares: dict[str, list[float]] = {"list_purchases": [], "purchases": [], "bug": []}
+    ceiling, weekly, all_of_weekly, bug = [], [], [], []
     for plan, result in rows.items():
-        ceiling = found.get((plan.seed, CEILING))
-        if ceiling is None:
-            continue
-        for name in ("list_purchases", "purchases"):
-            shares[name].append(float(column(result, name).sum() / column(ceiling, name).sum()))
-        bug = next((one for one in plan.changes if one.name == "tracking bug"), None)
-        if bug is not None:
-            first = (bug.start - plan.start).days
-            days = slice(first, first + bug.days + 14)
-            one, other = (column(each, "list_purchases")[days].sum() for each in (result, ceiling))
-            shares["bug"].append(float(one / other))
+        ceiling += _shares(result, found.get((plan.seed, CEILING)), "list_purchases", slice(None))
+        weekly += _shares(result, found.get((plan.seed, "weekly")), "list_purchases", slice(None))
+        all_of_weekly += _shares(result, found.get((plan.seed, "weekly")), "purchases", slice(None))
+        for change in plan.changes:
+            if change.name == "tracking bug":
+                first = (change.start - plan.start).days
+                days = slice(first, first + change.days + 14)
+                bug += _shares(result, found.get((plan.seed, "weekly")), "list_purchases", days)
+    totals = [sum(column(one, name).sum() for one in rows.values()) for name in ("list_purchases", "purchases")]
     trainings = [sum(bool(day["training"]) for day in one["days"]) for one in rows.values()]
     ages = [day["data_age_h"] for one in rows.values() for day in one["days"] if day["data_age_h"] is not None]
     total = {name: sum(column(one, name).sum() for one in rows.values()) for name in ("cpu_training_s", "cpu_s")}
+    refused = sum(column(one, "refused").sum() for one in rows.values())
     sent, lost = (sum(one["lost"][place] for one in rows.values()) for place in (0, 1))
     return [
-        *(_mean(values, 100, "{:.1f}") for values in shares.values()),
+        f"{totals[0]:,.0f}",
+        _mean(ceiling, 100, "{:.1f}"),
+        _mean(weekly, 100, "{:.1f}"),
+        f"{totals[1]:,.0f}",
+        _mean(all_of_weekly, 100, "{:.1f}"),
+        _mean(bug, 100, "{:.1f}"),
         _mean([float(one) for one in trainings], 1, "{:.1f}"),
         f"{max(ages):.1f} at most" if ages else "-",
         f"{total['cpu_training_s']:.0f}",
         f"{total['cpu_s']:.0f}",
         f"{sum(column(one, 'crashes').sum() for one in rows.values()):.0f}",
         f"{sent:,}",
-        f"{lost}",
+        f"{refused:.0f}",
+        f"{lost:.0f}",
     ]
+
+
+def _shares(result: Result, other: Result | None, name: str, days: slice) -> list[float]:
+    """One figure relative to another arm's; empty where there is no such arm, or nothing on these days."""
+    theirs = 0.0 if other is None else float(column(other, name)[days].sum())
+    return [float(column(result, name)[days].sum()) / theirs] if theirs else []
 
 
 def _mean(values: Sequence[float], factor: float, form: str) -> str:

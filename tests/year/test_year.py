@@ -1,0 +1,90 @@
+"""Six simulated weeks of the loop: no event is lost, an interruption changes nothing, a change of taste is noticed."""
+
+from dataclasses import asdict, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.year.arm import ArmRun, Day
+from benchmarks.year.figures import draw, false_triggers, load, save, tables
+from benchmarks.year.plan import YearPlan
+from benchmarks.year.shoppers import ShoppingDay
+from recsys_assets.ingest.synthetic import SyntheticShop
+from recsys_assets.lake import Lake
+
+PLAN = YearPlan(
+    seed=3, weeks=6, shoppers=600, products=120, sessions=0.2, schedule="taste", models="popularity,item_knn",
+    trained_days=35, observed_days=21,
+)  # fmt: skip
+
+
+def run_of(arm: Any, start: Path, folder: Path) -> ArmRun:
+    return ArmRun(PLAN, arm, start, folder, lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("year") / "start"
+    ArmRun(PLAN, "start", folder, folder, lambda _: None).make_start()
+    return folder
+
+
+def without_cpu(days: list[Day]) -> list[dict[str, Any]]:
+    return [asdict(replace(day, cpu_s=0.0, cpu_training_s=0.0)) for day in days]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+def test_six_weeks_of_the_loop(start: Path, tmp_path: Path) -> None:
+    # Interrupted in its second week: what was served since the checkpoint is served again.
+    interrupted = run_of("loop", start, tmp_path / "loop").run(PLAN.start + timedelta(days=10))
+    loop = run_of("loop", start, tmp_path / "loop")
+    assert loop.state.next_day == (PLAN.start + timedelta(days=7)).toordinal()
+    days = loop.run()
+    assert len(days) == 42 and sum(day.fallbacks for day in days) == 0
+
+    assert without_cpu(days[:10]) == without_cpu(interrupted)
+
+    sent, lost = loop.lost_events()
+    assert lost == 0 and sent > 10_000 and sum(day.crashes for day in days) > 5
+    assert sum(day.repeated for day in days) > 0
+
+    change = (PLAN.changes[0].start - PLAN.start).days
+    trained = [number for number, day in enumerate(days) if day.training]
+    assert 1 <= len(trained) < 5, "a weekly arm trains five times"
+    assert not [number for number in trained if days[number].training == "drift" and number <= change]
+    assert any(day.evidence for day in days[change + 1 :]), "the change of taste is noticed"
+    assert all(day.data_age_h is not None and day.data_age_h < 48 for day in days if day.promoted)
+
+    lake = Lake(str(tmp_path / "loop" / "home" / "lake"))
+    assert [one.isoformat() for one in lake.days("retraining_decisions")][-1] == days[-1].day
+
+    save(PLAN, "loop", days, (sent, lost), tmp_path)
+    found = {(PLAN.seed, "loop"): load(PLAN, "loop", tmp_path)}
+    assert found[PLAN.seed, "loop"] is not None and load(replace(PLAN, seed=4), "loop", tmp_path) is None
+    assert [table.row_count for table in tables([PLAN], found, 6)] == [1, 1]  # type: ignore[arg-type]
+    assert "<svg" in draw(PLAN, {"loop": found[PLAN.seed, "loop"]})  # type: ignore[dict-item]
+    assert false_triggers(PLAN, found[PLAN.seed, "loop"])[1] == 0  # type: ignore[arg-type]
+
+
+def test_a_better_list_sells_more_and_the_same_shoppers_come() -> None:
+    """The truth against the same products in reverse order, and against no list; a fresh list against a worn one."""
+    shop = SyntheticShop(PLAN.shop)
+    day = ShoppingDay(shop.world, PLAN, PLAN.start)
+    again = ShoppingDay(shop.world, PLAN, PLAN.start)
+    assert [one.user for one in day.sessions] == [one.user for one in again.sessions]
+    best = day.best_lists(10)
+    new, worn = np.zeros(PLAN.products), np.full(PLAN.products, 10.0)
+
+    def clicks(lists: np.ndarray, impressions: np.ndarray) -> int:
+        return sum(
+            view.place >= 0 for one in day.sessions for view in day.answer(one, lists[one.row].tolist(), impressions)
+        )
+
+    random = np.random.default_rng(0).integers(0, PLAN.products, best.shape)
+    assert clicks(best, new) > 2 * clicks(random, new) > 0
+    assert clicks(best, new) > clicks(best[:, ::-1], new) and clicks(best, new) > clicks(best, worn)
+    assert not any(view.place >= 0 for one in day.sessions for view in day.answer(one, [], new))
