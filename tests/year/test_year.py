@@ -1,4 +1,7 @@
-"""Six simulated weeks of the loop: no event is lost, an interruption changes nothing, a change of taste is noticed."""
+"""Five simulated weeks of the loop: no event is lost, an interruption changes nothing, no alarm without a change.
+
+That a change is noticed needs more shoppers than a test can afford here: see ``tests/monitoring_stage``.
+"""
 
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -16,8 +19,8 @@ from recsys_assets.ingest.synthetic import SyntheticShop
 from recsys_assets.lake import Lake
 
 PLAN = YearPlan(
-    seed=3, weeks=6, shoppers=600, products=120, sessions=0.2, schedule="taste", models="popularity,item_knn",
-    trained_days=35, observed_days=21,
+    seed=3, weeks=5, shoppers=500, products=100, sessions=0.2, schedule="taste", models="popularity,item_knn",
+    trained_days=35, observed_days=14,
 )  # fmt: skip
 
 
@@ -38,25 +41,25 @@ def without_cpu(days: list[Day]) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
-def test_six_weeks_of_the_loop(start: Path, tmp_path: Path) -> None:
+def test_five_weeks_of_the_loop(start: Path, tmp_path: Path) -> None:
     # Interrupted in its second week: what was served since the checkpoint is served again.
     interrupted = run_of("loop", start, tmp_path / "loop").run(PLAN.start + timedelta(days=10))
     loop = run_of("loop", start, tmp_path / "loop")
     assert loop.state.next_day == (PLAN.start + timedelta(days=7)).toordinal()
     days = loop.run()
-    assert len(days) == 42 and sum(day.fallbacks for day in days) == 0
+    assert len(days) == 35 and sum(day.fallbacks for day in days) == 0
 
     assert without_cpu(days[:10]) == without_cpu(interrupted)
 
     sent, lost = loop.lost_events()
-    assert lost == 0 and sent > 10_000 and sum(day.crashes for day in days) > 5
+    assert lost == 0 and sent > 5_000 and sum(day.crashes for day in days) > 2
     assert sum(day.repeated for day in days) > 0
 
     change = (PLAN.changes[0].start - PLAN.start).days
     trained = [number for number, day in enumerate(days) if day.training]
-    assert 1 <= len(trained) < 5, "a weekly arm trains five times"
+    assert 1 <= len(trained) < 4, "a weekly arm trains four times"
+    assert sum(day.refused for day in days) == 0
     assert not [number for number in trained if days[number].training == "drift" and number <= change]
-    assert any(day.evidence for day in days[change + 1 :]), "the change of taste is noticed"
     assert all(day.data_age_h is not None and day.data_age_h < 48 for day in days if day.promoted)
 
     lake = Lake(str(tmp_path / "loop" / "home" / "lake"))
@@ -65,7 +68,7 @@ def test_six_weeks_of_the_loop(start: Path, tmp_path: Path) -> None:
     save(PLAN, "loop", days, (sent, lost), tmp_path)
     found = {(PLAN.seed, "loop"): load(PLAN, "loop", tmp_path)}
     assert found[PLAN.seed, "loop"] is not None and load(replace(PLAN, seed=4), "loop", tmp_path) is None
-    assert [table.row_count for table in tables([PLAN], found, 6)] == [1, 1]  # type: ignore[arg-type]
+    assert [table.row_count for table in tables([PLAN], found, 5)] == [1, 1]  # type: ignore[arg-type]
     assert "<svg" in draw(PLAN, {"loop": found[PLAN.seed, "loop"]})  # type: ignore[dict-item]
     assert false_triggers(PLAN, found[PLAN.seed, "loop"])[1] == 0  # type: ignore[arg-type]
 
