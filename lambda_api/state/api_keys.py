@@ -68,12 +68,18 @@ class KeyIdentity:
     scopes: frozenset[str]
 
 
+def new_key() -> str:
+    """A random key, unknown to any table."""
+    return f"rk_{secrets.token_hex(8)}_{secrets.token_urlsafe(32)}"
+
+
 def create(
     table: Table,
     name: str,
     scopes: Collection[str] = ("shop",),
     expires_at: int | None = None,
     *,
+    key: str | None = None,
     now: int | None = None,
 ) -> str:
     """Create a key and return it; it cannot be read again.
@@ -82,6 +88,7 @@ def create(
         name: of its user; several keys may share a name.
         scopes: of `SCOPES`.
         expires_at: seconds since 1970 UTC from which it is refused; ``None``: never.
+        key: one of `new_key` without a record yet; by default a new one.
         now: seconds since 1970 UTC; by default the clock's.
 
     Raises:
@@ -94,7 +101,10 @@ def create(
         raise ValueError(f"scopes must be some of {', '.join(SCOPES)}; are {scopes!r}")
     if expires_at is not None and expires_at <= created_at:
         raise ValueError("expires_at must lie in the future, in seconds since 1970 UTC")
-    key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    match = _KEY.fullmatch(key or new_key())
+    if match is None:
+        raise ValueError("key is not of the form that new_key makes")
+    key_id, secret = match.groups()
     attributes = {
         "name": name,
         "scopes": sorted(set(scopes)),
@@ -104,7 +114,7 @@ def create(
         "revoked_at": None,
     }
     table.write([Put(Key(_PARTITION, key_id), attributes, condition=Absent())])
-    return f"rk_{key_id}_{secret}"
+    return match.group()
 
 
 def list_keys(table: Table) -> list[StoredKey]:

@@ -7,7 +7,8 @@ environment is removed all the same. Steps that need an optional part are skippe
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +19,13 @@ from rich.console import Console
 from lambda_api.errors import RecsysError
 from lambda_api.recommender.bundle import BundleError
 from recsys_assets.code_revision import git_revision
+from recsys_assets.lake import Lake
 from recsys_deploy.deploy import page
 from recsys_deploy.deploy.api_check import CHECK_USER, TIMEOUT_S, HttpCall, call, fault_of_api, read_json
 from recsys_deploy.deploy.aws_session import Aws
 from recsys_deploy.deploy.command import Confirm, DeployedEnvironment, Deployment, DeployOptions, deploy
 from recsys_deploy.deploy.cost.estimate import HOURS, Usage, estimate
+from recsys_deploy.deploy.cost.prices import REFERENCE, read_prices
 from recsys_deploy.deploy.errors import DeployError, NotConfirmed, translated
 from recsys_deploy.deploy.removal import DestroyOptions, destroy
 from recsys_deploy.deploy.values import Environment, read_environment
@@ -31,6 +34,9 @@ from recsys_deploy.release.strategies import Strategy
 
 REQUESTS: Final = 1_000
 """Far more than the test makes, for the price beforehand."""
+
+BATCH_INSTANCE: Final = "ml.m5.large"
+"""Default of ``sagemaker.batch_instance_type`` in terraform/stack."""
 
 TRAINING_PAUSE_S: Final = 30
 TRAINING_WITHIN_S: Final = 3 * 3600
@@ -113,6 +119,7 @@ class AccountTest:
         """
         if not self.environment.is_disposable:
             raise DeployError(f"{self.environment.name} is not disposable", remedy="use dev, or a copy of it")
+        self.console.print(f"price of the hour: about {self.report.price:.2f} USD", highlight=False)
         question = f"create {self.environment.name}, use it and remove it, for about {self.report.price:.2f} USD?"
         if not self.options.yes and not (confirm and confirm(question)):
             raise NotConfirmed("not started; nothing was created", remedy="" if confirm else "agree with --yes")
@@ -121,8 +128,7 @@ class AccountTest:
             made.append(deploy(self.options, self.console, http=self.http, sleep=self.sleep))
             notes.append(f"{made[0].changes} changes, model {made[0].model or 'baseline'}")
         if made:
-            with self.aws.shared():
-                self._use(made[0])
+            self.use(self.steps(made[0]))
         with self._step("destroy") as notes:
             gone = destroy(self._removal(), self.console)
             notes.append(f"{gone.resources} resources")
@@ -131,20 +137,26 @@ class AccountTest:
             notes.append(", ".join(self.report.left) or "nothing")
         return self.report
 
-    def _use(self, made: Deployment) -> None:
+    def steps(self, made: Deployment) -> dict[str, Callable[[], str]]:
+        """The steps between deploying and destroying, in their order; each returns a note for the report."""
         there = DeployedEnvironment(made.outputs, self.options.data / "account-test")
         key = page.read_key(self.aws, self.environment.prefix) or ""
-        steps: list[tuple[str, Callable[[], str]]] = [
-            ("ask", lambda: self._ask(made, key)),
-            ("feedback", lambda: self._feedback(made, key)),
-            ("train once", lambda: self._train(made)),
-            ("serverless endpoint", lambda: self._endpoint(made, there)),
-            ("release and rollback", lambda: self._release(made, there, key)),
-            ("alarms", self._alarms),
-        ]
-        for name, step in steps:
-            with self._step(name) as notes:
-                notes.append(step())
+        return {
+            "ask": lambda: self._ask(made, key),
+            "feedback": lambda: self._feedback(made, key),
+            "train once": lambda: self._train(made),
+            "serverless endpoint": lambda: self._endpoint(made, there),
+            "batch": lambda: self._batch(there),
+            "release and rollback": lambda: self._release(made, there, key),
+            "alarms": self._alarms,
+        }
+
+    def use(self, steps: Mapping[str, Callable[[], str]]) -> None:
+        """Run ``steps`` and record their outcomes."""
+        with self.aws.shared():
+            for name, step in steps.items():
+                with self._step(name) as notes:
+                    notes.append(step())
 
     def _ask(self, made: Deployment, key: str) -> str:
         if fault := fault_of_api(self.http, made.api_url, key, (), filled=True, sleep=self.sleep):
@@ -192,6 +204,30 @@ class AccountTest:
         state, _ = endpoints.create(made.model, capacity, stores.registry, stores.bundles, serving)
         endpoints.delete(made.model, serving)
         return f"{state.name} in service and deleted"
+
+    def _batch(self, there: DeployedEnvironment) -> str:
+        lake = Lake(there.settings.lake_uri)
+        if not lake.days("interactions"):
+            raise Skipped("the lake holds no interactions; a training brings them in")
+        from recsys_assets.sagemaker.client import open_jobs
+        from recsys_assets.sagemaker.job import JobIdentity, JobPlan
+        from recsys_deploy.batch.answering import answerer_of
+        from recsys_deploy.batch.run import make_questions, recommend_to_all
+        from recsys_deploy.subject import subject_of
+
+        def log(level: object, line: str) -> None:
+            self.console.print(line, highlight=False, markup=False)
+
+        def run_job(plan: JobPlan) -> object:
+            return open_jobs().run(plan, JobIdentity(uuid.uuid4().hex, "batch", "account-test-questions"), log)
+
+        settings, serving, stores = there.settings, there.table("serving"), there.stores
+        catalogues = settings.catalogue_uri
+        subject = subject_of(stores.registry, stores.bundles, serving, settings.home, catalogues=catalogues)
+        make_questions(settings, lake, run_job)
+        outcome = recommend_to_all(settings, lake, serving, subject, answerer_of(settings, open_jobs), log)
+        where = "a batch transform" if settings.inference_image else "this process (sagemaker = null)"
+        return f"{outcome.records} lists by {where}, {outcome.tally.bad} bad lines"
 
     def _release(self, made: Deployment, there: DeployedEnvironment, key: str) -> str:
         others = [one for one in there.stores.registry.list_versions() if str(one.version) != made.model]
@@ -249,7 +285,7 @@ class AccountTest:
 
 
 def price_of_an_hour(environment: Environment) -> float:
-    """US dollars of one hour of the environment with `REQUESTS` requests, and of one training."""
+    """US dollars of one hour with `REQUESTS` requests, one training and one hour of batch transform."""
 
     def month(requests: float, training_hours: float = 0) -> float:
         usage = Usage(requests=requests, lake_gb=1, shoppers=1_000, training_hours=training_hours)
@@ -260,7 +296,12 @@ def price_of_an_hour(environment: Environment) -> float:
     # Between two rates at which metrics, charged by the hour, cost the same.
     per_request = (month(2e6) - month(1e6)) / 1e6
     training = (month(0, training_hours=1) - idle) / (HOURS / 168)
-    return idle / HOURS + REQUESTS * per_request + training
+    batch = 0.0
+    if made := environment.values.get("sagemaker"):
+        price = read_prices().get(f"sagemaker.{made.get('batch_instance_type') or BATCH_INSTANCE}")
+        here = price.of(1, str(environment.values["region"])) if price else None
+        batch = (here or price.of(1, REFERENCE) or 0.0) if price else 0.0
+    return idle / HOURS + REQUESTS * per_request + training + batch
 
 
 def write_report(report: AccountReport, folder: Path) -> Path:

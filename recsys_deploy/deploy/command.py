@@ -16,6 +16,7 @@ from rich.console import Console
 
 from lambda_api.recommender.bundle import BundleError
 from lambda_api.settings import Settings, read_settings
+from lambda_api.state.api_keys import new_key
 from lambda_api.state.open_table import open_table
 from lambda_api.state.routing_record import read_routing
 from lambda_api.state.table import Table
@@ -189,9 +190,10 @@ class _Run:
 
     def run(self) -> Deployment:
         account, variables, key = self._prepare()
-        self._apply(variables)
+        self._apply(variables, agreed=lambda: page.store_key(self.aws, self.environment.prefix, key))
         there = DeployedEnvironment(self.terraform.output(), self.options.data / "home")
         key = self._key(there, variables, key)
+        self._page(there)
         brought = self._bring(there)
         filled = self._publish(there, brought)
         functions, moved = self._code(there, key, filled)
@@ -214,7 +216,7 @@ class _Run:
             outputs=there.outputs,
         )
 
-    def _prepare(self) -> tuple[str, dict[str, Any], str | None]:
+    def _prepare(self) -> tuple[str, dict[str, Any], str]:
         with self.steps.step("checks") as step:
             checked = check(
                 self.environment, self.terraform, self.aws, create_state_bucket=self.options.create_state_bucket
@@ -237,12 +239,14 @@ class _Run:
         with self.steps.step("terraform init"):
             self.terraform.init()
             check_standing(self.environment, self.terraform.output(), checked.account, self.environment.region)
-        key = page.read_key(self.aws, self.environment.prefix)
-        if key is not None:
-            self.terraform = self._terraform(key)
+        # Before its record in a table that may not exist yet, so that CloudFront is made with it.
+        key = page.read_key(self.aws, self.environment.prefix) or new_key()
+        self.terraform = self._terraform(key)
         return checked.account, variables, key
 
-    def _apply(self, variables: Mapping[str, Any], name: str = "terraform apply") -> None:
+    def _apply(
+        self, variables: Mapping[str, Any], name: str = "terraform apply", agreed: Callable[[], object] = lambda: None
+    ) -> None:
         with self.steps.step(name.replace("apply", "plan")):
             plan = self.terraform.plan(variables)
         self.steps.print_plan(plan)
@@ -254,6 +258,7 @@ class _Run:
         except NotConfirmed:
             plan.file.unlink(missing_ok=True)
             raise
+        agreed()
         with self.steps.step(name) as step:
             self.terraform.apply(plan)
             step.note = f"{len(plan.changes)} changes"
@@ -272,16 +277,25 @@ class _Run:
         if not self.confirm(f"{why}; apply?"):
             raise NotConfirmed("not applied; nothing was changed")
 
-    def _key(self, there: DeployedEnvironment, variables: Mapping[str, Any], kept: str | None) -> str:
+    def _key(self, there: DeployedEnvironment, variables: Mapping[str, Any], kept: str) -> str:
         with self.steps.step("key of the shop page") as step:
             key = page.ensure_key(self.aws, self.environment.prefix, there.table("api_keys"), kept)
-            name = page.parameter_name(self.environment.prefix)
-            step.note = "unchanged" if key == kept else f"made; in {name}"
+            step.note = page.parameter_name(self.environment.prefix)
         if key != kept:
             self.terraform = self._terraform(key)
             if there.outputs.get("storefront_url"):
                 self._apply(variables, "terraform apply (key)")
         return key
+
+    def _page(self, there: DeployedEnvironment) -> None:
+        bucket = there.outputs.get("storefront_bucket")
+        if not bucket:
+            return
+        with self.steps.step("shop page") as step:
+            files = page.page_files(self.options.checkout / page.FOLDER) | page.config_file(self.options.home)
+            distribution = there.outputs.get("storefront_distribution_id")
+            changed = page.upload(self.aws, files, bucket, distribution, remove=True)
+            step.note = f"{changed} of {len(files)} files changed"
 
     def _bring(self, there: DeployedEnvironment) -> models.Brought | None:
         if not self.options.bring_model:
@@ -318,9 +332,10 @@ class _Run:
         if there.outputs.get("storefront_bucket"):
             with self.steps.step("shop page's data") as step, translated("publishing the shop page's data"):
                 end = int(brought.version.data_window.end.timestamp()) if brought else None
-                files = page_data(lake, end, self.options.data / "page")
+                made = page_data(lake, end, self.options.data / "page")
+                files = {f"{page.DATA}{file.name}": file.read_bytes() for file in made}
                 distribution = there.outputs.get("storefront_distribution_id")
-                changed = page.upload_page_data(self.aws, files, there.outputs["storefront_bucket"], distribution)
+                changed = page.upload(self.aws, files, there.outputs["storefront_bucket"], distribution)
                 step.note = f"{changed} of {len(files)} files changed"
         return True
 

@@ -24,15 +24,17 @@ locals {
         RECSYS_ROLLOUT_APPROVAL_HOURS = tostring(var.rollout.approval_hours)
         RECSYS_TOPIC_ARN              = module.monitoring.topic_arn
       }
+    }
+  }
 
-      access = {
-        dynamodb_read     = [local.tables["serving"], local.tables["registry"]]
-        dynamodb_write    = [local.tables["serving"], local.tables["registry"]]
-        s3_read           = ["${local.models}/bundles/*", "${module.storage.bucket_arns["lake"]}/events/*"]
-        s3_list           = [local.models, module.storage.bucket_arns["lake"]]
-        sns_publish       = [module.monitoring.topic_arn]
-        cloudwatch_alarms = ["*"]
-      }
+  judge_access = var.rollout == null ? {} : {
+    judge = {
+      dynamodb_read     = [local.tables["serving"], local.tables["registry"]]
+      dynamodb_write    = [local.tables["serving"], local.tables["registry"]]
+      s3_read           = ["${local.models}/bundles/*", "${module.storage.bucket_arns["lake"]}/events/*"]
+      s3_list           = [local.models, module.storage.bucket_arns["lake"]]
+      sns_publish       = [module.monitoring.topic_arn]
+      cloudwatch_alarms = ["*"]
     }
   }
 }

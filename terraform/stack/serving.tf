@@ -24,38 +24,35 @@ locals {
       handler      = "lambda_api.handlers.api.handler"
       package_path = var.packages.api.path
       package_hash = var.packages.api.hash
-      access = merge(local.scoring, {
-        dynamodb_read  = [local.tables["serving"], local.tables["history"], local.tables["exposures"]]
-        dynamodb_write = [local.tables["history"], local.tables["exposures"]]
-        sqs_send       = [module.streaming.shadow_queue_arn]
-        sqs_count      = [module.streaming.shadow_queue_arn]
-      })
-      queue = null
     })
     authorizer = merge(var.functions.authorizer, {
       description  = "Checks API keys"
       handler      = "lambda_api.handlers.authorizer.handler"
       package_path = var.packages.authorizer.path
       package_hash = var.packages.authorizer.hash
-      access = {
-        dynamodb_read = [local.tables["api_keys"]]
-      }
-      queue = null
     })
     shadow = merge(var.functions.shadow, {
       description  = "Queries the shadow model"
       handler      = "lambda_api.handlers.shadow.handler"
       package_path = var.packages.shadow.path
       package_hash = var.packages.shadow.hash
-      access = merge(local.scoring, {
-        dynamodb_read  = [local.tables["serving"], local.tables["exposures"]]
-        dynamodb_write = [local.tables["exposures"]]
-        sqs_consume    = [module.streaming.shadow_queue_arn]
-      })
-      queue = {
-        arn                 = module.streaming.shadow_queue_arn
-        maximum_concurrency = coalesce(var.functions.shadow.reserved_concurrency, 2)
-      }
+    })
+  }
+
+  function_access = {
+    api = merge(local.scoring, {
+      dynamodb_read  = [local.tables["serving"], local.tables["history"], local.tables["exposures"]]
+      dynamodb_write = [local.tables["history"], local.tables["exposures"]]
+      sqs_send       = [module.streaming.shadow_queue_arn]
+      sqs_count      = [module.streaming.shadow_queue_arn]
+    })
+    authorizer = {
+      dynamodb_read = [local.tables["api_keys"]]
+    }
+    shadow = merge(local.scoring, {
+      dynamodb_read  = [local.tables["serving"], local.tables["exposures"]]
+      dynamodb_write = [local.tables["exposures"]]
+      sqs_consume    = [module.streaming.shadow_queue_arn]
     })
   }
 }
@@ -65,6 +62,7 @@ module "functions" {
 
   name                = local.name
   functions           = merge(local.functions, local.judge)
+  access              = merge(local.function_access, local.judge_access)
   environment         = local.settings
   package_bucket      = module.storage.bucket_names["models"]
   kms_key_arn         = module.encryption.key_arn
@@ -72,6 +70,13 @@ module "functions" {
   account_concurrency = var.serving.account_concurrency
   log_days            = var.operations.log_days
   tracing             = var.operations.tracing
+
+  queues = {
+    shadow = {
+      arn                 = module.streaming.shadow_queue_arn
+      maximum_concurrency = coalesce(var.functions.shadow.reserved_concurrency, 2)
+    }
+  }
 }
 
 module "api" {
@@ -95,7 +100,6 @@ module "storefront" {
   count  = var.storefront == null ? 0 : 1
 
   name        = local.name
-  page_folder = "${local.repository}/storefront"
   routes      = local.routes
   api_url     = local.has_storefront_key ? module.api.url : null
   api_key     = var.storefront_key

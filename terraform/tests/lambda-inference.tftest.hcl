@@ -7,6 +7,11 @@ variables {
   package_bucket = "models"
   kms_key_arn    = "arn:aws:kms:eu-central-1:123456789012:key/k"
   environment    = { RECSYS_TARGET = "aws" }
+  access = {
+    api    = { dynamodb_read = ["arn:aws:dynamodb:eu-central-1:123456789012:table/t"] }
+    worker = { sqs_consume = ["arn:aws:sqs:eu-central-1:123456789012:q"] }
+  }
+  queues = { worker = { arn = "arn:aws:sqs:eu-central-1:123456789012:q", maximum_concurrency = 4 } }
 
   functions = {
     api = {
@@ -17,7 +22,6 @@ variables {
       memory_mb    = 1769
       timeout_s    = 10
       snap_start   = true
-      access       = { dynamodb_read = ["arn:aws:dynamodb:eu-central-1:123456789012:table/t"] }
     }
     worker = {
       description          = "Works"
@@ -28,8 +32,6 @@ variables {
       timeout_s            = 30
       reserved_concurrency = 4
       environment          = { OWN = "1" }
-      access               = { sqs_consume = ["arn:aws:sqs:eu-central-1:123456789012:q"] }
-      queue                = { arn = "arn:aws:sqs:eu-central-1:123456789012:q", maximum_concurrency = 4 }
     }
   }
 }
@@ -117,7 +119,6 @@ run "provisioned_concurrency_with_a_weighted_alias_is_refused" {
         package_hash            = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
         memory_mb               = 1769
         timeout_s               = 10
-        access                  = {}
         snap_start              = false
         provisioned_concurrency = 2
       }
@@ -144,7 +145,6 @@ run "provisioned_concurrency_alone_is_taken" {
         package_hash            = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
         memory_mb               = 1769
         timeout_s               = 10
-        access                  = {}
         snap_start              = false
         provisioned_concurrency = 2
       }
@@ -174,7 +174,6 @@ run "snapstart_with_provisioned_concurrency_is_refused" {
         package_hash            = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
         memory_mb               = 1769
         timeout_s               = 10
-        access                  = {}
         snap_start              = true
         provisioned_concurrency = 2
       }
@@ -200,7 +199,6 @@ run "snapstart_with_a_large_disk_is_refused" {
         package_hash         = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
         memory_mb            = 1769
         timeout_s            = 10
-        access               = {}
         snap_start           = true
         ephemeral_storage_mb = 1024
       }
@@ -240,7 +238,6 @@ run "what_is_no_hash_is_refused" {
         package_hash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         memory_mb    = 64
         timeout_s    = 1000
-        access       = {}
       }
     }
   }

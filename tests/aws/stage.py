@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -137,6 +138,7 @@ class Stage:
     def lay_out(self, values: Mapping[str, Any]) -> None:
         """Copy the tree; ``values`` replace those of dev."""
         copy_tree(self.root / "checkout")
+        shutil.copytree(ROOT / "storefront", self.root / "checkout" / "storefront")
         (self.tree / "stack" / "override.tf").write_text(OVERRIDE)
         (self.tree / "modules" / "storefront" / "override.tf").write_text(CDN_OVERRIDE)
         dev = self.tree / "environments" / "dev"

@@ -32,6 +32,7 @@ from lambda_api.state.routing_record import read_routing, write_routing
 from recsys_assets.promotion.registration import register_bundle
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_deploy.deploy.account_test import AccountTest
 from recsys_deploy.deploy.api_check import HttpAnswer
 from recsys_deploy.deploy.command import Deployment, DeployOptions, deploy
 from recsys_deploy.deploy.removal import DestroyOptions, destroy
@@ -93,6 +94,7 @@ class Proof:
     packages: Path
     open: ExitStack
     keys: dict[str, str] = field(default_factory=dict)
+    deployed: Deployment | None = None
     execution: str = ""
     notices: str = ""
     strays: dict[str, list[str]] = field(default_factory=dict)
@@ -125,10 +127,9 @@ class Proof:
         assert url.startswith(address + "/"), url
         return ask(method, self.front.url + url.removeprefix(address), headers, body, timeout_s)
 
-    def deploy(self) -> tuple[Deployment, str]:
-        """What stands, and what was printed."""
-        console = Console(width=140, record=True)
-        options = DeployOptions(
+    @property
+    def options(self) -> DeployOptions:
+        return DeployOptions(
             environment="dev",
             home=self.home,
             terraform=self.stage.tree,
@@ -137,7 +138,12 @@ class Proof:
             data_dir=self.stage.data,
             yes=True,
         )
-        return deploy(options, console, http=self.http), console.export_text()
+
+    def deploy(self) -> tuple[Deployment, str]:
+        """What stands, and what was printed."""
+        console = Console(width=140, record=True)
+        self.deployed = deploy(self.options, console, http=self.http)
+        return self.deployed, console.export_text()
 
     def post(self, path: str, body: Mapping[str, Any], scope: str | None = "shop") -> tuple[int, Any]:
         return self._ask("POST", path, scope, body)
@@ -264,9 +270,9 @@ def test_recsys_deploy_makes_every_resource_and_puts_the_champion_before_shopper
         for name in made.functions
     }
     assert aliases == dict(made.functions)
-    # The key changes what CloudFront sends along. Everything else is already as the second plan wants it.
-    plans = [line for line in printed.splitlines() if line.startswith("plan ")]
-    assert len(plans) == 2 and "0 to make, 1 to change, 0 to replace, 0 to remove" in plans[1], plans
+    assert len([line for line in printed.splitlines() if line.startswith("plan ")]) == 1, "CloudFront is made once"
+    page = proof.stage.client("s3").list_objects_v2(Bucket=f"recsys-dev-page-{ACCOUNT}")["Contents"]
+    assert {"index.html", "js/main.js", "data/config.json", "data/catalogue.json"} <= {one["Key"] for one in page}
 
 
 def test_the_training_machine_starts(proof: Proof) -> None:
@@ -286,6 +292,12 @@ def test_the_training_machine_starts(proof: Proof) -> None:
         started = proof.stage.client("stepfunctions").start_execution(stateMachineArn=machine, name=RUN)
         proof.execution = started["executionArn"]
         notes.append(f"{len(drops)} files of the shop; execution {RUN}")
+
+
+def test_deploying_again_changes_nothing(proof: Proof) -> None:
+    with proof.journal.step("recsys deploy again"):
+        again, printed = proof.deploy()
+    assert (again.changes, again.moved, again.model) == (0, (), "v1.0.0"), printed
 
 
 def test_what_was_applied_is_what_the_golden_table_says(proof: Proof) -> None:
@@ -512,6 +524,23 @@ def entered_states(machines: Any, execution: str) -> list[str]:
     """States that an execution entered, in order."""
     history = machines.get_execution_history(executionArn=execution, maxResults=200)["events"]
     return [one["stateEnteredEventDetails"]["name"] for one in history if "stateEnteredEventDetails" in one]
+
+
+def test_the_account_test_uses_what_stands(proof: Proof) -> None:
+    """Its steps between deploying and destroying; the training above is the one it would start."""
+    assert proof.deployed is not None
+    with proof.journal.step("steps of recsys account-test") as notes:
+        champion = proof.registry.champion()
+        assert champion is not None
+        hour = AccountTest(proof.options, Console(width=140), http=proof.http, sleep=lambda _: time.sleep(0.5))
+        steps = hour.steps(replace(proof.deployed, model=str(champion.version)))
+        hour.use({name: step for name, step in steps.items() if name != "train once"})
+        found = {one.name: (one.outcome, one.note) for one in hour.report.steps}
+        skipped = {name: note for name, (outcome, note) in found.items() if outcome == "skipped"}
+        assert skipped == {"serverless endpoint": "sagemaker = null in terraform.tfvars"}, found
+        assert not [one for one in hour.report.steps if one.outcome == "failed"], hour.report.markdown()
+        assert hour.report.price > 0
+        notes.append("; ".join(f"{name}: {note}" for name, (_, note) in found.items()))
 
 
 SHARED = {

@@ -86,11 +86,7 @@ def test_again_changes_nothing(world: World) -> None:
 def test_the_key_reaches_terraform_once_and_no_log(world: World) -> None:
     first, text = said(world)
     again, later = said(world)
-    assert first.seconds.keys() - again.seconds.keys() == {
-        "terraform apply",
-        "terraform plan (key)",
-        "terraform apply (key)",
-    }
+    assert first.seconds.keys() - again.seconds.keys() == {"terraform apply"}, "one apply makes CloudFront with its key"
     assert re.fullmatch(r"rk_[0-9a-f]{16}_[\w-]{43}", world.key())
     assert world.key() not in text + later
     kept = [path for path in (world.root / "build").rglob("*") if path.is_file()]
@@ -103,18 +99,50 @@ def test_a_key_that_was_revoked_is_made_anew(world: World) -> None:
     world.deploy()
     revoked = world.key()
     revoke(world.table("api_keys"), revoked.split("_")[1])
-    world.deploy()
+    again = world.deploy()
     assert world.key() != revoked
+    assert again.changes == 0 or "terraform apply (key)" in again.seconds
 
 
-def test_page_data_is_uploaded_with_no_secret_in_it(world: World) -> None:
-    world.deploy()
+def test_a_run_that_died_before_the_record_of_its_key_goes_on_with_that_key(world: World) -> None:
+    with (
+        mock.patch("recsys_deploy.deploy.page.create", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        world.deploy()
+    made = world.key()
+    again = world.deploy()
+    assert world.key() == made and again.changes == 0
+    assert [one.key_id for one in list_keys(world.table("api_keys"))] == [made.split("_")[1]]
+
+
+def test_page_and_data_are_uploaded_with_no_secret_in_them(world: World) -> None:
     s3 = boto3.client("s3")
+    s3.put_object(Bucket=BUCKETS["page"], Key="js/former.js", Body=b"//")
+    world.deploy()
     listed = {found["Key"] for found in s3.list_objects_v2(Bucket=BUCKETS["page"])["Contents"]}
-    assert listed == {"data/catalogue.json", "data/shoppers.json"}
+    data = {"data/catalogue.json", "data/config.json", "data/shoppers.json"}
+    assert listed == {"index.html", "js/main.js"} | data, "no README, no former file"
+    assert s3.get_object(Bucket=BUCKETS["page"], Key="js/main.js")["ContentType"] == "text/javascript; charset=utf-8"
     content = s3.get_object(Bucket=BUCKETS["page"], Key="data/catalogue.json")
     assert content["ContentType"] == "application/json"
     assert {product["id"] for product in json.loads(content["Body"].read())["products"]} == set(PRODUCTS)
+    config = json.loads(s3.get_object(Bucket=BUCKETS["page"], Key="data/config.json")["Body"].read())
+    assert config == {"api": "", "key": "", "shop": "Demo shop", "currency": "GBP"}
+    before = {name: s3.head_object(Bucket=BUCKETS["page"], Key=name)["LastModified"] for name in listed}
+    (world.root / "storefront" / "js" / "main.js").write_text("// new")
+    world.deploy()
+    after = {name: s3.head_object(Bucket=BUCKETS["page"], Key=name)["LastModified"] for name in listed}
+    assert {name for name in listed if before[name] != after[name]} <= {"js/main.js"}, "only what changed is uploaded"
+    assert s3.get_object(Bucket=BUCKETS["page"], Key="js/main.js")["Body"].read() == b"// new"
+
+
+def test_a_checkout_without_the_page_removes_nothing(world: World) -> None:
+    world.deploy()
+    (world.root / "storefront" / "index.html").unlink()
+    with pytest.raises(DeployError, match=r"index.html is missing; deploy from a complete checkout"):
+        world.deploy()
+    assert boto3.client("s3").head_object(Bucket=BUCKETS["page"], Key="index.html")
 
 
 def test_new_code_is_asked_before_shoppers_meet_it(world: World) -> None:
@@ -286,12 +314,12 @@ def test_an_environment_half_applied_goes_on_where_it_stopped(world: World) -> N
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert "complete  checks, quotas of the account, packages, terraform init, terraform plan" in printed
     # Nothing of ours was done on top of half an environment.
-    assert not boto3.client("ssm").describe_parameters()["Parameters"]
-    assert read_routing(world.table("serving")) is None
+    key = world.key()
+    assert not list_keys(world.table("api_keys")) and read_routing(world.table("serving")) is None
     fault.unlink()
     world.home.promote(*PRODUCTS)
     done, text = said(world)
-    assert done.model == "v1.0.0" and "1 to replace" in text
+    assert done.model == "v1.0.0" and "1 to replace" in text and world.key() == key
     assert said(world)[0].changes == 0
 
 

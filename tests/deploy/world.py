@@ -81,6 +81,8 @@ output "storefront_bucket" { value = local.given.storefront_bucket }
 output "storefront_distribution_id" { value = local.given.storefront_distribution_id }
 output "settings" { value = local.given.settings }
 output "functions" { value = local.given.functions }
+output "training_machine_arn" { value = try(local.given.training_machine_arn, null) }
+output "endpoint" { value = try(local.given.endpoint, null) }
 """
 
 
@@ -91,6 +93,13 @@ def write_tree(root: Path, *, disposable: bool = True, name: str = "dev", values
     stack.mkdir(parents=True, exist_ok=True)
     place.mkdir(parents=True, exist_ok=True)
     (stack / "main.tf").write_text(STACK)
+    page = root / "storefront"
+    (page / "js").mkdir(parents=True, exist_ok=True)
+    (page / "index.html").write_text("<title>Shop</title>")
+    (page / "js" / "main.js").write_text("//")
+    (page / "README.md").write_text("Not part of the page.")
+    (page / "data").mkdir(exist_ok=True)
+    (page / "data" / "config.json").write_text('{"key": "a developer\'s key"}')
     lines = [f'environment = "{name}"', f'region = "{REGION}"', f"disposable = {str(disposable).lower()}", values]
     (place / "terraform.tfvars").write_text("\n".join(lines) + "\n")
     (place / "backend.hcl").write_text(f'path = "{root / name}.tfstate"\n')
@@ -194,6 +203,12 @@ class World:
             functions[name] = {"function_name": function, "alias": "live", "arn": arn, "published_version": version}
         self._write_outputs(functions)
         write_packages(self.root / "packages", code)
+
+    def have(self, settings: Mapping[str, str], **outputs: Any) -> None:
+        """Add settings and outputs of optional parts of the stack."""
+        file = self.tree / "stack" / "outputs.json"
+        given = json.loads(file.read_text())
+        file.write_text(json.dumps(given | {"settings": given["settings"] | dict(settings)} | outputs))
 
     def _write_outputs(self, functions: Mapping[str, Any], **changes: Any) -> None:
         given = {

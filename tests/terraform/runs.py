@@ -26,7 +26,7 @@ Messages = list[dict[str, Any]]
 PROVIDER = Path("registry.terraform.io/hashicorp/aws")
 """Within a folder of plugins, as Terraform lays them out."""
 
-NEEDED = ("lambda_api/handlers/routes.json", "storefront", "recsys_deploy/training_machine", "recsys_deploy/rollout")
+NEEDED = ("lambda_api/handlers/routes.json", "recsys_deploy/training_machine", "recsys_deploy/rollout")
 """Files and folders of the repository that the configuration reads."""
 
 

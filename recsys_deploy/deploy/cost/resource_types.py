@@ -90,7 +90,7 @@ FREE: Final[Mapping[str, str]] = {
     "aws_cloudwatch_event_target": "invoking a function by a rule is free; the function is charged",
     "aws_budgets_budget": "budgets without actions are free",
     "aws_flow_log": "only refused connections are logged; their volume is negligible",
-    "aws_s3_object": "packages and pages are below a gigabyte, part of the S3 line",
+    "aws_s3_object": "packages are below a gigabyte, part of the S3 line",
     "aws_sagemaker_model_package_group": "the model registry is free",
     "aws_scheduler_schedule": "a few starts a week; a million cost a dollar",
     "aws_sns_topic": "a few mails a month; 100,000 cost two dollars",

@@ -9,7 +9,8 @@ locals {
 
   snap_started = { for name, function in var.functions : name => function.snap_start }
   provisioned  = { for name, function in var.functions : name => function.provisioned_concurrency if function.provisioned_concurrency > 0 }
-  queue_fed    = { for name, function in var.functions : name => function if function.queue != null }
+
+  access = { for name in keys(var.functions) : name => lookup(var.access, name, {}) }
 
   runtime_minor = tonumber(regex("^python3\\.(\\d+)$", var.runtime)[0])
 
@@ -53,10 +54,10 @@ module "access" {
   source   = "../service-access"
   for_each = var.functions
 
-  grants = merge(each.value.access, {
+  grants = merge(local.access[each.key], {
     kms_write  = [var.kms_key_arn]
     logs_write = ["${aws_cloudwatch_log_group.this[each.key].arn}:*"]
-    sqs_send   = concat(lookup(each.value.access, "sqs_send", []), [aws_sqs_queue.dead_letters[each.key].arn])
+    sqs_send   = concat(lookup(local.access[each.key], "sqs_send", []), [aws_sqs_queue.dead_letters[each.key].arn])
     xray_trace = ["*"]
   })
 }
@@ -220,22 +221,22 @@ resource "aws_lambda_function_event_invoke_config" "this" {
 }
 
 resource "aws_lambda_event_source_mapping" "queue" {
-  for_each = local.queue_fed
+  for_each = var.queues
 
-  event_source_arn                   = each.value.queue.arn
+  event_source_arn                   = each.value.arn
   function_name                      = aws_lambda_alias.live[each.key].arn
-  batch_size                         = each.value.queue.batch_size
-  maximum_batching_window_in_seconds = each.value.queue.batch_window_s
+  batch_size                         = each.value.batch_size
+  maximum_batching_window_in_seconds = each.value.batch_window_s
   function_response_types            = ["ReportBatchItemFailures"]
 
   # Without a limit the mapping starts more and more instances and is throttled by the reservation.
   scaling_config {
-    maximum_concurrency = each.value.queue.maximum_concurrency
+    maximum_concurrency = each.value.maximum_concurrency
   }
 
   lifecycle {
     precondition {
-      condition     = each.value.queue.maximum_concurrency >= 2 && each.value.queue.maximum_concurrency <= coalesce(each.value.reserved_concurrency, var.account_concurrency)
+      condition     = each.value.maximum_concurrency >= 2 && each.value.maximum_concurrency <= coalesce(var.functions[each.key].reserved_concurrency, var.account_concurrency)
       error_message = "${each.key}: a queue's maximum_concurrency is at least 2, and at most the function's reservation."
     }
   }

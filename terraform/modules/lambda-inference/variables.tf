@@ -4,7 +4,7 @@ variable "name" {
 }
 
 variable "functions" {
-  description = "Functions by short name. package_hash is the base64 SHA-256 of the zip; access are grants of service-access; timeout_s and memory_mb are Lambda's limits; snap_start (a paid cache for every published version) and provisioned_concurrency exclude each other; reserved_concurrency null uses the account's common pool; queue is an SQS queue that the function reads."
+  description = "Functions by short name. package_hash is the base64 SHA-256 of the zip; timeout_s and memory_mb are Lambda's limits; snap_start (a paid cache for every published version) and provisioned_concurrency exclude each other; reserved_concurrency null uses the account's common pool. Nothing here may depend on another resource: role, log group and dead-letter queue of a function are made from it, and queues take half a minute each."
   type = map(object({
     description             = string
     handler                 = string
@@ -12,18 +12,11 @@ variable "functions" {
     package_hash            = string
     memory_mb               = number
     timeout_s               = number
-    access                  = map(list(string))
     environment             = optional(map(string), {})
     reserved_concurrency    = optional(number)
     provisioned_concurrency = optional(number, 0)
     snap_start              = optional(bool, false)
     ephemeral_storage_mb    = optional(number, 512)
-    queue = optional(object({
-      arn                 = string
-      batch_size          = optional(number, 10)
-      batch_window_s      = optional(number, 1)
-      maximum_concurrency = optional(number, 2)
-    }))
   }))
 
   validation {
@@ -40,6 +33,23 @@ variable "functions" {
     condition     = alltrue([for function in values(var.functions) : function.timeout_s >= 1 && function.timeout_s <= 900])
     error_message = "A time limit is 1 to 900 seconds."
   }
+}
+
+variable "access" {
+  description = "Grants of service-access by function, beside what every function needs."
+  type        = map(map(list(string)))
+  default     = {}
+}
+
+variable "queues" {
+  description = "SQS queue that a function reads, by function."
+  type = map(object({
+    arn                 = string
+    batch_size          = optional(number, 10)
+    batch_window_s      = optional(number, 1)
+    maximum_concurrency = optional(number, 2)
+  }))
+  default = {}
 }
 
 variable "environment" {

@@ -3,20 +3,6 @@ data "aws_caller_identity" "current" {}
 locals {
   account = data.aws_caller_identity.current.account_id
 
-  content_types = {
-    css  = "text/css; charset=utf-8"
-    html = "text/html; charset=utf-8"
-    js   = "text/javascript; charset=utf-8"
-    json = "application/json"
-    svg  = "image/svg+xml"
-  }
-
-  # data/ is published by the asset graph; a key on a developer's disk must not travel along with the page.
-  files = {
-    for file in fileset(var.page_folder, "**") : file => regex("[^.]+$", file)
-    if !startswith(file, "data/") && contains(keys(local.content_types), regex("[^.]+$", file))
-  }
-
   # What the page asks. Operators' routes have no way through here, whatever key stands behind it.
   shop_paths = var.api_url == null ? [] : [
     for route in var.routes : replace(route.path, "/{[^}]+}/", "*") if route.scope == "shop"
@@ -131,30 +117,6 @@ resource "aws_s3_bucket_policy" "page" {
   })
 
   depends_on = [aws_s3_bucket_public_access_block.page]
-}
-
-resource "aws_s3_object" "page" {
-  for_each = local.files
-
-  bucket        = aws_s3_bucket.page.id
-  key           = each.key
-  source        = "${var.page_folder}/${each.key}"
-  source_hash   = filesha256("${var.page_folder}/${each.key}")
-  content_type  = local.content_types[each.value]
-  cache_control = "no-cache"
-
-  depends_on = [aws_s3_bucket_server_side_encryption_configuration.page]
-}
-
-# No key: CloudFront adds it on the way to the API, and no browser ever sees it.
-resource "aws_s3_object" "config" {
-  bucket        = aws_s3_bucket.page.id
-  key           = "data/config.json"
-  content       = jsonencode({ api = "", key = "", shop = var.shop_name, currency = var.currency })
-  content_type  = local.content_types["json"]
-  cache_control = "no-cache"
-
-  depends_on = [aws_s3_bucket_server_side_encryption_configuration.page]
 }
 
 resource "aws_cloudfront_origin_access_control" "page" {

@@ -4,7 +4,7 @@ output "url" {
 }
 
 output "bucket_name" {
-  description = "Bucket of the page; data/ is published into it."
+  description = "Bucket of the page; `recsys deploy` uploads its files, and data/ from the lake."
   value       = aws_s3_bucket.page.bucket
 
   depends_on = [aws_s3_bucket_policy.page]

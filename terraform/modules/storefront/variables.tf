@@ -8,11 +8,6 @@ variable "name" {
   }
 }
 
-variable "page_folder" {
-  description = "Folder of the page: index.html, styles and scripts."
-  type        = string
-}
-
 variable "routes" {
   description = "The table in lambda_api/handlers/routes.json; the page is let through to the routes of scope shop."
   type = list(object({
@@ -42,23 +37,6 @@ variable "api_key" {
   validation {
     condition     = var.api_url == null ? true : can(regex("^rk_[0-9a-f]{16}_[A-Za-z0-9_-]{43}$", var.api_key))
     error_message = "That is no API key; make one of scope shop with `recsys keys create`."
-  }
-}
-
-variable "shop_name" {
-  description = "What the page calls itself."
-  type        = string
-  default     = "Shop"
-}
-
-variable "currency" {
-  description = "ISO 4217 code of the prices."
-  type        = string
-  default     = "GBP"
-
-  validation {
-    condition     = can(regex("^[A-Z]{3}$", var.currency))
-    error_message = "Three capital letters, as in ISO 4217."
   }
 }
 
