@@ -30,10 +30,14 @@ def keys_create(
         KeyScope.SHOP
     ),
     days: Annotated[int | None, typer.Option(min=1, max=36500, help="Expires after so many days.")] = None,
+    requests_per_day: Annotated[
+        int | None, typer.Option(min=1, help="Quota of requests a day (UTC); default: no limit.")
+    ] = None,
 ) -> None:
     """Make a key. It is printed this once; only its hash is kept."""
     expires = None if days is None else int(time.time()) + days * 86_400
-    print(api_keys.create(open_table(homes.settings_of_last_home(), "api_keys"), name, {scope.value}, expires))
+    table = open_table(homes.settings_of_last_home(), "api_keys")
+    print(api_keys.create(table, name, {scope.value}, expires, requests_per_day=requests_per_day))
 
 
 @keys.command("list")

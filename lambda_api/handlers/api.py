@@ -32,6 +32,7 @@ def answer(event: Any, context: Any) -> dict[str, Any]:
     request: Request | None = None
     try:
         request = read_request(event, request_id)
+        _spend(request)
         routed = request.event | {"notes": notes, "accept": request.headers.get("accept", "")}
         response = _completed(app.resolve(routed, context), request)
     except Refusal as refusal:
@@ -58,6 +59,16 @@ def _completed(response: dict[str, Any], request: Request) -> dict[str, Any]:
     if request.head:
         response["body"] = ""
     return response
+
+
+def _spend(request: Request) -> None:
+    """Count the request for the quota of its key. Raises `Refusal` when the quota of the day is used up."""
+    if request.quota is None:
+        return
+    wait_s = serving().key_usage.spend(request.quota)
+    if wait_s is not None:
+        rule = f"this key has made its {request.quota.requests_per_day} requests of today (UTC)"
+        raise Refusal(429, "quota_exceeded", rule, "x-api-key", headers={"Retry-After": str(wait_s)})
 
 
 def _refusal(refusal: Refusal, request_id: str) -> dict[str, Any]:

@@ -51,8 +51,9 @@ class Authorizer:
     def __call__(self, event: Any) -> dict[str, Any]:
         """``{"isAuthorized": bool, "context": {...}}``; never raises.
 
-        The context of an accepted request holds ``name``, ``key_id`` and ``scopes`` (sorted, separated by spaces);
-        the handler finds it under ``requestContext.authorizer.lambda``.
+        The context of an accepted request holds ``name``, ``key_id``, ``scopes`` (sorted, separated by spaces) and, of
+        a key with a quota, ``requests_per_day`` (in digits); the handler finds it under
+        ``requestContext.authorizer.lambda``.
         """
         try:
             plain = _key_of(event)
@@ -68,11 +69,10 @@ class Authorizer:
         except Exception as error:  # noqa: BLE001 - refused; only the type is logged, since the message may hold the key
             log.error("request refused: the authorizer failed with %s", type(error).__name__)
             return dict(DENIED)
-        scopes = " ".join(sorted(identity.scopes))
-        return {
-            "isAuthorized": True,
-            "context": {"name": identity.name, "key_id": identity.key_id, "scopes": scopes},
-        }
+        context = {"name": identity.name, "key_id": identity.key_id, "scopes": " ".join(sorted(identity.scopes))}
+        if identity.requests_per_day is not None:
+            context["requests_per_day"] = str(identity.requests_per_day)
+        return {"isAuthorized": True, "context": context}
 
 
 def may_call(scopes: frozenset[str], event: Mapping[str, Any]) -> bool:

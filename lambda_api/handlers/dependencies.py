@@ -28,6 +28,7 @@ from lambda_api.settings import Settings, current_settings
 from lambda_api.state.event_sink import EventSink, FirehoseSink, JsonLinesSink, KinesisSink
 from lambda_api.state.exposures import InferenceLog
 from lambda_api.state.history import HistoryStore
+from lambda_api.state.key_usage import KeyUsage
 from lambda_api.state.open_table import open_table
 from lambda_api.state.popular import PopularProducts
 from lambda_api.state.shadow_queue import ShadowQueue, SqsShadowQueue, TableShadowQueue
@@ -62,6 +63,7 @@ class Serving:
     inference_log: InferenceLog
     sink: EventSink | None
     shadow_queue: ShadowQueue | None
+    key_usage: KeyUsage
     tables: tuple[Table, ...]
 
     def warm(self) -> None:
@@ -146,7 +148,8 @@ def build(
         budgets=budgets,
         clock=clock,
     )
-    joins = InferenceLog(open_table(settings, "exposures", patience_s=PATIENCE_S, clock=clock)) if logged else None
+    exposure_table = open_table(settings, "exposures", patience_s=PATIENCE_S, clock=clock)
+    joins = InferenceLog(exposure_table) if logged else None
     feedback = FeedbackService(history, joins, sink, counters)
     return Serving(
         settings=settings,
@@ -162,6 +165,7 @@ def build(
         inference_log=exposures,
         sink=sink,
         shadow_queue=shadow,
+        key_usage=KeyUsage(exposure_table, now=clock),
         tables=(serving_table, history_table),
     )
 

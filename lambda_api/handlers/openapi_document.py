@@ -31,6 +31,7 @@ ERRORS: dict[int, str] = {
     404: "No such product.",
     413: "The body is longer than 64 KB.",
     415: "The Content-Type is not JSON in UTF-8, or the body is compressed.",
+    429: "Too many requests, or the key has made all its requests of the day; Retry-After says when the next may come.",
     503: "API keys cannot be checked at the moment; try again.",
     422: "A field breaks a rule; the answer names field and rule.",
 }
@@ -99,7 +100,7 @@ def _complete(operation: dict[str, Any], *, protected: bool) -> None:
     operation["security"] = [{"ApiKey": []}] if protected else []
     if protected:
         error = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}
-        for code in (401, 403, 503):
+        for code in (401, 403, 429, 503):
             responses[str(code)] = {"description": ERRORS[code], "content": error}
     operation["responses"] = dict(sorted(responses.items()))
 

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from lambda_api.errors import RecsysError
 from lambda_api.handlers.routes import Route, routes
+from lambda_api.state.key_usage import KeyQuota
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_INTEGER_DIGITS = 18
@@ -72,6 +73,7 @@ class Request:
         head: a HEAD request.
         headers: lower-case names.
         event: payload 2.0 with every field that the resolver reads; its path is percent-encoded.
+        quota: of the API key; ``None``: it has none, or the route needs no key.
     """
 
     request_id: str
@@ -79,6 +81,7 @@ class Request:
     head: bool
     headers: dict[str, str]
     event: dict[str, Any]
+    quota: KeyQuota | None = None
 
 
 def request_id_of(event: Any) -> str:
@@ -103,7 +106,7 @@ def read_request(event: Any, request_id: str) -> Request:
     }
     path = _path(event, context, http)
     route, head = _route(_text(http.get("method")).upper(), path)
-    _require_key(route, context)
+    quota = _require_key(route, context)
     method, template = route.method, route.template
     body = _body(event, headers) if method == "POST" else None
     normal = {
@@ -117,7 +120,7 @@ def read_request(event: Any, request_id: str) -> Request:
         "body": body,
         "isBase64Encoded": False,
     }
-    return Request(request_id, template, head, headers, normal)
+    return Request(request_id, template, head, headers, normal, quota)
 
 
 def parse_json(text: str) -> dict[str, Any]:
@@ -161,10 +164,10 @@ def _route(method: str, path: str) -> tuple[Route, bool]:
     return route, head
 
 
-def _require_key(route: Route, context: Mapping[str, Any]) -> None:
-    """Raise `Refusal` unless the authorizer accepted the request: ``$default`` reaches the handler without it."""
+def _require_key(route: Route, context: Mapping[str, Any]) -> KeyQuota | None:
+    """The key's quota. Raises `Refusal` unless the authorizer accepted the request."""
     if route.scope is None:
-        return
+        return None
     identity = _mapping(_mapping(context.get("authorizer")).get("lambda"))
     if identity.get("unavailable"):
         rule = "API keys cannot be checked at the moment; try again"
@@ -174,6 +177,8 @@ def _require_key(route: Route, context: Mapping[str, Any]) -> None:
     scopes = _text(identity.get("scopes")).split()
     if route.scope not in scopes and "operations" not in scopes:
         raise Refusal(403, "forbidden", f"this key lacks the scope {route.scope}", "x-api-key")
+    quota = _text(identity.get("requests_per_day"))
+    return KeyQuota(_text(identity.get("key_id")), int(quota)) if quota.isdecimal() else None
 
 
 def _path(event: Mapping[str, Any], context: Mapping[str, Any], http: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """The routes of the HTTP API and the scope of API key that each needs, read from ``routes.json``.
 
 Local server and authorizer use this table, and Terraform makes the gateway's routes from the same file
-(``jsondecode(file(...))``). A request that matches no route goes to ``$default`` without a key; the handler then
-answers 404 or 405.
+(``jsondecode(file(...))``). The gateway answers a request that matches no route with 404 itself; the local server hands
+it to the handler as ``$default``, without a key, and the handler answers 404 or 405.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Final, Literal
 Scope = Literal["shop", "operations"]
 
 DEFAULT: Final = "$default"
-"""Key of the route for unmatched requests."""
+"""The local server's route key for unmatched requests."""
 
 KEY_HEADER: Final = "x-api-key"
 """Identity source of the authorizer; without this header the gateway itself answers 401."""

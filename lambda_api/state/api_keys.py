@@ -57,15 +57,17 @@ class StoredKey:
     created_at: int
     expires_at: int | None
     revoked_at: int | None
+    requests_per_day: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class KeyIdentity:
-    """Owner and scopes of a verified key."""
+    """Owner, scopes and daily quota (``None``: none) of a verified key."""
 
     key_id: str
     name: str
     scopes: frozenset[str]
+    requests_per_day: int | None = None
 
 
 def new_key() -> str:
@@ -79,6 +81,7 @@ def create(
     scopes: Collection[str] = ("shop",),
     expires_at: int | None = None,
     *,
+    requests_per_day: int | None = None,
     key: str | None = None,
     now: int | None = None,
 ) -> str:
@@ -88,11 +91,12 @@ def create(
         name: of its user; several keys may share a name.
         scopes: of `SCOPES`.
         expires_at: seconds since 1970 UTC from which it is refused; ``None``: never.
+        requests_per_day: quota of a day (UTC), see ``lambda_api.state.key_usage``; ``None``: no limit.
         key: one of `new_key` without a record yet; by default a new one.
         now: seconds since 1970 UTC; by default the clock's.
 
     Raises:
-        ValueError: an empty name, no or unknown scopes, an expiry that is not in the future.
+        ValueError: an empty name, no or unknown scopes, an expiry that is not in the future, a quota below one.
         TableUnavailable: the table failed; create another key.
     """
     created_at = int(time.time()) if now is None else now
@@ -101,6 +105,8 @@ def create(
         raise ValueError(f"scopes must be some of {', '.join(SCOPES)}; are {scopes!r}")
     if expires_at is not None and expires_at <= created_at:
         raise ValueError("expires_at must lie in the future, in seconds since 1970 UTC")
+    if requests_per_day is not None and requests_per_day < 1:
+        raise ValueError("requests_per_day must be at least 1")
     match = _KEY.fullmatch(key or new_key())
     if match is None:
         raise ValueError("key is not of the form that new_key makes")
@@ -112,6 +118,7 @@ def create(
         "created_at": created_at,
         "expires_at": expires_at,
         "revoked_at": None,
+        "requests_per_day": requests_per_day,
     }
     table.write([Put(Key(_PARTITION, key_id), attributes, condition=Absent())])
     return match.group()
@@ -196,7 +203,7 @@ class ApiKeys:
         key = found.key
         if key.revoked_at is not None or (key.expires_at is not None and now >= key.expires_at):
             return None
-        return KeyIdentity(key.key_id, key.name, key.scopes)
+        return KeyIdentity(key.key_id, key.name, key.scopes, key.requests_per_day)
 
     def _find(self, key_id: str) -> _Cached | None:
         at = self._clock()
@@ -244,7 +251,10 @@ def _read(record: Record) -> tuple[StoredKey, str]:
         times = (stored["created_at"], stored["expires_at"], stored["revoked_at"])
         if any(value is not None and type(value) is not int for value in times):
             raise ValueError("times must be whole seconds")
-        return StoredKey(record.key.sort, stored["name"], scopes, *times), digest
+        quota = stored.get("requests_per_day")
+        if quota is not None and (type(quota) is not int or quota < 1):
+            raise ValueError("requests_per_day must be a whole number from 1")
+        return StoredKey(record.key.sort, stored["name"], scopes, *times, quota), digest
     except (KeyError, ValueError, TypeError) as error:
         raise MalformedRecord(record.key, f"{type(error).__name__}: {error}") from error
 

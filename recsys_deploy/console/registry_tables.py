@@ -58,13 +58,16 @@ def print_runs(console: Console, runs: Sequence[ExperimentRun]) -> None:
 
 def print_keys(console: Console, keys: Sequence[StoredKey], now: float) -> None:
     """API keys, oldest first; a secret is known to nobody by now."""
-    table = Table("id", "name", "scopes", "made", "expires", "state", title="API keys", box=SIMPLE_HEAD, padding=0)
+    table = Table(
+        "id", "name", "scopes", "made", "expires", "a day", "state", title="API keys", box=SIMPLE_HEAD, padding=0
+    )
     for key in keys:
         expired = key.expires_at is not None and key.expires_at <= now
         state = f"revoked {_day(key.revoked_at)}" if key.revoked_at is not None else "expired" if expired else "valid"
         scopes = ", ".join(sorted(key.scopes))
         expires = "never" if key.expires_at is None else _day(key.expires_at)
-        table.add_row(key.key_id, escape(key.name), scopes, _day(key.created_at), expires, state)
+        quota = "no limit" if key.requests_per_day is None else f"{key.requests_per_day:,}"
+        table.add_row(key.key_id, escape(key.name), scopes, _day(key.created_at), expires, quota, state)
     console.print(table)
 
 

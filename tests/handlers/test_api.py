@@ -158,6 +158,19 @@ def test_compressed_bodies_and_milliseconds_get_their_own_sentence(serving: Serv
     assert content["error"]["message"] == "timestamp: looks like milliseconds; give seconds since 1970 UTC"
 
 
+def test_a_key_that_has_made_its_requests_of_the_day_is_answered_429(serving: Serving) -> None:
+    limited = {"name": "test", "key_id": "k2", "scopes": "shop", "requests_per_day": "2"}
+    body = {"user_id": "u"}
+    assert [call("POST", "/recommend", body, identity=limited)[0] for _ in range(2)] == [200, 200]
+    refused = api.handler(event("POST", "/recommend", body, identity=limited), None)
+    assert refused["statusCode"] == 429 and 0 < int(refused["headers"]["Retry-After"]) <= 86_400
+    said = json.loads(refused["body"])["error"]
+    assert said["code"] == "quota_exceeded" and "2 requests of today" in said["message"]
+    assert call("GET", "/popular", identity=limited)[0] == 429, "the quota is of the key, not of a route"
+    assert call("GET", "/health", identity=None)[0] == 200
+    assert call("POST", "/recommend", body)[0] == 200, "other keys have none"
+
+
 def test_a_key_that_cannot_be_checked_is_answered_503(serving: Serving) -> None:
     response = api.handler(event("POST", "/recommend", {"user_id": "u"}, identity=dict(UNAVAILABLE["context"])), None)
     assert response["statusCode"] == 503

@@ -80,6 +80,11 @@ def test_the_answer_says_who_and_what_for(authorizer: Authorizer, shop: str) -> 
     assert shop not in json.dumps(answer)
 
 
+def test_a_quota_travels_with_the_answer(table: CountingTable, authorizer: Authorizer) -> None:
+    limited = create(table, "a trial", requests_per_day=500)
+    assert authorizer(event(limited))["context"]["requests_per_day"] == "500"
+
+
 @pytest.mark.parametrize("name", ["x-api-key", "X-API-Key", "X-Api-Key", "X-API-KEY"])
 def test_header_names_have_no_case(authorizer: Authorizer, shop: str, name: str) -> None:
     asked = event()
