@@ -11,7 +11,7 @@ from recsys_assets.aws_errors import AwsCallFailed, AwsErrorKind
 from recsys_deploy.deploy.aws_session import Aws
 from recsys_deploy.deploy.errors import DeployError, translated
 from recsys_deploy.deploy.terraform import Terraform
-from recsys_deploy.deploy.values import BACKEND, Environment
+from recsys_deploy.deploy.values import BACKEND, VALUES, Environment
 
 WITHOUT_LOCATION: Final = "us-east-1"
 """The only region that CreateBucket refuses as a location (Amazon S3 API Reference, CreateBucket)."""
@@ -37,13 +37,14 @@ def check(environment: Environment, terraform: Terraform, aws: Aws, *, create_st
     """
     version = terraform.version()
     account = aws.account()
-    allowed = [str(one) for one in environment.backend.get("allowed_account_ids") or ()]
-    if allowed and account not in allowed:
-        raise DeployError(
-            f"these credentials belong to account {account}, but {environment.folder / BACKEND} allows only "
-            f"{', '.join(allowed)} for {environment.name}",
-            remedy="choose another profile (AWS_PROFILE)",
-        )
+    for file, given in ((BACKEND, environment.backend), (VALUES, environment.values)):
+        allowed = [str(one) for one in given.get("allowed_account_ids") or ()]
+        if allowed and account not in allowed:
+            raise DeployError(
+                f"these credentials belong to account {account}, but {environment.folder / file} allows only "
+                f"{', '.join(allowed)} for {environment.name}",
+                remedy="choose another profile (AWS_PROFILE), or name the account there",
+            )
     return Checked(account, version, _check_bucket(environment, aws, account, create_state_bucket))
 
 

@@ -33,7 +33,7 @@ def monitor(
     cloudwatch = _cloudwatch if settings.target == "aws" else None
     end = time.monotonic() + 60 * minutes
     while True:
-        findings = judge(observe(settings, url, cloudwatch), limits, datetime.now(UTC))
+        findings = judge(observe(settings, url, cloudwatch, minutes > 0), limits, datetime.now(UTC))
         console.print(_grid(findings))
         for report in load_summaries(settings.home / "reports"):
             console.print(_report_grid(report))

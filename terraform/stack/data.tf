@@ -13,6 +13,19 @@ module "storage" {
   force_destroy = var.disposable
 }
 
+# What exists once: keys, registry, events. The rest is made again from the repository and the shop's log.
+module "backup" {
+  source = "../modules/backup"
+  count  = var.backup == null ? 0 : 1
+
+  name          = local.name
+  kms_key_arn   = module.encryption.key_arn
+  force_destroy = var.disposable
+  vault_arn     = var.backup.vault_arn
+  days_there    = var.backup.days
+  resources     = [local.tables["api_keys"], local.tables["registry"], module.storage.bucket_arns["lake"]]
+}
+
 module "registry" {
   source = "../modules/model-registry"
 

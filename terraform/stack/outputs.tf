@@ -3,6 +3,11 @@ output "api_url" {
   value       = module.api.url
 }
 
+output "api_domain_target" {
+  description = "Name to which the DNS record of the API's own domain points (CNAME or alias); null without one."
+  value       = module.api.domain_target
+}
+
 output "storefront_url" {
   description = "Address of the shop page; null where there is none."
   value       = one(module.storefront[*].url)

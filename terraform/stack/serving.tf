@@ -88,6 +88,7 @@ module "api" {
   authorizer       = module.functions.functions["authorizer"]
   default_throttle = var.serving.throttle
   cors_origins     = var.serving.cors_origins
+  domain           = var.serving.domain
   kms_key_arn      = module.encryption.key_arn
   log_days         = var.operations.log_days
 

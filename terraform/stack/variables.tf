@@ -15,9 +15,14 @@ variable "region" {
 }
 
 variable "allowed_account_ids" {
-  description = "Accounts in which this environment may be created; Terraform refuses credentials of any other. One account per environment is recommended. Null: any, for a first try."
+  description = "Accounts in which this environment may be created; the provider refuses credentials of any other. Name one, and use one account per environment. Null: any, which only a disposable environment may say."
   type        = list(string)
   default     = null
+
+  validation {
+    condition     = var.disposable || length(coalesce(var.allowed_account_ids, [])) > 0
+    error_message = "Name the account of this environment in allowed_account_ids: credentials of another one would build it there."
+  }
 }
 
 variable "owner" {
@@ -97,13 +102,14 @@ variable "rollout" {
 }
 
 variable "serving" {
-  description = "Serving: whether new code is rolled out by weights of the alias `live` (excludes provisioned concurrency), the account's quota of concurrent executions in the region (Service Quotas, L-B99A9384), share of exploration, requests per second and burst of each route, origins of shop pages that call the API from a browser (the page behind CloudFront needs none)."
+  description = "Serving: whether new code is rolled out by weights of the alias `live` (excludes provisioned concurrency), the account's quota of concurrent executions in the region (Service Quotas, L-B99A9384), share of exploration, requests per second and burst of each route, origins of shop pages that call the API from a browser (the page behind CloudFront needs none), the API's own domain with its ACM certificate of this region (the gateway's default address is then closed)."
   type = object({
     weighted_rollouts   = bool
     account_concurrency = number
     exploration_share   = number
     throttle            = object({ rate = number, burst = number })
     cors_origins        = list(string)
+    domain              = optional(object({ name = string, certificate_arn = string }))
   })
 
   validation {
@@ -149,6 +155,15 @@ variable "network" {
     zones               = set(string)
     nat                 = string
     interface_endpoints = set(string)
+  })
+  default = null
+}
+
+variable "backup" {
+  description = "Daily backups of the lake and of the tables api_keys and registry, copied into a vault of another account: ARN of that vault, days for which copies are kept; see modules/backup. Null: recovery within this account only."
+  type = object({
+    vault_arn = string
+    days      = optional(number, 35)
   })
   default = null
 }

@@ -24,6 +24,28 @@ variables {
   }
 }
 
+run "a_domain_closes_the_default_address" {
+  command = apply
+
+  module {
+    source = "./modules/api-gateway"
+  }
+
+  variables {
+    domain = { name = "api.example.com", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/c" }
+  }
+
+  assert {
+    condition     = aws_apigatewayv2_api.this.disable_execute_api_endpoint && output.url == "https://api.example.com"
+    error_message = "With a domain the API is asked there, and its default address answers nobody."
+  }
+
+  assert {
+    condition     = aws_apigatewayv2_api_mapping.this[0].stage == aws_apigatewayv2_stage.default.id && one(aws_apigatewayv2_domain_name.this[0].domain_name_configuration).security_policy == "TLS_1_2"
+    error_message = "The domain leads to the API's stage, over TLS 1.2 or later."
+  }
+}
+
 run "routes_and_authorizer" {
   command = apply
 

@@ -45,6 +45,11 @@ run "alarms" {
   }
 
   assert {
+    condition     = aws_cloudwatch_composite_alarm.release[0].alarm_rule == "ALARM(\"recsys-test-api-5xx\") OR ALARM(\"recsys-test-api-latency\") OR ALARM(\"recsys-test-fallback-share\") OR ALARM(\"recsys-test-api-errors\")"
+    error_message = "A release is judged by what it can break."
+  }
+
+  assert {
     condition     = alltrue([for widget in jsondecode(aws_cloudwatch_dashboard.this[0].dashboard_body).widgets : length(widget.properties.metrics) > 0 && widget.x + widget.width <= 24])
     error_message = "Every widget shows something, within the 24 columns of a dashboard."
   }

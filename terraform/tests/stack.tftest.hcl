@@ -10,9 +10,10 @@ variables {
     shadow     = { path = "shadow.zip", hash = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" }
     judge      = { path = "judge.zip", hash = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" }
   }
-  region     = "eu-central-1"
-  owner      = "recsys"
-  disposable = false
+  region              = "eu-central-1"
+  owner               = "recsys"
+  disposable          = false
+  allowed_account_ids = ["123456789012"]
   functions = {
     api        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = 20, provisioned_concurrency = 0, snap_start = false }
     authorizer = { memory_mb = 256, timeout_s = 5, reserved_concurrency = 20, provisioned_concurrency = 0, snap_start = false }
@@ -114,6 +115,20 @@ run "what_would_hurt_a_shop_is_refused" {
   }
 
   expect_failures = [var.disposable, var.feature_job, var.operations, var.rollout, var.serving, var.training]
+}
+
+run "an_environment_without_an_account_is_refused" {
+  command = plan
+
+  module {
+    source = "./stack"
+  }
+
+  variables {
+    allowed_account_ids = null
+  }
+
+  expect_failures = [var.allowed_account_ids]
 }
 
 run "shoppers_on_a_page_are_refused" {

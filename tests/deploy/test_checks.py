@@ -1,5 +1,6 @@
 """Checks before anything is changed, and errors of AWS with their remedies."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -105,6 +106,13 @@ def test_an_account_that_is_not_allowed(aws: None, tmp_path: Path) -> None:
     with pytest.raises(DeployError, match=r"belong to account 123456789012, but .* allows only 210987654321 for dev"):
         look(tmp_path, 'path = "x"\nallowed_account_ids = ["210987654321"]\n')
     assert look(tmp_path, f'path = "x"\nallowed_account_ids = ["{ACCOUNT}"]\n').account == ACCOUNT
+    found = environment(tmp_path, 'path = "x"\n')
+    elsewhere = replace(found, values={**found.values, "allowed_account_ids": ["210987654321"]})
+    terraform = AnyTerraform(tmp_path / "terraform", "dev", data_dir=tmp_path / "data")
+    with pytest.raises(
+        DeployError, match=r"terraform.tfvars allows only 210987654321 for dev; .*name the account there"
+    ):
+        check(elsewhere, terraform, Aws(REGION), create_state_bucket=False)
 
 
 def test_credentials_that_expired(aws: None, tmp_path: Path) -> None:

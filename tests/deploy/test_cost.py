@@ -77,6 +77,7 @@ def test_ten_million_requests_by_hand() -> None:
         ("CloudWatch", "logs kept"): 60 * 0.03,
         ("CloudWatch", "metrics of the functions"): 16 * 0.30,
         ("CloudWatch", "alarms"): 30 * 0.10,
+        ("CloudWatch", "composite alarm of releases"): 0.50,
         ("CloudWatch", "dashboard"): 3.00,
         # the first of every second (2,628,000) and one in twenty of the rest
         ("X-Ray", "traces"): (2_628_000 + (15_000_000 - 2_628_000) * 0.05) / 1e6 * 5,
@@ -201,7 +202,7 @@ def test_dev_costs_next_to_nothing(requests: float, most: float) -> None:
 def test_every_price_says_where_it_comes_from_and_when() -> None:
     prices = read_prices()
     assert all(price.source and isinstance(price.published, date) and price.per > 0 for price in prices.values())
-    assert all(price.published <= date(2026, 11, 21) for price in prices.values())
+    assert all(price.published <= date(2026, 11, 30) for price in prices.values())
     assert {region for price in prices.values() for region in price.dollars} == set(REGIONS)
 
 

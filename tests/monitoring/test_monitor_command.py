@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.stub import Stubber
 from moto import mock_aws
 from typer.testing import CliRunner
 
@@ -115,6 +116,29 @@ def test_alarms_of_this_environment_alone(home: Home) -> None:
         seen = observe(home.settings, None, lambda: cloudwatch).alarms
         assert seen is not None and seen.value is not None
         assert [alarm.name for alarm in seen.value] == ["recsys-a"]
+
+
+def test_while_a_version_is_released_its_composite_alarm_decides(home: Home) -> None:
+    prefix = home.settings.table_prefix
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def alarm(name: str, state: str) -> dict[str, Any]:
+        return {"AlarmName": f"{prefix}{name}", "StateValue": state, "StateUpdatedTimestamp": moment}
+
+    def sounding(releasing: bool, *composite: dict[str, Any]) -> list[str]:
+        page = {"CompositeAlarms": composite, "MetricAlarms": [alarm("api-5xx", "OK"), alarm("shadow-late", "ALARM")]}
+        cloudwatch = boto3.client("cloudwatch", "eu-central-1", aws_access_key_id="x", aws_secret_access_key="x")
+        with Stubber(cloudwatch) as stub:
+            expected = {"AlarmNamePrefix": prefix, "AlarmTypes": ["CompositeAlarm", "MetricAlarm"]}
+            stub.add_response("describe_alarms", page, expected)
+            seen = observe(home.settings, None, lambda: cloudwatch, releasing).alarms
+        assert seen is not None and seen.value is not None
+        return [one.name for one in seen.value]
+
+    assert sounding(True) == [f"{prefix}shadow-late"], "without a composite alarm every alarm counts"
+    assert sounding(True, alarm("release", "OK")) == []
+    assert sounding(True, alarm("release", "ALARM")) == [f"{prefix}release"]
+    assert sounding(False, alarm("release", "ALARM")) == [f"{prefix}shadow-late"]
 
 
 def test_a_cloudwatch_that_refuses_spoils_nothing_else(home: Home) -> None:

@@ -35,6 +35,7 @@ EVERYTHING = {
     backup_days    = 14
   }
 }""",
+    "backup = null": 'backup = { vault_arn = "arn:aws:backup:eu-central-1:210987654321:backup-vault:recsys" }',
     "stream = null": "stream = { shards = null, retention_hours = 168 }",
 }
 """Optional parts that no environment has by default, added to prod in these tests."""

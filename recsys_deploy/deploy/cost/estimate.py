@@ -189,6 +189,9 @@ def _quantities(values: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
     yield from storage(usage)
     if values.get("storefront") is not None:
         yield from page(usage)
+    if values.get("backup") is not None:
+        # Incremental copies of the lake, once here and once in the other account's bill.
+        yield ("AWS Backup", "lake and tables, in both accounts", "backup.storage", 2 * usage.lake_gb)
     yield from observation(values, usage)
     yield ("KMS", "the environment's key", "kms.keys", 1)
     yield ("KMS", "requests of tables", "kms.requests", TABLES * min(usage.calls, SECONDS / KMS_REUSE_S))
@@ -318,6 +321,7 @@ def observation(values: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
     yield ("CloudWatch", "logs kept", "logs.storage", gb * operations["log_days"] / 30)
     yield ("CloudWatch", "metrics of the functions", "cloudwatch.metrics", METRICS * min(usage.calls / HOURS, 1))
     yield ("CloudWatch", "alarms", "cloudwatch.alarms", triggers + (ALARMS + optional if full else ESSENTIAL_ALARMS))
+    yield ("CloudWatch", "composite alarm of releases", "cloudwatch.composite", 1 if full else 0)
     yield ("CloudWatch", "dashboard", "cloudwatch.dashboards", 1 if full else 0)
     first = min(usage.calls, SECONDS)
     yield ("X-Ray", "traces", "xray.traces", first + (usage.calls - first) * 0.05 if operations["tracing"] else 0)

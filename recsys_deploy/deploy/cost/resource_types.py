@@ -5,7 +5,9 @@ from typing import Final
 
 CHARGED: Final[Mapping[str, tuple[str, ...]]] = {
     "aws_apigatewayv2_api": ("API Gateway", "Data transfer"),
+    "aws_backup_vault": ("AWS Backup",),
     "aws_cloudfront_distribution": ("CloudFront",),
+    "aws_cloudwatch_composite_alarm": ("CloudWatch",),
     "aws_cloudwatch_dashboard": ("CloudWatch",),
     "aws_cloudwatch_log_group": ("CloudWatch",),
     "aws_cloudwatch_metric_alarm": ("CloudWatch",),
@@ -54,10 +56,14 @@ FREE: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(
         (
+            "aws_apigatewayv2_api_mapping",
             "aws_apigatewayv2_authorizer",
+            "aws_apigatewayv2_domain_name",
             "aws_apigatewayv2_integration",
             "aws_apigatewayv2_route",
             "aws_apigatewayv2_stage",
+            "aws_backup_plan",
+            "aws_backup_selection",
             "aws_cloudfront_origin_access_control",
             "aws_cloudfront_response_headers_policy",
             "aws_cloudwatch_log_stream",

@@ -27,6 +27,8 @@ storefront = {
   web_acl_arn = null
 }
 
+backup = null
+
 network = null
 
 runs = null

@@ -3,7 +3,8 @@ region      = "eu-central-1"
 owner       = "recsys"
 disposable  = false
 
-allowed_account_ids = null
+# The account of staging, of no other environment. Nobody has this number: put yours here.
+allowed_account_ids = ["000000000000"]
 
 functions = {
   api        = { memory_mb = 1769, timeout_s = 10, reserved_concurrency = null, provisioned_concurrency = 0, snap_start = false }
@@ -24,6 +25,8 @@ events = {
 }
 
 storefront = null
+
+backup = null
 
 network = {
   cidr                = "10.21.0.0/20"

@@ -9,7 +9,7 @@ resource "aws_apigatewayv2_api" "this" {
   name                         = var.name
   description                  = "Recommendations: ${var.name}"
   protocol_type                = "HTTP"
-  disable_execute_api_endpoint = false
+  disable_execute_api_endpoint = var.domain != null
 
   dynamic "cors_configuration" {
     for_each = length(var.cors_origins) > 0 ? [var.cors_origins] : []
@@ -119,6 +119,26 @@ resource "aws_apigatewayv2_stage" "default" {
       error_message = "throttles names a route that does not exist; write it as in routes.json, e.g. \"POST /recommend\"."
     }
   }
+}
+
+resource "aws_apigatewayv2_domain_name" "this" {
+  count = var.domain == null ? 0 : 1
+
+  domain_name = var.domain.name
+
+  domain_name_configuration {
+    certificate_arn = var.domain.certificate_arn
+    endpoint_type   = "REGIONAL"
+    security_policy = "TLS_1_2"
+  }
+}
+
+resource "aws_apigatewayv2_api_mapping" "this" {
+  count = var.domain == null ? 0 : 1
+
+  api_id      = aws_apigatewayv2_api.this.id
+  domain_name = aws_apigatewayv2_domain_name.this[0].id
+  stage       = aws_apigatewayv2_stage.default.id
 }
 
 resource "aws_lambda_permission" "handler" {

@@ -5,13 +5,19 @@ output "api_id" {
 
 output "url" {
   description = "Address of the API, without a slash at the end."
-  value       = aws_apigatewayv2_api.this.api_endpoint
+  value       = var.domain == null ? aws_apigatewayv2_api.this.api_endpoint : "https://${var.domain.name}"
 
   depends_on = [
+    aws_apigatewayv2_api_mapping.this,
     aws_apigatewayv2_stage.default,
     aws_lambda_permission.authorizer,
     aws_lambda_permission.handler,
   ]
+}
+
+output "domain_target" {
+  description = "Name to which the DNS record of the domain points; null without a domain."
+  value       = one([for domain in aws_apigatewayv2_domain_name.this : one(domain.domain_name_configuration).target_domain_name])
 }
 
 output "route_keys" {

@@ -85,6 +85,15 @@ variable "cors_origins" {
   }
 }
 
+variable "domain" {
+  description = "Own name of the API, and its ACM certificate in this region. The gateway's default address is then closed. Null: that address."
+  type = object({
+    name            = string
+    certificate_arn = string
+  })
+  default = null
+}
+
 variable "kms_key_arn" {
   description = "Key of the access log."
   type        = string

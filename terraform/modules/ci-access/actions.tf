@@ -8,9 +8,16 @@ locals {
   services = {
     apigateway = {
       group     = "serving"
-      resources = ["${local.arn}:apigateway:${local.region}::/apis", "${local.arn}:apigateway:${local.region}::/apis/*", "${local.arn}:apigateway:${local.region}::/tags/*"]
+      resources = ["${local.arn}:apigateway:${local.region}::/apis", "${local.arn}:apigateway:${local.region}::/apis/*", "${local.arn}:apigateway:${local.region}::/domainnames", "${local.arn}:apigateway:${local.region}::/domainnames/*", "${local.arn}:apigateway:${local.region}::/tags/*"]
       read      = ["GET"]
       write     = ["DELETE", "PATCH", "POST", "PUT", "TagResource", "UntagResource"]
+    }
+    backup = {
+      group      = "access"
+      resources  = ["*"]
+      everywhere = "Plans have ids of AWS Backup's own"
+      read       = ["DescribeBackupVault", "GetBackupPlan", "GetBackupSelection", "ListTags"]
+      write      = ["CreateBackupPlan", "CreateBackupSelection", "CreateBackupVault", "DeleteBackupPlan", "DeleteBackupSelection", "DeleteBackupVault", "TagResource", "UntagResource", "UpdateBackupPlan"]
     }
     budgets = {
       group     = "operations"
@@ -111,6 +118,13 @@ locals {
       read      = ["GetRole", "GetRolePolicy", "ListAttachedRolePolicies", "ListInstanceProfilesForRole", "ListRolePolicies"]
       write     = ["CreateRole", "DeleteRole", "DeleteRolePolicy", "PutRolePolicy", "TagRole", "UntagRole", "UpdateAssumeRolePolicy", "UpdateRole", "UpdateRoleDescription"]
     }
+    iam_for_backup = {
+      service   = "iam"
+      group     = "access"
+      resources = ["${local.arn}:iam::${local.account}:role/${var.name}-backup"]
+      read      = []
+      write     = ["AttachRolePolicy", "DetachRolePolicy"]
+    }
     iam_for_ci = {
       service   = "iam"
       group     = "access"
@@ -194,7 +208,7 @@ locals {
       read      = ["GetAccelerateConfiguration", "GetBucketAcl", "GetBucketCORS", "GetBucketLocation", "GetBucketLogging", "GetBucketObjectLockConfiguration", "GetBucketOwnershipControls", "GetBucketPolicy", "GetBucketPublicAccessBlock", "GetBucketRequestPayment", "GetBucketTagging", "GetBucketVersioning", "GetBucketWebsite", "GetEncryptionConfiguration", "GetLifecycleConfiguration", "GetReplicationConfiguration", "ListBucket"]
       write     = ["CreateBucket", "DeleteBucket", "DeleteBucketPolicy", "ListBucketVersions", "PutBucketLogging", "PutBucketOwnershipControls", "PutBucketPolicy", "PutBucketPublicAccessBlock", "PutBucketTagging", "PutBucketVersioning", "PutEncryptionConfiguration", "PutLifecycleConfiguration"]
     }
-    # Packages of functions and files of the page are resources of the stack. A plan does not read the shop's data.
+    # Packages of functions are resources of the stack, and the page is uploaded. A plan does not read the shop's data.
     s3_objects = {
       service   = "s3"
       group     = "data"

@@ -77,7 +77,7 @@ locals {
   ceiling = concat(
     ["application-autoscaling:*"],
     sort(distinct([for name, service in local.services : "${try(service.service, name)}:*" if try(service.service, name) != "iam"])),
-    [for action in concat(local.services.iam.read, local.services.iam.write, local.services.iam_for_ci.read, ["CreateServiceLinkedRole", "PassRole"]) : "iam:${action}"],
+    [for action in concat(local.services.iam.read, local.services.iam.write, local.services.iam_for_backup.write, local.services.iam_for_ci.read, ["CreateServiceLinkedRole", "PassRole"]) : "iam:${action}"],
   )
 
   # Terraform's permissions, one managed policy per group and kind. A role has one policy per group: IAM attaches at most ten

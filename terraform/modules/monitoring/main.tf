@@ -202,6 +202,22 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
   }
 }
 
+# What a new version can break. `recsys monitor` watches this one alarm while a version is being released, so that a late
+# delivery or a full queue takes no model back.
+resource "aws_cloudwatch_composite_alarm" "release" {
+  count = var.full ? 1 : 0
+
+  alarm_name        = "${var.name}-release"
+  alarm_description = "Shoppers are answered wrongly, late or without their model: a release in progress is taken back."
+
+  alarm_rule = join(" OR ", [
+    for alarm in concat(
+      [for name in ["api-5xx", "api-latency", "fallback-share"] : aws_cloudwatch_metric_alarm.this[name].alarm_name],
+      [for alarm in values(aws_cloudwatch_metric_alarm.errors) : alarm.alarm_name],
+    ) : "ALARM(\"${alarm}\")"
+  ])
+}
+
 resource "aws_cloudwatch_dashboard" "this" {
   count = var.full ? 1 : 0
 

@@ -1,0 +1,4 @@
+output "vault_arn" {
+  description = "Vault of this account."
+  value       = aws_backup_vault.this.arn
+}
