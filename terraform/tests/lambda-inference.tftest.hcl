@@ -111,6 +111,7 @@ run "provisioned_concurrency_with_a_weighted_alias_is_refused" {
   }
 
   variables {
+    queues = {}
     functions = {
       api = {
         description             = "Answers"
@@ -137,6 +138,7 @@ run "provisioned_concurrency_alone_is_taken" {
 
   variables {
     weighted_rollouts = false
+    queues            = {}
     functions = {
       api = {
         description             = "Answers"
@@ -166,6 +168,7 @@ run "snapstart_with_provisioned_concurrency_is_refused" {
 
   variables {
     weighted_rollouts = false
+    queues            = {}
     functions = {
       api = {
         description             = "Answers"
@@ -191,6 +194,7 @@ run "snapstart_with_a_large_disk_is_refused" {
   }
 
   variables {
+    queues = {}
     functions = {
       api = {
         description          = "Answers"
@@ -230,6 +234,7 @@ run "what_is_no_hash_is_refused" {
   }
 
   variables {
+    queues = {}
     functions = {
       api = {
         description  = "Answers"

@@ -50,6 +50,11 @@ variable "queues" {
     maximum_concurrency = optional(number, 2)
   }))
   default = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.queues), keys(var.functions))) == 0
+    error_message = "queues names a function that functions does not have."
+  }
 }
 
 variable "environment" {

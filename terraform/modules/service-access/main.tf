@@ -81,7 +81,7 @@ locals {
       condition = {
         StringEquals = {
           "iam:PassedToService" = [
-            "ecs-tasks.amazonaws.com", "firehose.amazonaws.com", "glue.amazonaws.com", "lambda.amazonaws.com",
+            "backup.amazonaws.com", "ecs-tasks.amazonaws.com", "firehose.amazonaws.com", "glue.amazonaws.com", "lambda.amazonaws.com",
             "sagemaker.amazonaws.com", "scheduler.amazonaws.com", "states.amazonaws.com", "vpc-flow-logs.amazonaws.com",
           ]
         }
