@@ -117,6 +117,7 @@ def test_every_alarm_has_a_runbook_and_no_runbook_is_left_over() -> None:
             text = text.replace("${var.machine}-missed", "training-missed").replace("${var.machine}", "*")
             keys = re.findall(r'"([\w$][^"\n]*)" =>? \{\n\s+(?:metric|description) +=', text)
             names |= {re.sub(r"\$\{[^}]*\}", "*", key) for key in keys}
+            names |= set(re.findall(r'^resource "aws_cloudwatch_composite_alarm" "(\w+)"', text, re.MULTILINE))
             # Of state machines: named after the metric, `Executions` aside.
             ends = re.findall(r'^ +Executions(\w+) += "', text, re.MULTILINE)
             names |= {f"{machine}-{end.lower()}" for machine in ("training", "rollout") for end in ends}

@@ -12,6 +12,7 @@ import pytest
 from botocore.stub import Stubber
 from rich.console import Console
 
+from recsys_deploy.deploy.aws_session import Aws
 from recsys_deploy.deploy.errors import DeployError
 from recsys_deploy.deploy.images import (
     DOCKER_MANIFEST,
@@ -19,6 +20,7 @@ from recsys_deploy.deploy.images import (
     ImageOptions,
     PushedImage,
     _findings,
+    _restart,
     build_command,
     push_images,
 )
@@ -107,6 +109,21 @@ def test_every_needed_image_is_pushed_once_and_services_restart(repositories: An
     assert logins[0] == base64.b64decode(token).split(b":")[1], "the password is no argument"
     again = Docker()
     assert not any(image.built for image in push(tmp_path, again)) and again.commands == []
+
+
+def test_services_are_deployed_anew_though_their_definition_is_the_same(aws: None) -> None:
+    """A service whose first deployment failed for want of an image is left alone by a plan and by ECS."""
+    region = Aws("eu-central-1")
+    arns = [f"arn:aws:ecs:eu-central-1:123456789012:service/recsys-dev/{name}" for name in ("web", "daemon")]
+    with Stubber(region.client("ecs")) as stub:
+        stub.add_response("list_services", {"serviceArns": arns[:1], "nextToken": "more"})
+        stub.add_response("list_services", {"serviceArns": arns[1:]})
+        for arn in arns:
+            stub.add_response(
+                "update_service", {}, {"cluster": "recsys-dev", "service": arn, "forceNewDeployment": True}
+            )
+        assert _restart(region, "recsys-dev") == 2
+        stub.assert_no_pending_responses()
 
 
 def test_an_image_that_sagemaker_refuses_is_refused_first(repositories: Any, tmp_path: Path) -> None:
