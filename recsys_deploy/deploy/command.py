@@ -43,6 +43,9 @@ from recsys_deploy.release.route import RouteRefused
 from recsys_deploy.release.strategies import Strategy
 
 KEY_VARIABLE: Final = "TF_VAR_storefront_key"
+PATIENCE_S: Final = 20.0
+"""For an answer of DynamoDB: nobody is waiting for a page, and a repeated deployment takes minutes."""
+
 PACKAGES: Final = Path("build") / "lambda"
 
 Confirm = Callable[[str], bool]
@@ -161,7 +164,7 @@ class DeployedEnvironment:
     def table(self, name: str) -> Table:
         """A table of the environment."""
         if name not in self._tables:
-            self._tables[name] = open_table(self.settings, name)
+            self._tables[name] = open_table(self.settings, name, patience_s=PATIENCE_S)
         return self._tables[name]
 
     def routed(self) -> frozenset[str]:

@@ -221,16 +221,17 @@ class Terraform:
 
         After an error, what was made is in the state, and the next plan contains the rest.
         """
-        done, total = 0, len(plan.changes)
+        # Terraform tells of a replacement twice: removed, made.
+        done, total = 0, len(plan.changes) + plan.count("replace")
 
         def listen(message: Message) -> None:
             nonlocal done
             if message.get("type") in ("apply_complete", "apply_errored"):
                 failed = message["type"] == "apply_errored"
-                done += not failed
                 hook = message["hook"]
                 seconds = float(hook.get("elapsed_seconds", 0))
                 address, action = hook["resource"]["addr"], hook.get("action", "")
+                done += not failed
                 self._on_progress(Progress(address, action, failed, seconds, done, total))
 
         try:

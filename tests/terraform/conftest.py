@@ -1,11 +1,16 @@
 """Terraform for these tests, set up once per session; without it they are skipped with a warning."""
 
+import json
+import os
 import shutil
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tests.terraform.mocked import KEY, environment_test, with_everything
 from tests.terraform.runs import (
@@ -48,26 +53,49 @@ def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
 
 
 @pytest.fixture(scope="session")
-def messages(terraform: Terraform) -> Mapping[str, Messages]:
+def messages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Messages]:
     """Messages of the tests of every module, of the stack, and of planned environments, by file.
 
     One process runs them all: loading the provider's schema takes longer than the tests.
     """
-    planned = [f"environment-{name}" for name in ENVIRONMENTS if name not in APPLIED]
-    return _by_file(terraform.test("", *(f"-filter=tests/{name}.tftest.hcl" for name in (*TESTED, *planned))))
+
+    def make() -> dict[str, Messages]:
+        terraform: Terraform = request.getfixturevalue("terraform")
+        planned = [f"environment-{name}" for name in ENVIRONMENTS if name not in APPLIED]
+        return _by_file(terraform.test("", *(f"-filter=tests/{name}.tftest.hcl" for name in (*TESTED, *planned))))
+
+    found: Mapping[str, Messages] = made_once("messages", tmp_path_factory, make)
+    return defaultdict(list, found)
 
 
 @pytest.fixture(scope="session")
-def environments(terraform: Terraform) -> Mapping[str, State]:
+def environments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, State]:
     """State of each environment of `APPLIED`, with its own values; dev, which has the page, with a key for it.
 
     A second process, because one that prints states prints the provider's schema for every run.
     """
-    files = {name: f"environment-{name}.tftest.hcl" for name in APPLIED}
-    messages = _by_file(terraform.test("", "-verbose", *(f"-filter=tests/{file}" for file in files.values())))
-    for said in messages.values():
-        assert not failures(said), failures(said)
-    return {name: read_state(messages[file]) for name, file in files.items()}
+
+    def make() -> dict[str, Any]:
+        terraform: Terraform = request.getfixturevalue("terraform")
+        files = {name: f"environment-{name}.tftest.hcl" for name in APPLIED}
+        said = _by_file(terraform.test("", "-verbose", *(f"-filter=tests/{file}" for file in files.values())))
+        for one in said.values():
+            assert not failures(one), failures(one)
+        return {name: asdict(read_state(said[file])) for name, file in files.items()}
+
+    return {name: State(**one) for name, one in made_once("environments", tmp_path_factory, make).items()}
+
+
+def made_once(name: str, tmp_path_factory: pytest.TempPathFactory, make: Callable[[], Any]) -> Any:
+    """What ``make`` returns, as JSON: it runs in one of pytest-xdist's workers, and the others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    # The folder of a worker lies in that of the whole run.
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    file = folder / f"terraform-{name}.json"
+    with FileLock(f"{file}.lock"):
+        if not file.is_file():
+            file.write_text(json.dumps(make()))
+    return json.loads(file.read_text())
 
 
 def _by_file(messages: Messages) -> dict[str, Messages]:

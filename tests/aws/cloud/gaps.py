@@ -1,8 +1,10 @@
 """Calls that the provider and the commands make and that moto (5.2) does not answer, or answers otherwise than AWS."""
 
+import copy
 import gzip
 import json
 import uuid
+from collections import defaultdict
 from typing import Any
 
 from moto.awslambda import urls as lambda_urls
@@ -12,6 +14,7 @@ from moto.budgets.responses import BudgetsResponse
 from moto.cloudfront import urls as cloudfront_urls
 from moto.cloudfront.responses import CloudFrontResponse
 from moto.core.responses import ActionResult, EmptyResult
+from moto.dynamodb.models.table import Table
 from moto.firehose.models import FirehoseBackend
 from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket, FakeDeleteMarker, S3Backend, s3_backends
@@ -31,6 +34,23 @@ def close_gaps() -> None:
     _response_headers_policies()
     _deliveries()
     _account_settings()
+    _transactions()
+
+
+def _transactions() -> None:
+    """What a transaction may have to restore is which items a table has.
+
+    moto copies the whole table with every item's content, once for every write of the transaction, which takes seconds
+    for a thousand records. Items are replaced and never changed, by puts and deletes, which is all the project does.
+    """
+
+    def copied(self: Table, memo: dict[int, Any]) -> Table:
+        made = copy.copy(self)
+        made.items = defaultdict(dict)
+        made.items.update({key: dict(one) if isinstance(one, dict) else one for key, one in self.items.items()})
+        return made
+
+    Table.__deepcopy__ = copied
 
 
 def _deliveries() -> None:
