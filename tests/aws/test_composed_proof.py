@@ -46,7 +46,7 @@ from tests.aws.cloud.front import Front, serving
 from tests.aws.policies import allows, statements_by_role
 from tests.aws.stage import ACCOUNT, HERE, Journal, Stage, ask, cloud
 from tests.aws.standing import LISTINGS, remove_roles, standing, strays
-from tests.patience import wait_until
+from tests.patience import PATIENCE_S, wait_until
 from tests.terraform.runs import ROOT, find_plugins
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -152,9 +152,15 @@ class Proof:
         return self._ask("GET", path, scope, None)
 
     def recommend(self, user_id: str, **given: Any) -> Any:
-        status, body = self.post("/recommend", {"user_id": user_id, **given})
-        assert status == 200, body
-        return body
+        """An answer; asked again while a part of the function exceeded its time, which is this machine's doing."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            status, body = self.post("/recommend", {"user_id": user_id, **given})
+            assert status == 200, body
+            slow = any(word in body.get("fallback", "") for word in ("timeout", "open"))
+            if not slow or time.monotonic() > until:
+                return body
+            time.sleep(1)
 
     @property
     def rollout_machine(self) -> str:
