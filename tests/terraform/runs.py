@@ -61,7 +61,7 @@ class Terraform:
         # the time.
         environment |= {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "GOGC": "400"}
         done = subprocess.run(
-            command, cwd=self.copy / "terraform" / folder, env=environment, capture_output=True, text=True, timeout=300
+            command, cwd=self.copy / "terraform" / folder, env=environment, capture_output=True, text=True, timeout=900
         )
         assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done

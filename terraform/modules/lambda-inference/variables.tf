@@ -4,7 +4,7 @@ variable "name" {
 }
 
 variable "functions" {
-  description = "Functions by short name. package_hash is the base64 SHA-256 of the zip; timeout_s and memory_mb are Lambda's limits; snap_start (a paid cache for every published version) and provisioned_concurrency exclude each other; reserved_concurrency null uses the account's common pool. Nothing here may depend on another resource: role, log group and dead-letter queue of a function are made from it, and queues take half a minute each."
+  description = "Functions by short name. package_hash is the base64 SHA-256 of the zip; timeout_s and memory_mb are Lambda's limits; snap_start (a paid cache for every published version) and provisioned_concurrency exclude each other; reserved_concurrency null uses the account's common pool. Nothing here may depend on a queue: role, log group and dead-letter queue of a function are made from it, and a queue takes half a minute."
   type = map(object({
     description             = string
     handler                 = string

@@ -213,7 +213,7 @@ resource "aws_cloudwatch_composite_alarm" "release" {
   alarm_rule = join(" OR ", [
     for alarm in concat(
       [for name in ["api-5xx", "api-latency", "fallback-share"] : aws_cloudwatch_metric_alarm.this[name].alarm_name],
-      [for alarm in values(aws_cloudwatch_metric_alarm.errors) : alarm.alarm_name],
+      [for name in ["api", "authorizer"] : aws_cloudwatch_metric_alarm.errors[name].alarm_name if contains(keys(var.functions), name)],
     ) : "ALARM(\"${alarm}\")"
   ])
 }
