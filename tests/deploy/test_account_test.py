@@ -53,7 +53,7 @@ def test_an_hour_from_nothing_to_nothing(world: World) -> None:
 
 
 def test_every_step_runs_where_the_environment_has_its_part(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """State machine, endpoint and transform are simulated; `tests/aws` runs batch and release against deployed code."""
+    """State machine, functions, endpoint and transform are simulated."""
     monkeypatch.setitem(default_user_config, "stepfunctions", {"execute_state_machine": True})
     definition = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 1, "End": True}}}
     role = f"arn:aws:iam::{ACCOUNT}:role/functions"
