@@ -149,7 +149,7 @@ def test_new_code_is_asked_before_shoppers_meet_it(world: World) -> None:
     world.deploy()
     world.publish_code("two")
     done = world.deploy()
-    assert done.moved == ("authorizer", "shadow", "api")
+    assert done.moved == ("authorizer", "judge", "shadow", "api")
     assert {world.live(name) for name in done.functions} == {"2"}
     # Nobody was asked at the address before every new version had answered directly.
     direct = world.asked[: world.asked.index(("api", "2")) + 2]
@@ -167,7 +167,7 @@ def test_new_code_that_fails_is_kept_from_shoppers(world: World, name: str) -> N
         world.deploy()
     assert {world.live(function) for function in ("authorizer", "shadow", "api")} == {"1"}
     world.faults.by_version.clear()
-    assert world.deploy().moved == ("authorizer", "shadow", "api")
+    assert world.deploy().moved == ("authorizer", "judge", "shadow", "api")
 
 
 def test_an_authorizer_that_lets_everybody_in_is_kept_from_shoppers(world: World) -> None:

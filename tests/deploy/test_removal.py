@@ -23,7 +23,7 @@ def test_everything_goes_and_nothing_is_left_to_do(world: World) -> None:
     _make_endpoint("recsys-devil")
     console = Console(file=io.StringIO(), width=300)
     gone = destroy(options(world), console)
-    assert (gone.resources, gone.endpoints, gone.key) == (6, ("recsys-dev-v1-0-0",), True)
+    assert (gone.resources, gone.endpoints, gone.key) == (7, ("recsys-dev-v1-0-0",), True)
     assert "removes the endpoint recsys-dev-v1-0-0" in console.file.getvalue()  # type: ignore[attr-defined]
     left = [one["EndpointName"] for one in boto3.client("sagemaker").list_endpoints()["Endpoints"]]
     assert left == ["recsys-devil"]
@@ -46,7 +46,7 @@ def test_nothing_goes_without_consent(world: World) -> None:
     with pytest.raises(NotConfirmed, match="nothing was changed"):
         destroy(options(world, yes=False), Console(quiet=True), confirm=lambda text: False)
     assert world.key() and not list((world.root / "build").rglob("plan.tfplan"))
-    assert destroy(options(world, yes=False), Console(quiet=True), confirm=lambda text: "dev" in text).resources == 6
+    assert destroy(options(world, yes=False), Console(quiet=True), confirm=lambda text: "dev" in text).resources == 7
 
 
 def test_an_environment_that_holds_a_shop_is_refused(world: World) -> None:
@@ -70,7 +70,7 @@ def test_what_a_stopped_run_left_goes_with_the_next(world: World, monkeypatch: p
         destroy(options(world), Console(quiet=True))
     assert world.key()
     monkeypatch.setattr(Terraform, "apply", apply)
-    assert destroy(options(world), Console(quiet=True)).resources == 6
+    assert destroy(options(world), Console(quiet=True)).resources == 7
 
 
 def _make_endpoint(name: str) -> None:
