@@ -194,7 +194,7 @@ def test_new_code_that_fails_at_the_address_only_is_moved_back(world: World) -> 
     world.faults.by_version["api", "2"] = fails_behind_the_gateway
     with pytest.raises(
         CheckFailed,
-        match=r"GET /health answered 502.*previous code answers shoppers again \(authorizer 1, judge 1, shadow 1, api 1\)",
+        match=r"health answered 502.*previous code answers shoppers again \(authorizer 1, judge 1, shadow 1, api 1\)",
     ):
         world.deploy()
     assert {world.live(function) for function in ("authorizer", "shadow", "api")} == {"1"}
