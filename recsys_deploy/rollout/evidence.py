@@ -83,9 +83,9 @@ class CloudWatchAlarms:
     def sounding(self, record: RolloutRecord, recent: Sequence[Exposure]) -> tuple[str, ...]:
         """See `Alarms`."""
         pages = self.client.get_paginator("describe_alarms").paginate(
-            AlarmNamePrefix=f"{self.prefix}{TRIGGERS}", StateValue="ALARM", AlarmTypes=["MetricAlarm"]
+            AlarmNamePrefix=f"{self.prefix}{TRIGGERS}", AlarmTypes=["MetricAlarm"]
         )
-        found = [one for page in pages for one in page["MetricAlarms"]]
+        found = [one for page in pages for one in page["MetricAlarms"] if one["StateValue"] == "ALARM"]
         return tuple(
             f"alarm {one['AlarmName']}: {one['StateReason']}" for one in found if concerns(one["AlarmName"], record)
         )

@@ -548,6 +548,12 @@ SHARED_READS = {
     # The training machine reads in the registry how its run ended.
     ("recsys-dev-run", "dynamodb:GetItem", "recsys-dev-training"),
     ("recsys-dev-run", "dynamodb:Query", "recsys-dev-training"),
+    # The judge reads what Firehose wrote, reads the registry as the training machine does, and tells the same people.
+    ("recsys-dev-judge", "s3:GetObject", "recsys-dev-event-delivery"),
+    ("recsys-dev-judge", "s3:ListBucket", "recsys-dev-event-delivery"),
+    ("recsys-dev-judge", "dynamodb:GetItem", "recsys-dev-training"),
+    ("recsys-dev-judge", "dynamodb:Query", "recsys-dev-training"),
+    ("recsys-dev-judge", "sns:Publish", "recsys-dev-training"),
 }
 """Single reads that two roles need for different reasons: role, action, the other role."""
 
