@@ -106,6 +106,8 @@ def _facts(report: "Report") -> list[tuple[str, str]]:
     for table, files in report.files.items():
         facts.append((table, _listed(files) or "derived from the interactions"))
     facts += [(name, value) for name, value in report.formats.items()]
+    if report.mapping.currency:
+        facts.append(("currency", report.mapping.currency))
     if report.rows:
         more = " (the first files of a longer log)" if report.sampled else ""
         facts.append(("rows", f"{report.rows:,}{more}"))

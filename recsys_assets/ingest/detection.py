@@ -35,6 +35,8 @@ GENERIC: Final = "columns"
 
 GUEST: Final = "no user: a guest or a visitor without an id"
 
+CURRENCY_COLUMNS: Final = ("currency", "order_currency", "currency_code", "order_currency_code", "currencycode")
+
 _PRODUCT_FILE, _USER_FILE = r"product|item|catalog|article|movie", r"user|customer|client|member|shopper"
 
 
@@ -301,8 +303,8 @@ def _what_is_there(folder: Folder, heads: Sequence[FileHead]) -> str:
 
 
 def _with_sample_formats(mapping: Mapping, heads: Sequence[FileHead]) -> Mapping:
-    """``mapping`` with the delimiter, decimal sign and order of dates that the samples show."""
-    changed = {}
+    """``mapping`` with the currency, and the delimiter, decimal sign and order of dates that the samples show."""
+    changed: dict[str, object] = {} if mapping.currency else {"currency": _currency(heads)}
     for role in CONTRACTS:
         table: TableMapping = getattr(mapping, role)
         members = [head for head in heads if head.names and _belongs(head.file, role, table)]
@@ -320,6 +322,13 @@ def _with_sample_formats(mapping: Mapping, heads: Sequence[FileHead]) -> Mapping
             updates["day_first"] = day_first
         changed[role] = table.model_copy(update=updates)
     return mapping.model_copy(update=changed)
+
+
+def _currency(heads: Sequence[FileHead]) -> str:
+    """The one ISO code in the columns of currencies; empty where there is none, or more than one."""
+    columns = [column for head in heads if (column := lookup(head.sample, CURRENCY_COLUMNS)) is not None]
+    codes = {str(code).strip() for column in columns for code in column.drop_null().to_pylist()} - {""}
+    return codes.pop() if len(codes) == 1 and all(re.fullmatch("[A-Z]{3}", code) for code in codes) else ""
 
 
 def _with_guests(folder: Folder, mapping: Mapping, heads: Sequence[FileHead]) -> Mapping:

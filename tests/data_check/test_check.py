@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from lambda_api.errors import RecsysError
+from lambda_api.settings import make_settings
 from recsys_assets.data_check import Report, check_source
 from recsys_assets.ingest.mapping import parse_mapping
-from recsys_assets.ingest.registry import open_source
+from recsys_assets.ingest.registry import currency_of, open_source
 from recsys_deploy.check_command import require_usable_data, save_mapping
 from tests.ingest.exports import EXPORTS, SHOPIFY, Export, write_text
 from tests.recsys_command import right_here
@@ -162,6 +163,18 @@ def test_the_written_mapping_reads_the_export(export: Export, tmp_path: Path) ->
     assert f"taken for     {export.preset}" in done.stdout
     text = (tmp_path / "mapping.toml").read_text()
     assert parse_mapping(text, "mapping.toml").preset == export.preset
+
+
+@pytest.mark.parametrize(("codes", "found"), [("EUR EUR", "EUR"), ("EUR USD", ""), ("eur eur", ""), (" ", "")])
+def test_the_currency_is_known_where_an_export_names_one(tmp_path: Path, codes: str, found: str) -> None:
+    first, _, second = codes.partition(" ")
+    text = SHOPIFY.replace(",EUR,", f",{second},").replace(f",{second},", f",{first},", 1)
+    write_text(tmp_path / "orders.csv", text)
+    report = check_source(str(tmp_path))
+    assert report.mapping is not None and report.mapping.currency == found
+    if found:
+        assert f"currency      {found}" in right_here("check", str(tmp_path)).stdout
+        assert currency_of(make_settings({"data": str(tmp_path), "home": tmp_path / "home"})) == found
 
 
 def test_columns_can_be_named_on_the_command_line(tmp_path: Path) -> None:
