@@ -32,6 +32,7 @@ from lambda_api.state.routing_record import read_routing, write_routing
 from recsys_assets.promotion.registration import register_bundle
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_deploy.deploy.account_test import AccountTest
 from recsys_deploy.deploy.api_check import HttpAnswer
 from recsys_deploy.deploy.command import Deployment, DeployOptions, deploy
 from recsys_deploy.deploy.removal import DestroyOptions, destroy
@@ -94,6 +95,7 @@ class Proof:
     open: ExitStack
     keys: dict[str, str] = field(default_factory=dict)
     asked: int = 0
+    deployed: Deployment | None = None
     execution: str = ""
     notices: str = ""
     strays: dict[str, list[str]] = field(default_factory=dict)
@@ -141,7 +143,8 @@ class Proof:
     def deploy(self) -> tuple[Deployment, str]:
         """What stands, and what was printed."""
         console = Console(width=140, record=True)
-        return deploy(self.options, console, http=self.http), console.export_text()
+        self.deployed = deploy(self.options, console, http=self.http)
+        return self.deployed, console.export_text()
 
     def post(self, path: str, body: Mapping[str, Any], scope: str | None = "shop") -> tuple[int, Any]:
         return self._ask("POST", path, scope, body)
@@ -530,6 +533,23 @@ def entered_states(machines: Any, execution: str) -> list[str]:
     """States that an execution entered, in order."""
     history = machines.get_execution_history(executionArn=execution, maxResults=200)["events"]
     return [one["stateEnteredEventDetails"]["name"] for one in history if "stateEnteredEventDetails" in one]
+
+
+def test_the_account_test_uses_what_stands(proof: Proof) -> None:
+    """Its steps between deploying and destroying; the training above is the one it would start."""
+    assert proof.deployed is not None
+    with proof.journal.step("steps of recsys account-test") as notes:
+        champion = proof.registry.champion()
+        assert champion is not None
+        hour = AccountTest(proof.options, Console(width=140), http=proof.http, sleep=lambda _: time.sleep(0.5))
+        steps = hour.steps(replace(proof.deployed, model=str(champion.version)))
+        hour.use({name: step for name, step in steps.items() if name != "train once"})
+        found = {one.name: (one.outcome, one.note) for one in hour.report.steps}
+        skipped = {name: note for name, (outcome, note) in found.items() if outcome == "skipped"}
+        assert skipped == {"serverless endpoint": "sagemaker = null in terraform.tfvars"}, found
+        assert not [one for one in hour.report.steps if one.outcome == "failed"], hour.report.markdown()
+        assert hour.report.price > 0
+        notes.append("; ".join(f"{name}: {note}" for name, (_, note) in found.items()))
 
 
 SHARED = {
