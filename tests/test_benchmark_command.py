@@ -96,7 +96,12 @@ class Run:
                 scores[user].append(float(score))
                 assert int(rank) == len(lists[user])
         assert all(len(set(products)) == len(products) for products in lists.values())
-        assert all(np.diff(values).max(initial=0) <= 0 for values in scores.values())
+        if any(
+            "hybrid" in str(argument) for argument in self.process.args
+        ):  # its lists keep a limit per category, so a later place may score higher
+            assert all(values[0] == max(values) for values in scores.values())
+        else:
+            assert all(np.diff(values).max(initial=0) <= 0 for values in scores.values())
         assert list(lists) == sorted(lists)
         return dict(lists)
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -200,8 +201,10 @@ def test_the_demo_leaves_a_home_that_serves(shop: Shop, demo: subprocess.Complet
         page = json.loads((shop.home / "storefront" / "shoppers.json").read_text())
         assert len(page["shoppers"]) == 24
         for shopper in page["shoppers"][:5]:
-            answer = serving.service.recommend(question(shopper["id"]), (), f"r-{shopper['id']}")
-            assert (answer.model_version, answer.variant, answer.cause) == (str(champion.version), "champion", None)
+            # Asked again while a time budget is exceeded, as on a busy machine.
+            asked = partial(serving.service.recommend, question(shopper["id"]), (), f"r-{shopper['id']}")
+            answer = wait_until(lambda asked=asked: (got := asked()).cause is None and got, "no dependency failed")  # type: ignore[misc]
+            assert (answer.model_version, answer.variant) == (str(champion.version), "champion")
             assert answer.ranking.personal and len(answer.ranking.items) == 10
         stranger = serving.service.recommend(question("somebody-nobody-knows"), (), "r-stranger")
         assert stranger.model_version == str(champion.version) and not stranger.ranking.personal

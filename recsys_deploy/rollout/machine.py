@@ -163,7 +163,8 @@ def machine(
         mock.patch.object(retrier_decl, "time", _Time),
         mock.patch.object(WaitFunction, "_wait_interval", wait),
     ):
-        client = boto3.client("stepfunctions", REGION)
+        # By its own address, or an AWS_ENDPOINT_URL in the environment would lead to another service.
+        client = boto3.client("stepfunctions", REGION, endpoint_url=f"https://states.{REGION}.amazonaws.com")
         created = client.create_state_machine(name="rollout", definition=definition(), roleArn=ROLE)
         yield Machine(client, created["stateMachineArn"])
 

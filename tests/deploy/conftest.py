@@ -1,4 +1,4 @@
-"""One simulated AWS for the whole folder; every test gets a fresh world in it."""
+"""One simulated AWS for each module; every test gets a fresh world in it."""
 
 import shutil
 import warnings
@@ -10,9 +10,9 @@ import pytest
 from tests.deploy.world import World, simulated_aws, world_at
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def aws() -> Iterator[None]:
-    """A simulated AWS."""
+    """A simulated AWS, for one module: its address is in the environment, which the tests of other folders share."""
     with simulated_aws():
         yield
 

@@ -291,6 +291,7 @@ def simulated_aws() -> Iterator[None]:
         with mock.patch.dict("os.environ", fake), shared:
             for name in gone:
                 os.environ.pop(name, None)
+            _post_reset()  # servers of one process share what was made in them
             yield
     finally:
         server.stop()

@@ -18,7 +18,7 @@ def authorizer(event: dict[str, Any], context: Any) -> dict[str, Any]:
         raise RuntimeError("secret of the authorizer")
     if key == "nonsense":
         return {"answer": 42}
-    needed = "operations" if route_key == "GET /metrics" else "shop"
+    needed = "operations" if route_key in ("GET /metrics", "POST /forget") else "shop"
     return {"isAuthorized": needed in scopes.split(), "context": {"name": key, "scopes": scopes}}
 
 

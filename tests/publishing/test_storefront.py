@@ -90,7 +90,7 @@ def test_the_files_say_what_the_page_needs_and_nothing_personal(tmp_path: Path) 
     shoppers = json.loads((tmp_path / "storefront" / SHOPPERS_JSON).read_text())
     assert set(catalogue) == {"products", "categories"} and set(shoppers) == {"shoppers"}
     assert {frozenset(product) for product in catalogue["products"]} == {
-        frozenset(("id", "name", "category", "brand", "price", "available", "rating", "reviews"))
+        frozenset(("id", "name", "category", "brand", "price", "available", "rating", "reviews", "image"))
     }
     assert len(catalogue["products"]) == 40
     assert sorted(catalogue["categories"]) == [f"C{n}" for n in range(5)]

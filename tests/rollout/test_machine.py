@@ -98,6 +98,14 @@ def test_no_rollout_touches_who_is_held_out(world: World) -> None:
 STEPS = ["begin", "enter", "judge", "promote", "finish"]
 
 
+def test_the_interpreter_is_the_one_in_this_process_whatever_the_environment_names(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert run(world, fast(Strategy.CANARY, stages=(4,))).status == "SUCCEEDED"
+    assert_new_champion(world)
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_an_answer_lost_after_any_step_changes_nothing_of_the_outcome(world: World, step: str) -> None:
     world.crash_after[step] = 1
