@@ -96,9 +96,8 @@ class Run:
                 scores[user].append(float(score))
                 assert int(rank) == len(lists[user])
         assert all(len(set(products)) == len(products) for products in lists.values())
-        if any(
-            "hybrid" in str(argument) for argument in self.process.args
-        ):  # its lists keep a limit per category, so a later place may score higher
+        # A list of the hybrid keeps a limit per category, so a later place may score higher.
+        if any("hybrid" in str(argument) for argument in self.process.args):
             assert all(values[0] == max(values) for values in scores.values())
         else:
             assert all(np.diff(values).max(initial=0) <= 0 for values in scores.values())
