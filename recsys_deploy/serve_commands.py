@@ -88,10 +88,12 @@ def ui(
 ) -> None:
     """The Dagster UI, with both code locations, on the shop of the last run."""
     from recsys_deploy import up as serving
+    from recsys_deploy.run.stale_runs import fail_stale_runs
 
     options = serving.UpOptions(None, port, 0, pages_port)
     serving.check_ports(options)
     os.environ["RECSYS_PAGES_URL"] = f"http://127.0.0.1:{pages_port}"
     settings = homes.settings_of_last_home()
     homes.prepare_dagster(settings, os.environ)
+    fail_stale_runs()  # a killed one would hold the only place of the queue
     serving.serve(settings, options, None, console)

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from recsys_assets.definitions import defs
+from recsys_deploy import serve_commands, up
+from recsys_deploy.run import stale_runs
 from recsys_deploy.run.stale_runs import fail_stale_runs
 from tests.patience import wait_until
 
@@ -66,6 +68,18 @@ def test_the_run_of_a_killed_process_fails_at_the_next_start(running: subprocess
     assert fail_stale_runs() == [found[0].run_id]
     assert runs()[0].status is dg.DagsterRunStatus.FAILURE
     assert fail_stale_runs() == []
+
+
+def test_the_ui_alone_fails_stale_runs_before_it_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
+    monkeypatch.setenv("RECSYS_PAGES_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr(stale_runs, "fail_stale_runs", lambda: done.append("failed"))
+    monkeypatch.setattr(up, "check_ports", lambda options: None)
+    monkeypatch.setattr(up, "serve", lambda *given: done.append("opened"))
+    serve_commands.ui()
+    assert done == ["failed", "opened"]
 
 
 def test_a_run_in_our_process_is_found_under_its_job_like_one_that_the_ui_launched(
