@@ -10,12 +10,8 @@ taken back, and how many requests were answered with an error.
 
 import argparse
 import math
-import os
 import random
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -37,7 +33,8 @@ from recsys_deploy.rollout.evidence import LocalAlarms, StreamEvidence
 from recsys_deploy.rollout.plan import RolloutPlan, Stage, StageKind, plan_of
 from recsys_deploy.rollout.record import RolloutRecord, Status
 from recsys_deploy.rollout.runner import run, shadow_answers
-from tests.load_driver import FEEDBACK, RECOMMEND, Client, wait_until_healthy
+from tests.load_driver import FEEDBACK, RECOMMEND, Client
+from tests.local_server.processes import running
 from tests.rollout.world import World, make_world
 
 ROUTE_TTL_S = 30.0
@@ -48,6 +45,9 @@ SHOPPERS = 2_000
 THREADS = 8
 BUYS = 0.3
 """Purchases per list with the champion."""
+
+ENVIRONMENT = {"RECSYS_PREDICTION_CACHE_S": "0", "OPENBLAS_NUM_THREADS": "1"}
+"""Of the server: every list is made when it is asked for."""
 
 CANDIDATES = {"good": 1.6, "sells less": 0.4, "fails": 1.0}
 """Purchases with the candidate, as a multiple of the champion's; the bundle of the one that fails is lost."""
@@ -126,31 +126,15 @@ def live(candidate: str, folder: Path, say: Any = print) -> Ended:
                 seen.add(one.at)
                 say(f"{candidate}: {one.at - began:5.0f} s  {one.stage:10} {one.answer:8} {one.reason}", flush=True)
 
-    with serving(world) as port, shopping(world, port, CANDIDATES[candidate], watched), shadow_answers(settings):
+    with (
+        running(folder, "--no-static", environment=ENVIRONMENT, fakes=False) as server,
+        shopping(world, server.port, CANDIDATES[candidate], watched),
+        shadow_answers(settings),
+    ):
         record = run(rollouts, "live", version, plan.to_json(), look, poll_s=0.2)
         # Processes that have not read the route yet go on with the candidate until they do.
         time.sleep(ROUTE_TTL_S + 5 if record.status is not Status.PROMOTED else 0)
     return Ended(record, watched, time.time() - began, world.live)
-
-
-@contextmanager
-def serving(world: World) -> Iterator[int]:
-    """A local server with two processes over the shop; gives its port."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port: int = held.getsockname()[1]
-    command = [sys.executable, "-m", "lambda_api.local_server", "--port", str(port), "--workers", "2", "--no-static"]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
-    home = {"RECSYS_HOME": str(world.home.settings.home), "RECSYS_PREDICTION_CACHE_S": "0", "OPENBLAS_NUM_THREADS": "1"}
-    log = (world.home.settings.home / "api.log").open("wb")
-    process = subprocess.Popen(command, env={**kept, **home}, stdout=log, stderr=log)
-    try:
-        wait_until_healthy(port, process)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(60)
-        log.close()
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def backup(home: Path, target: Path) -> int:
     try:
         with tarfile.open(partial, "w:gz", compresslevel=5) as archive, tempfile.TemporaryDirectory() as scratch:
             for file in _files(home):
-                source = _consistent_copy(file, Path(scratch)) if _is_sqlite(file) else file
+                source = copy_database(file, Path(scratch) / "database") if _is_sqlite(file) else file
                 archive.add(source, file.relative_to(home).as_posix(), recursive=False)
         partial.replace(target)
     finally:
@@ -96,8 +96,8 @@ def _is_sqlite(file: Path) -> bool:
         return stream.read(len(SQLITE_HEADER)) == SQLITE_HEADER
 
 
-def _consistent_copy(file: Path, scratch: Path) -> Path:
-    copy = scratch / "database"
+def copy_database(file: Path, copy: Path) -> Path:
+    """Copy an SQLite file that others may be writing to; ``copy`` is replaced, and returned."""
     copy.unlink(missing_ok=True)
     source, target = sqlite3.connect(f"file:{file}?mode=ro", uri=True), sqlite3.connect(copy)
     try:

@@ -130,10 +130,15 @@ def ensure_page_config(settings: Settings, now: float | None = None) -> str:
     key = found.get("key")
     if not _opens_the_shop(keys, key, time.time() if now is None else now):
         key = create(keys, PAGE_KEY_NAME, {"shop"})
-    wanted = {"api": "", "key": str(key), "shop": shop_name(settings), "currency": currency(settings)}
+    wanted = page_config(settings, str(key))
     if found != wanted:
         _write_private(file, wanted)
     return str(key)
+
+
+def page_config(settings: Settings, key: str) -> dict[str, str]:
+    """Content of the page's ``config.json``; ``key`` is empty where the page's requests get their key elsewhere."""
+    return {"api": "", "key": key, "shop": shop_name(settings), "currency": currency(settings)}
 
 
 def currency(settings: Settings) -> str:

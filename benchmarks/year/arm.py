@@ -6,27 +6,26 @@ after it and goes on from there; it ends with the same figures as an uninterrupt
 
 import json
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from datetime import time as midnight
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from benchmarks.year.pipeline import Pipeline, settings_of
-from benchmarks.year.plan import BUG_SHARE, Arm, YearPlan
+from benchmarks.year.plan import BUG_SHARE, Arm, YearPlan, midnight
 from benchmarks.year.shop import Clock, Counts, LiveShop
 from benchmarks.year.shoppers import FORGOTTEN, ShoppingDay
 from lambda_api.atomic_files import write_text
+from lambda_api.state.open_table import STATE_FILE
 from recsys_assets.ingest.synthetic import SyntheticShop
 from recsys_assets.ingest.synthetic.shoppers import user_id
 from recsys_assets.lake import Lake
 from recsys_assets.monitoring.drift import stored_evidence
+from recsys_deploy.home_backup import copy_database
 
 K: Final = 10
 EVERY: Final[dict[str, int]] = {"weekly": 7, "four-weekly": 28, "daily": 1}
@@ -107,13 +106,13 @@ class ArmRun:
         """
         pipeline = self.pipeline
         if self.state.next_day == self.plan.live.toordinal():
-            self.clock.now = _midnight(self.plan.live)
+            self.clock.now = _seconds(self.plan.live)
             pipeline.ingest(self.plan.live)
             pipeline.train(self.plan.live)
             pipeline.publish(self.plan.live)
             pipeline.release()
         self.run(self.plan.start)
-        self.clock.now = _midnight(self.plan.start)
+        self.clock.now = _seconds(self.plan.start)
         pipeline.ingest(self.plan.start)
         pipeline.materialise_reports(self.plan.start)
         pipeline.refit(self.plan.start)
@@ -138,7 +137,7 @@ class ArmRun:
     def _one_day(self, today: date) -> None:
         began = time.process_time()
         figures = Day(today.isoformat())
-        self.clock.now = _midnight(today) + 1_800
+        self.clock.now = _seconds(today) + 1_800
         self.api.rng = np.random.default_rng([self.plan.seed, today.toordinal(), 11])
         if self.live:
             self._morning(today, figures)
@@ -203,7 +202,7 @@ class ArmRun:
                 sender.buy(user, slot, 3_000, request)
         for session in shopping.sessions:
             # Never back: the API refuses events from more than five minutes ahead.
-            self.clock.now = max(self.clock.now, _midnight(today) + session.second)
+            self.clock.now = max(self.clock.now, _seconds(today) + session.second)
             request = f"{today:%Y%m%d}-s{session.number}"
             if best is not None:
                 shown = best[session.row].tolist()
@@ -216,7 +215,7 @@ class ArmRun:
         users, slots = shopping.restocks(np.random.default_rng([self.plan.seed, today.toordinal(), 13]))
         for user, slot in zip(users.tolist(), slots.tolist(), strict=True):
             sender.buy(user, slot, 83_000, None)
-        self.clock.now = _midnight(today) + 85_000
+        self.clock.now = _seconds(today) + 85_000
         if self.live:
             self.api.flush()
         self.impressions *= FORGOTTEN
@@ -247,11 +246,7 @@ class ArmRun:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         if self.live:
-            with (
-                closing(sqlite3.connect(self.folder / "home" / "state.sqlite3")) as source,
-                closing(sqlite3.connect(fresh / "state.sqlite3")) as copy,
-            ):
-                source.backup(copy)
+            copy_database(self.folder / "home" / STATE_FILE, fresh / STATE_FILE)
         np.save(fresh / "impressions.npy", self.impressions)
         write_text(fresh / "state.json", json.dumps(asdict(self.state)))
         old = self.folder / "checkpoint.old"
@@ -277,13 +272,13 @@ class ArmRun:
         stored = json.loads((checkpoint / "state.json").read_text())
         state = State(**{**stored, "days": [Day(**one) for one in stored["days"]]})
         if self.arm != "truth":
-            _rewind(home, date.fromordinal(state.next_day), checkpoint / "state.sqlite3")
+            _rewind(home, date.fromordinal(state.next_day), checkpoint / STATE_FILE)
         return state, np.load(checkpoint / "impressions.npy")
 
 
-def _midnight(day: date) -> float:
-    """Seconds since 1970 UTC."""
-    return datetime.combine(day, midnight(), UTC).timestamp()
+def _seconds(day: date) -> float:
+    """The beginning of a UTC day in seconds since 1970 UTC."""
+    return midnight(day).timestamp()
 
 
 def lost_events(folder: Path, numbers: Mapping[str, int], first: date, refused: Mapping[str, int]) -> tuple[int, int]:
@@ -336,7 +331,7 @@ class _Sender:
 
     def __init__(self, run: ArmRun, today: date, shopping: ShoppingDay, prices: np.ndarray, figures: Day) -> None:
         self._run, self._today, self._shopping, self._prices, self._figures = run, today, shopping, prices, figures
-        self._start = int(_midnight(today))
+        self._start = int(_seconds(today))
         self._rng = np.random.default_rng([run.plan.seed, today.toordinal(), 12])
         self._buggy = run.plan.is_buggy(today)
         self._on_sale = np.flatnonzero(shopping.state.shelf >= 0)
@@ -387,9 +382,9 @@ class _Sender:
 
 def _rewind(home: Path, next_day: date, database: Path) -> None:
     """Bring a home back to the evening before ``next_day``."""
-    for name in ("state.sqlite3-wal", "state.sqlite3-shm", "state.sqlite3"):
-        (home / name).unlink(missing_ok=True)
-    shutil.copyfile(database, home / "state.sqlite3")
+    for suffix in ("-wal", "-shm", ""):
+        (home / f"{STATE_FILE}{suffix}").unlink(missing_ok=True)
+    shutil.copyfile(database, home / STATE_FILE)
     yesterday = next_day - timedelta(days=1)
     for folder, first in ((home / "events", next_day), (home / "lake", yesterday)):
         for one in folder.glob("*/date=*"):

@@ -14,7 +14,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 import duckdb
@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.year.plan import FIRST, PEAK_DAYS, TRAINED_DAYS, Change, YearPlan
+from benchmarks.year.plan import FIRST, PEAK_DAYS, TRAINED_DAYS, Change, YearPlan, midnight
 from benchmarks.year.shoppers import at_peak
 from lambda_api.recommender.contract import Recommender
 from recsys_assets.ingest.synthetic import Drift, DriftKind, SyntheticShop
@@ -172,7 +172,7 @@ class _Follower:
     def fit(self, end: date) -> None:
         """The champion's recipe on everything before ``end``."""
         past = pa.concat_tables(table for day, table in self.events.items() if day < end).select(TRAINING_COLUMNS)
-        self.model = ItemKnn().fit(TrainingData.from_tables(past, self.shop.products(end), _midnight(end)))
+        self.model = ItemKnn().fit(TrainingData.from_tables(past, self.shop.products(end), midnight(end)))
         self.champion_end = end
 
     def live(self, day: date, *, reports: bool = True, features: bool = True) -> tuple[list[str], Decision | None]:
@@ -210,7 +210,7 @@ class _Follower:
         start, end = day - timedelta(days=6), day + timedelta(days=1)
         if day.weekday() == TWIN_WEEKDAY and (start - self.champion_end).days >= 7:
             log = self._since(self.champion_end - timedelta(days=180), day).select(TRAINING_COLUMNS)
-            moments = [_midnight(one) for one in (self.champion_end, start, end)]
+            moments = [midnight(one) for one in (self.champion_end, start, end)]
             twin = compare_twins(log, products, moments[0], moments[1], moments[2], K)
             if twin is not None and twin.alarm:
                 families.append("twin")
@@ -236,10 +236,6 @@ class _Follower:
 
     def _since(self, first: date, last: date) -> pa.Table:
         return pa.concat_tables(table for day, table in self.events.items() if first <= day <= last)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
 
 
 def table_of(found: Sequence[Found]) -> Table:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -12,7 +12,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.year.plan import YearPlan
+from benchmarks.year.plan import YearPlan, midnight
 from benchmarks.year.shop import Clock
 from lambda_api.recommender.bundle import DataWindow
 from lambda_api.settings import Settings, make_settings
@@ -145,7 +145,7 @@ class Pipeline:
         champion = self.registry.champion()
         assert champion is not None
         folder = self.settings.home / "refit"
-        window = DataWindow(start=_midnight(self.shop.config.start), end=_midnight(end or today))
+        window = DataWindow(start=midnight(self.shop.config.start), end=midnight(end or today))
         from recsys_assets.training.candidate import fit_bundle
 
         fit_bundle(make_trainer(champion.model, champion.parameters), self.lake, window, folder, {}, lambda _: None)
@@ -230,7 +230,3 @@ def settings_of(plan: YearPlan, home: Path) -> Settings:
             "models": plan.models, "seed": plan.seed, "prediction_cache_s": 0.0,
         }
     )  # fmt: skip
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)

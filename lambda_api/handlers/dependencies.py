@@ -122,7 +122,7 @@ def build(
         budgets: of the steps of a request.
         clock: seconds since 1970 UTC; a simulation has its own.
     """
-    counters = Counters()
+    counters, budgets = Counters(), budgets or Budgets()
     serving_table = open_table(settings, "serving", patience_s=PATIENCE_S, clock=clock)
     history_table = open_table(settings, "history", patience_s=PATIENCE_S, clock=clock)
     history = HistoryStore(history_table, clock=clock)
@@ -130,7 +130,7 @@ def build(
     cache = Path("/tmp/recsys") if on_lambda() else settings.home
     bundles = BundleHost(cache / "bundles", root=settings.models_uri)
     catalogue = CatalogueHost(serving_table, cache / "catalogues", root=settings.catalogue_uri)
-    scorer = RoutedScorer(InProcessScorer(bundles, catalogue), EndpointScorer(invoke(Budgets().endpoint_s)))
+    scorer = RoutedScorer(InProcessScorer(bundles, catalogue), EndpointScorer(invoke(budgets.endpoint_s)))
     popular = PopularLists(PopularProducts(serving_table))
     sink, shadow, exposures = _sink(settings, clock), _shadow(settings), InferenceLog(log_table, clock=clock)
     logged = settings.inference_log

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -10,17 +10,48 @@ from rich.console import Console
 
 from lambda_api.settings import Settings
 from lambda_api.state.table import Table
-from recsys_assets.batch.questions import summary
+from recsys_assets.batch.questions import QuestionSet, summary
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.sagemaker.client import open_jobs
 from recsys_assets.sagemaker.job import JobIdentity, JobPlan
-from recsys_assets.sagemaker.jobs import Level
+from recsys_assets.sagemaker.jobs import Level, Log
 from recsys_deploy.batch.answering import answerer_of
 from recsys_deploy.batch.run import BatchOutcome, make_questions, questions_place, recommend_to_all
 from recsys_deploy.homes import prepare_dagster
 from recsys_deploy.subject import subject_of
+
+
+def batch_of(
+    settings: Settings,
+    serving: Table,
+    registry: ModelRegistry,
+    bundles: BundleStore,
+    lake: Lake,
+    log: Log,
+    made: Callable[[QuestionSet], None] | None,
+    label: str = "batch-questions",
+) -> BatchOutcome:
+    """Write the questions and answer them.
+
+    Args:
+        made: gets the questions when they are written; ``None``: those of the last batch are kept.
+        label: in the name of the job that writes them.
+
+    Raises:
+        BatchError: as `recommend_to_all`.
+    """
+
+    def run_job(plan: JobPlan) -> Any:
+        # A new identity each time: the lake may have changed since the last job.
+        return open_jobs().run(plan, JobIdentity(uuid.uuid4().hex, "batch", label), log)
+
+    # Checked first: without a champion or a catalogue no questions are needed.
+    subject = subject_of(registry, bundles, serving, settings.home, catalogues=settings.catalogue_uri)
+    if made is not None:
+        made(make_questions(settings, lake, run_job))
+    return recommend_to_all(settings, lake, serving, subject, answerer_of(settings, open_jobs), log)
 
 
 def run_in_terminal(
@@ -37,17 +68,11 @@ def run_in_terminal(
     def log(level: Level, line: str) -> None:
         console.print(line if level is Level.INFO else f"[yellow]{line}[/]", highlight=False)
 
-    def run_job(plan: JobPlan) -> Any:
-        # A new identity each time: the lake may have changed since the last job.
-        return open_jobs().run(plan, JobIdentity(uuid.uuid4().hex, "batch", "batch-questions"), log)
-
-    # Checked first: without a champion or a catalogue no questions are needed.
-    subject = subject_of(registry, bundles, serving, settings.home, catalogues=settings.catalogue_uri)
-    if not keep_questions:
-        questions = make_questions(settings, lake, run_job)
+    def made(questions: QuestionSet) -> None:
         console.print(f"{questions.shoppers} shoppers in {len(questions.parts)} parts", highlight=False)
         _report(settings, "batch_questions", {**summary(questions), "dagster/uri": questions_place(settings)})
-    outcome = recommend_to_all(settings, lake, serving, subject, answerer_of(settings, open_jobs), log)
+
+    outcome = batch_of(settings, serving, registry, bundles, lake, log, None if keep_questions else made)
     _report(settings, "batch_recommendations", outcome.figures)
     console.print(
         f"[green]stored[/] {outcome.records} lists of {outcome.version} in {outcome.table} and the table serving; "

@@ -7,7 +7,6 @@ environment is removed all the same. Steps that need an optional part are skippe
 import json
 import platform
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -209,23 +208,14 @@ class AccountTest:
         lake = Lake(there.settings.lake_uri)
         if not lake.days("interactions"):
             raise Skipped("the lake holds no interactions; a training brings them in")
-        from recsys_assets.sagemaker.client import open_jobs
-        from recsys_assets.sagemaker.job import JobIdentity, JobPlan
-        from recsys_deploy.batch.answering import answerer_of
-        from recsys_deploy.batch.run import make_questions, recommend_to_all
-        from recsys_deploy.subject import subject_of
+        from recsys_deploy.batch.terminal import batch_of
 
         def log(level: object, line: str) -> None:
             self.console.print(line, highlight=False, markup=False)
 
-        def run_job(plan: JobPlan) -> object:
-            return open_jobs().run(plan, JobIdentity(uuid.uuid4().hex, "batch", "account-test-questions"), log)
-
-        settings, serving, stores = there.settings, there.table("serving"), there.stores
-        catalogues = settings.catalogue_uri
-        subject = subject_of(stores.registry, stores.bundles, serving, settings.home, catalogues=catalogues)
-        make_questions(settings, lake, run_job)
-        outcome = recommend_to_all(settings, lake, serving, subject, answerer_of(settings, open_jobs), log)
+        settings, stores, label = there.settings, there.stores, "account-test-questions"
+        serving = there.table("serving")
+        outcome = batch_of(settings, serving, stores.registry, stores.bundles, lake, log, lambda _: None, label)
         where = "a batch transform" if settings.inference_image else "this process (sagemaker = null)"
         return f"{outcome.records} lists by {where}, {outcome.tally.bad} bad lines"
 

@@ -17,7 +17,7 @@ from lambda_api.state.api_keys import ApiKeys, create, list_keys
 from lambda_api.state.table import Table
 from recsys_deploy.deploy.aws_session import Aws
 from recsys_deploy.deploy.errors import DeployError, translated
-from recsys_deploy.up import CONFIG_JSON, currency, shop_name
+from recsys_deploy.up import CONFIG_JSON, page_config
 
 KEY_NAME: Final = "shop page and recsys deploy"
 FOLDER: Final = "storefront"
@@ -110,8 +110,7 @@ def page_files(folder: Path) -> dict[str, bytes]:
 
 def config_file(settings: Settings) -> dict[str, bytes]:
     """The page's configuration without a key: CloudFront adds it to requests, and no browser ever sees it."""
-    content = {"api": "", "key": "", "shop": shop_name(settings), "currency": currency(settings)}
-    return {f"{DATA}{CONFIG_JSON}": json.dumps(content).encode()}
+    return {f"{DATA}{CONFIG_JSON}": json.dumps(page_config(settings, "")).encode()}
 
 
 def upload(aws: Aws, files: Mapping[str, bytes], bucket: str, distribution: str | None, *, remove: bool = False) -> int:

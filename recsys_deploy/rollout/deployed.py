@@ -7,6 +7,7 @@ from typing import Any
 
 from lambda_api.settings import Settings
 from recsys_assets.aws_errors import AwsCallFailed, translate_aws_errors
+from recsys_deploy.rollout.machine import Machine
 from recsys_deploy.rollout.record import RolloutRecord
 
 
@@ -25,13 +26,12 @@ class DeployedMachine:
 
     def answer(self, record: RolloutRecord, *, approved: bool, reason: str) -> None:
         """Give the machine a person's answer by the token it waits with; without an answer in time it takes back."""
+        machine, token = Machine(self.client, self.arn), record.approval_token or ""
         with translate_aws_errors("the answer to a rollout", AwsCallFailed):
             if approved:
-                self.client.send_task_success(taskToken=record.approval_token, output="{}")
+                machine.approve(token)
             else:
-                self.client.send_task_failure(
-                    taskToken=record.approval_token, error="NotApproved", cause=reason[:1_000]
-                )
+                machine.refuse(token, reason[:1_000])
 
     def stop(self, rollout_id: str, reason: str) -> None:
         """End the execution of a rollout that was taken back."""

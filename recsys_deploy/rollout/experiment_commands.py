@@ -2,7 +2,7 @@
 
 import math
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,6 +12,8 @@ from rich.table import Table as Grid
 
 from lambda_api.errors import RecsysError
 from lambda_api.settings import Settings
+from lambda_api.state.exposures import Exposure
+from lambda_api.state.history import StoredEvent
 from lambda_api.state.open_table import open_table
 from recsys_assets.event_stream import event_of, events_root, exposure_of, read_records
 from recsys_assets.lake import Lake
@@ -117,10 +119,7 @@ def newest_report(settings: Settings) -> ExperimentReport:
     began = record.stage_since if record.stage == stage else _entered(record, stage)
     end = record.promoted_at or record.ended_at or datetime.now(UTC).timestamp()
     first = datetime.fromtimestamp(began, UTC).date()
-    root = events_root(settings)
-    exposures = [found for one in read_records(root, "exposure", first) if (found := exposure_of(one))]
-    since = first - timedelta(days=HISTORY_DAYS)
-    events = [event for one in read_records(root, "feedback", since) if (event := event_of(one))]
+    exposures, events = _read(settings, first, first - timedelta(days=HISTORY_DAYS))
     return experiment_report(
         exposures,
         events,
@@ -138,15 +137,21 @@ def report_of_held_out(settings: Settings) -> ExperimentReport:
     Raises:
         NoExperiment: no shopper is held out.
     """
-    now, root = datetime.now(UTC), events_root(settings)
+    now = datetime.now(UTC)
     first = now.date() - timedelta(days=HELD_OUT_DAYS)
-    exposures = [found for one in read_records(root, "exposure", first) if (found := exposure_of(one))]
-    events = [event for one in read_records(root, "feedback", first) if (event := event_of(one))]
+    exposures, events = _read(settings, first, first)
     window_ms = int(WINDOW_DAYS * DAY_S * 1000)
     report = held_out_report(exposures, events, int(now.timestamp() * 1000), BusinessRules(), window_ms)
     if report is None:
         raise NoExperiment("no shopper is held out", remedy="`recsys experiment hold --share 5` keeps a few")
     return report
+
+
+def _read(settings: Settings, first: date, since: date) -> tuple[list[Exposure], list[StoredEvent]]:
+    """Lists of the event stream from the day ``first``, and feedback from the day ``since``."""
+    root = events_root(settings)
+    exposures = [found for one in read_records(root, "exposure", first) if (found := exposure_of(one))]
+    return exposures, [event for one in read_records(root, "feedback", since) if (event := event_of(one))]
 
 
 def experiment_stage(record: RolloutRecord) -> int | None:
