@@ -1,6 +1,7 @@
 """A run under a name: what it keeps, what a repetition does, and what the command says by its exit code."""
 
 import dataclasses
+import io
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -76,7 +77,10 @@ class Graph:
             return Registration(settle(registry, version.version, expected, decision), decision)
 
         refit = Refit("ease", "first", decision.promote, decision.reasons, "1", datetime(2024, 1, 1, tzinfo=UTC))
-        self.monkeypatch.setattr(promotion_assets, "load_evaluation", lambda _: SimpleNamespace(champion=None))
+        self.monkeypatch.setattr(
+            promotion_assets, "load_evaluation", lambda _: SimpleNamespace(champion=None, report=None)
+        )
+        self.monkeypatch.setattr(promotion_assets, "write_html", lambda *_: None)
         self.monkeypatch.setattr(promotion_assets, "load_refit", lambda _: refit)
         self.monkeypatch.setattr(promotion_assets, "register_refit", register)
         with dg.DagsterInstance.get() as instance:
@@ -141,6 +145,20 @@ def test_an_error_of_the_graph_is_kept_and_not_raised(settings: Settings, table:
     stored = read_outcome(table, "weekly-1")
     assert stored is not None and stored.reason.startswith("RuntimeError: no disk xxx")
     assert len(stored.reason) == LONGEST_REASON
+
+
+def test_an_error_that_is_its_own_cause_is_printed_and_kept(settings: Settings) -> None:
+    """Dagster raises a step's error in the context of one whose cause is that error."""
+
+    def broken(console: Console) -> JobRun:
+        error, of_the_step = ValueError("no such column"), RuntimeError("the step failed")
+        of_the_step.__cause__, error.__context__ = error, of_the_step
+        raise error
+
+    printed = io.StringIO()
+    kept = run_named("weekly-1", settings, Console(file=printed), broken)
+    assert (kept.outcome, kept.reason) == (Outcome.FAILED, "ValueError: no such column")
+    assert "no such column" in printed.getvalue() and "the step failed" in printed.getvalue()
 
 
 def test_a_finished_run_is_not_run_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
