@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from recsys_assets.aws_errors import AwsCallFailed, AwsErrorKind
 from recsys_deploy.deploy.errors import DeployError
 from recsys_deploy.deploy.terraform import Change, Progress, Terraform
 from tests.deploy import fake_terraform
+from tests.patience import PATIENCE_S, wait_until
 
 STACK = """
 terraform {
@@ -344,7 +344,7 @@ def test_an_interrupt_lets_terraform_end_what_it_has_begun(stubborn: tuple[Terra
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
-    watchdog = threading.Timer(60, process.kill)
+    watchdog = threading.Timer(PATIENCE_S, process.kill)
     watchdog.start()
     try:
         assert process.stdout is not None
@@ -354,8 +354,5 @@ def test_an_interrupt_lets_terraform_end_what_it_has_begun(stubborn: tuple[Terra
     finally:
         watchdog.cancel()
         process.kill()
-    for _ in range(100):
-        if noted.is_file():
-            break
-        time.sleep(0.05)
+    wait_until(noted.is_file, "the interrupt was noted")
     assert noted.read_text() == "interrupted"

@@ -19,6 +19,7 @@ from lambda_api.state.routing_record import RouteTarget
 from lambda_api.state.shadow_queue import MAX_DELIVERIES, TableShadowQueue
 from lambda_api.state.sqlite_table import SqliteTable
 from tests.json_lines import read_json_lines
+from tests.patience import wait_until
 
 TARGET = RouteTarget("v2.0.0", "/models/v2.0.0", "c" * 64)
 RANKING = Ranking(
@@ -193,10 +194,7 @@ def test_the_loop_ends_when_told_to(tmp_path: Path) -> None:
     loop = threading.Thread(target=shadow.run, args=(shop.consumer, shop.queue, stop, 0.01))
     loop.start()
     try:
-        for _ in range(500):
-            if len(shop.streamed) == 25:
-                break
-            stop.wait(0.02)
+        wait_until(lambda: len(shop.streamed) == 25, "all answers were streamed")
     finally:
         stop.set()
         loop.join(10)

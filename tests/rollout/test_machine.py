@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -181,10 +180,7 @@ def test_an_execution_that_was_stopped_is_taken_back_from_outside(world: World) 
     plan = replace(fast(Strategy.CANARY, stages=(2, 4)), look_s=600.0)
     with world.machine(longest_wait_s=600.0) as machine:
         execution = machine.start("r-1", str(world.second.version), plan.to_json())
-        for _ in range(200):
-            if "enter" in world.steps:
-                break
-            time.sleep(0.05)
+        wait_until(lambda: "enter" in world.steps, "a stage was entered")
         machine.stop(execution)
         assert machine.wait(execution, timeout_s=30).status == "ABORTED"
     assert len(world.live) == 2, "nothing runs any more that could have taken it back"

@@ -1,7 +1,6 @@
 """One execution of the training machine in moto's interpreter, and what it left."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import boto3
 from moto import mock_aws
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 
+from tests.patience import wait_until
 from tests.training_machine import state_machine_checks
 from tests.training_machine.containers import Containers
 
@@ -120,12 +120,13 @@ def execute(
 
 
 def _end(client: Any, arn: str) -> dict[str, Any]:
-    for _ in range(600):
+    def ended() -> dict[str, Any] | None:
         found: dict[str, Any] = client.describe_execution(executionArn=arn)
-        if found["status"] != "RUNNING":
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{arn} does not end")
+        return None if found["status"] == "RUNNING" else found
+
+    found = wait_until(ended, f"{arn} ended")
+    assert found is not None
+    return found
 
 
 def _messages(world: Account) -> list[tuple[str, str]]:
