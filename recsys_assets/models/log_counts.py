@@ -1,8 +1,8 @@
 """Popularity and item-to-item graphs of a very large log as Ibis expressions, for DuckDB out of core and for Spark.
 
-They compute what ``popularity`` and ``item_knn`` compute with numpy, and the products shared by sessions. A log has one
-row per event: ``user`` and ``product`` (of any type that has an order), ``kind`` (int, `InteractionType`) and
-``seconds`` (int, since 1970 UTC). Graphs have the columns ``product``, ``other`` and ``weight``.
+They compute what ``popularity`` and ``item_knn`` compute with numpy. A log has one row per event: ``user`` and
+``product`` (of any type that has an order), ``kind`` (int, `InteractionType`) and ``seconds`` (int, since 1970 UTC).
+Graphs have the columns ``product``, ``other`` and ``weight``.
 """
 
 import tempfile
@@ -62,22 +62,6 @@ def user_pairs(
     )
     weight = weighted.weight.max() if binary else weighted.weight.sum()
     return weighted.group_by(["user", "product"]).agg(weight=weight)
-
-
-def session_pairs(events: "ir.Table", gap_hours: float) -> "ir.Table":
-    """``user``, ``session``, ``product`` and ``weight`` 1 of each session and product.
-
-    A pause of more than ``gap_hours`` between two events of a user starts a new session.
-    """
-    import ibis
-
-    before = events.seconds.lag().over(ibis.window(group_by="user", order_by="seconds"))
-    starts = (events.seconds - before > round(gap_hours * 3600)).ifelse(1, 0)
-    marked = events.mutate(starts=starts.fill_null(1))
-    # Events of one second belong to one session, so a range of seconds rather than of rows.
-    number = marked.starts.sum().over(ibis.range_window(group_by="user", order_by="seconds", following=0))
-    numbered = marked.mutate(session=number)
-    return numbered.select("user", "session", "product").distinct().mutate(weight=ibis.literal(1.0))
 
 
 def bm25(pairs: "ir.Table", products: int, k1: float, b: float) -> "ir.Table":

@@ -24,7 +24,6 @@ from rich.console import Console
 
 from lambda_api.settings import Settings, read_settings
 from lambda_api.state.api_keys import ApiKeys
-from lambda_api.state.dynamodb_table import create_dynamodb_table
 from lambda_api.state.open_table import open_table
 from lambda_api.state.popular import PopularProducts
 from lambda_api.state.routing_record import read_routing
@@ -34,6 +33,7 @@ from recsys_deploy.deploy.api_check import HttpAnswer
 from recsys_deploy.deploy.command import Deployment, DeployOptions, deploy
 from recsys_deploy.packaging.functions import FUNCTIONS
 from tests.publishing.shops import Home, listed, random_log, write_log, write_products
+from tests.state.created_table import create_dynamodb_table
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"

@@ -8,11 +8,9 @@ import ibis
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy import sparse
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.item_weights import SparseWeights
-from lambda_api.recommender.session_neighbours import session_starts
 from recsys_assets.models import item_knn, log_counts
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.item_knn import ItemKnn
@@ -64,25 +62,6 @@ def test_popularity_equals_numpy(events: tuple[Any, Any], data: TrainingData, ha
     dense[found["product"].to_numpy()] = found["popularity"].to_numpy()
     some = data.where(np.arange(rows))
     assert dense == pytest.approx(decayed_popularity(some, WEIGHTS, half_life), rel=1e-5)
-
-
-@pytest.mark.parametrize("gap_hours", [0.5, 200.0])
-def test_products_of_shared_sessions_equal_a_matrix_of_sessions(
-    events: tuple[Any, Any], data: TrainingData, gap_hours: float
-) -> None:
-    connection, log = events
-    some = data.where(np.arange(connection.to_pyarrow(log.count()).as_py()))
-    pairs = log_counts.session_pairs(log, gap_hours)
-    found = connection.to_pyarrow(log_counts.nearest(pairs, ["user", "session"], len(data.products)))
-    session = np.cumsum(session_starts(some.user, some.timestamp, gap_hours)) - 1
-    inside = sparse.csr_matrix((np.ones(len(session)), (session, some.product)), dtype=np.float64)
-    inside.data[:] = 1.0
-    inside.sum_duplicates()
-    inside.data[:] = 1.0
-    expected = (inside.T @ inside).toarray()
-    dense = np.zeros_like(expected)
-    dense[found["product"].to_numpy(), found["other"].to_numpy()] = found["weight"].to_numpy()
-    assert np.array_equal(dense, expected)
 
 
 @pytest.mark.parametrize("parameters", [{}, {"binary": False, "event_half_life_days": 20.0, "neighbours": 9}])

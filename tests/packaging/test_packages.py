@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 
 from lambda_api.serving.question import Question
 from lambda_api.state.api_keys import create
-from lambda_api.state.dynamodb_table import DynamoDbTable, create_dynamodb_table
+from lambda_api.state.dynamodb_table import DynamoDbTable
 from recsys_deploy.deploy.values import read_environment
 from recsys_deploy.packaging import build
 from recsys_deploy.packaging.archive import as_lambda_says, file_checksum
@@ -38,6 +38,7 @@ from tests.packaging.conftest import HERE
 from tests.patience import PATIENCE_S
 from tests.rollout.world import fast, make_world
 from tests.serving_home import ServedHome, make_home
+from tests.state.created_table import create_dynamodb_table
 
 Packages = dict[str, tuple[Package, Path]]
 

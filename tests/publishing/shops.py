@@ -18,7 +18,7 @@ from lambda_api.recommender.bundle import BundleInfo, DataWindow, write_bundle
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.popularity import PopularityRecommender
 from lambda_api.settings import Settings, make_settings
-from lambda_api.state.dynamodb_table import DynamoDbTable, create_dynamodb_table
+from lambda_api.state.dynamodb_table import DynamoDbTable
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.open_table import open_table
 from lambda_api.state.sqlite_table import SqliteTable
@@ -29,6 +29,7 @@ from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import ModelVersion
 from recsys_assets.schema import INTERACTIONS, PRODUCTS
+from tests.state.created_table import create_dynamodb_table
 
 END = datetime(2024, 3, 1, tzinfo=UTC)
 """The midnight after the last day of every log here, unless a test adds a day."""

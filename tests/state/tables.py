@@ -11,9 +11,10 @@ import boto3
 from moto import mock_aws
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from lambda_api.state.dynamodb_table import DynamoDbTable, create_dynamodb_table
+from lambda_api.state.dynamodb_table import DynamoDbTable
 from lambda_api.state.sqlite_table import SqliteTable
 from lambda_api.state.table import Absent, Condition, ConditionFailed, Key, Matches, Put, Record, Table, Write
+from tests.state.created_table import create_dynamodb_table
 
 ADAPTERS = ("sqlite", "dynamodb")
 

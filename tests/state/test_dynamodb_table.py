@@ -14,9 +14,9 @@ from lambda_api.state.dynamodb_table import (
     LONGEST_PAUSE_S,
     MAX_ATTEMPTS,
     DynamoDbTable,
-    create_dynamodb_table,
 )
 from lambda_api.state.table import Absent, ConditionFailed, Delete, Key, Matches, Put, TableUnavailable
+from tests.state.created_table import create_dynamodb_table
 from tests.state.tables import Clock, fake_dynamodb
 
 KEY = Key("pointer", "champion")

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from lambda_api.settings import make_settings
-from lambda_api.state.dynamodb_table import DynamoDbTable, create_dynamodb_table
+from lambda_api.state.dynamodb_table import DynamoDbTable
 from lambda_api.state.open_table import open_table
 from lambda_api.state.sqlite_table import SqliteTable
 from lambda_api.state.table import Key, Put
+from tests.state.created_table import create_dynamodb_table
 from tests.state.tables import fake_dynamodb
 
 
