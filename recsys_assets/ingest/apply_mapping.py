@@ -19,10 +19,10 @@ from recsys_assets.ingest.columns import (
 )
 from recsys_assets.ingest.mapping import CANONICAL, IGNORE, Mapping, SetAside, TableMapping
 from recsys_assets.ingest.preset_steps import PREPARE
-from recsys_assets.ingest.presets import EVENT_NAMES
 from recsys_assets.ingest.rows import add_generated_ids, explode_items, fill_from_first_line, lookup
 from recsys_assets.ingest.source import SourceError
 from recsys_assets.ingest.tabular import Rows, set_aside_rows
+from recsys_assets.ingest.vocabulary import EVENT_NAMES
 from recsys_assets.schema import INTERACTIONS, TableContract
 from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
 

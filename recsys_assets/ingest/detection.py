@@ -23,9 +23,10 @@ from recsys_assets.ingest.files import (
 )
 from recsys_assets.ingest.layout import find_layout
 from recsys_assets.ingest.mapping import CANONICAL, CONTRACTS, FILE_NAME, Mapping, SetAside, TableMapping, parse_mapping
-from recsys_assets.ingest.presets import CANONICAL_COLUMNS, PRESETS, RATING, SYNONYMS, VIEW, Preset, Recipe
+from recsys_assets.ingest.presets import CANONICAL_COLUMNS, PRESETS, Preset, Recipe
 from recsys_assets.ingest.rows import explode_items, lookup, normalise
 from recsys_assets.ingest.source import SourceError
+from recsys_assets.ingest.vocabulary import RATING, SYNONYMS, VIEW
 from recsys_assets.schema import INTERACTIONS
 from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
 
