@@ -28,6 +28,7 @@ from rich.table import Table
 from lambda_api.state.api_keys import create
 from lambda_api.state.open_table import open_table
 from recsys_assets.event_stream import events_root
+from recsys_deploy.experiments.stream_tables import StreamTables
 from recsys_deploy.release.strategies import CHALLENGER, Strategy
 from recsys_deploy.rollout.evidence import LocalAlarms, StreamEvidence
 from recsys_deploy.rollout.plan import RolloutPlan, Stage, StageKind, plan_of
@@ -109,7 +110,9 @@ def live(candidate: str, folder: Path, say: Any = print) -> Ended:
     world = make_world(folder)
     settings, version = world.home.settings, str(world.second.version)
     rollouts = replace(
-        world.rollouts, evidence=StreamEvidence(events_root(settings), LocalAlarms()), tell=lambda *_: None
+        world.rollouts,
+        evidence=StreamEvidence(StreamTables(events_root(settings)), LocalAlarms()),
+        tell=lambda *_: None,
     )
     plan, watched, began = short_plan(), Watched(), time.time()
     if candidate == "fails":

@@ -33,11 +33,15 @@ class EndpointFailed(RecsysError):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A ranking, the version that made it, and why it is not the version asked for (``None`` if it is)."""
+    """A ranking, the version that made it, and why it is not the version asked for (``None`` if it is).
+
+    ``teams``: of an interleaved list the version that placed each item, ``None`` for both; otherwise empty.
+    """
 
     ranking: Ranking
     model_version: str
     note: str | None = None
+    teams: tuple[str | None, ...] = ()
 
 
 class Scorer(Protocol):

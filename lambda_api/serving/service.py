@@ -6,6 +6,7 @@ A failing dependency is replaced by the next best source::
     history store   -> the events of the request
     bundle          -> the variant's last good one; without any: the champion's; without that: popular
     ranker          -> candidates without ranking -> the champion's -> popular in the category -> popular in the shop
+    interleaving    -> the list of the version that answers -> as above, where neither does
     popular lists   -> the last known ones; without any: an empty list
 """
 
@@ -13,9 +14,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 from lambda_api.interactions import Event
+from lambda_api.serving import team_draft
 from lambda_api.serving.answer_cache import AnswerCache
 from lambda_api.serving.baseline import Baseline
 from lambda_api.serving.counters import Counters
@@ -212,13 +215,30 @@ class RecommendationService:
         since = time.perf_counter()
         scored: Scored | None = None
         if record is not NOBODY:
-            scored = self._cached(variant, trace, question)
+            if record.interleaved and variant is record.variants[1]:
+                scored = self._interleaved(record, question, trace)
+            else:
+                scored = self._cached(variant, trace, question)
             if scored is None and variant is not record.variants[0]:
                 scored = self._ask(record.variants[0], trace, Invocation.of(question))
         if scored is None:
             scored = self._popular(question, trace)
         trace.time("scoring", since)
         return scored
+
+    def _interleaved(self, record: RoutingRecord, question: Question, trace: RequestTrace) -> Scored | None:
+        """The lists of champion and challenger, merged; one of them where only that version answers as it should.
+
+        Both are made one after the other, each within its own budget, and without exploration, which would be noise.
+        """
+        champion, challenger = record.variants
+        asked = replace(question, explore=0.0)
+        ours, theirs = self._cached(champion, trace, asked), self._cached(challenger, trace, asked)
+        if ours is not None and theirs is not None and _is_own(ours, champion) and _is_own(theirs, challenger):
+            return team_draft.draft(ours, theirs, question.k, question.seed)
+        if theirs is not None and _is_own(theirs, challenger):
+            return theirs
+        return ours or theirs
 
     def _cached(self, variant: Variant, trace: RequestTrace, question: Question) -> Scored | None:
         """The variant's list, from the cache where the same question was asked a moment ago."""
@@ -303,8 +323,8 @@ class RecommendationService:
             stage=scored.ranking.stage,
             cause=trace.cause,
             items=tuple(
-                ShownItem(item.product_id, item.score, rank, item.propensity, item.reason.code)
-                for rank, item in enumerate(scored.ranking.items, start=1)
+                ShownItem(item.product_id, item.score, rank, item.propensity, item.reason.code, team)
+                for rank, (item, team) in enumerate(zip_longest(scored.ranking.items, scored.teams), start=1)
             ),
             context=_shown_context(question, scored.ranking),
             latency_ms=total,
@@ -332,6 +352,11 @@ class RecommendationService:
         except Exception:
             log.exception("work after the reply was refused")
             self.counters.add("exposures_lost")
+
+
+def _is_own(scored: Scored, variant: Variant) -> bool:
+    """Whether the list is the ranked one of the variant's own version."""
+    return scored.model_version == variant.target.version and scored.ranking.stage == "ranked"
 
 
 def _how(failure: DependencyFailed) -> str:

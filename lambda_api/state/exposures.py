@@ -18,7 +18,7 @@ from lambda_api.state.table import Delete, Key, Put, Table
 _SORT = "exposure"
 _MAX_PART_BYTES = 200 * 1024  # of DynamoDB's 400 KB per record
 _MAX_BATCH_BYTES = 3 * 1024 * 1024  # of its 4 MB per transaction
-_ITEM_FIELDS = ("product_id", "score", "rank", "propensity", "reason")
+_ITEM_FIELDS = ("product_id", "score", "rank", "propensity", "reason", "team")
 
 SHARED_DEPENDENCIES = frozenset({"history", "popular", "routing", "catalogue", "event_sink", "feedback", "exposures"})
 """Dependencies of every version: when one fails, no version is to blame."""
@@ -29,13 +29,15 @@ ListKind = Literal["recommend", "similar", "popular", "shadow"]
 @dataclass(frozen=True, slots=True)
 class ShownItem:
     """One product of a list. ``rank`` counts from 1; ``propensity`` is its probability at this place, ``None``
-    without exploration; ``reason`` is the reason's code."""
+    without exploration; ``reason`` is the reason's code; ``team`` is the version that placed it in an interleaved list,
+    ``None`` where both did or the list is of one version."""
 
     product_id: str
     score: float
     rank: int
     propensity: float | None
     reason: str
+    team: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,7 @@ class Exposure:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict for the event stream, items as dicts too. `from_json` reads it back."""
-        items = [{name: getattr(item, name) for name in _ITEM_FIELDS} for item in self.items]
-        return {**_header(self), "items": items}
+        return {**_header(self), "items": [dict(zip(_ITEM_FIELDS, _row(item), strict=False)) for item in self.items]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Exposure":
@@ -94,8 +95,13 @@ def has_failed(exposure: Exposure, version: str) -> bool:
 
     Where a challenger fails, the champion answers in its place: the list is ranked, but by another version.
     """
-    causes = (cause.partition(":")[0].partition("/")[0] for cause in (exposure.cause or "").split("; "))
-    return is_replaced(exposure, version) and any(cause and cause not in SHARED_DEPENDENCIES for cause in causes)
+    return is_replaced(exposure, version) and is_fault_of_version(exposure.cause)
+
+
+def is_fault_of_version(cause: str | None) -> bool:
+    """Whether anything in an exposure's ``cause`` is a version's own, not a dependency that every version shares."""
+    names = (one.partition(":")[0].partition("/")[0] for one in (cause or "").split("; "))
+    return any(name and name not in SHARED_DEPENDENCIES for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +215,11 @@ def _header(exposure: Exposure) -> dict[str, Any]:
     return {name: getattr(exposure, name) for name in Exposure.__slots__ if name != "items"}
 
 
+def _row(item: ShownItem) -> list[Any]:
+    """Values of `_ITEM_FIELDS`; the last only where there is a team, as nearly no list has any."""
+    return [getattr(item, name) for name in _ITEM_FIELDS[: 5 if item.team is None else 6]]
+
+
 def _parts(exposure: Exposure, expires_at: int) -> list[tuple[Put, int]]:
     """The records of one exposure (nearly always one) and an upper estimate of their bytes."""
     check_text("request_id", exposure.request_id)
@@ -216,8 +227,10 @@ def _parts(exposure: Exposure, expires_at: int) -> list[tuple[Put, int]]:
     groups: list[list[list[Any]]] = [[]]
     sizes = [_bytes(header)]
     for item in exposure.items:
-        row = [getattr(item, name) for name in _ITEM_FIELDS]
-        row_bytes = 6 * (len(item.product_id) + len(item.reason)) + 80  # at most: six bytes of JSON per character
+        row = _row(item)
+        # At most: six bytes of JSON per character.
+        # At most: six bytes of JSON per character.
+        row_bytes = 6 * (len(item.product_id) + len(item.reason) + len(item.team or "")) + 80
         if groups[-1] and sizes[-1] + row_bytes > _MAX_PART_BYTES:
             groups.append([])
             sizes.append(0)

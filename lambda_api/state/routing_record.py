@@ -103,6 +103,8 @@ class RoutingRecord:
         shadow: asked all questions after the reply; nobody sees its answers.
         holdout: an old version that a few shoppers keep while the others get ever newer ones, so that what the newer
             ones are worth can be measured. Its shoppers take part in nothing else; ``None``: there are none.
+        interleaved: shoppers of the one challenger get lists drafted from both versions
+            (``lambda_api.serving.team_draft``) instead of the challenger's.
         revision: grows with every write.
         updated_at: seconds since 1970 UTC.
     """
@@ -114,12 +116,15 @@ class RoutingRecord:
     revision: int
     updated_at: int
     holdout: Variant | None = None
+    interleaved: bool = False
 
     def __post_init__(self) -> None:
         check_text("experiment", self.experiment)
         check_salt(self.salt)
         if not 1 <= len(self.variants) <= MAX_VARIANTS:
             raise ValueError(f"{len(self.variants)} variants; a champion and at most {MAX_VARIANTS - 1} challengers")
+        if type(self.interleaved) is not bool or (self.interleaved and len(self.variants) != 2):
+            raise ValueError("interleaved must be true or false, and true only for a champion and one challenger")
         names = [variant.name for variant in (*self.variants, *self.held)]
         if len(set(names)) != len(names):
             raise ValueError(f"variants must have different names, are {names}")
@@ -142,6 +147,7 @@ class RoutingRecord:
             "revision": self.revision,
             "updated_at": self.updated_at,
             **({} if self.holdout is None else {"holdout": self.holdout.to_json()}),
+            **({"interleaved": True} if self.interleaved else {}),
         }
 
     @property
@@ -158,7 +164,7 @@ class RoutingRecord:
     def from_json(cls, value: Any) -> "RoutingRecord":
         """Raises ``ValueError`` naming a missing, unknown or malformed field."""
         required = ("experiment", "salt", "variants", "revision", "updated_at")
-        fields = _fields("routing record", value, required, optional=("shadow", "holdout"))
+        fields = _fields("routing record", value, required, optional=("shadow", "holdout", "interleaved"))
         if not isinstance(fields["variants"], list):
             raise ValueError("variants must be a list")
         shadow, holdout = fields.get("shadow"), fields.get("holdout")
@@ -170,6 +176,7 @@ class RoutingRecord:
             revision=fields["revision"],
             updated_at=fields["updated_at"],
             holdout=None if holdout is None else Variant.from_json(holdout),
+            interleaved=fields.get("interleaved", False),
         )
 
 

@@ -96,6 +96,17 @@ def compare(
         "click_through": ratio_lift((control.clicks, control.lists), (treatment.clicks, treatment.lists)),
         "revenue": mean_lift(winsorised(control.revenue), winsorised(treatment.revenue)),
     }
+    return compared(lifts, shoppers.counts(), reached, share, rules)
+
+
+def compared(
+    lifts: Mapping[str, Lift | None],
+    shoppers: tuple[int, int],
+    reached: tuple[int, int],
+    share: float,
+    rules: BusinessRules,
+) -> Comparison:
+    """Intervals of ``lifts`` by metric, the primary one among them; the rest as in `Comparison` and `compare`."""
     intervals = {
         name: sequential_interval(lift, rules.planned_shoppers, rules.alpha)
         for name, lift in lifts.items()
@@ -104,7 +115,7 @@ def compare(
     primary = intervals.pop(PRIMARY, None)
     shares = (1 - share, share)
     return Comparison(
-        shoppers=shoppers.counts(),
+        shoppers=shoppers,
         reached=reached,
         primary=primary,
         secondary=intervals,

@@ -101,16 +101,26 @@ def mean_lift(control: FloatArray, treatment: FloatArray) -> Lift | None:
 
 def ratio_lift(control: tuple[FloatArray, FloatArray], treatment: tuple[FloatArray, FloatArray]) -> Lift | None:
     """Lift of a ratio of totals, such as clicks over lists, from (numerator, denominator) per shopper."""
-    logs, variances = [], []
-    for numerator, denominator in (control, treatment):
-        if np.count_nonzero(numerator > 0) < MIN_POSITIVE_SHOPPERS:
-            return None
-        ratio = float(numerator.sum() / denominator.sum())
-        influence = (numerator - ratio * denominator) / float(denominator.mean())
-        logs.append(math.log(ratio))
-        variances.append(float(influence.var(ddof=1)) / len(influence) / ratio**2)
-    se = math.sqrt(sum(variances))
-    return Lift(logs[1] - logs[0], se, len(control[0]) + len(treatment[0])) if se > 0 else None
+    if min(np.count_nonzero(control[0] > 0), np.count_nonzero(treatment[0] > 0)) < MIN_POSITIVE_SHOPPERS:
+        return None
+    (log_control, variance), (log_treatment, other_variance) = _log_ratio(*control), _log_ratio(*treatment)
+    se = math.sqrt(variance + other_variance)
+    return Lift(log_treatment - log_control, se, len(control[0]) + len(treatment[0])) if se > 0 else None
+
+
+def paired_lift(control: FloatArray, treatment: FloatArray) -> Lift | None:
+    """Lift of a total that every shopper (``[n]``) has on both sides, as in an interleaved list."""
+    if min(np.count_nonzero(control > 0), np.count_nonzero(treatment > 0)) < MIN_POSITIVE_SHOPPERS:
+        return None
+    log_ratio, variance = _log_ratio(treatment, control)
+    return Lift(log_ratio, math.sqrt(variance), len(control)) if variance > 0 else None
+
+
+def _log_ratio(numerator: FloatArray, denominator: FloatArray) -> tuple[float, float]:
+    """Logarithm of the ratio of two totals over shoppers, and its variance by the delta method."""
+    ratio = float(numerator.sum() / denominator.sum())
+    influence = (numerator - ratio * denominator) / float(denominator.mean())
+    return math.log(ratio), float(influence.var(ddof=1)) / len(influence) / ratio**2
 
 
 def adjusted(values: FloatArray, covariate: FloatArray, is_treatment: NDArray[np.bool_]) -> FloatArray:

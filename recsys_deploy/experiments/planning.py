@@ -33,6 +33,13 @@ class Need:
     sequential: int
     days: float
 
+    @classmethod
+    def of(cls, lift: float, fixed: int, shoppers_a_day: float) -> "Need":
+        """What daily looks and days follow from the shoppers of one look."""
+        sequential = math.ceil(SEQUENTIAL_MAXIMUM * fixed)
+        days = sequential / shoppers_a_day if shoppers_a_day > 0 else math.inf
+        return cls(lift, fixed, math.ceil(SEQUENTIAL_MEAN * fixed), sequential, days)
+
 
 def shoppers_needed(
     mean: float, sd: float, lift: float, *, share: float = 0.5, alpha: float = 0.05, power: float = POWER
@@ -53,19 +60,32 @@ def shoppers_needed(
     return math.ceil(z**2 * variance / (mean * lift) ** 2)
 
 
+def interleaved_needed(mean: float, answering: float, lift: float, *, alpha: float = 0.05, power: float = POWER) -> int:
+    """Shoppers with interleaved lists for one two-sided look at the end.
+
+    ``mean * answering`` purchases per shopper go to the places of either version. Where sales as a whole rise by
+    ``lift``, those from lists rise by ``lift / answering``, and so does what the better version's places sell over the
+    other's. With independent purchases, the logarithm of that ratio has a variance of 4 over their number.
+    Products that both versions place carry no information and hide no difference, so that fewer shoppers may do.
+
+    Args:
+        mean: purchases per shopper within the window.
+        answering: share of purchases that answer a list, within (0, 1].
+
+    Raises:
+        ValueError: a value that no shop has.
+    """
+    if mean <= 0 or not 0 < answering <= 1 or lift <= 0:
+        raise ValueError(f"mean {mean}, answering {answering}, lift {lift}: all positive, answering at most 1")
+    z = normal_quantile(1 - alpha / 2) + normal_quantile(power)
+    return math.ceil(4 * z**2 / (mean * answering * math.log1p(lift / answering) ** 2))
+
+
 def needs(mean: float, sd: float, shoppers_a_day: float, *, share: float = 0.5) -> list[Need]:
     """What lifts of 5, 10 and 20 % need in a shop where so many new shoppers are exposed a day."""
-    found = []
-    for lift in LIFTS:
-        fixed = shoppers_needed(mean, sd, lift, share=share)
-        sequential = math.ceil(SEQUENTIAL_MAXIMUM * fixed)
-        found.append(
-            Need(
-                lift,
-                fixed,
-                math.ceil(SEQUENTIAL_MEAN * fixed),
-                sequential,
-                sequential / shoppers_a_day if shoppers_a_day > 0 else math.inf,
-            )
-        )
-    return found
+    return [Need.of(lift, shoppers_needed(mean, sd, lift, share=share), shoppers_a_day) for lift in LIFTS]
+
+
+def interleaved_needs(mean: float, answering: float, shoppers_a_day: float) -> list[Need]:
+    """The same with interleaved lists; ``answering``: see `interleaved_needed`."""
+    return [Need.of(lift, interleaved_needed(mean, answering, lift), shoppers_a_day) for lift in LIFTS]

@@ -3,16 +3,18 @@
 import base64
 import html
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from lambda_api.state.exposures import Exposure
-from lambda_api.state.history import StoredEvent
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from lambda_api.state.routing_record import HOLDOUT
 from recsys_deploy.experiments.comparison import BusinessRules, Comparison, compare
 from recsys_deploy.experiments.inference import SequentialInterval
+from recsys_deploy.experiments.interleaving import compare_credits, credits_of
 from recsys_deploy.experiments.totals import DAY_MS, Scope, Shoppers, by_day_since_first, first_seen, shoppers_of
 
 HELD_OUT = "held-out shoppers"
@@ -32,6 +34,7 @@ class ExperimentReport:
         looks: moment (milliseconds since 1970 UTC) and comparison of every day, oldest first.
         novelty: days since the first list, and the lift of those shoppers.
         both: shoppers left out because they met both groups.
+        interleaved: both versions placed products in every list, and every shopper is on both sides.
     """
 
     name: str
@@ -41,6 +44,7 @@ class ExperimentReport:
     looks: tuple[tuple[int, Comparison], ...]
     novelty: tuple[tuple[int, SequentialInterval | None], ...]
     both: int
+    interleaved: bool = False
 
     @property
     def newest(self) -> Comparison | None:
@@ -49,8 +53,8 @@ class ExperimentReport:
 
 
 def experiment_report(
-    exposures: Sequence[Exposure],
-    events: Sequence[StoredEvent],
+    lists: pa.Table,
+    events: pa.Table,
     scope: Scope,
     rules: BusinessRules,
     *,
@@ -60,36 +64,53 @@ def experiment_report(
     before: dict[str, float] | None = None,
 ) -> ExperimentReport:
     """Compare the groups as known at the end of every day of ``scope``."""
-    moments = [*range(scope.since_ms + DAY_MS, scope.until_ms, DAY_MS), scope.until_ms]
     looks, shoppers = [], None
-    for moment in moments:
-        seen = _until(scope, moment)
-        shoppers = shoppers_of(exposures, events, seen, window_ms=window_ms, before=before)
+    for moment in _moments(scope):
+        seen = replace(scope, until_ms=moment)
+        shoppers = shoppers_of(lists, events, seen, window_ms=window_ms, before=before)
         if len(shoppers.users):
-            looks.append((moment, compare(shoppers, first_seen(exposures, seen), share, rules)))
+            looks.append((moment, compare(shoppers, first_seen(lists, seen), share, rules)))
     novelty = () if shoppers is None else tuple(_novelty(shoppers, scope.until_ms, share, rules))
     return ExperimentReport(
         scope.experiment, *versions, share, tuple(looks), novelty, 0 if shoppers is None else shoppers.both
     )
 
 
+def interleaving_report(
+    lists: pa.Table,
+    events: pa.Table,
+    scope: Scope,
+    rules: BusinessRules,
+    *,
+    versions: tuple[str, str],
+    window_ms: int,
+) -> ExperimentReport:
+    """What shoppers took from either version's places, as known at the end of every day of ``scope``."""
+    looks = []
+    for moment in _moments(scope):
+        credits = credits_of(lists, events, replace(scope, until_ms=moment), versions, window_ms=window_ms)
+        if len(credits.first_ms):
+            looks.append((moment, compare_credits(credits, rules)))
+    return ExperimentReport(scope.experiment, *versions, 0.5, tuple(looks), (), 0, interleaved=True)
+
+
 def held_out_report(
-    exposures: Sequence[Exposure], events: Sequence[StoredEvent], until_ms: int, rules: BusinessRules, window_ms: int
+    lists: pa.Table, events: pa.Table, until_ms: int, rules: BusinessRules, window_ms: int
 ) -> ExperimentReport | None:
     """Everybody else against the shoppers who keep an old version; ``None`` where there are none.
 
     Lists of champion and challengers count alike: the question is what all newer versions together are worth.
     """
-    held = [one for one in exposures if one.variant == HOLDOUT]
-    if not held:
+    is_held = pc.equal(lists["variant"], HOLDOUT)
+    held = lists.filter(is_held)
+    if held.num_rows == 0:
         return None
-    since, share = min(one.at_ms for one in held), 1 - held[-1].variant_propensity
-    versions = (held[-1].model_version, "the newer versions")
-    pooled = [
-        replace(one, experiment=HELD_OUT, variant=one.variant if one.variant == HOLDOUT else NEWER)
-        for one in exposures
-        if one.list_kind == "recommend"
-    ]
+    since, newest = pc.min(held["at_ms"]).as_py(), int(np.argmax(held["at_ms"].to_numpy()))
+    share, versions = 1 - held["share"][newest].as_py(), (held["model_version"][newest].as_py(), "the newer versions")
+    names = lists.column_names
+    pooled = lists.set_column(names.index("variant"), "variant", pc.if_else(is_held, HOLDOUT, NEWER)).set_column(
+        names.index("experiment"), "experiment", pa.repeat(HELD_OUT, lists.num_rows)
+    )
     scope = Scope(HELD_OUT, HOLDOUT, NEWER, since, until_ms)
     return experiment_report(pooled, events, scope, rules, versions=versions, window_ms=window_ms, share=share)
 
@@ -100,6 +121,8 @@ def summary_lines(report: ExperimentReport) -> list[str]:
     if found is None:
         return [f"{report.name}: nobody's window has closed yet"]
     control, treatment = found.shoppers
+    if report.interleaved:
+        return _interleaved_lines(report, found)
     lines = [
         f"{report.name}: {report.treatment} against {report.control}, "
         f"{treatment:,} and {control:,} shoppers with closed windows",
@@ -114,6 +137,20 @@ def summary_lines(report: ExperimentReport) -> list[str]:
     if report.both:
         lines.append(f"left out because they met both groups: {report.both:,}")
     return lines
+
+
+def _interleaved_lines(report: ExperimentReport, found: Comparison) -> list[str]:
+    mismatch = "MISMATCH, no figure can be trusted" if found.is_mismatch else "as a fair coin"
+    return [
+        f"{report.name}: lists of {report.treatment} and {report.control} interleaved, "
+        f"{found.shoppers[1]:,} shoppers with closed windows",
+        f"purchases from the places of {report.treatment} over those of {report.control}: {_told(found.primary)}",
+        *(
+            f"{name.replace('_', '-')}: {_told(interval)}, corrected p {found.adjusted_p_values[name]:.3f}"
+            for name, interval in found.secondary.items()
+        ),
+        f"lists led: {found.reached[1]:,} and {found.reached[0]:,}, {mismatch}",
+    ]
 
 
 def page_of(report: ExperimentReport) -> str:
@@ -154,8 +191,9 @@ def picture_of(report: ExperimentReport) -> str:
     return base64.b64encode(content.getvalue()).decode()
 
 
-def _until(scope: Scope, moment: int) -> Scope:
-    return replace(scope, until_ms=moment)
+def _moments(scope: Scope) -> list[int]:
+    """Ends of the days of ``scope``, and its own."""
+    return [*range(scope.since_ms + DAY_MS, scope.until_ms, DAY_MS), scope.until_ms]
 
 
 def _novelty(

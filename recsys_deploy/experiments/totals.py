@@ -7,20 +7,21 @@ open-ended total goes on changing after it was looked at; only shoppers whose wi
 Guardrails cannot wait for that and count everything so far.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lambda_api.interactions import InteractionType
-from lambda_api.state.exposures import Exposure
-from lambda_api.state.history import StoredEvent
+from recsys_deploy.experiments.stream_tables import once
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
-CLICKS = frozenset({InteractionType.VIEW, InteractionType.ADD_TO_CART, InteractionType.PURCHASE})
+CLICKS = ("view", "add_to_cart", "purchase")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +44,24 @@ class Scope:
     revisions: frozenset[int] = frozenset()
     includes: Callable[[str], bool] | None = None
 
-    def holds(self, exposure: Exposure) -> bool:
-        """Whether a list belongs to the comparison."""
-        return (
-            bool(exposure.user_id)
-            and exposure.list_kind == "recommend"
-            and exposure.experiment == self.experiment
-            and exposure.variant in (self.control, self.treatment)
-            and self.since_ms <= exposure.at_ms < self.until_ms
-            and (not self.revisions or exposure.revision in self.revisions)
-            and (self.includes is None or self.includes(exposure.user_id))
+    def of(self, lists: pa.Table) -> pa.Table:
+        """Those of ``lists`` that belong to the comparison, every request once."""
+        field = pc.field
+        wanted = (
+            (field("user_id") != "")
+            & (field("list_kind") == "recommend")
+            & (field("experiment") == self.experiment)
+            & field("variant").isin([self.control, self.treatment])
+            & (field("at_ms") >= self.since_ms)
+            & (field("at_ms") < self.until_ms)
         )
+        if self.revisions:
+            wanted &= field("revision").isin(sorted(self.revisions))
+        found = once(lists.filter(wanted), "request_id")
+        if self.includes is None:
+            return found
+        users = [user for user in pc.unique(found["user_id"]).to_pylist() if self.includes(user)]
+        return found.filter(pc.is_in(found["user_id"], pa.array(users, pa.string())))
 
 
 @dataclass(frozen=True)
@@ -104,9 +112,25 @@ class Shoppers:
         )
 
 
+@dataclass(frozen=True)
+class Assignment:
+    """Who takes part since when.
+
+    Attributes:
+        users: ids ``[n]``, in the order of their first list.
+        first_ms, is_treatment: moment of the first list, and group, ``[n]``.
+        both: shoppers left out because they met both groups.
+    """
+
+    users: pa.Array
+    first_ms: NDArray[np.int64]
+    is_treatment: NDArray[np.bool_]
+    both: int
+
+
 def shoppers_of(
-    exposures: Iterable[Exposure],
-    events: Iterable[StoredEvent],
+    lists: pa.Table,
+    events: pa.Table,
     scope: Scope,
     *,
     window_ms: int | None,
@@ -115,75 +139,81 @@ def shoppers_of(
     """Shoppers of ``scope`` whose window of ``window_ms`` has closed by ``scope.until_ms``.
 
     Args:
+        lists, events: of `stream_tables`, in any order, repetitions allowed.
         window_ms: ``None``: everything until ``scope.until_ms`` counts, for every shopper.
-        exposures, events: of the stream, in any order, repetitions allowed.
         before: purchases before the experiment by user id, where they are known.
     """
-    first, group, lists, both = _assignment(exposures, scope)
-    by_time = sorted(first.items(), key=lambda pair: (pair[1], pair[0]))
-    end = {user: scope.until_ms if window_ms is None else at + window_ms for user, at in by_time}
-    closed = [user for user, _ in by_time if end[user] <= scope.until_ms]
-    place = {user: row for row, user in enumerate(closed)}
-    totals = np.zeros((4, len(closed)))
-    for row, user in enumerate(closed):
-        totals[0, row] = sum(first[user] <= at < end[user] for at in lists[user])
-    seen: set[str] = set()
-    for event in events:
-        row = place.get(event.user_id, -1)
-        if row < 0 or event.event_id in seen:
-            continue
-        seen.add(event.event_id)
-        at, start = event.timestamp * 1000, first[event.user_id]
-        # An event's time has whole seconds: one of the same second as the list counts as after it.
-        if not start - 1000 < at < end[event.user_id]:
-            continue
-        totals[1, row] += event.request_id is not None and event.interaction_type in CLICKS
-        if event.interaction_type is InteractionType.PURCHASE:
-            totals[2, row] += 1
-            totals[3, row] += (event.price or 0.0) * (event.quantity or 1)
+    shown = scope.of(lists)
+    found = assignment(shown, scope)
+    end = np.full(len(found.users), scope.until_ms) if window_ms is None else found.first_ms + window_ms
+    closed = end <= scope.until_ms
+    users, first, end = found.users.filter(pa.array(closed)), found.first_ms[closed], end[closed]
+    shown = shown.filter(pc.is_in(shown["user_id"], users))
+    row = rows_of(shown["user_id"], users)
+    row = row[shown["at_ms"].to_numpy() < end[row]]
+    clicks, conversions, revenue = _outcomes(events, users, first, end)
     known = before or {}
+    ids = users.to_pylist()
     return Shoppers(
-        users=tuple(closed),
-        is_treatment=np.array([group[user] for user in closed], dtype=bool),
-        first_ms=np.array([first[user] for user in closed], dtype=np.int64),
-        days=np.array([(end[user] - first[user]) / DAY_MS for user in closed]),
-        lists=totals[0],
-        clicks=totals[1],
-        conversions=totals[2],
-        revenue=totals[3],
-        before=np.array([known.get(user, 0.0) for user in closed]),
-        both=both,
+        users=tuple(ids),
+        is_treatment=found.is_treatment[closed],
+        first_ms=first,
+        days=(end - first) / DAY_MS,
+        lists=np.bincount(row, minlength=len(users)).astype(np.float64),
+        clicks=clicks,
+        conversions=conversions,
+        revenue=revenue,
+        before=np.array([known.get(user, 0.0) for user in ids], dtype=np.float64),
+        both=found.both,
     )
 
 
-def first_seen(exposures: Iterable[Exposure], scope: Scope) -> tuple[int, int]:
+def first_seen(lists: pa.Table, scope: Scope) -> tuple[int, int]:
     """Shoppers of control and treatment by their first list, whether or not their window has closed."""
-    group = _assignment(exposures, scope)[1]
-    treated = sum(group.values())
-    return len(group) - treated, treated
+    found = assignment(scope.of(lists), scope)
+    treated = int(found.is_treatment.sum())
+    return len(found.users) - treated, treated
 
 
-def _assignment(
-    exposures: Iterable[Exposure], scope: Scope
-) -> tuple[dict[str, int], dict[str, bool], dict[str, list[int]], int]:
-    """First moment, group and moments of all lists by shopper, and how many met both groups."""
-    first: dict[str, int] = {}
-    group: dict[str, bool] = {}
-    lists: dict[str, list[int]] = {}
-    mixed: set[str] = set()
-    requests: set[str] = set()
-    for exposure in exposures:
-        if not scope.holds(exposure) or exposure.request_id in requests:
-            continue
-        requests.add(exposure.request_id)
-        user, treated = exposure.user_id, exposure.variant == scope.treatment
-        if group.setdefault(user, treated) != treated:
-            mixed.add(user)
-        first[user] = min(first.get(user, exposure.at_ms), exposure.at_ms)
-        lists.setdefault(user, []).append(exposure.at_ms)
-    for user in mixed:
-        del first[user], group[user], lists[user]
-    return first, group, lists, len(mixed)
+def assignment(shown: pa.Table, scope: Scope) -> Assignment:
+    """First list and group of every shopper of ``shown``, which are lists of ``scope``."""
+    codes = shown["user_id"].combine_chunks().dictionary_encode()
+    row, n = codes.indices.to_numpy(zero_copy_only=False), len(codes.dictionary)
+    first = np.full(n, np.iinfo(np.int64).max)
+    np.minimum.at(first, row, shown["at_ms"].to_numpy())
+    lists, treated = np.bincount(row, minlength=n), np.zeros(n)
+    np.add.at(treated, row, pc.equal(shown["variant"], scope.treatment).to_numpy().astype(np.float64))
+    pure = np.flatnonzero((treated == 0) | (treated == lists))
+    users = codes.dictionary.take(pure)
+    by_time = pc.sort_indices(
+        pa.table({"first": first[pure], "user": users}), sort_keys=[("first", "ascending"), ("user", "ascending")]
+    ).to_numpy()
+    kept = pure[by_time]
+    return Assignment(users.take(by_time), first[kept], treated[kept] > 0, n - len(pure))
+
+
+def rows_of(values: pa.ChunkedArray, of: pa.Array) -> NDArray[np.int64]:
+    """Place of each of ``values`` in ``of``; -1 where it is not there."""
+    return np.asarray(pc.fill_null(pc.index_in(values, of), -1).to_numpy(), dtype=np.int64)
+
+
+def _outcomes(
+    events: pa.Table, users: pa.Array, first: NDArray[np.int64], end: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Clicks, purchases and what was paid, of each of ``users`` (``[n]``) between their ``first`` list and ``end``."""
+    n = len(users)
+    done = once(events.filter(pc.is_in(events["user_id"], users)), "event_id")
+    row, at = rows_of(done["user_id"], users), done["at"].to_numpy() * 1000
+    # An event's time has whole seconds: one of the same second as the list counts as after it.
+    within = (first[row] - 1000 < at) & (at < end[row])
+    answers = pc.and_(pc.is_valid(done["request_id"]), pc.is_in(done["kind"], pa.array(CLICKS))).to_numpy()
+    bought = pc.equal(done["kind"], "purchase").to_numpy()
+
+    def total(mask: NDArray[np.bool_], weights: Any = None) -> NDArray[np.float64]:
+        kept = within & mask
+        return np.bincount(row[kept], None if weights is None else weights[kept], n).astype(np.float64)
+
+    return total(answers), total(bought), total(bought, done["revenue"].to_numpy())
 
 
 def by_day_since_first(shoppers: Shoppers, days: Sequence[int], now_ms: int) -> Iterator[tuple[int, Shoppers]]:

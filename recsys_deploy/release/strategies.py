@@ -123,6 +123,7 @@ def _alone(current: RoutingRecord, target: RouteTarget, now: int) -> RoutingReco
         current,
         variants=(Variant(CHAMPION, target, WHOLE),),
         shadow=None,
+        interleaved=False,
         revision=current.revision + 1,
         updated_at=now,
     )

@@ -13,13 +13,15 @@ from rich.table import Table as Grid
 from lambda_api.settings import Settings
 from lambda_api.state.open_table import open_table
 from recsys_assets.event_stream import events_root
+from recsys_assets.lake import Lake
 from recsys_assets.registry.versions import Version
 from recsys_deploy.console.terminal import terminal
+from recsys_deploy.experiments.stream_tables import StreamTables
 from recsys_deploy.homes import open_stores, settings_of_last_home
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.deployed import deployed_machine
 from recsys_deploy.rollout.evidence import LocalAlarms, StreamEvidence
-from recsys_deploy.rollout.plan import RolloutPlan, plan_of
+from recsys_deploy.rollout.plan import RolloutPlan, interleaved, plan_of
 from recsys_deploy.rollout.record import ENDED, RolloutRecord, Status, current_rollout, past_rollouts, running_rollout
 from recsys_deploy.rollout.runner import RolloutFailed, only_runner, run, shadow_answers
 from recsys_deploy.rollout.steps import RolloutRefused, Rollouts, require_room
@@ -37,13 +39,19 @@ def start(
     faster: Annotated[float, typer.Option(min=1, help="Divide every duration by this, for a demonstration.")] = 1.0,
     approval_hours: Annotated[float, typer.Option(min=0, help="Ask a person, for so long; 0: nobody.")] = 0.0,
     offline_only: Annotated[bool, typer.Option("--offline-only", help="A shop too small for a verdict.")] = False,
-    planned_shoppers: Annotated[int, typer.Option(min=100, help="Expected by the end of the experiment.")] = 20_000,
+    interleave: Annotated[
+        bool, typer.Option("--interleave", help="Lists of both versions, not half of shoppers.")
+    ] = False,
+    planned_shoppers: Annotated[
+        int | None, typer.Option(min=100, help="Expected by the end; by default 20,000, interleaved 2,000.")
+    ] = None,
     no_shadow: Annotated[bool, typer.Option("--no-shadow", help="Without asking it in the shadow first.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Go on in the background.")] = False,
 ) -> None:
     """Start a rollout. It lives in this command's process; interrupted, `recsys rollout resume` goes on."""
     settings, chosen = settings_of_last_home(), str(Version.parse(version))
-    plan = customised(plan_of(strategy), faster, approval_hours, offline_only, planned_shoppers, no_shadow)
+    chosen_plan = interleaved(plan_of(strategy)) if interleave else plan_of(strategy)
+    plan = customised(chosen_plan, faster, approval_hours, offline_only, planned_shoppers, no_shadow)
     rollout_id = new_id(chosen)
     if detach or settings.rollout_machine_arn:
         where = start_detached(settings, rollout_id, chosen, plan)
@@ -118,7 +126,7 @@ def customised(
     faster: float = 1.0,
     approval_hours: float = 0.0,
     offline_only: bool = False,
-    planned_shoppers: int = 20_000,
+    planned_shoppers: int | None = None,
     no_shadow: bool = False,
 ) -> RolloutPlan:
     """A strategy's plan with what a person asked for."""
@@ -132,7 +140,7 @@ def customised(
         stages=stages,
         approval_s=approval_hours * 3600 * faster,
         offline_only=offline_only,
-        business=replace(plan.business, planned_shoppers=planned_shoppers),
+        business=replace(plan.business, planned_shoppers=planned_shoppers or plan.business.planned_shoppers),
     )
     return asked.faster(faster)
 
@@ -219,7 +227,7 @@ def _rollouts(settings: Settings) -> Rollouts:
         stores.bundles,
         open_table(settings, "serving"),
         settings.home / "bundles",
-        StreamEvidence(events_root(settings), LocalAlarms()),
+        StreamEvidence(StreamTables(events_root(settings), Lake(settings.lake_uri)), LocalAlarms()),
         clock=time.time,
     )
 

@@ -4,26 +4,27 @@ The stream is the same on a laptop and on AWS, so one reader serves both. Only t
 a laptop computes error rate and latency from the newest lists, AWS has CloudWatch alarms for them.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from sys import intern
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from lambda_api.serving.routing import bucket
-from lambda_api.state.event_sink import Kind
-from lambda_api.state.exposures import Exposure, ShownItem, has_failed, is_replaced
-from lambda_api.state.history import StoredEvent
+from lambda_api.state.exposures import is_fault_of_version
 from lambda_api.state.routing_record import WHOLE
-from recsys_assets.event_stream import event_of, exposure_of, read_records
 from recsys_deploy.experiments.comparison import compare
 from recsys_deploy.experiments.inference import Lift, ratio_lift
+from recsys_deploy.experiments.interleaving import compare_credits, credits_of, lifts_of
+from recsys_deploy.experiments.stream_tables import StreamTables, once
 from recsys_deploy.experiments.totals import DAY_MS, Scope, Shoppers, first_seen, shoppers_of
 from recsys_deploy.release.route import CHAMPION
 from recsys_deploy.release.strategies import CHALLENGER
-from recsys_deploy.rollout.judge import Answers, Evidence
+from recsys_deploy.rollout.judge import HARM_MARGINS, Answers, Evidence
 from recsys_deploy.rollout.plan import StageKind
 from recsys_deploy.rollout.record import RolloutRecord
 
@@ -35,8 +36,6 @@ ALARM_WINDOW_S = 300.0
 ALARM_LEAST = 20
 """Answers within the alarm window below which nothing is concluded."""
 
-_NOTHING: dict[str, Any] = {}
-
 HISTORY_DAYS = 28
 """Days before the first list in which purchases count as the covariate of CUPED."""
 
@@ -44,7 +43,7 @@ HISTORY_DAYS = 28
 class Alarms(Protocol):
     """Triggers that end a rollout whatever the champion does."""
 
-    def sounding(self, record: RolloutRecord, recent: Sequence[Exposure]) -> tuple[str, ...]:
+    def sounding(self, record: RolloutRecord, recent: pa.Table) -> tuple[str, ...]:
         """One sentence for each; ``recent``: lists of the version in the last `ALARM_WINDOW_S` seconds."""
 
 
@@ -52,17 +51,17 @@ class Alarms(Protocol):
 class LocalAlarms:
     """Error rate and latency of the newest lists, from the served log."""
 
-    def sounding(self, record: RolloutRecord, recent: Sequence[Exposure]) -> tuple[str, ...]:
+    def sounding(self, record: RolloutRecord, recent: pa.Table) -> tuple[str, ...]:
         """See `Alarms`."""
-        if len(recent) < ALARM_LEAST:
+        if recent.num_rows < ALARM_LEAST:
             return ()
         limits = record.plan.limits
-        failed = sum(has_failed(exposure, record.version) for exposure in recent) / len(recent)
-        latency = float(np.mean([exposure.latency_ms for exposure in recent]))
+        failed = float(np.mean(_has_failed(recent, record.version)))
+        latency = float(np.mean(recent["latency_ms"].to_numpy()))
         found = []
         if failed > limits.error_rate:
             found.append(
-                f"{failed:.0%} of {len(recent)} answers failed within 5 minutes (limit {limits.error_rate:.0%})"
+                f"{failed:.0%} of {recent.num_rows} answers failed within 5 minutes (limit {limits.error_rate:.0%})"
             )
         if latency > limits.latency_ms:
             found.append(f"answers took {latency:.0f} ms on average within 5 minutes (limit {limits.latency_ms:.0f})")
@@ -80,7 +79,7 @@ class CloudWatchAlarms:
     client: Any
     prefix: str
 
-    def sounding(self, record: RolloutRecord, recent: Sequence[Exposure]) -> tuple[str, ...]:
+    def sounding(self, record: RolloutRecord, recent: pa.Table) -> tuple[str, ...]:
         """See `Alarms`."""
         pages = self.client.get_paginator("describe_alarms").paginate(
             AlarmNamePrefix=f"{self.prefix}{TRIGGERS}", AlarmTypes=["MetricAlarm"]
@@ -102,15 +101,10 @@ def concerns(alarm: str, record: RolloutRecord) -> bool:
 
 @dataclass(frozen=True)
 class StreamEvidence:
-    """Evidence of the event stream under ``root`` (a folder or ``s3://`` prefix).
+    """Evidence of the event stream, read as daily tables."""
 
-    Attributes:
-        read: records of a kind between two days; a parameter for tests.
-    """
-
-    root: str
+    tables: StreamTables
     alarms: Alarms
-    read: Callable[..., Iterable[Any]] = read_records
 
     def collect(self, record: RolloutRecord, now: float) -> Evidence:
         """What is known of the rollout's stage at ``now`` (seconds since 1970 UTC).
@@ -119,84 +113,53 @@ class StreamEvidence:
             OSError: the stream cannot be read.
         """
         stage, now_ms = record.current_stage, int(now * 1000)
-        since_ms = int(record.stage_since * 1000)
-        first = datetime.fromtimestamp(record.stage_since, UTC).date()
-        products: dict[str, ShownItem] = {}
-        exposures = [
-            _compact(found, products)
-            for one in self._records("exposure", first)
-            if (found := exposure_of(one)) is not None
-            and found.list_kind in ("recommend", "shadow")
-            and since_ms <= found.at_ms < now_ms
-        ]
-        treated = [one for one in exposures if _is_treatment(one, record)]
-        recent = [one for one in treated if one.at_ms >= now_ms - ALARM_WINDOW_S * 1000]
+        lists = self.tables.lists(datetime.fromtimestamp(record.stage_since, UTC).date())
+        lists = lists.filter((pc.field("at_ms") >= int(record.stage_since * 1000)) & (pc.field("at_ms") < now_ms))
+        treated = _treated(lists, record)
+        recent = treated.filter(pc.field("at_ms") >= now_ms - ALARM_WINDOW_S * 1000)
         evidence = Evidence(alarms=self.alarms.sounding(record, recent))
         if stage.kind is StageKind.WARM:
-            return replace(evidence, treatment=_answers(treated, record.version, float("inf"), now_ms, len(treated)))
+            found = _answers(treated, record.version, float("inf"), now_ms, treated.num_rows)
+            return replace(evidence, treatment=found)
         if stage.kind is StageKind.SHADOW:
-            asked = [one for one in exposures if one.variant == CHAMPION]
+            asked = lists.filter(pc.field("variant") == CHAMPION)
             return replace(
                 evidence,
                 control=_answers(asked, record.former.version, float("inf"), now_ms, 0),
                 treatment=_answers(treated, record.version, float("inf"), now_ms, 0),
             )
-        control = [one for one in exposures if one.experiment == record.id and one.variant == CHAMPION and one.user_id]
-        slow = float(np.quantile([one.latency_ms for one in control], 0.95)) if control else float("inf")
-        lists = min(len(control), len(treated))
+        control = _of_experiment(lists, record, CHAMPION)
+        slow = float(np.quantile(control["latency_ms"].to_numpy(), 0.95)) if control.num_rows else float("inf")
+        smaller = min(control.num_rows, treated.num_rows)
         evidence = replace(
             evidence,
-            control=_answers(control, record.former.version, slow, now_ms, lists),
-            treatment=_answers(treated, record.version, slow, now_ms, lists),
+            control=_answers(control, record.former.version, slow, now_ms, smaller),
+            treatment=_answers(treated, record.version, slow, now_ms, smaller),
         )
-        return self._with_outcomes(evidence, record, exposures, now_ms)
+        return self._with_outcomes(evidence, record, lists, now_ms)
 
-    def _with_outcomes(
-        self, evidence: Evidence, record: RolloutRecord, exposures: Sequence[Exposure], now_ms: int
-    ) -> Evidence:
+    def _with_outcomes(self, evidence: Evidence, record: RolloutRecord, lists: pa.Table, now_ms: int) -> Evidence:
         limits, stage = record.plan.limits, record.current_stage
         since = datetime.fromtimestamp(record.stage_since, UTC).date()
-        history = since - timedelta(days=HISTORY_DAYS) if stage.kind is StageKind.EXPERIMENT else since
-        events = [found for one in self._records("feedback", history) if (found := event_of(one)) is not None]
         scope = scope_of(record, record.stage, int(record.stage_since * 1000), now_ms)
-        evidence = replace(evidence, harm=harm_of(shoppers_of(exposures, events, scope, window_ms=None)))
-        if stage.kind is not StageKind.EXPERIMENT:
+        window_ms, days = int(limits.outcome_window_s * 1000), (now_ms - record.stage_since * 1000) / DAY_MS
+        if stage.kind is StageKind.INTERLEAVING:
+            events, versions = self.tables.events(since), (record.former.version, record.version)
+            open_ones, closed = (credits_of(lists, events, scope, versions, window_ms=one) for one in (None, window_ms))
+            lifts = {name: lift for name, lift in lifts_of(open_ones).items() if lift and name in HARM_MARGINS}
+            business = compare_credits(closed, record.plan.business) if len(closed.first_ms) else None
+            return replace(evidence, harm=lifts, business=business, business_days=days)
+        is_experiment = stage.kind is StageKind.EXPERIMENT
+        events = self.tables.events(since - timedelta(days=HISTORY_DAYS) if is_experiment else since)
+        evidence = replace(evidence, harm=harm_of(shoppers_of(lists, events, scope, window_ms=None)))
+        if not is_experiment:
             return evidence
-        long = shoppers_of(
-            exposures,
-            events,
-            scope,
-            window_ms=int(limits.outcome_window_s * 1000),
-            before=purchases_before(events, int(record.stage_since)),
-        )
-        days = (now_ms - record.stage_since * 1000) / DAY_MS
+        before = purchases_before(events, int(record.stage_since))
+        long = shoppers_of(lists, events, scope, window_ms=window_ms, before=before)
         if len(long.users) == 0:
             return replace(evidence, business_days=days)
-        comparison = compare(long, first_seen(exposures, scope), 0.5, record.plan.business)
+        comparison = compare(long, first_seen(lists, scope), 0.5, record.plan.business)
         return replace(evidence, business=comparison, business_days=days)
-
-    def _records(self, kind: Kind, first: Any) -> Iterable[Any]:
-        return self.read(self.root, kind, first)
-
-
-def _compact(exposure: Exposure, products: dict[str, ShownItem]) -> Exposure:
-    """What a look needs of a list, with texts and products shared between lists: a fifth of the memory.
-
-    ``products``: one item per product, filled here.
-    """
-    items = tuple(
-        products.setdefault(item.product_id, ShownItem(item.product_id, 0.0, 0, None, "")) for item in exposure.items
-    )
-    return replace(
-        exposure,
-        user_id=intern(exposure.user_id),
-        experiment=intern(exposure.experiment),
-        variant=intern(exposure.variant),
-        model_version=intern(exposure.model_version),
-        stage=intern(exposure.stage),
-        items=items,
-        context=_NOTHING,
-    )
 
 
 def harm_of(shoppers: Shoppers) -> dict[str, Lift]:
@@ -214,15 +177,10 @@ def harm_of(shoppers: Shoppers) -> dict[str, Lift]:
     return {name: lift for name, lift in lifts.items() if lift is not None}
 
 
-def purchases_before(events: Iterable[StoredEvent], moment: int) -> dict[str, float]:
+def purchases_before(events: pa.Table, moment: int) -> dict[str, float]:
     """Purchases by user id before ``moment`` (seconds since 1970 UTC), every event id once."""
-    counts: dict[str, float] = {}
-    seen: set[str] = set()
-    for event in events:
-        if event.timestamp < moment and event.interaction_type.label == "purchase" and event.event_id not in seen:
-            seen.add(event.event_id)
-            counts[event.user_id] = counts.get(event.user_id, 0.0) + 1
-    return counts
+    bought = once(events.filter((pc.field("at") < moment) & (pc.field("kind") == "purchase")), "event_id")
+    return {str(one["values"]): float(one["counts"]) for one in pc.value_counts(bought["user_id"]).to_pylist()}
 
 
 def is_compared(rollout_id: str, weight: int, weight_before: int) -> Callable[[str], bool]:
@@ -248,46 +206,63 @@ def scope_of(record: RolloutRecord, place: int, since_ms: int, until_ms: int) ->
     return Scope(record.id, CHAMPION, CHALLENGER, since_ms, until_ms, includes=includes)
 
 
-def _is_treatment(exposure: Exposure, record: RolloutRecord) -> bool:
+def _treated(lists: pa.Table, record: RolloutRecord) -> pa.Table:
+    """Lists that the version was to answer."""
     kind = record.current_stage.kind
     if kind is StageKind.SHADOW:
-        return exposure.variant == SHADOW and exposure.model_version == record.version
+        return lists.filter((pc.field("variant") == SHADOW) & (pc.field("model_version") == record.version))
     if kind is StageKind.WARM:
         # Everybody is meant to be answered by the version; what fell back has no version of its own.
-        return exposure.variant == CHAMPION
-    return exposure.experiment == record.id and exposure.variant == CHALLENGER and bool(exposure.user_id)
+        return lists.filter(pc.field("variant") == CHAMPION)
+    return _of_experiment(lists, record, CHALLENGER)
 
 
-def _answers(exposures: Sequence[Exposure], version: str, slow_ms: float, now_ms: int, lists: int) -> Answers:
-    """Counts of a group that ``version`` is to answer; ``lists``: on how many lists different products are compared."""
+def _of_experiment(lists: pa.Table, record: RolloutRecord, variant: str) -> pa.Table:
+    field = pc.field
+    return lists.filter((field("experiment") == record.id) & (field("variant") == variant) & (field("user_id") != ""))
+
+
+def _answers(lists: pa.Table, version: str, slow_ms: float, now_ms: int, compared: int) -> Answers:
+    """Counts of a group that ``version`` is to answer; ``compared``: lists on which different products are compared."""
+    users, sizes = lists["user_id"], pc.list_value_length(lists["products"])
+    newest = pc.max(lists["at_ms"]).as_py()
     return Answers(
-        requests=len(exposures),
-        shoppers=len({one.user_id for one in exposures}),
-        fallback_shoppers=len({one.user_id for one in exposures if is_replaced(one, version)}),
-        empty_shoppers=len({one.user_id for one in exposures if not one.items}),
-        broken=sum(has_failed(one, version) for one in exposures),
-        slow=sum(one.latency_ms > slow_ms for one in exposures),
-        distinct_products=expected_distinct(exposures, lists),
-        newest_age_s=(now_ms - max(one.at_ms for one in exposures)) / 1000 if exposures else None,
+        requests=lists.num_rows,
+        shoppers=pc.count_distinct(users).as_py(),
+        fallback_shoppers=pc.count_distinct(users.filter(pa.array(_is_replaced(lists, version)))).as_py(),
+        empty_shoppers=pc.count_distinct(users.filter(pc.equal(sizes, 0))).as_py(),
+        broken=int(_has_failed(lists, version).sum()),
+        slow=int((lists["latency_ms"].to_numpy() > slow_ms).sum()),
+        distinct_products=expected_distinct(lists["products"], compared),
+        newest_age_s=None if newest is None else (now_ms - newest) / 1000,
     )
 
 
-def expected_distinct(exposures: Sequence[Exposure], lists: int) -> float:
+def _is_replaced(lists: pa.Table, version: str) -> NDArray[np.bool_]:
+    """`lambda_api.state.exposures.is_replaced` of every list."""
+    other = pc.or_(pc.not_equal(lists["stage"], "ranked"), pc.not_equal(lists["model_version"], version))
+    return np.asarray(pc.and_(pc.not_equal(lists["cause"], ""), other).to_numpy(), dtype=bool)
+
+
+def _has_failed(lists: pa.Table, version: str) -> NDArray[np.bool_]:
+    """`lambda_api.state.exposures.has_failed` of every list."""
+    faults = [cause for cause in pc.unique(lists["cause"]).to_pylist() if is_fault_of_version(cause)]
+    own = pc.is_in(lists["cause"], pa.array(faults, pa.string()))
+    return _is_replaced(lists, version) & np.asarray(own.to_numpy(), dtype=bool)
+
+
+def expected_distinct(products: pa.ChunkedArray, lists: int) -> float:
     """Expected number of different products in ``lists`` of these lists, drawn without replacement (rarefaction).
 
     Hurlbert, "The nonconcept of species diversity" (Ecology 52, 1971): the sum over products of the chance that one of
-    the drawn lists shows it.
+    the drawn lists shows it. ``products``: ids of each list, every product once.
     """
-    shown: dict[str, int] = {}
-    for exposure in exposures:
-        for product in {item.product_id for item in exposure.items}:
-            shown[product] = shown.get(product, 0) + 1
-    n = len(exposures)
+    n = len(products)
     if n == 0 or lists == 0:
         return 0.0
+    counts = pc.value_counts(pc.list_flatten(products)).field("counts").to_numpy()
     # The chance that none of ``lists`` drawn shows it: C(n - c, lists) / C(n, lists), by logarithms of factorials.
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    counts = np.array(list(shown.values()), dtype=np.int64)
     rest = n - counts
     possible = rest >= lists
     log_missing = np.full(len(counts), -np.inf)

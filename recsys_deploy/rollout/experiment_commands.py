@@ -2,7 +2,8 @@
 
 import math
 import time
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,24 +13,25 @@ from rich.table import Table as Grid
 
 from lambda_api.errors import RecsysError
 from lambda_api.settings import Settings
-from lambda_api.state.exposures import Exposure
-from lambda_api.state.history import StoredEvent
 from lambda_api.state.open_table import open_table
-from recsys_assets.event_stream import event_of, events_root, exposure_of, read_records
+from recsys_assets.event_stream import events_root
 from recsys_assets.lake import Lake
 from recsys_deploy.console.terminal import terminal
 from recsys_deploy.experiments.comparison import BusinessRules
-from recsys_deploy.experiments.planning import needs
+from recsys_deploy.experiments.planning import Need, interleaved_needs, needs
 from recsys_deploy.experiments.report import (
     ExperimentReport,
     experiment_report,
     held_out_report,
+    interleaving_report,
     page_of,
     summary_lines,
 )
+from recsys_deploy.experiments.stream_tables import StreamTables
 from recsys_deploy.homes import settings_of_last_home
 from recsys_deploy.release.route import hold_out
 from recsys_deploy.rollout.evidence import HISTORY_DAYS, purchases_before, scope_of
+from recsys_deploy.rollout.judge import SOLD_IN
 from recsys_deploy.rollout.plan import DAY_S, StageKind
 from recsys_deploy.rollout.record import RolloutRecord, current_rollout
 
@@ -51,23 +53,29 @@ def plan(
     share: Annotated[float, typer.Option(min=1, max=50, help="Of shoppers with the new version, per cent.")] = 50.0,
 ) -> None:
     """How many shoppers and days this shop needs before a lift of 5, 10 or 20 % can be told from chance."""
-    mean, sd, a_day = purchases_of(settings_of_last_home())
+    sales = purchases_of(settings_of_last_home())
     console.print(
-        f"{mean:.3g} purchases per shopper in {WINDOW_DAYS} days (standard deviation {sd:.3g}), "
-        f"{a_day:.0f} shoppers a day",
+        f"{sales.mean:.3g} purchases per shopper in {WINDOW_DAYS} days (standard deviation {sales.sd:.3g}), "
+        f"{sales.shoppers_a_day:.0f} shoppers a day, {sales.answering:.0%} of purchases answer a list",
         highlight=False,
     )
-    grid = Grid("lift", "one look at the end", "daily looks, usual", "daily looks, at most", "days, at most")
-    found = needs(mean, sd, a_day, share=share / 100)
-    for need in found:
-        days = "more than a year" if need.days > 365 else f"{math.ceil(need.days) + WINDOW_DAYS}"
-        grid.add_row(f"{need.lift:.0%}", f"{need.fixed:,}", f"{need.usual:,}", f"{need.sequential:,}", days)
-    console.print(grid)
-    if found[-1].days > TOO_LONG_DAYS:
+    found = needs(sales.mean, sales.sd, sales.shoppers_a_day, share=share / 100)
+    console.print(_needs_grid("shoppers in two groups", found))
+    if found[-1].days <= TOO_LONG_DAYS:
+        return
+    console.print("this shop is too small for a verdict within four weeks. It can choose:")
+    if sales.answering:
+        grid = _needs_grid("--interleave", interleaved_needs(sales.mean, sales.answering, sales.shoppers_a_day))
+        console.print("`recsys rollout start --interleave`: every list holds products of both versions", grid)
+    else:
         console.print(
-            "this shop is too small for a verdict within four weeks: `recsys rollout start --offline-only` goes by "
-            "guardrails and the comparison before the rollout alone"
+            "`recsys rollout start --interleave`, once feedback names the list that it answers (`request_id`): "
+            "no purchase in the log does"
         )
+    console.print(
+        "`recsys rollout start --offline-only`: guardrails, and the comparison before the rollout, alone\n"
+        "`recsys rollout start --planned-shoppers`: wait longer"
+    )
 
 
 @experiment.command()
@@ -119,16 +127,14 @@ def newest_report(settings: Settings) -> ExperimentReport:
     began = record.stage_since if record.stage == stage else _entered(record, stage)
     end = record.promoted_at or record.ended_at or datetime.now(UTC).timestamp()
     first = datetime.fromtimestamp(began, UTC).date()
-    exposures, events = _read(settings, first, first - timedelta(days=HISTORY_DAYS))
-    return experiment_report(
-        exposures,
-        events,
-        scope_of(record, stage, int(began * 1000), int(end * 1000)),
-        record.plan.business,
-        versions=(record.former.version, record.version),
-        window_ms=int(record.plan.limits.outcome_window_s * 1000),
-        before=purchases_before(events, int(began)),
-    )
+    tables, versions = _tables(settings), (record.former.version, record.version)
+    scope, rules = scope_of(record, stage, int(began * 1000), int(end * 1000)), record.plan.business
+    window_ms, lists = int(record.plan.limits.outcome_window_s * 1000), tables.lists(first)
+    if record.plan.stages[stage].kind is StageKind.INTERLEAVING:
+        return interleaving_report(lists, tables.events(first), scope, rules, versions=versions, window_ms=window_ms)
+    events = tables.events(first - timedelta(days=HISTORY_DAYS))
+    before = purchases_before(events, int(began))
+    return experiment_report(lists, events, scope, rules, versions=versions, window_ms=window_ms, before=before)
 
 
 def report_of_held_out(settings: Settings) -> ExperimentReport:
@@ -139,25 +145,24 @@ def report_of_held_out(settings: Settings) -> ExperimentReport:
     """
     now = datetime.now(UTC)
     first = now.date() - timedelta(days=HELD_OUT_DAYS)
-    exposures, events = _read(settings, first, first)
+    tables = _tables(settings)
     window_ms = int(WINDOW_DAYS * DAY_S * 1000)
-    report = held_out_report(exposures, events, int(now.timestamp() * 1000), BusinessRules(), window_ms)
+    report = held_out_report(
+        tables.lists(first), tables.events(first), int(now.timestamp() * 1000), BusinessRules(), window_ms
+    )
     if report is None:
         raise NoExperiment("no shopper is held out", remedy="`recsys experiment hold --share 5` keeps a few")
     return report
 
 
-def _read(settings: Settings, first: date, since: date) -> tuple[list[Exposure], list[StoredEvent]]:
-    """Lists of the event stream from the day ``first``, and feedback from the day ``since``."""
-    root = events_root(settings)
-    exposures = [found for one in read_records(root, "exposure", first) if (found := exposure_of(one))]
-    return exposures, [event for one in read_records(root, "feedback", since) if (event := event_of(one))]
+def _tables(settings: Settings) -> StreamTables:
+    return StreamTables(events_root(settings), Lake(settings.lake_uri))
 
 
 def experiment_stage(record: RolloutRecord) -> int | None:
     """Index of the experiment among the stages, where the rollout has reached it."""
     for place, stage in enumerate(record.plan.stages[: record.stage + 1]):
-        if stage.kind is StageKind.EXPERIMENT:
+        if stage.kind in SOLD_IN:
             return place
     return None
 
@@ -168,8 +173,24 @@ def _entered(record: RolloutRecord, stage: int) -> float:
     return left[-1] if left else record.started_at
 
 
-def purchases_of(settings: Settings) -> tuple[float, float, float]:
-    """Mean and standard deviation of purchases per active shopper in `WINDOW_DAYS`, and new active shoppers a day.
+@dataclass(frozen=True, slots=True)
+class Sales:
+    """What an experiment can expect of a shop.
+
+    Attributes:
+        mean, sd: of purchases per active shopper in `WINDOW_DAYS`.
+        shoppers_a_day: new active ones.
+        answering: share of purchases that name the list they answer.
+    """
+
+    mean: float
+    sd: float
+    shoppers_a_day: float
+    answering: float
+
+
+def purchases_of(settings: Settings) -> Sales:
+    """Sales of the last four weeks in the lake.
 
     Raises:
         NoExperiment: the log has no purchases in its last four weeks.
@@ -178,9 +199,8 @@ def purchases_of(settings: Settings) -> tuple[float, float, float]:
     days = lake.days("interactions")[-TOO_LONG_DAYS:]
     if not days:
         raise NoExperiment("the lake holds no interactions", remedy="run `recsys run` first")
-    table = lake.read(
-        "interactions", ("user_id", "interaction_type", "timestamp"), days[0], days[-1] + timedelta(days=1)
-    )
+    columns = ("user_id", "interaction_type", "timestamp", "request_id")
+    table = lake.read("interactions", columns, days[0], days[-1] + timedelta(days=1))
     user, code = np.unique(np.array(table["user_id"].to_pylist(), dtype=object).astype(str), return_inverse=True)
     at = table["timestamp"].cast("int64").to_numpy() / 1e6
     bought = np.array(table["interaction_type"].to_pylist()) == "purchase"
@@ -191,4 +211,17 @@ def purchases_of(settings: Settings) -> tuple[float, float, float]:
     counts = np.bincount(code[within], minlength=len(user))[closed]
     if counts.sum() == 0:
         raise NoExperiment(f"nobody bought anything within {WINDOW_DAYS} days of their first event in the last weeks")
-    return float(counts.mean()), float(counts.std(ddof=1)), len(user) / len(days)
+    names_list = table["request_id"].is_valid().to_numpy()
+    return Sales(
+        float(counts.mean()), float(counts.std(ddof=1)), len(user) / len(days), float(names_list[bought].mean())
+    )
+
+
+def _needs_grid(title: str, needed: list[Need]) -> Grid:
+    grid = Grid(
+        "lift", "one look at the end", "daily looks, usual", "daily looks, at most", "days, at most", title=title
+    )
+    for need in needed:
+        days = "more than a year" if need.days > 365 else f"{math.ceil(need.days) + WINDOW_DAYS}"
+        grid.add_row(f"{need.lift:.0%}", f"{need.fixed:,}", f"{need.usual:,}", f"{need.sequential:,}", days)
+    return grid

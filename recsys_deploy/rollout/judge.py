@@ -25,6 +25,13 @@ HARM_MARGINS = {"conversions": 0.0, "click_through": 0.10}
 model may sell more from fewer of them."""
 
 
+SOLD_IN = {
+    StageKind.EXPERIMENT: "conversions per shopper",
+    StageKind.INTERLEAVING: "purchases from its places over the champion's",
+}
+"""What stages that are judged by business compare."""
+
+
 class Answer(StrEnum):
     """What the state machine does next."""
 
@@ -116,8 +123,8 @@ def judge(
     if harmed:
         return Judgement(Answer.ABORT, harmed, figures)
     go_on = Answer.PROMOTE if is_last_test else Answer.ADVANCE
-    if stage.kind is StageKind.EXPERIMENT and not plan.offline_only:
-        return _business(evidence, plan, figures, offline_passed=offline_passed)
+    if stage.kind in SOLD_IN and not plan.offline_only:
+        return _business(evidence, plan, figures, SOLD_IN[stage.kind], offline_passed=offline_passed)
     return _ramp(stage, elapsed_s, evidence, plan, figures, go_on)
 
 
@@ -206,14 +213,17 @@ def _large_loss_is_excluded(stage: Stage, evidence: Evidence, plan: RolloutPlan)
     )
 
 
-def _business(evidence: Evidence, plan: RolloutPlan, figures: Mapping[str, Any], *, offline_passed: bool) -> Judgement:
+def _business(
+    evidence: Evidence, plan: RolloutPlan, figures: Mapping[str, Any], what: str, *, offline_passed: bool
+) -> Judgement:
     if evidence.business is None:
         return Judgement(Answer.HOLD, "nobody's window has closed yet", figures)
     comparison, rules = evidence.business, plan.business
     verdict = verdict_of(comparison, evidence.business_days, rules, offline_passed=offline_passed)
     found = comparison.primary
     interval = "too few conversions" if found is None else f"{found.lift:+.1%} [{found.low:+.1%}, {found.high:+.1%}]"
-    told = f"conversions per shopper {interval}, {sum(comparison.shoppers)} shoppers, day {evidence.business_days:.1f}"
+    shoppers = sum(comparison.shoppers) if found is None else found.shoppers
+    told = f"{what} {interval}, {shoppers} shoppers, day {evidence.business_days:.1f}"
     if verdict in (Verdict.BETTER, Verdict.GOOD_ENOUGH):
         return Judgement(Answer.PROMOTE, f"{verdict}: {told}", figures)
     if verdict is Verdict.WORSE:

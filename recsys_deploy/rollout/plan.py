@@ -14,6 +14,7 @@ from recsys_deploy.release.strategies import Strategy
 
 HOUR_S: Final = 3_600.0
 DAY_S: Final = 24 * HOUR_S
+INTERLEAVED_SHOPPERS: Final = 2_000
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -31,6 +32,8 @@ class StageKind(StrEnum):
     """Some shoppers meet it; judged by breakage and by large losses."""
     EXPERIMENT = "experiment"
     """Half of the shoppers meet it; judged by business."""
+    INTERLEAVING = "interleaving"
+    """Shoppers get lists drafted from both versions; judged by what they take from whose places."""
     WARM = "warm"
     """It answers everybody; the former bundle can be back within one look."""
 
@@ -168,6 +171,25 @@ _STAGES: dict[Strategy, tuple[Stage, ...]] = {
 def plan_of(strategy: Strategy) -> RolloutPlan:
     """The stages of a strategy with the usual durations and limits."""
     return RolloutPlan(strategy, _STAGES[strategy])
+
+
+def interleaved(plan: RolloutPlan) -> RolloutPlan:
+    """The plan with lists of both versions for every shopper in place of the experiment on half of them.
+
+    It is meant for small shops, so that the interval is tightest at `INTERLEAVED_SHOPPERS`.
+
+    Raises:
+        PlanRefused: the plan has no experiment.
+    """
+    if all(stage.kind is not StageKind.EXPERIMENT for stage in plan.stages):
+        raise PlanRefused(f"{plan.strategy} has no experiment that could be interleaved", remedy="take a canary")
+    stages = tuple(
+        replace(stage, name="interleaved", kind=StageKind.INTERLEAVING, weight=WHOLE)
+        if stage.kind is StageKind.EXPERIMENT
+        else stage
+        for stage in plan.stages
+    )
+    return replace(plan, stages=stages, business=replace(plan.business, planned_shoppers=INTERLEAVED_SHOPPERS))
 
 
 def usual_plan(settings: Settings) -> RolloutPlan:

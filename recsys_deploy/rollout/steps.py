@@ -370,13 +370,16 @@ def _belongs(route: RoutingRecord, record: RolloutRecord) -> bool:
 def _staged(route: RoutingRecord, record: RolloutRecord, now: int) -> RoutingRecord | None:
     stage = record.current_stage
     if stage.kind is StageKind.SHADOW:
-        wanted = replace(route, shadow=record.target, variants=(Variant(CHAMPION, record.former, WHOLE),))
+        wanted = replace(
+            route, shadow=record.target, variants=(Variant(CHAMPION, record.former, WHOLE),), interleaved=False
+        )
     else:
         wanted = replace(
             route,
             experiment=record.id,
             salt=record.id,
             shadow=None,
+            interleaved=stage.kind is StageKind.INTERLEAVING,
             variants=(
                 Variant(CHAMPION, record.former, WHOLE - stage.weight),
                 Variant(CHALLENGER, record.target, stage.weight),
@@ -396,7 +399,9 @@ def _withdrawn(route: RoutingRecord, record: RolloutRecord, now: int) -> Routing
 def _alone(route: RoutingRecord, target: RouteTarget) -> RoutingRecord:
     """One version for everybody, under no experiment's name: lists shown from now on belong to none."""
     variants = (Variant(CHAMPION, target, WHOLE),)
-    return replace(route, experiment=NO_EXPERIMENT, salt=NO_EXPERIMENT, variants=variants, shadow=None)
+    return replace(
+        route, experiment=NO_EXPERIMENT, salt=NO_EXPERIMENT, variants=variants, shadow=None, interleaved=False
+    )
 
 
 def _next(route: RoutingRecord, wanted: RoutingRecord, now: int) -> RoutingRecord | None:

@@ -20,7 +20,13 @@ from recsys_deploy.experiments.inference import (
     upper_bound,
     winsorised,
 )
-from recsys_deploy.experiments.planning import SEQUENTIAL_MAXIMUM, SEQUENTIAL_MEAN, needs, shoppers_needed
+from recsys_deploy.experiments.planning import (
+    SEQUENTIAL_MAXIMUM,
+    SEQUENTIAL_MEAN,
+    interleaved_needed,
+    needs,
+    shoppers_needed,
+)
 from recsys_deploy.experiments.sample_ratio import is_mismatch, log_bayes_factor
 
 
@@ -140,6 +146,14 @@ def test_planned_sizes_are_those_published_for_three_per_cent() -> None:
     five = needs(0.03, sd, 20_000)[0]
     assert five.sequential == pytest.approx(SEQUENTIAL_MAXIMUM * five.fixed, rel=1e-6)
     assert five.days == pytest.approx(five.sequential / 20_000)
+
+
+def test_interleaving_needs_what_its_formula_says_by_hand() -> None:
+    # One purchase per shopper, half of them from lists: a lift of 10 % sells 20 % more there. z = 1.96 + .8416.
+    assert interleaved_needed(1.0, 0.5, 0.1) == math.ceil(4 * 2.8016**2 / (0.5 * math.log(1.2) ** 2))
+    needed = [interleaved_needed(0.8, 0.3, lift) for lift in (0.05, 0.1, 0.2)]
+    assert needed == sorted(needed, reverse=True)
+    assert needed[1] < shoppers_needed(0.8, 1.04, 0.1) / 3, "fewer than half and half, where lists sell a third"
 
 
 def test_daily_looks_need_as_many_shoppers_as_the_plan_says() -> None:

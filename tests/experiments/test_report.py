@@ -1,9 +1,11 @@
 """The report of an experiment: its figures are those of the comparison, its page stands for itself."""
 
-from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from typer.testing import CliRunner
 
@@ -11,6 +13,7 @@ from lambda_api.state.event_sink import JsonLinesSink
 from recsys_assets.event_stream import events_root
 from recsys_deploy import cli
 from recsys_deploy.experiments.comparison import BusinessRules
+from recsys_deploy.experiments.planning import interleaved_needed
 from recsys_deploy.experiments.report import experiment_report, held_out_report, page_of, summary_lines
 from recsys_deploy.experiments.totals import DAY_MS, Scope
 from recsys_deploy.release.strategies import Strategy
@@ -38,11 +41,9 @@ def experiment(folder: Path, lift: float) -> Stream:
 
 
 def test_the_newest_day_is_the_comparison_and_the_page_says_so(tmp_path: Path) -> None:
-    exposures, events = experiment(tmp_path, 0.5).read()
+    lists, events = experiment(tmp_path, 0.5).read()
     scope = Scope("e-1", "champion", "challenger", START * 1000, START * 1000 + 6 * DAY_MS)
-    found = experiment_report(
-        exposures, events, scope, BusinessRules(), versions=("v1.0.0", "v1.1.0"), window_ms=DAY_MS
-    )
+    found = experiment_report(lists, events, scope, BusinessRules(), versions=("v1.0.0", "v1.1.0"), window_ms=DAY_MS)
     assert [round((moment - scope.since_ms) / DAY_MS) for moment, _ in found.looks] == [2, 3, 4, 5, 6]
     sizes = [sum(one.shoppers) for _, one in found.looks]
     assert sizes == sorted(sizes) and sizes[-1] == 2_000
@@ -65,10 +66,11 @@ def test_newer_versions_together_are_compared_with_the_held_out(tmp_path: Path) 
         stream.shown(f"u{number}", variant, experiment=("e-1", "none")[number % 3 == 0])
         for _ in range(rng.poisson(1.0 if held else 1.5)):
             stream.did(f"u{number}", "purchase", at=600)
-    exposures, events = stream.read()
-    exposures = [replace(one, variant_propensity=0.1) for one in exposures]
+    lists, events = stream.read()
+    share = lists.column_names.index("share")
+    lists = lists.set_column(share, "share", pa.repeat(0.1, lists.num_rows))
     until = START * 1000 + 2 * DAY_MS
-    found = held_out_report(exposures, events, until, BusinessRules(), DAY_MS)
+    found = held_out_report(lists, events, until, BusinessRules(), DAY_MS)
     assert found is not None and found.newest is not None and found.newest.primary is not None
     assert (found.newest.shoppers, found.newest.reached, found.newest.is_mismatch) == (
         (300, 2_700),
@@ -76,14 +78,14 @@ def test_newer_versions_together_are_compared_with_the_held_out(tmp_path: Path) 
         False,
     )
     assert found.newest.primary.low < 0.5 < found.newest.primary.high and found.newest.primary.low > 0
-    nobody = [one for one in exposures if one.variant != "holdout"]
+    nobody = lists.filter(pc.field("variant") != "holdout")
     assert held_out_report(nobody, events, until, BusinessRules(), DAY_MS) is None
 
 
 def test_without_closed_windows_the_report_says_so(tmp_path: Path) -> None:
-    exposures, events = experiment(tmp_path, 0.0).read()
+    lists, events = experiment(tmp_path, 0.0).read()
     scope = Scope("e-1", "champion", "challenger", START * 1000, START * 1000 + DAY_MS // 2)
-    found = experiment_report(exposures, events, scope, BusinessRules(), versions=("a", "b"), window_ms=DAY_MS)
+    found = experiment_report(lists, events, scope, BusinessRules(), versions=("a", "b"), window_ms=DAY_MS)
     assert summary_lines(found) == ["e-1: nobody's window has closed yet"]
 
 
@@ -107,10 +109,20 @@ def test_the_commands_on_a_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             for part, kind in enumerate(("view", "purchase", "purchase")[: 1 + number % 3])
         ],
     )
-    mean, sd, _ = purchases_of(world.home.settings)
-    assert mean == pytest.approx(1.0) and sd == pytest.approx((2 / 3) ** 0.5, rel=0.01)
-    shown = recsys("experiment", "plan")
+    sales = purchases_of(world.home.settings)
+    assert (sales.mean, sales.answering) == (pytest.approx(1.0), 0.0)
+    assert sales.sd == pytest.approx((2 / 3) ** 0.5, rel=0.01)
+    shown = " ".join(recsys("experiment", "plan").split())
     assert "too small for a verdict" in shown and "20%" in shown
+    assert "no purchase in the log does" in shown and "--offline-only" in shown
+    lake = world.home.lake
+    for day in lake.days("interactions"):
+        log = lake.read("interactions", None, day, day + timedelta(days=1))
+        answers = pc.if_else(pc.equal(log["interaction_type"], "purchase"), "r-1", None)
+        place = log.column_names.index("request_id")
+        lake.write_day("interactions", day, log.set_column(place, "request_id", answers.cast(pa.string())))
+    shown = recsys("experiment", "plan")
+    assert "100% of purchases answer a list" in shown and f"{interleaved_needed(1.0, 1.0, 0.1):,}" in shown
     assert "no shopper is held out" in recsys("experiment", "status", "--held-out")
     assert "5 % of shoppers keep v1.0.0" in recsys("experiment", "hold", "--share", "5")
     assert "nobody is held out" in recsys("experiment", "hold", "--share", "0")

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import zip_longest
+
+import pyarrow as pa
 
 from lambda_api.state.event_sink import JsonLinesSink
 from lambda_api.state.exposures import Exposure, ShownItem
-from lambda_api.state.history import StoredEvent
-from recsys_assets.event_stream import event_of, exposure_of, read_records
+from recsys_deploy.experiments.stream_tables import StreamTables
 
 
 @dataclass
@@ -37,10 +39,14 @@ class Stream:
         cause: str | None = None,
         latency_ms: float = 1.0,
         version: str | None = None,
+        teams: tuple[str | None, ...] = (),
     ) -> str:
         """One list; gives its request id."""
         self.count += 1
-        items = tuple(ShownItem(product, 1.0, place, 1.0, "popular") for place, product in enumerate(products, 1))
+        items = tuple(
+            ShownItem(product, 1.0, place, 1.0, "popular", team)
+            for place, (product, team) in enumerate(zip_longest(products, teams), 1)
+        )
         exposure = Exposure(
             request_id=f"r-{self.count}",
             user_id=user,
@@ -68,13 +74,14 @@ class Stream:
         price: float | None = None,
         quantity: int | None = None,
         event_id: str | None = None,
+        product: str = "p1",
     ) -> None:
         """One event."""
         self.count += 1
         record = {
             "event_id": event_id or f"e-{self.count}",
             "user_id": user,
-            "product_id": "p1",
+            "product_id": product,
             "interaction_type": kind,
             "timestamp": int(self.start + at),
             "price": price,
@@ -83,10 +90,8 @@ class Stream:
         }
         self.waiting.append(record)
 
-    def read(self) -> tuple[list[Exposure], list[StoredEvent]]:
-        """Everything written so far."""
+    def read(self) -> tuple[pa.Table, pa.Table]:
+        """Lists and events, everything written so far."""
         self.close()
-        root, first = str(self.sink.folder), date(1970, 1, 1)
-        lists = [one for record in read_records(root, "exposure", first) if (one := exposure_of(record))]
-        events = [one for record in read_records(root, "feedback", first) if (one := event_of(record))]
-        return lists, events
+        tables, first = StreamTables(str(self.sink.folder)), date(1970, 1, 1)
+        return tables.lists(first), tables.events(first)

@@ -21,6 +21,7 @@ from lambda_api.settings import make_settings
 from lambda_api.state.event_sink import JsonLinesSink
 from recsys_assets.event_stream import events_root
 from recsys_deploy import cli
+from recsys_deploy.experiments.stream_tables import StreamTables
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout import assets, commands
 from recsys_deploy.rollout.deployed import deployed_machine
@@ -234,7 +235,7 @@ def test_on_a_laptop_the_process_of_the_rollout_answers_the_shadows_questions(wo
     for number in range(5):
         held.service.recommend(Question(f"u{number}", (), 0, 3), (), f"request-{number}")
     held.close()
-    evidence = StreamEvidence(events_root(world.home.settings), LocalAlarms())
+    evidence = StreamEvidence(StreamTables(events_root(world.home.settings)), LocalAlarms())
 
     def answered() -> bool:
         return evidence.collect(world.record, time.time() + 1).treatment.requests == 5

@@ -11,6 +11,7 @@ from lambda_api.state.exposures import Exposure, ShownItem, has_failed
 from recsys_deploy.experiments.comparison import Comparison
 from recsys_deploy.experiments.guardrails import binomial_e_value, share_e_value
 from recsys_deploy.experiments.inference import Lift, SequentialInterval
+from recsys_deploy.experiments.stream_tables import lists_table
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.evidence import expected_distinct, is_compared
 from recsys_deploy.rollout.judge import Answer, Answers, Evidence, judge
@@ -178,8 +179,8 @@ def test_different_products_among_drawn_lists_are_counted_as_by_drawing_every_su
     shown = [{item.product_id for item in one.items} for one in lists]
     for size in range(1, 6):
         subsets = [len(set().union(*(shown[at] for at in some))) for some in combinations(range(5), size)]
-        assert expected_distinct(lists, size) == pytest.approx(float(np.mean(subsets)))
-    assert expected_distinct([], 3) == 0
+        assert expected_distinct(lists_table(lists)["products"], size) == pytest.approx(float(np.mean(subsets)))
+    assert expected_distinct(lists_table([])["products"], 3) == 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_api.state.routing_record import WHOLE
+from lambda_api.state.routing_record import WHOLE, RoutingRecord
 from lambda_api.state.table import Table
 from recsys_deploy.release.moves import Releases
 from recsys_deploy.release.route import RouteRefused, hold_out, route_champion
@@ -92,6 +92,23 @@ def test_no_rollout_touches_who_is_held_out(world: World) -> None:
     assert world.route.holdout == held and world.live == [(str(world.second.version), WHOLE)]
     assert hold_out(world.serving, 0.1, 2).holdout == replace(held, weight=1_000), "still the oldest version"
     assert hold_out(world.serving, 0, 3).holdout is None
+
+
+def test_lists_are_interleaved_in_the_experiment_alone(world: World) -> None:
+    assert run(world, fast(Strategy.CANARY, interleave=True)).status == "SUCCEEDED"
+    assert_new_champion(world)
+    drafted = [route for route in world.calls if route.interleaved]
+    assert {tuple(one.weight for one in route.variants) for route in drafted} == {(0, WHOLE)}
+    others = [route for route in world.calls if not route.interleaved and len(route.variants) == 2]
+    assert {route.variants[1].weight for route in others} == {100, 500}
+    assert all(RoutingRecord.from_json(route.to_json()) == route for route in world.calls)
+
+
+def test_no_interleaving_is_left_after_a_rollback(tmp_path: Path) -> None:
+    world = make_world(tmp_path, by_stage={"interleaved": BROKEN})
+    run(world, fast(Strategy.CANARY, interleave=True, stages=(2, 3, 4)))
+    assert_taken_back(world)
+    assert any(route.interleaved for route in world.calls) and not world.route.interleaved
 
 
 STEPS = ["begin", "enter", "judge", "promote", "finish"]

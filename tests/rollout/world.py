@@ -14,7 +14,7 @@ from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.handler import dispatch
 from recsys_deploy.rollout.judge import Answers, Evidence
 from recsys_deploy.rollout.machine import Machine, machine
-from recsys_deploy.rollout.plan import RolloutPlan, plan_of
+from recsys_deploy.rollout.plan import RolloutPlan, interleaved, plan_of
 from recsys_deploy.rollout.record import RolloutRecord, current_rollout
 from recsys_deploy.rollout.steps import Rollouts
 from tests.publishing.shops import Home
@@ -139,9 +139,11 @@ def make_world(
     return World(home, table, first, second, script, rollouts, messages, [], {}, {})
 
 
-def fast(strategy: Strategy, *, approval_s: float = 0.0, stages: Sequence[int] | None = None) -> RolloutPlan:
+def fast(
+    strategy: Strategy, *, approval_s: float = 0.0, stages: Sequence[int] | None = None, interleave: bool = False
+) -> RolloutPlan:
     """The usual plan with every duration nothing: each look ends its stage. The shop goes by guardrails alone."""
-    plan = plan_of(strategy)
+    plan = interleaved(plan_of(strategy)) if interleave else plan_of(strategy)
     kept = plan.stages if stages is None else tuple(plan.stages[at] for at in stages)
     return replace(
         plan,

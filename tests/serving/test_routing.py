@@ -318,3 +318,12 @@ def test_first_callers_share_one_reading() -> None:
         table.gate.set()
         assert [caller.result(timeout=PATIENCE_S) for caller in callers] == [routing(10_000)] * 8
     assert table.reading == 1
+
+
+def test_lists_of_two_versions_are_interleaved_and_of_no_other_number() -> None:
+    record = replace(routing(5_000, 5_000), interleaved=True)
+    assert RoutingRecord.from_json(record.to_json()) == record
+    assert "interleaved" not in routing(WHOLE).to_json(), "processes from before it read other records"
+    for wrong in (routing(WHOLE), routing(5_000, 3_000, 2_000)):
+        with pytest.raises(ValueError, match="true only for a champion and one challenger"):
+            replace(wrong, interleaved=True)

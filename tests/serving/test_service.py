@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from lambda_api.serving.question import (
     Reason,
     UnknownProduct,
 )
-from lambda_api.serving.routing import RoutingCache
+from lambda_api.serving.routing import HOLDOUT_SALT, RoutingCache, bucket
 from lambda_api.serving.scorers import Scored
 from lambda_api.serving.service import Budgets, RecommendationService
 from lambda_api.serving.service_answer import AfterWork
@@ -178,6 +179,56 @@ def test_a_challenger_that_fails_is_replaced_by_the_champion(tmp_path: Path) -> 
     }
     both = shop.ask()
     assert (both.model_version, both.cause) == ("baseline", "bundle: refused; bundle: missing")
+
+
+def interleaved(path: Path, holdout: Variant | None = None) -> Shop:
+    return Shop(path / "state.sqlite3", replace(record(0, 10_000), interleaved=True, holdout=holdout))
+
+
+def test_an_interleaved_list_has_places_of_both_versions_and_says_whose(tmp_path: Path) -> None:
+    shop = interleaved(tmp_path)
+    answer = shop.ask()
+    places = {(item.product_id, item.team) for item in answer.exposure.items}
+    assert places == {("ranked v-champion", "v-champion"), ("ranked v-challenger", "v-challenger")}
+    assert (answer.variant, answer.model_version, answer.cause) == ("challenger", "v-challenger", None)
+    assert {question.explore for question in shop.scorer.questions} == {0.0}
+    anonymous = shop.ask("")
+    assert (anonymous.variant, ids(anonymous)) == ("champion", ["ranked v-champion"])
+    assert [item.team for item in anonymous.exposure.items] == [None]
+
+
+def test_who_is_held_out_gets_no_interleaved_list(tmp_path: Path) -> None:
+    shop = interleaved(tmp_path, Variant("holdout", target("v-old"), 2_000))
+    kept = next(f"u{number}" for number in range(100) if bucket(HOLDOUT_SALT, f"u{number}") < 2_000)
+    answer = shop.ask(kept)
+    assert (answer.variant, ids(answer)) == ("holdout", ["ranked v-old"])
+
+
+@pytest.mark.parametrize("problem", [RuntimeError("boom"), slow], ids=["fails", "hangs"])
+@pytest.mark.parametrize("failing", ["champion", "challenger", "both"])
+def test_an_interleaved_list_is_one_versions_where_the_other_does_not_answer(
+    tmp_path: Path, failing: str, problem: Any
+) -> None:
+    shop, named = interleaved(tmp_path), ("champion", "challenger") if failing == "both" else (failing,)
+    shop.scorer.failing = {f"{how} v-{name}": problem for name in named for how in ("answer", "unranked")}
+    answer = shop.ask()
+    version = {"champion": "v-challenger", "challenger": "v-champion", "both": "baseline"}[failing]
+    assert (answer.model_version, answer.variant, answer.version_failed) == (
+        version,
+        "challenger",
+        failing != "champion",
+    )
+    assert answer.cause == ("scoring: timeout" if problem is slow else "scoring: error")
+    assert {item.team for item in answer.exposure.items} == {None}
+
+
+@pytest.mark.parametrize("degraded", ["champion", "challenger"])
+def test_a_list_without_its_ranker_is_not_interleaved(tmp_path: Path, degraded: str) -> None:
+    shop = interleaved(tmp_path)
+    shop.scorer.failing = {f"answer v-{degraded}": RuntimeError("boom")}
+    answer = shop.ask()
+    other = {"champion": "challenger", "challenger": "champion"}[degraded]
+    assert (ids(answer), answer.model_version) == ([f"ranked v-{other}"], f"v-{other}")
 
 
 @pytest.mark.parametrize("problem", [OSError("disk on fire"), slow], ids=["fails", "hangs"])

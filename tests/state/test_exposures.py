@@ -52,6 +52,11 @@ def test_an_exposure_comes_back_as_written(log: InferenceLog) -> None:
     log.write([replace(first, latency_ms=1.0), replace(first, latency_ms=2.0)])  # one id twice: the last counts
     assert log.get("r-1") == replace(first, latency_ms=2.0)
     assert Exposure.from_json(first.to_json()) == first
+    interleaved = replace(first, items=(replace(first.items[0], team="v1.1.0"), first.items[1]))
+    log.write([interleaved])
+    assert log.get("r-1") == interleaved == Exposure.from_json(interleaved.to_json())
+    assert "team" not in first.to_json()["items"][0], "nearly no list has teams"
+    log.write([first])
     with pytest.raises(ValueError, match="not an exposure"):
         Exposure.from_json({**first.to_json(), "surprise": 1})
 
