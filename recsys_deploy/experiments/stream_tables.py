@@ -11,6 +11,7 @@ Delivery is at least once: `once` takes each request and each event once.
 
 import hashlib
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from lambda_api.state.history import StoredEvent
 from recsys_assets.event_stream import StreamFile, event_of, exposure_of, read_file, stream_files
 from recsys_assets.ingest.served import FINGERPRINT, marked
 from recsys_assets.lake import Lake, open_filesystem
+
+log = logging.getLogger(__name__)
 
 LISTS_TABLE: Final = "experiment_lists"
 EVENTS_TABLE: Final = "experiment_events"
@@ -145,7 +148,10 @@ class StreamTables:
                     return file.read().replace_schema_metadata(None)
         made = make(files)
         if self.lake is not None and day < datetime.now(UTC).date():
-            self.lake.write_day(name, day, marked(made, fingerprint))
+            try:
+                self.lake.write_day(name, day, marked(made, fingerprint))
+            except OSError as error:  # a look must not fail for it: the next one makes the day again
+                log.warning("%s of %s was not stored: %s", name, day, error)
         return made
 
 

@@ -29,10 +29,12 @@ locals {
 
   judge_access = var.rollout == null ? {} : {
     judge = {
-      dynamodb_read     = [local.tables["serving"], local.tables["registry"]]
-      dynamodb_write    = [local.tables["serving"], local.tables["registry"]]
-      s3_read           = ["${local.models}/bundles/*", "${module.storage.bucket_arns["lake"]}/events/*"]
-      s3_list           = [local.models, module.storage.bucket_arns["lake"]]
+      dynamodb_read  = [local.tables["serving"], local.tables["registry"]]
+      dynamodb_write = [local.tables["serving"], local.tables["registry"]]
+      s3_read        = ["${local.models}/bundles/*", "${module.storage.bucket_arns["lake"]}/events/*"]
+      s3_list        = [local.models, module.storage.bucket_arns["lake"]]
+      # Tables that looks make of the event stream, and the mark of their folder that pyarrow writes.
+      s3_write          = [for path in ["", "experiment_*"] : "${module.storage.bucket_arns["lake"]}/lake/${path}"]
       sns_publish       = [module.monitoring.topic_arn]
       cloudwatch_alarms = ["*"]
     }

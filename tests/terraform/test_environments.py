@@ -246,12 +246,16 @@ def test_functions_reach_their_own_tables_only(environment: Applied) -> None:
     }
 
 
-def test_functions_read_models_and_write_no_object(environment: Applied) -> None:
+def test_functions_read_models_and_write_no_object_but_looks_at_experiments(environment: Applied) -> None:
     _, state = environment
     for name in _functions(state):
         events = {f"{arn('bucket:lake')}/events/*", arn("bucket:lake")} if name == "judge" else set()
         for statement in _statements(state, name):
             if any(action.startswith("s3:") for action in statement["Action"]):
+                if name == "judge" and statement["Sid"] == "S3Write":
+                    lake = f"{arn('bucket:lake')}/lake/"
+                    assert set(statement["Resource"]) == {lake, f"{lake}experiment_*"}
+                    continue
                 assert set(statement["Action"]) <= {"s3:GetObject", "s3:ListBucket"}
                 others = set(statement["Resource"]) - events
                 assert all(resource.startswith(arn("bucket:models")) for resource in others)
