@@ -11,7 +11,7 @@ from rich.console import Console
 
 from benchmarks.year.arm import so_far
 from benchmarks.year.figures import draw, load, tables
-from benchmarks.year.plan import ARMS, Arm, Schedule, YearPlan
+from benchmarks.year.plan import ARMS, CANDIDATES, Arm, Schedule, YearPlan
 from benchmarks.year.run import make_start, run_arm
 from lambda_api.atomic_files import write_text
 
@@ -31,6 +31,8 @@ def main() -> None:
     parser.add_argument("--schedule", choices=get_args(Schedule), default="year")
     parser.add_argument("--models", default=YearPlan().models, help="That the graph trains; `all` takes hours.")
     parser.add_argument("--arms", default=",".join(ARMS))
+    parser.add_argument("--candidates", default=YearPlan().candidates, help="Of the arm `rollouts`.")
+    parser.add_argument("--experiment-days", type=int, default=28, help="Longest experiment of that arm.")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--so-far", action="store_true", help="Run nothing; show what there is.")
     parser.add_argument("--picture", type=Path, default=None, help="SVG file to draw.")
@@ -38,10 +40,23 @@ def main() -> None:
     unknown = sorted(set(given.arms.split(",")) - set(ARMS))
     if unknown:
         parser.error(f"unknown arm {', '.join(unknown)}; known: {', '.join(ARMS)}")
+    unknown = sorted(set(given.candidates.split(",")) - set(CANDIDATES) - {""})
+    if unknown:
+        parser.error(f"unknown candidate {', '.join(unknown)}; known: {', '.join(CANDIDATES)}")
     os.environ.update(dict.fromkeys(THREADS, "1"))
     given.folder.mkdir(parents=True, exist_ok=True)
     plans = [
-        YearPlan(seed, given.weeks, given.shoppers, given.products, given.sessions, given.schedule, given.models)
+        YearPlan(
+            seed=seed,
+            weeks=given.weeks,
+            shoppers=given.shoppers,
+            products=given.products,
+            sessions=given.sessions,
+            schedule=given.schedule,
+            models=given.models,
+            candidates=given.candidates,
+            experiment_days=given.experiment_days,
+        )
         for seed in range(given.first_seed, given.first_seed + given.seeds)
     ]
     tasks = [(plan, arm) for plan in plans for arm in ARMS if arm in given.arms.split(",")]

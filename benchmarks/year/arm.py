@@ -16,7 +16,9 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.year.pipeline import Pipeline, settings_of
-from benchmarks.year.plan import BUG_SHARE, Arm, YearPlan, midnight
+from benchmarks.year.plan import LOOPS, Arm, YearPlan, midnight
+from benchmarks.year.rollouts import LOOK_S, Trial, Trials
+from benchmarks.year.sender import Sender
 from benchmarks.year.shop import Clock, Counts, LiveShop
 from benchmarks.year.shoppers import FORGOTTEN, ShoppingDay
 from lambda_api.atomic_files import write_text
@@ -75,6 +77,7 @@ class State:
         pending: purchases to be made later: ``[ordinal, user, slot, request id]``.
         episode, started: of the loop's open episode.
         numbers: events so far by ISO day, which number their ids.
+        trials, met, waiting: of `rollouts.Trials`, ``met`` as pairs.
     """
 
     next_day: int
@@ -83,6 +86,9 @@ class State:
     episode: str | None = None
     started: int = 0
     numbers: dict[str, int] = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)
+    met: list[tuple[int, int]] = field(default_factory=list)
+    waiting: str = ""
 
 
 class ArmRun:
@@ -93,11 +99,15 @@ class ArmRun:
         self.shop = SyntheticShop(plan.shop)
         self.clock = Clock()
         self.state, self.impressions = self._resume(start)
-        settings = settings_of(plan, folder / "home")
+        settings = settings_of(plan, folder / "home", "canary" if arm == "rollouts" else "off")
         self.live = arm != "truth"
         if self.live:
             self.pipeline = Pipeline(plan, settings, self.shop, self.clock)
         self.api = LiveShop(settings, self.clock, np.random.default_rng(0))
+        self.trials: Trials | None = None
+        if arm == "rollouts":
+            met, waiting = dict(self.state.met), self.state.waiting
+            self.trials = Trials(plan, self.pipeline, self.api, self.state.trials, met, waiting)
 
     def make_start(self) -> None:
         """The home in which all arms of a seed begin: history, a first champion by the real graph, its lists, a refit.
@@ -131,6 +141,8 @@ class ArmRun:
             if (self.state.next_day - self.plan.start.toordinal()) % 7 == 0:
                 self._save()
                 self._report()
+        if self.trials is not None:
+            self.trials.close()
         self.api.close()
         return self.state.days
 
@@ -156,20 +168,23 @@ class ArmRun:
             self.pipeline.interrupt_staging()
             self.pipeline.ingest(today)
             self.pipeline.publish(today)
-        elif self.arm in ("loop", "daily"):
+        elif self.arm in (*LOOPS, "daily"):
             self.pipeline.ingest_yesterday(today)
-        if self.arm == "loop":
+        if self.arm in LOOPS:
             # The assets themselves every fourth week; in between the functions that they call.
             (self.pipeline.materialise_reports if number % 28 == 0 else self.pipeline.report_on_yesterday)(today)
-        if self.arm == "loop":
+        if self.arm in LOOPS:
             self._loop(today, figures)
         elif self.arm in EVERY and number % EVERY[self.arm] == 0:
             self.pipeline.refit(today)
             figures.training, figures.promoted = "calendar", True
         if figures.promoted:
-            self._go_live(figures)
+            self.pipeline.release()
+            self._note_age(figures)
         if monday or figures.promoted:
             self.api.restart()
+        if self.trials is not None:
+            self.trials.start_next(today)
 
     def _loop(self, today: date, figures: Day) -> None:
         yesterday = today - timedelta(days=1)
@@ -181,10 +196,13 @@ class ArmRun:
         self.state.started = decision.started
         if decision.start:
             figures.training, figures.reason = decision.cause, decision.reason
-            figures.promoted = self.pipeline.train(today)
+            passed = self.pipeline.train(today)
+            if self.trials is None:
+                figures.promoted = bool(passed)
+            else:
+                self.trials.waiting = passed or self.trials.waiting
 
-    def _go_live(self, figures: Day) -> None:
-        self.pipeline.release()
+    def _note_age(self, figures: Day) -> None:
         end = self.pipeline.newest_event()
         assert end is not None
         figures.data_age_h = round((self.clock() - end.timestamp()) / 3_600, 2)
@@ -194,13 +212,15 @@ class ArmRun:
         slot_of = {name: slot for slot, name in enumerate(shopping.product_ids) if name}
         prices = self.shop.world.prices(np.maximum(shopping.state.shelf, 0), today.toordinal())
         best = shopping.best_lists(K) if not self.live else None
-        sender = _Sender(self, today, shopping, prices, figures)
+        sender, looks = Sender(self, today, shopping, prices, figures), list(range(0, 86_400, LOOK_S))
         due = [one for one in self.state.pending if one[0] <= today.toordinal()]
         self.state.pending = [one for one in self.state.pending if one[0] > today.toordinal()]
         for _, user, slot, request in due:
             if shopping.state.shelf[slot] >= 0:
                 sender.buy(user, slot, 3_000, request)
         for session in shopping.sessions:
+            while self.trials is not None and looks and looks[0] <= session.second:
+                self._look(_seconds(today) + looks.pop(0), figures)
             # Never back: the API refuses events from more than five minutes ahead.
             self.clock.now = max(self.clock.now, _seconds(today) + session.second)
             request = f"{today:%Y%m%d}-s{session.number}"
@@ -208,6 +228,8 @@ class ArmRun:
                 shown = best[session.row].tolist()
             else:
                 answer = self.api.recommend(user_id(session.user), K, request)
+                if self.trials is not None:
+                    self.trials.count(session.user, answer)
                 shown = [slot_of.get(item.product_id, -1) for item in answer.ranking.items]
             views = shopping.answer(session, shown, self.impressions[session.user])
             self.impressions[session.user, [slot for slot in shown if slot >= 0]] += 1.0
@@ -223,6 +245,15 @@ class ArmRun:
         counts, self.api.counts = self.api.counts, Counts()
         figures.events, figures.refused, figures.crashes = counts.sent, counts.refused, counts.crashes
         figures.repeated, figures.fallbacks = counts.repeated, counts.fallbacks
+
+    def _look(self, moment: float, figures: Day) -> None:
+        """A look at the rollout that runs, on all events so far."""
+        assert self.trials is not None
+        self.clock.now = max(self.clock.now, moment)
+        self.api.flush()
+        if self.trials.look():
+            figures.promoted = True
+            self._note_age(figures)
 
     def lost_events(self) -> tuple[int, int]:
         """See `lost_events`."""
@@ -248,6 +279,8 @@ class ArmRun:
         if self.live:
             copy_database(self.folder / "home" / STATE_FILE, fresh / STATE_FILE)
         np.save(fresh / "impressions.npy", self.impressions)
+        if self.trials is not None:
+            self.state.met, self.state.waiting = list(self.trials.met.items()), self.trials.waiting
         write_text(fresh / "state.json", json.dumps(asdict(self.state)))
         old = self.folder / "checkpoint.old"
         shutil.rmtree(old, ignore_errors=True)
@@ -270,7 +303,8 @@ class ArmRun:
             stored = json.loads((start / "checkpoint" / "state.json").read_text())
             return State(**stored), np.load(start / "checkpoint" / "impressions.npy")
         stored = json.loads((checkpoint / "state.json").read_text())
-        state = State(**{**stored, "days": [Day(**one) for one in stored["days"]]})
+        days, trials = [Day(**one) for one in stored["days"]], [Trial(**one) for one in stored["trials"]]
+        state = State(**{**stored, "days": days, "trials": trials})
         if self.arm != "truth":
             _rewind(home, date.fromordinal(state.next_day), checkpoint / STATE_FILE)
         return state, np.load(checkpoint / "impressions.npy")
@@ -323,61 +357,7 @@ def so_far(plan: YearPlan, arm: Arm, folder: Path) -> dict[str, Any] | None:
         if arm == "truth"
         else lost_events(own, stored["numbers"], plan.start, {day["day"]: day["refused"] for day in stored["days"]})
     )
-    return {"plan": asdict(plan), "days": stored["days"], "lost": lost}
-
-
-class _Sender:
-    """Turns what shoppers do into events, and counts."""
-
-    def __init__(self, run: ArmRun, today: date, shopping: ShoppingDay, prices: np.ndarray, figures: Day) -> None:
-        self._run, self._today, self._shopping, self._prices, self._figures = run, today, shopping, prices, figures
-        self._start = int(_seconds(today))
-        self._rng = np.random.default_rng([run.plan.seed, today.toordinal(), 12])
-        self._buggy = run.plan.is_buggy(today)
-        self._on_sale = np.flatnonzero(shopping.state.shelf >= 0)
-
-    def session(self, user: int, second: int, request: str, views: list[Any]) -> None:
-        """All events of one session."""
-        for number, view in enumerate(views):
-            at = second + 30 * number
-            listed = request if view.place >= 0 else None
-            self._figures.clicks += view.place >= 0
-            self._send(user, view.slot, "view", at, listed)
-            if view.carted:
-                self._send(user, view.slot, "add_to_cart", at + 5, listed)
-            if view.bought and view.delay:
-                self._run.state.pending.append([self._today.toordinal() + view.delay, user, view.slot, listed])
-            elif view.bought:
-                self.buy(user, view.slot, at + 15, listed)
-
-    def buy(self, user: int, slot: int, second: int, request: str | None) -> None:
-        """A purchase."""
-        self._figures.purchases += 1
-        self._figures.list_purchases += request is not None
-        self._send(user, slot, "purchase", second, request)
-
-    def _send(self, user: int, slot: int, kind: str, second: int, request: str | None) -> None:
-        if not self._run.live:
-            return
-        if self._buggy and self._rng.random() < BUG_SHARE:
-            slot = int(self._rng.choice(self._on_sale))
-        text = self._today.isoformat()
-        number = self._run.state.numbers.get(text, 0)
-        self._run.state.numbers[text] = number + 1
-        event: dict[str, Any] = {
-            "event_id": f"{self._today:%Y%m%d}-{number}",
-            "user_id": user_id(user),
-            "product_id": self._shopping.product_ids[slot],
-            "event_type": kind,
-            "timestamp": min(self._start + second, self._start + 86_399),
-            "price": float(self._prices[slot]),
-        }
-        if kind == "purchase":
-            event["quantity"] = 1
-        if request is not None:
-            event["request_id"] = request
-        self._run.clock.now = max(self._run.clock.now, event["timestamp"])
-        self._run.api.report(event)
+    return {"plan": asdict(plan), "days": stored["days"], "lost": lost, "trials": stored["trials"]}
 
 
 def _rewind(home: Path, next_day: date, database: Path) -> None:

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from benchmarks.year.plan import ARMS, Arm, Change, YearPlan
+from benchmarks.year.plan import ARMS, CANDIDATES, Arm, Change, YearPlan
 from lambda_api.atomic_files import write_text
 from recsys_assets.evaluation.plots import LIGHT, PALETTE, new_figure
 
 if TYPE_CHECKING:
-    from benchmarks.year.arm import Day
+    from benchmarks.year.arm import ArmRun
 
 Result = Mapping[str, Any]
 CEILING: Final = "daily"
@@ -26,9 +26,11 @@ AFTER: Final = 21
 """Days after the start of a change within which an alarm is put down to it."""
 
 
-def save(plan: YearPlan, arm: Arm, days: "Sequence[Day]", lost: tuple[int, int], folder: Path) -> None:
-    """Write the result of one arm."""
-    content = {"plan": asdict(plan), "days": [asdict(day) for day in days], "lost": lost}
+def save(run: "ArmRun", folder: Path) -> None:
+    """Write the result of an arm that has ended."""
+    plan, arm, state = run.plan, run.arm, asdict(run.state)
+    lost = run.lost_events() if run.live else (0, 0)
+    content = {"plan": asdict(plan), "days": state["days"], "lost": lost, "trials": state["trials"]}
     write_text(folder / f"{plan.seed}-{arm}.json", json.dumps(content))
 
 
@@ -47,7 +49,7 @@ def column(result: Result, name: str) -> NDArray[np.float64]:
 
 
 def tables(plans: Sequence[YearPlan], found: Mapping[tuple[int, str], Result], weeks: int) -> list[Table]:
-    """The arms over all seeds, and the injected changes as the loop met them."""
+    """The arms over all seeds, the injected changes as the loop met them, and the rollouts."""
     arms = Table(
         "arm", "from lists", "% of daily", "% of weekly", "all purchases", "% of weekly", "bug: % of weekly",
         "trainings",
@@ -70,7 +72,34 @@ def tables(plans: Sequence[YearPlan], found: Mapping[tuple[int, str], Result], w
             early, count = false_triggers(plan, loop)
             said.append(f"seed {plan.seed}: {count} episodes in the {early:.0f} weeks of no change")
     changes.caption = "; ".join(said)
-    return [arms, changes]
+    return [arms, changes, rollout_table({plan: found.get((plan.seed, "rollouts")) for plan in plans})]
+
+
+def rollout_table(found: Mapping[YearPlan, Result | None]) -> Table:
+    """Each rollout of each seed, and how often the verdicts were wrong."""
+    rows = Table("version", "seed", "registered", "verdict", "last stage", "days", "met, % of a week's visits", "why")
+    ended: list[tuple[bool, str, float]] = []
+    for plan, result in found.items():
+        if result is None:
+            continue
+        week = 7 * plan.shoppers * plan.sessions
+        for one in result["trials"]:
+            first, met = date.fromisoformat(one["started"]), 100 * one["met"] / week
+            length = (date.fromisoformat(one["ended"]) - first).days if one["ended"] else None
+            rows.add_row(
+                one["name"], str(plan.seed), f"week {(first - plan.start).days // 7}", one["status"], one["stage"],
+                "-" if length is None else str(length), f"{met:.1f}", one["reason"],
+            )  # fmt: skip
+            if one["name"] in CANDIDATES and one["ended"]:
+                ended.append((CANDIDATES[one["name"]].is_bad, one["status"], met))
+    bad, good = ([one for one in ended if one[0] is is_bad] for is_bad in (True, False))
+    rows.caption = (
+        f"false promotions {sum(status == 'promoted' for _, status, _ in bad)} of {len(bad)}, "
+        f"false rollbacks {sum(status == 'rolled back' for _, status, _ in good)} of {len(good)}, "
+        f"undecided {sum(status == 'undecided' for _, status, _ in ended)} of {len(ended)}, "
+        f"visits harmed {sum(met for *_, met in bad):.1f} % of a week's"
+    )
+    return rows
 
 
 def false_triggers(plan: YearPlan, loop: Result) -> tuple[float, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,7 +35,8 @@ from recsys_assets.quality.assets import failing_rows, publish_day
 from recsys_assets.quality.validate_lake import read_raw_day
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.registry.records import Status
+from recsys_assets.registry.records import ModelVersion, Status
+from recsys_assets.registry.versions import Version
 from recsys_assets.schema import SET_ASIDE_SCHEMA
 from recsys_assets.tags import RANGE_END_TAG, RANGE_START_TAG
 from recsys_deploy.release.moves import Releases
@@ -132,25 +134,39 @@ class Pipeline:
                 run_config=QUIET,
             )
 
-    def train(self, today: date) -> bool:
-        """``retrain_models_job`` without its feature tables, which these models do not read; whether it promoted."""
-        before = self.registry.champion()
+    def train(self, today: date) -> str:
+        """``retrain_models_job`` without its feature tables, which these models do not read.
+
+        Returns:
+            The version that the gate let through; empty: none. It is champion, unless rollouts are on.
+        """
+        before = {one.version for one in self.registry.list_versions()}
         models = [f"{name}_model" for name in self.settings.models.split(",")]
         self._run("retrain_models_job", [*TRAINING, *models])
-        after = self.registry.champion()
-        return after is not None and (before is None or after.version != before.version)
+        new = [one for one in self.registry.list_versions() if one.version not in before]
+        return next((str(one.version) for one in new if one.status is not Status.REFUSED), "")
 
     def refit(self, today: date, end: date | None = None) -> None:
         """The champion's recipe on everything before ``end`` (by default today), promoted without any gate."""
-        champion = self.registry.champion()
-        assert champion is not None
-        folder = self.settings.home / "refit"
+        champion = self._champion()
         window = DataWindow(start=midnight(self.shop.config.start), end=midnight(end or today))
-        from recsys_assets.training.candidate import fit_bundle
+        version = self._fit(self.lake, window, self.registry, f"refit-{today}")
+        self.registry.promote(version, champion.version)
 
-        fit_bundle(make_trainer(champion.model, champion.parameters), self.lake, window, folder, {}, lambda _: None)
-        version = register_bundle(self.registry, self.bundles, folder, run_id=f"refit-{today}", metrics={})
-        self.registry.promote(version.version, champion.version)
+    def register_candidate(self, today: date, number: int, damaged: bool) -> str:
+        """Register the champion's recipe on everything before today, for a rollout; returns the version.
+
+        Args:
+            number: makes the bundle another one than the champion's.
+            damaged: every event names the product of another one.
+        """
+        first = self.shop.config.start + timedelta(days=number + 1)
+        window = DataWindow(start=midnight(first), end=midnight(today))
+        lake = _DamagedLake(self.settings.lake_uri) if damaged else self.lake
+        # Registered as of the first day: the rules of `drift_sensor` are about trainings of the loop.
+        table = open_table(self.settings, "registry", clock=self.clock)
+        registry = ModelRegistry(table, clock=lambda: midnight(self.shop.config.start))
+        return str(self._fit(lake, window, registry, f"candidate-{number}"))
 
     def release(self) -> None:
         """Route every shopper to the champion."""
@@ -189,6 +205,18 @@ class Pipeline:
         """Refused versions so far."""
         return sum(one.status is Status.REFUSED for one in self.registry.list_versions())
 
+    def _champion(self) -> ModelVersion:
+        champion = self.registry.champion()
+        assert champion is not None
+        return champion
+
+    def _fit(self, lake: Lake, window: DataWindow, registry: ModelRegistry, run_id: str) -> Version:
+        from recsys_assets.training.candidate import fit_bundle
+
+        champion, folder = self._champion(), self.settings.home / "refit"
+        fit_bundle(make_trainer(champion.model, champion.parameters), lake, window, folder, {}, lambda _: None)
+        return register_bundle(registry, self.bundles, folder, run_id=run_id, metrics={}).version
+
     def _missing(self, today: date) -> list[date]:
         self.export.today = today
         stored = set(self.lake.days("interactions"))
@@ -203,6 +231,18 @@ class Pipeline:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self.clock(), UTC)
+
+
+class _DamagedLake(Lake):
+    """A lake whose events are mixed up: the products are those of other events."""
+
+    def read(self, table: str, *given: Any, **named: Any) -> pa.Table:
+        """See `Lake.read`."""
+        found = super().read(table, *given, **named)
+        if table != "interactions" or "product_id" not in found.column_names:
+            return found
+        mixed = found["product_id"].take(np.random.default_rng(0).permutation(found.num_rows))
+        return found.set_column(found.column_names.index("product_id"), "product_id", mixed)
 
 
 class _Died(Exception):
@@ -222,11 +262,11 @@ class _DyingLake(Lake):
         return super().write_part(table, day, name, data)
 
 
-def settings_of(plan: YearPlan, home: Path) -> Settings:
-    """Settings of one home."""
+def settings_of(plan: YearPlan, home: Path, rollout: str = "off") -> Settings:
+    """Settings of one home; ``rollout`` as the setting of this name."""
     return make_settings(
         {
             "home": home, "first_day": plan.shop.start.isoformat(), "source": "synthetic", "events": "both",
-            "models": plan.models, "seed": plan.seed, "prediction_cache_s": 0.0,
+            "models": plan.models, "seed": plan.seed, "prediction_cache_s": 0.0, "rollout": rollout,
         }
     )  # fmt: skip

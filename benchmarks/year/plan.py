@@ -24,8 +24,10 @@ BUG_SHARE: Final = 0.5
 GRADUAL_WEEKS: Final = 40
 """A shorter year leaves out the gradual change of taste: changes would overlap."""
 
-Arm = Literal["start", "truth", "never", "four-weekly", "weekly", "loop", "daily"]
-ARMS: Final[tuple[Arm, ...]] = ("truth", "never", "loop", "weekly", "daily", "four-weekly")
+Arm = Literal["start", "truth", "never", "four-weekly", "weekly", "loop", "rollouts", "daily"]
+ARMS: Final[tuple[Arm, ...]] = ("truth", "never", "loop", "rollouts", "weekly", "daily", "four-weekly")
+LOOPS: Final = ("loop", "rollouts")
+"""Arms in which monitoring starts the trainings; in ``rollouts`` each version meets the shoppers step by step."""
 
 Schedule = Literal["year", "taste", "none"]
 
@@ -47,6 +49,37 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A version of known worth that is rolled out in the arm ``rollouts``: the champion's recipe on newer data.
+
+    Attributes:
+        effect: relative change of all purchases of the shoppers who met it.
+        is_bad: it must not be promoted.
+        is_refresh: judged as the loop's own trainings are (`benchmarks.year.rollouts.plan_of`).
+    """
+
+    effect: float = 0.0
+    is_bad: bool = True
+    is_refresh: bool = False
+
+
+ERRORS: Final = "errors"
+SLOW: Final = "slow"
+DAMAGED: Final = "damaged data"
+UNTRACKED: Final = "tracking bug"
+CANDIDATES: Final[dict[str, Candidate]] = {
+    "sells 10 % less": Candidate(-0.1),
+    ERRORS: Candidate(),
+    "sells 30 % more": Candidate(0.3, is_bad=False),
+    SLOW: Candidate(),
+    UNTRACKED: Candidate(),
+    "sells 30 % less": Candidate(-0.3),
+    DAMAGED: Candidate(is_refresh=True),
+}
+"""By name, in the order of their weeks: a short one follows one that may take weeks."""
+
+
+@dataclass(frozen=True, slots=True)
 class YearPlan:
     """Size and schedule. Equal plans and seeds give equal years.
 
@@ -56,6 +89,8 @@ class YearPlan:
         schedule: ``year``: all changes; ``taste``: all tastes are new from the middle on; ``none``.
         models: that the graph trains (setting ``models``).
         trained_days, observed_days: see `TRAINED_DAYS` and `OBSERVED_DAYS`.
+        candidates: of the arm ``rollouts``, names of `CANDIDATES` separated by commas.
+        experiment_days: after which an experiment ends without a verdict.
     """
 
     seed: int = 0
@@ -67,6 +102,14 @@ class YearPlan:
     models: str = "popularity,item_knn,ease"
     trained_days: int = TRAINED_DAYS
     observed_days: int = OBSERVED_DAYS
+    candidates: str = ",".join(CANDIDATES)
+    experiment_days: int = 28
+
+    @property
+    def candidate_weeks(self) -> dict[str, int]:
+        """Week in which each candidate is registered, evenly over the year; it waits while another is rolled out."""
+        names = [name for name in self.candidates.split(",") if name]
+        return {name: int((place + 0.5) * self.weeks / len(names)) for place, name in enumerate(names)}
 
     @property
     def live(self) -> date:

@@ -33,8 +33,8 @@ def run_arm(plan: YearPlan, arm: Arm, folder: Path) -> None:
 
     with _alone(home):
         run = ArmRun(plan, arm, folder / f"{plan.seed}-start", home, lambda line: print(line, flush=True))
-        days = run.run()
-        save(plan, arm, days, run.lost_events() if run.live else (0, 0), folder)
+        run.run()
+        save(run, folder)
 
 
 @contextmanager

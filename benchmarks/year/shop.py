@@ -5,6 +5,7 @@ then repeats them, as the shop page does, and the events must be stored once.
 """
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +15,14 @@ import numpy as np
 
 from lambda_api.handlers import api, dependencies
 from lambda_api.handlers.dependencies import Serving
+from lambda_api.handlers.shadow import ShadowConsumer, drain
 from lambda_api.local_server.events import HttpRequest, make_event
-from lambda_api.serving.question import Question
+from lambda_api.serving.question import Invocation, Question
+from lambda_api.serving.scorers import Scored, Scorer
 from lambda_api.serving.service import Budgets
 from lambda_api.serving.service_answer import ServiceAnswer
 from lambda_api.settings import Settings
+from lambda_api.state.routing_record import RouteTarget
 
 BATCH: Final = 50
 REPEATED: Final = 0.02
@@ -31,6 +35,7 @@ PATIENT: Final = Budgets(history_s=30.0, loading_s=60.0, scoring_s=30.0)
 """Time limits that a busy machine does not reach: fallbacks would otherwise depend on its load."""
 
 MAX_ATTEMPTS: Final = 20
+SLOW_S: Final = 0.1
 
 
 class Clock:
@@ -54,6 +59,24 @@ class Counts:
     fallbacks: int = 0
 
 
+@dataclass(frozen=True)
+class _SlowScorer:
+    """Answers late for one version."""
+
+    scorer: Scorer
+    version: str
+
+    def ready(self, target: RouteTarget, variant: str) -> None:
+        """See `Scorer.ready`."""
+        self.scorer.ready(target, variant)
+
+    def ask(self, target: RouteTarget, asked: Invocation, variant: str = "champion") -> Scored:
+        """See `Scorer.ask`."""
+        if target.version == self.version:
+            time.sleep(SLOW_S)
+        return self.scorer.ask(target, asked, variant)
+
+
 @dataclass
 class LiveShop:
     """The API of one home. Call `restart` after a release, and `close` at the end.
@@ -61,12 +84,16 @@ class LiveShop:
     Attributes:
         clock: of everything that serves.
         rng: of crashes and lost replies.
+        answers_shadow: ask the shadow each question after its reply.
+        slow_version: whose every list takes `SLOW_S` longer, from the next `restart` on; empty: none.
     """
 
     settings: Settings
     clock: Clock
     rng: np.random.Generator
     counts: Counts = field(default_factory=Counts)
+    answers_shadow: bool = False
+    slow_version: str = ""
     _serving: Serving | None = None
     _waiting: list[dict[str, Any]] = field(default_factory=list)
     _shoppers: set[str] = field(default_factory=set)
@@ -76,6 +103,8 @@ class LiveShop:
         self.close()
         self._serving = dependencies.build(self.settings, immediate=True, budgets=PATIENT, clock=self.clock)
         dependencies.use(self._serving)
+        if self.slow_version:
+            self._serving.service.scorer = _SlowScorer(self._serving.scorer, self.slow_version)
         self._serving.warm()
         return self._serving
 
@@ -93,6 +122,9 @@ class LiveShop:
         serving = self._serving or self.restart()
         answer = serving.service.recommend(Question(user_id, (), int(self.clock()), k), (), request_id)
         self.counts.fallbacks += answer.cause is not None
+        if self.answers_shadow and serving.shadow_queue is not None:
+            consumer = ShadowConsumer(serving.scorer, serving.inference_log, serving.sink, self.clock)
+            drain(consumer, serving.shadow_queue)
         return answer
 
     def report(self, event: Mapping[str, Any]) -> None:

@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.year import rollouts
 from benchmarks.year.arm import ArmRun, Day
-from benchmarks.year.figures import draw, false_triggers, load, save, tables
-from benchmarks.year.plan import YearPlan
+from benchmarks.year.figures import draw, false_triggers, load, rollout_table, save, tables
+from benchmarks.year.plan import CANDIDATES, ERRORS, Candidate, YearPlan
+from benchmarks.year.rollouts import plan_of
 from benchmarks.year.shoppers import ShoppingDay
+from lambda_api.state.open_table import open_table
+from lambda_api.state.routing_record import read_routing
 from recsys_assets.ingest.synthetic import SyntheticShop
 from recsys_assets.lake import Lake
 
@@ -65,12 +69,50 @@ def test_five_weeks_of_the_loop(start: Path, tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "loop" / "home" / "lake"))
     assert [one.isoformat() for one in lake.days("retraining_decisions")][-1] == days[-1].day
 
-    save(PLAN, "loop", days, (sent, lost), tmp_path)
+    save(loop, tmp_path)
     found = {(PLAN.seed, "loop"): load(PLAN, "loop", tmp_path)}
     assert found[PLAN.seed, "loop"] is not None and load(replace(PLAN, seed=4), "loop", tmp_path) is None
-    assert [table.row_count for table in tables([PLAN], found, 5)] == [1, 1]  # type: ignore[arg-type]
+    assert [table.row_count for table in tables([PLAN], found, 5)] == [1, 1, 0]  # type: ignore[arg-type]
     assert "<svg" in draw(PLAN, {"loop": found[PLAN.seed, "loop"]})  # type: ignore[dict-item]
     assert false_triggers(PLAN, found[PLAN.seed, "loop"])[1] == 0  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_200)
+def test_a_bad_candidate_is_taken_back_and_a_good_one_promoted(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the deployed state machine, the real judge and the event stream, at twice the usual speed of the stages."""
+    good = "sells twice as much"
+    monkeypatch.setitem(CANDIDATES, good, Candidate(1.0, is_bad=False))
+    monkeypatch.setattr(rollouts, "plan_of", lambda *given: plan_of(*given).faster(2))
+    plan = replace(PLAN, candidates=f"{ERRORS},{good}")
+    monkeypatch.setattr(YearPlan, "candidate_weeks", dict.fromkeys((ERRORS, good), 0))
+
+    # Interrupted in its second week, within a rollout: it goes on from the checkpoint.
+    ArmRun(plan, "rollouts", start, tmp_path / "arm", lambda _: None).run(plan.start + timedelta(days=8))
+    arm = ArmRun(plan, "rollouts", start, tmp_path / "arm", lambda _: None)
+    assert [one.name for one in arm.state.trials if not one.ended] == [good]
+    days = arm.run(plan.start + timedelta(days=16))
+
+    bad, better = arm.state.trials
+    assert (bad.name, bad.status, bad.stage) == (ERRORS, "rolled back", "10 %")
+    assert 0 < bad.met < 0.02 * 7 * plan.shoppers * plan.sessions
+    assert (better.name, better.status, better.stage) == (good, "promoted", "everybody"), better.reason
+    assert better.reason == "no alarm within 12 h"
+
+    champion = arm.pipeline.registry.champion()
+    route = read_routing(open_table(arm.pipeline.settings, "serving"))
+    assert champion is not None and route is not None
+    assert [(str(champion.version), 10_000)] == [(one.target.version, one.weight) for one in route.variants]
+    assert str(champion.version) == better.version and sum(day.promoted for day in days) == 1
+    sent, lost = arm.lost_events()
+    assert lost == 0 and sent > 2_000
+
+    save(arm, tmp_path)
+    table = rollout_table({plan: load(plan, "rollouts", tmp_path)})
+    assert table.row_count == 2
+    assert str(table.caption).startswith("false promotions 0 of 1, false rollbacks 0 of 1, undecided 0 of 2, visits")
 
 
 def test_a_better_list_sells_more_and_the_same_shoppers_come() -> None:
