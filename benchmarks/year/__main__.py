@@ -33,6 +33,10 @@ def main() -> None:
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--candidates", default=YearPlan().candidates, help="Of the arm `rollouts`.")
     parser.add_argument("--experiment-days", type=int, default=28, help="Longest experiment of that arm.")
+    parser.add_argument(
+        "--floor-days", type=int, default=YearPlan().floor_days, help="Longest time without a training."
+    )
+    parser.add_argument("--burst-days", default=YearPlan().burst_days, help="Of an episode, on which trainings start.")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--so-far", action="store_true", help="Run nothing; show what there is.")
     parser.add_argument("--picture", type=Path, default=None, help="SVG file to draw.")
@@ -56,6 +60,8 @@ def main() -> None:
             models=given.models,
             candidates=given.candidates,
             experiment_days=given.experiment_days,
+            floor_days=given.floor_days,
+            burst_days=given.burst_days,
         )
         for seed in range(given.first_seed, given.first_seed + given.seeds)
     ]

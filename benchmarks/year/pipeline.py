@@ -186,7 +186,8 @@ class Pipeline:
         from recsys_assets.sensors import history_of, record
 
         cursor = json.dumps({"episode": episode and episode.isoformat(), "started": started})
-        decision = decide_training(today, stored_evidence(self.lake, today), history_of(self.registry, cursor, False))
+        history = history_of(self.registry, cursor, False)
+        decision = decide_training(today, stored_evidence(self.lake, today), history, self.plan.rules)
         record(self.lake, decision)
         return decision
 

@@ -1,10 +1,11 @@
 """Size of the simulated year, its days, and the changes that are injected into it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Literal
 
 from recsys_assets.ingest.synthetic import Drift, DriftKind, SyntheticShopConfig
+from recsys_assets.monitoring.retraining import Rules
 
 FIRST: Final = date(2024, 1, 1)
 """First day of the shop (a Monday). Its history without lists begins here."""
@@ -91,6 +92,7 @@ class YearPlan:
         trained_days, observed_days: see `TRAINED_DAYS` and `OBSERVED_DAYS`.
         candidates: of the arm ``rollouts``, names of `CANDIDATES` separated by commas.
         experiment_days: after which an experiment ends without a verdict.
+        floor_days, burst_days: of `recsys_assets.monitoring.retraining.Rules`, the latter separated by commas.
     """
 
     seed: int = 0
@@ -104,6 +106,13 @@ class YearPlan:
     observed_days: int = OBSERVED_DAYS
     candidates: str = ",".join(CANDIDATES)
     experiment_days: int = 28
+    floor_days: int = Rules().floor_days
+    burst_days: str = ",".join(map(str, Rules().burst_days))
+
+    @property
+    def rules(self) -> Rules:
+        """When the loop starts a training."""
+        return replace(Rules(), floor_days=self.floor_days, burst_days=tuple(map(int, self.burst_days.split(","))))
 
     @property
     def candidate_weeks(self) -> dict[str, int]:
