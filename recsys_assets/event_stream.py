@@ -49,11 +49,17 @@ def stream_files(root: str, kind: Kind) -> list[StreamFile]:
     selector = pa_fs.FileSelector(f"{path}/{kind}", allow_not_found=True, recursive=True)
     found = []
     for info in filesystem.get_file_info(selector):
-        day = _DAY.search(info.path)
+        day = arrival_day(info.path)
         if info.type == pa_fs.FileType.File and day is not None:
             name = info.path.removeprefix(f"{path}/")
-            found.append(StreamFile(name, date.fromisoformat(day[1]), f"{info.size}-{info.mtime_ns}"))
+            found.append(StreamFile(name, day, f"{info.size}-{info.mtime_ns}"))
     return sorted(found, key=lambda file: file.name)
+
+
+def arrival_day(path: str) -> date | None:
+    """The UTC day on which the events of a file arrived, from its path; ``None`` where that names no day."""
+    day = _DAY.search(path)
+    return date.fromisoformat(day[1]) if day else None
 
 
 def read_file(root: str, file: StreamFile) -> Iterator[tuple[str, Any]]:

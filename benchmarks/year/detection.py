@@ -224,7 +224,7 @@ class _Follower:
         with duckdb.connect() as connection:
             connection.register("interactions", self._since(day - timedelta(days=70), day))
             connection.register("products", products)
-            columns = judge(compare_samples(sample_weeks(connection, day)), past)
+            columns = judge(compare_samples(sample_weeks(connection, day, self.events.keys())), past)
         self.effects[day] = {one.column: one.effect for one in columns}
         return any(one.state == "drifted" for one in columns)
 

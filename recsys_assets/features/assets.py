@@ -8,6 +8,7 @@ from recsys_assets.data_gate import require_open
 from recsys_assets.features.columns import PRODUCT_FEATURES, USER_FEATURES, USER_PRODUCT_FEATURES, FeatureColumn
 from recsys_assets.features.engine import end_of_log
 from recsys_assets.features.launching import FeatureLauncher
+from recsys_assets.features.snapshots import keep_snapshot
 from recsys_assets.lake import Lake
 from recsys_assets.tags import OWNERS
 
@@ -86,6 +87,7 @@ def _materialise(
     table, as_of = context.asset_key.path[-1], end_of_log(lake)
     written = features.write(context, lake, table, as_of)
     context.log.info(f"{written.rows:,} rows as of {as_of.isoformat()} in {written.uri}")
+    kept = keep_snapshot(lake, table, as_of)
     return dg.MaterializeResult(
         metadata={
             "dagster/uri": dg.MetadataValue.text(written.uri),
@@ -94,6 +96,7 @@ def _materialise(
             "dagster/column_lineage": column_lineage(columns),
             "bytes": dg.MetadataValue.int(written.bytes),
             "as_of": dg.MetadataValue.timestamp(as_of),
+            "rows_in_snapshot": dg.MetadataValue.int(kept),
         },
         check_results=[_check_keys(lake, table, columns)],
     )

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lambda_api.state.history import StoredEvent
-from recsys_assets.event_stream import StreamFile, event_of, read_file, stream_files
+from recsys_assets.event_stream import StreamFile, arrival_day, event_of, read_file, stream_files
 from recsys_assets.ingest.source import DayOfEvents, Source
 from recsys_assets.lake import Lake, open_filesystem
 from recsys_assets.schema import INTERACTIONS, SET_ASIDE_SCHEMA
@@ -87,8 +87,32 @@ class StreamStage:
         parts = [*self.lake.part_sizes(STAGED, day), *self.lake.part_sizes(UNREADABLE, day)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
+    def arrived(self, day: date, oldest: date) -> dict[date, int]:
+        """Rows of the files that arrived on ``day``, by the day on which they happened, from ``oldest`` on.
+
+        Only footers of staged parts are read. An event that arrived twice counts twice.
+        """
+        parts = {f"{_part(name)}.parquet" for name in self._index() if arrival_day(name) == day}
+        filesystem, root = open_filesystem(self.lake.root)
+        found: dict[date, int] = {}
+        for happened in self.lake.days(STAGED):
+            if oldest <= happened <= day:
+                own = [name for name, _ in self.lake.part_sizes(STAGED, happened) if name in parts]
+                paths = [f"{root}/{STAGED}/date={happened.isoformat()}/{name}" for name in own]
+                rows = sum(pq.read_metadata(path, filesystem=filesystem).num_rows for path in paths)
+                if rows:
+                    found[happened] = int(rows)
+        return found
+
+    def is_stale(self, day: date) -> bool:
+        """Whether events of ``day``, which the lake holds, have arrived since it was made."""
+        filesystem, root = open_filesystem(self.lake.root)
+        path = f"{root}/raw_interactions/date={day.isoformat()}/part-0.parquet"
+        metadata = pq.read_schema(path, filesystem=filesystem).metadata or {}
+        return bool(metadata.get(FINGERPRINT, b"").decode() != self.fingerprint(day))
+
     def _stage(self, file: StreamFile) -> None:
-        part = hashlib.sha256(file.name.encode()).hexdigest()[:16]
+        part = _part(file.name)
         days: dict[date, list[dict[str, Any]]] = defaultdict(list)
         broken = []
         for number, (line, record) in enumerate(read_file(self.root, file), start=1):
@@ -250,14 +274,13 @@ def stale_days(source: Source, lake: Lake) -> list[date]:
     if not isinstance(source, LiveSource):
         return []
     source.stage.refresh()
-    filesystem, root = open_filesystem(lake.root)
-    found = []
-    for day in sorted(set(source.stage.days()) & set(lake.days("raw_interactions"))):
-        path = f"{root}/raw_interactions/date={day.isoformat()}/part-0.parquet"
-        metadata = pq.read_schema(path, filesystem=filesystem).metadata or {}
-        if metadata.get(FINGERPRINT, b"").decode() != source.stage.fingerprint(day):
-            found.append(day)
-    return found
+    stored = sorted(set(source.stage.days()) & set(lake.days("raw_interactions")))
+    return [day for day in stored if source.stage.is_stale(day)]
+
+
+def _part(name: str) -> str:
+    """Name of the staged parts of a file of the stream."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def _row(event: StoredEvent) -> dict[str, Any]:

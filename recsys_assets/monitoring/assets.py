@@ -12,11 +12,13 @@ from recsys_assets.lake import Lake
 from recsys_assets.measurement.importance import read_importance
 from recsys_assets.monitoring import pages
 from recsys_assets.monitoring.alerts import Alert, AlertError, open_alerts
-from recsys_assets.monitoring.business import MIN_SHOPPERS, variant_figures
+from recsys_assets.monitoring.arrivals import arrival_findings
+from recsys_assets.monitoring.business import MAX_SHARE, MIN_SHOPPERS, WINDOW_DAYS, variant_figures
 from recsys_assets.monitoring.drift import drift_report_of, evidence_of, findings_of, importances_of, store
 from recsys_assets.monitoring.findings import FOLDER, Finding, ReportSummary, save_summary, worst
 from recsys_assets.monitoring.quality_trend import closed_subjects, daily_quality, quality_findings
 from recsys_assets.monitoring.served_hits import update_hits
+from recsys_assets.monitoring.served_samples import update_samples
 from recsys_assets.page_links import page_link
 from recsys_assets.partitions import DAYS
 from recsys_assets.promotion.refit import refit_folder
@@ -39,15 +41,15 @@ def _spec(asset: str, description: str) -> dg.AssetCheckSpec:
     partitions_def=DAYS,
     deps=[interactions],
     kinds={"matplotlib", "html"},
-    check_specs=[_spec("data_quality_report", "Volume, rows set aside and missing days are as usual.")],
+    check_specs=[_spec("data_quality_report", "Volume, rejected rows, late events and clocks are as usual.")],
 )
 def data_quality_report(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Volume against the same weekday, rows set aside by the quality gate, and missing days."""
+    """Volume against the same weekday, rows set aside and why, missing days, late events, robots, shifted clocks."""
     day = _day(context)
     days = daily_quality(lake, day)
-    findings = quality_findings(days, closed_subjects(lake), day)
+    findings = (*quality_findings(days, closed_subjects(lake), day), *arrival_findings(lake, day))
     yield _result(context, settings, "data_quality_report", day, findings, pages.quality_page(days))
 
 
@@ -71,6 +73,7 @@ def drift_report(
     """Drift of features, predictions and hits of what is served; what a retraining would bring; groups; importances."""
     day, champion = _day(context), registry.champion()
     computed = update_hits(lake, registry, bundles, settings.home / "bundles", day, settings.k, context.log.info)
+    sampled = update_samples(lake, day)
     importances: Sequence[Any] = ()
     if champion is not None:
         folder = settings.home / "reports" / FOLDER / "importances"
@@ -87,9 +90,8 @@ def drift_report(
         )
         _send(context, settings, alert)
     page = pages.drift_page(report)
-    yield _result(
-        context, settings, "drift_report", day, findings_of(report), page, {"days_of_hits_computed": computed}
-    )
+    more = {"days_of_hits_computed": computed, "days_of_lists_sampled": sampled}
+    yield _result(context, settings, "drift_report", day, findings_of(report), page, more)
 
 
 @dg.asset(
@@ -116,9 +118,20 @@ def business_report(
         for one in figures
     )
     if not findings:
-        findings = (Finding("served lists", "too few", f"Fewer than {MIN_SHOPPERS} shoppers were served in 28 days."),)
+        findings = (Finding("served lists", "too few", _too_few_served(lake, day)),)
+    if capped:
+        sentence = (
+            f"{capped:,} shoppers saw far more than others; each counts at most as {MAX_SHARE:.0%} of the variant."
+        )
+        findings = (*findings, Finding("robots", "ok", sentence))
     page = pages.business_page(figures, capped)
     yield _result(context, settings, "business_report", day, findings, page)
+
+
+def _too_few_served(lake: Lake, day: date) -> str:
+    if not any(one <= day for one in lake.days(list_outcomes.key.to_user_string())):
+        return "No list has been served yet."
+    return f"Fewer than {MIN_SHOPPERS} shoppers of each variant were served in the last {WINDOW_DAYS} days."
 
 
 def _day(context: dg.AssetExecutionContext) -> date:

@@ -48,6 +48,9 @@ class Cusum:
     since: date | None
 
 
+NO_CUSUM: Final = Cusum((), (), (), False, None)
+
+
 def follow(rates: Sequence[DailyRate], *, k: float = K, h: float = H, start: date | None = None) -> Cusum:
     """Standardise the days and run the CUSUM.
 

@@ -34,17 +34,18 @@ class ColumnDrift:
     """One column, now and in the reference.
 
     Attributes:
-        column: name; ``kind``: ``numeric`` or ``categorical``.
+        column: name; ``kind``: ``numeric``, ``deciles`` (numeric, compared in the reference's deciles as well) or
+            ``categorical``.
         reference, current: shoppers with a value.
         statistic: Kolmogorov-Smirnov D, or chi-square; ``p_value`` of that test.
-        effect: KS D (numeric) or the largest difference of shares, L-infinity (categorical), in [0, 1].
-        second_effect: Wasserstein distance over the reference's standard deviation (numeric), or PSI (categorical).
+        effect: KS D (numeric, deciles) or the largest difference of shares, L-infinity (categorical), in [0, 1].
+        second_effect: Wasserstein distance over the reference's standard deviation (numeric), or PSI.
         limit: mean + 3 sd of ``effect`` in the past; ``None`` with fewer than `MIN_HISTORY` values.
         state: the verdict.
     """
 
     column: str
-    kind: Literal["numeric", "categorical"]
+    kind: Literal["numeric", "categorical", "deciles"]
     reference: int
     current: int
     statistic: float
@@ -74,6 +75,19 @@ def compare_numeric(column: str, reference: FloatArray, current: FloatArray) -> 
     scaled = distance / spread if spread > 0 else float(distance > 0)
     d = float(test.statistic)
     return ColumnDrift(column, "numeric", len(reference), len(current), d, float(test.pvalue), d, scaled)
+
+
+def compare_deciles(column: str, reference: FloatArray, current: FloatArray) -> ColumnDrift:
+    """`compare_numeric` with the PSI over the reference's deciles as second effect; equal deciles are one bin."""
+    found = replace(compare_numeric(column, reference, current), kind="deciles", second_effect=0.0)
+    if min(found.reference, found.current) < 2:
+        return found
+    edges = np.unique(np.quantile(reference, np.linspace(0.1, 0.9, 9)))
+    shares = [
+        np.bincount(np.searchsorted(edges, one, side="right"), minlength=len(edges) + 1) / len(one)
+        for one in (reference, current)
+    ]
+    return replace(found, second_effect=population_stability_index(shares[0], shares[1]))
 
 
 def compare_categorical(

@@ -1,6 +1,7 @@
 """Samples of the lake for drift statistics: one event per shopper, from the current week and the eight weeks before
 it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
@@ -8,9 +9,10 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from recsys_assets.data_gate import require_open
+from recsys_assets.data_gate import closed_gates, require_open
 from recsys_assets.features.engine import duckdb_engine, read_lake
 from recsys_assets.lake import Lake
+from recsys_assets.monitoring.calendar import missing_days
 from recsys_assets.monitoring.drift_statistics import ColumnDrift, compare_categorical, compare_numeric
 from recsys_assets.training.training_window import TRAINING_COLUMNS
 
@@ -22,26 +24,34 @@ MAX_SHOPPERS: Final = 20_000
 NUMERIC: Final = ("price", "hour", "events_that_day")
 CATEGORICAL: Final = ("interaction_type", "category")
 
-# The event with the smallest hash: a random one, the same in every run. A shopper with 50,000 views counts once. Every
-# week is sampled alike: a reference of one event in eight weeks would hold more of the shoppers who come rarely.
+# Shoppers are chosen before anything else is read: those with the smallest hashes. Then the event with the smallest
+# hash: a random one, the same in every run. A shopper with 50,000 views counts once. Every week is sampled alike: a
+# reference of one event in eight weeks would hold more of the shoppers who come rarely.
 _SAMPLE: Final = """
-    WITH events AS (
-        SELECT user_id, interaction_type, hour(timestamp) AS hour, category, coalesce(i.price, p.price) AS price,
-            count(*) OVER (PARTITION BY user_id, timestamp::DATE) AS events_that_day, hash(interaction_id) AS draw,
-            date_diff('day', timestamp::DATE, ?::DATE) // 7 AS week
-        FROM interactions AS i LEFT JOIN products AS p USING (product_id)
-        WHERE timestamp >= ? AND timestamp < ?
+    WITH chosen AS (
+        SELECT user_id FROM (
+            SELECT DISTINCT user_id FROM interactions WHERE timestamp >= $first AND timestamp < $end
+        ) ORDER BY hash(user_id), user_id LIMIT $most
+    ), own AS (
+        SELECT user_id, product_id, interaction_type, timestamp, price, hash(interaction_id) AS draw,
+            date_diff('day', timestamp::DATE, $last::DATE) // 7 AS week
+        FROM interactions SEMI JOIN chosen USING (user_id)
+        WHERE timestamp >= $first AND timestamp < $end
+    ), drawn AS (
+        SELECT *, count(*) OVER (PARTITION BY user_id, timestamp::DATE) AS events_that_day
+        FROM own
+        WHERE list_contains($weeks::BIGINT[], week)
+        QUALIFY row_number() OVER (PARTITION BY user_id, week ORDER BY draw) = 1
     )
-    SELECT user_id, interaction_type, hour, category, price, events_that_day
-    FROM events
-    QUALIFY row_number() OVER (PARTITION BY user_id, week ORDER BY draw) = 1
-        AND dense_rank() OVER (ORDER BY hash(user_id), user_id) <= ?
+    SELECT user_id, interaction_type, hour(timestamp) AS hour, category, coalesce(d.price, p.price) AS price,
+        events_that_day
+    FROM drawn AS d LEFT JOIN products AS p USING (product_id)
 """
 _ACTIVE: Final = """
     CREATE TEMP TABLE active AS
-    SELECT DISTINCT user_id, timestamp::DATE AS day
-    FROM interactions WHERE timestamp >= ? AND timestamp < ?
-    QUALIFY dense_rank() OVER (PARTITION BY day ORDER BY hash(user_id), user_id) <= ?
+    SELECT user_id, day FROM (
+        SELECT DISTINCT user_id, timestamp::DATE AS day FROM interactions WHERE timestamp >= ? AND timestamp < ?
+    ) QUALIFY row_number() OVER (PARTITION BY day ORDER BY hash(user_id), user_id) <= ?
 """
 
 
@@ -54,27 +64,42 @@ class Samples:
 
 
 def weekly_samples(lake: Lake, day: date) -> Samples:
-    """The week that ends with ``day`` and the `REFERENCE_DAYS` before it.
+    """The week that ends with ``day`` and the `REFERENCE_DAYS` before it, without weeks that lack a usable day.
 
     Raises:
-        GateClosed: a delivery of these days may not be used.
+        GateClosed: the catalogue or the users may not be used.
         LakeError: there are no interactions.
     """
     end = day + timedelta(days=1)
-    require_open(lake, end - timedelta(days=WINDOW_DAYS + REFERENCE_DAYS), end)
+    require_open(lake, end, end)  # the two tables; days that may not be used count as missing
     with duckdb_engine() as connection:
         read_lake(connection, lake, datetime.combine(end, time(), UTC))
-        return sample_weeks(connection.con, day)
+        return sample_weeks(connection.con, day, usable_days(lake))
 
 
-def sample_weeks(connection: Any, day: date) -> Samples:
-    """`weekly_samples` from the tables ``interactions`` and ``products`` of a DuckDB connection."""
+def usable_days(lake: Lake) -> set[date]:
+    """Days of interactions that the gate lets through."""
+    closed = {gate.subject for gate in closed_gates(lake)}
+    return {day for day in lake.days("interactions") if day.isoformat() not in closed}
+
+
+def sample_weeks(connection: Any, day: date, held: Collection[date]) -> Samples:
+    """`weekly_samples` from the tables ``interactions`` and ``products`` of a DuckDB connection.
+
+    Args:
+        held: days that may be used.
+    """
+    gaps = missing_days(held, day, WINDOW_DAYS + REFERENCE_DAYS)
+    whole = set(range(1 + REFERENCE_DAYS // 7)) - {(day - one).days // 7 for one in gaps}
     start = day - timedelta(days=WINDOW_DAYS - 1)
     first = start - timedelta(days=REFERENCE_DAYS)
     moments = [datetime.combine(one, time(), UTC) for one in (first, start, day + timedelta(days=1))]
     reference, current = (
-        connection.execute(_SAMPLE, [end - timedelta(days=1), begin, end, MAX_SHOPPERS]).to_arrow_table()
-        for begin, end in ((moments[0], moments[1]), (moments[1], moments[2]))
+        connection.sql(
+            _SAMPLE,
+            params={"first": begin, "end": end, "last": day, "most": MAX_SHOPPERS, "weeks": sorted(whole & weeks)},
+        ).to_arrow_table()
+        for begin, end, weeks in ((moments[0], moments[1], set(range(1, 9))), (moments[1], moments[2], {0}))
     )
     return Samples(reference, current)
 
@@ -98,8 +123,9 @@ def events_of_active_shoppers(
         connection.con.execute(_ACTIVE, [begin, end, most])
         active = connection.con.sql("SELECT user_id, day FROM active").to_arrow_table()
         past = begin - timedelta(days=history_days)
-        query = "SELECT * FROM interactions SEMI JOIN active USING (user_id) WHERE timestamp >= ?"
-        events = connection.con.execute(query, [past]).to_arrow_table().select(TRAINING_COLUMNS)
+        columns = ", ".join(TRAINING_COLUMNS)
+        query = f"SELECT {columns} FROM interactions SEMI JOIN active USING (user_id) WHERE timestamp >= ?"  # noqa: S608
+        events = connection.con.sql(query, params=[past]).to_arrow_table()
     shoppers: dict[date, list[str]] = {}
     for user, day in zip(active["user_id"].to_pylist(), active["day"].to_pylist(), strict=True):
         shoppers.setdefault(day, []).append(user)
@@ -121,3 +147,8 @@ def compare_samples(samples: Samples) -> list[ColumnDrift]:
         if any(any(value is not None for value in one) for one in values):
             found.append(compare_categorical(column, *values))
     return found
+
+
+def midnight_after(day: date) -> datetime:
+    """Aware, UTC."""
+    return datetime.combine(day, time(), UTC) + timedelta(days=1)

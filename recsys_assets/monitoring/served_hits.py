@@ -1,7 +1,8 @@
 """Hits of the serving model, day by day: did its list hold what its shoppers bought that day?
 
 Every day is asked of the model that could serve on it: the newest champion whose training data end before the day. Rows
-are kept in the lake table `TABLE`, one per shopper who bought something and has a history.
+are kept in the lake table `TABLE`, one per shopper who bought something and has a history. Days that another shop left
+there are made again.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,15 +16,15 @@ import pyarrow.compute as pc
 
 from lambda_api.recommender.bundle import read_bundle
 from lambda_api.recommender.contract import Recommender
-from recsys_assets.data_gate import closed_gates
 from recsys_assets.lake import Lake
 from recsys_assets.measurement.protocol import EvaluationWindow, build_task, evaluate
 from recsys_assets.monitoring.concept import DailyRate
-from recsys_assets.monitoring.samples import events_of_active_shoppers
+from recsys_assets.monitoring.samples import events_of_active_shoppers, usable_days
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import ModelVersion, Status
 from recsys_assets.schema import relevant_types
+from recsys_assets.shop_mark import mark_of, own_days, write_marked
 
 TABLE: Final = "served_hits"
 MAX_SHOPPERS: Final = 10_000
@@ -32,6 +33,9 @@ MAX_SHOPPERS: Final = 10_000
 HISTORY_DAYS: Final = 90
 BACKFILL_DAYS: Final = 77
 """Missing days that one run computes: the reference of the CUSUM, its gap and two weeks."""
+
+CHUNK_DAYS: Final = 7
+"""Missing days of which the shoppers' events are in memory at once."""
 
 SCHEMA = pa.schema(
     [
@@ -57,35 +61,33 @@ def update_hits(
     lake: Lake, registry: ModelRegistry, bundles: BundleStore, cache: Path, day: date, k: int, log: Log
 ) -> int:
     """Compute the missing days up to ``day``; returns how many. Days without a usable model stay missing."""
-    stored, closed = set(lake.days(TABLE)), {gate.subject for gate in closed_gates(lake)}
-    days = [one for one in lake.days("interactions") if day - timedelta(days=BACKFILL_DAYS) < one <= day]
+    first, mark = day - timedelta(days=BACKFILL_DAYS - 1), mark_of(lake)
+    done, _ = own_days(lake, mark, TABLE, first, day)
     missing = [
         (one, version)
-        for one in days
-        if one not in stored and one.isoformat() not in closed and (version := version_for(registry, one)) is not None
+        for one in sorted(usable_days(lake) - set(done))
+        if first <= one <= day and (version := version_for(registry, one)) is not None
     ]
-    if not missing:
-        return 0
-    first, last = missing[0][0], missing[-1][0]
-    events, shoppers = events_of_active_shoppers(lake, first, last, HISTORY_DAYS, MAX_SHOPPERS)
-    products = lake.read("products")
+    products = lake.read("products") if missing else None
     models: dict[str, Recommender] = {}
-    for number, (one, version) in enumerate(missing, start=1):
-        name = str(version.version)
-        if name not in models:
-            models[name] = read_bundle(bundles.fetch(version, cache), verify=False).recommender
-        own = events.filter(pc.is_in(events["user_id"], pa.array(shoppers.get(one, []), pa.string())))
-        lake.write_day(TABLE, one, hits_of_day(own, products, models[name], name, one, k))
-        if number % 10 == 0 or number == len(missing):
-            log(f"hits of what was served: {number} of {len(missing)} days")
+    for start in range(0, len(missing), CHUNK_DAYS):
+        chunk = missing[start : start + CHUNK_DAYS]
+        events, shoppers = events_of_active_shoppers(lake, chunk[0][0], chunk[-1][0], HISTORY_DAYS, MAX_SHOPPERS)
+        for one, version in chunk:
+            name = str(version.version)
+            if name not in models:
+                models[name] = read_bundle(bundles.fetch(version, cache), verify=False).recommender
+            own = events.filter(pc.is_in(events["user_id"], pa.array(shoppers.get(one, []), pa.string())))
+            write_marked(lake, mark, TABLE, one, hits_of_day(own, products, models[name], name, one, k))
+        log(f"hits of what was served: {start + len(chunk)} of {len(missing)} days")
     return len(missing)
 
 
 def hits_of_day(events: pa.Table, products: pa.Table, model: Recommender, version: str, day: date, k: int) -> pa.Table:
     """One row per shopper of ``events`` who bought something on ``day`` (`SCHEMA`)."""
     start = datetime.combine(day, time(), UTC)
-    window = EvaluationWindow(start, start + timedelta(days=1), relevant_types(events), candidates="catalogue")
     try:
+        window = EvaluationWindow(start, start + timedelta(days=1), relevant_types(events), candidates="catalogue")
         task = build_task(events, products, window)
     except ValueError:  # nobody with a history bought something new
         return SCHEMA.empty_table()
@@ -104,17 +106,16 @@ def hits_of_day(events: pa.Table, products: pa.Table, model: Recommender, versio
 def daily_rates(lake: Lake, day: date) -> list[DailyRate]:
     """The stored days up to ``day``, as many as `BACKFILL_DAYS`."""
     rates = []
-    for one in lake.days(TABLE):
-        if day - timedelta(days=BACKFILL_DAYS) < one <= day:
-            hits = lake.read(TABLE, ("hit",), start=one, end=one + timedelta(days=1))["hit"].to_numpy()
-            if len(hits):
-                rates.append(DailyRate(one, float(hits.mean()), len(hits)))
+    for one in own_days(lake, mark_of(lake), TABLE, day - timedelta(days=BACKFILL_DAYS - 1), day)[0]:
+        hits = lake.read(TABLE, ("hit",), start=one, end=one + timedelta(days=1))["hit"].to_numpy()
+        if len(hits):
+            rates.append(DailyRate(one, float(hits.mean()), len(hits)))
     return rates
 
 
 def one_row_per_shopper(lake: Lake, start: date, end: date) -> pa.Table:
     """Rows of the days from ``start`` to before ``end``, the newest of each shopper."""
-    days = [one for one in lake.days(TABLE) if start <= one < end]
+    days, _ = own_days(lake, mark_of(lake), TABLE, start, end - timedelta(days=1))
     if not days:
         return SCHEMA.empty_table()
     table = pa.concat_tables(lake.read(TABLE, start=one, end=one + timedelta(days=1)) for one in days)
