@@ -21,22 +21,29 @@ REFERENCE_DAYS: Final = 56
 """Eight whole weeks: every weekday counts alike in both samples."""
 
 MAX_SHOPPERS: Final = 20_000
+"""Of the current week."""
+
 NUMERIC: Final = ("price", "hour", "events_that_day")
 CATEGORICAL: Final = ("interaction_type", "category")
 
-# Shoppers are chosen before anything else is read: those with the smallest hashes. Then the event with the smallest
-# hash: a random one, the same in every run. A shopper with 50,000 views counts once. Every week is sampled alike: a
-# reference of one event in eight weeks would hold more of the shoppers who come rarely.
-_SAMPLE: Final = """
-    WITH chosen AS (
-        SELECT user_id FROM (
+# The largest hash of the shoppers who are sampled, the same for both samples: of the current week's shoppers those with
+# the smallest hashes, or everybody where there are not more.
+_SLICE: Final = """
+    SELECT CASE WHEN count(*) < $most THEN 18446744073709551615::UBIGINT ELSE max(slice) END FROM (
+        SELECT hash(user_id) AS slice FROM (
             SELECT DISTINCT user_id FROM interactions WHERE timestamp >= $first AND timestamp < $end
-        ) ORDER BY hash(user_id), user_id LIMIT $most
-    ), own AS (
-        SELECT user_id, product_id, interaction_type, timestamp, price, hash(interaction_id) AS draw,
+        ) ORDER BY slice LIMIT $most
+    )
+"""
+# Of a shopper and week the event with the smallest hash: a random one, the same in every run. A shopper with 50,000
+# views counts once. Every week is sampled alike: a reference of one event in eight weeks would hold more of the
+# shoppers who come rarely.
+_SAMPLE: Final = """
+    WITH own AS (
+        SELECT user_id, product_id, interaction_type, timestamp, price, hash(product_id, timestamp) AS draw,
             date_diff('day', timestamp::DATE, $last::DATE) // 7 AS week
-        FROM interactions SEMI JOIN chosen USING (user_id)
-        WHERE timestamp >= $first AND timestamp < $end
+        FROM interactions
+        WHERE timestamp >= $first AND timestamp < $end AND hash(user_id) <= $slice::UBIGINT
     ), drawn AS (
         SELECT *, count(*) OVER (PARTITION BY user_id, timestamp::DATE) AS events_that_day
         FROM own
@@ -93,13 +100,14 @@ def sample_weeks(connection: Any, day: date, held: Collection[date]) -> Samples:
     whole = set(range(1 + REFERENCE_DAYS // 7)) - {(day - one).days // 7 for one in gaps}
     start = day - timedelta(days=WINDOW_DAYS - 1)
     first = start - timedelta(days=REFERENCE_DAYS)
-    moments = [datetime.combine(one, time(), UTC) for one in (first, start, day + timedelta(days=1))]
+    begin, middle, end = (datetime.combine(one, time(), UTC) for one in (first, start, day + timedelta(days=1)))
+    most = {"first": middle, "end": end, "most": MAX_SHOPPERS}
+    ((sliced,),) = connection.sql(_SLICE, params=most).fetchall()
     reference, current = (
         connection.sql(
-            _SAMPLE,
-            params={"first": begin, "end": end, "last": day, "most": MAX_SHOPPERS, "weeks": sorted(whole & weeks)},
+            _SAMPLE, params={"first": one, "end": other, "last": day, "slice": sliced, "weeks": sorted(whole & weeks)}
         ).to_arrow_table()
-        for begin, end, weeks in ((moments[0], moments[1], set(range(1, 9))), (moments[1], moments[2], {0}))
+        for one, other, weeks in ((begin, middle, set(range(1, 9))), (middle, end, {0}))
     )
     return Samples(reference, current)
 
@@ -123,9 +131,14 @@ def events_of_active_shoppers(
         connection.con.execute(_ACTIVE, [begin, end, most])
         active = connection.con.sql("SELECT user_id, day FROM active").to_arrow_table()
         past = begin - timedelta(days=history_days)
+        # Rows of others are dropped while files are read, before the join.
+        ((sliced,),) = connection.con.sql("SELECT coalesce(max(hash(user_id)), 0) FROM active").fetchall()
         columns = ", ".join(TRAINING_COLUMNS)
-        query = f"SELECT {columns} FROM interactions SEMI JOIN active USING (user_id) WHERE timestamp >= ?"  # noqa: S608
-        events = connection.con.sql(query, params=[past]).to_arrow_table()
+        query = f"""
+            SELECT {columns} FROM interactions SEMI JOIN active USING (user_id)
+            WHERE timestamp >= ? AND hash(user_id) <= ?::UBIGINT
+        """  # noqa: S608
+        events = connection.con.sql(query, params=[past, sliced]).to_arrow_table()
     shoppers: dict[date, list[str]] = {}
     for user, day in zip(active["user_id"].to_pylist(), active["day"].to_pylist(), strict=True):
         shoppers.setdefault(day, []).append(user)
