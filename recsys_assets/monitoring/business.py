@@ -87,7 +87,7 @@ def in_groups(columns: Sequence[FloatArray], seed: int) -> list[FloatArray]:
     if n <= MAX_UNITS:
         return list(columns)
     group = np.random.default_rng(seed).permutation(n) % MAX_UNITS
-    return [np.bincount(group, weights=one, minlength=MAX_UNITS) for one in columns]
+    return [np.bincount(group, weights=one, minlength=MAX_UNITS).astype(np.float64) for one in columns]
 
 
 def totals(outcomes: pa.Table) -> pa.Table:
