@@ -22,6 +22,7 @@ from lambda_api.state.open_table import open_table
 from lambda_api.state.routing_record import read_routing
 from recsys_assets.event_stream import events_root
 from recsys_deploy.experiments.comparison import BusinessRules
+from recsys_deploy.experiments.stream_tables import StreamTables
 from recsys_deploy.release.strategies import CHALLENGER, Strategy
 from recsys_deploy.rollout import plan as rollout_plan
 from recsys_deploy.rollout.evidence import LocalAlarms, StreamEvidence
@@ -157,7 +158,7 @@ class Trials:
             self.pipeline.bundles,
             self._serving,
             self._cache,
-            StreamEvidence(events_root(settings), LocalAlarms()),
+            StreamEvidence(StreamTables(events_root(settings), self.pipeline.lake), LocalAlarms()),
             clock=clock,
         )
 
