@@ -97,6 +97,9 @@ class Settings(BaseModel):
     rollout_machine_arn: str = Field(
         default="", description="State machine of rollouts (target aws). Empty: a rollout runs where it is started."
     )
+    training_machine_arn: str = Field(
+        default="", description="State machine of trainings (target aws), which `recsys run --daily` starts."
+    )
     topic_arn: str = Field(default="", description="SNS topic of notices to people (target aws). Empty: none.")
     shadow_queue_url: str = Field(default="", description="SQS queue of the shadow model (target aws). Empty: none.")
     training_image: str = Field(

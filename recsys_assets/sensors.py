@@ -4,7 +4,7 @@ A sensor cannot launch jobs of another location, so it is defined beside the job
 """
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -41,9 +41,10 @@ def drift_sensor(
     """One decision per look; equal decisions have equal run keys, so two looks start one training."""
     today = datetime.now(UTC).date()
     running = context.instance.get_runs_count(dg.RunsFilter(job_name=retrain_models_job.name, statuses=UNFINISHED)) > 0
-    decision = decide_training(today, stored_evidence(lake, today), history_of(registry, context.cursor, running))
+    cursor = context.cursor or recorded_cursor(lake)
+    decision = decide_training(today, stored_evidence(lake, today), history_of(registry, cursor, running))
     record(lake, decision)
-    cursor = json.dumps({"episode": decision.episode and decision.episode.isoformat(), "started": decision.started})
+    cursor = _cursor(decision.episode.isoformat() if decision.episode else None, decision.started)
     if not decision.start:
         return dg.SensorResult(skip_reason=decision.reason, cursor=cursor)
     tags = {TRIGGER_TAG: decision.cause, "recsys/reason": decision.reason[:200]}
@@ -67,6 +68,19 @@ def history_of(registry: ModelRegistry, cursor: str | None, running: bool) -> Tr
         episode=date.fromisoformat(episode) if episode else None,
         started=int(stored.get("started", 0)),
     )
+
+
+def recorded_cursor(lake: Lake) -> str | None:
+    """The open episode as `record` kept it, for a look without a cursor: AWS without the daemon, or a new instance."""
+    day = max(lake.days(DECISIONS_TABLE), default=None)
+    if day is None:
+        return None
+    (row,) = lake.read(DECISIONS_TABLE, start=day, end=day + timedelta(days=1)).to_pylist()
+    return _cursor(row["episode"], row["started"])
+
+
+def _cursor(episode: str | None, started: int) -> str:
+    return json.dumps({"episode": episode, "started": started})
 
 
 def record(lake: Lake, decision: Decision) -> None:

@@ -50,6 +50,11 @@ def data_quality_report(
     day = _day(context)
     days = daily_quality(lake, day)
     findings = (*quality_findings(days, closed_subjects(lake), day), *arrival_findings(lake, day))
+    for finding in findings:
+        # A missing day is told on that day, as volume; the finding about it stays for four weeks.
+        if finding.state == "warning" and finding.name != "missing days":
+            what_to_do = "Look at data_quality_report: does the shop deliver, does the event stream, which rule failed?"
+            _send(context, settings, Alert(f"Data: {finding.name}", day, finding.sentence, what_to_do))
     yield _result(context, settings, "data_quality_report", day, findings, pages.quality_page(days))
 
 

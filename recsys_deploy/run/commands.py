@@ -29,8 +29,19 @@ def run(
             "is not run again. Exit code 0: the outcome is kept, even if the graph failed."
         ),
     ] = None,
+    daily: Annotated[
+        bool,
+        typer.Option(
+            "--daily",
+            help="On AWS without Dagster's daemon: ingest new days, make yesterday's reports, and start the training "
+            "machine if they ask for it.",
+        ),
+    ] = False,
 ) -> None:
     """Run the whole graph: raw events to a registered model, then put it live and print what it recommends."""
+    if daily:
+        _run_daily()
+        return
     if name is not None:
         _run_named(name)
         return
@@ -95,6 +106,16 @@ def _run_named(name: str) -> None:
     kept = run_named(name, homes.settings_of_last_home(), console)
     version = f" {kept.version} ({kept.model})" if kept.version else ""
     console.print(f"{kept.outcome.value}{version}: {kept.reason}", highlight=False, markup=False)
+
+
+def _run_daily() -> None:
+    from recsys_deploy.run.daily import run_daily
+    from recsys_deploy.run.graph import hide_dagster_notices
+
+    hide_dagster_notices()
+    if not run_daily(console):
+        console.print("[red]yesterday's reports were not made[/]")
+        raise typer.Exit(1)
 
 
 def _print_outcome(settings: Settings, shoppers: int) -> None:

@@ -47,20 +47,22 @@ def hide_dagster_notices() -> None:
 
 def run_graph(settings: Settings, days: Sequence[date], console: Console) -> JobRun:
     """Run ``build_recommender_job`` over ``days`` (first to last, one run) on the instance of ``DAGSTER_HOME``."""
-    # Imported here: the calendar of the definitions is fixed at import, after the shop's first day is known.
-    from recsys_assets.definitions import build_defs
     from recsys_assets.tags import RANGE_END_TAG, RANGE_START_TAG
 
-    window = {RANGE_START_TAG: days[0].isoformat(), RANGE_END_TAG: days[-1].isoformat()}
-    run, _ = _run(build_defs(settings).resolve_job_def(JOB), "recsys_assets", window, console)
-    return run
+    return run_job(settings, JOB, {RANGE_START_TAG: days[0].isoformat(), RANGE_END_TAG: days[-1].isoformat()}, console)
 
 
 def publish(settings: Settings, console: Console) -> JobRun:
     """Run ``publish_serving_data_job``: bring what serving reads up to the lake as it is."""
+    return run_job(settings, PUBLISH_JOB, {}, console)
+
+
+def run_job(settings: Settings, name: str, tags: Mapping[str, str], console: Console) -> JobRun:
+    """Run the job ``name`` of ``recsys_assets``; ``tags`` may name its partition."""
+    # Imported here: the calendar of the definitions is fixed at import, after the shop's first day is known.
     from recsys_assets.definitions import build_defs
 
-    run, _ = _run(build_defs(settings).resolve_job_def(PUBLISH_JOB), "recsys_assets", {}, console)
+    run, _ = _run(build_defs(settings).resolve_job_def(name), "recsys_assets", tags, console)
     return run
 
 

@@ -41,9 +41,9 @@ module "runs" {
 
   name          = local.name
   image_tag     = var.image_tag
-  environment   = merge(local.pipeline_settings, local.run_environment)
+  environment   = merge(local.pipeline_settings, local.daily_settings, local.run_environment)
   secrets       = local.run_secrets
-  access        = local.pipeline_access
+  access        = merge(local.pipeline_access, local.daily_access)
   cpu           = var.runs.cpu
   memory_mb     = var.runs.memory_mb
   disk_gib      = var.runs.disk_gib

@@ -14,7 +14,7 @@ module "monitoring" {
   delivery_buffer_s        = module.streaming.delivery_buffer_s
   shadow_queue_name        = module.streaming.shadow_queue_name
   shadow_failed_queue_name = module.streaming.shadow_failed_queue_name
-  alarms                   = merge(var.dagster == null ? {} : module.dagster[0].alarms, var.training == null ? {} : module.training[0].alarms, var.rollout == null ? {} : module.rollout[0].alarms)
+  alarms                   = merge(concat(module.dagster[*].alarms, module.training[*].alarms, [local.daily_alarms], module.rollout[*].alarms)...)
   latency_p99_ms           = var.operations.latency_p99_ms
   monthly_budget_usd       = var.operations.monthly_budget_usd
 }

@@ -65,6 +65,28 @@ variable "training" {
   }
 }
 
+variable "daily" {
+  description = "The daily task, for environments without Dagster's daemon: it ingests new days, makes yesterday's reports, and starts the training machine where they ask for it. With it the weekly schedule may be off: at the latest after 28 days it starts a training. Null: none."
+  type = object({
+    schedule = object({
+      expression = string
+      timezone   = string
+      enabled    = optional(bool, true)
+    })
+  })
+  default = null
+
+  validation {
+    condition     = var.daily == null || var.training != null
+    error_message = "The daily task starts the training machine: set training, or daily = null."
+  }
+
+  validation {
+    condition     = var.shop != null || !try(var.daily.schedule.enabled, false)
+    error_message = "A schedule without a shop would start tasks that have nothing to report on: name the shop's data in shop, or say enabled = false."
+  }
+}
+
 variable "feature_job" {
   description = "Feature tables on Glue: size of a worker, workers, minutes after which a run is ended; see modules/glue. Paid by the run, and worth it when a shop's log outgrows the memory of one task. Null: computed in the run, by DuckDB."
   type = object({

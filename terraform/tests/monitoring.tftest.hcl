@@ -83,6 +83,34 @@ run "one_bad_period_is_no_alarm" {
   }
 }
 
+run "what_is_measured_once_a_day_keeps_its_state" {
+  command = plan
+
+  module {
+    source = "./modules/monitoring"
+  }
+
+  variables {
+    alarms = {
+      "drift-found" = {
+        metric      = ["Recsys", "DriftFamilies", "Maximum"]
+        dimensions  = { service = "daily" }
+        threshold   = 0
+        period_s    = 3600
+        periods     = 1
+        breaches    = 1
+        missing     = "ignore"
+        description = "A report found drift; the topic has a message for each family, with its figures."
+      }
+    }
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.this["drift-found"].period == 3600 && aws_cloudwatch_metric_alarm.this["drift-found"].datapoints_to_alarm == 1 && aws_cloudwatch_metric_alarm.this["drift-found"].evaluation_periods == 1 && aws_cloudwatch_metric_alarm.this["drift-found"].treat_missing_data == "ignore"
+    error_message = "One figure a day is judged once, and its state stays until the next."
+  }
+}
+
 run "an_idle_environment_has_three_alarms" {
   command = plan
 

@@ -55,6 +55,7 @@ run "everything_at_once" {
     }
     runs       = { cpu = 2048, memory_mb = 16384, disk_gib = 40, architecture = "X86_64" }
     training   = { schedule = null }
+    daily      = { schedule = { expression = "cron(0 2 * * ? *)", timezone = "UTC" } }
     storefront = { web_acl_arn = null, demonstration = true }
     sagemaker = {
       endpoint = { serverless = { memory_mb = 2048, max_concurrency = 3 } }
@@ -76,6 +77,16 @@ run "everything_at_once" {
   assert {
     condition     = output.settings.RECSYS_FEATURES_GLUE_JOB == "recsys-prod-features" && output.settings.RECSYS_DATA == "s3://a-shop/log" && output.settings.RECSYS_INFERENCE_INSTANCE_TYPE == "ml.m5.large"
     error_message = "Whoever runs the graph is told of the job, the shop's data, and what batches run on."
+  }
+
+  assert {
+    condition     = { for name, alarm in local.daily_alarms : name => alarm.metric[1] } == { "daily-missed" = "ApproximateNumberOfMessagesVisible", "daily-not-run" = "ReportsMade", "drift-found" = "DriftFamilies", "quality-gate-closed" = "GatesClosed", "data-stopped" = "DataAge", "stream-stopped" = "StreamAge" }
+    error_message = "The daily task is watched where its schedule is on."
+  }
+
+  assert {
+    condition     = local.daily_settings.RECSYS_TRAINING_MACHINE_ARN == "arn:aws:states:eu-central-1:123456789012:stateMachine:recsys-prod-training"
+    error_message = "The task names the training machine without depending on it."
   }
 
   assert {
@@ -115,6 +126,21 @@ run "what_would_hurt_a_shop_is_refused" {
   }
 
   expect_failures = [var.disposable, var.feature_job, var.operations, var.rollout, var.serving, var.training]
+}
+
+run "a_daily_task_with_nothing_to_report_on_is_refused" {
+  command = plan
+
+  module {
+    source = "./stack"
+  }
+
+  variables {
+    training = null
+    daily    = { schedule = { expression = "cron(0 2 * * ? *)", timezone = "UTC" } }
+  }
+
+  expect_failures = [var.daily]
 }
 
 run "an_environment_without_an_account_is_refused" {

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,11 @@ from lambda_api.state import api_keys
 from lambda_api.state.exposures import InferenceLog
 from lambda_api.state.open_table import open_table
 from lambda_api.state.routing_record import read_routing, write_routing
+from recsys_assets.lake import Lake
 from recsys_assets.promotion.registration import register_bundle
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.sensors import DECISIONS_TABLE
 from recsys_deploy.deploy.account_test import AccountTest
 from recsys_deploy.deploy.api_check import HttpAnswer
 from recsys_deploy.deploy.command import Deployment, DeployOptions, deploy
@@ -66,6 +69,7 @@ TRAINING = {
     "training": {
         "schedule": {"expression": "cron(0 4 ? * MON *)", "timezone": "UTC", "enabled": False},
     },
+    "daily": {"schedule": {"expression": "cron(0 2 * * ? *)", "timezone": "UTC", "enabled": True}},
     "rollout": {
         "strategy": "canary",
         "approval_hours": 0,
@@ -98,6 +102,7 @@ class Proof:
     deployed: Deployment | None = None
     execution: str = ""
     notices: str = ""
+    daily: str = ""
     strays: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -535,6 +540,24 @@ def entered_states(machines: Any, execution: str) -> list[str]:
     return [one["stateEnteredEventDetails"]["name"] for one in history if "stateEnteredEventDetails" in one]
 
 
+def test_the_daily_task_starts(proof: Proof) -> None:
+    """By the call of the deployed schedule; it runs while the next test asks."""
+    schedule = proof.stage.client("scheduler").get_schedule(Name="recsys-dev-daily")
+    assert (schedule["State"], schedule["Target"]["Arn"]) == ("ENABLED", "arn:aws:scheduler:::aws-sdk:ecs:runTask")
+    call = _as_boto(json.loads(schedule["Target"]["Input"].replace("<aws.scheduler.execution-id>", "first")))
+    (task,) = proof.stage.client("ecs").run_task(**call)["tasks"]
+    proof.daily = task["taskArn"]
+
+
+def _as_boto(call: Any) -> Any:
+    """Parameters of a call as boto3 spells them: Scheduler's begin with capital letters."""
+    if isinstance(call, list):
+        return [_as_boto(one) for one in call]
+    return (
+        {key[0].lower() + key[1:]: _as_boto(value) for key, value in call.items()} if isinstance(call, dict) else call
+    )
+
+
 def test_the_account_test_uses_what_stands(proof: Proof) -> None:
     """Its steps between deploying and destroying; the training above is the one it would start."""
     assert proof.deployed is not None
@@ -552,6 +575,46 @@ def test_the_account_test_uses_what_stands(proof: Proof) -> None:
         notes.append("; ".join(f"{name}: {note}" for name, (_, note) in found.items()))
 
 
+def test_the_daily_task_reports_and_decides(proof: Proof) -> None:
+    """The shop's log ended long ago and its model is of today: the day has no events, and no training is started."""
+    ecs, machines = proof.stage.client("ecs"), proof.stage.client("stepfunctions")
+    with proof.journal.step("daily task waited for") as notes:
+
+        def task() -> Any:
+            (found,) = ecs.describe_tasks(cluster="recsys-dev", tasks=[proof.daily])["tasks"]
+            return found if found["lastStatus"] == "STOPPED" else None
+
+        (container,) = wait_until(task, lambda: _log_of_task(proof), every_s=0.5)["containers"]
+        assert container["exitCode"] == 0, _log_of_task(proof)
+        (decision,) = Lake(proof.there.lake_uri).read(DECISIONS_TABLE).to_pylist()
+        assert (decision["start"], decision["episode"]) == (False, None), decision
+        machine = proof.stage.state().outputs["training_machine_arn"]
+        assert [one["name"] for one in machines.list_executions(stateMachineArn=machine)["executions"]] == [RUN]
+        values = {name: _figure(proof, name) for name in ("ReportsMade", "DriftFamilies", "DataAge")}
+        assert (values["ReportsMade"], values["DriftFamilies"]) == (1, 0) and values["DataAge"] > 365, values
+        (message,) = proof.stage.client("sqs").receive_message(QueueUrl=proof.notices)["Messages"]
+        assert json.loads(message["Body"])["Subject"] == "Data: volume"
+        notes.append(f"{decision['reason']} {values}")
+
+
+def _figure(proof: Proof, name: str) -> float:
+    """The highest value of the last hours, as an alarm reads it."""
+    now = datetime.now(UTC)
+    found = proof.stage.client("cloudwatch").get_metric_statistics(
+        Namespace="Recsys",
+        MetricName=name,
+        Dimensions=[{"Name": "service", "Value": "daily"}],
+        StartTime=now - timedelta(hours=2),
+        EndTime=now + timedelta(hours=1),
+        Period=10_800,
+        Statistics=["Maximum"],
+    )
+    return max(float(one["Maximum"]) for one in found["Datapoints"])
+
+
+CONDITION_KEYS = {"cloudwatch:PutMetricData": {"cloudwatch:namespace": "Recsys"}}
+"""Of calls whose role is confined by more than action and resource; the figures above were stored under this one."""
+
 SHARED = {
     "recsys-dev-api": {"recsys-dev-judge", "recsys-dev-run", "recsys-dev-shadow"},
     "recsys-dev-authorizer": {"recsys-dev-run"},
@@ -568,6 +631,8 @@ SHARED_READS = {
     # The training machine reads in the registry how its run ended.
     ("recsys-dev-run", "dynamodb:GetItem", "recsys-dev-training"),
     ("recsys-dev-run", "dynamodb:Query", "recsys-dev-training"),
+    # The daily task tells the same people.
+    ("recsys-dev-run", "sns:Publish", "recsys-dev-training"),
     # The judge reads what Firehose wrote, reads the registry as the training machine does, and tells the same people.
     ("recsys-dev-judge", "s3:GetObject", "recsys-dev-event-delivery"),
     ("recsys-dev-judge", "s3:ListBucket", "recsys-dev-event-delivery"),
@@ -587,7 +652,7 @@ def test_every_call_is_allowed_by_its_own_role_and_by_no_stranger(proof: Proof) 
         assert {role for role, _, _ in calls} == set(SHARED), sorted({role for role, _, _ in calls})
         # Arrow asks for a bucket that cannot exist, to learn from the answer, a refusal too, whose server it is.
         calls = [call for call in calls if "extremelyunlikelytoexist" not in call[2]]
-        refused = [call for call in calls if not allows(roles[call[0]], *call[1:])]
+        refused = [call for call in calls if not allows(roles[call[0]], *call[1:], CONDITION_KEYS.get(call[1]))]
         assert refused == [], "a call that AWS would refuse"
         strangers = {
             (role, action, other)

@@ -110,11 +110,11 @@ def _code(text: str) -> str:
 def test_every_alarm_has_a_runbook_and_no_runbook_is_left_over() -> None:
     headings = re.findall(r"^## (.+)$", (ROOT / "docs" / "runbooks.md").read_text(encoding="utf-8"), re.MULTILINE)
     patterns = [name.replace("\\*", "*") for heading in headings for name in heading.split(", ") if " " not in name]
-    names = {"*-errors", "budget"}
-    for file in MODULES.glob("*/*.tf"):
+    names = {"*-errors", "budget", "training-missed", "daily-missed"}
+    for file in (*MODULES.glob("*/*.tf"), MODULES.parent / "stack" / "daily.tf"):
         text = file.read_text(encoding="utf-8")
         if "alarm" in text:
-            text = text.replace("${var.machine}-missed", "training-missed").replace("${var.machine}", "*")
+            text = text.replace("${var.machine}", "*")
             keys = re.findall(r'"([\w$][^"\n]*)" =>? \{\n\s+(?:metric|description) +=', text)
             names |= {re.sub(r"\$\{[^}]*\}", "*", key) for key in keys}
             names |= set(re.findall(r'^resource "aws_cloudwatch_composite_alarm" "(\w+)"', text, re.MULTILINE))
@@ -153,6 +153,9 @@ def _roles() -> set[str]:
     machines = re.findall(r'^  machine += "(\w+)"$', calls, re.MULTILINE)
     found: set[str] = set()
     for module in MODULES.iterdir():
+        if module.name == "schedule":
+            found |= {f"{started}-schedule" for started in ("training", "daily")}
+            continue
         text = "".join(file.read_text(encoding="utf-8") for file in module.glob("*.tf"))
         blocks = re.findall(r"^locals \{\n.*?^\}", text, re.MULTILINE | re.DOTALL)
         values = dict(re.findall(r'^  (\w+) += "([^"\n]+)"$', "\n".join(blocks), re.MULTILINE))
@@ -168,7 +171,7 @@ def _roles() -> set[str]:
             for key, machine in itertools.product(keys if "each.key" in whole else [""], machines):
                 made = whole.replace("${each.key}", key).replace("${var.machine}", machine)
                 found.add(made.removeprefix("${var.name}-"))
-    return found - {"rollout-schedule"}  # rollouts have no schedule
+    return found
 
 
 def _keys(text: str, local: str) -> list[str]:
@@ -268,6 +271,7 @@ TOLD: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "network": lambda values: _network(values["network"]),
     "a run: CPU units, MB": lambda values: "{cpu}, {memory_mb}".format(**values["runs"]) if values["runs"] else "none",
     "training machine's schedule": lambda values: _schedule(values.get("training")),
+    "daily task's schedule": lambda values: _schedule(values.get("daily")),
     "SageMaker": lambda values: _yes(values.get("sagemaker")),
     "Dagster": lambda values: _yes(values["dagster"]),
     "GitHub's roles": lambda values: _yes(values["ci_access"]),

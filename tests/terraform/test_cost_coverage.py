@@ -34,6 +34,7 @@ def test_counts_are_those_of_the_stack(environments: Mapping[str, State]) -> Non
     dev, prod = environments["dev"], environments["prod"]
     assert len(dev.of_type("aws_cloudwatch_metric_alarm")) == cost.ESSENTIAL_ALARMS
     counted = cost.ALARMS + cost.DAGSTER_ALARMS + cost.TRAINING_ALARMS + cost.ROLLOUT_ALARMS + cost.TRIGGER_ALARMS
+    counted += cost.DAILY_ALARMS
     assert len(prod.of_type("aws_cloudwatch_metric_alarm")) == counted
     assert len(prod.of_type("aws_dynamodb_table")) == cost.TABLES
     assert prod.one("aws_apigatewayv2_authorizer")["authorizer_result_ttl_in_seconds"] == cost.AUTHORIZER_CACHE_S

@@ -38,6 +38,7 @@ ALARMS: Final = 30
 ESSENTIAL_ALARMS: Final = 3
 DAGSTER_ALARMS: Final = 6
 TRAINING_ALARMS: Final = 4
+DAILY_ALARMS: Final = 6
 TRIGGER_ALARMS: Final = 7
 ROLLOUT_ALARMS: Final = 9
 """terraform/modules/monitoring: with and without ``full_monitoring``, and those of optional parts. Triggers of rollouts
@@ -48,6 +49,12 @@ METRICS: Final = 16
 
 DAGSTER_SERVICES: Final = 4
 """Web server, daemon and two code locations."""
+
+DAILY_METRICS: Final = 6
+"""recsys_deploy/monitoring/daily_metrics.py, with ``ReportsMade``."""
+
+DAILY_HOURS: Final = 0.1
+"""Of one daily task, its start included: assumed. The reports of a million events took under a minute."""
 
 KMS_REUSE_S: Final = 300
 """DynamoDB calls KMS at most once in five minutes per table (DynamoDB Developer Guide, "Encryption at rest")."""
@@ -200,6 +207,10 @@ def _quantities(values: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
         yield from network(values["network"], usage)
     if values.get("runs") is not None:
         yield from runs(values["runs"], values.get("training"), usage)
+    if _is_daily(values):
+        hours = DAILY_HOURS * HOURS / 24
+        yield from _task("ECS", "daily task", values["runs"], hours, values["runs"]["architecture"].lower())
+        yield ("CloudWatch", "metrics of the daily task", "cloudwatch.metrics", DAILY_METRICS)
     if values.get("dagster") is not None:
         yield from dagster(values["dagster"])
     if values.get("sagemaker") is not None:
@@ -315,6 +326,7 @@ def observation(values: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
     operations, full = values["operations"], values["operations"]["full_monitoring"]
     parts = {"dagster": DAGSTER_ALARMS, "training": TRAINING_ALARMS, "rollout": ROLLOUT_ALARMS}
     optional = sum(count for part, count in parts.items() if values.get(part))
+    optional += DAILY_ALARMS if _is_daily(values) else 0
     triggers = TRIGGER_ALARMS if values.get("rollout") else 0
     gb = usage.calls * usage.log_kb / 1e6
     yield ("CloudWatch", "logs in", "logs.in", gb)
@@ -374,6 +386,10 @@ def sagemaker(made: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
     if realtime := endpoint.get("realtime"):
         hours = realtime["min_instances"] * endpoint.get("variants", 1) * HOURS
         yield ("SageMaker", f"endpoint on {realtime['instance_type']}", f"sagemaker.{realtime['instance_type']}", hours)
+
+
+def _is_daily(values: Mapping[str, Any]) -> bool:
+    return values.get("daily") is not None and bool(values["daily"]["schedule"].get("enabled", True))
 
 
 def _task(service: str, what: str, size: Mapping[str, Any], hours: float, architecture: str) -> Iterator[Quantity]:

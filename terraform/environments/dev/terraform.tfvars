@@ -37,6 +37,8 @@ sagemaker = null
 
 training = null
 
+daily = null
+
 rollout = null
 
 shop = null

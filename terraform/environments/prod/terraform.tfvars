@@ -61,6 +61,10 @@ training = {
   schedule = { expression = "cron(0 4 ? * MON *)", timezone = "UTC", enabled = false }
 }
 
+daily = {
+  schedule = { expression = "cron(0 2 * * ? *)", timezone = "UTC", enabled = false }
+}
+
 rollout = {
   strategy       = "canary"
   approval_hours = 48

@@ -9,7 +9,6 @@ locals {
   partition = data.aws_partition.current.partition
   region    = data.aws_region.current.name
   name      = "${var.name}-${var.machine}"
-  missed    = "${local.name}-missed"
 
   definition = templatefile(var.definition, var.substitutions)
   states     = jsondecode(local.definition).States
@@ -24,15 +23,6 @@ locals {
     ]
   ]) : pair.line => pair.names... }
   grants = { for line, names in local.lines : line => distinct(flatten([for name in distinct(flatten(names)) : lookup(var.resources, name, [])])) }
-
-  # jsonencode writes < and > as escapes, and Scheduler looks for its keywords as they are.
-  start = replace(replace(jsonencode({
-    StateMachineArn = aws_sfn_state_machine.this.arn
-    Name            = "scheduled-<aws.scheduler.execution-id>"
-    Input           = jsonencode(var.schedule == null ? {} : var.schedule.input)
-  }), "\\u003c", "<"), "\\u003e", ">")
-
-  scheduled = var.schedule == null ? 0 : 1
 }
 
 resource "aws_cloudwatch_log_group" "this" {
@@ -115,91 +105,20 @@ resource "aws_sfn_state_machine" "this" {
   depends_on = [aws_iam_role_policy.machine]
 }
 
-# What the schedule could not start.
-resource "aws_sqs_queue" "missed" {
-  count = local.scheduled
+module "schedule" {
+  source = "../schedule"
+  count  = var.schedule == null ? 0 : 1
 
-  name                      = local.missed
-  message_retention_seconds = 14 * 24 * 3600
-  kms_master_key_id         = var.kms_key_arn
+  name        = local.name
+  description = "Starts ${local.name}"
+  schedule    = var.schedule
+  call        = "sfn:startExecution"
+  grants      = { states_start = [aws_sfn_state_machine.this.arn] }
+  kms_key_arn = var.kms_key_arn
 
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Sid       = "TlsOnly"
-      Effect    = "Deny"
-      Principal = "*"
-      Action    = "sqs:*"
-      Resource  = "arn:${local.partition}:sqs:${local.region}:${local.account}:${local.missed}"
-      Condition = { Bool = { "aws:SecureTransport" = "false" } }
-    }]
+  input = jsonencode({
+    StateMachineArn = aws_sfn_state_machine.this.arn
+    Name            = "scheduled-<aws.scheduler.execution-id>"
+    Input           = "{}"
   })
-}
-
-module "schedule_access" {
-  source = "../service-access"
-  count  = local.scheduled
-
-  grants = {
-    kms_write    = [var.kms_key_arn]
-    sqs_send     = [aws_sqs_queue.missed[0].arn]
-    states_start = [aws_sfn_state_machine.this.arn]
-  }
-}
-
-resource "aws_iam_role" "schedule" {
-  count = local.scheduled
-
-  name = "${local.name}-schedule"
-
-  assume_role_policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Effect    = "Allow"
-      Principal = { Service = "scheduler.amazonaws.com" }
-      Action    = "sts:AssumeRole"
-      Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
-    }]
-  })
-}
-
-resource "aws_iam_role_policy" "schedule" {
-  count = local.scheduled
-
-  name   = "access"
-  role   = aws_iam_role.schedule[0].id
-  policy = module.schedule_access[0].policy
-}
-
-resource "aws_scheduler_schedule" "this" {
-  count = local.scheduled
-
-  name                         = local.name
-  description                  = "Starts ${local.name}"
-  schedule_expression          = var.schedule.expression
-  schedule_expression_timezone = var.schedule.timezone
-  state                        = var.schedule.enabled ? "ENABLED" : "DISABLED"
-  kms_key_arn                  = var.kms_key_arn
-
-  flexible_time_window {
-    mode = "OFF"
-  }
-
-  # StartExecution itself as the target, because the target made for state machines gives executions no name of ours.
-  target {
-    arn      = "arn:${local.partition}:scheduler:::aws-sdk:sfn:startExecution"
-    role_arn = aws_iam_role.schedule[0].arn
-    input    = local.start
-
-    dead_letter_config {
-      arn = aws_sqs_queue.missed[0].arn
-    }
-
-    retry_policy {
-      maximum_event_age_in_seconds = 3600
-      maximum_retry_attempts       = 10
-    }
-  }
-
-  depends_on = [aws_iam_role_policy.schedule]
 }

@@ -21,15 +21,11 @@ output "alarms" {
         dimensions  = { StateMachineArn = aws_sfn_state_machine.this.arn }
         threshold   = 0
         description = description
+        # An execution ends once, so there is one datapoint.
+        periods  = 1
+        breaches = 1
       }
     },
-    var.schedule == null ? {} : {
-      "${var.machine}-missed" = {
-        metric      = ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum"]
-        dimensions  = { QueueName = local.missed }
-        threshold   = 0
-        description = "The schedule could not start ${local.name}. The queue ${local.missed} says why: start an execution, then empty it."
-      }
-    },
+    { for name, alarm in merge({}, module.schedule[*].alarms...) : "${var.machine}-${name}" => alarm },
   )
 }

@@ -34,19 +34,13 @@ variable "resources" {
 }
 
 variable "schedule" {
-  description = "When executions start by themselves: expression and time zone of EventBridge Scheduler, input of the execution. Null: only when somebody starts one."
+  description = "When executions start by themselves: expression and time zone of EventBridge Scheduler. Null: only when somebody starts one."
   type = object({
     expression = string
     timezone   = string
     enabled    = optional(bool, true)
-    input      = optional(map(string), {})
   })
   default = null
-
-  validation {
-    condition     = var.schedule == null ? true : can(regex("^(cron|rate|at)\\(.+\\)$", var.schedule.expression))
-    error_message = "An expression of EventBridge Scheduler: cron(...), rate(...) or at(...)."
-  }
 }
 
 variable "kms_key_arn" {

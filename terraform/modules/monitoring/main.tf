@@ -153,10 +153,10 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   extended_statistic  = startswith(each.value.metric[2], "p") ? each.value.metric[2] : null
   comparison_operator = try(each.value.below, false) ? "LessThanThreshold" : "GreaterThanThreshold"
   threshold           = each.value.threshold
-  period              = 300
-  evaluation_periods  = 3
-  datapoints_to_alarm = 2
-  treat_missing_data  = "notBreaching"
+  period              = try(each.value.period_s, 300)
+  evaluation_periods  = try(each.value.periods, 3)
+  datapoints_to_alarm = try(each.value.breaches, 2)
+  treat_missing_data  = try(each.value.missing, "notBreaching")
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]
 
@@ -300,6 +300,13 @@ locals {
       metrics = concat(
         [jsonencode([local.namespace, "RolloutShare", "service", "rollout", { stat = "Maximum" }])],
         [for name in ["Lift", "LiftLow", "LiftHigh"] : jsonencode([local.namespace, name, "service", "rollout", { stat = "Average", yAxis = "right" }])],
+      )
+    },
+    {
+      title = "Daily reports: drift, closed gates, age of data and stream (days); hit rate (right)"
+      metrics = concat(
+        [for name in ["DriftFamilies", "GatesClosed", "DataAge", "StreamAge"] : jsonencode([local.namespace, name, "service", "daily", { stat = "Maximum" }])],
+        [jsonencode([local.namespace, "HitRate", "service", "daily", { stat = "Average", yAxis = "right" }])],
       )
     },
     {

@@ -74,12 +74,16 @@ variable "shadow_failed_queue_name" {
 }
 
 variable "alarms" {
-  description = "Alarms of other modules, by name: namespace, metric and statistic; dimensions; threshold (`below`: the alarm is for values below it); a description with the meaning and the remedy."
+  description = "Alarms of other modules, by name: namespace, metric and statistic; dimensions; threshold (`below`: the alarm is for values below it); a description with the meaning and the remedy; seconds of a period, and in how many of the last periods the threshold has to be passed (`breaches` of `periods`); what missing data mean, in CloudWatch's words."
   type = map(object({
     metric      = list(string)
     dimensions  = map(string)
     threshold   = number
     below       = optional(bool, false)
+    period_s    = optional(number, 300)
+    periods     = optional(number, 3)
+    breaches    = optional(number, 2)
+    missing     = optional(string, "notBreaching")
     description = string
   }))
   default = {}

@@ -153,6 +153,9 @@ locals {
     states_start = {
       actions = ["states:StartExecution"]
     }
+    states_list = {
+      actions = ["states:ListExecutions"]
+    }
     # Step Functions hears of a task's end through a rule it manages in the caller's name.
     events_managed_rule = {
       actions = ["events:DescribeRule", "events:PutRule", "events:PutTargets"]
@@ -207,6 +210,12 @@ locals {
     cloudwatch_metrics = {
       actions    = ["cloudwatch:PutMetricData"]
       everywhere = "CloudWatch knows no resource for it (Service Authorization Reference, Amazon CloudWatch)"
+    }
+    # For programs of this project, which store figures under its namespace.
+    cloudwatch_figures = {
+      actions    = ["cloudwatch:PutMetricData"]
+      everywhere = "CloudWatch knows no resource for it (Service Authorization Reference, Amazon CloudWatch)"
+      condition  = { StringEquals = { "cloudwatch:namespace" = "Recsys" } }
     }
     xray_trace = {
       actions = [

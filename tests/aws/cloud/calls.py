@@ -111,5 +111,7 @@ def _json(service: str, operation: str, body: Mapping[str, Any], here: str) -> I
         yield f"firehose:{operation}", f"arn:aws:firehose:{here}:deliverystream/{body['DeliveryStreamName']}"
     elif service == "kinesis":
         yield f"kinesis:{operation}", f"arn:aws:kinesis:{here}:stream/{body['StreamName']}"
+    elif service == "states" and "stateMachineArn" in body:
+        yield f"states:{operation}", body["stateMachineArn"]
     else:
         yield f"{service}:{operation}", "*"
