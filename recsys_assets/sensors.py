@@ -41,8 +41,7 @@ def drift_sensor(
     """One decision per look; equal decisions have equal run keys, so two looks start one training."""
     today = datetime.now(UTC).date()
     running = context.instance.get_runs_count(dg.RunsFilter(job_name=retrain_models_job.name, statuses=UNFINISHED)) > 0
-    cursor = context.cursor or recorded_cursor(lake)
-    decision = decide_training(today, stored_evidence(lake, today), history_of(registry, cursor, running))
+    decision = decide_training(today, stored_evidence(lake, today), history_of(registry, context.cursor, running))
     record(lake, decision)
     cursor = _cursor(decision.episode.isoformat() if decision.episode else None, decision.started)
     if not decision.start:
@@ -71,7 +70,7 @@ def history_of(registry: ModelRegistry, cursor: str | None, running: bool) -> Tr
 
 
 def recorded_cursor(lake: Lake) -> str | None:
-    """The open episode as `record` kept it, for a look without a cursor: AWS without the daemon, or a new instance."""
+    """The open episode as `record` kept it: in place of a sensor's cursor where there is no daemon."""
     day = max(lake.days(DECISIONS_TABLE), default=None)
     if day is None:
         return None
