@@ -111,7 +111,9 @@ def clock_finding(lake: Lake, day: date) -> Finding:
         return Finding("clock", "too few", sentence)
     shift = clock_shift(today, np.sum([_hours(lake, one) for one in past], axis=0))
     if shift:
-        sentence = f"The hours of the day look shifted by {shift:+d} h; check clock and time zone of what sends events."
+        sentence = (
+            f"The hours of the day look shifted by about {shift:+d} h; check clock and time zone of what sends events."
+        )
         return Finding("clock", "warning", sentence)
     return Finding("clock", "ok", "The events are spread over the hours as usual.")
 

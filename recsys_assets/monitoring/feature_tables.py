@@ -11,11 +11,11 @@ from recsys_assets.monitoring.drift_statistics import ColumnDrift, compare_categ
 from recsys_assets.monitoring.samples import REFERENCE_DAYS, midnight_after
 
 COLUMNS: Final = {
-    "user_features": ("decayed_interactions_7d", "price_level", "top_category"),
+    "user_features": ("price_level", "top_category"),
     "product_features": ("decayed_interactions_7d", "price_level"),
-    "user_product_features": ("price_level_gap", "category_affinity"),
+    "user_product_features": ("price_level_gap", "category_affinity", "decayed_interactions_7d"),
 }
-"""Columns that are compared. Counts and shares over a shopper's whole past are left out: they move as the log grows."""
+"""Columns that are compared. Counts and rates over a shopper's whole past are left out: they move as the log grows."""
 
 
 def compare_feature_tables(lake: Lake, day: date) -> list[ColumnDrift]:

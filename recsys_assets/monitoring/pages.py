@@ -1,9 +1,10 @@
 """HTML pages of the three reports: findings, plots and tables; self-contained files without scripts."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lambda_api.atomic_files import write_text
 from recsys_assets.evaluation.plots import PALETTE, Plot, Theme, new_figure, plot
@@ -12,10 +13,13 @@ from recsys_assets.monitoring.business import VariantFigures
 from recsys_assets.monitoring.drift import DriftReport
 from recsys_assets.monitoring.drift_statistics import ColumnDrift
 from recsys_assets.monitoring.findings import FOLDER, ReportSummary
-from recsys_assets.monitoring.quality_trend import DailyQuality
+from recsys_assets.monitoring.quality_trend import DailyQuality, reason_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+SHOWN_REASONS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,21 @@ def write_page(page: Page, summary: ReportSummary, reports: Path) -> Path:
 
 
 def quality_page(days: Sequence[DailyQuality]) -> Page:
-    """Events per day, and the share of rows set aside."""
+    """Events per day, the share of rows set aside, and the rows by reason."""
+    if not days:
+        return Page("Data quality", "There are no interactions yet.")
     alt = f"Line: valid events per day, {len(days)} days."
-    drawn = plot(days, "Events per day", alt, draw_volume) if days else None
-    return Page("Data quality", "Volume is compared with the same weekday.", plots=(drawn,) if drawn else ())
+    plots = [plot(days, "Events per day", alt, draw_volume)]
+    if any(one.reasons for one in days):
+        largest = max(days, key=lambda one: one.set_aside_share)
+        alt = f"Lines: share of rows by reason; set aside at most {largest.set_aside_share:.2%}, on {largest.day}."
+        plots.append(plot(days, "Rows set aside or left out, by reason", alt, draw_reasons))
+    rows = tuple(
+        (name, f"{count:,}", f"{share:.2%}", f"{usual:.2%}") for name, count, share, usual in reason_rows(days)
+    )
+    note = "By rules of the quality gate, and by the source's own rules. Usual: median of the eight weeks before."
+    table = Table(f"Rows set aside or left out on {days[-1].day}", ("Reason", "Rows", "Share", "Usual"), rows, note)
+    return Page("Data quality", "Volume is compared with the same weekday.", (table,) if rows else (), tuple(plots))
 
 
 def drift_page(report: DriftReport) -> Page:
@@ -59,9 +74,9 @@ def drift_page(report: DriftReport) -> Page:
     header = ("Column", "Shoppers before / now", "Statistic", "p", "Effect", "Second effect", "Own limit", "State")
     rows = tuple(_column_row(one) for one in (*report.columns, *report.predictions))
     note = (
-        "One event per shopper. Effect: KS distance (numeric) or largest difference of shares. Second effect: "
-        "Wasserstein distance in standard deviations, or PSI. Drifted: Holm p < .01, a large effect, and above the "
-        "column's own limit."
+        "One event, list or feature row per shopper (product) and week. Effect: KS distance (numeric) or largest "
+        "difference of shares. Second effect: Wasserstein distance in standard deviations (numeric), PSI over deciles "
+        "(score), else PSI. Drifted: Holm p < .01, a large effect, and above the column's own limit."
     )
     table = Table("Columns against the eight weeks before", header, rows, note)
     return Page("Drift", "All statistics are over shoppers.", (table,) if rows else (), tuple(plots))
@@ -99,6 +114,22 @@ def draw_volume(days: Sequence[DailyQuality], theme: Theme) -> "Figure":
     axes.plot(x, [one.rows for one in days], color=PALETTE[0], linewidth=1.6)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("events")
+    figure.autofmt_xdate()
+    return figure
+
+
+def draw_reasons(days: Sequence[DailyQuality], theme: Theme) -> "Figure":
+    """Share of delivered rows per day, one line for each of the most frequent reasons."""
+    figure, axes = new_figure(theme, (7.2, 3.0))
+    x: Any = [one.day for one in days]
+    rows: Counter[str] = Counter()
+    for one in days:
+        rows.update(one.reasons)
+    for colour, (name, _) in zip(PALETTE, rows.most_common(SHOWN_REASONS), strict=False):
+        axes.plot(x, [100 * one.share(name) for one in days], color=colour, linewidth=1.4, label=name)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("% of the rows")
+    axes.legend(fontsize=8, frameon=False, labelcolor=theme.ink)
     figure.autofmt_xdate()
     return figure
 
