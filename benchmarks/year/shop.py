@@ -5,24 +5,24 @@ then repeats them, as the shop page does, and the events must be stored once.
 """
 
 import json
-import time
+import math
+import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from lambda_api.handlers import api, dependencies
+from lambda_api.handlers.after_reply import Worker
 from lambda_api.handlers.dependencies import Serving
 from lambda_api.handlers.shadow import ShadowConsumer, drain
 from lambda_api.local_server.events import HttpRequest, make_event
-from lambda_api.serving.question import Invocation, Question
-from lambda_api.serving.scorers import Scored, Scorer
+from lambda_api.serving.question import Question
 from lambda_api.serving.service import Budgets
-from lambda_api.serving.service_answer import ServiceAnswer
+from lambda_api.serving.service_answer import AfterWork, ServiceAnswer
 from lambda_api.settings import Settings
-from lambda_api.state.routing_record import RouteTarget
 
 BATCH: Final = 50
 REPEATED: Final = 0.02
@@ -35,7 +35,10 @@ PATIENT: Final = Budgets(history_s=30.0, loading_s=60.0, scoring_s=30.0)
 """Time limits that a busy machine does not reach: fallbacks would otherwise depend on its load."""
 
 MAX_ATTEMPTS: Final = 20
-SLOW_S: Final = 0.1
+MEDIAN_MS: Final = 8.0
+LATENCY_SIGMA: Final = 0.4
+SLOWER: Final = 3.0
+"""Latencies are lognormal; those of a slow version are so many times as long."""
 
 
 class Clock:
@@ -60,21 +63,30 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class _SlowScorer:
-    """Answers late for one version."""
+class _SimulatedLatency:
+    """Writes lists after the reply, with latencies of their own: the load of the machine that simulates says nothing.
 
-    scorer: Scorer
-    version: str
+    They depend on the request alone, so that all arms meet the same.
+    """
 
-    def ready(self, target: RouteTarget, variant: str) -> None:
-        """See `Scorer.ready`."""
-        self.scorer.ready(target, variant)
+    writer: Worker
+    slow_version: str
 
-    def ask(self, target: RouteTarget, asked: Invocation, variant: str = "champion") -> Scored:
-        """See `Scorer.ask`."""
-        if target.version == self.version:
-            time.sleep(SLOW_S)
-        return self.scorer.ask(target, asked, variant)
+    def submit(self, work: AfterWork) -> None:
+        """See `Worker`."""
+        shown = work.exposure
+        latency = random.Random(shown.request_id).lognormvariate(math.log(MEDIAN_MS), LATENCY_SIGMA)
+        if shown.model_version == self.slow_version:
+            latency *= SLOWER
+        self.writer.submit(replace(work, exposure=replace(shown, latency_ms=round(latency, 3))))
+
+    def request_finished(self) -> None:
+        """See `Worker`."""
+        self.writer.request_finished()
+
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """See `Worker`."""
+        return self.writer.close(timeout_s)
 
 
 @dataclass
@@ -85,7 +97,7 @@ class LiveShop:
         clock: of everything that serves.
         rng: of crashes and lost replies.
         answers_shadow: ask the shadow each question after its reply.
-        slow_version: whose every list takes `SLOW_S` longer, from the next `restart` on; empty: none.
+        slow_version: whose lists take `SLOWER` times as long, from the next `restart` on; empty: none.
     """
 
     settings: Settings
@@ -101,10 +113,10 @@ class LiveShop:
     def restart(self) -> Serving:
         """A new server process, as far as its objects go."""
         self.close()
-        self._serving = dependencies.build(self.settings, immediate=True, budgets=PATIENT, clock=self.clock)
+        writing = dependencies.build(self.settings, immediate=True, clock=self.clock)
+        worker = _SimulatedLatency(writing.after_reply, self.slow_version)
+        self._serving = dependencies.build(self.settings, worker=worker, budgets=PATIENT, clock=self.clock)
         dependencies.use(self._serving)
-        if self.slow_version:
-            self._serving.service.scorer = _SlowScorer(self._serving.scorer, self.slow_version)
         self._serving.warm()
         return self._serving
 

@@ -15,6 +15,7 @@ import pytest
 from benchmarks.year import rollouts
 from benchmarks.year.arm import ArmRun, Day
 from benchmarks.year.figures import draw, false_triggers, load, rollout_table, save, tables
+from benchmarks.year.pipeline import Pipeline
 from benchmarks.year.plan import CANDIDATES, ERRORS, Candidate, YearPlan
 from benchmarks.year.rollouts import plan_of
 from benchmarks.year.shoppers import ShoppingDay
@@ -86,7 +87,9 @@ def test_a_bad_candidate_is_taken_back_and_a_good_one_promoted(
     good = "sells twice as much"
     monkeypatch.setitem(CANDIDATES, good, Candidate(1.0, is_bad=False))
     monkeypatch.setattr(rollouts, "plan_of", lambda *given: plan_of(*given).faster(2))
-    plan = replace(PLAN, candidates=f"{ERRORS},{good}")
+    # No training of the loop and no reports here: the test above has them.
+    monkeypatch.setattr(Pipeline, "report_on_yesterday", lambda *_: None)
+    plan = replace(PLAN, candidates=f"{ERRORS},{good}", floor_days=28)
     monkeypatch.setattr(YearPlan, "candidate_weeks", dict.fromkeys((ERRORS, good), 0))
 
     # Interrupted in its second week, within a rollout: it goes on from the checkpoint.
