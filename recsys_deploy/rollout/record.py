@@ -8,7 +8,7 @@ partition                 sort              attributes
 ========================  ================  ==========================================
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -16,8 +16,8 @@ from typing import Any, Final
 from pydantic import ConfigDict, TypeAdapter
 
 from lambda_api.errors import RecsysError
-from lambda_api.state.routing_record import RouteTarget
-from lambda_api.state.table import Absent, ConditionFailed, Key, Matches, Put, Table
+from lambda_api.state.routing_record import ROUTING_KEY, RouteTarget, RoutingRecord
+from lambda_api.state.table import Absent, ConditionFailed, Key, Matches, Put, Table, Write
 from recsys_deploy.release.route import ROLLOUT_KEY, UNDER_WAY
 from recsys_deploy.rollout.plan import RolloutPlan, Stage, plan_from_json
 
@@ -152,31 +152,35 @@ def past_rollouts(serving: Table) -> list[RolloutRecord]:
     return sorted(found, key=lambda record: record.started_at)
 
 
-def claim(serving: Table, record: RolloutRecord) -> RolloutRecord:
-    """Make ``record`` the running rollout; the same id again gives the one that runs already.
+def claim(serving: Table, record: RolloutRecord, route: RoutingRecord) -> RolloutRecord:
+    """Make ``record`` the running rollout, while the route is as it begins with.
 
     Raises:
-        RolloutConflict: another one runs, or this id has ended.
+        RolloutConflict: another one runs, this id has been used, or the route changed meanwhile.
     """
-    found = current_rollout(serving)
+    found = require_none(serving)
     if found is not None and found.id == record.id:
-        if found.status not in ENDED:
-            return found
-        raise RolloutConflict(f"rollout {record.id} has ended ({found.status}); start another under a new name")
-    require_none(serving)
-    revision = 0 if found is None else found.revision
-    _put(serving, found, replace(record, revision=revision + 1))
-    return replace(record, revision=revision + 1)
+        require_not_ended(found)
+    claimed = replace(record, revision=1 if found is None else found.revision + 1)
+    _put(serving, found, claimed, [Put(ROUTING_KEY, route.to_json(), condition=Matches({"revision": route.revision}))])
+    return claimed
 
 
-def require_none(serving: Table) -> None:
-    """Raises `AnotherRolloutRuns` while a rollout has not ended."""
-    found = running_rollout(serving)
-    if found is not None:
+def require_not_ended(record: RolloutRecord) -> None:
+    """Raises `RolloutConflict` where a rollout has ended: its name is not used again."""
+    if record.status in ENDED:
+        raise RolloutConflict(f"rollout {record.id} has ended ({record.status}); start another under a new name")
+
+
+def require_none(serving: Table) -> RolloutRecord | None:
+    """The newest rollout, which has ended, or ``None``. Raises `AnotherRolloutRuns` while it has not."""
+    found = current_rollout(serving)
+    if found is not None and found.status not in ENDED:
         raise AnotherRolloutRuns(
             f"{found.version} is being rolled out ({found.id}, stage {found.current_stage.name})",
             remedy="wait for it, or end it with `recsys rollout abort`",
         )
+    return found
 
 
 def update(serving: Table, rollout_id: str, change: Callable[[RolloutRecord], RolloutRecord]) -> RolloutRecord:
@@ -201,12 +205,30 @@ def update(serving: Table, rollout_id: str, change: Callable[[RolloutRecord], Ro
     raise RolloutConflict(f"rollout {rollout_id} was rewritten {ATTEMPTS} times meanwhile; look who does, then repeat")
 
 
-def _put(serving: Table, found: RolloutRecord | None, record: RolloutRecord) -> None:
+def write_with_route(serving: Table, found: RolloutRecord, route_revision: int, planned: RoutingRecord) -> bool:
+    """Replace the route of ``route_revision`` and note its new revision in the rollout ``found``, both or neither.
+
+    Returns:
+        ``False`` where route or rollout changed meanwhile; nothing was written.
+    """
+    noted = replace(found, route_revision=planned.revision, revision=found.revision + 1)
+    writes = [
+        Put(ROUTING_KEY, planned.to_json(), condition=Matches({"revision": route_revision})),
+        Put(CURRENT, noted.to_json(), condition=Matches({"revision": found.revision})),
+    ]
+    try:
+        serving.write(writes)
+    except ConditionFailed:
+        return False
+    return True
+
+
+def _put(serving: Table, found: RolloutRecord | None, record: RolloutRecord, others: Sequence[Write] = ()) -> None:
     condition = Absent() if found is None else Matches({"revision": found.revision})
-    writes = [Put(CURRENT, record.to_json(), condition=condition)]
+    writes: list[Write] = [Put(CURRENT, record.to_json(), condition=condition), *others]
     if record.status in ENDED:
         writes.append(Put(Key(HISTORY, record.id), record.to_json()))
     try:
         serving.write(writes)
     except ConditionFailed as failure:
-        raise RolloutConflict("another rollout was started, or this one changed, meanwhile") from failure
+        raise RolloutConflict("another rollout was started, or this one or the route changed, meanwhile") from failure

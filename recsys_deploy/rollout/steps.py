@@ -1,11 +1,11 @@
 """What each state of the machine does. Every step may be repeated: it looks where things stand, then does the rest.
 
-The route moves in one conditional write, and only while it is as this rollout left it; the registry's champion pointer
-moves last, after shoppers have met the version. Whatever fails ends in `Rollouts.take_back`.
+The route moves only while it is as this rollout left it, in one transaction with the rollout's own record. The
+champion pointer moves last, after shoppers have met the version. Whatever fails ends in `Rollouts.take_back`.
 
-A rollback may come from outside while a step is under way. It first marks the record, then undoes; a step that has
-moved something reads the record afterwards and undoes its own move where it finds the mark. So whichever comes last,
-route and pointer agree.
+A rollback may come from outside while a step is under way, and the next rollout may begin right after it. The rollback
+marks the record first: a step that was overtaken cannot write the route any more. The pointer is in another table and
+follows the route: whoever moves it reads the route once more, so that both agree in the end.
 """
 
 import time
@@ -23,20 +23,24 @@ from recsys_assets.registry.model_registry import ChampionMoved, ModelRegistry
 from recsys_assets.registry.records import Status as VersionStatus
 from recsys_assets.registry.versions import Version
 from recsys_deploy.release.check import check_release
-from recsys_deploy.release.route import CHAMPION, NO_EXPERIMENT, RouteRefused, rewrite_route, target_of
+from recsys_deploy.release.route import CHAMPION, NO_EXPERIMENT, RouteRefused, target_of
 from recsys_deploy.release.strategies import CHALLENGER, Strategy
 from recsys_deploy.rollout.judge import Answer, Evidence, Judgement, judge
 from recsys_deploy.rollout.plan import RolloutPlan, StageKind, plan_from_json, plan_of
 from recsys_deploy.rollout.record import (
+    ATTEMPTS,
     ENDED,
     Look,
+    RolloutConflict,
     RolloutRecord,
     Status,
     claim,
     current_rollout,
     require_none,
+    require_not_ended,
     running_rollout,
     update,
+    write_with_route,
 )
 
 
@@ -89,9 +93,9 @@ class Rollouts:
                 self.take_back(current.id, f"{version} came before any shopper had met {current.version}")
             require_none(self.serving)
             check_release(self.registry, self.bundles, self.cache, version)
-            claim(self.serving, self._new_record(rollout_id, version, wanted))
+            claim(self.serving, *self._new_record(rollout_id, version, wanted))
         else:
-            claim(self.serving, current)
+            require_not_ended(current)
         # Step Functions takes whole seconds from 1 up.
         return {
             "look_s": max(1, round(wanted.look_s)),
@@ -109,10 +113,9 @@ class Rollouts:
         record = self._running(rollout_id)
         if record.current_stage.kind is StageKind.WARM:
             return self.promote(rollout_id)
-        if self._route(record, lambda route: _staged(route, record, int(self.clock()))):
+        if self._route(record, Status.RUNNING, _staged):
             settled = self.clock() + record.plan.limits.settle_s
             update(self.serving, rollout_id, lambda found: replace(found, stage_since=settled))
-        self._confirm(rollout_id)
         return {"stage": record.current_stage.name}
 
     def look(self, rollout_id: str) -> dict[str, Any]:
@@ -154,9 +157,9 @@ class Rollouts:
     def promote(self, rollout_id: str) -> dict[str, Any]:
         """Let the version answer everybody, then make it champion; the former bundle stays warm."""
         record = self._running(rollout_id)
-        self._route(record, lambda route: _promoted(route, record, int(self.clock())))
-        self._point_to(record)
-        self._confirm(rollout_id)
+        self._route(record, Status.RUNNING, _promoted)
+        self._align_pointer(record, f"rollout {record.id}")
+        self._running(rollout_id)
         now, last = self.clock(), len(record.plan.stages) - 1
         settled = now + record.plan.limits.settle_s
         record = update(
@@ -210,7 +213,8 @@ class Rollouts:
         )
         status, reason, now = Status.UNDECIDED if undecided else Status.ROLLED_BACK, record.reason, self.clock()
         try:
-            self._undo(record)
+            self._route(record, Status.TAKING_BACK, _withdrawn)
+            self._align_pointer(record, reason)
         except RouteRefused as refusal:
             status, reason = Status.FAILED, f"{reason}; {refusal}"
         record = update(
@@ -245,7 +249,8 @@ class Rollouts:
 
         return update(self.serving, rollout_id, changed)
 
-    def _new_record(self, rollout_id: str, version: str, plan: RolloutPlan) -> RolloutRecord:
+    def _new_record(self, rollout_id: str, version: str, plan: RolloutPlan) -> tuple[RolloutRecord, RoutingRecord]:
+        """The record of a new rollout, and the route that it begins with."""
         registered = self.registry.get(Version.parse(version))
         target, now = target_of(registered), self.clock()
         route = read_routing(self.serving)
@@ -262,7 +267,7 @@ class Rollouts:
                 "something else is being tried on the route",
                 remedy="end it with `recsys release promote` or `recsys release rollback`",
             )
-        return RolloutRecord(
+        record = RolloutRecord(
             id=rollout_id,
             version=version,
             target=target,
@@ -274,6 +279,7 @@ class Rollouts:
             route_revision=route.revision,
             offline_passed=registered.status is not VersionStatus.REFUSED,
         )
+        return record, route
 
     def _running(self, rollout_id: str) -> RolloutRecord:
         record = running_rollout(self.serving)
@@ -281,65 +287,73 @@ class Rollouts:
             raise RolloutRefused(f"rollout {rollout_id} does not run (any more)", remedy="see `recsys rollout status`")
         return record
 
-    def _confirm(self, rollout_id: str) -> None:
-        """Undo what was moved where a rollback has begun in the meantime.
-
-        Raises:
-            RolloutRefused: one has.
-        """
-        record = current_rollout(self.serving)
-        if record is None or record.id != rollout_id or record.status is Status.RUNNING:
-            return
-        if record.status is not Status.PROMOTED:
-            self._undo(record)
-            raise RolloutRefused(f"rollout {rollout_id} was taken back meanwhile: {record.reason}")
-
-    def _undo(self, record: RolloutRecord) -> None:
-        """Bring route and pointer back to the former champion, where they are this rollout's."""
-        self._route(record, lambda route: _withdrawn(route, record, int(self.clock())))
-        with suppress(ChampionMoved):  # another process returned it in the same moment
-            self._return_pointer(record, record.reason)
-
     def _is_ours(self, record: RolloutRecord) -> bool:
         route = read_routing(self.serving)
-        return route is not None and (route.revision == record.route_revision or _belongs(route, record))
+        return route is not None and route.revision == record.route_revision
 
-    def _route(self, record: RolloutRecord, step: Callable[[RoutingRecord], RoutingRecord | None]) -> bool:
-        """Rewrite the route by ``step``, unless somebody else has changed it, and remember the revision written.
+    def _route(
+        self,
+        record: RolloutRecord,
+        status: Status,
+        step: Callable[[RoutingRecord, RolloutRecord, int], RoutingRecord | None],
+    ) -> bool:
+        """Rewrite the route by ``step`` while the rollout has ``status``, and note the revision written in its record.
+
+        ``step`` gets the route, the rollout as it stands by now, and the time.
 
         Returns:
             Whether the route changed.
-        """
 
-        def ours(route: RoutingRecord | None) -> RoutingRecord | None:
-            if route is None or not (route.revision == record.route_revision or _belongs(route, record)):
-                found = "there is none" if route is None else f"it has revision {route.revision}"
+        Raises:
+            RouteRefused: somebody else changed the route.
+            RolloutRefused: the rollout has another status by now.
+            RolloutConflict: another rollout has begun, or somebody keeps rewriting route or record.
+        """
+        for _ in range(ATTEMPTS):
+            found, route = current_rollout(self.serving), read_routing(self.serving)
+            if found is None or found.id != record.id:
+                raise RolloutConflict(f"rollout {record.id} is not the newest one; see `recsys rollout status`")
+            if found.status in ENDED:
+                return False
+            if found.status is not status:
+                raise RolloutRefused(f"rollout {record.id} was taken back meanwhile: {found.reason}")
+            if route is None or route.revision != found.route_revision:
+                if current_rollout(self.serving) != found:
+                    continue
+                told = "there is none" if route is None else f"it has revision {route.revision}"
                 raise RouteRefused(
-                    f"the route is not as rollout {record.id} left it (revision {record.route_revision}): {found}",
+                    f"the route is not as rollout {record.id} left it (revision {found.route_revision}): {told}",
                     remedy="see `recsys release status`",
                 )
-            return step(route)
+            planned = step(route, found, int(self.clock()))
+            if planned is None:
+                return False
+            if write_with_route(self.serving, found, route.revision, planned):
+                return True
+        raise RolloutConflict(f"rollout {record.id} was rewritten {ATTEMPTS} times meanwhile; find out by whom")
 
-        before, after = rewrite_route(self.serving, ours)
-        known = after or before
-        assert known is not None
-        update(self.serving, record.id, lambda found: replace(found, route_revision=known.revision))
-        return after is not None
+    def _align_pointer(self, record: RolloutRecord, reason: str) -> None:
+        """Make the version that the route calls champion the registry's, where both are versions of this rollout.
 
-    def _point_to(self, record: RolloutRecord) -> None:
-        champion, version = self.registry.champion(), Version.parse(record.version)
-        if champion is None or champion.version != version:
-            self.registry.promote(version, champion.version if champion else None, f"rollout {record.id}")
+        The route is read again after every move: whoever moves last has seen the last route.
 
-    def _return_pointer(self, record: RolloutRecord, reason: str) -> None:
-        champion, former = self.registry.champion(), Version.parse(record.former.version)
-        if champion is None or str(champion.version) != record.version or champion.version == former:
-            return
-        moves = self.registry.history()
-        if moves and moves[-1].fallback == former:
-            self.registry.rollback(champion.version, reason)
-        else:
-            self.registry.promote(former, champion.version, reason)
+        Raises:
+            ChampionMoved: somebody keeps moving the pointer.
+        """
+        ours, former = {record.version, record.former.version}, Version.parse(record.former.version)
+        for _ in range(ATTEMPTS):
+            route, champion = read_routing(self.serving), self.registry.champion()
+            wanted = "" if route is None else route.variants[0].target.version
+            pointed = None if champion is None else champion.version
+            if wanted not in ours or str(pointed) == wanted or str(pointed or wanted) not in ours:
+                return
+            with suppress(ChampionMoved):  # decided anew
+                moves = self.registry.history()
+                if pointed is not None and wanted == str(former) and moves and moves[-1].fallback == former:
+                    self.registry.rollback(pointed, reason)
+                else:
+                    self.registry.promote(Version.parse(wanted), pointed, reason)
+        raise ChampionMoved(f"the champion was moved {ATTEMPTS} times while {record.id} made it follow the route")
 
 
 def require_room(serving: Table, version: str) -> None:
@@ -355,20 +369,10 @@ def _makes_way(current: RolloutRecord | None, version: str) -> TypeGuard[Rollout
     return not current.has_met_shoppers and current.version != version
 
 
-def _belongs(route: RoutingRecord, record: RolloutRecord) -> bool:
-    """Whether the route is one that this rollout writes: its experiment, or its version or predecessor alone."""
-    if route.experiment == record.id:
-        return True
-    alone = len(route.variants) == 1 and route.shadow in (None, record.target)
-    return (
-        alone
-        and route.variants[0].target in (record.target, record.former)
-        and route.revision <= (record.route_revision + 1)
-    )
-
-
 def _staged(route: RoutingRecord, record: RolloutRecord, now: int) -> RoutingRecord | None:
     stage = record.current_stage
+    if stage.kind is StageKind.WARM:
+        return _promoted(route, record, now)
     if stage.kind is StageKind.SHADOW:
         wanted = replace(
             route, shadow=record.target, variants=(Variant(CHAMPION, record.former, WHOLE),), interleaved=False
