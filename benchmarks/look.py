@@ -102,7 +102,7 @@ def main() -> None:
             found.append(evidence)
             table.add_row(name, f"{seconds:.2f}", f"{1e6 * seconds / lists:.1f}", f"{memory:.0f}")
         assert found[0] == found[1] == found[2], "a look finds the same, however it reads"
-    Console().print(table)
+    Console(width=100).print(table)
 
 
 if __name__ == "__main__":

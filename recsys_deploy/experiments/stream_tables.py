@@ -13,13 +13,14 @@ import hashlib
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lambda_api.state.event_sink import Kind
@@ -100,36 +101,38 @@ class StreamTables:
     root: str
     lake: Lake | None = None
 
-    def lists(self, first: date) -> pa.Table:
-        """Lists that arrived from the UTC day ``first`` on. Raises ``OSError`` where the stream cannot be read."""
-        return self._read(
-            "exposure", LISTS_TABLE, LISTS, first, lambda files: lists_table(self._of(files, exposure_of))
-        )
+    def lists(self, first: date, shown_ms: tuple[int, int] | None = None) -> pa.Table:
+        """Lists that arrived from the UTC day ``first`` on.
+
+        Args:
+            shown_ms: only those shown from (inclusive) to (exclusive), milliseconds since 1970 UTC.
+
+        Raises:
+            OSError: the stream cannot be read.
+        """
+        kept = None if shown_ms is None else (pc.field("at_ms") >= shown_ms[0]) & (pc.field("at_ms") < shown_ms[1])
+        days = self._days("exposure", LISTS_TABLE, first, lambda files: lists_table(self._of(files, exposure_of)))
+        return pa.concat_tables([LISTS.empty_table(), *(day if kept is None else day.filter(kept) for day in days)])
 
     def events(self, first: date) -> pa.Table:
         """Events that arrived from the UTC day ``first`` on. Raises ``OSError`` where the stream cannot be read."""
-        return self._read(
-            "feedback", EVENTS_TABLE, EVENTS, first, lambda files: events_table(self._of(files, event_of))
-        )
+        days = self._days("feedback", EVENTS_TABLE, first, lambda files: events_table(self._of(files, event_of)))
+        return pa.concat_tables([EVENTS.empty_table(), *days])
 
     def _of(self, files: list[StreamFile], read: Callable[[Any], Any]) -> Iterable[Any]:
         records = (read(record) for file in files for _, record in read_file(self.root, file))
         return (one for one in records if one is not None)
 
-    def _read(
-        self, kind: Kind, name: str, schema: pa.Schema, first: date, make: Callable[[list[StreamFile]], pa.Table]
-    ) -> pa.Table:
+    def _days(
+        self, kind: Kind, name: str, first: date, make: Callable[[list[StreamFile]], pa.Table]
+    ) -> Iterator[pa.Table]:
         days: dict[date, list[StreamFile]] = defaultdict(list)
         for file in stream_files(self.root, kind):
             if file.day >= first:
                 days[file.day].append(file)
         stored = set() if self.lake is None else set(self.lake.days(name))
-        return pa.concat_tables(
-            [
-                schema.empty_table(),
-                *(self._day(name, day, files, day in stored, make) for day, files in sorted(days.items())),
-            ]
-        )
+        for day, files in sorted(days.items()):
+            yield self._day(name, day, files, day in stored, make)
 
     def _day(
         self,

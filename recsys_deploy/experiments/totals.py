@@ -23,6 +23,9 @@ DAY_MS = 24 * HOUR_MS
 
 CLICKS = ("view", "add_to_cart", "purchase")
 
+_ASSIGNING = ["request_id", "user_id", "at_ms", "list_kind", "experiment", "revision", "variant"]
+"""Columns of lists that assign shoppers; products are most of a list and are not copied for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -143,7 +146,7 @@ def shoppers_of(
         window_ms: ``None``: everything until ``scope.until_ms`` counts, for every shopper.
         before: purchases before the experiment by user id, where they are known.
     """
-    shown = scope.of(lists)
+    shown = scope.of(lists.select(_ASSIGNING))
     found = assignment(shown, scope)
     end = np.full(len(found.users), scope.until_ms) if window_ms is None else found.first_ms + window_ms
     closed = end <= scope.until_ms
@@ -170,7 +173,7 @@ def shoppers_of(
 
 def first_seen(lists: pa.Table, scope: Scope) -> tuple[int, int]:
     """Shoppers of control and treatment by their first list, whether or not their window has closed."""
-    found = assignment(scope.of(lists), scope)
+    found = assignment(scope.of(lists.select(_ASSIGNING)), scope)
     treated = int(found.is_treatment.sum())
     return len(found.users) - treated, treated
 

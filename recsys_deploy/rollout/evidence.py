@@ -113,8 +113,8 @@ class StreamEvidence:
             OSError: the stream cannot be read.
         """
         stage, now_ms = record.current_stage, int(now * 1000)
-        lists = self.tables.lists(datetime.fromtimestamp(record.stage_since, UTC).date())
-        lists = lists.filter((pc.field("at_ms") >= int(record.stage_since * 1000)) & (pc.field("at_ms") < now_ms))
+        first = datetime.fromtimestamp(record.stage_since, UTC).date()
+        lists = self.tables.lists(first, (int(record.stage_since * 1000), now_ms))
         treated = _treated(lists, record)
         recent = treated.filter(pc.field("at_ms") >= now_ms - ALARM_WINDOW_S * 1000)
         evidence = Evidence(alarms=self.alarms.sounding(record, recent))
