@@ -129,7 +129,10 @@ def draw_reasons(days: Sequence[DailyQuality], theme: Theme) -> "Figure":
         axes.plot(x, [100 * one.share(name) for one in days], color=colour, linewidth=1.4, label=name)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("% of the rows")
-    axes.legend(fontsize=8, frameon=False, labelcolor=theme.ink)
+    # Above the plot: there is no empty corner that every log leaves.
+    axes.legend(
+        fontsize=8, frameon=False, labelcolor=theme.ink, loc="lower left", bbox_to_anchor=(0, 1), ncols=SHOWN_REASONS
+    )
     figure.autofmt_xdate()
     return figure
 
@@ -148,6 +151,8 @@ def draw_rates(report: DriftReport, theme: Theme) -> "Figure":
         other.axhline(5, color=PALETTE[1], linewidth=0.8, linestyle=":")
         other.set_ylabel("CUSUM (alarm above 5)", color=PALETTE[1])
         other.tick_params(colors=theme.ink, labelsize=9)
+        for spine in other.spines.values():
+            spine.set_color(theme.muted)
     figure.autofmt_xdate()
     return figure
 
