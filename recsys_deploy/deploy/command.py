@@ -199,6 +199,7 @@ class _Run:
         self._page(there)
         brought = self._bring(there)
         filled = self._publish(there, brought)
+        self._invalidate(there)
         functions, moved = self._code(there, key, filled)
         with self.steps.step("old versions removed") as step, translated("removing old versions"):
             step.note = str(versions.remove_old(self.aws, functions))
@@ -296,8 +297,7 @@ class _Run:
             return
         with self.steps.step("shop page") as step:
             files = page.page_files(self.options.checkout / page.FOLDER) | page.config_file(self.options.home)
-            distribution = there.outputs.get("storefront_distribution_id")
-            changed = page.upload(self.aws, files, bucket, distribution, remove=True)
+            changed = page.upload(self.aws, files, bucket, remove=True)
             step.note = f"{changed} of {len(files)} files changed"
 
     def _bring(self, there: DeployedEnvironment) -> models.Brought | None:
@@ -337,10 +337,15 @@ class _Run:
                 end = int(brought.version.data_window.end.timestamp()) if brought else None
                 made = page_data(lake, end, self.options.data / "page")
                 files = {f"{page.DATA}{file.name}": file.read_bytes() for file in made}
-                distribution = there.outputs.get("storefront_distribution_id")
-                changed = page.upload(self.aws, files, there.outputs["storefront_bucket"], distribution)
+                changed = page.upload(self.aws, files, there.outputs["storefront_bucket"])
                 step.note = f"{changed} of {len(files)} files changed"
         return True
+
+    def _invalidate(self, there: DeployedEnvironment) -> None:
+        """Once for all uploads, and also where none changed: an earlier run may have been stopped before this."""
+        if distribution := there.outputs.get("storefront_distribution_id"):
+            with self.steps.step("shop page's cache"):
+                page.invalidate(self.aws, distribution)
 
     def _code(
         self, there: DeployedEnvironment, key: str, filled: bool

@@ -113,13 +113,12 @@ def config_file(settings: Settings) -> dict[str, bytes]:
     return {f"{DATA}{CONFIG_JSON}": json.dumps(page_config(settings, "")).encode()}
 
 
-def upload(aws: Aws, files: Mapping[str, bytes], bucket: str, distribution: str | None, *, remove: bool = False) -> int:
-    """Upload what changed and invalidate CloudFront's cache; returns how many files changed.
+def upload(aws: Aws, files: Mapping[str, bytes], bucket: str, *, remove: bool = False) -> int:
+    """Upload what changed; returns how many files changed.
 
     Args:
         files: content by place in the bucket.
         bucket: of the page, encrypted with S3's own key, so that an object's ETag is the MD5 of its content.
-        distribution: id of CloudFront's distribution; ``None``: none.
         remove: also remove objects outside of ``data/`` that are not among ``files``.
     """
     s3 = aws.client("s3")
@@ -140,9 +139,11 @@ def upload(aws: Aws, files: Mapping[str, bytes], bucket: str, distribution: str 
     for name in old:
         with translated(f"removing {name} from {bucket}"):
             s3.delete_object(Bucket=bucket, Key=name)
-    # Also where nothing changed: an earlier run may have been stopped between upload and invalidation.
-    if distribution:
-        batch = {"Paths": {"Quantity": 1, "Items": ["/*"]}, "CallerReference": f"recsys-deploy-{time.time_ns()}"}
-        with translated(f"invalidating the page in CloudFront ({distribution})"):
-            aws.client("cloudfront").create_invalidation(DistributionId=distribution, InvalidationBatch=batch)
     return len(changed) + len(old)
+
+
+def invalidate(aws: Aws, distribution: str) -> None:
+    """Let CloudFront fetch everything anew."""
+    batch = {"Paths": {"Quantity": 1, "Items": ["/*"]}, "CallerReference": f"recsys-deploy-{time.time_ns()}"}
+    with translated(f"invalidating the page in CloudFront ({distribution})"):
+        aws.client("cloudfront").create_invalidation(DistributionId=distribution, InvalidationBatch=batch)

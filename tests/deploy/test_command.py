@@ -137,6 +137,24 @@ def test_page_and_data_are_uploaded_with_no_secret_in_them(world: World) -> None
     assert s3.get_object(Bucket=BUCKETS["page"], Key="js/main.js")["Body"].read() == b"// new"
 
 
+def test_cloudfront_is_invalidated_once_and_after_the_last_upload(world: World) -> None:
+    cloudfront = boto3.client("cloudfront")
+    behaviour = {"TargetOriginId": "page", "ViewerProtocolPolicy": "https-only"}
+    distribution = cloudfront.create_distribution(
+        DistributionConfig={
+            "CallerReference": "page",
+            "Comment": "",
+            "Enabled": True,
+            "Origins": {"Quantity": 1, "Items": [{"Id": "page", "DomainName": "page.s3.amazonaws.com"}]},
+            "DefaultCacheBehavior": behaviour,
+        }
+    )["Distribution"]["Id"]
+    world.have({}, storefront_distribution_id=distribution)
+    made = list(world.deploy().seconds)
+    assert cloudfront.list_invalidations(DistributionId=distribution)["InvalidationList"]["Quantity"] == 1
+    assert made.index("shop page") < made.index("shop page's data") < made.index("shop page's cache")
+
+
 def test_a_checkout_without_the_page_removes_nothing(world: World) -> None:
     world.deploy()
     (world.root / "storefront" / "index.html").unlink()

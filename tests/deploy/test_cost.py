@@ -127,6 +127,26 @@ def test_containers_and_network_by_hand() -> None:
     assert more == pytest.approx(expected)
 
 
+def test_the_daily_task_by_hand() -> None:
+    values = {
+        **VALUES,
+        "runs": {"cpu": 4096, "memory_mb": 16384, "disk_gib": 50, "architecture": "ARM64"},
+        "daily": {"schedule": {"expression": "cron(0 2 * * ? *)", "timezone": "UTC"}},
+    }
+    without, found = dollars({**values, "daily": None}), dollars(values)
+    # six minutes a day
+    expected = {
+        ("ECS", "daily task, processors"): 4 * 0.1 * 730 / 24 * 0.03238,
+        ("ECS", "daily task, memory"): 16 * 0.1 * 730 / 24 * 0.00356,
+        ("ECS", "daily task, disk"): 30 * 0.1 * 730 / 24 * 0.000111,
+        ("CloudWatch", "metrics of the daily task"): 6 * 0.30,
+        ("CloudWatch", "alarms"): 36 * 0.10,
+    }
+    assert {key: value for key, value in found.items() if value != without.get(key)} == pytest.approx(expected)
+    off = {"schedule": {**values["daily"]["schedule"], "enabled": False}}
+    assert dollars({**values, "daily": off}) == without
+
+
 def test_page_endpoint_stream_on_demand_and_warm_functions_by_hand() -> None:
     warm = {"memory_mb": 2048, "provisioned_concurrency": 3, "snap_start": False}
     values = {

@@ -210,6 +210,7 @@ def _quantities(values: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
     if _is_daily(values):
         hours = DAILY_HOURS * HOURS / 24
         yield from _task("ECS", "daily task", values["runs"], hours, values["runs"]["architecture"].lower())
+        yield ("ECS", "daily task, disk", "fargate.disk", max(0, values["runs"]["disk_gib"] - FREE_DISK_GIB) * hours)
         yield ("CloudWatch", "metrics of the daily task", "cloudwatch.metrics", DAILY_METRICS)
     if values.get("dagster") is not None:
         yield from dagster(values["dagster"])
