@@ -60,7 +60,9 @@ class Settings(BaseModel):
     )
     allow_repeats: bool = Field(default=False, description="Whether products bought before may be recommended.")
     models: str = Field(
-        default="", description="Models to train and compare, separated by commas, such as item_knn,ease. Empty: all."
+        default="",
+        description="Models to train and compare with popularity and item_knn, separated by commas, such as "
+        "ease,hybrid. Empty: all.",
     )
     k: int = Field(default=10, ge=1, le=100, description="Length of lists in evaluation.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")

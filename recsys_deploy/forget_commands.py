@@ -52,6 +52,8 @@ def _lines(done: "Forgotten", settings: Settings) -> Iterator[str]:
     yield f"pages         {len(done.files)} files of reports and logs; the next run makes them anew"
     for path in done.elsewhere:
         yield f"still named   {path}"
+    if done.elsewhere:
+        yield "these files are Dagster's and others' records; delete them where no trace may stay"
     for path in done.bundles:
         yield f"model         {path}"
     if done.bundles:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,7 +121,11 @@ def use_last_home(root: Path, environment: MutableMapping[str, str]) -> Path:
 def settings_of_last_home(environment: MutableMapping[str, str] | None = None) -> Settings:
     """Settings of the home of the last run, unless ``RECSYS_HOME`` names one. Raises `SettingsError`."""
     variables = os.environ if environment is None else environment
-    use_last_home(default_root(), variables)
+    is_chosen, root = bool(variables.get("RECSYS_HOME")), default_root()
+    home = use_last_home(root, variables)
+    if not is_chosen and len([*root.glob("*/recsys.toml")]) > 1:
+        # On the error stream: the output of `recsys keys create` is the key alone.
+        print(f"shop: {home.name} (of the last run; RECSYS_HOME={root}/NAME chooses another)", file=sys.stderr)
     return read_settings(variables)
 
 

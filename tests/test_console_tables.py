@@ -48,7 +48,8 @@ def test_runs_fit_80_columns() -> None:
 
 
 def test_next_steps_after_a_refusal_do_not_propose_to_serve(tmp_path: object) -> None:
-    live = "\n".join(printed(print_next_steps, tmp_path, "u1", is_live=True))
-    refused = "\n".join(printed(print_next_steps, tmp_path, "u1", is_live=False))
+    live = "\n".join(printed(print_next_steps, tmp_path, "u1", "v1.0.1", is_live=True))
+    refused = "\n".join(printed(print_next_steps, tmp_path, "u1", "v1.0.1", is_live=False))
     assert "recsys up" in live and "recsys recommend u1" in live
     assert "recsys up" not in refused and "recsys recommend" not in refused and "nothing is live" in refused
+    assert "recsys release start v1.0.1" in refused

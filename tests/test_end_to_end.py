@@ -278,7 +278,7 @@ def test_the_readme_works_as_written_after_make_demo(shop: Shop, demo: subproces
         page = json.loads(fetch(f"{here}/data/config.json"))
         assert page["key"].startswith("rk_") and page["shop"]
         assert json.loads(fetch(f"{here}/data/shoppers.json"))["shoppers"]
-        requests = re.findall(r"^(KEY=.*?|curl .*?(?:\\\n.*?)?)$", shell, re.MULTILINE)
+        requests = re.findall(r"^(export KEY=.*?|curl .*?(?:\\\n.*?)?)$", shell, re.MULTILINE)
         assert [line.split()[0] for line in requests].count("curl") == 5
         answers = shop.shell("; echo; ".join(request.replace("curl ", "curl -sS ") for request in requests))
         _, *bodies = [line for line in f"KEY\n{answers}".splitlines() if line]

@@ -43,6 +43,22 @@ def test_commands_without_a_home_work_on_the_last_demo(tmp_path: Path, shop: Pat
     assert read_settings(later).data == str(shop)
 
 
+def test_of_several_shops_a_command_says_which_it_works_on(
+    tmp_path: Path, shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for data in (None, str(shop)):
+        environment: dict[str, str] = {}
+        home = homes.choose_home(tmp_path / ".recsys", data, environment)
+        homes.open_shop(data, environment)
+        homes.note_last_home(tmp_path / ".recsys", home)
+        assert homes.settings_of_last_home({}).home == home
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("shop: my-shop ") and said.err.count("\n") == 1
+    homes.settings_of_last_home({"RECSYS_HOME": str(tmp_path / ".recsys" / "synthetic")})
+    assert capsys.readouterr().err == ""
+
+
 def test_the_first_day_is_found_once_and_kept(tmp_path: Path, shop: Path) -> None:
     environment = {"RECSYS_HOME": str(tmp_path / "home")}
     assert homes.open_shop(str(shop), environment).first_day == date(2011, 1, 3)

@@ -34,11 +34,10 @@ from recsys_assets.measurement.bootstrap import RESAMPLES, bootstrap_intervals, 
 from recsys_assets.measurement.importance import RankerImportance
 from recsys_assets.measurement.metrics import RANKING_METRICS
 from recsys_assets.measurement.protocol import EvaluationTask, ModelEvaluation
+from recsys_assets.models.zoo import BASELINES
 
 COMPARED_METRICS: tuple[str, ...] = ("ndcg", "recall", "hit_rate")
 SEGMENT_METRICS: tuple[str, ...] = ("ndcg", "recall", "hit_rate", "tail_share")
-BASELINES: tuple[str, ...] = ("popularity", "item_knn")
-"""The first is the reference of every comparison."""
 
 
 def build_report(

@@ -19,6 +19,9 @@ class ParameterError(RecsysError, ValueError):
     """No such model or hyper-parameter, or a value out of range."""
 
 
+BASELINES: tuple[str, ...] = ("popularity", "item_knn")
+"""Models that every shop trains, because the others are compared with them; the first is the reference."""
+
 _PLACES: dict[str, tuple[str, str]] = {
     "popularity": ("recsys_assets.models.popularity", "Popularity"),
     "item_knn": ("recsys_assets.models.item_knn", "ItemKnn"),

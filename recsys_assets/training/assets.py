@@ -24,7 +24,7 @@ from recsys_assets.models.matrix_factorisation import MatrixFactorisation
 from recsys_assets.models.ncf import Ncf
 from recsys_assets.models.popularity import Popularity
 from recsys_assets.models.trainer import Trainer
-from recsys_assets.models.zoo import ParameterError
+from recsys_assets.models.zoo import BASELINES, ParameterError
 from recsys_assets.quality.assets import interactions
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.splits.assets import load_split, temporal_splits
@@ -219,7 +219,7 @@ MODEL_NAMES = ("popularity", "item_knn", "ease", "matrix_factorisation", "conten
 
 
 def models_of(settings: Settings) -> tuple[str, ...]:
-    """Names of the models that this shop trains, in the order of `MODEL_NAMES`; popularity is always one of them.
+    """Names of the models that this shop trains, in the order of `MODEL_NAMES`; `BASELINES` are always among them.
 
     Raises:
         ParameterError: the setting ``models`` names another one.
@@ -228,7 +228,7 @@ def models_of(settings: Settings) -> tuple[str, ...]:
     unknown = sorted(named - set(MODEL_NAMES))
     if unknown:
         raise ParameterError(f"RECSYS_MODELS: unknown model {', '.join(unknown)}; known: {', '.join(MODEL_NAMES)}")
-    return tuple(name for name in MODEL_NAMES if name in named or name == "popularity")
+    return tuple(name for name in MODEL_NAMES if name in named or name in BASELINES)
 
 
 def _train(

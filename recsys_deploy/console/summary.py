@@ -89,16 +89,16 @@ def print_answers(console: Console, answers: Sequence[Answer]) -> None:
         console.print(table)
 
 
-def print_next_steps(console: Console, home: Path, user_id: str, *, is_live: bool) -> None:
-    """Where everything is and what can be done next; ``is_live``: a champion answers."""
+def print_next_steps(console: Console, home: Path, user_id: str, version: str, *, is_live: bool) -> None:
+    """Where everything is and what can be done next; ``is_live``: a champion answers, ``version`` is the newest."""
     report = home / "reports" / "evaluation_report.html"
     serve = [
         "recsys up                              API, shop page and Dagster UI",
         f"recsys recommend {user_id:<22} a list for any shopper",
     ]
     refused = [
-        "nothing is live: no model was better than popular products by more than chance",
-        f"{report} shows by how much; more days or more shoppers make the test sharper",
+        "nothing is live, for the reasons above; the report shows by how much",
+        f"recsys release start {version} --strategy immediate --even-if-refused    serves it all the same",
     ]
     others = [
         "recsys ui                              the graph, its checks and its history",

@@ -11,6 +11,8 @@ REMEDIES: Final = {
     errno.EROFS: "the file system is read-only; set RECSYS_HOME to a folder that can be written to",
     errno.EACCES: "permission denied; let this user read and write it, or set RECSYS_HOME to another folder",
     errno.EPERM: "not permitted; make it writable for this user, or set RECSYS_HOME to another folder",
+    errno.ENOTDIR: "a file stands where a folder is needed; set RECSYS_HOME to another folder",
+    errno.EEXIST: "a file stands where a folder is needed; set RECSYS_HOME to another folder",
 }
 
 SQLITE: Final = {

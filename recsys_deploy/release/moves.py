@@ -21,6 +21,17 @@ from recsys_deploy.release.route import RouteRefused, plan_route, require_no_rol
 from recsys_deploy.release.strategies import Strategy
 
 
+def require_not_refused(registry: ModelRegistry, version: Version) -> None:
+    """Raises `ReleaseRefused` where the promotion rules refused ``version``."""
+    registered = registry.get(version)
+    if registered.status is Status.REFUSED:
+        reasons = " ".join(registered.refusal_reasons)
+        raise ReleaseRefused(
+            f"{version} was refused by the promotion rules: {reasons}",
+            remedy="release another version, or this one with --even-if-refused",
+        )
+
+
 @dataclass(frozen=True)
 class Releases:
     """Release commands on one environment.
@@ -60,7 +71,7 @@ class Releases:
         """
         require_no_rollout(self.serving)
         if version is not None and not even_if_refused:
-            self._require_not_refused(version)
+            require_not_refused(self.registry, version)
         checked = check_release(self.registry, self.bundles, self.cache, str(version) if version else None)
         target = replace(target_of(self.registry.get(checked.version)), endpoint=endpoint)
         now = int(self.clock())
@@ -80,15 +91,6 @@ class Releases:
             Strategy.SHADOW: "is asked in the shadow",
         }[strategy]
         return f"{checked.version} {how} beside champion {live}; `recsys release promote` or `rollback` ends it"
-
-    def _require_not_refused(self, version: Version) -> None:
-        registered = self.registry.get(version)
-        if registered.status is Status.REFUSED:
-            reasons = " ".join(registered.refusal_reasons)
-            raise ReleaseRefused(
-                f"{version} was refused by the promotion rules: {reasons}",
-                remedy="release another version, or this one with --even-if-refused",
-            )
 
     def share(self, share: float) -> str:
         """Give the challenger another share of shoppers. Raises `RouteRefused` where none is being tried."""

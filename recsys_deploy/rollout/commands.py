@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
 import typer
@@ -17,7 +17,8 @@ from recsys_assets.lake import Lake
 from recsys_assets.registry.versions import Version
 from recsys_deploy.console.terminal import terminal
 from recsys_deploy.experiments.stream_tables import StreamTables
-from recsys_deploy.homes import open_stores, settings_of_last_home
+from recsys_deploy.homes import open_registry, open_stores, settings_of_last_home
+from recsys_deploy.release.moves import require_not_refused
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.deployed import deployed_machine
 from recsys_deploy.rollout.evidence import LocalAlarms, StreamEvidence
@@ -47,9 +48,14 @@ def start(
     ] = None,
     no_shadow: Annotated[bool, typer.Option("--no-shadow", help="Without asking it in the shadow first.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Go on in the background.")] = False,
+    even_if_refused: Annotated[
+        bool, typer.Option("--even-if-refused", help="Also a version that the promotion rules refused.")
+    ] = False,
 ) -> None:
     """Start a rollout. It lives in this command's process; interrupted, `recsys rollout resume` goes on."""
     settings, chosen = settings_of_last_home(), str(Version.parse(version))
+    if not even_if_refused:
+        require_not_refused(open_registry(settings), Version.parse(version))
     chosen_plan = interleaved(plan_of(strategy)) if interleave else plan_of(strategy)
     plan = customised(chosen_plan, faster, approval_hours, offline_only, planned_shoppers, no_shadow)
     rollout_id = new_id(chosen)
@@ -188,8 +194,19 @@ def detached(settings: Settings) -> int:
 
 def _follow(settings: Settings, rollout_id: str, version: str, plan: RolloutPlan) -> None:
     shown: list[float] = []
+    entered: list[str] = []
+    console.print(
+        f"{rollout_id}: a look every {_duration(plan.look_s)}. Ctrl-C leaves it in its stage; "
+        "`recsys rollout status` in another terminal shows it",
+        highlight=False,
+    )
 
     def seen(record: RolloutRecord) -> None:
+        stage = record.current_stage
+        if record.status is Status.RUNNING and entered[-1:] != [stage.name]:
+            entered.append(stage.name)
+            share, least = f"{stage.weight / 100:g} % of shoppers", f"for at least {_duration(stage.min_s)}"
+            console.print(f"{_clock(record.stage_since)}  {stage.name:24} {share}, {least}", highlight=False)
         for look in record.looks:
             if not shown or look.at > shown[-1]:
                 shown.append(look.at)
@@ -255,6 +272,10 @@ def _history_grid(records: list[RolloutRecord]) -> Grid:
     for record in records:
         grid.add_row(record.id, record.version, _clock(record.ended_at or 0), str(record.status), record.reason)
     return grid
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
 
 
 def _clock(seconds: float) -> str:

@@ -14,6 +14,7 @@ from rich.table import Table as Grid
 from lambda_api.errors import RecsysError
 from lambda_api.settings import Settings
 from lambda_api.state.open_table import open_table
+from lambda_api.state.routing_record import read_routing
 from recsys_assets.event_stream import events_root
 from recsys_assets.lake import Lake
 from recsys_deploy.console.terminal import terminal
@@ -150,6 +151,10 @@ def report_of_held_out(settings: Settings) -> ExperimentReport:
     report = held_out_report(
         tables.lists(first), tables.events(first), int(now.timestamp() * 1000), BusinessRules(), window_ms
     )
+    if report is None and (route := read_routing(open_table(settings, "serving"))) and route.holdout:
+        raise NoExperiment(
+            "no shopper who is held out has been shown a list yet", remedy="wait until some of them have come"
+        )
     if report is None:
         raise NoExperiment("no shopper is held out", remedy="`recsys experiment hold --share 5` keeps a few")
     return report

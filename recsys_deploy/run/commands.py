@@ -133,4 +133,4 @@ def _print_outcome(settings: Settings, shoppers: int) -> None:
         bundle = load_champion(stores.registry, stores.bundles, settings.home / "bundles")
         answers = answer(bundle, stores.lake, chosen, settings.k, allow_repeats=settings.allow_repeats)
         summary.print_answers(console, answers)
-    summary.print_next_steps(console, settings.home, chosen[0], is_live=champion is not None)
+    summary.print_next_steps(console, settings.home, chosen[0], str(newest.version), is_live=champion is not None)

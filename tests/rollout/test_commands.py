@@ -106,6 +106,17 @@ def test_a_second_start_says_what_runs(world: World) -> None:
     assert done.exit_code != 0 and "is being rolled out" in str(done.exception)
 
 
+def test_a_refused_version_is_rolled_out_only_when_somebody_insists(world: World) -> None:
+    world.home.registry.refuse(world.second.version, ("NDCG fell.",))
+    done = CliRunner().invoke(cli.app, ["rollout", "start", str(world.second.version), "--detach"])
+    assert (
+        "refused by the promotion rules: NDCG fell." in str(done.exception) and current_rollout(world.serving) is None
+    )
+    output = recsys("rollout", "start", str(world.second.version), "--detach", "--even-if-refused")
+    os.kill(int(output.split("process ")[1].split(";")[0]), signal.SIGKILL)
+    assert world.record.version == str(world.second.version)
+
+
 def test_approval_without_a_question_is_refused(world: World) -> None:
     done = CliRunner().invoke(cli.app, ["rollout", "approve"])
     assert "no rollout runs" in str(done.exception)

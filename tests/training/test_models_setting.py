@@ -10,8 +10,8 @@ from recsys_assets.models.zoo import ParameterError
 from recsys_assets.training.assets import MODEL_NAMES, models_of
 
 
-def test_a_shop_that_names_models_trains_these_and_popularity(tmp_path: Path) -> None:
-    settings = make_settings({"home": tmp_path, "models": "ease, item_knn"})
+def test_a_shop_that_names_models_trains_these_and_the_baselines(tmp_path: Path) -> None:
+    settings = make_settings({"home": tmp_path, "models": "ease"})
     assert models_of(settings) == ("popularity", "item_knn", "ease")
     job = build_defs(settings).resolve_job_def("retrain_models_job")
     trained = {node.name for node in job.nodes if node.name.endswith("_model")} - {"refitted_model", "registered_model"}
