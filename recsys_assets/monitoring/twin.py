@@ -24,7 +24,7 @@ MIN_LIFT: Final = 0.2
 """Two to four weeks of ordinary ageing cost 7 to 12 % on the synthetic shop; the floor of `retraining` answers that."""
 
 MIN_SHOPPERS: Final = 100
-MAX_SHOPPERS: Final = 2_000
+MAX_SHOPPERS: Final = 1_000
 """Active shoppers per day whose events are used."""
 
 CONFIDENCE: Final = 0.99
