@@ -105,6 +105,8 @@ def _facts(report: "Report") -> list[tuple[str, str]]:
     facts.append(("taken for", report.mapping.preset))
     for table, files in report.files.items():
         facts.append((table, _listed(files) or "derived from the interactions"))
+        if table in report.unused:
+            facts.append(("  not used", report.unused[table]))
     facts += [(name, value) for name, value in report.formats.items()]
     if report.mapping.currency:
         facts.append(("currency", report.mapping.currency))

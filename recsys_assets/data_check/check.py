@@ -19,6 +19,7 @@ from lambda_api.interactions import INTERACTION_LABELS
 from lambda_api.settings import Settings, make_settings
 from recsys_assets.data_check.evaluation import judge_evaluation
 from recsys_assets.data_check.report import Problem, Report
+from recsys_assets.data_check.unused import hidden_events, shown, unused_columns
 from recsys_assets.ingest.apply_mapping import MappedRows
 from recsys_assets.ingest.columns import parse_numbers, parse_timestamps, valid_ids
 from recsys_assets.ingest.detection import AUTO, ambiguous_dates, find_mapping
@@ -89,12 +90,17 @@ def check_source(
         return Report(data, problems=(Problem(True, data, str(error).removeprefix(f"{data}: ")), *_unreadable(folder)))
     files = layout.whole or tuple(file for day in layout.by_day.values() for file in day)
     rows, sampled = _read(rows_source, files, found)
-    heads = [head for head in read_heads(folder) if head.file.name in {file.name for file in files}]
+    all_heads, names = read_heads(folder), _files(rows_source, files)
+    by_table = {table: [head for head in all_heads if head.file.name in members] for table, members in names.items()}
+    heads = by_table["interactions"]
+    unused = {table: unused_columns(members, known, table) for table, members in by_table.items()}
+    found.problems += hidden_events(unused["interactions"], known, folder)
     _check_dates(heads, known, folder, found)
     report = Report(
         location=data,
         mapping=_suggested(known, found),
-        files=_files(rows_source, files),
+        files=names,
+        unused={table: shown(columns) for table, columns in unused.items() if columns},
         formats=_formats(known.interactions, heads, found),
         sampled=sampled,
     )

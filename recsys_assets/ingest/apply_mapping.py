@@ -17,7 +17,7 @@ from recsys_assets.ingest.columns import (
     read_ids,
     read_text,
 )
-from recsys_assets.ingest.mapping import CANONICAL, IGNORE, Mapping, SetAside, TableMapping
+from recsys_assets.ingest.mapping import CANONICAL, GENERIC, IGNORE, Mapping, SetAside, TableMapping
 from recsys_assets.ingest.preset_steps import PREPARE
 from recsys_assets.ingest.rows import add_generated_ids, explode_items, fill_from_first_line, lookup
 from recsys_assets.ingest.source import SourceError
@@ -28,7 +28,12 @@ from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
 
 IGNORED: Final = "the event is no interaction"
 
-_CANONICAL_DERIVED = ("name", "category", "brand", "price")
+_CANONICAL_DERIVED = {
+    "name": ("name", "product_name", "product_title", "title"),
+    "category": ("category", "product_category", "category_name"),
+    "brand": ("brand",),
+    "price": ("price",),
+}
 """Columns of canonical interactions from which products are derived where there is no catalogue."""
 
 _NUMBERS = tuple(field.name for field in INTERACTIONS.schema if pa.types.is_floating(field.type))
@@ -109,11 +114,22 @@ def map_entities(rows: Rows, mapping: Mapping, contract: TableContract, label: s
 
 
 def derived_columns(mapping: Mapping, role: str) -> dict[str, tuple[str, ...]]:
-    """Columns of the events from which a table without files is derived: canonical column -> columns."""
-    if mapping.preset == CANONICAL:
-        return {name: (name,) for name in _CANONICAL_DERIVED} if role == "products" else {}
+    """Columns of the events from which a table without files is derived: canonical column -> columns.
+
+    Without a line in the mapping, the price of a product is that of its events, except in the formats of shop systems,
+    where that can be the price of a line. Canonical files also give products the name, category and brand of events.
+    """
     table: TableMapping = getattr(mapping, role)
-    return {} if table.files else table.columns
+    if table.files:
+        return {}
+    canonical = mapping.preset == CANONICAL
+    usual = _CANONICAL_DERIVED if canonical else {}
+    if mapping.preset in (CANONICAL, GENERIC) and "price" in mapping.interactions.columns:
+        usual = {**usual, "price": mapping.interactions.columns["price"]}
+    # A canonical mapping names every column of a catalogue as itself: that says nothing about the events.
+    given = {name: columns for name, columns in table.columns.items() if not (canonical and columns == (name,))}
+    found = {**usual, **given} if role == "products" else given
+    return {name: columns for name, columns in found.items() if name not in ("product_id", "user_id", "available")}
 
 
 def _select(raw: pa.Table, contract: TableContract, table: TableMapping, label: str, *, strict: bool) -> pa.Table:

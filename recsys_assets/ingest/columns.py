@@ -18,9 +18,23 @@ MISSING_TEXTS: Final = (
 )  # fmt: skip
 """Texts that exports write for a missing value, in lower case."""
 
-TRUE_TEXTS: Final = ("true", "t", "yes", "y", "1", "in stock", "instock", "in_stock", "active", "enabled")
+TRUE_TEXTS: Final = (
+    "true",
+    "t",
+    "yes",
+    "y",
+    "1",
+    "in stock",
+    "instock",
+    "in_stock",
+    "active",
+    "enabled",
+    "ja",
+    "oui",
+    "si",
+)
 FALSE_TEXTS: Final = (
-    "false", "f", "no", "n", "0", "out of stock", "outofstock", "out_of_stock", "inactive", "disabled",
+    "false", "f", "no", "n", "0", "out of stock", "outofstock", "out_of_stock", "inactive", "disabled", "nein", "non",
 )  # fmt: skip
 
 _CURRENCY = r"(?:[A-Z]{3}|\p{Sc}|[A-Z]{1,2}\$|kr\.?|zł)"

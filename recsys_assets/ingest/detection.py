@@ -22,23 +22,30 @@ from recsys_assets.ingest.files import (
     stem_of,
 )
 from recsys_assets.ingest.layout import find_layout
-from recsys_assets.ingest.mapping import CANONICAL, CONTRACTS, FILE_NAME, Mapping, SetAside, TableMapping, parse_mapping
+from recsys_assets.ingest.mapping import (
+    CANONICAL,
+    CONTRACTS,
+    FILE_NAME,
+    GENERIC,
+    Mapping,
+    SetAside,
+    TableMapping,
+    parse_mapping,
+)
 from recsys_assets.ingest.presets import CANONICAL_COLUMNS, PRESETS, Preset, Recipe
 from recsys_assets.ingest.rows import explode_items, lookup, normalise
 from recsys_assets.ingest.source import SourceError
-from recsys_assets.ingest.vocabulary import RATING, SYNONYMS, VIEW
+from recsys_assets.ingest.vocabulary import ORDER_COLUMNS, PURCHASE, RATING, SYNONYMS, VIEW
 from recsys_assets.schema import INTERACTIONS
 from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
 
 AUTO: Final = "auto"
-GENERIC: Final = "columns"
-"""Name of a mapping that was made from usual column names, without a preset."""
-
 GUEST: Final = "no user: a guest or a visitor without an id"
 
 CURRENCY_COLUMNS: Final = ("currency", "order_currency", "currency_code", "order_currency_code", "currencycode")
 
-_PRODUCT_FILE, _USER_FILE = r"product|item|catalog|article|movie", r"user|customer|client|member|shopper"
+_PRODUCT_FILE = r"product|item|catalog|article|movie|artikel|produkt|katalog|produit|articulo"
+_USER_FILE = r"user|customer|client|member|shopper|kunde|nutzer|utilisateur"
 
 
 def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, str] | None = None) -> Mapping:
@@ -80,7 +87,9 @@ def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, st
 def _canonical(missing_type: str = "") -> Mapping:
     interactions = CANONICAL_COLUMNS["interactions"]
     if missing_type:
-        interactions = interactions.model_copy(update={"constants": {"interaction_type": missing_type}})
+        columns = {name: column for name, column in interactions.columns.items() if name != "interaction_type"}
+        constants = {"interaction_type": missing_type}
+        interactions = interactions.model_copy(update={"columns": columns, "constants": constants})
     return Mapping(
         preset=CANONICAL, interactions=interactions, products=CANONICAL_COLUMNS["products"],
         users=CANONICAL_COLUMNS["users"],
@@ -122,7 +131,7 @@ def _lacks_type(heads: Sequence[FileHead]) -> str:
 def _assumed_type(names: frozenset[str]) -> str:
     if any(normalise(name) in names for name in SYNONYMS["interactions"]["rating"]):
         return RATING
-    return "purchase" if names & {"price", "quantity", "qty", "order_id", "unit_price", "amount"} else VIEW
+    return PURCHASE if names & ORDER_COLUMNS else VIEW
 
 
 def _best_recipe(preset: Preset, head: FileHead, role: str = "") -> Recipe | None:

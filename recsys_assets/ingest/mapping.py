@@ -20,6 +20,9 @@ FILE_NAME: Final = "mapping.toml"
 CANONICAL: Final = "canonical"
 """Preset of files whose columns have their canonical names."""
 
+GENERIC: Final = "columns"
+"""Preset of a mapping that was made from usual column names."""
+
 IGNORE: Final = "ignore"
 """Canonical event name for events that are no interactions; they are set aside."""
 
@@ -174,6 +177,14 @@ def parse_mapping(text: str, label: str) -> Mapping:
                     f"{label}: [{name}.columns] {column}: no such canonical column",
                     remedy=f"use one of {', '.join(contract.schema.names)}",
                 )
+        for column in sorted(set(table.columns) & set(table.constants)):
+            line = f"{column} = {_toml(_single(table.columns[column]))}"
+            constant = f"{column} = {_toml(table.constants[column])}"
+            raise SourceError(
+                f"{label}: {column} has two sources: {line} under [{name}.columns] and {constant} under "
+                f"[{name}.constants]",
+                remedy=f"delete {constant} to use the file's column, or {line} to give every row the same value",
+            )
     return mapping
 
 

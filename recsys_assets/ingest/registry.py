@@ -4,11 +4,11 @@ from datetime import date
 
 from lambda_api.settings import Settings
 from recsys_assets.event_stream import events_root
-from recsys_assets.ingest.detection import AUTO, GENERIC, find_mapping
+from recsys_assets.ingest.detection import AUTO, find_mapping
 from recsys_assets.ingest.files import Folder
 from recsys_assets.ingest.live_events import LiveSource, StreamStage
 from recsys_assets.ingest.mapped_source import MappedSource
-from recsys_assets.ingest.mapping import CANONICAL, Mapping, parse_mapping
+from recsys_assets.ingest.mapping import CANONICAL, GENERIC, Mapping, parse_mapping
 from recsys_assets.ingest.presets import PRESETS
 from recsys_assets.ingest.source import Source, SourceError
 from recsys_assets.lake import Lake

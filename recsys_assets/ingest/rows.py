@@ -2,6 +2,7 @@
 
 import fnmatch
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -20,8 +21,12 @@ _PAIR: Final = re.compile(r"(?:^|\|)\s*([A-Za-z_ ]+?)\s*:([^|]*)")
 
 
 def normalise(name: str) -> str:
-    """A column name in lower case with ``_`` for everything that is no letter or digit: ``Order #`` is ``order``."""
-    return re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_")
+    """A column name in lower case without accents, and ``_`` for everything that is no letter or digit.
+
+    ``Order #`` is ``order``, ``Stückpreis`` is ``stuckpreis``.
+    """
+    plain = unicodedata.normalize("NFKD", name.casefold())
+    return re.sub(r"[\W_]+", "_", "".join(c for c in plain if not unicodedata.combining(c))).strip("_")
 
 
 def lookup(raw: pa.Table, names: Iterable[str]) -> pa.ChunkedArray | None:

@@ -223,3 +223,70 @@ def test_a_million_rows_take_seconds(tmp_path: Path) -> None:
     report = check_source(str(tmp_path))
     assert (report.rows, report.shoppers, report.problems) == (count, 4096, ())
     assert time.process_time() - before < 20  # processor time; about 3 s here
+
+
+def german_orders(folder: Path, header: str, encoding: str = "utf-8") -> None:
+    """A German export of 1,200 events: four in ten are purchases, every product has a name, a group and a price."""
+    kinds = ("Kauf", "Ansicht", "Warenkorb", "Ansicht", "Kauf")
+    lines = [
+        f"{row[1]};{row[2]};{kinds[n % 5]};{row[4]};{10 + n % 97},50;1;Tasse {row[2]};Küche"
+        for n, row in enumerate(rows_of())
+    ]
+    write_text(folder / "export.csv", "\n".join([header, *lines]) + "\n", encoding=encoding)
+
+
+def test_a_column_that_may_name_the_events_is_said_where_all_events_are_one_type(tmp_path: Path) -> None:
+    """Every event would be a view or a purchase, and the report would call the data usable."""
+    german_orders(tmp_path, "wer;was;tat;wann;Betrag;wieviele;benannt;sorte")
+    columns = {"user_id": "wer", "product_id": "was", "timestamp": "wann"}
+    report = check_source(str(tmp_path), columns=columns)
+    assert report.can_be_built
+    assert report.unused["interactions"].startswith("tat (3 values: Ansicht, Kauf, Warenkorb), Betrag")
+    (note,) = problems(report, blocking=False)
+    for words in ("export.csv, tat: every event is taken for 'view'", 'interaction_type = "tat"', "delete"):
+        assert words in note
+    done = right_here("check", str(tmp_path), *(f"--map={name}={column}" for name, column in columns.items()))
+    assert "not used    tat (3 values" in done.stdout
+    again = right_here("check", str(tmp_path), "--map", "interaction_type=tat")
+    assert "purchase 480, view 480, add_to_cart 240" in again.stdout
+    assert "may name the events" not in again.stdout
+
+
+def test_one_german_order_file_is_understood_without_a_mapping(tmp_path: Path) -> None:
+    """Events by their names, and products with names, groups and prices."""
+    german_orders(tmp_path, "Kunde;Artikel;Ereignis;Zeit;Stückpreis;Menge;Bezeichnung;Warengruppe")
+    report = check_source(str(tmp_path))
+    assert report.can_be_built and not report.problems and not report.unused
+    assert report.event_counts == {"purchase": 480, "view": 480, "add_to_cart": 240}
+    right_here("check", str(tmp_path))
+    assert 'name = "Bezeichnung"' in (tmp_path / "mapping.toml").read_text()
+    for _ in range(2):  # with the mapping, and without
+        products = open_source("auto", str(tmp_path)).products().to_pylist()
+        assert len(products) == 97
+        for row in products:
+            number = int(row["product_id"][1:])
+            assert (row["name"], row["category"], row["price"]) == (f"Tasse p{number}", "Küche", 10.5 + number)
+        (tmp_path / "mapping.toml").unlink(missing_ok=True)
+
+
+def test_products_are_derived_as_a_mapping_written_by_hand_says(tmp_path: Path) -> None:
+    """Without a preset and without files of products; the price is that of the events."""
+    german_orders(tmp_path, "wer;was;tat;wann;Betrag;wieviele;benannt;sorte")
+    text = """
+    [interactions]
+    files = ["export.csv"]
+    delimiter = ";"
+    decimal = ","
+    [interactions.columns]
+    user_id = "wer"
+    product_id = "was"
+    interaction_type = "tat"
+    timestamp = "wann"
+    price = "Betrag"
+    [products.columns]
+    name = "benannt"
+    category = "sorte"
+    """
+    (tmp_path / "mapping.toml").write_text(text)
+    first = open_source("auto", str(tmp_path)).products().to_pylist()[0]
+    assert (first["product_id"], first["name"], first["category"], first["price"]) == ("p0", "Tasse p0", "Küche", 10.5)

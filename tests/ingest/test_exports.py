@@ -3,11 +3,15 @@
 import gzip
 import zipfile
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from recsys_assets.ingest.detection import find_mapping
+from recsys_assets.ingest.files import Folder
+from recsys_assets.ingest.mapped_source import MappedSource
 from recsys_assets.ingest.mapping import format_mapping, parse_mapping
 from recsys_assets.ingest.registry import open_source
 from recsys_assets.ingest.source import Source, SourceError
@@ -194,6 +198,10 @@ def test_products_that_only_events_name_are_known_but_not_sold(tmp_path: Path) -
         ('[interactions.columns]\ncustomer = "x"', "customer: no such canonical column"),
         ('[interactions.event_names]\nlook = "seen"', "choose one of view"),
         ('[interactions]\nfiles = ["nothing*.csv"]', "no file matches nothing"),
+        (
+            '[interactions.columns]\ninteraction_type = "Art"\n[interactions.constants]\ninteraction_type = "view"',
+            r'interaction_type = "Art" under \[interactions.columns\] and interaction_type = "view" under .*delete',
+        ),
     ],
 )
 def test_a_mapping_that_cannot_be_meant(tmp_path: Path, text: str, complaint: str) -> None:
@@ -201,3 +209,11 @@ def test_a_mapping_that_cannot_be_meant(tmp_path: Path, text: str, complaint: st
     (tmp_path / "mapping.toml").write_text(text)
     with pytest.raises(SourceError, match=complaint):
         open_source("auto", str(tmp_path)).days()
+
+
+def test_columns_in_other_scripts_are_not_taken_for_one_another(tmp_path: Path) -> None:
+    write_text(tmp_path / "log.csv", "товар,клиент,время\np,u,2024-01-01\n")
+    columns = {"user_id": "клиент", "product_id": "товар", "timestamp": "время"}
+    mapping = find_mapping(Folder(str(tmp_path)), columns=columns)
+    events = MappedSource(Folder(str(tmp_path)), mapping).read_day(date(2024, 1, 1)).interactions
+    assert (events["user_id"].to_pylist(), events["product_id"].to_pylist()) == (["u"], ["p"])
