@@ -93,6 +93,10 @@ class Settings(BaseModel):
         default="off",
         description="How a better model reaches shoppers: off: at once; else by a rollout of that kind, which decides.",
     )
+    rollout_verdict: Literal["experiment", "interleaving", "guardrails"] = Field(
+        default="experiment",
+        description="What decides a canary: half of the shoppers; in small shops interleaved lists, or guardrails.",
+    )
     rollout_approval_hours: float = Field(
         default=0.0, ge=0, le=168, description="Hours that a person has to approve a rollout's last step. 0: not asked."
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
+import pyarrow as pa
 import pyarrow.fs as pa_fs
 
 from lambda_api.interactions import InteractionType
@@ -21,6 +22,12 @@ from lambda_api.state.event_sink import Kind
 from lambda_api.state.exposures import Exposure
 from lambda_api.state.history import StoredEvent
 from recsys_assets.lake import open_filesystem
+
+ATTRIBUTION_S: Final = 86_400
+"""An event answers a list when it names it and happens within so many seconds after it was shown."""
+
+FINGERPRINT: Final = b"recsys_stream"
+"""Key of the metadata that names the files of the stream that a table was made of."""
 
 _FOLDER: Final = "events"
 _DAY = re.compile(r"/date=(\d{4}-\d{2}-\d{2})/")
@@ -76,6 +83,11 @@ def read_file(root: str, file: StreamFile) -> Iterator[tuple[str, Any]]:
                     yield text, json.loads(line)
                 except ValueError:
                     yield text, None
+
+
+def marked(table: pa.Table, fingerprint: str) -> pa.Table:
+    """``table`` with the fingerprint of the files that it was made of."""
+    return table.replace_schema_metadata({FINGERPRINT: fingerprint.encode()})
 
 
 def read_records(root: str, kind: Kind, first: date, last: date | None = None) -> Iterator[Any]:

@@ -17,17 +17,20 @@ import pyarrow.parquet as pq
 from lambda_api.interactions import InteractionType
 from lambda_api.state.exposures import Exposure
 from lambda_api.state.history import StoredEvent
-from recsys_assets.event_stream import StreamFile, event_of, exposure_of, read_file, stream_files
+from recsys_assets.event_stream import (
+    ATTRIBUTION_S,
+    FINGERPRINT,
+    StreamFile,
+    event_of,
+    exposure_of,
+    read_file,
+    stream_files,
+)
 from recsys_assets.lake import Lake, open_filesystem
 from recsys_assets.schema import TIMESTAMP
 
-ATTRIBUTION_S: Final = 86_400
-"""An event answers a list when it names it and happens within so many seconds after it was shown."""
-
 LATE_DAYS: Final = 14
 """Feedback that arrives so many days after its list is still counted."""
-
-FINGERPRINT: Final = b"recsys_stream"
 
 _SHOWN: Final = [
     ("request_id", pa.string()),
@@ -100,11 +103,6 @@ def list_outcomes(root: str, day: date) -> pa.Table:
         }
 
     return _table(exposures, LIST_OUTCOMES, row)
-
-
-def marked(table: pa.Table, fingerprint: str) -> pa.Table:
-    """``table`` with the fingerprint of the files that it was made of."""
-    return table.replace_schema_metadata({FINGERPRINT: fingerprint.encode()})
 
 
 def fingerprint_of(root: str, day: date) -> str:

@@ -7,9 +7,9 @@ import dagster as dg
 import pyarrow as pa
 
 from lambda_api.settings import Settings
-from recsys_assets.event_stream import events_root
+from recsys_assets.event_stream import events_root, marked
 from recsys_assets.ingest.assets import lake_rows
-from recsys_assets.ingest.served import fingerprint_of, marked
+from recsys_assets.ingest.served import fingerprint_of
 from recsys_assets.ingest.served import list_outcomes as make_outcomes
 from recsys_assets.ingest.served import served_lists as make_lists
 from recsys_assets.lake import Lake

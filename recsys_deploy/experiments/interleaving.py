@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys_assets.ingest.served import ATTRIBUTION_S
+from recsys_assets.event_stream import ATTRIBUTION_S
 from recsys_deploy.experiments.comparison import PRIMARY, BusinessRules, Comparison, compared
 from recsys_deploy.experiments.inference import Lift, paired_lift, winsorised
 from recsys_deploy.experiments.stream_tables import once

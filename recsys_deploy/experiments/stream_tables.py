@@ -26,8 +26,15 @@ import pyarrow.parquet as pq
 from lambda_api.state.event_sink import Kind
 from lambda_api.state.exposures import Exposure
 from lambda_api.state.history import StoredEvent
-from recsys_assets.event_stream import StreamFile, event_of, exposure_of, read_file, stream_files
-from recsys_assets.ingest.served import FINGERPRINT, marked
+from recsys_assets.event_stream import (
+    FINGERPRINT,
+    StreamFile,
+    event_of,
+    exposure_of,
+    marked,
+    read_file,
+    stream_files,
+)
 from recsys_assets.lake import Lake, open_filesystem
 
 log = logging.getLogger(__name__)

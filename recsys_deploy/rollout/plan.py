@@ -193,9 +193,12 @@ def interleaved(plan: RolloutPlan) -> RolloutPlan:
 
 
 def usual_plan(settings: Settings) -> RolloutPlan:
-    """The plan of a rollout that names none: the environment's strategy, and its hours for an approval."""
+    """The plan of a rollout that names none: the environment's strategy, verdict and hours for an approval."""
     strategy = Strategy.CANARY if settings.rollout == "off" else Strategy(settings.rollout)
-    return replace(plan_of(strategy), approval_s=settings.rollout_approval_hours * HOUR_S)
+    plan = replace(plan_of(strategy), approval_s=settings.rollout_approval_hours * HOUR_S)
+    if strategy is not Strategy.CANARY or settings.rollout_verdict == "experiment":
+        return plan
+    return interleaved(plan) if settings.rollout_verdict == "interleaving" else replace(plan, offline_only=True)
 
 
 def plan_from_json(value: Any) -> RolloutPlan:

@@ -6,6 +6,7 @@ locals {
   rollout_settings = var.rollout == null ? {} : {
     RECSYS_ROLLOUT                = var.rollout.strategy
     RECSYS_ROLLOUT_APPROVAL_HOURS = tostring(var.rollout.approval_hours)
+    RECSYS_ROLLOUT_VERDICT        = var.rollout.verdict
     RECSYS_ROLLOUT_MACHINE_ARN    = module.rollout[0].machine_arn
   }
 
@@ -22,6 +23,7 @@ locals {
       environment = {
         RECSYS_ROLLOUT                = var.rollout.strategy
         RECSYS_ROLLOUT_APPROVAL_HOURS = tostring(var.rollout.approval_hours)
+        RECSYS_ROLLOUT_VERDICT        = var.rollout.verdict
         RECSYS_TOPIC_ARN              = module.monitoring.topic_arn
       }
     }

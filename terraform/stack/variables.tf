@@ -78,10 +78,11 @@ variable "functions" {
 }
 
 variable "rollout" {
-  description = "Rollouts that decide by themselves: strategy of a registered version (canary, blue-green, shadow, immediate), hours that a person has to approve before everybody meets it (0: nobody is asked), and size of the function that judges (memory and /tmp in MB: it reads the stage's lists and checks bundles). Null: a registered version waits for a person."
+  description = "Rollouts that decide by themselves: strategy of a registered version (canary, blue-green, shadow, immediate), what decides a canary (experiment, interleaving, guardrails), hours that a person has to approve before everybody meets it (0: nobody is asked), and size of the function that judges (memory and /tmp in MB: it reads the stage's lists and checks bundles). Null: a registered version waits for a person."
   type = object({
     strategy       = string
     approval_hours = number
+    verdict        = optional(string, "experiment")
     function = object({
       memory_mb = number
       timeout_s = number
@@ -93,6 +94,11 @@ variable "rollout" {
   validation {
     condition     = var.rollout == null || contains(["canary", "blue-green", "shadow", "immediate"], try(var.rollout.strategy, ""))
     error_message = "strategy is canary, blue-green, shadow or immediate."
+  }
+
+  validation {
+    condition     = var.rollout == null || contains(["experiment", "interleaving", "guardrails"], try(var.rollout.verdict, ""))
+    error_message = "verdict is experiment, interleaving or guardrails."
   }
 
   validation {

@@ -8,8 +8,8 @@ import pytest
 
 from lambda_api.settings import make_settings
 from lambda_api.state.event_sink import JsonLinesSink
-from recsys_assets.event_stream import events_root
-from recsys_assets.ingest.served import ATTRIBUTION_S, days_to_make, list_outcomes, served_lists
+from recsys_assets.event_stream import ATTRIBUTION_S, events_root
+from recsys_assets.ingest.served import days_to_make, list_outcomes, served_lists
 from recsys_assets.ingest.served_assets import list_outcomes as outcomes_asset
 from recsys_assets.ingest.served_assets import served_lists as lists_asset
 from recsys_assets.lake import Lake

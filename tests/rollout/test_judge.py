@@ -3,10 +3,12 @@
 import math
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lambda_api.settings import make_settings
 from lambda_api.state.exposures import Exposure, ShownItem, has_failed
 from recsys_deploy.experiments.comparison import Comparison
 from recsys_deploy.experiments.guardrails import binomial_e_value, share_e_value
@@ -15,7 +17,17 @@ from recsys_deploy.experiments.stream_tables import lists_table
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.evidence import expected_distinct, is_compared
 from recsys_deploy.rollout.judge import Answer, Answers, Evidence, judge
-from recsys_deploy.rollout.plan import DAY_S, HOUR_S, RolloutPlan, StageKind, plan_from_json, plan_of
+from recsys_deploy.rollout.plan import (
+    DAY_S,
+    HOUR_S,
+    PlanRefused,
+    RolloutPlan,
+    StageKind,
+    interleaved,
+    plan_from_json,
+    plan_of,
+    usual_plan,
+)
 
 PLAN = plan_of(Strategy.CANARY)
 SHADOW, ONE, FIVE, HALF, WARM = PLAN.stages
@@ -117,6 +129,17 @@ def test_a_shop_too_small_for_a_verdict_may_go_by_guardrails_alone() -> None:
     plan = replace(PLAN, offline_only=True)
     found = judge(HALF, 7 * DAY_S, FINE, plan, offline_passed=True, is_last_test=True)
     assert found.answer is Answer.PROMOTE
+
+
+def test_a_small_shop_chooses_once_how_its_rollouts_are_decided(tmp_path: Path) -> None:
+    def usual(verdict: str) -> RolloutPlan:
+        return usual_plan(make_settings({"home": tmp_path, "rollout": "canary", "rollout_verdict": verdict}))
+
+    assert usual("experiment") == plan_of(Strategy.CANARY)
+    assert usual("interleaving") == interleaved(plan_of(Strategy.CANARY))
+    assert usual("guardrails") == replace(plan_of(Strategy.CANARY), offline_only=True)
+    with pytest.raises(PlanRefused, match="no experiment that could be interleaved"):
+        interleaved(plan_of(Strategy.IMMEDIATE))
 
 
 @pytest.mark.parametrize("strategy", list(Strategy))
