@@ -43,8 +43,11 @@ def check(
         raise typer.Exit(1)
 
 
-def require_usable_data(data: str, mapping: str | None = None, source: str = "auto") -> None:
+def require_usable_data(data: str, mapping: str | None = None, source: str = "auto") -> dict[str, str]:
     """Print what the data were taken for, and stop before anything is built when they cannot be used.
+
+    Returns:
+        Environment variables of windows on which enough shoppers can be judged; none where the usual windows do.
 
     Raises:
         UnusableData: with every blocking problem and its remedy.
@@ -56,7 +59,7 @@ def require_usable_data(data: str, mapping: str | None = None, source: str = "au
         console.print(_summary(report), markup=False, highlight=False, soft_wrap=True)
         for problem in report.problems:
             console.print(Text.assemble(("note ", "yellow"), str(problem)), soft_wrap=True)
-        return
+        return dict(report.settings)
     shown = "\n - ".join(str(problem) for problem in report.blocking[:20])
     raise UnusableData(
         f"{data}: {len(report.blocking)} problem(s):\n - {shown}", remedy=f"`recsys check {data}` shows everything"

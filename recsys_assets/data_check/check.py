@@ -305,9 +305,9 @@ def _with_facts(report: Report, rows: MappedRows, listed: int, settings: Setting
         remedy = "bring in a log of several days with users, products and times"
         found.problems.append(Problem(True, "evaluation", f"no model can be evaluated: {evaluation[4:]}", remedy))
     if windows:
-        found.problems.append(
-            Problem(False, "evaluation", evaluation, "set " + " ".join(f"{k}={v}" for k, v in windows.items()))
-        )
+        chosen = " ".join(f"{name}={value}" for name, value in windows.items())
+        remedy = f"the first `recsys run` of a shop sets {chosen}"
+        found.problems.append(Problem(False, "evaluation", evaluation, remedy))
     return replace(
         report,
         rows=table.num_rows,

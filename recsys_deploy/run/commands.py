@@ -56,10 +56,16 @@ def run(
 def open_shop(data: str | None) -> Settings:
     """The settings of the shop in ``data`` (``None``: the synthetic one), its home ready for Dagster."""
     location = data or os.environ.get("RECSYS_DATA")
+    windows: dict[str, str] = {}
     if location:
-        require_usable_data(location, os.environ.get("RECSYS_MAPPING"), os.environ.get("RECSYS_SOURCE", "auto"))
+        windows = require_usable_data(
+            location, os.environ.get("RECSYS_MAPPING"), os.environ.get("RECSYS_SOURCE", "auto")
+        )
     root = homes.default_root()
     home = homes.choose_home(root, data, os.environ)
+    if not (home / "recsys.toml").is_file():
+        # A small shop's first run is judged on longer windows, or nothing would ever go live. They are kept with it.
+        os.environ.update({name: value for name, value in windows.items() if name not in os.environ})
     settings = homes.open_shop(data, os.environ)
     homes.note_last_home(root, home)
     homes.prepare_dagster(settings, os.environ)

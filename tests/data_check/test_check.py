@@ -1,9 +1,11 @@
 """`recsys check`: what data were taken for, every problem with file, row, value and remedy, and the written mapping."""
 
+import os
 import time
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +18,8 @@ from recsys_assets.data_check import Report, check_source
 from recsys_assets.ingest.mapping import parse_mapping
 from recsys_assets.ingest.registry import currency_of, open_source
 from recsys_deploy.check_command import require_usable_data, save_mapping
+from recsys_deploy.homes import settings_of_last_home
+from recsys_deploy.run.commands import open_shop
 from tests.ingest.exports import EXPORTS, SHOPIFY, Export, write_text
 from tests.recsys_command import right_here
 
@@ -143,6 +147,19 @@ def test_a_log_that_is_too_short_is_refused_and_a_thin_one_gets_windows(tmp_path
     assert few.evaluation.startswith("yes")
     assert few.settings["RECSYS_TEST_DAYS"] == "56"
     assert any("RECSYS_TEST_DAYS=56" in note for note in problems(few, blocking=False))
+
+
+def test_a_small_shops_first_run_keeps_the_windows_that_the_check_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = str(write_log(tmp_path / "few", [row for i, row in enumerate(rows_of(60)) if i % 27 == 0]))
+    monkeypatch.chdir(tmp_path)
+    with mock.patch.dict(os.environ):
+        assert open_shop(data).test_days == 56
+    with mock.patch.dict(os.environ):
+        assert settings_of_last_home().test_days == 56
+    with mock.patch.dict(os.environ, {"RECSYS_TEST_DAYS": "5", "RECSYS_HOME": str(tmp_path / "own")}):
+        assert open_shop(data).test_days == 5, "what somebody sets counts"
 
 
 def test_dates_that_can_mean_two_days_need_one_edit(tmp_path: Path) -> None:
