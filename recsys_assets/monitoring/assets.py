@@ -13,7 +13,7 @@ from recsys_assets.measurement.importance import read_importance
 from recsys_assets.monitoring import pages
 from recsys_assets.monitoring.alerts import Alert, AlertError, open_alerts
 from recsys_assets.monitoring.arrivals import arrival_findings
-from recsys_assets.monitoring.business import MAX_SHARE, MIN_SHOPPERS, WINDOW_DAYS, variant_figures
+from recsys_assets.monitoring.business import MAX_MEDIANS, MAX_SHARE, MIN_SHOPPERS, WINDOW_DAYS, variant_figures
 from recsys_assets.monitoring.drift import drift_report_of, evidence_of, findings_of, importances_of, store
 from recsys_assets.monitoring.findings import FOLDER, Finding, ReportSummary, save_summary, worst
 from recsys_assets.monitoring.quality_trend import closed_subjects, daily_quality, quality_findings
@@ -126,7 +126,8 @@ def business_report(
         findings = (Finding("served lists", "too few", _too_few_served(lake, day)),)
     if capped:
         sentence = (
-            f"{capped:,} shoppers saw far more than others; each counts at most as {MAX_SHARE:.0%} of the variant."
+            f"Shoppers who saw far more than others: {capped:,}; each counts at most as {MAX_SHARE:.0%} of a variant, "
+            f"or as {MAX_MEDIANS} median shoppers."
         )
         findings = (*findings, Finding("robots", "ok", sentence))
     page = pages.business_page(figures, capped)

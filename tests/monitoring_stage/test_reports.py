@@ -122,7 +122,8 @@ def test_reports_of_a_day_and_what_they_leave(changed: Settings) -> None:
     assert summaries.keys() == {"data_quality_report", "drift_report", "business_report"}
     states = {finding.name: finding.state for finding in summaries["drift_report"].findings}
     assert states["features"] == "warning" and states["concept"] == "warning" and states["twin"] == "warning"
-    assert summaries["business_report"].findings[0].state == "too few"
+    [business] = summaries["business_report"].findings
+    assert (business.state, business.sentence) == ("too few", "No list has been served yet.")
     evidence = {one.family: one for one in stored_evidence(lake, last)}
     assert {"feature", "concept"} <= evidence.keys()
     # The model is 52 days old as well: its loss began before the drift.
@@ -200,6 +201,23 @@ def test_business_figures_by_hand_and_a_robot_is_capped(tmp_path: Path) -> None:
     assert found["a"].click_through.mean == pytest.approx(60 / 220)
     assert found["a"].conversion.mean == pytest.approx(60 / 160)
     assert found["a"].revenue.mean == pytest.approx(180 / 160)
+
+
+def test_sales_say_too_few_and_a_capped_robot(tmp_path: Path) -> None:
+    settings, day = make_settings({"home": tmp_path / "home", "first_day": "2023-11-01"}), date(2023, 11, 14)
+    lake = Lake(settings.lake_uri)
+
+    def findings(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        lake.write_day("list_outcomes", day, pa.Table.from_pylist(rows, LIST_OUTCOMES))
+        resources = {"lake": lake, "settings": settings}
+        assert dg.materialize([business_report], partition_key=day.isoformat(), resources=resources).success
+        (summary,) = load_summaries(settings.home / "reports")
+        return {one.name: one for one in summary.findings}
+
+    few = findings([_outcome(f"u{number}", "a") for number in range(99)])
+    assert few["served lists"].state == "too few" and "Fewer than 100 shoppers" in few["served lists"].sentence
+    robot = findings([_outcome(f"u{number}", "a") for number in range(150)] + [_outcome("robot", "a")] * 5_000)
+    assert robot["variant a"].state == "ok" and "who saw far more than others: 1;" in robot["robots"].sentence
 
 
 def _outcome(user: str, variant: str, bought: int = 0) -> dict[str, Any]:
