@@ -1,6 +1,7 @@
 """The home folder of a shop: which one a command works on, preparing it for Dagster, and opening its stores."""
 
 import fcntl
+import hashlib
 import os
 import re
 import sys
@@ -101,10 +102,15 @@ def choose_home(root: Path, data: str | None, environment: MutableMapping[str, s
     """The home of the shop in ``data`` (``None``: the synthetic one).
 
     ``RECSYS_HOME`` decides when it is set; otherwise each shop has a folder of its own under ``root``, so that your
-    data do not mix with the synthetic shop's. The choice is written to ``environment`` for child processes.
+    data do not mix with the synthetic shop's. Of two folders with one name the second gets a home with a longer name.
+    The choice is written to ``environment`` for child processes.
     """
     given = environment.get("RECSYS_HOME")
     home = Path(given).expanduser().resolve() if given else (root / _slug(data)).resolve()
+    if data and not given:
+        wanted = make_settings({"home": home, "data": data})
+        if _is_of_another(home, wanted):
+            home = home.with_name(f"{home.name}-{hashlib.sha256(str(wanted.data).encode()).hexdigest()[:6]}")
     environment["RECSYS_HOME"] = str(home)
     return home
 
@@ -149,11 +155,12 @@ def open_shop(data: str | None, environment: MutableMapping[str, str]) -> Settin
     if data:
         environment["RECSYS_DATA"] = data
     settings = read_settings(environment)
-    stored = read_settings({"RECSYS_HOME": str(settings.home)})
-    if (settings.home / "recsys.toml").is_file() and stored.data != settings.data and not _moved(stored, settings):
+    if _is_of_another(settings.home, settings):
+        stored = read_settings({"RECSYS_HOME": str(settings.home)})
         raise HomeTaken(
             f"{settings.home} holds the shop of {stored.data or 'the synthetic source'}, not of "
-            f"{settings.data or 'the synthetic source'}: choose another RECSYS_HOME, or delete that folder"
+            f"{settings.data or 'the synthetic source'}",
+            remedy="choose another RECSYS_HOME",
         )
     if settings.first_day is None:
         days = source_of(settings, first_day=_opening_day(settings)).days()
@@ -206,6 +213,14 @@ def _opening_day(settings: Settings) -> date | None:
     if settings.data or settings.source not in ("auto", "synthetic"):
         return None
     return datetime.now(UTC).date() - timedelta(days=SYNTHETIC_DAYS)
+
+
+def _is_of_another(home: Path, given: Settings) -> bool:
+    """Whether ``home`` holds the shop of other data than ``given``."""
+    if not (home / "recsys.toml").is_file():
+        return False
+    stored = read_settings({"RECSYS_HOME": str(home)})
+    return stored.data != given.data and not _moved(stored, given)
 
 
 def _moved(stored: Settings, given: Settings) -> bool:

@@ -32,6 +32,19 @@ def test_each_shop_has_a_home_of_its_own(tmp_path: Path, shop: Path) -> None:
     assert homes.choose_home(root, str(shop), {"RECSYS_HOME": str(tmp_path / "x")}) == tmp_path / "x"
 
 
+def test_a_second_folder_of_the_same_name_has_a_home_of_its_own(tmp_path: Path, shop: Path) -> None:
+    root, other = tmp_path / ".recsys", tmp_path / "other" / "My Shop"
+    shutil.copytree(shop, other)
+    first: dict[str, str] = {}
+    homes.choose_home(root, str(shop), first)
+    homes.open_shop(str(shop), first)
+    home = homes.choose_home(root, str(other), {})
+    assert home.parent == root and home.name.startswith("my-shop-") and homes.choose_home(root, str(other), {}) == home
+    assert homes.choose_home(root, str(shop), {}) == root / "my-shop"
+    shutil.rmtree(shop)
+    assert homes.choose_home(root, str(other), {}) == root / "my-shop", "moved, so the same shop"
+
+
 def test_commands_without_a_home_work_on_the_last_demo(tmp_path: Path, shop: Path) -> None:
     root = tmp_path / ".recsys"
     environment: dict[str, str] = {}
