@@ -42,15 +42,12 @@ BUSY_SHARE: Final = 0.05
 BUSY_EVENTS: Final = 1000
 """A shopper with more than this share and number of the events is probably a bot or a placeholder."""
 
-_ENCODINGS: Final = ("cp1252",)
-
 
 @dataclass
 class _Findings:
     """What is collected while the files are read."""
 
     problems: list[Problem] = field(default_factory=list)
-    encoding: str = ""
 
     def error(self, error: SourceError, where: str) -> None:
         """A file that cannot be used."""
@@ -98,10 +95,10 @@ def check_source(
     _check_dates(heads, known, folder, found)
     report = Report(
         location=data,
-        mapping=_suggested(known, found),
+        mapping=known,
         files=names,
         unused={table: shown(columns) for table, columns in unused.items() if columns},
-        formats=_formats(known.interactions, heads, found),
+        formats=_formats(known.interactions, heads),
         sampled=sampled,
     )
     if rows is not None:
@@ -147,8 +144,6 @@ def _read_one_by_one(source: MappedSource, files: Sequence[SourceFile], found: _
             source.read_events([file])
             readable.append(file)
         except SourceError as error:
-            if "not UTF-8: byte" in str(error):
-                found.encoding = _ENCODINGS[0]
             found.error(error, source.folder.label(file.name))
     if not readable:
         return None
@@ -322,26 +317,18 @@ def _with_facts(report: Report, rows: MappedRows, listed: int, settings: Setting
     )
 
 
-def _suggested(mapping: Mapping, found: _Findings) -> Mapping:
-    """The mapping to write: with the encoding that the files probably have."""
-    if not found.encoding:
-        return mapping
-    changed = mapping.interactions.model_copy(update={"encoding": found.encoding})
-    return mapping.model_copy(update={"interactions": changed})
-
-
 def _files(source: MappedSource, files: Sequence[SourceFile]) -> dict[str, tuple[str, ...]]:
     tables = {role: find_table_files(source.folder, source.mapping, role) for role in ("products", "users")}
     return {name: tuple(file.name for file in members) for name, members in {"interactions": files, **tables}.items()}
 
 
-def _formats(table: TableMapping, heads: Sequence[FileHead], found: _Findings) -> dict[str, str]:
+def _formats(table: TableMapping, heads: Sequence[FileHead]) -> dict[str, str]:
     times = next((texts for head in heads if (texts := _texts(head, table, "timestamp"))), [])
     names = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
     return {
         "delimiter": names.get(table.delimiter, table.delimiter),
         "decimal sign": "comma" if table.decimal == "," else "point",
-        "encoding": f"not UTF-8, probably {found.encoding}" if found.encoding else table.encoding,
+        "encoding": table.encoding,
         "times": _time_format(times, table),
         "ids": "made from the content of each row" if "interaction_id" not in _given(heads, table) else "from the file",
     }

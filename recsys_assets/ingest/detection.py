@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_assets.ingest.columns import read_text
-from recsys_assets.ingest.file_heads import FileHead, read_heads
+from recsys_assets.ingest.file_heads import WINDOWS, FileHead, find_encoding, read_heads
 from recsys_assets.ingest.files import (
     CSV_SUFFIXES,
     JSON_SUFFIXES,
@@ -21,7 +21,7 @@ from recsys_assets.ingest.files import (
     day_in_name,
     stem_of,
 )
-from recsys_assets.ingest.layout import find_layout
+from recsys_assets.ingest.layout import find_layout, find_table_files
 from recsys_assets.ingest.mapping import (
     CANONICAL,
     CONTRACTS,
@@ -48,6 +48,10 @@ _PRODUCT_FILE = r"product|item|catalog|article|movie|artikel|produkt|katalog|pro
 _USER_FILE = r"user|customer|client|member|shopper|kunde|nutzer|utilisateur"
 
 
+SCANNED_BYTES: Final = 64 << 20
+"""Files of a table of at most this size are read whole to find their encoding; of larger ones, the start tells."""
+
+
 def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, str] | None = None) -> Mapping:
     """The mapping of ``folder``: ``mapping.toml`` beside the data, else what the headers say.
 
@@ -69,7 +73,7 @@ def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, st
         preset = next(preset for preset in PRESETS if preset.name == source)
         return _from_preset(folder, preset, heads, insist=True)
     if columns:
-        return _with_guests(folder, _with_sample_formats(_generic(folder, heads, columns), heads), heads)
+        return _complete(folder, _generic(folder, heads, columns), heads)
     canonical = _fits_canonical(folder, heads)
     presets = [preset for preset in PRESETS if _recognised(preset, heads)]
     fitting = [*([CANONICAL] if canonical else []), *(preset.name for preset in presets)]
@@ -79,9 +83,13 @@ def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, st
             "separate the files"
         )
     if canonical:
-        return _with_guests(folder, _with_sample_formats(_canonical(_lacks_type(heads)), heads), heads)
-    mapping = _from_preset(folder, presets[0], heads) if presets else _generic(folder, heads, {})
-    return _with_guests(folder, _with_sample_formats(mapping, heads), heads)
+        return _complete(folder, _canonical(_lacks_type(heads)), heads)
+    return _complete(folder, _from_preset(folder, presets[0], heads) if presets else _generic(folder, heads, {}), heads)
+
+
+def _complete(folder: Folder, mapping: Mapping, heads: Sequence[FileHead]) -> Mapping:
+    """``mapping`` with what the rows of the files show beyond their headers."""
+    return _with_encodings(folder, _with_guests(folder, _with_sample_formats(mapping, heads), heads), heads)
 
 
 def _canonical(missing_type: str = "") -> Mapping:
@@ -339,6 +347,39 @@ def _currency(heads: Sequence[FileHead]) -> str:
     columns = [column for head in heads if (column := lookup(head.sample, CURRENCY_COLUMNS)) is not None]
     codes = {str(code).strip() for column in columns for code in column.drop_null().to_pylist()} - {""}
     return codes.pop() if len(codes) == 1 and all(re.fullmatch("[A-Z]{3}", code) for code in codes) else ""
+
+
+def _with_encodings(folder: Folder, mapping: Mapping, heads: Sequence[FileHead]) -> Mapping:
+    """``mapping`` with the encoding of files that are not UTF-8; ``utf-8|cp1252`` where some are.
+
+    Files that are delivered day by day stay UTF-8: there, another encoding is a fault of one delivery.
+    """
+    try:
+        layout = find_layout(folder, mapping)
+        members = {role: find_table_files(folder, mapping, role) for role in ("products", "users")}
+    except SourceError:
+        return mapping  # reading the files says what is wrong with them
+    changed = {}
+    for role, files in {"interactions": layout.whole, **members}.items():
+        table: TableMapping = getattr(mapping, role)
+        texts = [file for file in files if stem_of(file.name.lower(), CSV_SUFFIXES) is not None]
+        if table.encoding != TableMapping().encoding or not texts:
+            continue
+        if sum(file.size for file in texts) <= SCANNED_BYTES:
+            found = {_encoding_of(folder, file) for file in texts}
+        else:
+            found = {head.encoding for head in heads if head.file in texts}
+        if WINDOWS in found and "" not in found:
+            encoding = f"utf-8|{WINDOWS}" if "utf-8" in found else WINDOWS
+            changed[role] = table.model_copy(update={"encoding": encoding})
+    return mapping.model_copy(update=changed)
+
+
+def _encoding_of(folder: Folder, file: SourceFile) -> str:
+    try:
+        return find_encoding(folder.read(file))
+    except SourceError:
+        return "ascii"  # nothing to read; the error comes when the rows are read
 
 
 def _with_guests(folder: Folder, mapping: Mapping, heads: Sequence[FileHead]) -> Mapping:

@@ -17,6 +17,8 @@ HEAD_BYTES: Final = 1 << 18
 SAMPLED_FILES: Final = 20
 """Files of one kind (names that differ in digits only) that are opened to recognise the format."""
 
+WINDOWS: Final = "cp1252"
+
 _DELIMITERS = (",", ";", "\t", "|")
 _VALUE = r"^\s*(-?\d[\d.,:]*|\d{4}-\d{2}-\d{2}.*)\s*$"
 
@@ -29,6 +31,7 @@ class FileHead:
         names: column names; empty when the file cannot be read or has no header.
         sample: its first rows; text columns from CSV.
         delimiter: of a CSV file.
+        encoding: of a CSV file, as far as this start tells; see `find_encoding`.
         problem: why it cannot be read.
     """
 
@@ -36,12 +39,33 @@ class FileHead:
     names: tuple[str, ...] = ()
     sample: pa.Table = field(default_factory=lambda: pa.table({}))
     delimiter: str = ","
+    encoding: str = "ascii"
     problem: SourceError | None = None
 
     @property
     def normalised(self) -> frozenset[str]:
         """The column names as `rows.normalise` writes them; nested columns also as ``outer_inner``."""
         return frozenset(normalise(name) for name in (*self.names, *flatten(self.sample).column_names))
+
+
+def find_encoding(data: bytes) -> str:
+    """``ascii``, ``utf-8``, ``cp1252`` (Windows; Latin-1 text is nearly always valid in it), or empty: none of them.
+
+    UTF-8 that is damaged in a few places is none of them: as cp1252 all its letters with accents would be wrong.
+    """
+    if data.isascii():
+        return "ascii"
+    text = data.decode("utf-8", "replace")
+    damaged = text.count("\ufffd")
+    if not damaged:
+        return "utf-8"
+    if len(re.findall(r"[^\x00-\x7f]", text)) >= 2 * damaged:
+        return ""
+    try:
+        data.decode(WINDOWS)
+    except UnicodeDecodeError:
+        return ""
+    return WINDOWS
 
 
 def read_heads(folder: Folder) -> list[FileHead]:
@@ -82,12 +106,13 @@ def _read_head(folder: Folder, file: SourceFile) -> FileHead:
 
 
 def _csv_head(file: SourceFile, head: bytes, label: str) -> FileHead:
-    text = head.removeprefix(b"\xef\xbb\xbf")
+    encoding = find_encoding(head)
+    text = head.decode(WINDOWS).encode() if encoding == WINDOWS else head.removeprefix(b"\xef\xbb\xbf")
     line = re.split(r"[\r\n]", text.decode("utf-8", "replace"), maxsplit=1)[0]
     fields = {sign: next(csv.reader([line], delimiter=sign), []) for sign in _DELIMITERS}
     delimiter = max(_DELIMITERS, key=lambda sign: len(fields[sign]))
     if any(re.match(_VALUE, value) for value in fields[delimiter]):
-        return FileHead(file, delimiter=delimiter)
+        return FileHead(file, delimiter=delimiter, encoding=encoding)
     names = read_header(text, label, delimiter)
     try:
         rows = parse_csv(
@@ -96,5 +121,6 @@ def _csv_head(file: SourceFile, head: bytes, label: str) -> FileHead:
         )  # fmt: skip
     except SourceError:
         # A quoted field may lie across the end of the head; the header is enough.
-        return FileHead(file, tuple(names), pa.table({name: pa.array([], pa.string()) for name in names}), delimiter)
-    return FileHead(file, tuple(names), rows.table, delimiter)
+        empty = pa.table({name: pa.array([], pa.string()) for name in names})
+        return FileHead(file, tuple(names), empty, delimiter, encoding)
+    return FileHead(file, tuple(names), rows.table, delimiter, encoding)

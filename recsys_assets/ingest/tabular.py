@@ -1,6 +1,7 @@
 """Rows of CSV and Parquet files; no row is lost. Whole logs are split by UTC day."""
 
 import ast
+import codecs
 import csv
 import io
 import json
@@ -33,6 +34,7 @@ _as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 NO_ROWS_SET_ASIDE = SET_ASIDE_SCHEMA.empty_table()
 
 DEFAULT_FORMAT: Final = TableMapping()
+_DECODED_AT_ONCE: Final = 1 << 24
 _ONE_CHARACTER: Final = b"\x1f"
 
 
@@ -262,6 +264,7 @@ def _as_utf8(data: bytes, encoding: str, label: str) -> bytes:
     """``data`` in UTF-8 without a byte order mark. MovieLens mixes UTF-8 and Latin-1: ``utf-8|latin-1`` tries both."""
     for name in encoding.split("|"):
         if name in ("utf-8", "utf8") and "|" not in encoding:
+            _require_utf8(data, label)
             return data.removeprefix(b"\xef\xbb\xbf")
         try:
             return data.decode(name).removeprefix("\ufeff").encode()
@@ -272,6 +275,17 @@ def _as_utf8(data: bytes, encoding: str, label: str) -> bytes:
                 f"{label}: encoding = {name!r} in mapping.toml is not known; use for example cp1252"
             ) from error
     raise SourceError(f"{label}: not {encoding} (offset {reason.start}); correct encoding in mapping.toml") from reason
+
+
+def _require_utf8(data: bytes, label: str) -> None:
+    """Raises `SourceError` with the offset of a byte that is not UTF-8. (Arrow only prints it, for a malformed row.)"""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for start in range(0, len(data), _DECODED_AT_ONCE):
+            decoder.decode(data[start : start + _DECODED_AT_ONCE])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        decode_utf8(data, label)
 
 
 def _json_object(line: str) -> dict[str, Any] | None:

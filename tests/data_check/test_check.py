@@ -21,7 +21,7 @@ from recsys_deploy.check_command import require_usable_data, save_mapping
 from recsys_deploy.homes import settings_of_last_home
 from recsys_deploy.run.commands import open_shop
 from tests.ingest.exports import EXPORTS, SHOPIFY, Export, write_text
-from tests.recsys_command import right_here
+from tests.recsys_command import in_a_process, right_here
 
 HEADER = "interaction_id,user_id,product_id,interaction_type,timestamp,price,quantity\n"
 Change = Callable[[int, list[str]], None]
@@ -100,7 +100,7 @@ def test_a_few_bad_rows_are_a_warning(tmp_path: Path) -> None:
 def test_a_hopeless_folder_is_told_everything_at_once_in_seconds(tmp_path: Path) -> None:
     bad = rows_of(change=lambda n, row: row.__setitem__(slice(2, 6), ["", "looked", "soon", "cheap"]))
     write_log(tmp_path / "interactions", bad, "a.csv")
-    write_text(tmp_path / "interactions" / "b.csv", HEADER + "é,1\n", encoding="latin-1")
+    write_text(tmp_path / "interactions" / "b.csv", HEADER + "é,1\x81\n", encoding="latin-1")
     (tmp_path / "interactions" / "c.csv").write_bytes(b"")
     write_text(tmp_path / "products.csv", "product_id,price\np1,dear\np1,dearer\np2,dearest\n")
     before = time.process_time()
@@ -112,17 +112,38 @@ def test_a_hopeless_folder_is_told_everything_at_once_in_seconds(tmp_path: Path)
     ):  # fmt: skip
         assert word in found, found
     assert report.mapping is not None
-    assert report.mapping.interactions.encoding == "cp1252"
+    assert report.mapping.interactions.encoding == "utf-8"
 
 
-def test_a_windows_file_is_read_with_the_mapping_that_the_check_writes(tmp_path: Path) -> None:
-    rows = rows_of(change=put(2, "Café", 3))
+@pytest.mark.parametrize("first", [0, 1150])  # in the first rows, or far behind the start of the file
+def test_a_windows_file_is_read_at_once(tmp_path: Path, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one of its rows has a delimiter too many, which Arrow cannot hand over in another encoding."""
+    monkeypatch.setattr("recsys_assets.ingest.file_heads.HEAD_BYTES", 5000)
+    rows = rows_of(change=lambda n, row: row.__setitem__(2, "Café") if n >= first and n % 3 == 0 else None)
+    rows[1199].append("Müll")
     write_text(tmp_path / "interactions.csv", HEADER + "\n".join(map(",".join, rows)) + "\n", encoding="cp1252")
-    done = right_here("check", str(tmp_path))
-    assert done.returncode == 1
-    assert 'encoding = "cp1252"' in done.stdout
-    assert check_source(str(tmp_path)).can_be_built
-    assert "Café" in open_source("auto", str(tmp_path)).products()["product_id"].to_pylist()
+    done = in_a_process("check", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "encoding      cp1252" in done.stdout
+    assert "1 malformed rows are set aside" in done.stdout and "Müll" in done.stdout
+    assert 'encoding = "cp1252"' in (tmp_path / "mapping.toml").read_text()
+    for _ in range(2):  # with the mapping, and without
+        assert "Café" in open_source("auto", str(tmp_path)).products()["product_id"].to_pylist()
+        (tmp_path / "mapping.toml").unlink(missing_ok=True)
+
+
+def test_files_in_two_encodings_are_read_each_in_its_own_and_damaged_ones_not_at_all(tmp_path: Path) -> None:
+    for name, encoding in (("log1.csv", "utf-8"), ("log2.csv", "cp1252")):
+        rows = rows_of(change=put(2, "Käse", 3))
+        write_text(tmp_path / name, HEADER + "\n".join(map(",".join, rows)) + "\n", encoding=encoding)
+    report = check_source(str(tmp_path))
+    assert report.mapping is not None and report.mapping.interactions.encoding == "utf-8|cp1252"
+    assert (report.can_be_built, report.products) == (True, 98)
+    (tmp_path / "log2.csv").unlink()
+    text = (tmp_path / "log1.csv").read_bytes()
+    (tmp_path / "log1.csv").write_bytes(text.replace("ä".encode(), b"\xc3", 1))
+    (problem,) = problems(check_source(str(tmp_path)), blocking=True)
+    assert "log1.csv: not UTF-8: byte 0xc3" in problem
 
 
 def test_one_busy_shopper_is_said(tmp_path: Path) -> None:
