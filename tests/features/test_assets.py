@@ -9,7 +9,6 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from moto.server import ThreadedMotoServer
 
 from recsys_assets import data_gate
 from recsys_assets.features import assets
@@ -21,33 +20,27 @@ from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS
 from tests.features.comparing import assert_same, keyed
 from tests.features.logs import AS_OF, random_rows, tables
 from tests.features.oracle import Oracle
+from tests.moto_server import moto_server
 
 ROWS = random_rows(21, events=200)
 ASSETS = (assets.user_features, assets.product_features, assets.user_product_features)
 
 
 @pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+def s3() -> Iterator[None]:
+    with moto_server():
+        yield
 
 
 @pytest.fixture(params=["local", "s3"])
-def lake(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
     if request.param == "local":
         return filled(str(tmp_path / "lake"))
-    endpoint = request.getfixturevalue("s3_endpoint")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    request.getfixturevalue("s3")
     import boto3
 
     bucket = f"features-{os.urandom(4).hex()}"
-    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=bucket)
+    boto3.client("s3").create_bucket(Bucket=bucket)
     return filled(f"s3://{bucket}/lake")
 
 

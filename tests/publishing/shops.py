@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from unittest import mock
 
 import boto3
 import numpy as np
 import pyarrow as pa
-from moto.server import ThreadedMotoServer
 
 from lambda_api.recommender.bundle import BundleInfo, DataWindow, write_bundle
 from lambda_api.recommender.ids import IdMap
@@ -29,6 +27,7 @@ from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import ModelVersion
 from recsys_assets.schema import INTERACTIONS, PRODUCTS
+from tests.moto_server import moto_server
 from tests.state.created_table import create_dynamodb_table
 
 END = datetime(2024, 3, 1, tzinfo=UTC)
@@ -175,22 +174,10 @@ class Home:
 @contextmanager
 def fake_aws() -> Iterator[str]:
     """A simulated S3 and DynamoDB behind real HTTP; yields a fresh bucket's name."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    fake = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    try:
-        with mock.patch.dict("os.environ", fake):
-            bucket = f"publishing-{os.urandom(4).hex()}"
-            boto3.client("s3").create_bucket(Bucket=bucket)
-            yield bucket
-    finally:
-        server.stop()
+    with moto_server():
+        bucket = f"publishing-{os.urandom(4).hex()}"
+        boto3.client("s3").create_bucket(Bucket=bucket)
+        yield bucket
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from lambda_api.recommender.bundle import BundleError, read_bundle, read_manifest
 from recsys_assets.promotion.registration import register_bundle
@@ -19,6 +18,7 @@ from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import ModelVersion, Status, candidate_from_manifest
 from recsys_assets.registry.versions import FIRST_VERSION
+from tests.moto_server import moto_server
 from tests.registry.samples import START, Ticking, bundle, window
 from tests.state.tables import Clock, ModelTable
 
@@ -27,19 +27,10 @@ ARRAY = "popularity.npy"
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_REGION", "us-east-1")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        client = boto3.client("s3", region_name="us-east-1")
+    with moto_server():
+        client = boto3.client("s3")
         client.create_bucket(Bucket="models")
         yield client
-    server.stop()
 
 
 @pytest.fixture(params=["local", "s3"])
