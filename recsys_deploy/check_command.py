@@ -34,6 +34,8 @@ def check(
     """Say in seconds what the data are taken for and what is wrong with them, before anything is built."""
     from recsys_assets.data_check import check_source
 
+    if not data.strip():
+        raise UnusableData("no data are named: the path is empty", remedy="write for example `recsys check export.csv`")
     columns = _columns(map_ or [])
     report = check_source(data, mapping, columns=columns or None, settings=read_settings(os.environ))
     print_report(report)
@@ -60,9 +62,14 @@ def require_usable_data(data: str, mapping: str | None = None, source: str = "au
         for problem in report.problems:
             console.print(Text.assemble(("note ", "yellow"), str(problem)), soft_wrap=True)
         return dict(report.settings)
+    raise _refusal(report)
+
+
+def _refusal(report: "Report") -> UnusableData:
     shown = "\n - ".join(str(problem) for problem in report.blocking[:20])
-    raise UnusableData(
-        f"{data}: {len(report.blocking)} problem(s):\n - {shown}", remedy=f"`recsys check {data}` shows everything"
+    return UnusableData(
+        f"{report.location}: {len(report.blocking)} problem(s):\n - {shown}",
+        remedy=f"`recsys check {report.location}` shows everything",
     )
 
 
@@ -70,13 +77,13 @@ def save_mapping(data: str, pairs: list[str]) -> None:
     """Write the ``mapping.toml`` of ``data`` with columns given as ``name=column``.
 
     Raises:
-        UnusableData: a pair is not ``name=column``, or the files cannot be read with them; nothing is written.
+        UnusableData: a pair is not ``name=column``, or the data cannot be used with them; nothing is written.
     """
     from recsys_assets.data_check import check_source
 
     report = check_source(data, columns=_columns(pairs), settings=read_settings(os.environ))
-    if report.mapping is None:
-        raise UnusableData(f"{data}: {report.blocking[0]}", remedy=f"`recsys check {data}` shows everything")
+    if not report.can_be_built:
+        raise _refusal(report)
     _write_mapping(report, None, overwrite=True)
 
 
@@ -164,14 +171,20 @@ def _columns(pairs: list[str]) -> dict[str, str]:
 
 
 def _write_mapping(report: "Report", out: Path | None, *, overwrite: bool) -> None:
+    from recsys_assets.ingest.detection import mapping_beside
+    from recsys_assets.ingest.files import Folder
     from recsys_assets.ingest.mapping import FILE_NAME, format_mapping
 
     assert report.mapping is not None
     place = Path(report.location).expanduser()
-    beside = (place if place.is_dir() else place.parent) / FILE_NAME
+    _, name = mapping_beside(Folder(report.location))
+    beside = (place if place.is_dir() else place.parent) / name
     target = out or (Path(FILE_NAME) if "://" in report.location else beside)
-    if target.exists() and not overwrite and out is None:
+    if target.exists() and (not report.can_be_built or (not overwrite and out is None)):
         console.print(Text(f"kept {target}, which was there before"), soft_wrap=True)
+        return
+    if any("mapping.toml" not in str(problem) and problem.where != "evaluation" for problem in report.blocking):
+        console.print(Text(f"{target} is written when the files have no problem"), soft_wrap=True)
         return
     try:
         target.write_text(format_mapping(report.mapping))

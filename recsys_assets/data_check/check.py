@@ -22,16 +22,16 @@ from recsys_assets.data_check.report import Problem, Report
 from recsys_assets.data_check.unused import hidden_events, shown, unused_columns
 from recsys_assets.ingest.apply_mapping import MappedRows
 from recsys_assets.ingest.columns import parse_numbers, parse_timestamps, valid_ids
-from recsys_assets.ingest.detection import AUTO, ambiguous_dates, find_mapping
+from recsys_assets.ingest.detection import AUTO, ambiguous_dates, find_mapping, mapping_beside
 from recsys_assets.ingest.file_heads import FileHead, read_heads
-from recsys_assets.ingest.files import Folder, SourceFile
+from recsys_assets.ingest.files import CSV_SUFFIXES, Folder, SourceFile, stem_of
 from recsys_assets.ingest.layout import find_table_files
 from recsys_assets.ingest.mapped_source import MappedSource
-from recsys_assets.ingest.mapping import Mapping, TableMapping
+from recsys_assets.ingest.mapping import FILE_NAME, Mapping, TableMapping
 from recsys_assets.ingest.registry import read_mapping
 from recsys_assets.ingest.rows import lookup
 from recsys_assets.ingest.source import SourceError
-from recsys_assets.ingest.tabular import possible_days
+from recsys_assets.ingest.tabular import possible_days, read_table
 from recsys_assets.schema import CLOCK_SKEW
 from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
 
@@ -83,8 +83,13 @@ def check_source(
         known = known.with_columns(columns) if mapping and columns else known
         rows_source = MappedSource(folder, known)
         layout = rows_source.layout()
+        if mapping is None:
+            _check_other_mapping(folder, found)
     except SourceError as error:
-        return Report(data, problems=(Problem(True, data, str(error).removeprefix(f"{data}: ")), *_unreadable(folder)))
+        unreadable = _unreadable(folder)
+        if str(error) not in map(str, unreadable):
+            unreadable.insert(0, Problem(True, data, str(error).removeprefix(f"{data}: ")))
+        return Report(data, problems=tuple(unreadable))
     files = layout.whole or tuple(file for day in layout.by_day.values() for file in day)
     rows, sampled = _read(rows_source, files, found)
     all_heads, names = read_heads(folder), _files(rows_source, files)
@@ -110,6 +115,15 @@ def check_source(
         report = _with_facts(report, rows, listed, settings or make_settings({}), found)
     problems = sorted(found.problems, key=lambda problem: not problem.blocking)
     return replace(report, problems=tuple(problems))
+
+
+def _check_other_mapping(folder: Folder, found: _Findings) -> None:
+    """Says that the ``mapping.toml`` in the file's folder is for other files."""
+    known, place = mapping_beside(folder)
+    if known is None and place != FILE_NAME:
+        remedy = f"the mapping of {folder.single_file} is kept in {place}"
+        message = f"is for other files than {folder.single_file} and is not used for it"
+        found.problems.append(Problem(False, folder.label(FILE_NAME), message, remedy))
 
 
 def _unreadable(folder: Folder) -> list[Problem]:
@@ -167,28 +181,39 @@ def _check_rows(rows: MappedRows, files: Sequence[SourceFile], folder: Folder, f
         if not failed:
             continue
         first = int(np.flatnonzero(check.bad)[0])
-        value = str(rows.table[check.column][first].as_py())
+        value = rows.table[check.column][first].as_py()
         blocks = refuses_delivery(failed, checked, rows.table.num_rows, ROW_TOLERANCE)
         fate = "more than 5 % refuse the data" if blocks else "these rows are quarantined"
         found.problems.append(
             Problem(
                 blocks,
-                f"{folder.label(files[rows.files[first]].name)}, row {rows.numbers[first]}, {check.column}",
-                f"{failed:,} of {checked:,} rows {check.message}, the first is {value!r} ({fate})",
+                f"{_row(folder, files[rows.files[first]].name, int(rows.numbers[first]))}, {check.column}",
+                f"{failed:,} of {checked:,} rows {check.message}, the first is "
+                f"{'empty' if value is None else repr(str(value))} ({fate})",
                 check.remedy,
             )
         )
-    malformed = rows.set_aside.filter(pc.starts_with(rows.set_aside["reason"], "malformed row"))
-    if malformed.num_rows:
-        first_row = malformed.slice(0, 1).to_pylist()[0]
-        found.problems.append(
-            Problem(
-                False,
-                f"{folder.label(first_row['source_file'])}, row {first_row['source_row']}",
-                f"{malformed.num_rows:,} malformed rows are set aside ({first_row['reason']}: {first_row['raw'][:80]})",
-                "quote fields that contain the delimiter",
-            )
+    _check_malformed(rows.set_aside.filter(pc.starts_with(rows.set_aside["reason"], "malformed row")), folder, found)
+
+
+def _check_malformed(malformed: pa.Table, folder: Folder, found: _Findings) -> None:
+    if not malformed.num_rows:
+        return
+    first = malformed.slice(0, 1).to_pylist()[0]
+    count = f"{malformed.num_rows:,} malformed rows are" if malformed.num_rows > 1 else "1 malformed row is"
+    found.problems.append(
+        Problem(
+            False,
+            _row(folder, first["source_file"], first["source_row"]),
+            f"{count} set aside ({first['reason']}: {first['raw'][:80]})",
+            "quote fields that contain the delimiter",
         )
+    )
+
+
+def _row(folder: Folder, name: str, number: int) -> str:
+    below = " below the header" if stem_of(name.lower(), CSV_SUFFIXES) is not None else ""
+    return f"{folder.label(name)}, row {number}{below}"
 
 
 def _row_problems(table: pa.Table) -> list[_RowProblem]:
@@ -254,13 +279,16 @@ def _check_dates(heads: Sequence[FileHead], mapping: Mapping, folder: Folder, fo
 def _check_tables(source: MappedSource, found: _Findings) -> int:
     """Problems of the catalogue and the users; returns the number of listed products."""
     listed = 0
-    for read, key in ((source.products, "product_id"), (source.users, "user_id")):
+    for read, role, key in ((source.products, "products", "product_id"), (source.users, "users", "user_id")):
         try:
             table = read()
         except SourceError as error:
             if not any(problem.blocking for problem in found.problems) or key.removesuffix("_id") in str(error):
                 found.error(error, source.folder.uri)
             continue
+        for file in find_table_files(source.folder, source.mapping, role):
+            malformed = read_table(source.folder, file, getattr(source.mapping, role)).malformed
+            _check_malformed(malformed, source.folder, found)
         listed = table.num_rows if key == "product_id" else listed
         counts = pc.value_counts(table[key])
         repeated = [item for item in counts.to_pylist() if item["counts"] > 1]

@@ -92,19 +92,20 @@ def map_events(rows: Rows, mapping: Mapping, base_name: str, label: str) -> Mapp
 
 
 def map_entities(rows: Rows, mapping: Mapping, contract: TableContract, label: str) -> pa.Table:
-    """The rows of one catalogue or user file with all canonical columns.
+    """The well formed rows of one catalogue or user file with all canonical columns; `recsys check` names the others.
 
     Raises:
-        SourceError: malformed rows, no id column, or too many values that do not fit their column.
+        SourceError: no id column, or too many rows (`ROW_TOLERANCE`) that are malformed or whose values do not fit
+            their column.
     """
     (key,) = contract.required
     table: TableMapping = getattr(mapping, contract.name)
     prepare = PREPARE.get((mapping.preset, contract.name))
-    if rows.malformed.num_rows:
+    if refuses_delivery(rows.malformed.num_rows, rows.count, rows.count, ROW_TOLERANCE):
         first = rows.malformed.slice(0, 1).to_pylist()[0]
         raise SourceError(
-            f"{label}: {rows.malformed.num_rows} malformed row(s), the first is row {first['source_row']} "
-            f"({first['reason']}: {first['raw']}); repair them and deliver the file again"
+            f"{label}: {rows.malformed.num_rows:,} of {rows.count:,} rows are malformed, the first is row "
+            f"{first['source_row']} ({first['reason']}: {first['raw']}); repair them and deliver the file again"
         )
     raw = prepare(rows.table) if prepare else rows.table
     selected = _select(raw, contract, table, label, strict=False)

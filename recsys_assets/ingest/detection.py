@@ -53,7 +53,7 @@ SCANNED_BYTES: Final = 64 << 20
 
 
 def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, str] | None = None) -> Mapping:
-    """The mapping of ``folder``: ``mapping.toml`` beside the data, else what the headers say.
+    """The mapping of ``folder``: that of `mapping_beside`, else what the headers say.
 
     Args:
         source: name of a preset, ``canonical`` or ``auto``.
@@ -62,10 +62,9 @@ def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, st
     Raises:
         SourceError: the files fit no format or more than one; the message lists the columns that were found.
     """
-    text = folder.text_beside(FILE_NAME)
-    if text is not None:
-        mapping = parse_mapping(text, folder.label(FILE_NAME))
-        return mapping.with_columns(columns) if columns else mapping
+    known, _ = mapping_beside(folder)
+    if known is not None:
+        return known.with_columns(columns) if columns else known
     heads = read_heads(folder)
     if source == CANONICAL:
         return _with_sample_formats(_canonical(), heads)
@@ -85,6 +84,35 @@ def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, st
     if canonical:
         return _complete(folder, _canonical(_lacks_type(heads)), heads)
     return _complete(folder, _from_preset(folder, presets[0], heads) if presets else _generic(folder, heads, {}), heads)
+
+
+def mapping_beside(folder: Folder) -> tuple[Mapping | None, str]:
+    """The mapping that a file beside the data holds, and the name of the file that is its place.
+
+    That is ``mapping.toml``. Where the data are one file and the ``mapping.toml`` in its folder does not name it, it is
+    ``<name of the file>.mapping.toml``.
+
+    Raises:
+        SourceError: the file is not a valid mapping.
+    """
+    single = folder.single_file
+    own = f"{single}.{FILE_NAME}"
+    text = folder.text_beside(own) if single else None
+    if text is not None:
+        return parse_mapping(text, folder.label(own)), own
+    text = folder.text_beside(FILE_NAME)
+    if text is None:
+        return None, FILE_NAME
+    mapping = parse_mapping(text, folder.label(FILE_NAME))
+    return (None, own) if single and not _names_its_files(folder, mapping) else (mapping, FILE_NAME)
+
+
+def _names_its_files(folder: Folder, mapping: Mapping) -> bool:
+    try:
+        find_layout(folder, mapping)
+    except SourceError:
+        return False
+    return True
 
 
 def _complete(folder: Folder, mapping: Mapping, heads: Sequence[FileHead]) -> Mapping:
@@ -239,6 +267,12 @@ def _generic(folder: Folder, heads: Sequence[FileHead], known: Dictionary[str, s
             len(found) > 1 or re.search(_PRODUCT_FILE, head.file.base_name.lower())
         ):
             products.append((head, found))
+    if not heads:
+        files, _ = folder.entries(recursive=True)
+        names = ", ".join(file.name for file in files[:5]) or "no file"
+        raise SourceError(
+            f"{folder.uri}: no table found: {names}", remedy="save the table as CSV (.csv), JSON lines or Parquet"
+        )
     if not interactions:
         problem = next((head.problem for head in heads if head.problem), None)
         if problem is not None and not any(head.names for head in heads):

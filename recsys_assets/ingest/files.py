@@ -61,6 +61,11 @@ class Folder:
         """Path or URI of the folder; of a single file's parent."""
         return self.uri.rpartition("/")[0] if self._is_file else self.uri.rstrip("/")
 
+    @property
+    def single_file(self) -> str:
+        """Name of the file where the data are one file, else empty."""
+        return self.uri.rpartition("/")[2] if self._is_file else ""
+
     def label(self, name: str) -> str:
         """How messages name a file or sub-folder of this folder."""
         return f"{self.base}/{name}" if name else self.uri

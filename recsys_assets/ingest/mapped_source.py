@@ -29,7 +29,8 @@ class MappedSource:
     * Where file or folder names give the day of the rows (see ``layout``), each day is read by itself. Otherwise the
       timestamps decide, and the log is read once and kept until a file changes. Rows of such a log without a usable
       timestamp are set aside with its first day, unless they are too many (`ROW_TOLERANCE`).
-    * Rows with too few or too many fields, and rows that the mapping excludes, are set aside.
+    * Rows with too few or too many fields, and rows that the mapping excludes, are set aside. Malformed rows
+      of catalogue and user files are left out, unless they are too many.
     * Each day's columns get their canonical type where every value fits; otherwise they stay text.
     * Without an id, an event's id is made from its content, so that the same file twice counts once.
     * Products: the catalogue files; for a whole log also the products that only events name, as not available. Without
@@ -216,7 +217,7 @@ class MappedSource:
         """The rows of the catalogue or user files with valid ids; of equal rows the first.
 
         Raises:
-            SourceError: malformed rows, or too many values that do not fit their column.
+            SourceError: too many malformed rows, or too many values that do not fit their column.
         """
         (key,) = contract.required
         tables = [

@@ -72,13 +72,29 @@ def test_good_data_are_described(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (put(4, "yesterday", 3), ("row 1, timestamp", "400 of 1,200 rows have no usable timestamp", "'yesterday'")),
-        (put(4, "2199-01-01T00:00:00Z", 9), ("row 1, timestamp", "lie in the future", "2199")),
-        (put(2, "", 4), ("row 1, product_id", "300 of 1,200 rows have no product_id", "missing = true")),
-        (put(2, "a\0b", 4), ("row 1, product_id", "product_id that cannot be used", "control character")),
-        (put(3, "wishlisted", 5), ("row 1, interaction_type", "'wishlisted' (240)", "[interactions.event_names]")),
-        (put(5, "cheap", 2), ("row 1, price", "600 of 1,200 rows are no number", "'cheap'")),
-        (put(6, "-1", 2), ("row 1, quantity", "are negative", "not_positive")),
+        (
+            put(4, "yesterday", 3),
+            ("row 1 below the header, timestamp", "400 of 1,200 rows have no usable timestamp", "'yesterday'"),
+        ),
+        (put(4, "2199-01-01T00:00:00Z", 9), ("row 1 below the header, timestamp", "lie in the future", "2199")),
+        (
+            put(2, "", 4),
+            (
+                "row 1 below the header, product_id",
+                "300 of 1,200 rows have no product_id, the first is empty",
+                "missing = true",
+            ),
+        ),
+        (
+            put(2, "a\0b", 4),
+            ("row 1 below the header, product_id", "product_id that cannot be used", "control character"),
+        ),
+        (
+            put(3, "wishlisted", 5),
+            ("row 1 below the header, interaction_type", "'wishlisted' (240)", "[interactions.event_names]"),
+        ),
+        (put(5, "cheap", 2), ("row 1 below the header, price", "600 of 1,200 rows are no number", "'cheap'")),
+        (put(6, "-1", 2), ("row 1 below the header, quantity", "are negative", "not_positive")),
     ],
 )
 def test_a_problem_names_file_row_value_and_remedy(tmp_path: Path, change: Change, words: tuple[str, ...]) -> None:
@@ -125,7 +141,7 @@ def test_a_windows_file_is_read_at_once(tmp_path: Path, first: int, monkeypatch:
     done = in_a_process("check", str(tmp_path))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "encoding      cp1252" in done.stdout
-    assert "1 malformed rows are set aside" in done.stdout and "Müll" in done.stdout
+    assert "1 malformed row is set aside" in done.stdout and "Müll" in done.stdout
     assert 'encoding = "cp1252"' in (tmp_path / "mapping.toml").read_text()
     for _ in range(2):  # with the mapping, and without
         assert "Café" in open_source("auto", str(tmp_path)).products()["product_id"].to_pylist()
@@ -237,7 +253,9 @@ def test_columns_can_be_named_on_the_command_line(tmp_path: Path) -> None:
 
 def test_a_build_stops_on_data_that_cannot_be_used(tmp_path: Path) -> None:
     write_log(tmp_path, rows_of(change=put(4, "soon", 2)))
-    with pytest.raises(RecsysError, match=r"(?s)1 problem.*interactions\.csv, row 1, timestamp.*recsys check"):
+    with pytest.raises(
+        RecsysError, match=r"(?s)1 problem.*interactions\.csv, row 1 below the header, timestamp.*recsys check"
+    ):
         require_usable_data(str(tmp_path))
     write_text(tmp_path / "shop" / "orders.csv", SHOPIFY)
     require_usable_data(str(tmp_path / "shop"))
@@ -328,3 +346,62 @@ def test_products_are_derived_as_a_mapping_written_by_hand_says(tmp_path: Path) 
     (tmp_path / "mapping.toml").write_text(text)
     first = open_source("auto", str(tmp_path)).products().to_pylist()[0]
     assert (first["product_id"], first["name"], first["category"], first["price"]) == ("p0", "Tasse p0", "Küche", 10.5)
+
+
+def test_a_mapping_beside_one_file_is_for_that_file(tmp_path: Path) -> None:
+    """Two downloads in one folder: each is checked by itself, and has a mapping of its own."""
+    for name in ("a.csv", "b.csv"):
+        write_log(tmp_path, rows_of(), name)
+        assert right_here("check", str(tmp_path / name)).returncode == 0
+    first = (tmp_path / "mapping.toml").read_text()
+    assert 'files = ["a.csv"' in first
+    assert 'files = ["b.csv"' in (tmp_path / "b.csv.mapping.toml").read_text()
+    (tmp_path / "b.csv.mapping.toml").unlink()
+    done = right_here("check", str(tmp_path / "b.csv"), "--map", "price=quantity")
+    assert "is for other files than b.csv" in done.stdout
+    assert (tmp_path / "mapping.toml").read_text() == first
+    assert 'price = "quantity"' in (tmp_path / "b.csv.mapping.toml").read_text()
+    assert check_source(str(tmp_path / "b.csv")).formats["ids"] == "from the file"
+
+
+def test_a_failed_check_leaves_the_mapping_as_it_was(tmp_path: Path) -> None:
+    write_log(tmp_path, rows_of(), "log1.csv")
+    right_here("check", str(tmp_path))
+    good = (tmp_path / "mapping.toml").read_text()
+    assert right_here("check", str(tmp_path), "--map", "user_id=nobody").returncode == 1
+    with pytest.raises(RecsysError, match="nobody"):
+        save_mapping(str(tmp_path), ["user_id=nobody"])
+    assert (tmp_path / "mapping.toml").read_text() == good
+    (tmp_path / "mapping.toml").unlink()
+    (tmp_path / "log2.csv").write_bytes(b"")
+    assert right_here("check", str(tmp_path)).returncode == 1
+    assert not (tmp_path / "mapping.toml").exists()
+
+
+def test_a_malformed_row_of_the_catalogue_is_a_warning_as_it_is_in_the_log(tmp_path: Path) -> None:
+    rows = rows_of()
+    rows[5].append("x")
+    write_log(tmp_path, rows)
+    write_text(tmp_path / "products.csv", "product_id,name\n" + "".join(f"p{n},Cup\n" for n in range(97)) + "p97,A,B\n")
+    report = check_source(str(tmp_path))
+    assert (report.can_be_built, report.listed_products) == (True, 97)
+    notes = problems(report, blocking=False)
+    for where in ("interactions.csv, row 6 below the header", "products.csv, row 98 below the header"):
+        assert any(f"{where}: 1 malformed row is set aside" in note for note in notes), notes
+
+
+@pytest.mark.parametrize("name", ["", "photo.png", "orders.xlsx"])
+def test_where_there_is_no_table_nobody_is_asked_to_map_columns(tmp_path: Path, name: str) -> None:
+    if name:
+        (tmp_path / name).write_bytes(b"PK")
+    for place in {tmp_path, tmp_path / name}:
+        (problem,) = problems(check_source(str(place)), blocking=True)
+        assert f"no table found: {name or 'no file'}" in problem
+        assert "CSV" in problem and "--map" not in problem
+
+
+def test_an_empty_file_is_one_problem_and_an_empty_path_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_bytes(b"")
+    for place in (tmp_path, tmp_path / "log.csv"):
+        assert len(check_source(str(place)).problems) == 1
+    assert "the path is empty" in " ".join(right_here("check", "").stderr.split())

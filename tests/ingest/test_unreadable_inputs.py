@@ -200,8 +200,8 @@ def test_online_retail_needs_every_column_of_its_rules(column: str, tmp_path: Pa
     ("file", "data", "complaint"),
     [
         ("movies.dat", b"", "zero bytes"),
-        ("movies.dat", b"10::A::B\n11::C\n", "malformed row.*the first is row 2"),
-        ("users.dat", b"1::F\n2::F\n", "malformed row.*the first is row 1"),
+        ("movies.dat", b"10::A::B\n11::C\n12::C\n13::C\n", "3 of 4 rows are malformed, the first is row 2"),
+        ("users.dat", b"1::F\n2::F\n", "2 of 2 rows are malformed, the first is row 1"),
     ],
 )
 def test_movielens_companions(file: str, data: bytes, complaint: str, tmp_path: Path) -> None:
@@ -216,15 +216,18 @@ def test_amazon_metadata_and_arrays(tmp_path: Path) -> None:
     message = refusal(amazon, tmp_path, "reviews.json", json.dumps(AMAZON_2014).encode())
     assert "one object per line" in message
     (tmp_path / "reviews.json").write_bytes(REVIEWS)
-    (tmp_path / "meta.json").write_text('{"asin": "B1"}\nno json\n')
-    with pytest.raises(SourceError, match=r"meta\.json: 1 malformed row.*row 2 .*no JSON object"):
+    (tmp_path / "meta.json").write_text('{"asin": "B1"}\n' + 3 * "no json\n")
+    with pytest.raises(SourceError, match=r"meta\.json: 3 of 4 rows are malformed.*row 2 .*no JSON object"):
         open_source("amazon_reviews", str(tmp_path)).products()
 
 
 def test_canonical_entities_with_torn_rows(tmp_path: Path) -> None:
     write_canonical(tmp_path)
     (tmp_path / "products.csv").write_text("product_id,name\np1,Lamp\np2\np3,Table\n")
-    with pytest.raises(SourceError, match=r"products\.csv: 1 malformed row.*row 2"):
+    names = open_source("canonical", str(tmp_path)).products()["name"].to_pylist()
+    assert {"Lamp", "Table"} <= set(names)
+    (tmp_path / "products.csv").write_text("product_id,name\np1,Lamp\np2\np3\np4\np3,Table\n")
+    with pytest.raises(SourceError, match=r"products\.csv: 3 of 5 rows are malformed.*row 2"):
         open_source("canonical", str(tmp_path)).products()
 
 
