@@ -117,6 +117,8 @@ def _facts(report: "Report") -> list[tuple[str, str]]:
         facts.append((table, _listed(files) or "derived from the interactions"))
         if table in report.unused:
             facts.append(("  not used", report.unused[table]))
+    if report.unread:
+        facts.append(("not read", _listed(report.unread)))
     facts += [(name, value) for name, value in report.formats.items()]
     if report.mapping.currency:
         facts.append(("currency", report.mapping.currency))

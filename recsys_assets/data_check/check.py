@@ -1,5 +1,6 @@
 """Checks a shop's data in seconds: reads them as ingestion does and collects every problem instead of the first."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping as Dictionary
@@ -102,6 +103,7 @@ def check_source(
         location=data,
         mapping=known,
         files=names,
+        unread=tuple(head.file.name for head in all_heads if head.file.name not in sum(names.values(), ())),
         unused={table: shown(columns) for table, columns in unused.items() if columns},
         formats=_formats(known.interactions, heads),
         sampled=sampled,
@@ -247,7 +249,8 @@ def _row_problems(table: pa.Table) -> list[_RowProblem]:
         names = Counter(kinds.filter(pa.array(unknown)).to_pylist()) if unknown.any() else Counter()
         listed = ", ".join(f"{name!r} ({count:,})" for name, count in names.most_common(8))
         remedy = (
-            f"map each to {', '.join(INTERACTION_LABELS)} or ignore under [interactions.event_names] in mapping.toml"
+            f"map each to {', '.join(INTERACTION_LABELS)} or ignore under [interactions.event_names] in mapping.toml, "
+            f'for example {_toml_line(names)} = "ignore"'
         )
         checks.append(_RowProblem("interaction_type", unknown, everything, f"have an unknown type: {listed}", remedy))
     for column in ("price", "quantity", "rating"):
@@ -262,6 +265,11 @@ def _row_problems(table: pa.Table) -> list[_RowProblem]:
         remedy = "returns are no interactions: set them aside in mapping.toml with not_positive = true"
         checks.append(_RowProblem(column, _mask(pc.less(numbers, 0)), given, "are negative", remedy))
     return checks
+
+
+def _toml_line(names: Counter[Any]) -> str:
+    name = next((str(name) for name in names if name is not None), "name")
+    return json.dumps(name, ensure_ascii=False)
 
 
 def _check_dates(heads: Sequence[FileHead], mapping: Mapping, folder: Folder, found: _Findings) -> None:

@@ -35,6 +35,7 @@ class Report:
         location: the data.
         mapping: how the data are read; ``None`` when the files were not recognised.
         files: table -> names of its files.
+        unread: names of the data files that no table is read from.
         unused: table -> the columns of its files that nothing reads, as text.
         formats: what the interaction files look like: delimiter, decimal sign, encoding, times; name -> value.
         rows: rows of the interactions that were read; ``sampled`` tells that there are more.
@@ -51,6 +52,7 @@ class Report:
     location: str
     mapping: Mapping | None = None
     files: Dictionary[str, tuple[str, ...]] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
     unused: Dictionary[str, str] = field(default_factory=dict)
     formats: Dictionary[str, str] = field(default_factory=dict)
     rows: int = 0

@@ -269,7 +269,7 @@ def _generic(folder: Folder, heads: Sequence[FileHead], known: Dictionary[str, s
             products.append((head, found))
     if not heads:
         files, _ = folder.entries(recursive=True)
-        names = ", ".join(file.name for file in files[:5]) or "no file"
+        names = ", ".join(file.name for file in files[:5]) or "there is no file"
         raise SourceError(
             f"{folder.uri}: no table found: {names}", remedy="save the table as CSV (.csv), JSON lines or Parquet"
         )

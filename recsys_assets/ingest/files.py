@@ -68,7 +68,9 @@ class Folder:
 
     def label(self, name: str) -> str:
         """How messages name a file or sub-folder of this folder."""
-        return f"{self.base}/{name}" if name else self.uri
+        if not name:
+            return self.uri
+        return name if self._is_file and "/" not in self.uri else f"{self.base}/{name}"
 
     def entries(self, under: str = "", *, recursive: bool = False) -> tuple[list[SourceFile], list[str]]:
         """Files and sub-folder names below ``under``, each sorted by name; none where there is no such sub-folder.

@@ -91,7 +91,11 @@ def test_good_data_are_described(tmp_path: Path) -> None:
         ),
         (
             put(3, "wishlisted", 5),
-            ("row 1 below the header, interaction_type", "'wishlisted' (240)", "[interactions.event_names]"),
+            (
+                "row 1 below the header, interaction_type",
+                "'wishlisted' (240)",
+                'event_names] in mapping.toml, for example "wishlisted" = "ignore"',
+            ),
         ),
         (put(5, "cheap", 2), ("row 1 below the header, price", "600 of 1,200 rows are no number", "'cheap'")),
         (put(6, "-1", 2), ("row 1 below the header, quantity", "are negative", "not_positive")),
@@ -396,7 +400,7 @@ def test_where_there_is_no_table_nobody_is_asked_to_map_columns(tmp_path: Path, 
         (tmp_path / name).write_bytes(b"PK")
     for place in {tmp_path, tmp_path / name}:
         (problem,) = problems(check_source(str(place)), blocking=True)
-        assert f"no table found: {name or 'no file'}" in problem
+        assert f"no table found: {name or 'there is no file'}" in problem
         assert "CSV" in problem and "--map" not in problem
 
 
@@ -405,3 +409,12 @@ def test_an_empty_file_is_one_problem_and_an_empty_path_is_refused(tmp_path: Pat
     for place in (tmp_path, tmp_path / "log.csv"):
         assert len(check_source(str(place)).problems) == 1
     assert "the path is empty" in " ".join(right_here("check", "").stderr.split())
+
+
+def test_files_that_are_not_read_are_listed_and_a_file_is_named_as_it_was_given(tmp_path: Path) -> None:
+    write_log(tmp_path, rows_of(change=put(5, "-3", 400)), "log.csv")
+    write_text(tmp_path / "stock.csv", "place,pieces\nA,1\n")
+    done = right_here("check", ".", folder=tmp_path)
+    assert "not read      stock.csv" in done.stdout
+    done = right_here("check", "log.csv", folder=tmp_path)
+    assert "note log.csv, row 1 below the header, price" in done.stdout
