@@ -229,7 +229,6 @@ def _parts(exposure: Exposure, expires_at: int) -> list[tuple[Put, int]]:
     for item in exposure.items:
         row = _row(item)
         # At most: six bytes of JSON per character.
-        # At most: six bytes of JSON per character.
         row_bytes = 6 * (len(item.product_id) + len(item.reason) + len(item.team or "")) + 80
         if groups[-1] and sizes[-1] + row_bytes > _MAX_PART_BYTES:
             groups.append([])
