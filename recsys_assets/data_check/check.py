@@ -1,7 +1,6 @@
 """Checks a shop's data in seconds: reads them as ingestion does and collects every problem instead of the first."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping as Dictionary
 from collections.abc import Sequence
@@ -19,18 +18,19 @@ from lambda_api.ids_rule import ID_RULE
 from lambda_api.interactions import INTERACTION_LABELS
 from lambda_api.settings import Settings, make_settings
 from recsys_assets.data_check.evaluation import judge_evaluation
+from recsys_assets.data_check.formats import describe_formats
 from recsys_assets.data_check.report import Problem, Report
 from recsys_assets.data_check.unused import hidden_events, shown, unused_columns
 from recsys_assets.ingest.apply_mapping import MappedRows
 from recsys_assets.ingest.columns import parse_numbers, parse_timestamps, valid_ids
-from recsys_assets.ingest.detection import AUTO, ambiguous_dates, find_mapping, mapping_beside
+from recsys_assets.ingest.detection import AUTO, find_mapping, mapping_beside
 from recsys_assets.ingest.file_heads import FileHead, read_heads
 from recsys_assets.ingest.files import CSV_SUFFIXES, Folder, SourceFile, stem_of
 from recsys_assets.ingest.layout import find_table_files
 from recsys_assets.ingest.mapped_source import MappedSource
-from recsys_assets.ingest.mapping import FILE_NAME, Mapping, TableMapping
+from recsys_assets.ingest.mapping import FILE_NAME, Mapping
 from recsys_assets.ingest.registry import read_mapping
-from recsys_assets.ingest.rows import lookup
+from recsys_assets.ingest.sample_formats import ambiguous_dates
 from recsys_assets.ingest.source import SourceError
 from recsys_assets.ingest.tabular import possible_days, read_table
 from recsys_assets.schema import CLOCK_SKEW
@@ -105,7 +105,7 @@ def check_source(
         files=names,
         unread=tuple(head.file.name for head in all_heads if head.file.name not in sum(names.values(), ())),
         unused={table: shown(columns) for table, columns in unused.items() if columns},
-        formats=_formats(known.interactions, heads),
+        formats=describe_formats(known.interactions, heads),
         sampled=sampled,
     )
     if rows is not None:
@@ -356,52 +356,6 @@ def _with_facts(report: Report, rows: MappedRows, listed: int, settings: Setting
 def _files(source: MappedSource, files: Sequence[SourceFile]) -> dict[str, tuple[str, ...]]:
     tables = {role: find_table_files(source.folder, source.mapping, role) for role in ("products", "users")}
     return {name: tuple(file.name for file in members) for name, members in {"interactions": files, **tables}.items()}
-
-
-def _formats(table: TableMapping, heads: Sequence[FileHead]) -> dict[str, str]:
-    times = next((texts for head in heads if (texts := _texts(head, table, "timestamp"))), [])
-    names = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-    return {
-        "delimiter": names.get(table.delimiter, table.delimiter),
-        "decimal sign": "comma" if table.decimal == "," else "point",
-        "encoding": table.encoding,
-        "times": _time_format(times, table),
-        "ids": "made from the content of each row" if "interaction_id" not in _given(heads, table) else "from the file",
-    }
-
-
-def _given(heads: Sequence[FileHead], table: TableMapping) -> set[str]:
-    names = {name for head in heads for name in head.names}
-    return {column for column, sources in table.columns.items() if set(sources) & names}
-
-
-def _texts(head: FileHead, table: TableMapping, name: str) -> list[str]:
-    column = lookup(head.sample, table.columns.get(name, ()))
-    return [] if column is None else [str(value) for value in column.slice(0, 50).to_pylist() if value is not None]
-
-
-def _time_format(texts: Sequence[str], table: TableMapping) -> str:
-    if not texts:
-        return "unknown"
-    text = texts[0].strip()
-    zone = f"read as {table.timezone}"
-    if re.fullmatch(r"\d{9,19}(\.\d+)?", text):
-        digits = len(text.partition(".")[0])
-        unit = (
-            "seconds"
-            if digits < 12
-            else "milliseconds"
-            if digits < 15
-            else "microseconds"
-            if digits < 18
-            else "nanoseconds"
-        )
-        return f"unix {unit} ({text})"
-    if re.search(r"(Z|UTC|GMT|[+-]\d{2}:?\d{2})$", text):
-        zone = "with a zone"
-    form = "ISO 8601" if re.match(r"\d{4}-\d{2}-\d{2}", text) else "day first" if table.day_first else "month first"
-    form = "text" if form == "month first" and table.day_first is None else form
-    return f"{form}, {zone} ({text})"
 
 
 def _mask(values: Any) -> npt.NDArray[np.bool_]:

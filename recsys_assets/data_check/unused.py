@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 from recsys_assets.data_check.report import Problem
 from recsys_assets.ingest.apply_mapping import derived_columns
 from recsys_assets.ingest.columns import parse_numbers, parse_timestamps, read_text
-from recsys_assets.ingest.detection import CURRENCY_COLUMNS
 from recsys_assets.ingest.file_heads import FileHead
 from recsys_assets.ingest.files import Folder
 from recsys_assets.ingest.mapping import CANONICAL, GENERIC, Mapping, TableMapping
 from recsys_assets.ingest.preset_steps import PREPARE
 from recsys_assets.ingest.rows import flatten, normalise
+from recsys_assets.ingest.sample_formats import CURRENCY_COLUMNS
 from recsys_assets.ingest.vocabulary import EVENT_NAMES
 
 MAX_KINDS: Final = 20

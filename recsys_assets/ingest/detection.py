@@ -8,48 +8,22 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 
-from recsys_assets.ingest.columns import read_text
-from recsys_assets.ingest.file_heads import WINDOWS, FileHead, find_encoding, read_heads
-from recsys_assets.ingest.files import (
-    CSV_SUFFIXES,
-    JSON_SUFFIXES,
-    TABLE_SUFFIXES,
-    Folder,
-    SourceFile,
-    day_in_name,
-    stem_of,
-)
-from recsys_assets.ingest.layout import find_layout, find_table_files
-from recsys_assets.ingest.mapping import (
-    CANONICAL,
-    CONTRACTS,
-    FILE_NAME,
-    GENERIC,
-    Mapping,
-    SetAside,
-    TableMapping,
-    parse_mapping,
-)
+from recsys_assets.ingest.file_heads import FileHead, read_heads
+from recsys_assets.ingest.files import CSV_SUFFIXES, JSON_SUFFIXES, TABLE_SUFFIXES, Folder, SourceFile, stem_of
+from recsys_assets.ingest.layout import find_layout, is_canonical_name
+from recsys_assets.ingest.mapping import CANONICAL, CONTRACTS, FILE_NAME, GENERIC, Mapping, TableMapping, parse_mapping
 from recsys_assets.ingest.presets import CANONICAL_COLUMNS, PRESETS, Preset, Recipe
-from recsys_assets.ingest.rows import explode_items, lookup, normalise
+from recsys_assets.ingest.rows import explode_items, normalise
+from recsys_assets.ingest.sample_formats import with_formats, with_sample_formats
 from recsys_assets.ingest.source import SourceError
 from recsys_assets.ingest.vocabulary import ORDER_COLUMNS, PURCHASE, RATING, SYNONYMS, VIEW
 from recsys_assets.schema import INTERACTIONS
-from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
 
 AUTO: Final = "auto"
-GUEST: Final = "no user: a guest or a visitor without an id"
-
-CURRENCY_COLUMNS: Final = ("currency", "order_currency", "currency_code", "order_currency_code", "currencycode")
 
 _PRODUCT_FILE = r"product|item|catalog|article|movie|artikel|produkt|katalog|produit|articulo"
 _USER_FILE = r"user|customer|client|member|shopper|kunde|nutzer|utilisateur"
-
-
-SCANNED_BYTES: Final = 64 << 20
-"""Files of a table of at most this size are read whole to find their encoding; of larger ones, the start tells."""
 
 
 def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, str] | None = None) -> Mapping:
@@ -67,12 +41,12 @@ def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, st
         return known.with_columns(columns) if columns else known
     heads = read_heads(folder)
     if source == CANONICAL:
-        return _with_sample_formats(_canonical(), heads)
+        return with_sample_formats(_canonical(), heads)
     if source != AUTO:
         preset = next(preset for preset in PRESETS if preset.name == source)
         return _from_preset(folder, preset, heads, insist=True)
     if columns:
-        return _complete(folder, _generic(folder, heads, columns), heads)
+        return with_formats(folder, _generic(folder, heads, columns), heads)
     canonical = _fits_canonical(folder, heads)
     presets = [preset for preset in PRESETS if _recognised(preset, heads)]
     fitting = [*([CANONICAL] if canonical else []), *(preset.name for preset in presets)]
@@ -82,8 +56,10 @@ def find_mapping(folder: Folder, source: str = AUTO, columns: Dictionary[str, st
             "separate the files"
         )
     if canonical:
-        return _complete(folder, _canonical(_lacks_type(heads)), heads)
-    return _complete(folder, _from_preset(folder, presets[0], heads) if presets else _generic(folder, heads, {}), heads)
+        return with_formats(folder, _canonical(_lacks_type(heads)), heads)
+    return with_formats(
+        folder, _from_preset(folder, presets[0], heads) if presets else _generic(folder, heads, {}), heads
+    )
 
 
 def mapping_beside(folder: Folder) -> tuple[Mapping | None, str]:
@@ -115,11 +91,6 @@ def _names_its_files(folder: Folder, mapping: Mapping) -> bool:
     return True
 
 
-def _complete(folder: Folder, mapping: Mapping, heads: Sequence[FileHead]) -> Mapping:
-    """``mapping`` with what the rows of the files show beyond their headers."""
-    return _with_encodings(folder, _with_guests(folder, _with_sample_formats(mapping, heads), heads), heads)
-
-
 def _canonical(missing_type: str = "") -> Mapping:
     interactions = CANONICAL_COLUMNS["interactions"]
     if missing_type:
@@ -134,7 +105,7 @@ def _canonical(missing_type: str = "") -> Mapping:
 
 def _fits_canonical(folder: Folder, heads: Sequence[FileHead]) -> bool:
     """Whether names say that files hold canonical interactions, and no readable header contradicts them."""
-    named = [head for head in heads if _is_canonical_name(head.file)]
+    named = [head for head in heads if is_canonical_name(head.file)]
     readable = [head for head in named if head.names]
     if not named:
         return "interactions" in folder.entries()[1]
@@ -148,17 +119,9 @@ def _fits_canonical(folder: Folder, heads: Sequence[FileHead]) -> bool:
     )
 
 
-def _is_canonical_name(file: SourceFile) -> bool:
-    return (
-        stem_of(file.base_name) == "interactions"
-        or file.name.startswith(("interactions/", "date="))
-        or ("/" not in file.name and day_in_name(stem_of(file.base_name) or "") is not None)
-    )
-
-
 def _lacks_type(heads: Sequence[FileHead]) -> str:
     """The interaction type to assume when no canonical file names one; empty when a file has the column."""
-    readable = [head for head in heads if head.names and _is_canonical_name(head.file)]
+    readable = [head for head in heads if head.names and is_canonical_name(head.file)]
     if not readable or any("interaction_type" in head.names or len(head.names) < 3 for head in readable):
         return ""
     return _assumed_type(readable[0].normalised)
@@ -352,116 +315,3 @@ def _what_is_there(folder: Folder, heads: Sequence[FileHead]) -> str:
     ]
     more = f" and {len(heads) - 5} more files" if len(heads) > 5 else ""
     return f"found {'; '.join(shown)}{more}"
-
-
-def _with_sample_formats(mapping: Mapping, heads: Sequence[FileHead]) -> Mapping:
-    """``mapping`` with the currency, and the delimiter, decimal sign and order of dates that the samples show."""
-    changed: dict[str, object] = {} if mapping.currency else {"currency": _currency(heads)}
-    for role in CONTRACTS:
-        table: TableMapping = getattr(mapping, role)
-        members = [head for head in heads if head.names and _belongs(head.file, role, table)]
-        if not members or table.header:
-            continue
-        updates: dict[str, object] = {"delimiter": members[0].delimiter}
-        texts = _sample_texts(members, table, [f.name for f in CONTRACTS[role].schema if pa.types.is_floating(f.type)])
-        commas = sum(bool(re.search(r"\d,(\d{1,2}|\d{4,})\D*$", text)) for text in texts)
-        points = sum(bool(re.search(r"\d\.(\d{1,2}|\d{4,})\D*$", text)) for text in texts)
-        if commas > points:
-            updates["decimal"] = ","
-        times = _sample_texts(members, table, ["timestamp", "join_date"])
-        day_first = find_day_first(times)
-        if day_first is not None:
-            updates["day_first"] = day_first
-        changed[role] = table.model_copy(update=updates)
-    return mapping.model_copy(update=changed)
-
-
-def _currency(heads: Sequence[FileHead]) -> str:
-    """The one ISO code in the columns of currencies; empty where there is none, or more than one."""
-    columns = [column for head in heads if (column := lookup(head.sample, CURRENCY_COLUMNS)) is not None]
-    codes = {str(code).strip() for column in columns for code in column.drop_null().to_pylist()} - {""}
-    return codes.pop() if len(codes) == 1 and all(re.fullmatch("[A-Z]{3}", code) for code in codes) else ""
-
-
-def _with_encodings(folder: Folder, mapping: Mapping, heads: Sequence[FileHead]) -> Mapping:
-    """``mapping`` with the encoding of files that are not UTF-8; ``utf-8|cp1252`` where some are.
-
-    Files that are delivered day by day stay UTF-8: there, another encoding is a fault of one delivery.
-    """
-    try:
-        layout = find_layout(folder, mapping)
-        members = {role: find_table_files(folder, mapping, role) for role in ("products", "users")}
-    except SourceError:
-        return mapping  # reading the files says what is wrong with them
-    changed = {}
-    for role, files in {"interactions": layout.whole, **members}.items():
-        table: TableMapping = getattr(mapping, role)
-        texts = [file for file in files if stem_of(file.name.lower(), CSV_SUFFIXES) is not None]
-        if table.encoding != TableMapping().encoding or not texts:
-            continue
-        if sum(file.size for file in texts) <= SCANNED_BYTES:
-            found = {_encoding_of(folder, file) for file in texts}
-        else:
-            found = {head.encoding for head in heads if head.file in texts}
-        if WINDOWS in found and "" not in found:
-            encoding = f"utf-8|{WINDOWS}" if "utf-8" in found else WINDOWS
-            changed[role] = table.model_copy(update={"encoding": encoding})
-    return mapping.model_copy(update=changed)
-
-
-def _encoding_of(folder: Folder, file: SourceFile) -> str:
-    try:
-        return find_encoding(folder.read(file))
-    except SourceError:
-        return "ascii"  # nothing to read; the error comes when the rows are read
-
-
-def _with_guests(folder: Folder, mapping: Mapping, heads: Sequence[FileHead]) -> Mapping:
-    """``mapping`` with a rule for guests where a whole log has so many rows without a user that they are no mistake.
-
-    Files that are delivered day by day get no such rule: there, users that are suddenly missing are a fault.
-    """
-    table = mapping.interactions
-    members = [head for head in heads if head.names and _belongs(head.file, "interactions", table)]
-    columns = [lookup(head.sample, table.columns.get("user_id", ())) for head in members]
-    users = [read_text(column) for column in columns if column is not None and not pa.types.is_floating(column.type)]
-    rows, missing = sum(map(len, users)), sum(int(column.null_count) for column in users)
-    known = any(rule.missing for rule in table.set_aside)
-    if known or not refuses_delivery(missing, rows, rows, ROW_TOLERANCE) or find_layout(folder, mapping).by_day:
-        return mapping
-    rules = (*table.set_aside, SetAside(reason=GUEST, column="user_id", missing=True))
-    return mapping.model_copy(update={"interactions": table.model_copy(update={"set_aside": rules})})
-
-
-def _belongs(file: SourceFile, role: str, table: TableMapping) -> bool:
-    if table.files:
-        return any(fnmatch.fnmatchcase(name, p) for p in table.files for name in (file.name, file.base_name))
-    if role == "interactions":
-        return _is_canonical_name(file)
-    return stem_of(file.base_name) == role or file.name.startswith(f"{role}/")
-
-
-def _sample_texts(heads: Sequence[FileHead], table: TableMapping, names: Sequence[str]) -> list[str]:
-    texts: list[str] = []
-    for head in heads[:5]:
-        for name in names:
-            column = lookup(head.sample, table.columns.get(name, ()))
-            if column is not None and pa.types.is_string(column.type):
-                texts += read_text(column.slice(0, 2000)).drop_null().to_pylist()
-    return texts
-
-
-def find_day_first(texts: Sequence[str]) -> bool | None:
-    """Whether dates such as 31/12/2024 in ``texts`` have the day first; ``None`` when nothing tells."""
-    dates = [m for text in texts if (m := re.match(r"\s*(\d{1,2})[/-](\d{1,2})[/-]\d{4}", text))]
-    if any(int(found[1]) > 12 for found in dates):
-        return True
-    return False if any(int(found[2]) > 12 for found in dates) else None
-
-
-def ambiguous_dates(heads: Sequence[FileHead], table: TableMapping) -> str | None:
-    """A date of the samples that could be day or month first, when nothing tells; ``None`` otherwise."""
-    texts = _sample_texts(heads, table, ["timestamp"])
-    if table.day_first is not None:
-        return None
-    return next((text for text in texts if re.match(r"\s*\d{1,2}[/-]\d{1,2}[/-]\d{4}", text)), None)

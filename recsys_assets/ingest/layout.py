@@ -68,6 +68,15 @@ def find_table_files(folder: Folder, mapping: Mapping, name: str) -> tuple[Sourc
     return tuple(found)
 
 
+def is_canonical_name(file: SourceFile) -> bool:
+    """Whether the name of a file says that it holds canonical interactions."""
+    return (
+        stem_of(file.base_name) == "interactions"
+        or file.name.startswith(("interactions/", "date="))
+        or ("/" not in file.name and day_in_name(stem_of(file.base_name) or "") is not None)
+    )
+
+
 def matching(folder: Folder, patterns: Sequence[str]) -> list[SourceFile]:
     """Files whose name, with or without its folders, matches one of ``patterns``."""
     files, _ = folder.entries(recursive=True)
