@@ -592,8 +592,8 @@ def test_the_daily_task_reports_and_decides(proof: Proof) -> None:
         assert [one["name"] for one in machines.list_executions(stateMachineArn=machine)["executions"]] == [RUN]
         values = {name: _figure(proof, name) for name in ("ReportsMade", "DriftFamilies", "DataAge")}
         assert (values["ReportsMade"], values["DriftFamilies"]) == (1, 0) and values["DataAge"] > 365, values
-        (message,) = proof.stage.client("sqs").receive_message(QueueUrl=proof.notices)["Messages"]
-        assert json.loads(message["Body"])["Subject"] == "Data: volume"
+        told = proof.stage.client("sqs").receive_message(QueueUrl=proof.notices, MaxNumberOfMessages=10)["Messages"]
+        assert "Data: volume" in {json.loads(one["Body"])["Subject"] for one in told}
         notes.append(f"{decision['reason']} {values}")
 
 
