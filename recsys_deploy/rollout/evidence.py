@@ -119,7 +119,7 @@ class StreamEvidence:
         recent = treated.filter(pc.field("at_ms") >= now_ms - ALARM_WINDOW_S * 1000)
         evidence = Evidence(alarms=self.alarms.sounding(record, recent))
         if stage.kind is StageKind.WARM:
-            found = _answers(treated, record.version, float("inf"), now_ms, treated.num_rows)
+            found = _answers(treated, record.version, float("inf"), now_ms, 0)
             return replace(evidence, treatment=found)
         if stage.kind is StageKind.SHADOW:
             asked = lists.filter(pc.field("variant") == CHAMPION)
@@ -130,7 +130,7 @@ class StreamEvidence:
             )
         control = _of_experiment(lists, record, CHAMPION)
         slow = float(np.quantile(control["latency_ms"].to_numpy(), 0.95)) if control.num_rows else float("inf")
-        smaller = min(control.num_rows, treated.num_rows)
+        smaller = min(pc.count_distinct(one["user_id"]).as_py() for one in (control, treated))
         evidence = replace(
             evidence,
             control=_answers(control, record.former.version, slow, now_ms, smaller),
@@ -223,9 +223,10 @@ def _of_experiment(lists: pa.Table, record: RolloutRecord, variant: str) -> pa.T
 
 
 def _answers(lists: pa.Table, version: str, slow_ms: float, now_ms: int, compared: int) -> Answers:
-    """Counts of a group that ``version`` is to answer; ``compared``: lists on which different products are compared."""
+    """Counts of a group that ``version`` is to answer; ``compared``: shoppers whose different products are counted."""
     users, sizes = lists["user_id"], pc.list_value_length(lists["products"])
     newest = pc.max(lists["at_ms"]).as_py()
+    distinct, distinct_sd = expected_distinct(users, lists["products"], compared)
     return Answers(
         requests=lists.num_rows,
         shoppers=pc.count_distinct(users).as_py(),
@@ -233,7 +234,8 @@ def _answers(lists: pa.Table, version: str, slow_ms: float, now_ms: int, compare
         empty_shoppers=pc.count_distinct(users.filter(pc.equal(sizes, 0))).as_py(),
         broken=int(_has_failed(lists, version).sum()),
         slow=int((lists["latency_ms"].to_numpy() > slow_ms).sum()),
-        distinct_products=expected_distinct(lists["products"], compared),
+        distinct_products=distinct,
+        distinct_sd=distinct_sd,
         newest_age_s=None if newest is None else (now_ms - newest) / 1000,
     )
 
@@ -251,23 +253,38 @@ def _has_failed(lists: pa.Table, version: str) -> NDArray[np.bool_]:
     return _is_replaced(lists, version) & np.asarray(own.to_numpy(), dtype=bool)
 
 
-def expected_distinct(products: pa.ChunkedArray, lists: int) -> float:
-    """Expected number of different products in ``lists`` of these lists, drawn without replacement (rarefaction).
+def expected_distinct(users: pa.ChunkedArray, products: pa.ChunkedArray, drawn: int) -> tuple[float, float]:
+    """Expected number of different products shown to ``drawn`` of these shoppers, and its standard deviation by chance.
 
-    Hurlbert, "The nonconcept of species diversity" (Ecology 52, 1971): the sum over products of the chance that one of
-    the drawn lists shows it. ``products``: ids of each list, every product once.
+    Rarefaction (Hurlbert, "The nonconcept of species diversity", Ecology 52, 1971): the sum over products of the chance
+    that one of the drawn shoppers saw it. Shoppers are drawn and not lists, because lists of one shopper are alike.
+    The variance is estimated by the products that one drawn shopper alone would have seen.
+
+    Args:
+        users: the shopper of each list.
+        products: ids of each list.
     """
-    n = len(products)
-    if n == 0 or lists == 0:
-        return 0.0
-    counts = pc.value_counts(pc.list_flatten(products)).field("counts").to_numpy()
-    # The chance that none of ``lists`` drawn shows it: C(n - c, lists) / C(n, lists), by logarithms of factorials.
+    who = users.combine_chunks().dictionary_encode()
+    n = len(who.dictionary)
+    if n == 0 or drawn == 0:
+        return 0.0, 0.0
+    lists = products.combine_chunks()
+    what = lists.flatten().dictionary_encode()
+    owner = who.indices.to_numpy()[pc.list_parent_indices(lists).to_numpy()].astype(np.int64)
+    pairs = np.unique(owner * max(1, len(what.dictionary)) + what.indices.to_numpy())
+    counts = np.bincount(pairs % max(1, len(what.dictionary)))
+    missed = np.exp(_log_chance_of_none(n, counts, drawn))
+    # Of ``drawn`` shoppers exactly one saw it: it is drawn, and none of the others among ``drawn - 1`` of the rest.
+    alone = counts * (drawn / n) * np.exp(_log_chance_of_none(n - 1, counts - 1, drawn - 1))
+    return float(np.sum(1.0 - missed)), float(np.sqrt(np.sum(alone) * drawn / n))
+
+
+def _log_chance_of_none(n: int, counts: NDArray[np.int64], drawn: int) -> NDArray[np.float64]:
+    """Logarithm of C(n - count, drawn) / C(n, drawn), the chance that no one of ``count`` among ``n`` is drawn."""
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
     rest = n - counts
-    possible = rest >= lists
-    log_missing = np.full(len(counts), -np.inf)
+    possible = rest >= drawn
+    found = np.full(len(counts), -np.inf)
     some = rest[possible]
-    log_missing[possible] = (
-        log_factorial[some] - log_factorial[some - lists] - log_factorial[n] + log_factorial[n - lists]
-    )
-    return float(np.sum(1.0 - np.exp(log_missing)))
+    found[possible] = log_factorial[some] - log_factorial[some - drawn] - log_factorial[n] + log_factorial[n - drawn]
+    return found

@@ -4,6 +4,7 @@ Plain breakage ends a rollout at once, sequentially valid tests end it when they
 Small shares judge breakage and large losses, half and half judges business. Undecided means that the champion stays.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,6 +17,9 @@ from recsys_deploy.rollout.plan import DAY_S, Limits, RolloutPlan, Stage, StageK
 
 MIN_DISTINCT_LISTS = 500
 """Lists that coverage is compared on, at least."""
+
+COVERAGE_SURE = 3.0
+"""Standard deviations by which the loss of different products has to be beyond its limit."""
 
 ENOUGH_AT_THE_END = 0.25
 """Share of the answers wanted with which a stage is left when its time is up; with fewer the rollout ends undecided."""
@@ -51,7 +55,8 @@ class Answers:
         empty_shoppers: who got at least one empty list.
         broken: lists where the model or its endpoint failed.
         slow: lists slower than the champion's 95th percentile in the same stage.
-        distinct_products: in as many lists as the smaller group has (expected number).
+        distinct_products: shown to as many shoppers as the smaller group has (expected number).
+        distinct_sd: standard deviation of that number by chance.
         newest_age_s: seconds since the newest list; ``None``: none.
     """
 
@@ -62,6 +67,7 @@ class Answers:
     broken: int = 0
     slow: int = 0
     distinct_products: float = 0.0
+    distinct_sd: float = 0.0
     newest_age_s: float | None = None
 
 
@@ -149,9 +155,11 @@ def breaches(stage: Stage, evidence: Evidence, limits: Limits) -> list[Breach]:
     detail = f"{slow} of {treatment.requests} answers slower than the champion's 95th percentile"
     found.append(breach("slow answers", binomial_e_value(treatment.requests, slow, tolerated), detail))
     if min(control.requests, treatment.requests) >= MIN_DISTINCT_LISTS and control.distinct_products > 0:
-        drop = 1 - treatment.distinct_products / control.distinct_products
-        detail = f"{drop:.0%} fewer different products in equally many lists"
-        found.append(Breach("coverage", 0.0, drop > limits.coverage_drop, detail))
+        drop, least = 1 - treatment.distinct_products / control.distinct_products, 1 - limits.coverage_drop
+        missing = least * control.distinct_products - treatment.distinct_products
+        noise = math.hypot(least * control.distinct_sd, treatment.distinct_sd)
+        detail = f"{drop:.0%} fewer different products, shown to equally many shoppers"
+        found.append(Breach("coverage", 0.0, missing > COVERAGE_SURE * noise, detail))
     return found
 
 

@@ -67,7 +67,7 @@ class Limits:
         min_shadow_questions: answers that a shadow has to give.
         broken_share, broken_least: abort at once when so large a share of its answers failed in the model, and so many.
         slow_share: of its answers that may be slower than the champion's 95th percentile.
-        coverage_drop: relative loss of different products shown among equally many lists.
+        coverage_drop: relative loss of different products shown to equally many shoppers.
         harm_alpha: level of the one-sided test for a loss of conversions or clicks.
         excluded_loss: before half of the shoppers meet it, a loss this large must be ruled out; 0: not asked for.
         silence_s: without an answer of the version for so long, while the champion answers, it is taken back.

@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from lambda_api.settings import make_settings
@@ -16,7 +17,7 @@ from recsys_deploy.experiments.inference import Lift, SequentialInterval
 from recsys_deploy.experiments.stream_tables import lists_table
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.evidence import expected_distinct, is_compared
-from recsys_deploy.rollout.judge import Answer, Answers, Evidence, judge
+from recsys_deploy.rollout.judge import Answer, Answers, Evidence, breaches, judge
 from recsys_deploy.rollout.plan import (
     DAY_S,
     HOUR_S,
@@ -197,13 +198,50 @@ def exposure(products: tuple[str, ...], *, stage: str = "ranked", cause: str | N
     return Exposure("r", "u", 0, "e", "champion", 1.0, "v1.0.0", stage, cause, items, {}, 1.0)
 
 
-def test_different_products_among_drawn_lists_are_counted_as_by_drawing_every_subset() -> None:
-    lists = [exposure(products) for products in (("a", "b"), ("a", "c"), ("a", "b"), ("d", "a"), ("e", "f"))]
-    shown = [{item.product_id for item in one.items} for one in lists]
+def test_different_products_of_drawn_shoppers_are_counted_as_by_drawing_every_subset() -> None:
+    lists = [("v", "ab"), ("v", "bc"), ("w", "ac"), ("x", "ab"), ("y", "da"), ("z", "ef"), ("y", "d")]
+    users, products = (
+        pa.chunked_array([list(column)]) for column in zip(*((u, list(p)) for u, p in lists), strict=True)
+    )
+    shown = [{product for user, listed in lists if user == one for product in listed} for one in "vwxyz"]
     for size in range(1, 6):
-        subsets = [len(set().union(*(shown[at] for at in some))) for some in combinations(range(5), size)]
-        assert expected_distinct(lists_table(lists)["products"], size) == pytest.approx(float(np.mean(subsets)))
-    assert expected_distinct(lists_table([])["products"], 3) == 0
+        subsets = [[shown[at] for at in some] for some in combinations(range(5), size)]
+        different = [len(set().union(*drawn)) for drawn in subsets]
+        alone = [sum(sum(product in one for one in drawn) == 1 for product in "abcdef") for drawn in subsets]
+        expected, sd = expected_distinct(users, products, size)
+        assert expected == pytest.approx(float(np.mean(different)))
+        assert sd == pytest.approx(math.sqrt(float(np.mean(alone)) * size / 5))
+    nobody = lists_table([])
+    assert expected_distinct(nobody["user_id"], nobody["products"], 3) == (0.0, 0.0)
+
+
+def group(rng: np.random.Generator, shoppers: int, reach: int) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """Lists of shoppers who get nearly the same ten products at each visit, out of the ``reach`` best sellers."""
+    weights = 1.0 / np.arange(1, reach + 1)
+    users, products = [], []
+    for shopper in range(shoppers):
+        own = rng.choice(reach, size=12, replace=False, p=weights / weights.sum())
+        for _ in range(5):
+            users.append(str(shopper))
+            products.append([str(product) for product in rng.choice(own, size=10, replace=False)])
+    return pa.chunked_array([users]), pa.chunked_array([products])
+
+
+def coverage_is_broken(rng: np.random.Generator, reach: int) -> bool:
+    """The guardrail on a tenth of 1,000 shoppers: their version lists ``reach`` products, the champion 400."""
+    groups = [group(rng, 900, 400), group(rng, 100, reach)]
+    (ours, our_sd), (theirs, their_sd) = (expected_distinct(*one, 100) for one in groups)
+    control = Answers(requests=4_500, shoppers=900, distinct_products=ours, distinct_sd=our_sd)
+    treatment = Answers(requests=500, shoppers=100, distinct_products=theirs, distinct_sd=their_sd)
+    found = breaches(FIVE, Evidence(control, treatment), PLAN.limits)
+    return next(one.broken for one in found if one.name == "coverage")
+
+
+def test_a_small_share_does_not_look_narrow_and_a_narrow_version_does() -> None:
+    """Lists of one shopper are alike: drawing lists made equal versions a quarter narrower at a tenth of them."""
+    rng = np.random.default_rng(0)
+    assert not any(coverage_is_broken(rng, 400) for _ in range(20))
+    assert all(coverage_is_broken(rng, 150) for _ in range(10))
 
 
 @pytest.mark.parametrize(
