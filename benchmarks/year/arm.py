@@ -299,7 +299,9 @@ class ArmRun:
             if self.arm == "start":
                 return State(self.plan.live.toordinal()), np.zeros((self.plan.shoppers, self.plan.products))
             if self.arm != "truth":
-                shutil.copytree(start / "home", home)
+                # Its process may have the database open: copied as files, its journal could vanish meanwhile.
+                shutil.copytree(start / "home", home, ignore=shutil.ignore_patterns(f"{STATE_FILE}*"))
+                copy_database(start / "home" / STATE_FILE, home / STATE_FILE)
             stored = json.loads((start / "checkpoint" / "state.json").read_text())
             return State(**stored), np.load(start / "checkpoint" / "impressions.npy")
         stored = json.loads((checkpoint / "state.json").read_text())

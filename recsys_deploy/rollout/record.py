@@ -205,13 +205,15 @@ def update(serving: Table, rollout_id: str, change: Callable[[RolloutRecord], Ro
     raise RolloutConflict(f"rollout {rollout_id} was rewritten {ATTEMPTS} times meanwhile; look who does, then repeat")
 
 
-def write_with_route(serving: Table, found: RolloutRecord, route_revision: int, planned: RoutingRecord) -> bool:
-    """Replace the route of ``route_revision`` and note its new revision in the rollout ``found``, both or neither.
+def write_with_route(
+    serving: Table, found: RolloutRecord, changed: RolloutRecord, route_revision: int, planned: RoutingRecord
+) -> bool:
+    """Replace the route of ``route_revision``, and ``found`` by ``changed`` with the new revision, both or neither.
 
     Returns:
         ``False`` where route or rollout changed meanwhile; nothing was written.
     """
-    noted = replace(found, route_revision=planned.revision, revision=found.revision + 1)
+    noted = replace(changed, route_revision=planned.revision, revision=found.revision + 1)
     writes = [
         Put(ROUTING_KEY, planned.to_json(), condition=Matches({"revision": route_revision})),
         Put(CURRENT, noted.to_json(), condition=Matches({"revision": found.revision})),

@@ -157,20 +157,19 @@ class Rollouts:
     def promote(self, rollout_id: str) -> dict[str, Any]:
         """Let the version answer everybody, then make it champion; the former bundle stays warm."""
         record = self._running(rollout_id)
-        self._route(record, Status.RUNNING, _promoted)
-        self._align_pointer(record, f"rollout {record.id}")
-        self._running(rollout_id)
         now, last = self.clock(), len(record.plan.stages) - 1
         settled = now + record.plan.limits.settle_s
-        record = update(
-            self.serving,
-            rollout_id,
-            lambda found: (
-                found
-                if found.promoted_at is not None
-                else replace(found, stage=last, stage_since=settled, promoted_at=now, approval_token=None)
-            ),
-        )
+
+        def promoted(found: RolloutRecord) -> RolloutRecord:
+            if found.promoted_at is not None:
+                return found
+            return replace(found, stage=last, stage_since=settled, promoted_at=now, approval_token=None)
+
+        # Route and stage in one write, or a repeated `enter` of the stage before would undo the promotion.
+        self._route(record, Status.RUNNING, _promoted, promoted)
+        self._align_pointer(record, f"rollout {record.id}")
+        self._running(rollout_id)
+        record = update(self.serving, rollout_id, promoted)
         self.tell(f"{record.version} answers everybody", _last_reason(record))
         return {"stage": record.current_stage.name}
 
@@ -296,10 +295,12 @@ class Rollouts:
         record: RolloutRecord,
         status: Status,
         step: Callable[[RoutingRecord, RolloutRecord, int], RoutingRecord | None],
+        note: Callable[[RolloutRecord], RolloutRecord] = lambda found: found,
     ) -> bool:
         """Rewrite the route by ``step`` while the rollout has ``status``, and note the revision written in its record.
 
-        ``step`` gets the route, the rollout as it stands by now, and the time.
+        ``step`` gets the route, the rollout as it stands by now, and the time; ``note`` changes the record in the same
+        write.
 
         Returns:
             Whether the route changed.
@@ -328,7 +329,7 @@ class Rollouts:
             planned = step(route, found, int(self.clock()))
             if planned is None:
                 return False
-            if write_with_route(self.serving, found, route.revision, planned):
+            if write_with_route(self.serving, found, note(found), route.revision, planned):
                 return True
         raise RolloutConflict(f"rollout {record.id} was rewritten {ATTEMPTS} times meanwhile; find out by whom")
 

@@ -214,7 +214,8 @@ def test_a_person_answers_the_deployed_machine_by_its_token(
     deployed: World, monkeypatch: pytest.MonkeyPatch, command: str, status: Status
 ) -> None:
     started(deployed, monkeypatch, fast(Strategy.BLUE_GREEN, approval_s=300))
-    wait_until(lambda: current_rollout(deployed.serving) is not None and deployed.record.approval_token)
+    # The token is written down before people are told.
+    wait_until(lambda: deployed.messages, "somebody was asked")
     subject, text = deployed.messages[-1]
     assert subject.endswith("waits for approval") and "`recsys rollout approve`" in text
     assert "goes on by itself" in str(CliRunner().invoke(cli.app, ["rollout", "resume"]).exception)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -16,7 +17,15 @@ from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.handler import dispatch, metrics_of
 from recsys_deploy.rollout.machine import DEFINITION, Execution
 from recsys_deploy.rollout.plan import RolloutPlan
-from recsys_deploy.rollout.record import Look, RolloutConflict, Status, past_rollouts, running_rollout
+from recsys_deploy.rollout.record import (
+    Look,
+    RolloutConflict,
+    RolloutRecord,
+    Status,
+    past_rollouts,
+    running_rollout,
+)
+from recsys_deploy.rollout.steps import Rollouts
 from tests.patience import wait_until
 from tests.rollout.world import BROKEN, World, fast, make_world
 from tests.state.tables import ADAPTERS, fake_dynamodb, open_adapter
@@ -164,6 +173,23 @@ def test_a_machine_that_died_after_any_step_goes_on_under_the_same_name(world: W
         if name == step:
             break
     assert run(world, fast(Strategy.CANARY, stages=(0, 2, 4))).status == "SUCCEEDED"
+    assert_new_champion(world)
+
+
+def test_a_late_repetition_of_the_stage_before_does_not_undo_a_promotion(world: World) -> None:
+    """Both functions run: the route is everybody's already, the pointer has not followed yet."""
+    world.rollouts.begin("r-1", str(world.second.version), fast(Strategy.CANARY, stages=(2, 4)).to_json())
+    world.rollouts.enter("r-1")
+    follow = Rollouts._align_pointer
+
+    def late(rollouts: Rollouts, record: RolloutRecord, reason: str) -> None:
+        with mock.patch.object(Rollouts, "_align_pointer", follow):
+            world.rollouts.enter("r-1")
+        follow(rollouts, record, reason)
+
+    with mock.patch.object(Rollouts, "_align_pointer", late):
+        world.rollouts.promote("r-1")
+    world.rollouts.finish("r-1")
     assert_new_champion(world)
 
 
