@@ -44,14 +44,12 @@ def keep_snapshot(lake: Lake, table: str, as_of: datetime, most: int = MAX_KEYS)
     paths = [path.removeprefix("s3://") for path in lake.files(table)]
     unit = UNITS[table]
     other = "product_id" if table == "user_product_features" else unit
-    query = f"""
-        SELECT * FROM features WHERE days_since_last_interaction <= {ACTIVE_DAYS}
-        QUALIFY row_number() OVER (PARTITION BY {unit} ORDER BY hash({other}), {other}) = 1
-        ORDER BY hash({unit}), {unit} LIMIT {most}
-    """  # noqa: S608  -- every name is from this module
     with duckdb_engine() as connection:
         connection.con.register("features", pa_ds.dataset(paths, filesystem=filesystem, format="parquet"))
-        rows = connection.con.sql(query).to_arrow_table()
+        active = connection.con.table("features").filter(f"days_since_last_interaction <= {ACTIVE_DAYS}")
+        place = f"row_number() OVER (PARTITION BY {unit} ORDER BY hash({other}), {other}) AS place"
+        one_each = active.project(f"*, {place}").filter("place = 1").project("* EXCLUDE (place)")
+        rows = one_each.order(f"hash({unit}), {unit}").limit(most).to_arrow_table()
     marked = rows.replace_schema_metadata({_AS_OF: utc(as_of).isoformat().encode()})
     write_marked(lake, mark_of(lake), _stored(table), _last_day(utc(as_of)), marked)
     return int(rows.num_rows)

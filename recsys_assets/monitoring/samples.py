@@ -133,11 +133,11 @@ def events_of_active_shoppers(
         past = begin - timedelta(days=history_days)
         # Rows of others are dropped while files are read, before the join.
         ((sliced,),) = connection.con.sql("SELECT coalesce(max(hash(user_id)), 0) FROM active").fetchall()
-        columns = ", ".join(TRAINING_COLUMNS)
-        query = f"""
-            SELECT {columns} FROM interactions SEMI JOIN active USING (user_id)
+        connection.con.table("interactions").project(", ".join(TRAINING_COLUMNS)).create_view("training_log")
+        query = """
+            SELECT * FROM training_log SEMI JOIN active USING (user_id)
             WHERE timestamp >= ? AND hash(user_id) <= ?::UBIGINT
-        """  # noqa: S608
+        """
         events = connection.con.sql(query, params=[past, sliced]).to_arrow_table()
     shoppers: dict[date, list[str]] = {}
     for user, day in zip(active["user_id"].to_pylist(), active["day"].to_pylist(), strict=True):
