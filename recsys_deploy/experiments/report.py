@@ -4,7 +4,7 @@ import base64
 import html
 import io
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -184,6 +184,8 @@ def picture_of(report: ExperimentReport) -> str:
         days, [100 * one.low for one in intervals], [100 * one.high for one in intervals], color="#2f7ed8", alpha=0.2
     )
     axes.plot(days, [100 * one.lift for one in intervals], color="#2f7ed8", marker="o", markersize=3)
+    if len(days) == 1:
+        axes.set_xlim(days[0] - timedelta(days=1), days[0] + timedelta(days=1))
     axes.set(ylabel="lift of conversions, %", title=f"{report.treatment} against {report.control}")
     figure.autofmt_xdate()
     content = io.BytesIO()

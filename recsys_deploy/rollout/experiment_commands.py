@@ -125,7 +125,7 @@ def newest_report(settings: Settings) -> ExperimentReport:
     stage = None if record is None else experiment_stage(record)
     if record is None or stage is None:
         raise NoExperiment("no rollout has reached its experiment yet", remedy="`recsys rollout status` shows it")
-    began = record.stage_since if record.stage == stage else _entered(record, stage)
+    began = experiment_began(record, stage)
     end = record.promoted_at or record.ended_at or datetime.now(UTC).timestamp()
     first = datetime.fromtimestamp(began, UTC).date()
     tables, versions = _tables(settings), (record.former.version, record.version)
@@ -172,10 +172,13 @@ def experiment_stage(record: RolloutRecord) -> int | None:
     return None
 
 
-def _entered(record: RolloutRecord, stage: int) -> float:
+def experiment_began(record: RolloutRecord, stage: int) -> float:
+    """When every server had the route of ``stage``, seconds since 1970 UTC; lists shown before belong to none."""
+    if record.stage == stage:
+        return record.stage_since
     name = record.plan.stages[stage - 1].name if stage else ""
     left = [look.at for look in record.looks if look.stage == name and look.answer == "advance"]
-    return left[-1] if left else record.started_at
+    return (left[-1] if left else record.started_at) + record.plan.limits.settle_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,9 @@ from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout import assets, commands
 from recsys_deploy.rollout.deployed import deployed_machine
 from recsys_deploy.rollout.evidence import LocalAlarms, StreamEvidence
-from recsys_deploy.rollout.plan import RolloutPlan
-from recsys_deploy.rollout.record import Status, current_rollout
+from recsys_deploy.rollout.experiment_commands import experiment_began
+from recsys_deploy.rollout.plan import RolloutPlan, plan_of
+from recsys_deploy.rollout.record import Look, Status, current_rollout
 from recsys_deploy.rollout.runner import RolloutFailed, is_run_by_somebody, only_runner, shadow_answers
 from recsys_deploy.sensors import REGISTERED_MODEL, TO_BE_ROLLED_OUT, rollout_sensor
 from tests.patience import PATIENCE_S, wait_until
@@ -115,6 +116,15 @@ def test_a_refused_version_is_rolled_out_only_when_somebody_insists(world: World
     output = recsys("rollout", "start", str(world.second.version), "--detach", "--even-if-refused")
     os.kill(int(output.split("process ")[1].split(";")[0]), signal.SIGKILL)
     assert world.record.version == str(world.second.version)
+
+
+def test_a_report_counts_from_when_every_server_had_the_route_of_the_experiment(world: World) -> None:
+    world.rollouts.begin("r-1", str(world.second.version), plan_of(Strategy.CANARY).to_json())
+    record, names = world.record, [stage.name for stage in plan_of(Strategy.CANARY).stages]
+    looks = tuple(Look(100.0 * place, name, "advance", "", {}) for place, name in enumerate(names[:4], 1))
+    left = replace(record, stage=4, stage_since=999.0, looks=looks)
+    assert experiment_began(left, 3) == 300.0 + record.plan.limits.settle_s
+    assert experiment_began(replace(left, stage=3, stage_since=360.0), 3) == 360.0
 
 
 def test_approval_without_a_question_is_refused(world: World) -> None:
