@@ -5,10 +5,11 @@ gzipped, at the root of the lake's bucket. Delivery is at least once: readers ta
 by event id, once each.
 """
 
+import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -67,6 +68,11 @@ def arrival_day(path: str) -> date | None:
     """The UTC day on which the events of a file arrived, from its path; ``None`` where that names no day."""
     day = _DAY.search(path)
     return date.fromisoformat(day[1]) if day else None
+
+
+def fingerprint(files: Iterable[StreamFile]) -> str:
+    """Changes when one of the files grows, or others are named."""
+    return hashlib.sha256(json.dumps([(file.name, file.stamp) for file in files]).encode()).hexdigest()[:16]
 
 
 def read_file(root: str, file: StreamFile) -> Iterator[tuple[str, Any]]:

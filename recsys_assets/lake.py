@@ -70,6 +70,12 @@ class Lake:
         names = [name for name, _ in self.part_sizes(table, day)]
         return [pq.read_table(f"{folder}/{name}", filesystem=filesystem, partitioning=None) for name in names]
 
+    def day_metadata(self, table: str, day: date) -> dict[bytes, bytes]:
+        """Metadata of the schema of a stored day; only a footer is read. Raises ``OSError`` without the day."""
+        filesystem, root = open_filesystem(self.root)
+        path = f"{root}/{table}/date={day.isoformat()}/part-0.parquet"
+        return pq.read_schema(path, filesystem=filesystem).metadata or {}
+
     def part_sizes(self, table: str, day: date) -> list[tuple[str, int]]:
         """File names and sizes in bytes of the parts of a day, by name."""
         filesystem, root = open_filesystem(self.root)

@@ -13,9 +13,8 @@ from datetime import date
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from recsys_assets.lake import Lake, open_filesystem
+from recsys_assets.lake import Lake
 
 SKETCH: Final = 64
 MIN_SHARED: Final = 0.5
@@ -60,12 +59,10 @@ def own_days(lake: Lake, mark: ShopMark, table: str, first: date, last: date) ->
 
     Only file footers are read. A day without a mark counts as this shop's.
     """
-    filesystem, root = open_filesystem(lake.root)
     own: list[date] = []
     foreign: list[date] = []
     for day in lake.days(table):
         if first <= day <= last:
-            path = f"{root}/{table}/date={day.isoformat()}/part-0.parquet"
-            metadata = pq.read_schema(path, filesystem=filesystem).metadata or {}
-            (own if mark.knows(json.loads(metadata.get(_KEY, b"[]"))) else foreign).append(day)
+            sketch = json.loads(lake.day_metadata(table, day).get(_KEY, b"[]"))
+            (own if mark.knows(sketch) else foreign).append(day)
     return own, foreign

@@ -19,20 +19,8 @@ MISSING_TEXTS: Final = (
 """Texts that exports write for a missing value, in lower case."""
 
 TRUE_TEXTS: Final = (
-    "true",
-    "t",
-    "yes",
-    "y",
-    "1",
-    "in stock",
-    "instock",
-    "in_stock",
-    "active",
-    "enabled",
-    "ja",
-    "oui",
-    "si",
-)
+    "true", "t", "yes", "y", "1", "in stock", "instock", "in_stock", "active", "enabled", "ja", "oui", "si",
+)  # fmt: skip
 FALSE_TEXTS: Final = (
     "false", "f", "no", "n", "0", "out of stock", "outofstock", "out_of_stock", "inactive", "disabled", "nein", "non",
 )  # fmt: skip

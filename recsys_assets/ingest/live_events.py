@@ -106,9 +106,7 @@ class StreamStage:
 
     def is_stale(self, day: date) -> bool:
         """Whether events of ``day``, which the lake holds, have arrived since it was made."""
-        filesystem, root = open_filesystem(self.lake.root)
-        path = f"{root}/raw_interactions/date={day.isoformat()}/part-0.parquet"
-        metadata = pq.read_schema(path, filesystem=filesystem).metadata or {}
+        metadata = self.lake.day_metadata("raw_interactions", day)
         return bool(metadata.get(FINGERPRINT, b"").decode() != self.fingerprint(day))
 
     def _stage(self, file: StreamFile) -> None:

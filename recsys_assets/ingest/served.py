@@ -5,14 +5,11 @@ answer to that list within `ATTRIBUTION_S`. Both are made from the event stream 
 of which files have arrived or grown since is found by its fingerprint.
 """
 
-import hashlib
-import json
 from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lambda_api.interactions import InteractionType
 from lambda_api.state.exposures import Exposure
@@ -23,10 +20,11 @@ from recsys_assets.event_stream import (
     StreamFile,
     event_of,
     exposure_of,
+    fingerprint,
     read_file,
     stream_files,
 )
-from recsys_assets.lake import Lake, open_filesystem
+from recsys_assets.lake import Lake
 from recsys_assets.schema import TIMESTAMP
 
 LATE_DAYS: Final = 14
@@ -110,16 +108,14 @@ def fingerprint_of(root: str, day: date) -> str:
     files = [file for file in _exposure_files(root, day)]
     until = day + timedelta(days=LATE_DAYS)
     files += [file for file in stream_files(root, "feedback") if day <= file.day <= until]
-    return hashlib.sha256(json.dumps([(file.name, file.stamp) for file in files]).encode()).hexdigest()[:16]
+    return fingerprint(files)
 
 
 def days_to_make(root: str, lake: Lake) -> list[date]:
     """Days with lists whose tables are missing or older than the stream, ascending."""
-    filesystem, base = open_filesystem(lake.root)
     stored, found = set(lake.days("list_outcomes")), []
     for day in sorted({file.day for file in stream_files(root, "exposure")}):
-        path = f"{base}/list_outcomes/date={day.isoformat()}/part-0.parquet"
-        metadata = (pq.read_schema(path, filesystem=filesystem).metadata or {}) if day in stored else {}
+        metadata = lake.day_metadata("list_outcomes", day) if day in stored else {}
         if metadata.get(FINGERPRINT, b"").decode() != fingerprint_of(root, day):
             found.append(day)
     return found

@@ -9,8 +9,6 @@ days, and its length is the plan's.
 Delivery is at least once: `once` takes each request and each event once.
 """
 
-import hashlib
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +29,7 @@ from recsys_assets.event_stream import (
     StreamFile,
     event_of,
     exposure_of,
+    fingerprint,
     marked,
     read_file,
     stream_files,
@@ -149,17 +148,16 @@ class StreamTables:
         is_stored: bool,
         make: Callable[[list[StreamFile]], pa.Table],
     ) -> pa.Table:
-        stamps = json.dumps([(file.name, file.stamp) for file in files])
-        fingerprint = hashlib.sha256(stamps.encode()).hexdigest()[:16]
+        stamp = fingerprint(files)
         if self.lake is not None and is_stored:
             filesystem, base = open_filesystem(self.lake.root)
             with pq.ParquetFile(f"{base}/{name}/date={day.isoformat()}/part-0.parquet", filesystem=filesystem) as file:
-                if (file.schema_arrow.metadata or {}).get(FINGERPRINT, b"").decode() == fingerprint:
+                if (file.schema_arrow.metadata or {}).get(FINGERPRINT, b"").decode() == stamp:
                     return file.read().replace_schema_metadata(None)
         made = make(files)
         if self.lake is not None and day < datetime.now(UTC).date():
             try:
-                self.lake.write_day(name, day, marked(made, fingerprint))
+                self.lake.write_day(name, day, marked(made, stamp))
             except OSError as error:  # a look must not fail for it: the next one makes the day again
                 log.warning("%s of %s was not stored: %s", name, day, error)
         return made

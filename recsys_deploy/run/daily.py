@@ -110,16 +110,11 @@ def _run_schedules(settings: Settings, now: datetime, console: Console) -> bool:
 
     resources = resources_for(settings)
     needed = {name: resources[name] for name in ("settings", "lake", "source")}
-    runs: list[JobRun] = []
-    for schedule in (
-        schedules.daily_ingest_schedule,
-        schedules.daily_served_lists_schedule,
-        schedules.nightly_monitor_schedule,
-    ):
+
+    def runs_of(schedule: Any) -> list[JobRun]:
         asked: Any = schedule(dg.build_schedule_context(scheduled_execution_time=now, resources=needed))
-        requests = asked if isinstance(asked, list) else [asked]
-        runs = []
-        for request in requests:
+        runs: list[JobRun] = []
+        for request in asked if isinstance(asked, list) else [asked]:
             if isinstance(request, dg.SkipReason):
                 console.print(f"{schedule.job_name}: {request.skip_message}", markup=False, highlight=False)
                 continue
@@ -127,7 +122,12 @@ def _run_schedules(settings: Settings, now: datetime, console: Console) -> bool:
             run = run_job(settings, schedule.job_name, tags, console)
             summary.print_problems(console, run.problems)
             runs.append(run)
-    return bool(runs) and all(run.success for run in runs)
+        return runs
+
+    runs_of(schedules.daily_ingest_schedule)
+    runs_of(schedules.daily_served_lists_schedule)
+    reports = runs_of(schedules.nightly_monitor_schedule)
+    return bool(reports) and all(run.success for run in reports)
 
 
 def _tell(settings: Settings, decision: Decision, console: Console) -> None:
