@@ -32,7 +32,7 @@ PAGES_URL: Final = f"http://127.0.0.1:{PAGES_PORT}"
 """Where `recsys up` and `recsys ui` serve reports and data docs, which Dagster links to."""
 
 LOCK: Final = ".lock"
-"""File in a home that a running `recsys run` holds locked."""
+"""File in a home that a running `recsys run` holds locked, and in Dagster's home a process that prepares it."""
 
 DAGSTER_CONFIG: Final = """\
 # Written by `recsys`. One run at a time: the days of a backfill and a retraining share two cores and one lake.
@@ -194,12 +194,22 @@ def complete_days(source: "Source", settings: Settings) -> list[date]:
 
 
 def prepare_dagster(settings: Settings, environment: MutableMapping[str, str]) -> Path:
-    """Create Dagster's own home under the shop's, point ``DAGSTER_HOME`` at it and return it."""
+    """Create Dagster's own home under the shop's, point ``DAGSTER_HOME`` at it and return it.
+
+    Its databases are created too, under a lock: two processes that open an empty home at once would create the same
+    tables, which fails one of them and can leave a database that neither can open again.
+    """
+    import dagster as dg
+
     folder = settings.home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "dagster.yaml"
-    if not config.is_file():
-        config.write_text(DAGSTER_CONFIG)
+    with (folder / LOCK).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not config.is_file():
+            config.write_text(DAGSTER_CONFIG)
+        with dg.DagsterInstance.from_config(str(folder)):
+            pass
     environment["DAGSTER_HOME"] = str(folder)
     return folder
 

@@ -1,6 +1,8 @@
 """Homes: each shop has its own, a home never mixes two shops, and Dagster finds its place."""
 
 import shutil
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -108,3 +110,32 @@ def test_dagster_gets_its_place_and_keeps_its_configuration(tmp_path: Path) -> N
     homes.prepare_dagster(settings, environment)
     assert environment["DAGSTER_HOME"] == str(folder)
     assert (folder / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"
+
+
+def test_processes_that_open_an_empty_home_at_once_all_find_dagster_ready(tmp_path: Path) -> None:
+    """`recsys ui` in one terminal while `recsys run` begins in another."""
+    program = f"""
+import os, sys
+import dagster as dg
+from pathlib import Path
+from recsys_deploy import homes
+settings = homes.open_shop(None, {{"RECSYS_HOME": {str(tmp_path)!r}}})
+print("ready", flush=True)
+sys.stdin.read()
+homes.prepare_dagster(settings, os.environ)
+with dg.DagsterInstance.get() as instance:
+    instance.get_runs()
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    processes = [subprocess.Popen([sys.executable, "-c", program], text=True, **pipes) for _ in range(4)]
+    try:
+        for process in processes:
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            process.stdin.close()
+        problems = [process.stderr.read() for process in processes]
+        assert [process.wait() for process in processes] == [0] * 4, problems
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from recsys_assets.definitions import defs
-from recsys_deploy import serve_commands, up
+from recsys_deploy import homes, serve_commands, up
 from recsys_deploy.run import stale_runs
 from recsys_deploy.run.stale_runs import fail_stale_runs
 from tests.patience import wait_until
@@ -37,9 +37,9 @@ graph._run(build_recommender_job, "recsys_assets", {}, Console())
 
 @pytest.fixture
 def dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    return tmp_path
+    folder = homes.prepare_dagster(homes.open_shop(None, {"RECSYS_HOME": str(tmp_path)}), {})
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    return folder
 
 
 @pytest.fixture
