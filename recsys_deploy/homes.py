@@ -46,6 +46,10 @@ concurrency:
 """
 
 
+class NoHome(RecsysError):
+    """A command asks for a shop that does not exist."""
+
+
 class HomeTaken(RecsysError):
     """The chosen home holds another shop; the message says which and what to do."""
 
@@ -125,14 +129,26 @@ def use_last_home(root: Path, environment: MutableMapping[str, str]) -> Path:
 
 
 def settings_of_last_home(environment: MutableMapping[str, str] | None = None) -> Settings:
-    """Settings of the home of the last run, unless ``RECSYS_HOME`` names one. Raises `SettingsError`."""
+    """Settings of the home of the last run, unless ``RECSYS_HOME`` names one.
+
+    Raises:
+        NoHome: ``RECSYS_HOME`` names a folder that does not exist. To look at a shop does not make one.
+        SettingsError: a setting is wrong.
+    """
     variables = os.environ if environment is None else environment
     is_chosen, root = bool(variables.get("RECSYS_HOME")), default_root()
     home = use_last_home(root, variables)
     if not is_chosen and len([*root.glob("*/recsys.toml")]) > 1:
         # On the error stream: the output of `recsys keys create` is the key alone.
         print(f"shop: {home.name} (of the last run; RECSYS_HOME={root}/NAME chooses another)", file=sys.stderr)
-    return read_settings(variables)
+    settings = read_settings(variables)
+    if is_chosen and settings.target == "local" and not home.is_dir():
+        shops = ", ".join(sorted(f"{root.name}/{found.parent.name}" for found in root.glob("*/recsys.toml")))
+        raise NoHome(
+            f"RECSYS_HOME is {home}, and there is no such folder; shops here: {shops or 'none'}",
+            remedy="`recsys run` makes a new shop there",
+        )
+    return settings
 
 
 def note_last_home(root: Path, home: Path) -> None:

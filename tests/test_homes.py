@@ -94,6 +94,21 @@ def test_a_home_refuses_another_shop(tmp_path: Path, shop: Path) -> None:
         homes.open_shop(str(other), environment)
 
 
+def test_a_mistyped_home_is_refused_and_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".recsys" / "shop").mkdir(parents=True)
+    (tmp_path / ".recsys" / "shop" / "recsys.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    mistyped = tmp_path / ".recsys" / "shpo"
+    with pytest.raises(
+        homes.NoHome, match=r"shpo, and there is no such folder; shops here: \.recsys/shop; `recsys run`"
+    ):
+        homes.settings_of_last_home({"RECSYS_HOME": str(mistyped)})
+    assert not mistyped.exists()
+    places = {f"RECSYS_{name}_URI": f"s3://shop/{name.lower()}" for name in ("LAKE", "MODELS", "CATALOGUE")}
+    on_aws = {"RECSYS_HOME": str(mistyped), "RECSYS_TARGET": "aws"} | places
+    assert homes.settings_of_last_home(on_aws).home == mistyped, "there the home is a cache that a task makes"
+
+
 def test_data_nobody_understands_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "notes.txt").write_text("hello")

@@ -14,7 +14,7 @@ from lambda_api.settings import Settings
 from lambda_api.state.table import Table
 from recsys_assets.tags import OWNERS
 from recsys_deploy.rollout.commands import new_id, start_detached
-from recsys_deploy.rollout.plan import usual_plan
+from recsys_deploy.rollout.plan import in_words, usual_plan
 from recsys_deploy.rollout.record import RolloutRecord, current_rollout, running_rollout
 
 GROUP = "release"
@@ -76,7 +76,7 @@ def metadata_of(record: RolloutRecord) -> dict[str, dg.MetadataValue]:
 def _stages(record: RolloutRecord) -> str:
     rows = [
         f"| {'**' if place == record.stage else ''}{stage.name}{'**' if place == record.stage else ''} | {stage.kind} "
-        f"| {stage.weight / 100:g} % | {stage.min_s / 3600:g} to {stage.max_s / 3600:g} h |"
+        f"| {stage.weight / 100:g} % | {in_words(stage.min_s)} to {in_words(stage.max_s)} |"
         for place, stage in enumerate(record.plan.stages)
     ]
     return "\n".join(["| stage | judged by | shoppers | length |", "|---|---|--:|---|", *rows])

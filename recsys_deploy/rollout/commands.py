@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
@@ -22,7 +22,7 @@ from recsys_deploy.release.moves import require_not_refused
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.deployed import deployed_machine
 from recsys_deploy.rollout.evidence import LocalAlarms, StreamEvidence
-from recsys_deploy.rollout.plan import RolloutPlan, interleaved, plan_of
+from recsys_deploy.rollout.plan import RolloutPlan, StageKind, in_words, interleaved, plan_of
 from recsys_deploy.rollout.record import ENDED, RolloutRecord, Status, current_rollout, past_rollouts, running_rollout
 from recsys_deploy.rollout.runner import RolloutFailed, only_runner, run, shadow_answers
 from recsys_deploy.rollout.steps import RolloutRefused, Rollouts, require_room
@@ -138,8 +138,6 @@ def customised(
     """A strategy's plan with what a person asked for."""
     from dataclasses import replace
 
-    from recsys_deploy.rollout.plan import StageKind
-
     stages = tuple(stage for stage in plan.stages if not (no_shadow and stage.kind is StageKind.SHADOW))
     asked = replace(
         plan,
@@ -196,7 +194,7 @@ def _follow(settings: Settings, rollout_id: str, version: str, plan: RolloutPlan
     shown: list[float] = []
     entered: list[str] = []
     console.print(
-        f"{rollout_id}: a look every {_duration(plan.look_s)}. Ctrl-C leaves it in its stage; "
+        f"{rollout_id}: a look every {in_words(plan.look_s)}. Ctrl-C leaves it in its stage; "
         "`recsys rollout status` in another terminal shows it",
         highlight=False,
     )
@@ -205,7 +203,7 @@ def _follow(settings: Settings, rollout_id: str, version: str, plan: RolloutPlan
         stage = record.current_stage
         if record.status is Status.RUNNING and entered[-1:] != [stage.name]:
             entered.append(stage.name)
-            share, least = f"{stage.weight / 100:g} % of shoppers", f"for at least {_duration(stage.min_s)}"
+            share, least = f"{stage.weight / 100:g} % of shoppers", f"for at least {in_words(stage.min_s)}"
             console.print(f"{_clock(record.stage_since)}  {stage.name:24} {share}, {least}", highlight=False)
         for look in record.looks:
             if not shown or look.at > shown[-1]:
@@ -272,10 +270,6 @@ def _history_grid(records: list[RolloutRecord]) -> Grid:
     for record in records:
         grid.add_row(record.id, record.version, _clock(record.ended_at or 0), str(record.status), record.reason)
     return grid
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
 
 
 def _clock(seconds: float) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from recsys_deploy.experiments.comparison import Comparison, Verdict, verdict_of
 from recsys_deploy.experiments.guardrails import TOLERATED_RATIO, Breach, binomial_e_value, breach, share_e_value
 from recsys_deploy.experiments.inference import Lift, lower_bound, upper_bound
-from recsys_deploy.rollout.plan import DAY_S, Limits, RolloutPlan, Stage, StageKind
+from recsys_deploy.rollout.plan import Limits, RolloutPlan, Stage, StageKind, in_words
 
 MIN_DISTINCT_LISTS = 500
 """Lists that coverage is compared on, at least."""
@@ -123,8 +123,10 @@ def judge(
         return Judgement(Answer.ABORT, reason, figures)
     if stage.kind is StageKind.WARM:
         if elapsed_s < stage.min_s:
-            return Judgement(Answer.HOLD, f"everybody has met it for {_span(max(0.0, elapsed_s))}, no alarm", figures)
-        return Judgement(Answer.PROMOTE, f"no alarm within {_span(stage.min_s)}", figures)
+            return Judgement(
+                Answer.HOLD, f"everybody has met it for {in_words(max(0.0, elapsed_s))}, no alarm", figures
+            )
+        return Judgement(Answer.PROMOTE, f"no alarm within {in_words(stage.min_s)}", figures)
     harmed = _harm(evidence, plan)
     if harmed:
         return Judgement(Answer.ABORT, harmed, figures)
@@ -197,12 +199,12 @@ def _ramp(
     too_late = elapsed_s >= stage.max_s
     if treatment.requests < wanted:
         if too_late and not plan.offline_only and treatment.requests < ENOUGH_AT_THE_END * wanted:
-            reason = f"only {treatment.requests} of {wanted} answers within {_span(stage.max_s)}: too little traffic"
+            reason = f"only {treatment.requests} of {wanted} answers within {in_words(stage.max_s)}: too little traffic"
             return Judgement(Answer.ABORT, reason, figures, undecided=True)
         if not too_late:
             return Judgement(Answer.HOLD, f"{treatment.requests} of {wanted} answers so far", figures)
     if elapsed_s < stage.min_s:
-        return Judgement(Answer.HOLD, f"{_span(elapsed_s)} of {_span(stage.min_s)}, no guardrail broken", figures)
+        return Judgement(Answer.HOLD, f"{in_words(elapsed_s)} of {in_words(stage.min_s)}, no guardrail broken", figures)
     if not too_late and not _large_loss_is_excluded(stage, evidence, plan):
         reason = f"a loss of {limits.excluded_loss:.0%} is not ruled out yet"
         return Judgement(Answer.HOLD, reason, figures)
@@ -257,11 +259,3 @@ def _figures(evidence: Evidence, found: list[Breach]) -> dict[str, Any]:
         figures["conversions"] = [primary.lift, primary.low, primary.high, primary.p_value]
         figures["closed_windows"] = list(evidence.business.shoppers)
     return figures
-
-
-def _span(seconds: float) -> str:
-    """A duration for people."""
-    for unit, length in (("days", DAY_S), ("h", 3_600.0), ("min", 60.0)):
-        if seconds >= length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} s"

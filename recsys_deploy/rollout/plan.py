@@ -211,3 +211,11 @@ def plan_from_json(value: Any) -> RolloutPlan:
         return _PLAN.validate_python(value)
     except ValueError as error:
         raise PlanRefused(f"not a plan of a rollout: {error}") from error
+
+
+def in_words(seconds: float) -> str:
+    """A duration for people, in the largest unit that has at least one of it (days: two)."""
+    for unit, length, least in (("days", DAY_S, 2 * DAY_S), ("h", HOUR_S, HOUR_S), ("min", 60.0, 60.0)):
+        if seconds >= least:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} s"

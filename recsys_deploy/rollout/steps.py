@@ -26,7 +26,7 @@ from recsys_deploy.release.check import check_release
 from recsys_deploy.release.route import CHAMPION, NO_EXPERIMENT, RouteRefused, target_of
 from recsys_deploy.release.strategies import CHALLENGER, Strategy
 from recsys_deploy.rollout.judge import Answer, Evidence, Judgement, judge
-from recsys_deploy.rollout.plan import RolloutPlan, StageKind, plan_from_json, plan_of
+from recsys_deploy.rollout.plan import RolloutPlan, StageKind, in_words, plan_from_json, plan_of
 from recsys_deploy.rollout.record import (
     ATTEMPTS,
     ENDED,
@@ -146,11 +146,11 @@ class Rollouts:
     def ask(self, rollout_id: str, token: str) -> dict[str, Any]:
         """Tell people that an approval is waited for; `approve` sends the answer to Step Functions by the token."""
         record = update(self.serving, rollout_id, lambda found: replace(found, approval_token=token))
-        hours = record.plan.approval_s / 3600
         self.tell(
             f"{record.version} waits for approval",
             f"Rollout {rollout_id} passed its tests: {record.looks[-1].reason if record.looks else 'no look'}. "
-            f"Run `recsys rollout approve` within {hours:.3g} hours; without an answer it is taken back.",
+            f"Run `recsys rollout approve` within {in_words(record.plan.approval_s)}; "
+            "without an answer it is taken back.",
         )
         return {"asked": True}
 

@@ -24,6 +24,7 @@ from recsys_deploy.rollout.plan import (
     PlanRefused,
     RolloutPlan,
     StageKind,
+    in_words,
     interleaved,
     plan_from_json,
     plan_of,
@@ -141,6 +142,14 @@ def test_a_small_shop_chooses_once_how_its_rollouts_are_decided(tmp_path: Path) 
     assert usual("guardrails") == replace(plan_of(Strategy.CANARY), offline_only=True)
     with pytest.raises(PlanRefused, match="no experiment that could be interleaved"):
         interleaved(plan_of(Strategy.IMMEDIATE))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.25, "0.25 s"), (59, "59 s"), (60, "1 min"), (5_400, "1.5 h"), (DAY_S, "24 h"), (37 * DAY_S, "37 days")],
+)
+def test_durations_are_said_in_the_unit_that_people_would_use(seconds: float, said: str) -> None:
+    assert in_words(seconds) == said
 
 
 @pytest.mark.parametrize("strategy", list(Strategy))
