@@ -5,6 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from lambda_api.handlers.dependencies import Serving, build
+from lambda_api.serving.service import Budgets
+from lambda_api.settings import Settings
+
 PATIENCE_S: Final = 300.0
 """Bound on every wait. It ends a test that hangs and measures nothing: a busy machine can stand still for a minute."""
 
@@ -34,3 +38,15 @@ def wait_until(
             raise AssertionError(f"{'the process ended' if ended else f'{PATIENCE_S:.0f} s passed'} before {said}")
         time.sleep(every_s)
     return found
+
+
+def patient(settings: Settings, **others: Any) -> Serving:
+    """What a process answers with, made by `build`, without time budgets of milliseconds: a busy machine exceeds them.
+
+    ``others`` go to `build`; work after replies is done before them unless they say otherwise.
+    """
+    budgets = Budgets(history_s=PATIENCE_S, loading_s=PATIENCE_S, scoring_s=PATIENCE_S, endpoint_s=PATIENCE_S)
+    serving = build(settings, **{"immediate": True, "budgets": budgets, **others})
+    for guard in serving.guards():
+        guard.budget_s = PATIENCE_S
+    return serving

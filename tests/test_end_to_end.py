@@ -25,7 +25,7 @@ import pyarrow.csv as pa_csv
 import pytest
 from rich.console import Console
 
-from lambda_api.handlers.dependencies import Serving, build
+from lambda_api.handlers.dependencies import Serving
 from lambda_api.recommender.bundle import read_manifest
 from lambda_api.serving.question import Question
 from lambda_api.settings import Settings, read_settings
@@ -40,7 +40,7 @@ from recsys_assets.registry.records import VALIDATION_NDCG, Status
 from recsys_assets.tags import RANGE_END_TAG, RANGE_START_TAG
 from recsys_deploy.run.graph import publish
 from tests.local_server.processes import free_port
-from tests.patience import PATIENCE_S, wait_until
+from tests.patience import PATIENCE_S, patient, wait_until
 from tests.recsys_command import right_here
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -422,7 +422,7 @@ def wait_for(url: str, command: Background) -> None:
 @contextmanager
 def served(shop: Shop) -> Iterator[Serving]:
     """What a serving process composes from this home."""
-    serving = build(shop.settings, immediate=True)
+    serving = patient(shop.settings)
     serving.warm()
     yield serving
     serving.close()

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lambda_api.handlers import dependencies
-from lambda_api.handlers.dependencies import Serving, build
+from lambda_api.handlers.dependencies import Serving
 from lambda_api.interactions import InteractionType
 from lambda_api.serving.question import Question
 from lambda_api.settings import make_settings, write_settings
@@ -19,6 +19,7 @@ from lambda_api.state.history import StoredEvent
 from recsys_assets.lake import Lake
 from recsys_deploy.forget import ForgetRefused, forget, places
 from tests.handlers.shop import call
+from tests.patience import patient
 from tests.recsys_command import in_a_process, right_here
 from tests.serving_home import ServedHome, make_home
 
@@ -47,7 +48,7 @@ def home(tmp_path: Path) -> ServedHome:
 
 @pytest.fixture
 def serving(home: ServedHome) -> Iterator[Serving]:
-    made = build(home.settings, immediate=True)
+    made = patient(home.settings)
     yield made
     made.close()
 

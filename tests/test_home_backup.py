@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lambda_api.handlers.dependencies import build
 from lambda_api.serving.question import Question
 from lambda_api.settings import Settings, read_settings, write_settings
 from recsys_deploy import homes
 from recsys_deploy.home_backup import BackupError, backup, restore
+from tests.patience import patient
 from tests.recsys_command import right_here
 from tests.serving_home import ServedHome, make_home
 
@@ -26,7 +26,7 @@ def served(tmp_path: Path) -> ServedHome:
 
 def lists(home: Path, shoppers: tuple[str, ...]) -> dict[str, list[str]]:
     """What a fresh process would answer from ``home``, by shopper."""
-    serving = build(read_settings({"RECSYS_HOME": str(home)}), immediate=True)
+    serving = patient(read_settings({"RECSYS_HOME": str(home)}))
     try:
         found = {}
         for user_id in shoppers:

@@ -20,9 +20,9 @@ from lambda_api.handlers.dependencies import Serving
 from lambda_api.handlers.shadow import ShadowConsumer, drain
 from lambda_api.local_server.events import HttpRequest, make_event
 from lambda_api.serving.question import Question
-from lambda_api.serving.service import Budgets
 from lambda_api.serving.service_answer import AfterWork, ServiceAnswer
 from lambda_api.settings import Settings
+from tests.patience import patient
 
 BATCH: Final = 50
 REPEATED: Final = 0.02
@@ -30,9 +30,6 @@ REPEATED: Final = 0.02
 
 CRASHED: Final = 0.04
 """Share of calls during which the server dies: before it stored anything, within the append to the stream, or after."""
-
-PATIENT: Final = Budgets(history_s=30.0, loading_s=60.0, scoring_s=30.0)
-"""Time limits that a busy machine does not reach: fallbacks would otherwise depend on its load."""
 
 MAX_ATTEMPTS: Final = 20
 MEDIAN_MS: Final = 8.0
@@ -113,9 +110,10 @@ class LiveShop:
     def restart(self) -> Serving:
         """A new server process, as far as its objects go."""
         self.close()
-        writing = dependencies.build(self.settings, immediate=True, clock=self.clock)
+        writing = patient(self.settings, clock=self.clock)
         worker = _SimulatedLatency(writing.after_reply, self.slow_version)
-        self._serving = dependencies.build(self.settings, worker=worker, budgets=PATIENT, clock=self.clock)
+        # Fallbacks would otherwise depend on how busy the machine is.
+        self._serving = patient(self.settings, immediate=False, worker=worker, clock=self.clock)
         dependencies.use(self._serving)
         self._serving.warm()
         return self._serving

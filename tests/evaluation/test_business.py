@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lambda_api.handlers.dependencies import Serving, build
+from lambda_api.handlers.dependencies import Serving
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.catalogue import Catalogue
 from lambda_api.recommender.contract import Recommender
@@ -45,6 +45,7 @@ from recsys_assets.schema import INTERACTIONS
 from recsys_assets.splits.temporal import TemporalSplit
 from recsys_assets.training.candidate import candidate_folder, train_candidate
 from tests.evaluation import helpers
+from tests.patience import patient
 from tests.training.shop import training_data_before
 
 K, PRODUCTS, SHOPPERS, EXPLORE = 4, 16, 900, 0.5
@@ -103,7 +104,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     target = RouteTarget("v1", bundles.uri(checksum), checksum)
     write_routing(table, RoutingRecord("none", "none", (Variant("champion", target, 10_000),), None, 1, 0), None)
     publish_histories(lake, HistoryStore(open_table(settings, "history")), table)
-    serving = build(settings, immediate=True)
+    serving = patient(settings)
     lists = _serve(serving)
     serving.close()
     yield Shop(settings, champion.recommender, lists)

@@ -9,6 +9,7 @@ import pytest
 from lambda_api.handlers import dependencies
 from lambda_api.handlers.dependencies import Serving
 from lambda_api.settings import make_settings
+from tests.patience import patient
 from tests.serving_home import ServedHome, make_home
 
 
@@ -23,7 +24,7 @@ def serving(served_home: ServedHome, tmp_path: Path) -> Iterator[Serving]:
     """This process's dependencies on a fresh copy of the home; work after replies is done before them."""
     home = tmp_path / "home"
     shutil.copytree(served_home.settings.home, home)
-    held = dependencies.build(make_settings({"home": home}), immediate=True)
+    held = patient(make_settings({"home": home}))
     dependencies.use(held)
     yield held
     dependencies.use(None)

@@ -24,6 +24,7 @@ from lambda_api.handlers.models import (
 )
 from tests.handlers.shop import call, event
 from tests.json_lines import read_json_lines
+from tests.patience import patient
 from tests.serving_home import ServedHome
 
 
@@ -386,7 +387,7 @@ def test_on_lambda_metrics_are_embedded_in_the_log(
 
 
 def test_the_reply_does_not_wait_for_the_inference_log(served_home: ServedHome, serving: Serving) -> None:
-    held = dependencies.build(serving.settings)
+    held = patient(serving.settings, immediate=False)
     dependencies.use(held)
     writing = threading.Event()
     release = threading.Event()

@@ -14,6 +14,7 @@ from lambda_api.state.dynamodb_table import DynamoDbTable
 from lambda_api.state.event_sink import FirehoseSink, JsonLinesSink, KinesisSink
 from lambda_api.state.shadow_queue import SqsShadowQueue, TableShadowQueue
 from tests.handlers.shop import call
+from tests.patience import patient
 
 S3 = {"lake_uri": "s3://shop/lake", "models_uri": "s3://shop/models", "catalogue_uri": "s3://shop/catalogue"}
 
@@ -65,7 +66,7 @@ def test_threads_share_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_empty_home_answers_and_says_what_is_missing(tmp_path: Path) -> None:
-    held = dependencies.build(make_settings({"home": tmp_path}), immediate=True)
+    held = patient(make_settings({"home": tmp_path}))
     dependencies.use(held)
     try:
         held.warm()
@@ -81,7 +82,7 @@ def test_an_empty_home_answers_and_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_without_the_inference_log_nothing_is_logged(serving: Serving) -> None:
     settings = serving.settings.model_copy(update={"inference_log": False})
-    held = dependencies.build(settings, immediate=True)
+    held = patient(settings)
     dependencies.use(held)
     assert call("POST", "/recommend", {"user_id": "u"}, request_id="r-unlogged")[0] == 200
     assert held.inference_log.get("r-unlogged") is None
@@ -89,7 +90,7 @@ def test_without_the_inference_log_nothing_is_logged(serving: Serving) -> None:
 
 
 def test_exploration_is_logged_with_its_chances(serving: Serving) -> None:
-    held = dependencies.build(serving.settings.model_copy(update={"exploration_share": 0.5}), immediate=True)
+    held = patient(serving.settings.model_copy(update={"exploration_share": 0.5}))
     dependencies.use(held)
     call("POST", "/recommend", {"user_id": "user_0", "num_recommendations": 20}, request_id="r-explored")
     exposure = held.inference_log.get("r-explored")

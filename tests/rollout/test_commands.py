@@ -15,7 +15,6 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
-from lambda_api.handlers import dependencies
 from lambda_api.serving.question import Question
 from lambda_api.settings import make_settings
 from lambda_api.state.event_sink import JsonLinesSink
@@ -31,7 +30,7 @@ from recsys_deploy.rollout.plan import RolloutPlan, plan_of
 from recsys_deploy.rollout.record import Look, Status, current_rollout
 from recsys_deploy.rollout.runner import RolloutFailed, is_run_by_somebody, only_runner, shadow_answers
 from recsys_deploy.sensors import REGISTERED_MODEL, TO_BE_ROLLED_OUT, rollout_sensor
-from tests.patience import PATIENCE_S, wait_until
+from tests.patience import PATIENCE_S, patient, wait_until
 from tests.rollout.streams import Stream
 from tests.rollout.world import World, fast, make_world
 
@@ -253,7 +252,7 @@ def test_on_a_laptop_the_process_of_the_rollout_answers_the_shadows_questions(wo
     plan = fast(Strategy.CANARY)
     world.rollouts.begin("r-1", str(world.second.version), plan.to_json())
     world.rollouts.enter("r-1")
-    held = dependencies.build(world.home.settings)
+    held = patient(world.home.settings, immediate=False)
     for number in range(5):
         held.service.recommend(Question(f"u{number}", (), 0, 3), (), f"request-{number}")
     held.close()

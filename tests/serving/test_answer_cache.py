@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_api.handlers.dependencies import Serving, build
+from lambda_api.handlers.dependencies import Serving
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.serving.answer_cache import CAPACITY, AnswerCache
 from lambda_api.serving.counters import Counters
@@ -20,6 +20,7 @@ from lambda_api.serving.scorers import Scored
 from lambda_api.settings import make_settings
 from lambda_api.state.history import StoredEvent
 from lambda_api.state.routing_record import RouteTarget, RoutingRecord, Variant, write_routing
+from tests.patience import patient
 from tests.serving_home import ServedHome, make_home
 from tests.state.tables import Clock
 
@@ -147,7 +148,7 @@ def served_home(tmp_path_factory: pytest.TempPathFactory) -> ServedHome:
 def two_processes(served_home: ServedHome, tmp_path: Path) -> Iterator[tuple[Serving, Serving]]:
     """Two servings of one home, as two workers have them."""
     shutil.copytree(served_home.settings.home, tmp_path / "home")
-    held = [build(make_settings({"home": tmp_path / "home"}), immediate=True) for _ in range(2)]
+    held = [patient(make_settings({"home": tmp_path / "home"})) for _ in range(2)]
     for one in held:
         one.warm()
     yield held[0], held[1]

@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from lambda_api.handlers.dependencies import build
 from lambda_api.recommender.bundle import read_bundle, read_manifest
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.serving.question import Question
@@ -28,6 +27,7 @@ from recsys_assets.splits.assets import load_split, temporal_splits
 from recsys_assets.training.assets import hybrid_model
 from recsys_assets.training.candidate import candidate_folder
 from recsys_deploy.definitions import build_defs as deploy_defs
+from tests.patience import patient
 
 FIRST, DAYS = date(2024, 3, 1), 60
 SMALL: dict[str, Any] = {
@@ -138,7 +138,7 @@ def test_it_is_released_and_answers(shop: Shop, trained: dict[str, Any], instanc
     shop.registry.promote(version.version, None)
     for defs, job in ((assets_defs, "publish_serving_data_job"), (deploy_defs, "set_live_route_job")):
         assert defs(shop.settings).resolve_job_def(job).execute_in_process(instance=instance).success
-    serving = build(shop.settings, immediate=True)
+    serving = patient(shop.settings)
     serving.warm()
     known = shop.lake.read("interactions", ("user_id",))["user_id"][0].as_py()
     answer = serving.service.recommend(_question(known), (), "r-known")
