@@ -27,11 +27,7 @@ from recsys_assets.models.explained import Explain, FittedRanker
 from recsys_assets.models.hybrid_facts import catalogue_facts
 from recsys_assets.models.hybrid_graphs import GRAPHS, OF_CATALOGUE
 from recsys_assets.models.hybrid_mixture import best_mixture, exported_mixture, fitted_trees, held_out
-from recsys_assets.models.hybrid_ranker import (
-    RankingRows,
-    calibrated,
-    single_column,
-)
+from recsys_assets.models.hybrid_ranker import RankingRows, calibrated, single_column
 from recsys_assets.models.hybrid_sessions import session_positions, session_rows
 from recsys_assets.models.hybrid_windows import Labels, Window, before, labels, plan_windows, relevant
 from recsys_assets.models.matrix_factorisation import MatrixFactorisation
@@ -149,8 +145,8 @@ class Hybrid(PersonalParameters):
     window_days: Days = None
     max_shoppers: Whole = 500
     max_clicks: Whole = 1_000
-    trees: Whole = 80
-    learning_rate: Positive = 0.15
+    trees: Whole = 60
+    learning_rate: Positive = 0.2
     leaves: Annotated[int, Field(ge=2)] = 7
     leaf_rows: Whole = 50
     feature_share: OpenShare = 0.4
@@ -281,6 +277,8 @@ class Hybrid(PersonalParameters):
             "feature_fraction": self.feature_share,
             "bagging_fraction": self.row_share,
             "bagging_freq": 1,
+            # Shoppers who are left out need no gradients, and trees rank as well; clicks were ranked a little worse.
+            "bagging_by_query": objective == "lambdarank",
             "lambda_l2": self.l2,
             "num_threads": self.threads,
             "seed": self.seed,

@@ -19,6 +19,9 @@ SMOOTHING = 25
 BINS = 63
 """Distinct values of a feature that trees split between. 255 ranked no better and took longer."""
 
+BINNED_ROWS = 20_000
+"""Rows that bins are chosen from. Ten times as many ranked no better and took twice as long to bin."""
+
 PARITY = 1e-4
 """Largest difference tolerated between an exported score and LightGBM's own."""
 
@@ -63,7 +66,7 @@ def binned(rows: RankingRows, names: Sequence[str], reference: "Dataset | None" 
         label=rows.grades,
         group=rows.groups,
         feature_name=list(names),
-        params={"max_bin": BINS},
+        params={"max_bin": BINS, "bin_construct_sample_cnt": BINNED_ROWS},
         reference=reference,
         free_raw_data=False,
     )

@@ -128,7 +128,7 @@ SEARCH_SPACES: Mapping[str, SearchSpace] = MappingProxyType(
             "type_weights": TYPE_WEIGHTS,
         },
         "hybrid": {
-            "learning_rate": Real(0.02, 0.2, log=True),
+            "learning_rate": Real(0.05, 0.4, log=True),
             "leaves": Whole(4, 31, log=True),
             "leaf_rows": Whole(10, 200, log=True),
             "feature_share": Real(0.4, 1.0),
