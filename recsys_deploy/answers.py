@@ -18,6 +18,7 @@ from recsys_assets.known_catalogue import catalogue_of, first_events, shop_catal
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.registry.records import ModelVersion
 
 
 class NoChampion(RecsysError):
@@ -53,11 +54,25 @@ class Answer:
     suggestions: tuple[Suggestion, ...]
 
 
+def require_champion(registry: ModelRegistry) -> ModelVersion:
+    """The champion. Raises `NoChampion`; where the promotion rules refused the newest version, with their reasons."""
+    champion, versions = registry.champion(), registry.list_versions()
+    if champion is not None:
+        return champion
+    if not versions:
+        raise NoChampion("no model was promoted yet: run `make demo`, or materialise registered_model in the UI")
+    newest = versions[-1]
+    reasons = " ".join(newest.refusal_reasons) or f"{newest.version} is a {newest.status}."
+    raise NoChampion(
+        f"there is nothing to serve, because no model was promoted: {reasons.removesuffix('.')}",
+        remedy="`recsys run` trains again, on the days that have come since; "
+        f"`recsys release start {newest.version} --strategy immediate --even-if-refused` serves it all the same",
+    )
+
+
 def load_champion(registry: ModelRegistry, bundles: BundleStore, cache: Path) -> LoadedBundle:
     """The champion's bundle, fetched and verified. Raises `NoChampion`, or ``BundleError`` if it is damaged."""
-    champion = registry.champion()
-    if champion is None:
-        raise NoChampion("no model was promoted yet: run `make demo`, or materialise registered_model in the UI")
+    champion = require_champion(registry)
     return read_bundle(bundles.fetch(champion, cache), verify=False)
 
 

@@ -27,7 +27,7 @@ def up(
 ) -> None:
     """API, shop page and Dagster UI; builds and publishes first what is missing."""
     from recsys_deploy import up as serving
-    from recsys_deploy.answers import NoChampion
+    from recsys_deploy.answers import require_champion
     from recsys_deploy.run import commands as run_commands
     from recsys_deploy.run.stale_runs import fail_stale_runs
 
@@ -40,11 +40,11 @@ def up(
     else:
         homes.use_last_home(root, os.environ)
     settings = run_commands.open_shop(data)
-    if homes.open_registry(settings).champion() is None:
-        run_commands.run_shop(settings, shoppers=1)
     registry = homes.open_registry(settings)
-    if registry.champion() is None:
-        raise NoChampion("no model was good enough to be promoted, so there is nothing to serve: see the report above")
+    if registry.champion() is None and not registry.list_versions():
+        run_commands.run_shop(settings, shoppers=1)
+        registry = homes.open_registry(settings)
+    require_champion(registry)
     fail_stale_runs()
     serving.prepare(settings, registry, console)
     serving.serve(settings, options, serving.ensure_page_config(settings), console)

@@ -72,6 +72,7 @@ def test_the_run_of_a_killed_process_fails_at_the_next_start(running: subprocess
 
 def test_the_ui_alone_fails_stale_runs_before_it_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
+    (tmp_path / "home").mkdir()
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
     monkeypatch.setenv("RECSYS_PAGES_URL", "http://127.0.0.1:1")

@@ -15,15 +15,18 @@ import pytest
 from lambda_api.settings import Settings, SettingsError, make_settings
 from lambda_api.state import api_keys
 from lambda_api.state.open_table import open_table
+from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_deploy.child_processes import PortInUse, ServerFailed, ServerProcess, check_port_free
 from recsys_deploy.up import NotReady, UpOptions, check_ports, curl_line, ensure_page_config, missing_publications
 from tests.local_server.processes import ROOT, free_port
 from tests.patience import wait_until
 from tests.recsys_command import Done, right_here
+from tests.registry.samples import candidate
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "home").mkdir()
     return make_settings({"home": tmp_path / "home"})
 
 
@@ -158,6 +161,18 @@ def test_stopping_ends_the_whole_group(tmp_path: Path) -> None:
     assert stubborn.process.returncode == -signal.SIGKILL
     gone = Path(f"/proc/{said}/status")
     wait_until(lambda: not gone.exists() or "\nState:\tZ" in gone.read_text(), "the grandchild ended")
+
+
+def test_up_does_not_train_again_what_was_refused(settings: Settings) -> None:
+    registry = ModelRegistry(open_table(settings, "registry"))
+    refused = registry.register(candidate("no better than popularity"))
+    registry.refuse(refused.version, ("It is no better than popularity.",))
+    ports = [str(free_port()) for _ in range(2)]
+    done = recsys(settings, "up", "--no-ui", "--port", ports[0], "--pages-port", ports[1])
+    assert done.returncode == 2
+    assert "no model was promoted: It is no better than popularity; `recsys run` trains again" in done.stderr
+    assert f"`recsys release start {refused.version} --strategy immediate --even-if-refused`" in done.stderr
+    assert [one.version for one in registry.list_versions()] == [refused.version]
 
 
 def test_serve_runs_the_api_alone(settings: Settings) -> None:

@@ -28,6 +28,7 @@ from recsys_assets.models.zoo import make_trainer
 from recsys_assets.monitoring.drift import drift_report_of, store, stored_evidence
 from recsys_assets.monitoring.retraining import Decision, decide_training
 from recsys_assets.monitoring.served_hits import update_hits
+from recsys_assets.monitoring.served_samples import update_samples
 from recsys_assets.promotion.registration import register_bundle
 from recsys_assets.publishing.catalogue import build_catalogue
 from recsys_assets.publishing.catalogue_store import publish_catalogue
@@ -120,6 +121,7 @@ class Pipeline:
         day, champion, k = today - timedelta(days=1), self.registry.champion(), self.settings.k
         cache = self.settings.home / "bundles"
         update_hits(self.lake, self.registry, self.bundles, cache, day, k, lambda _: None)
+        update_samples(self.lake, day)
         store(self.lake, drift_report_of(self.lake, day, champion.data_window.end if champion else None, k))
 
     def materialise_reports(self, today: date) -> None:
