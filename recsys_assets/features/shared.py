@@ -239,24 +239,5 @@ def price_levels(events: ir.Table, products: ir.Table) -> ir.Table:
     return compared.select("product_id", "price", price_level=compared.price.ln() - compared.typical)
 
 
-def at_cutoffs(
-    feature: FeatureExpression,
-    interactions: ir.Table,
-    products: ir.Table,
-    users: ir.Table,
-    cutoffs: Sequence[datetime],
-) -> ir.Table:
-    """``feature`` at each cut-off, stacked, with the cut-off in a last column ``as_of``: rows to train a ranker on.
-
-    Join labels on the key and the cut-off that precedes them. Raises ``ValueError`` when ``cutoffs`` is empty.
-    """
-    if not cutoffs:
-        raise ValueError("cutoffs is empty: name at least one moment to compute features at")
-    parts = [
-        feature(interactions, products, users, cutoff).mutate(as_of=ibis.literal(utc(cutoff))) for cutoff in cutoffs
-    ]
-    return ibis.union(*parts) if len(parts) > 1 else parts[0]
-
-
 def _positive(price: ir.NumericValue) -> ir.NumericValue:
     return ibis.ifelse(price > 0.0, price, ibis.null("float64"))

@@ -18,9 +18,6 @@ from lambda_api.errors import RecsysError
 DONE, FAILED, INTERRUPTED = 0, 1, 75
 """Exit codes of a job's program; 75 is ``EX_TEMPFAIL`` of sysexits.h (try again later)."""
 
-FAILURE_REASON_LENGTH = 1024
-"""SageMaker shows this many leading characters of ``output/failure`` as the reason of a failed job."""
-
 
 class JobError(RecsysError):
     """A training job was set up wrongly; the message names the setting, the rule and the remedy."""

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from lambda_api.interactions import INTERACTION_LABELS
 from recsys_assets.features.columns import PRODUCT_FEATURES, USER_FEATURES, USER_PRODUCT_FEATURES
-from recsys_assets.features.engine import FEATURES, duckdb_engine
-from recsys_assets.features.shared import at_cutoffs
+from recsys_assets.features.engine import FEATURES
 from tests.features.comparing import KEYS, assert_same, compute, keyed
 from tests.features.logs import AS_OF, random_rows, tables
 from tests.features.oracle import Oracle
@@ -122,27 +121,6 @@ def test_order_of_rows_does_not_matter(name: str) -> None:
     assert_same(keyed(name, compute(name, tables(*shuffled), AS_OF)), keyed(name, compute(name, tables(*rows), AS_OF)))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_features_at_cutoffs_are_the_features_at_each(name: str) -> None:
-    cutoffs = [AS_OF - timedelta(days=days) for days in (30, 10, 0)]
-    arrow = tables(*random_rows(7, events=100))
-    with duckdb_engine() as connection:
-        for table_name, table in zip(("interactions", "products", "users"), arrow, strict=True):
-            connection.con.register(table_name, table)
-        inputs = [connection.table(table_name) for table_name in ("interactions", "products", "users")]
-        stacked = connection.to_pyarrow(at_cutoffs(FEATURES[name], *inputs, cutoffs)).to_pylist()
-    assert {row["as_of"] for row in stacked} == set(cutoffs)
-    for cutoff in cutoffs:
-        found = {
-            tuple(row[key] for key in KEYS[name]): {column: row[column] for column in row if column != "as_of"}
-            for row in stacked
-            if row["as_of"] == cutoff
-        }
-        assert_same(found, keyed(name, compute(name, arrow, cutoff)))
-
-
 def test_a_naive_cut_off_is_refused() -> None:
     with pytest.raises(ValueError, match="has no time zone"):
         compute("user_features", tables(*random_rows(8, events=5)), AS_OF.replace(tzinfo=None))
-    with pytest.raises(ValueError, match="cutoffs is empty"):
-        at_cutoffs(FEATURES["user_features"], None, None, None, [])

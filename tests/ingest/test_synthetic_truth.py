@@ -125,18 +125,6 @@ def test_impossible_purchases_have_probability_zero() -> None:
     assert (probability[np.ix_(joined, on_sale)] > 0).all()
 
 
-def test_best_products_are_those_of_highest_probability() -> None:
-    shop = small_shop()
-    users, products = shop._user_ids.to_pylist(), shop._product_ids.to_pylist()
-    probability = shop.purchase_probability(users, products, noon(4), 3)
-    exclude = [products[index % 50 : index % 50 + 5] for index in range(len(users))]
-    answers = shop.best_products(users, noon(4), 10, 3, exclude=exclude)
-    for row, (answer, excluded) in enumerate(zip(answers, exclude, strict=True)):
-        allowed = [(-p, product) for p, product in zip(probability[row], products, strict=True) if p > 0]
-        expected = [product for _, product in sorted(allowed) if product not in excluded][:10]
-        assert answer == expected
-
-
 @pytest.mark.parametrize(
     ("question", "complaint"),
     [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import hcl2
 
 from recsys_deploy.deploy.cost import estimate as cost
-from recsys_deploy.deploy.cost.resource_types import CHARGED, FREE
+from tests.terraform.charged_types import CHARGED, FREE
 from tests.terraform.runs import SOURCE, State
 
 

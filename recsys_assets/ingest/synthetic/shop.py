@@ -129,45 +129,6 @@ class SyntheticShop:
         products = self._numbers(product_ids, self._product_ids, "product_id")
         return self._probability(users, products, self._window(at, horizon_days), horizon_days)
 
-    def best_products(
-        self,
-        user_ids: Sequence[str],
-        at: datetime,
-        k: int,
-        horizon_days: int = 1,
-        exclude: Sequence[Sequence[str]] | None = None,
-    ) -> list[list[str]]:
-        """The ``k`` products with the highest true purchase probability, best first, ties by product id: ``B`` lists.
-
-        Args:
-            exclude: for each shopper, product ids to leave out, for example earlier purchases.
-
-        Products of probability zero are not listed, so a list may be shorter than ``k``. Window and errors as in
-        `purchase_probability`.
-        """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
-        if exclude is not None and len(exclude) != len(user_ids):
-            raise ValueError(
-                f"exclude must have one entry per shopper: {len(user_ids)} shoppers, {len(exclude)} entries"
-            )
-        users = self._numbers(user_ids, self._user_ids, "user_id")
-        first = self._window(at, horizon_days)
-        ordinal, world = first.toordinal(), self.world
-        rows = np.flatnonzero((world.products.launch < ordinal + horizon_days) & (world.products.retire > ordinal))
-        ids = np.array(self._product_ids.take(rows).to_pylist())
-        rows, ids = rows[np.argsort(ids)], np.sort(ids)
-        best: list[list[str]] = []
-        step = max(_PROBABILITIES_PER_CHUNK // max(len(rows), 1), 1)
-        for start in range(0, len(users), step):
-            probability = self._probability(users[start : start + step], rows, first, horizon_days)
-            for offset, line in enumerate(probability):
-                if exclude is not None:
-                    line[np.isin(ids, list(exclude[start + offset]))] = 0.0
-                order = np.argsort(-line, kind="stable")[:k]
-                best.append(ids[order[line[order] > 0]].tolist())
-        return best
-
     def _probability(self, users: IntArray, products: IntArray, first: date, days: int) -> FloatArray:
         result = np.empty((len(users), len(products)))
         step = max(_PROBABILITIES_PER_CHUNK // max(len(products), 1), 1)

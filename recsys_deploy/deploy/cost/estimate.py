@@ -1,8 +1,7 @@
 """Quantities of a month and their cost, from an environment's values and a shop's traffic.
 
 Free tiers, discounts, taxes, retries and manual work are left out, so a real bill differs. Each function states its
-formula. A month has 730 hours, as in AWS's calculator. ``resource_types`` lists what each resource type is charged as;
-tests compare the constants here with the rendered stack.
+formula. A month has 730 hours, as in AWS's calculator. Tests compare the constants here with the rendered stack.
 """
 
 import math

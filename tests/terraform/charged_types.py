@@ -1,4 +1,4 @@
-"""Every resource type of the stack: the services that charge for it in the estimate, or why it costs nothing."""
+"""Every resource type of the stack: the lines of the estimate that charge for it, or why it costs nothing."""
 
 from collections.abc import Mapping
 from typing import Final
