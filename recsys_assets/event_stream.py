@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -51,17 +52,31 @@ class StreamFile:
     stamp: str
 
 
-def stream_files(root: str, kind: Kind) -> list[StreamFile]:
-    """Files of one kind, by name. Raises ``OSError`` where the folders cannot be read."""
+def stream_files(root: str, kind: Kind, first: date = date.min, last: date = date.max) -> list[StreamFile]:
+    """Files of one kind that arrived from the UTC day ``first`` to ``last`` (inclusive), by name.
+
+    Only the folders of these days are listed: a stream grows for years. Raises ``OSError`` where they cannot be read.
+    """
     filesystem, path = open_filesystem(root)
-    selector = pa_fs.FileSelector(f"{path}/{kind}", allow_not_found=True, recursive=True)
     found = []
-    for info in filesystem.get_file_info(selector):
-        day = arrival_day(info.path)
-        if info.type == pa_fs.FileType.File and day is not None:
-            name = info.path.removeprefix(f"{path}/")
-            found.append(StreamFile(name, day, f"{info.size}-{info.mtime_ns}"))
+    for folder in filesystem.get_file_info(pa_fs.FileSelector(f"{path}/{kind}", allow_not_found=True)):
+        day = arrival_day(f"{folder.path}/")
+        if day is None or not first <= day <= last:
+            continue
+        within = pa_fs.FileSelector(folder.path, allow_not_found=True, recursive=True)
+        for info in filesystem.get_file_info(within):
+            if info.type == pa_fs.FileType.File:
+                name = info.path.removeprefix(f"{path}/")
+                found.append(StreamFile(name, day, f"{info.size}-{info.mtime_ns}"))
     return sorted(found, key=lambda file: file.name)
+
+
+def by_day(files: Iterable[StreamFile]) -> dict[date, list[StreamFile]]:
+    """Files by the day they arrived on, days and files in the order given."""
+    days: dict[date, list[StreamFile]] = defaultdict(list)
+    for file in files:
+        days[file.day].append(file)
+    return days
 
 
 def arrival_day(path: str) -> date | None:
@@ -96,15 +111,14 @@ def marked(table: pa.Table, fingerprint: str) -> pa.Table:
     return table.replace_schema_metadata({FINGERPRINT: fingerprint.encode()})
 
 
-def read_records(root: str, kind: Kind, first: date, last: date | None = None) -> Iterator[Any]:
-    """Every record of one kind that arrived from the UTC day ``first`` to ``last`` (inclusive; ``None``: to the end).
+def read_records(root: str, kind: Kind, first: date, last: date = date.max) -> Iterator[Any]:
+    """Every record of one kind that arrived from the UTC day ``first`` to ``last`` (inclusive).
 
     ``None`` stands for a line that is no JSON. Raises ``OSError`` where the folders cannot be read.
     """
-    for file in stream_files(root, kind):
-        if file.day >= first and (last is None or file.day <= last):
-            for _, record in read_file(root, file):
-                yield record
+    for file in stream_files(root, kind, first, last):
+        for _, record in read_file(root, file):
+            yield record
 
 
 def exposure_of(record: Any) -> Exposure | None:

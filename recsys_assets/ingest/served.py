@@ -6,6 +6,7 @@ of which files have arrived or grown since is found by its fingerprint.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
@@ -18,10 +19,11 @@ from recsys_assets.event_stream import (
     ATTRIBUTION_S,
     FINGERPRINT,
     StreamFile,
+    by_day,
     event_of,
     exposure_of,
     fingerprint,
-    read_file,
+    read_records,
     stream_files,
 )
 from recsys_assets.lake import Lake
@@ -29,6 +31,11 @@ from recsys_assets.schema import TIMESTAMP
 
 LATE_DAYS: Final = 14
 """Feedback that arrives so many days after its list is still counted."""
+
+LISTS_UNTIL: Final = timedelta(days=1)
+"""Lists of a day arrive on it or, where a reply crossed midnight, on the next one."""
+
+Files = Mapping[date, Sequence[StreamFile]]
 
 _SHOWN: Final = [
     ("request_id", pa.string()),
@@ -74,13 +81,11 @@ def list_outcomes(root: str, day: date) -> pa.Table:
     exposures = _exposures(root, day)
     answers: dict[tuple[str, str, str], list[StoredEvent]] = defaultdict(list)
     wanted, seen = {exposure.request_id for exposure in exposures}, set()
-    for file in stream_files(root, "feedback"):
-        if day <= file.day <= day + timedelta(days=LATE_DAYS):
-            for _, record in read_file(root, file):
-                event = event_of(record)
-                if event is not None and event.request_id in wanted and event.event_id not in seen:
-                    seen.add(event.event_id)
-                    answers[event.request_id or "", event.user_id, event.product_id].append(event)
+    for record in read_records(root, "feedback", day, day + timedelta(days=LATE_DAYS)):
+        event = event_of(record)
+        if event is not None and event.request_id in wanted and event.event_id not in seen:
+            seen.add(event.event_id)
+            answers[event.request_id or "", event.user_id, event.product_id].append(event)
 
     def row(exposure: Exposure, item: Any) -> dict[str, Any]:
         shown = exposure.at_ms / 1000
@@ -105,35 +110,40 @@ def list_outcomes(root: str, day: date) -> pa.Table:
 
 def fingerprint_of(root: str, day: date) -> str:
     """Changes when files that the tables of ``day`` are made of arrive or grow."""
-    files = [file for file in _exposure_files(root, day)]
-    until = day + timedelta(days=LATE_DAYS)
-    files += [file for file in stream_files(root, "feedback") if day <= file.day <= until]
-    return fingerprint(files)
+    lists = stream_files(root, "exposure", day, day + LISTS_UNTIL)
+    feedback = stream_files(root, "feedback", day, day + timedelta(days=LATE_DAYS))
+    return _fingerprint(by_day(lists), by_day(feedback), day)
 
 
 def days_to_make(root: str, lake: Lake) -> list[date]:
     """Days with lists whose tables are missing or older than the stream, ascending."""
     stored, found = set(lake.days("list_outcomes")), []
-    for day in sorted({file.day for file in stream_files(root, "exposure")}):
+    lists, feedback = by_day(stream_files(root, "exposure")), by_day(stream_files(root, "feedback"))
+    for day in sorted(lists):
         metadata = lake.day_metadata("list_outcomes", day) if day in stored else {}
-        if metadata.get(FINGERPRINT, b"").decode() != fingerprint_of(root, day):
+        if metadata.get(FINGERPRINT, b"").decode() != _fingerprint(lists, feedback, day):
             found.append(day)
     return found
 
 
-def _exposure_files(root: str, day: date) -> list[StreamFile]:
-    """Files that may hold lists of ``day``: those of the day, and of the next where a reply crossed midnight."""
-    return [file for file in stream_files(root, "exposure") if day <= file.day <= day + timedelta(days=1)]
+def _fingerprint(lists: Files, feedback: Files, day: date) -> str:
+    """Of the files among these that the tables of ``day`` are made of."""
+    files = [file for arrived in _days(day, LISTS_UNTIL) for file in lists.get(arrived, ())]
+    files += [file for arrived in _days(day, timedelta(days=LATE_DAYS)) for file in feedback.get(arrived, ())]
+    return fingerprint(files)
+
+
+def _days(first: date, length: timedelta) -> list[date]:
+    return [first + timedelta(days=offset) for offset in range(length.days + 1)]
 
 
 def _exposures(root: str, day: date) -> list[Exposure]:
     start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
     found: dict[str, Exposure] = {}
-    for file in _exposure_files(root, day):
-        for _, record in read_file(root, file):
-            exposure = exposure_of(record)
-            if exposure is not None and start <= exposure.at_ms < start + 86_400_000:
-                found.setdefault(exposure.request_id, exposure)
+    for record in read_records(root, "exposure", day, day + LISTS_UNTIL):
+        exposure = exposure_of(record)
+        if exposure is not None and start <= exposure.at_ms < start + 86_400_000:
+            found.setdefault(exposure.request_id, exposure)
     return sorted(found.values(), key=lambda one: (one.at_ms, one.request_id))
 
 

@@ -10,7 +10,6 @@ Delivery is at least once: `once` takes each request and each event once.
 """
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -27,6 +26,7 @@ from lambda_api.state.history import StoredEvent
 from recsys_assets.event_stream import (
     FINGERPRINT,
     StreamFile,
+    by_day,
     event_of,
     exposure_of,
     fingerprint,
@@ -132,12 +132,8 @@ class StreamTables:
     def _days(
         self, kind: Kind, name: str, first: date, make: Callable[[list[StreamFile]], pa.Table]
     ) -> Iterator[pa.Table]:
-        days: dict[date, list[StreamFile]] = defaultdict(list)
-        for file in stream_files(self.root, kind):
-            if file.day >= first:
-                days[file.day].append(file)
         stored = set() if self.lake is None else set(self.lake.days(name))
-        for day, files in sorted(days.items()):
+        for day, files in sorted(by_day(stream_files(self.root, kind, first)).items()):
             yield self._day(name, day, files, day in stored, make)
 
     def _day(

@@ -4,15 +4,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import pyarrow.fs as pa_fs
 import pytest
 
+from lambda_api.atomic_files import write_text
 from lambda_api.settings import make_settings
 from lambda_api.state.event_sink import JsonLinesSink
+from recsys_assets import event_stream
 from recsys_assets.event_stream import ATTRIBUTION_S, events_root
 from recsys_assets.ingest.served import days_to_make, list_outcomes, served_lists
 from recsys_assets.ingest.served_assets import list_outcomes as outcomes_asset
 from recsys_assets.ingest.served_assets import served_lists as lists_asset
-from recsys_assets.lake import Lake
+from recsys_assets.lake import Lake, open_filesystem
 from recsys_assets.partitions import DAYS
 from tests.rollout.streams import Stream
 
@@ -69,6 +72,35 @@ def test_late_feedback_makes_the_day_again(tmp_path: Path) -> None:
     late.close()
     assert days_to_make(root, lake) == [DAY]
     assert make() == 1 and days_to_make(root, lake) == []
+
+
+def test_a_stream_of_many_days_is_listed_once_and_a_day_by_its_own_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days, root, asked = [DAY + timedelta(days=offset) for offset in range(30)], str(tmp_path / "events"), []
+    for kind in ("exposure", "feedback"):
+        for day in days:
+            write_text(tmp_path / "events" / kind / f"date={day}" / "a.jsonl", "{}\n")
+
+    class Counting:
+        def __init__(self, filesystem: pa_fs.FileSystem) -> None:
+            self.open_input_stream = filesystem.open_input_stream
+            self.list = filesystem.get_file_info
+
+        def get_file_info(self, folder: pa_fs.FileSelector) -> list[pa_fs.FileInfo]:
+            asked.append(Path(folder.base_dir).relative_to(root).as_posix())
+            return self.list(folder)
+
+    def counted(uri: str) -> tuple[Counting, str]:
+        filesystem, path = open_filesystem(uri)
+        return Counting(filesystem), path
+
+    monkeypatch.setattr(event_stream, "open_filesystem", counted)
+    assert days_to_make(root, Lake(str(tmp_path / "lake"))) == days
+    assert len(asked) == len(set(asked)) == 2 * (1 + len(days))
+    asked.clear()
+    assert served_lists(root, days[3]).num_rows == 0
+    assert sorted(asked) == ["exposure", f"exposure/date={days[3]}", f"exposure/date={days[4]}"]
 
 
 def test_nothing_served_is_no_day(tmp_path: Path) -> None:
