@@ -368,7 +368,7 @@ def test_models_that_draw_are_judged_with_several_seeds(shop: Files, tmp_path: P
 
 
 def test_trials_are_kept_where_asked(shop: Files, tmp_path: Path) -> None:
-    environment = {"RECSYS_HOME": str(tmp_path / "home")}
+    environment = {"RECSYS_HOME": str(tmp_path)}
     given = ("--models", "popularity,item_knn", "--trials", "3", "--record")
     done = shop.benchmark(*given, environment=environment, run=in_a_process)
     assert done.process.returncode == 0, done.process.stderr
