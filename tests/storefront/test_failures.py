@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.storefront.fake_shop import FakeShop
 from tests.storefront.watching import cards, names, reasons, settled, shelf, until
@@ -78,6 +78,26 @@ def test_answer_that_is_not_json(shop: FakeShop, address: str, open_page: OpenPa
     page.route("**/popular?*", lambda route: route.fulfill(status=200, body="<html>proxy</html>"))
     page.goto(address)
     expect(shelf(page, "Popular").get_by_role("alert")).to_contain_text("could not be read")
+
+
+def test_a_list_of_shoppers_that_is_slow_is_shown_once(shop: FakeShop, address: str, open_page: OpenPage) -> None:
+    """Opened, closed and opened again before the first answer: both answers arrive, in the wrong order."""
+    page = open_page(address)
+    held: list[Route] = []
+    page.route("**/shoppers.json", lambda route: held.append(route))
+    opener, dialog = page.get_by_role("button", name="Shopping as"), page.get_by_role("dialog")
+    opener.click()
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    opener.click()
+    expect(dialog).to_be_visible()
+    until(page, lambda: len(held) == 2)
+    for route in reversed(held):
+        route.continue_()
+    people = dialog.locator("button.person")
+    expect(people).to_have_count(1 + len(shop.shoppers))
+    page.wait_for_timeout(200)
+    expect(people).to_have_count(1 + len(shop.shoppers))
 
 
 @pytest.mark.parametrize("file", ["config.json", "catalogue.json", "shoppers.json"])

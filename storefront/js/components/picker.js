@@ -68,20 +68,23 @@ export function picker(shop, { dialog, button, shoppers, chosen }) {
       ),
     );
   };
+  let fills = 0;
   const fill = async () => {
+    const mine = ++fills; // opened again before the shoppers are here, the dialog is filled once, by the newest
     list.replaceChildren(person(null));
+    let rows;
     try {
-      const known = (await shoppers()).shoppers ?? [];
-      listed = known;
-      list.append(...known.map((shopper) => person({ ...shopper, id: `${shopper.id}` })));
+      listed = (await shoppers()).shoppers ?? [];
+      rows = listed.map((shopper) => person({ ...shopper, id: `${shopper.id}` }));
     } catch (problem) {
-      list.append(h("li", {}, problemNotice(problem, fill)));
+      rows = [h("li", {}, problemNotice(problem, fill))];
     }
+    if (mine === fills) list.append(...rows);
   };
   button.addEventListener("click", async () => {
-    list.replaceChildren(person(null));
+    const filled = fill();
     dialog.showModal();
-    await fill();
+    await filled;
     list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
   });
   button.disabled = false;
