@@ -56,9 +56,10 @@ class Answer:
 
 def require_champion(registry: ModelRegistry) -> ModelVersion:
     """The champion. Raises `NoChampion`; where the promotion rules refused the newest version, with their reasons."""
-    champion, versions = registry.champion(), registry.list_versions()
+    champion = registry.champion()
     if champion is not None:
         return champion
+    versions = registry.list_versions()
     if not versions:
         raise NoChampion("no model was promoted yet: run `make demo`, or materialise registered_model in the UI")
     newest = versions[-1]
