@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up serve load ui notebooks test lint types benchmarks constraints clean terraform \
+.PHONY: help setup demo up serve load ui notebooks test test-slow lint types benchmarks constraints clean terraform \
   coverage security audit workflows packages images release terraform-checks terraform-plan terraform-scan
 
 help:  ## list the targets
@@ -63,8 +63,13 @@ lint: $(VENV)/.ready-dev  ## style and the package law
 types: $(VENV)/.ready-dev  ## mypy, strict
 	$(BIN)/mypy
 
-test: $(VENV)/.ready-dev lint types  ## every check and test; what CI runs
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.ready-dev lint types  ## style, types, import contracts and 95 of 100 tests
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/.ready-dev  ## the other tests: whole systems, Terraform, Spark; CI runs both
+	$(PYTEST) -m slow
 
 benchmarks: $(VENV)/.ready-dev  ## every figure of the README, measured here
 	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA))
@@ -113,11 +118,12 @@ audit: $(CHECKS)/.ready  ## known vulnerabilities of the pins; asks a database o
 	$(CHECKS)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 coverage: $(VENV)/.ready-dev  ## the tests again, measured; TESTS="tests/state" for a part
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/.coverage $(COVERAGE_PIN) $(PIP_ARGS)
-	PYTHONPATH=$(VENV)/.coverage $(BIN)/python -m coverage run --data-file=build/coverage/data \
-	  --source=lambda_api,recsys_assets,recsys_deploy -m pytest $(TESTS)
-	PYTHONPATH=$(VENV)/.coverage $(BIN)/python -m coverage report --data-file=build/coverage/data --skip-covered
-	PYTHONPATH=$(VENV)/.coverage $(BIN)/python -m coverage xml --data-file=build/coverage/data -o build/coverage/coverage.xml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(COVERAGE_PIN) $(PIP_ARGS)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --skip-covered
+	$(BIN)/python -m coverage xml
 
 packages: $(VENV)/.ready-pipeline  ## zips for Lambda, in build/lambda
 	$(BIN)/recsys package

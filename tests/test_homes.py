@@ -127,6 +127,7 @@ def test_dagster_gets_its_place_and_keeps_its_configuration(tmp_path: Path) -> N
     assert (folder / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"
 
 
+@pytest.mark.slow
 def test_processes_that_open_an_empty_home_at_once_all_find_dagster_ready(tmp_path: Path) -> None:
     """`recsys ui` in one terminal while `recsys run` begins in another."""
     program = f"""

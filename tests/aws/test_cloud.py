@@ -96,6 +96,7 @@ def test_the_version_behind_an_alias_runs_with_what_was_deployed_and_nothing_els
     assert not may_mount() or not Path("/tmp/mine").exists(), "its /tmp is its own"
 
 
+@pytest.mark.slow
 def test_what_fails_and_what_takes_too_long_is_an_error(stage: Stage) -> None:
     said, error = invoke(stage, "1", fail=True)
     assert error and (said["errorType"], said["errorMessage"]) == ("ValueError", "as ordered")

@@ -22,6 +22,8 @@ from tests.sagemaker.fake_sagemaker import CREDENTIALS, running
 from tests.sagemaker.jobs import jobs_on
 from tests.terraform.runs import SOURCE
 
+pytestmark = pytest.mark.slow
+
 PRODUCTS = tuple(f"p{number}" for number in range(12))
 
 

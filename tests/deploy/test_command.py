@@ -29,6 +29,8 @@ from recsys_deploy.release.route import target_of
 from recsys_deploy.release.strategies import Strategy
 from tests.deploy.world import BUCKETS, URL, World, write_packages
 
+pytestmark = pytest.mark.slow
+
 PRODUCTS = tuple(f"p{number}" for number in range(12))
 
 

@@ -118,6 +118,7 @@ def values_of(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
     return {name: (rng.random(n) < 0.3).astype(float) for name in ("hit_rate", "recall", "tail_share")}
 
 
+@pytest.mark.slow
 def test_noise_is_rarely_called_unfair() -> None:
     rng = np.random.default_rng(4)
     trials, flags, naive = 120, 0, 0

@@ -55,6 +55,7 @@ def filled(root: str) -> Lake:
     return lake
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", tuple(FEATURES))
 def test_a_lake_gives_what_its_rows_give(lake: Lake, name: str) -> None:
     written = write_features(lake, name, AS_OF)

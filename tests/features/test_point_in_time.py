@@ -69,6 +69,7 @@ def test_works_when_something_is_missing_altogether(name: str, missing: str) -> 
     assert_same(keyed(name, compute(name, tables(*rows), AS_OF)), getattr(Oracle(*rows, AS_OF), name)())
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 10_000),

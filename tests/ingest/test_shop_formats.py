@@ -274,6 +274,7 @@ def retail_with_pandas(folder: Path) -> pd.DataFrame:
     return lines
 
 
+@pytest.mark.slow
 def test_the_real_online_retail_reconciles(shared_data: Path) -> None:
     folder = shared_data / "online_retail"
     source = open_source("online_retail", str(folder))

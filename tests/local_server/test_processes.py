@@ -167,6 +167,7 @@ def test_the_master_stays_light(tmp_path: Path) -> None:
     assert found.stdout.strip() == "[]", found.stdout + found.stderr
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_closed_and_an_active_one_is_kept(tmp_path: Path) -> None:
     with running(tmp_path, workers=1) as server:
         began = time.monotonic()

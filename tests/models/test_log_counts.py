@@ -29,7 +29,7 @@ def data() -> TrainingData:
     return training_data()
 
 
-@pytest.fixture(params=["duckdb", "spark"])
+@pytest.fixture(params=["duckdb", pytest.param("spark", marks=pytest.mark.slow)])
 def events(request: pytest.FixtureRequest, data: TrainingData) -> Iterator[tuple[Any, Any]]:
     """The connection and the log as a table of it."""
     if request.param == "duckdb":

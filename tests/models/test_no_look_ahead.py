@@ -50,6 +50,7 @@ def judged(name: str, learned_until: datetime) -> ModelEvaluation:
     return evaluate(name, make_trainer(name, SMALL.get(name)).fit(data), task())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(TRAINERS))
 def test_with_shuffled_labels_nothing_beats_popularity(name: str) -> None:
     order = np.random.default_rng(11).permutation(len(task()))

@@ -18,6 +18,8 @@ from recsys_assets.models.popularity import Popularity
 from tests.models.online_retail import TEST_START, ShopSplit, ndcg, purchases, split
 from tests.models.peers import dense_lists, implicit_lists, numpy_ease, pandas_popularity
 
+pytestmark = pytest.mark.slow
+
 PLAIN = {"half_life_days": None, "trend_power": 0.0}
 """No recency, no trend: the models as their papers have them."""
 
@@ -68,6 +70,7 @@ def test_popularity_is_what_pandas_counts(shop: ShopSplit, shared_data: Path, ha
         assert ours == pytest.approx(0.025, abs=5e-4)
 
 
+@pytest.mark.slow
 def test_ease_is_the_paper_in_numpy(shop: ShopSplit, matrix: sparse.csr_matrix, ease: Recommender) -> None:
     expected = numpy_ease(matrix, 300.0)
     assert np.abs(ease.arrays()["weights"] - expected).max() < 1e-6

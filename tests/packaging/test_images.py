@@ -183,6 +183,7 @@ def test_the_inference_image_answers_and_stops_as_sagemaker_asks(tmp_path: Path)
         process.wait()
 
 
+@pytest.mark.slow
 def test_the_dagster_image_serves_its_code_location(tmp_path: Path) -> None:
     found = image("dagster")
     tree = tmp_path / "tree"

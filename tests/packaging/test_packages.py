@@ -88,6 +88,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> ServedHome:
     return make_home(tmp_path_factory.mktemp("shop"), products=300, shoppers=10, events=20)
 
 
+@pytest.mark.slow
 def test_the_api_answers_a_shopper_from_its_zip_alone(packages: Packages, home: ServedHome) -> None:
     wanted = {"user_id": home.shoppers[0], "num_recommendations": 7}
     events = [event("POST", "/recommend", wanted), event("GET", "/openapi.json"), event("GET", "/health")]

@@ -102,6 +102,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     yield Shop(make_settings({"home": tmp_path_factory.mktemp("loop") / "home", "k": 10, "source": "synthetic"}), made)
 
 
+@pytest.mark.slow
 def test_what_goes_live_has_learned_from_everything_up_to_now(shop: Shop) -> None:
     """First promotion, then a refresh a week later, a change of recipe, and a recipe that no candidate has."""
     evaluation = shop.evaluated()

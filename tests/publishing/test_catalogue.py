@@ -189,6 +189,7 @@ def test_of_two_publications_at_once_one_gives_way(where: tuple[str, Table], mon
     assert live is not None and live.products == 3
 
 
+@pytest.mark.slow
 def test_the_newest_three_stay_and_the_live_one_always(where: tuple[str, Table]) -> None:
     root, table = where
 

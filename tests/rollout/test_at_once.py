@@ -10,6 +10,8 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lambda_api.errors import RecsysError
 from lambda_api.settings import Settings
 from lambda_api.state.open_table import open_table
@@ -93,6 +95,7 @@ def work(number: int, arguments: tuple[Any, ...], results: Any) -> None:
     results.put(hurry(number, *arguments))
 
 
+@pytest.mark.slow
 def test_of_a_thousand_starts_promotions_and_rollbacks_at_once_one_wins_each_revision(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     settings, before = world.home.settings, world.route.revision

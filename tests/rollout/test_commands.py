@@ -69,6 +69,7 @@ def fast_plan() -> dict[str, object]:
     return fast(Strategy.CANARY).to_json()
 
 
+@pytest.mark.slow
 def test_a_detached_rollout_can_be_killed_resumed_and_aborted(world: World) -> None:
     output = recsys("rollout", "start", str(world.second.version), "--strategy", "canary", "--no-shadow", "--detach")
     pid = int(output.split("process ")[1].split(";")[0])

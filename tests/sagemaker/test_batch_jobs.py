@@ -75,6 +75,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+@pytest.mark.slow
 def test_lists_made_by_jobs_are_the_lists_made_here(
     shop: BatchShop, service: FakeSageMaker, s3: Any, arrow_s3: None, instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,

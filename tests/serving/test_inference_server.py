@@ -248,6 +248,7 @@ def test_hostile_but_lawful_questions_are_answered(port: int) -> None:
         assert status == 200, (changes, content)
 
 
+@pytest.mark.slow
 def test_without_a_model_the_container_says_so_and_takes_it_when_it_comes(shop: ServedHome, tmp_path: Path) -> None:
     with serving(tmp_path / "model", workers=1) as (process, port):
         for path, method in (("/ping", "GET"), ("/invocations", "POST")):

@@ -88,6 +88,7 @@ def test_axe_finds_no_violation_where_things_failed(
     assert violations(page) == []
 
 
+@pytest.mark.slow
 def test_nothing_sticks_out_at_any_width(address: str, open_page: OpenPage) -> None:
     page = open_page(address, 1280, 800)
     ready(page)
@@ -147,6 +148,7 @@ def test_headings_are_in_order_and_landmarks_stand(address: str, open_page: Open
         expect(page.get_by_role(role)).to_have_count(1)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_content_does_not_jump_while_it_loads(shop: FakeShop, address: str, open_page: OpenPage) -> None:
     """Cumulative layout shift (web.dev/cls) stays under a tenth of what is called good (0.1)."""
     shop.failing |= {"/recommend": (200, 0.6), "/popular": (200, 0.9), "/similar": (200, 0.9), "/data": (200, 0.2)}
@@ -218,6 +220,7 @@ def test_keyboard_alone_is_enough(shop: FakeShop, address: str, open_page: OpenP
     assert {event["user_id"] for event in events} == {"U0002"}
 
 
+@pytest.mark.slow
 def test_news_of_what_the_cart_shows_leave_the_keyboard_where_it_is(
     shop: FakeShop, address: str, open_page: OpenPage
 ) -> None:

@@ -48,6 +48,7 @@ def test_failure_says_what_to_do_and_retry_works(
     expect(cards(section).first.get_by_role("link")).to_be_focused()
 
 
+@pytest.mark.slow
 def test_service_that_never_answers_ends_in_a_notice(shop: FakeShop, address: str, open_page: OpenPage) -> None:
     shop.failing["/popular"] = (200, 14)
     page = open_page(address)

@@ -28,6 +28,13 @@ from tests.terraform.runs import (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs Terraform is slow: loading the provider's schema takes most of a minute."""
+    for item in items:
+        if not {"terraform", "messages", "environments"}.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
     """Terraform on a copy of the tree; tests that need it are skipped, loudly, where it or its provider is missing."""

@@ -61,6 +61,7 @@ def test_a_failed_training_fails_the_run_and_says_why(tmp_path: Path, instance: 
     assert any("lower learning_rate" in reason.message for reason in reasons if reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("executor", "number"),
     [

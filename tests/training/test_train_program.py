@@ -142,6 +142,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_and_resumed_equals_one_that_was_not(whole: Path, tmp_path: Path) -> None:
     """The newest checkpoint is damaged on top, so the training resumes from the one before it."""
     root = tmp_path / "stopped"
