@@ -76,22 +76,18 @@ class Comparison:
     is_mismatch: bool = False
 
 
-def compare(
-    shoppers: Shoppers, reached: tuple[int, int], share: float, rules: BusinessRules, *, use_history: bool = True
-) -> Comparison:
-    """Intervals of all metrics.
+def compare(shoppers: Shoppers, reached: tuple[int, int], share: float, rules: BusinessRules) -> Comparison:
+    """Intervals of all metrics; conversions are adjusted by purchases before the experiment, where any are known.
 
     Args:
         reached: see `Comparison`.
         share: of shoppers who are to get the treatment, within (0, 1).
-        use_history: adjust conversions by purchases before the experiment.
     """
     treated = shoppers.is_treatment
     control, treatment = shoppers.where(~treated), shoppers.where(treated)
-    has_history = use_history and bool(shoppers.before.any())
     lifts: dict[str, Lift | None] = {
         PRIMARY: adjusted_mean_lift(shoppers.conversions, shoppers.before, treated)
-        if has_history
+        if shoppers.before.any()
         else mean_lift(control.conversions, treatment.conversions),
         "click_through": ratio_lift((control.clicks, control.lists), (treatment.clicks, treatment.lists)),
         "revenue": mean_lift(winsorised(control.revenue), winsorised(treatment.revenue)),

@@ -32,15 +32,16 @@ class Breach:
     detail: str
 
 
-def share_e_value(bad: int, bad_of_challenger: int, share: float, ratio: float = TOLERATED_RATIO) -> float:
-    """Evidence that bad answers come from the challenger more often than ``ratio`` times its ``share`` of shoppers.
+def share_e_value(bad: int, bad_of_challenger: int, share: float) -> float:
+    """Evidence that bad answers come from the challenger more often than `TOLERATED_RATIO` times its ``share``.
 
     Args:
         bad: shoppers with a bad answer in both groups.
         bad_of_challenger: those of them who met the challenger.
         share: of shoppers that the challenger has, within (0, 1).
     """
-    return binomial_e_value(bad, bad_of_challenger, share * ratio / (share * ratio + 1 - share))
+    tolerated = share * TOLERATED_RATIO
+    return binomial_e_value(bad, bad_of_challenger, tolerated / (tolerated + 1 - share))
 
 
 def binomial_e_value(n: int, k: int, tolerated: float) -> float:

@@ -9,7 +9,6 @@ Everything is per shopper: one shopper's events depend on each other, so that in
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,12 +90,7 @@ def mean_lift(control: FloatArray, treatment: FloatArray) -> Lift | None:
     """Lift of the mean of a value per shopper (``[n]`` each); ``None`` where a group has too few positive values."""
     if min(np.count_nonzero(control > 0), np.count_nonzero(treatment > 0)) < MIN_POSITIVE_SHOPPERS:
         return None
-    means = float(control.mean()), float(treatment.mean())
-    if min(means) <= 0:
-        return None
-    variances = float(control.var(ddof=1)) / len(control), float(treatment.var(ddof=1)) / len(treatment)
-    se = math.sqrt(variances[0] / means[0] ** 2 + variances[1] / means[1] ** 2)
-    return Lift(math.log(means[1] / means[0]), se, len(control) + len(treatment)) if se > 0 else None
+    return _lift_of_means(control, treatment)
 
 
 def ratio_lift(control: tuple[FloatArray, FloatArray], treatment: tuple[FloatArray, FloatArray]) -> Lift | None:
@@ -145,13 +139,17 @@ def adjusted_mean_lift(values: FloatArray, covariate: FloatArray, is_treatment: 
     if raw is None:
         return None
     less_noisy = adjusted(values, covariate, is_treatment)
-    control, treatment = less_noisy[~is_treatment], less_noisy[is_treatment]
+    return _lift_of_means(less_noisy[~is_treatment], less_noisy[is_treatment]) or raw
+
+
+def _lift_of_means(control: FloatArray, treatment: FloatArray) -> Lift | None:
+    """By the delta method; ``None`` where a mean is not positive, or nothing varies."""
     means = float(control.mean()), float(treatment.mean())
     if min(means) <= 0:
-        return raw
+        return None
     variances = float(control.var(ddof=1)) / len(control), float(treatment.var(ddof=1)) / len(treatment)
     se = math.sqrt(variances[0] / means[0] ** 2 + variances[1] / means[1] ** 2)
-    return Lift(math.log(means[1] / means[0]), se, raw.shoppers)
+    return Lift(math.log(means[1] / means[0]), se, len(control) + len(treatment)) if se > 0 else None
 
 
 def sequential_interval(lift: Lift, planned: int, alpha: float = 0.05) -> SequentialInterval:
@@ -189,8 +187,3 @@ def holm(p_values: dict[str, float]) -> dict[str, float]:
         running = max(running, min(1.0, (len(p_values) - place) * p_value))
         adjusted_values[name] = running
     return adjusted_values
-
-
-def normal_quantile(probability: float) -> float:
-    """Quantile of the standard normal distribution."""
-    return NormalDist().inv_cdf(probability)

@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 
 from recsys_assets.event_stream import ATTRIBUTION_S
 from recsys_deploy.experiments.comparison import PRIMARY, BusinessRules, Comparison, compared
-from recsys_deploy.experiments.inference import Lift, paired_lift, winsorised
+from recsys_deploy.experiments.inference import FloatArray, Lift, paired_lift, winsorised
 from recsys_deploy.experiments.stream_tables import once
 from recsys_deploy.experiments.totals import CLICKS, Scope, assignment, rows_of
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ simulated for 28 daily looks and 80 % power (`tests/experiments/test_inference.p
 
 import math
 from dataclasses import dataclass
-
-from recsys_deploy.experiments.inference import normal_quantile
+from statistics import NormalDist
 
 SEQUENTIAL_MAXIMUM = 1.72
 SEQUENTIAL_MEAN = 1.11
-POWER = 0.8
+ALPHA, POWER = 0.05, 0.8
 LIFTS = (0.05, 0.10, 0.20)
+
+_Z = NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(POWER)
+"""Standard errors by which a lift has to differ from 0, to be found with `POWER` at the two-sided level `ALPHA`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,7 @@ class Need:
         return cls(lift, fixed, math.ceil(SEQUENTIAL_MEAN * fixed), sequential, days)
 
 
-def shoppers_needed(
-    mean: float, sd: float, lift: float, *, share: float = 0.5, alpha: float = 0.05, power: float = POWER
-) -> int:
+def shoppers_needed(mean: float, sd: float, lift: float, *, share: float = 0.5) -> int:
     """Shoppers in both groups for one two-sided look at the end.
 
     Args:
@@ -55,12 +55,11 @@ def shoppers_needed(
     """
     if mean <= 0 or sd <= 0 or lift == 0 or not 0 < share < 1:
         raise ValueError(f"mean {mean}, sd {sd}, lift {lift}, share {share}: all positive, the share below 1")
-    z = normal_quantile(1 - alpha / 2) + normal_quantile(power)
     variance = sd**2 * (1 / (1 - share) + (1 + lift) / share)
-    return math.ceil(z**2 * variance / (mean * lift) ** 2)
+    return math.ceil(_Z**2 * variance / (mean * lift) ** 2)
 
 
-def interleaved_needed(mean: float, answering: float, lift: float, *, alpha: float = 0.05, power: float = POWER) -> int:
+def interleaved_needed(mean: float, answering: float, lift: float) -> int:
     """Shoppers with interleaved lists for one two-sided look at the end.
 
     ``mean * answering`` purchases per shopper go to the places of either version. Where sales as a whole rise by
@@ -77,8 +76,7 @@ def interleaved_needed(mean: float, answering: float, lift: float, *, alpha: flo
     """
     if mean <= 0 or not 0 < answering <= 1 or lift <= 0:
         raise ValueError(f"mean {mean}, answering {answering}, lift {lift}: all positive, answering at most 1")
-    z = normal_quantile(1 - alpha / 2) + normal_quantile(power)
-    return math.ceil(4 * z**2 / (mean * answering * math.log1p(lift / answering) ** 2))
+    return math.ceil(4 * _Z**2 / (mean * answering * math.log1p(lift / answering) ** 2))
 
 
 def needs(mean: float, sd: float, shoppers_a_day: float, *, share: float = 0.5) -> list[Need]:

@@ -15,7 +15,7 @@ from lambda_api.state.routing_record import HOLDOUT
 from recsys_deploy.experiments.comparison import BusinessRules, Comparison, compare
 from recsys_deploy.experiments.inference import SequentialInterval
 from recsys_deploy.experiments.interleaving import compare_credits, credits_of
-from recsys_deploy.experiments.totals import DAY_MS, Scope, Shoppers, by_day_since_first, first_seen, shoppers_of
+from recsys_deploy.experiments.totals import DAY_MS, Scope, Shoppers, first_seen, shoppers_of
 
 HELD_OUT = "held-out shoppers"
 NEWER = "newer"
@@ -128,8 +128,7 @@ def summary_lines(report: ExperimentReport) -> list[str]:
         f"{treatment:,} and {control:,} shoppers with closed windows",
         f"conversions per shopper: {_told(found.primary)}",
     ]
-    for name, interval in found.secondary.items():
-        lines.append(f"{name.replace('_', '-')}: {_told(interval)}, corrected p {found.adjusted_p_values[name]:.3f}")
+    lines += _secondary_lines(found)
     mismatch = "MISMATCH, no figure can be trusted" if found.is_mismatch else "as the route says"
     lines.append(f"shoppers reached: {found.reached[1]:,} and {found.reached[0]:,}, {mismatch}")
     for days, lift in report.novelty:
@@ -145,11 +144,15 @@ def _interleaved_lines(report: ExperimentReport, found: Comparison) -> list[str]
         f"{report.name}: lists of {report.treatment} and {report.control} interleaved, "
         f"{found.shoppers[1]:,} shoppers with closed windows",
         f"purchases from the places of {report.treatment} over those of {report.control}: {_told(found.primary)}",
-        *(
-            f"{name.replace('_', '-')}: {_told(interval)}, corrected p {found.adjusted_p_values[name]:.3f}"
-            for name, interval in found.secondary.items()
-        ),
+        *_secondary_lines(found),
         f"lists led: {found.reached[1]:,} and {found.reached[0]:,}, {mismatch}",
+    ]
+
+
+def _secondary_lines(found: Comparison) -> list[str]:
+    return [
+        f"{name.replace('_', '-')}: {_told(interval)}, corrected p {found.adjusted_p_values[name]:.3f}"
+        for name, interval in found.secondary.items()
     ]
 
 
@@ -201,9 +204,11 @@ def _moments(scope: Scope) -> list[int]:
 def _novelty(
     shoppers: Shoppers, now_ms: int, share: float, rules: BusinessRules
 ) -> list[tuple[int, SequentialInterval | None]]:
+    """The lift by least age of the first list, for each of `NOVELTY_DAYS`."""
+    age = (now_ms - shoppers.first_ms) / DAY_MS
+    known = [(days, shoppers.where(age >= days)) for days in NOVELTY_DAYS]
     return [
-        (day, compare(some, some.counts(), share, rules).primary if len(some.users) else None)
-        for day, some in by_day_since_first(shoppers, NOVELTY_DAYS, now_ms)
+        (days, compare(some, some.counts(), share, rules).primary if len(some.users) else None) for days, some in known
     ]
 
 

@@ -21,18 +21,16 @@ def log_bayes_factor(counts: Sequence[int], shares: Sequence[float]) -> float:
         ValueError: lengths differ, or shares are not a distribution.
     """
     if len(counts) != len(shares) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
-        raise ValueError(
-            f"counts {list(counts)} do not fit the shares {list(shares)}; shares are positive and sum to 1"
-        )
+        raise ValueError(f"counts {counts} do not fit the shares {shares}; shares are positive and sum to 1")
     prior = [CONCENTRATION * share for share in shares]
     posterior = [weight + count for weight, count in zip(prior, counts, strict=True)]
     expected = sum(count * math.log(share) for count, share in zip(counts, shares, strict=True))
     return _log_beta(posterior) - _log_beta(prior) - expected
 
 
-def is_mismatch(counts: Sequence[int], shares: Sequence[float], alpha: float = ALPHA) -> bool:
+def is_mismatch(counts: Sequence[int], shares: Sequence[float]) -> bool:
     """Whether the shares that arrived contradict those of the route."""
-    return log_bayes_factor(counts, shares) >= -math.log(alpha)
+    return log_bayes_factor(counts, shares) >= -math.log(ALPHA)
 
 
 def _log_beta(parameters: Sequence[float]) -> float:

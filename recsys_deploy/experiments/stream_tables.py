@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lambda_api.settings import Settings
 from lambda_api.state.event_sink import Kind
 from lambda_api.state.exposures import Exposure
 from lambda_api.state.history import StoredEvent
@@ -28,6 +29,7 @@ from recsys_assets.event_stream import (
     StreamFile,
     by_day,
     event_of,
+    events_root,
     exposure_of,
     fingerprint,
     marked,
@@ -157,6 +159,11 @@ class StreamTables:
             except OSError as error:  # a look must not fail for it: the next one makes the day again
                 log.warning("%s of %s was not stored: %s", name, day, error)
         return made
+
+
+def open_stream_tables(settings: Settings) -> StreamTables:
+    """The tables of a shop's event stream, stored in its lake."""
+    return StreamTables(events_root(settings), Lake(settings.lake_uri))
 
 
 def _list_row(one: Exposure) -> tuple[Any, ...]:

@@ -7,8 +7,9 @@ open-ended total goes on changing after it was looked at; only shoppers whose wi
 Guardrails cannot wait for that and count everything so far.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,11 @@ from numpy.typing import NDArray
 
 from recsys_deploy.experiments.stream_tables import once
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
+DAY_MS = 86_400_000
 
 CLICKS = ("view", "add_to_cart", "purchase")
 
-_ASSIGNING = ["request_id", "user_id", "at_ms", "list_kind", "experiment", "revision", "variant"]
+_ASSIGNING = ["request_id", "user_id", "at_ms", "list_kind", "experiment", "variant"]
 """Columns of lists that assign shoppers; products are most of a list and are not copied for it."""
 
 
@@ -35,7 +35,6 @@ class Scope:
         experiment: name in the routing record.
         control, treatment: names of the two variants.
         since_ms, until_ms: lists shown from (inclusive) to (exclusive), milliseconds since 1970 UTC.
-        revisions: of the routing record; empty: all. Steps of a ramp have different ones and are never pooled.
         includes: whether a shopper takes part (such as a range of buckets); ``None``: all.
     """
 
@@ -44,7 +43,6 @@ class Scope:
     treatment: str
     since_ms: int
     until_ms: int
-    revisions: frozenset[int] = frozenset()
     includes: Callable[[str], bool] | None = None
 
     def of(self, lists: pa.Table) -> pa.Table:
@@ -58,13 +56,15 @@ class Scope:
             & (field("at_ms") >= self.since_ms)
             & (field("at_ms") < self.until_ms)
         )
-        if self.revisions:
-            wanted &= field("revision").isin(sorted(self.revisions))
         found = once(lists.filter(wanted), "request_id")
         if self.includes is None:
             return found
         users = [user for user in pc.unique(found["user_id"]).to_pylist() if self.includes(user)]
         return found.filter(pc.is_in(found["user_id"], pa.array(users, pa.string())))
+
+
+_PER_SHOPPER = ("is_treatment", "first_ms", "days", "lists", "clicks", "conversions", "revenue", "before")
+"""The arrays of `Shoppers`."""
 
 
 @dataclass(frozen=True)
@@ -100,19 +100,8 @@ class Shoppers:
 
     def where(self, kept: NDArray[np.bool_]) -> "Shoppers":
         """Those where ``kept`` (``[n]``) is true."""
-        users = tuple(user for user, keep in zip(self.users, kept.tolist(), strict=True) if keep)
-        return Shoppers(
-            users=users,
-            is_treatment=self.is_treatment[kept],
-            first_ms=self.first_ms[kept],
-            days=self.days[kept],
-            lists=self.lists[kept],
-            clicks=self.clicks[kept],
-            conversions=self.conversions[kept],
-            revenue=self.revenue[kept],
-            before=self.before[kept],
-            both=self.both,
-        )
+        users = tuple(compress(self.users, kept.tolist()))
+        return replace(self, users=users, **{name: getattr(self, name)[kept] for name in _PER_SHOPPER})
 
 
 @dataclass(frozen=True)
@@ -217,10 +206,3 @@ def _outcomes(
         return np.bincount(row[kept], None if weights is None else weights[kept], n).astype(np.float64)
 
     return total(answers), total(bought), total(bought, done["revenue"].to_numpy())
-
-
-def by_day_since_first(shoppers: Shoppers, days: Sequence[int], now_ms: int) -> Iterator[tuple[int, Shoppers]]:
-    """Shoppers whose first list is at least ``day`` days old, for each of ``days``: shows a novelty effect."""
-    age = (now_ms - shoppers.first_ms) / DAY_MS
-    for day in days:
-        yield day, shoppers.where(age >= day)

@@ -72,7 +72,7 @@ FUNCTIONS = {
                 "recsys_deploy/release/strategies.py",
                 *(
                     f"recsys_deploy/rollout/{name}.py"
-                    for name in ("__init__", "evidence", "handler", "judge", "plan", "record", "steps")
+                    for name in ("__init__", "evidence", "handler", "judge", "plan", "record", "routes", "steps")
                 ),
             ),
         ),

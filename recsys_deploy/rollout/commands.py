@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -12,11 +13,9 @@ from rich.table import Table as Grid
 
 from lambda_api.settings import Settings
 from lambda_api.state.open_table import open_table
-from recsys_assets.event_stream import events_root
-from recsys_assets.lake import Lake
 from recsys_assets.registry.versions import Version
 from recsys_deploy.console.terminal import terminal
-from recsys_deploy.experiments.stream_tables import StreamTables
+from recsys_deploy.experiments.stream_tables import open_stream_tables
 from recsys_deploy.homes import open_registry, open_stores, settings_of_last_home
 from recsys_deploy.release.moves import require_not_refused
 from recsys_deploy.release.strategies import Strategy
@@ -136,8 +135,6 @@ def customised(
     no_shadow: bool = False,
 ) -> RolloutPlan:
     """A strategy's plan with what a person asked for."""
-    from dataclasses import replace
-
     stages = tuple(stage for stage in plan.stages if not (no_shadow and stage.kind is StageKind.SHADOW))
     asked = replace(
         plan,
@@ -242,7 +239,7 @@ def _rollouts(settings: Settings) -> Rollouts:
         stores.bundles,
         open_table(settings, "serving"),
         settings.home / "bundles",
-        StreamEvidence(StreamTables(events_root(settings), Lake(settings.lake_uri)), LocalAlarms()),
+        StreamEvidence(open_stream_tables(settings), LocalAlarms()),
         clock=time.time,
     )
 

@@ -15,7 +15,6 @@ from lambda_api.errors import RecsysError
 from lambda_api.settings import Settings
 from lambda_api.state.open_table import open_table
 from lambda_api.state.routing_record import read_routing
-from recsys_assets.event_stream import events_root
 from recsys_assets.lake import Lake
 from recsys_deploy.console.terminal import terminal
 from recsys_deploy.experiments.comparison import BusinessRules
@@ -28,7 +27,7 @@ from recsys_deploy.experiments.report import (
     page_of,
     summary_lines,
 )
-from recsys_deploy.experiments.stream_tables import StreamTables
+from recsys_deploy.experiments.stream_tables import open_stream_tables
 from recsys_deploy.homes import settings_of_last_home
 from recsys_deploy.release.route import hold_out
 from recsys_deploy.rollout.evidence import HISTORY_DAYS, purchases_before, scope_of
@@ -128,7 +127,7 @@ def newest_report(settings: Settings) -> ExperimentReport:
     began = experiment_began(record, stage)
     end = record.promoted_at or record.ended_at or datetime.now(UTC).timestamp()
     first = datetime.fromtimestamp(began, UTC).date()
-    tables, versions = _tables(settings), (record.former.version, record.version)
+    tables, versions = open_stream_tables(settings), (record.former.version, record.version)
     scope, rules = scope_of(record, stage, int(began * 1000), int(end * 1000)), record.plan.business
     window_ms, lists = int(record.plan.limits.outcome_window_s * 1000), tables.lists(first)
     if record.plan.stages[stage].kind is StageKind.INTERLEAVING:
@@ -146,7 +145,7 @@ def report_of_held_out(settings: Settings) -> ExperimentReport:
     """
     now = datetime.now(UTC)
     first = now.date() - timedelta(days=HELD_OUT_DAYS)
-    tables = _tables(settings)
+    tables = open_stream_tables(settings)
     window_ms = int(WINDOW_DAYS * DAY_S * 1000)
     report = held_out_report(
         tables.lists(first), tables.events(first), int(now.timestamp() * 1000), BusinessRules(), window_ms
@@ -158,10 +157,6 @@ def report_of_held_out(settings: Settings) -> ExperimentReport:
     if report is None:
         raise NoExperiment("no shopper is held out", remedy="`recsys experiment hold --share 5` keeps a few")
     return report
-
-
-def _tables(settings: Settings) -> StreamTables:
-    return StreamTables(events_root(settings), Lake(settings.lake_uri))
 
 
 def experiment_stage(record: RolloutRecord) -> int | None:

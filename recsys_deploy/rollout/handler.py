@@ -11,11 +11,9 @@ from typing import Any, Final
 
 from lambda_api.settings import current_settings
 from lambda_api.state.open_table import open_table
-from recsys_assets.event_stream import events_root
-from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_deploy.experiments.stream_tables import StreamTables
+from recsys_deploy.experiments.stream_tables import open_stream_tables
 from recsys_deploy.rollout.evidence import CloudWatchAlarms, LocalAlarms, StreamEvidence, concerns
 from recsys_deploy.rollout.plan import usual_plan
 from recsys_deploy.rollout.record import Look, RolloutRecord, current_rollout, running_rollout
@@ -103,7 +101,7 @@ def _deployed() -> Rollouts:
         BundleStore(settings.models_uri),
         open_table(settings, "serving"),
         Path("/tmp/bundles"),
-        StreamEvidence(StreamTables(events_root(settings), Lake(settings.lake_uri)), alarms),
+        StreamEvidence(open_stream_tables(settings), alarms),
         usual_plan(settings),
         tell,
     )

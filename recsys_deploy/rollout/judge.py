@@ -6,7 +6,7 @@ Small shares judge breakage and large losses, half and half judges business. Und
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -109,31 +109,22 @@ def judge(
     Args:
         is_last_test: after this stage everybody meets the version, so that going on means promoting.
     """
-    limits = plan.limits
-    found = [] if stage.kind is StageKind.WARM else breaches(stage, evidence, limits)
-    figures = _figures(evidence, found)
-    if evidence.alarms:
-        return Judgement(Answer.ABORT, "; ".join(evidence.alarms), figures)
-    broken = [one for one in found if one.broken]
-    if broken:
-        reason = "; ".join(f"{one.name}: {one.detail} (evidence {one.e_value:.3g})" for one in broken)
-        return Judgement(Answer.ABORT, reason, figures)
-    if _is_silent(stage, elapsed_s, evidence, limits):
-        reason = f"the champion answered and {stage.name} did not for {limits.silence_s:.0f} s"
-        return Judgement(Answer.ABORT, reason, figures)
-    if stage.kind is StageKind.WARM:
-        if elapsed_s < stage.min_s:
-            return Judgement(
-                Answer.HOLD, f"everybody has met it for {in_words(max(0.0, elapsed_s))}, no alarm", figures
-            )
-        return Judgement(Answer.PROMOTE, f"no alarm within {in_words(stage.min_s)}", figures)
-    harmed = _harm(evidence, plan)
-    if harmed:
-        return Judgement(Answer.ABORT, harmed, figures)
-    go_on = Answer.PROMOTE if is_last_test else Answer.ADVANCE
-    if stage.kind in SOLD_IN and not plan.offline_only:
-        return _business(evidence, plan, figures, SOLD_IN[stage.kind], offline_passed=offline_passed)
-    return _ramp(stage, elapsed_s, evidence, plan, figures, go_on)
+    found = [] if stage.kind is StageKind.WARM else breaches(stage, evidence, plan.limits)
+    broken = [f"{one.name}: {one.detail} (evidence {one.e_value:.3g})" for one in found if one.broken]
+    if evidence.alarms or broken:
+        decided = Judgement(Answer.ABORT, "; ".join(evidence.alarms or broken))
+    elif _is_silent(stage, elapsed_s, evidence, plan.limits):
+        reason = f"the champion answered and {stage.name} did not for {plan.limits.silence_s:.0f} s"
+        decided = Judgement(Answer.ABORT, reason)
+    elif stage.kind is StageKind.WARM:
+        decided = _warm(stage, elapsed_s)
+    elif harm := _harm(evidence, plan):
+        decided = Judgement(Answer.ABORT, harm)
+    elif stage.kind in SOLD_IN and not plan.offline_only:
+        decided = _business(evidence, plan, SOLD_IN[stage.kind], offline_passed=offline_passed)
+    else:
+        decided = _ramp(stage, elapsed_s, evidence, plan, Answer.PROMOTE if is_last_test else Answer.ADVANCE)
+    return replace(decided, figures=_figures(evidence, found))
 
 
 def breaches(stage: Stage, evidence: Evidence, limits: Limits) -> list[Breach]:
@@ -169,16 +160,20 @@ def _is_silent(stage: Stage, elapsed_s: float, evidence: Evidence, limits: Limit
     """Whether the version gives no answers although its share of the champion's traffic should be many."""
     if stage.kind is StageKind.WARM or elapsed_s < limits.silence_s:
         return False
-    age = evidence.treatment.newest_age_s
     # A shadow is asked all the champion's questions.
     share = 0.5 if stage.kind is StageKind.SHADOW else stage.weight / 10_000
     expected = evidence.control.requests * share / max(1 - share, 1e-9)
-    return (age is None or age > limits.silence_s) and expected >= 20 and _answers_now(evidence, limits)
+    ours, theirs = (
+        one.newest_age_s is not None and one.newest_age_s <= limits.silence_s
+        for one in (evidence.treatment, evidence.control)
+    )
+    return not ours and expected >= 20 and theirs
 
 
-def _answers_now(evidence: Evidence, limits: Limits) -> bool:
-    age = evidence.control.newest_age_s
-    return age is not None and age <= limits.silence_s
+def _warm(stage: Stage, elapsed_s: float) -> Judgement:
+    if elapsed_s < stage.min_s:
+        return Judgement(Answer.HOLD, f"everybody has met it for {in_words(max(0.0, elapsed_s))}, no alarm")
+    return Judgement(Answer.PROMOTE, f"no alarm within {in_words(stage.min_s)}")
 
 
 def _harm(evidence: Evidence, plan: RolloutPlan) -> str:
@@ -191,43 +186,38 @@ def _harm(evidence: Evidence, plan: RolloutPlan) -> str:
     return ""
 
 
-def _ramp(
-    stage: Stage, elapsed_s: float, evidence: Evidence, plan: RolloutPlan, figures: Mapping[str, Any], go_on: Answer
-) -> Judgement:
+def _ramp(stage: Stage, elapsed_s: float, evidence: Evidence, plan: RolloutPlan, go_on: Answer) -> Judgement:
     limits, treatment = plan.limits, evidence.treatment
     wanted = limits.min_shadow_questions if stage.kind is StageKind.SHADOW else limits.min_requests
     too_late = elapsed_s >= stage.max_s
     if treatment.requests < wanted:
         if too_late and not plan.offline_only and treatment.requests < ENOUGH_AT_THE_END * wanted:
             reason = f"only {treatment.requests} of {wanted} answers within {in_words(stage.max_s)}: too little traffic"
-            return Judgement(Answer.ABORT, reason, figures, undecided=True)
+            return Judgement(Answer.ABORT, reason, undecided=True)
         if not too_late:
-            return Judgement(Answer.HOLD, f"{treatment.requests} of {wanted} answers so far", figures)
+            return Judgement(Answer.HOLD, f"{treatment.requests} of {wanted} answers so far")
     if elapsed_s < stage.min_s:
-        return Judgement(Answer.HOLD, f"{in_words(elapsed_s)} of {in_words(stage.min_s)}, no guardrail broken", figures)
+        return Judgement(Answer.HOLD, f"{in_words(elapsed_s)} of {in_words(stage.min_s)}, no guardrail broken")
     if not too_late and not _large_loss_is_excluded(stage, evidence, plan):
-        reason = f"a loss of {limits.excluded_loss:.0%} is not ruled out yet"
-        return Judgement(Answer.HOLD, reason, figures)
-    return Judgement(go_on, f"no guardrail broken in {treatment.requests} answers", figures)
+        return Judgement(Answer.HOLD, f"a loss of {limits.excluded_loss:.0%} is not ruled out yet")
+    return Judgement(go_on, f"no guardrail broken in {treatment.requests} answers")
 
 
 def _large_loss_is_excluded(stage: Stage, evidence: Evidence, plan: RolloutPlan) -> bool:
     """Whether the last stage before half of the shoppers has shown that no large loss hides behind small numbers."""
     limits = plan.limits
-    before_half = stage.kind is StageKind.GUARDRAILS and stage.weight >= 500 and stage.weight < 5_000
+    before_half = stage.kind is StageKind.GUARDRAILS and 500 <= stage.weight < 5_000
     if not before_half or limits.excluded_loss <= 0 or plan.offline_only:
         return True
     sold = evidence.harm.get("conversions")
-    return sold is not None and lower_bound(sold, plan.business.planned_shoppers, limits.harm_alpha) > (
-        -limits.excluded_loss
-    )
+    if sold is None:
+        return False
+    return lower_bound(sold, plan.business.planned_shoppers, limits.harm_alpha) > -limits.excluded_loss
 
 
-def _business(
-    evidence: Evidence, plan: RolloutPlan, figures: Mapping[str, Any], what: str, *, offline_passed: bool
-) -> Judgement:
+def _business(evidence: Evidence, plan: RolloutPlan, what: str, *, offline_passed: bool) -> Judgement:
     if evidence.business is None:
-        return Judgement(Answer.HOLD, "nobody's window has closed yet", figures)
+        return Judgement(Answer.HOLD, "nobody's window has closed yet")
     comparison, rules = evidence.business, plan.business
     verdict = verdict_of(comparison, evidence.business_days, rules, offline_passed=offline_passed)
     found = comparison.primary
@@ -235,15 +225,15 @@ def _business(
     shoppers = sum(comparison.shoppers) if found is None else found.shoppers
     told = f"{what} {interval}, {shoppers} shoppers, day {evidence.business_days:.1f}"
     if verdict in (Verdict.BETTER, Verdict.GOOD_ENOUGH):
-        return Judgement(Answer.PROMOTE, f"{verdict}: {told}", figures)
+        return Judgement(Answer.PROMOTE, f"{verdict}: {told}")
     if verdict is Verdict.WORSE:
-        return Judgement(Answer.ABORT, f"{verdict}: {told}", figures)
+        return Judgement(Answer.ABORT, f"{verdict}: {told}")
     if verdict is Verdict.UNDECIDED:
-        return Judgement(Answer.ABORT, f"undecided after {rules.max_days:g} days: {told}", figures, undecided=True)
+        return Judgement(Answer.ABORT, f"undecided after {rules.max_days:g} days: {told}", undecided=True)
     if verdict is Verdict.MISMATCH and evidence.business_days >= rules.max_days:
-        return Judgement(Answer.ABORT, f"{verdict} until the deadline: {told}", figures, undecided=True)
+        return Judgement(Answer.ABORT, f"{verdict} until the deadline: {told}", undecided=True)
     reason = f"{verdict}: shoppers {comparison.reached} do not fit the shares; {told}"
-    return Judgement(Answer.HOLD, reason if verdict is Verdict.MISMATCH else told, figures)
+    return Judgement(Answer.HOLD, reason if verdict is Verdict.MISMATCH else told)
 
 
 def _figures(evidence: Evidence, found: list[Breach]) -> dict[str, Any]:

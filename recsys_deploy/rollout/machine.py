@@ -9,14 +9,11 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
 from lambda_api.errors import RecsysError
-from recsys_deploy.rollout.handler import dispatch
-from recsys_deploy.rollout.steps import Rollouts
 
 DEFINITION: Final = Path(__file__).parent / "rollout.asl.json"
 REGION: Final = "eu-central-1"
@@ -30,16 +27,6 @@ LOCAL_RETRY_S: Final = 2.0
 
 class MachineMissing(RecsysError):
     """The interpreter is not installed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """How an execution ended: its status, error and cause as Step Functions says them, and the states entered."""
-
-    status: str
-    error: str
-    cause: str
-    states: tuple[str, ...]
 
 
 def definition(function_arn: str = FUNCTION) -> str:
@@ -68,47 +55,31 @@ class Machine:
     """One interpreter with the deployed definition. Use it inside `machine`."""
 
     def __init__(self, client: Any, arn: str) -> None:
-        self._client = client
+        self.client = client
         self.arn = arn
 
     def start(self, rollout_id: str, version: str, plan: Mapping[str, Any]) -> str:
         """Start an execution; gives its ARN. A running one of the same name is left as it is."""
         given = json.dumps({"version": version, "plan": dict(plan)})
-        started = self._client.start_execution(stateMachineArn=self.arn, name=rollout_id, input=given)
+        started = self.client.start_execution(stateMachineArn=self.arn, name=rollout_id, input=given)
         return str(started["executionArn"])
 
     def is_running(self, execution: str) -> bool:
         """Whether it has not ended yet."""
-        return bool(self._client.describe_execution(executionArn=execution)["status"] == "RUNNING")
+        return bool(self.client.describe_execution(executionArn=execution)["status"] == "RUNNING")
 
     def failure(self, execution: str) -> str:
         """Why an execution failed, in Step Functions' words; empty where it did not."""
-        found = self._client.describe_execution(executionArn=execution)
+        found = self.client.describe_execution(executionArn=execution)
         return str(found.get("cause") or found.get("error") or "")
-
-    def wait(self, execution: str, timeout_s: float | None = None) -> Execution:
-        """Wait until it has ended.
-
-        Raises:
-            TimeoutError: it has not within ``timeout_s``.
-        """
-        until = None if timeout_s is None else time.monotonic() + timeout_s
-        while self.is_running(execution):
-            if until is not None and time.monotonic() > until:
-                raise TimeoutError(f"{execution} runs longer than {timeout_s} s")
-            time.sleep(POLL_S)
-        found = self._client.describe_execution(executionArn=execution)
-        events = self._client.get_execution_history(executionArn=execution, maxResults=1000)["events"]
-        entered = [one["stateEnteredEventDetails"]["name"] for one in events if "stateEnteredEventDetails" in one]
-        return Execution(found["status"], found.get("error", ""), found.get("cause", ""), tuple(entered))
 
     def approve(self, token: str) -> None:
         """Answer a waiting approval with yes."""
-        self._client.send_task_success(taskToken=token, output="{}")
+        self.client.send_task_success(taskToken=token, output="{}")
 
     def refuse(self, token: str, reason: str) -> None:
         """Answer a waiting approval with no."""
-        self._client.send_task_failure(taskToken=token, error="NotApproved", cause=reason)
+        self.client.send_task_failure(taskToken=token, error="NotApproved", cause=reason)
 
     def stop(self, execution: str) -> None:
         """Abort an execution; it runs no state any more."""
@@ -116,7 +87,7 @@ class Machine:
             if not self.is_running(execution):
                 return
             try:
-                self._client.stop_execution(executionArn=execution)
+                self.client.stop_execution(executionArn=execution)
             except AttributeError:  # the interpreter has not made its worker yet
                 time.sleep(POLL_S)
 
@@ -167,10 +138,3 @@ def machine(
         client = boto3.client("stepfunctions", REGION, endpoint_url=f"https://states.{REGION}.amazonaws.com")
         created = client.create_state_machine(name="rollout", definition=definition(), roleArn=ROLE)
         yield Machine(client, created["stateMachineArn"])
-
-
-@contextmanager
-def local_machine(rollouts: Rollouts) -> Iterator[Machine]:
-    """The interpreter on the steps of this environment."""
-    with machine(lambda event: dispatch(rollouts, event)) as running:
-        yield running

@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from lambda_api.errors import RecsysError
 from lambda_api.settings import Settings
-from recsys_deploy.rollout.machine import Machine, local_machine
+from recsys_deploy.rollout.handler import dispatch
+from recsys_deploy.rollout.machine import Machine, machine
 from recsys_deploy.rollout.record import ENDED, RolloutRecord, Status, current_rollout
 from recsys_deploy.rollout.steps import Rollouts
 
@@ -88,20 +90,20 @@ def run(
     Raises:
         RolloutFailed: it could not begin (the message says why).
     """
-    with local_machine(rollouts) as machine:
-        execution = machine.start(rollout_id, version, plan)
+    with machine(partial(dispatch, rollouts)) as running:
+        execution = running.start(rollout_id, version, plan)
         revision, answered = 0, ""
-        while machine.is_running(execution):
+        while running.is_running(execution):
             record = current_rollout(rollouts.serving)
             if record is not None and record.id == rollout_id and record.revision != revision:
                 revision = record.revision
                 seen(record)
-                answered = _forward(machine, record, answered)
+                answered = _forward(running, record, answered)
                 if record.status in ENDED and record.status is not Status.PROMOTED:
-                    machine.stop(execution)  # taken back from outside: nothing is left for the machine to do
+                    running.stop(execution)  # taken back from outside: nothing is left for the machine to do
             time.sleep(poll_s)
         # Without its history: of an execution that was stopped within a step, the interpreter's cannot be read.
-        failure = machine.failure(execution)
+        failure = running.failure(execution)
     record = current_rollout(rollouts.serving)
     if record is None or record.id != rollout_id:
         raise RolloutFailed(f"{version} was not rolled out: {failure}")

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
 from lambda_api.errors import RecsysError
-from lambda_api.state.routing_record import WHOLE, RouteTarget, RoutingRecord, Variant, read_routing
+from lambda_api.state.routing_record import RoutingRecord, read_routing
 from lambda_api.state.table import Table
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ChampionMoved, ModelRegistry
 from recsys_assets.registry.records import Status as VersionStatus
 from recsys_assets.registry.versions import Version
 from recsys_deploy.release.check import check_release
-from recsys_deploy.release.route import CHAMPION, NO_EXPERIMENT, RouteRefused, target_of
-from recsys_deploy.release.strategies import CHALLENGER, Strategy
+from recsys_deploy.release.route import RouteRefused, target_of
+from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.judge import Answer, Evidence, Judgement, judge
 from recsys_deploy.rollout.plan import RolloutPlan, StageKind, in_words, plan_from_json, plan_of
 from recsys_deploy.rollout.record import (
@@ -42,6 +42,7 @@ from recsys_deploy.rollout.record import (
     update,
     write_with_route,
 )
+from recsys_deploy.rollout.routes import route_of_everybody, route_of_former, route_of_stage
 
 
 class RolloutRefused(RecsysError):
@@ -113,7 +114,7 @@ class Rollouts:
         record = self._running(rollout_id)
         if record.current_stage.kind is StageKind.WARM:
             return self.promote(rollout_id)
-        if self._route(record, Status.RUNNING, _staged):
+        if self._route(record, Status.RUNNING, route_of_stage):
             settled = self.clock() + record.plan.limits.settle_s
             update(self.serving, rollout_id, lambda found: replace(found, stage_since=settled))
         return {"stage": record.current_stage.name}
@@ -166,7 +167,7 @@ class Rollouts:
             return replace(found, stage=last, stage_since=settled, promoted_at=now, approval_token=None)
 
         # Route and stage in one write, or a repeated `enter` of the stage before would undo the promotion.
-        self._route(record, Status.RUNNING, _promoted, promoted)
+        self._route(record, Status.RUNNING, route_of_everybody, promoted)
         self._align_pointer(record, f"rollout {record.id}")
         self._running(rollout_id)
         record = update(self.serving, rollout_id, promoted)
@@ -212,7 +213,7 @@ class Rollouts:
         )
         status, reason, now = Status.UNDECIDED if undecided else Status.ROLLED_BACK, record.reason, self.clock()
         try:
-            self._route(record, Status.TAKING_BACK, _withdrawn)
+            self._route(record, Status.TAKING_BACK, route_of_former)
             self._align_pointer(record, reason)
         except RouteRefused as refusal:
             status, reason = Status.FAILED, f"{reason}; {refusal}"
@@ -368,49 +369,6 @@ def _makes_way(current: RolloutRecord | None, version: str) -> TypeGuard[Rollout
     if current is None or current.status is not Status.RUNNING:
         return False
     return not current.has_met_shoppers and current.version != version
-
-
-def _staged(route: RoutingRecord, record: RolloutRecord, now: int) -> RoutingRecord | None:
-    stage = record.current_stage
-    if stage.kind is StageKind.WARM:
-        return _promoted(route, record, now)
-    if stage.kind is StageKind.SHADOW:
-        wanted = replace(
-            route, shadow=record.target, variants=(Variant(CHAMPION, record.former, WHOLE),), interleaved=False
-        )
-    else:
-        wanted = replace(
-            route,
-            experiment=record.id,
-            salt=record.id,
-            shadow=None,
-            interleaved=stage.kind is StageKind.INTERLEAVING,
-            variants=(
-                Variant(CHAMPION, record.former, WHOLE - stage.weight),
-                Variant(CHALLENGER, record.target, stage.weight),
-            ),
-        )
-    return _next(route, wanted, now)
-
-
-def _promoted(route: RoutingRecord, record: RolloutRecord, now: int) -> RoutingRecord | None:
-    return _next(route, _alone(route, record.target), now)
-
-
-def _withdrawn(route: RoutingRecord, record: RolloutRecord, now: int) -> RoutingRecord | None:
-    return _next(route, _alone(route, record.former), now)
-
-
-def _alone(route: RoutingRecord, target: RouteTarget) -> RoutingRecord:
-    """One version for everybody, under no experiment's name: lists shown from now on belong to none."""
-    variants = (Variant(CHAMPION, target, WHOLE),)
-    return replace(
-        route, experiment=NO_EXPERIMENT, salt=NO_EXPERIMENT, variants=variants, shadow=None, interleaved=False
-    )
-
-
-def _next(route: RoutingRecord, wanted: RoutingRecord, now: int) -> RoutingRecord | None:
-    return None if wanted == route else replace(wanted, revision=route.revision + 1, updated_at=now)
 
 
 def _looked(record: RolloutRecord, stage: int, judgement: Judgement, now: float) -> RolloutRecord:

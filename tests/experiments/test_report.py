@@ -1,5 +1,6 @@
 """The report of an experiment: its figures are those of the comparison, its page stands for itself."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from recsys_deploy.experiments.totals import DAY_MS, Scope
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.experiment_commands import purchases_of
 from recsys_deploy.rollout.plan import plan_of
-from tests.publishing.shops import Home, ago, listed, write_log, write_products
+from recsys_deploy.rollout.record import update
+from tests.publishing.shops import ago, listed, write_log, write_products
 from tests.rollout.streams import Stream
 from tests.rollout.world import make_world
 
@@ -128,10 +130,6 @@ def test_the_commands_on_a_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "nobody is held out" in recsys("experiment", "hold", "--share", "0")
     plan = plan_of(Strategy.CANARY)
     world.rollouts.begin("e-1", str(world.second.version), plan.to_json())
-    from dataclasses import replace
-
-    from recsys_deploy.rollout.record import update
-
     update(world.serving, "e-1", lambda found: replace(found, stage=3, stage_since=START))
     stream = experiment(tmp_path / "elsewhere", 0.5)
     stream.sink = JsonLinesSink(events_root(world.home.settings), clock=lambda: START)
@@ -139,4 +137,3 @@ def test_the_commands_on_a_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "e-1" in recsys("experiment", "status")
     assert "wrote" in recsys("experiment", "report")
     assert (home / "reports" / "experiment_e-1.html").exists()
-    assert isinstance(world.home, Home)

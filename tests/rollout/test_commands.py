@@ -8,8 +8,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -95,9 +97,8 @@ def test_a_detached_rollout_can_be_killed_resumed_and_aborted(world: World) -> N
         said = resumed.communicate(timeout=PATIENCE_S)[0]
         assert "enough seen" in said, said
     finally:
-        for child in (pid,):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     assert (world.live, world.record.status) == ([(str(world.first.version), 10_000)], Status.ROLLED_BACK)
 
 
@@ -200,8 +201,11 @@ def test_the_asset_starts_a_rollout_and_ends(world: World, monkeypatch: pytest.M
     assert len(started) == 1
 
 
-def test_names_differ_between_tries() -> None:
-    assert commands.new_id("v1.2.3").startswith("rollout-v1-2-3-")
+def test_names_differ_between_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([datetime(2024, 3, 1, 9, 0, second, tzinfo=UTC) for second in (4, 5)])
+    monkeypatch.setattr(commands, "datetime", SimpleNamespace(now=lambda zone: next(moments)))
+    names = [commands.new_id("v1.2.3") for _ in range(2)]
+    assert names == ["rollout-v1-2-3-20240301-090004", "rollout-v1-2-3-20240301-090005"]
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from unittest import mock
 
 import pytest
 
-from lambda_api.state.routing_record import WHOLE, RoutingRecord
+from lambda_api.state.routing_record import WHOLE, RoutingRecord, Variant
 from lambda_api.state.table import Table
 from recsys_deploy.release.moves import Releases
-from recsys_deploy.release.route import RouteRefused, hold_out, route_champion
+from recsys_deploy.release.route import RouteRefused, hold_out, rewrite_route, route_champion, target_of
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.handler import dispatch, metrics_of
-from recsys_deploy.rollout.machine import DEFINITION, Execution
+from recsys_deploy.rollout.machine import DEFINITION
 from recsys_deploy.rollout.plan import RolloutPlan
 from recsys_deploy.rollout.record import (
     Look,
@@ -27,7 +27,7 @@ from recsys_deploy.rollout.record import (
 )
 from recsys_deploy.rollout.steps import Rollouts
 from tests.patience import wait_until
-from tests.rollout.world import BROKEN, World, fast, make_world
+from tests.rollout.world import BROKEN, Execution, World, end_of, fast, make_world
 from tests.state.tables import ADAPTERS, fake_dynamodb, open_adapter
 from tests.training_machine.state_machine_checks import states
 
@@ -43,9 +43,9 @@ def world(tmp_path: Path) -> World:
     return make_world(tmp_path)
 
 
-def run(world: World, plan: RolloutPlan, name: str = "r-1") -> Execution:
+def run(world: World, plan: RolloutPlan) -> Execution:
     with world.machine() as machine:
-        return machine.wait(machine.start(name, str(world.second.version), plan.to_json()), timeout_s=120)
+        return end_of(machine, machine.start("r-1", str(world.second.version), plan.to_json()), timeout_s=200)
 
 
 def assert_new_champion(world: World) -> None:
@@ -86,8 +86,7 @@ def test_a_good_version_goes_all_the_way_and_the_pointer_moves_last(world: World
 def test_a_version_that_breaks_is_taken_back_from_every_stage(tmp_path: Path, serving: Table, stage: str) -> None:
     evidence = replace(BROKEN, alarms=("6 % of answers failed",)) if stage == "everybody" else BROKEN
     world = make_world(tmp_path, serving, {stage: evidence})
-    ended = run(world, fast(Strategy.CANARY))
-    assert (ended.status, ended.error) == ("FAILED", "TakenBack")
+    assert run(world, fast(Strategy.CANARY)) == Execution("FAILED", "TakenBack")
     assert_taken_back(world)
     assert world.script.looks[-1] == stage and "failed" in world.record.reason
     assert world.messages[-1][0] == f"{world.second.version} was taken back"
@@ -142,10 +141,7 @@ def test_an_answer_lost_after_any_step_changes_nothing_of_the_outcome(world: Wor
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_that_never_works_ends_in_a_rollback(world: World, step: str) -> None:
     world.crash_before[step] = 1_000
-    plan = fast(Strategy.CANARY, stages=(0, 2, 4))
-    with world.machine() as machine:
-        ended = machine.wait(machine.start("r-1", str(world.second.version), plan.to_json()), timeout_s=200)
-    assert (ended.status, ended.error) == ("FAILED", "TakenBack")
+    assert run(world, fast(Strategy.CANARY, stages=(0, 2, 4))) == Execution("FAILED", "TakenBack")
     first = str(world.first.version)
     assert (world.live, world.champion) == ([(first, WHOLE)], first)
     assert running_rollout(world.serving) is None
@@ -210,7 +206,7 @@ def test_a_person_is_asked_before_everybody_meets_the_version(world: World, stra
         elif answer == "no":
             world.rollouts.answer("r-1", "no", "not in the sale")
             machine.refuse(token, "not in the sale")
-        ended = machine.wait(execution, timeout_s=60)
+        ended = end_of(machine, execution, timeout_s=60)
     if answer == "yes":
         assert ended.status == "SUCCEEDED"
         assert_new_champion(world)
@@ -225,7 +221,7 @@ def test_an_execution_that_was_stopped_is_taken_back_from_outside(world: World) 
         execution = machine.start("r-1", str(world.second.version), plan.to_json())
         wait_until(lambda: "enter" in world.steps, "a stage was entered")
         machine.stop(execution)
-        assert machine.wait(execution, timeout_s=30).status == "ABORTED"
+        assert end_of(machine, execution, timeout_s=30).status == "ABORTED"
     assert len(world.live) == 2, "nothing runs any more that could have taken it back"
     notice = {"source": "aws.states", "detail": {"name": "r-1", "status": "ABORTED"}}
     assert dispatch(world.rollouts, notice)["status"] == "rolled back"
@@ -245,34 +241,24 @@ def test_without_evidence_in_time_the_champion_stays_and_the_record_says_undecid
 def test_a_route_that_somebody_changed_is_left_alone(world: World) -> None:
     plan = fast(Strategy.CANARY, stages=(2, 4))
     world.rollouts.begin("r-1", str(world.second.version), plan.to_json())
-    world.calls.append(world.route)
-    world.call({"step": "enter", "rollout_id": "r-1"})
+    world.rollouts.enter("r-1")
     third = world.home.register(*["p1", "p2", "p3"], seed=2)
-    by_hand = Releases(world.home.registry, world.home.bundles, world.serving, world.rollouts.cache)
-    from recsys_deploy.release import strategies
-    from recsys_deploy.release.route import rewrite_route, target_of
-
-    def changed(route: object) -> object:
-        withdrawn = strategies.withdraw(route, 5)  # type: ignore[arg-type]
-        assert withdrawn is not None
-        return replace(
-            withdrawn,
-            experiment="by-hand",
-            variants=(replace(withdrawn.variants[0], target=target_of(third)),),
-            revision=withdrawn.revision + 3,
-        )
-
-    rewrite_route(world.serving, changed)  # type: ignore[arg-type]
-    before = world.route
+    before = replace(
+        world.route,
+        experiment="by-hand",
+        variants=(Variant("champion", target_of(third), WHOLE),),
+        revision=world.route.revision + 3,
+    )
+    rewrite_route(world.serving, lambda route: before)
     with pytest.raises(RouteRefused, match="somebody else"):
         world.rollouts.look("r-1")
     assert world.rollouts.take_back("r-1", "lost")["status"] == "failed"
     assert world.route == before and world.record.status is Status.FAILED
-    assert by_hand.registry.champion() is not None
+    assert world.champion == str(world.first.version)
 
 
 @pytest.mark.parametrize("move", ["start", "share", "promote", "rollback", "route"])
-def test_a_move_by_hand_is_refused_while_a_rollout_runs_and_taken_afterwards(world: World, move: str) -> None:
+def test_a_move_by_hand_is_refused_while_a_rollout_runs(world: World, move: str) -> None:
     by_hand = Releases(world.home.registry, world.home.bundles, world.serving, world.rollouts.cache)
     moves = {
         "start": lambda: by_hand.start(world.second.version, Strategy.CANARY),
@@ -286,9 +272,21 @@ def test_a_move_by_hand_is_refused_while_a_rollout_runs_and_taken_afterwards(wor
     with pytest.raises(RouteRefused, match="recsys rollout abort"):
         moves[move]()
     assert world.route == before
+
+
+def test_moves_by_hand_are_taken_again_after_a_rollout(world: World) -> None:
+    by_hand = Releases(world.home.registry, world.home.bundles, world.serving, world.rollouts.cache)
+    first, second = str(world.first.version), str(world.second.version)
+    world.rollouts.begin("r-1", second, fast(Strategy.CANARY).to_json())
     world.rollouts.take_back("r-1", "no more")
-    if move == "start":
-        assert "answers 10" in moves[move]() or len(world.live) == 2
+    by_hand.start(world.second.version, Strategy.CANARY)
+    assert [version for version, _ in world.live] == [first, second]
+    by_hand.share(0.5)
+    assert world.live == [(first, WHOLE // 2), (second, WHOLE // 2)]
+    by_hand.promote()
+    assert (world.live, world.champion) == ([(second, WHOLE)], second)
+    by_hand.rollback()
+    assert (world.live, world.champion) == ([(first, WHOLE)], first)
 
 
 def test_one_of_many_starts_at_once_wins_and_the_others_say_why(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A small shop with a champion and a challenger, evidence by script, and the deployed machine in its interpreter."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -137,6 +138,24 @@ def make_world(
     if clock is not None:
         rollouts = replace(rollouts, clock=clock)
     return World(home, table, first, second, script, rollouts, messages, [], {}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How an execution ended: its status and error, as Step Functions says them."""
+
+    status: str
+    error: str
+
+
+def end_of(machine: Machine, execution: str, timeout_s: float) -> Execution:
+    """Wait until an execution has ended."""
+    until = time.monotonic() + timeout_s
+    while machine.is_running(execution):
+        assert time.monotonic() < until, f"{execution} runs longer than {timeout_s} s"
+        time.sleep(0.05)
+    found = machine.client.describe_execution(executionArn=execution)
+    return Execution(found["status"], found.get("error", ""))
 
 
 def fast(
