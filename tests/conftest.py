@@ -6,12 +6,17 @@ import warnings
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # One calendar that covers every data set the tests touch, read when the asset modules are first imported.
 os.environ.setdefault("RECSYS_FIRST_DAY", "2010-12-01")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Waiting OpenMP threads spin; on cores shared with other processes that makes two many times slower than one.
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+
+# Time limits per example would fail tests on a machine that is busy with something else.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 # A shell's background job ignores Ctrl-C and so would every process the tests start and then interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
