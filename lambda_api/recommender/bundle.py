@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
 from lambda_api.errors import RecsysError
-from lambda_api.recommender.contract import Recommender
+from lambda_api.recommender.contract import Recommender, StoredModel
 from lambda_api.recommender.sealed_folder import FolderManifest, SealedFolder, id_arrays
 
 SCHEMA_VERSION = 1
@@ -202,9 +202,11 @@ def _restore(folder: Path, manifest: Manifest) -> Recommender:
     module, name = KINDS[manifest.kind]
     recommender_type: type[Recommender] = getattr(import_module(module), name)
     return recommender_type.restore(
-        _FOLDER.load_ids(folder, manifest),
-        _FOLDER.load(folder / _POPULARITY),
-        by_name("arrays/", ".npy", _FOLDER.load),
-        manifest.parameters,
-        by_name("graphs/", ".onnx", Path.read_bytes),
+        StoredModel(
+            products=_FOLDER.load_ids(folder, manifest),
+            popularity=_FOLDER.load(folder / _POPULARITY),
+            arrays=by_name("arrays/", ".npy", _FOLDER.load),
+            parameters=manifest.parameters,
+            graphs=by_name("graphs/", ".onnx", Path.read_bytes),
+        )
     )

@@ -4,7 +4,7 @@ Scoring formulas are in the modules beside this one, fitting is in ``recsys_asse
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
-from lambda_api.recommender.topk import top_k
+from lambda_api.recommender.topk import empty_lists, top_k
 
 ScoreArray = NDArray[np.float32]
 Whitelist = IndexArray | NDArray[np.bool_]
@@ -40,11 +40,14 @@ class Recommendations:
 
 
 @dataclass(frozen=True, slots=True)
-class Contribution:
-    """By how much one past product of the shopper changed a score; an explanation lists the largest first."""
+class StoredModel:
+    """What a bundle holds of a recommender; arrays may be memory-mapped and read-only."""
 
-    product: int
-    weight: float
+    products: IdMap
+    popularity: ScoreArray
+    arrays: Mapping[str, NDArray[Any]]
+    parameters: Parameters
+    graphs: Mapping[str, bytes]
 
 
 class Recommender(ABC):
@@ -96,12 +99,6 @@ class Recommender(ABC):
         """
         return np.empty(0, dtype=np.int32), np.empty((len(products), 0))
 
-    def explain(self, history: Histories, product: int) -> list[Contribution]:
-        """`contributions` of one product that are not zero, largest first."""
-        past, parts = self.contributions(history, np.array([product], dtype=np.int32))
-        order = np.argsort(-parts[0], kind="stable")
-        return [Contribution(int(past[at]), float(parts[0, at])) for at in order if parts[0, at] != 0]
-
     def likeness(self, products: IndexArray) -> ScoreArray:
         """Similarity of ``products`` (``[m]``) by shoppers' behaviour, float32 ``[m, m]`` in [0, 1].
 
@@ -136,15 +133,8 @@ class Recommender(ABC):
 
     @classmethod
     @abstractmethod
-    def restore(
-        cls,
-        products: IdMap,
-        popularity: ScoreArray,
-        arrays: Mapping[str, NDArray[Any]],
-        parameters: Parameters,
-        graphs: Mapping[str, bytes],
-    ) -> Self:
-        """Inverse of `arrays`, `parameters` and `graphs`. Arrays may be memory-mapped and read-only."""
+    def restore(cls, stored: StoredModel) -> Self:
+        """Inverse of `arrays`, `parameters` and `graphs`."""
 
     def graphs(self) -> dict[str, bytes]:
         """Serialised ONNX graphs by name; none unless an implementation says otherwise."""
@@ -200,8 +190,7 @@ class Recommender(ABC):
             ValueError: ``k`` < 1, or ``exclude`` has another number of rows than ``histories``.
         """
         self._require_answerable(histories, k, exclude)
-        products = np.full((len(histories), k), -1, dtype=np.int32)
-        scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+        products, scores = empty_lists(len(histories), k)
         for start, stop in self._chunks(len(histories)):
             allowed = self._allowed(start, stop, exclude, candidates)
             products[start:stop], scores[start:stop] = self._ranked_lists(
@@ -287,20 +276,34 @@ def cosine_likeness(unit: ScoreArray) -> ScoreArray:
     return alike
 
 
+def most_similar(
+    products: IndexArray, k: int, similarity: Callable[[IndexArray], ScoreArray], at_once: int
+) -> Recommendations:
+    """`Recommender.similar_items` by ``similarity``, for ``at_once`` products at a time.
+
+    Args:
+        similarity: float32 ``[m, n_products]`` of ``m`` products to all; -inf: not similar. The result is overwritten.
+    """
+    products = np.asarray(products, dtype=np.int32)
+    chosen, scores = empty_lists(len(products), k)
+    for start in range(0, len(products), at_once):
+        part = products[start : start + at_once]
+        found = similarity(part)
+        found[np.arange(len(part)), part] = -np.inf
+        chosen[start : start + at_once], scores[start : start + at_once] = top_k(found, k)
+    return Recommendations(chosen, scores)
+
+
 def nearest_by_cosine(unit: ScoreArray, cold: NDArray[np.bool_], products: IndexArray, k: int) -> Recommendations:
     """`Recommender.similar_items` from vectors of length 1, float32 ``[n_products, f]``.
 
     Products without a vector (``cold``, bool ``[n_products]``) are similar to no product.
     """
-    products = np.asarray(products, dtype=np.int32)
-    chosen = np.full((len(products), k), -1, dtype=np.int32)
-    scores = np.full((len(products), k), -np.inf, dtype=np.float32)
-    rows = max(1, SCORES_PER_CHUNK // max(1, len(unit)))
-    for start in range(0, len(products), rows):
-        part = products[start : start + rows]
-        cosine = (unit[part] @ unit.T).astype(np.float32)
-        cosine[:, cold] = -np.inf
-        cosine[cold[part]] = -np.inf
-        cosine[np.arange(len(part)), part] = -np.inf
-        chosen[start : start + len(part)], scores[start : start + len(part)] = top_k(cosine, k)
-    return Recommendations(chosen, scores)
+
+    def cosine(part: IndexArray) -> ScoreArray:
+        found = (unit[part] @ unit.T).astype(np.float32)
+        found[:, cold] = -np.inf
+        found[cold[part]] = -np.inf
+        return found
+
+    return most_similar(products, k, cosine, max(1, SCORES_PER_CHUNK // max(1, len(unit))))

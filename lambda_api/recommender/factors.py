@@ -4,7 +4,6 @@ Only item factors are stored, so shoppers who came after training are served lik
 at once. The alternating least squares that finds the factors are in ``recsys_assets.models.matrix_factorisation``.
 """
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -12,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.recommender.contract import (
-    Parameters,
     Recommendations,
     Recommender,
     ScoreArray,
+    StoredModel,
     cosine_likeness,
     unit_rows,
 )
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.profiles import EventWeighting, Profiles
-from lambda_api.recommender.topk import top_k
+from lambda_api.recommender.topk import empty_lists, top_k
 
 SYSTEMS_PER_CHUNK = 256
 """Linear systems held at once: 8 MB at 64 factors."""
@@ -167,8 +166,7 @@ class FactorRecommender(Recommender):
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:
         """Products by cosine of their factors; a cold product has no direction and is similar to none."""
         products = np.asarray(products, dtype=np.int32)
-        chosen = np.full((len(products), k), -1, dtype=np.int32)
-        scores = np.full((len(products), k), -np.inf, dtype=np.float32)
+        chosen, scores = empty_lists(len(products), k)
         lengths = np.empty(len(self.products), dtype=np.float32)
         lengths[self._longest_first.order] = self._longest_first.lengths
         for row in np.flatnonzero(lengths[products] > 0):
@@ -214,18 +212,12 @@ class FactorRecommender(Recommender):
         }
 
     @classmethod
-    def restore(
-        cls,
-        products: IdMap,
-        popularity: ScoreArray,
-        arrays: Mapping[str, NDArray[Any]],
-        parameters: Parameters,
-        graphs: Mapping[str, bytes],
-    ) -> Self:
+    def restore(cls, stored: StoredModel) -> Self:
         """Inverse of `arrays` and `parameters`."""
+        arrays, parameters = stored.arrays, stored.parameters
         return cls(
-            products,
-            popularity,
+            stored.products,
+            stored.popularity,
             item_factors=arrays["item_factors"],
             gramian=arrays["gramian"],
             weighting=EventWeighting.from_parameters(parameters["weighting"]),
@@ -248,8 +240,7 @@ class FactorRecommender(Recommender):
     def _ranked_lists(
         self, histories: Histories, allowed: NDArray[np.bool_], k: int, fill_with_popular: bool
     ) -> tuple[IndexArray, ScoreArray]:
-        products = np.full((len(histories), k), -1, dtype=np.int32)
-        scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+        products, scores = empty_lists(len(histories), k)
         known, vectors = self.knows(histories), self.shopper_factors(histories).astype(np.float32)
         for row in range(len(histories)):
             if known[row]:

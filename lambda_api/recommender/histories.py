@@ -10,8 +10,6 @@ from lambda_api.interactions import Event, InteractionType
 from lambda_api.recommender.csr import offsets, offsets_of_rows
 from lambda_api.recommender.ids import IdMap, IndexArray
 
-__all__ = ["Event", "Histories", "Ragged"]
-
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
@@ -105,6 +103,12 @@ class Histories:
     def lengths(self) -> NDArray[np.int64]:
         """Events per shopper, shape ``[B]``."""
         return self.indptr[1:] - self.indptr[:-1]
+
+    def have_event_of(self, counted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """bool ``[B]``: shoppers with an event of a ``counted`` type (bool per `InteractionType`)."""
+        have = np.zeros(len(self), dtype=bool)
+        have[self.shopper_of_event[counted[self.types]]] = True
+        return have
 
     def rows(self, start: int, stop: int) -> "Histories":
         """The shoppers ``start:stop`` as a batch of their own; views, no copies."""

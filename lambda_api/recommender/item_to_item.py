@@ -1,17 +1,15 @@
 """The recommender of all item-to-item models: item-kNN, EASE, temporal linear, content similarity."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.contract import Parameters, Recommendations, Recommender, ScoreArray
+from lambda_api.recommender.contract import Recommendations, Recommender, ScoreArray, StoredModel, most_similar
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.item_weights import DenseWeights, ItemWeights, SparseWeights, mean_likeness
 from lambda_api.recommender.profiles import EventWeighting
-from lambda_api.recommender.topk import top_k
 
 SIMILAR_ROWS_PER_CHUNK = 256
 
@@ -61,16 +59,13 @@ class ItemToItemRecommender(Recommender):
 
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:
         """Products by their weight from each of ``products``, positive weights only, without the prior."""
-        products = np.asarray(products, dtype=np.int32)
-        chosen = np.full((len(products), k), -1, dtype=np.int32)
-        scores = np.full((len(products), k), -np.inf, dtype=np.float32)
-        for start in range(0, len(products), SIMILAR_ROWS_PER_CHUNK):
-            part = products[start : start + SIMILAR_ROWS_PER_CHUNK]
+
+        def positive(part: IndexArray) -> ScoreArray:
             rows = self.weights.rows(part)
             rows[rows <= 0] = -np.inf
-            rows[np.arange(len(part)), part] = -np.inf
-            chosen[start : start + len(part)], scores[start : start + len(part)] = top_k(rows, k)
-        return Recommendations(chosen, scores)
+            return rows
+
+        return most_similar(products, k, positive, SIMILAR_ROWS_PER_CHUNK)
 
     def score(self, histories: Histories, products: IndexArray) -> ScoreArray:
         """See `Recommender.score`; only the weights towards ``products`` are read."""
@@ -107,19 +102,13 @@ class ItemToItemRecommender(Recommender):
         return {"weighting": self.weighting.parameters()}
 
     @classmethod
-    def restore(
-        cls,
-        products: IdMap,
-        popularity: ScoreArray,
-        arrays: Mapping[str, NDArray[Any]],
-        parameters: Parameters,
-        graphs: Mapping[str, bytes],
-    ) -> Self:
+    def restore(cls, stored: StoredModel) -> Self:
         """Inverse of `arrays` and `parameters`."""
+        arrays = stored.arrays
         weights: ItemWeights
         if "weights" in arrays:
             weights = DenseWeights(arrays["weights"])
         else:
             weights = SparseWeights(arrays["indptr"], arrays["indices"], arrays["data"])
-        weighting = EventWeighting.from_parameters(parameters["weighting"])
-        return cls(products, popularity, weights, weighting, arrays.get("prior"))
+        weighting = EventWeighting.from_parameters(stored.parameters["weighting"])
+        return cls(stored.products, stored.popularity, weights, weighting, arrays.get("prior"))

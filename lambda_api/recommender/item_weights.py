@@ -6,7 +6,7 @@ scores to the last bit in any batch.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,70 +19,6 @@ FloatArray = NDArray[np.float32]
 
 GATHERED_PER_CHUNK = 1_000_000
 """Weights copied at once (about 25 MB with their indices); bounds memory for any batch."""
-
-
-class ItemWeights(Protocol):
-    """``n x n`` weights; row: a product of the shopper's past, column: the product scored."""
-
-    def __len__(self) -> int:
-        """Number of products ``n``."""
-
-    def scores(self, profiles: Profiles) -> FloatArray:
-        """Sum over each profile of weight times row; float32 ``[B, n]``."""
-
-    def rows(self, products: IndexArray) -> FloatArray:
-        """Dense rows of ``products``, float32 ``[m, n]``, a copy."""
-
-    def block(self, rows: IndexArray, columns: IndexArray) -> FloatArray:
-        """Weights from each of ``rows`` (``[r]``) to each of ``columns`` (``[c]``, distinct); float32 ``[r, c]``."""
-
-    def scores_of(self, profiles: Profiles, products: IndexArray) -> FloatArray:
-        """`scores` of ``products`` (``[m]``, distinct) alone, to the last bit; float32 ``[B, m]``."""
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Every array needed to restore the weights."""
-
-
-@dataclass(frozen=True, slots=True)
-class DenseWeights:
-    """Weights as one float32 ``[n, n]`` array, possibly memory-mapped; a request reads the rows it needs."""
-
-    weights: FloatArray
-
-    def __post_init__(self) -> None:
-        if self.weights.ndim != 2 or self.weights.shape[0] != self.weights.shape[1]:
-            raise ValueError(f"weights must be square, not {self.weights.shape}")
-
-    def __len__(self) -> int:
-        return len(self.weights)
-
-    def scores(self, profiles: Profiles) -> FloatArray:
-        """See `ItemWeights.scores`."""
-        scores = np.zeros((len(profiles), len(self)), dtype=np.float32)
-        weights = profiles.weights.astype(np.float32)
-        block = max(1, GATHERED_PER_CHUNK // max(1, len(self)))
-        for row in range(len(profiles)):
-            stop = int(profiles.indptr[row + 1])
-            for start in range(int(profiles.indptr[row]), stop, block):
-                end = min(start + block, stop)
-                scores[row] += weights[start:end] @ self.weights[profiles.products[start:end]]
-        return scores
-
-    def rows(self, products: IndexArray) -> FloatArray:
-        """See `ItemWeights.rows`."""
-        return np.array(self.weights[products], dtype=np.float32)
-
-    def block(self, rows: IndexArray, columns: IndexArray) -> FloatArray:
-        """See `ItemWeights.block`."""
-        return np.array(self.weights[np.ix_(rows, columns)], dtype=np.float32)
-
-    def scores_of(self, profiles: Profiles, products: IndexArray) -> FloatArray:
-        """See `ItemWeights.scores_of`; computes all columns, since a product of fewer rounds differently."""
-        return self.scores(profiles)[:, products]
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """``weights``."""
-        return {"weights": self.weights}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +46,7 @@ class SparseWeights:
         return len(self.indptr) - 1
 
     def scores(self, profiles: Profiles) -> FloatArray:
-        """See `ItemWeights.scores`."""
+        """Sum over each profile of weight times row; float32 ``[B, n]``."""
         width = len(self)
         scores = np.zeros((len(profiles), width), dtype=np.float32)
         starts, lengths = self._extents(profiles.products)
@@ -131,15 +67,8 @@ class SparseWeights:
             first = last
         return scores
 
-    def terms(self, profiles: Profiles) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """What `scores` adds up: cells ``shopper * n + product`` and terms, both ``[G]``; cells in any order."""
-        starts, lengths = self._extents(profiles.products)
-        place = ranges(starts, lengths)
-        cells = np.repeat(profiles.row_of_pair * len(self), lengths) + self.indices[place]
-        return cells, np.repeat(profiles.weights, lengths) * self.data[place]
-
     def rows(self, products: IndexArray) -> FloatArray:
-        """See `ItemWeights.rows`."""
+        """Dense rows of ``products``, float32 ``[m, n]``, a copy."""
         dense = np.zeros((len(products), len(self)), dtype=np.float32)
         starts, lengths = self._extents(products)
         place = ranges(starts, lengths)
@@ -147,7 +76,7 @@ class SparseWeights:
         return dense
 
     def block(self, rows: IndexArray, columns: IndexArray) -> FloatArray:
-        """See `ItemWeights.block`."""
+        """Weights from each of ``rows`` (``[r]``) to each of ``columns`` (``[c]``, distinct); float32 ``[r, c]``."""
         block = np.zeros((len(rows), len(columns)), dtype=np.float32)
         starts, lengths = self._extents(rows)
         place = ranges(starts, lengths)
@@ -159,7 +88,7 @@ class SparseWeights:
         return block
 
     def scores_of(self, profiles: Profiles, products: IndexArray) -> FloatArray:
-        """See `ItemWeights.scores_of`."""
+        """`scores` of ``products`` (``[m]``, distinct) alone, to the last bit; float32 ``[B, m]``."""
         past, at = np.unique(profiles.products, return_inverse=True)
         block = self.block(past, products).astype(np.float64)
         scores = np.zeros((len(profiles), len(products)), dtype=np.float32)
@@ -170,13 +99,59 @@ class SparseWeights:
         return scores
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """``indptr``, ``indices`` and ``data``."""
+        """Every array needed to restore the weights."""
         return {"indptr": self.indptr, "indices": self.indices, "data": self.data}
 
     def _extents(self, rows: IndexArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where each of ``rows`` starts, and its number of weights."""
         starts = self.indptr[rows]
         return starts, self.indptr[np.asarray(rows) + 1] - starts
+
+
+@dataclass(frozen=True, slots=True)
+class DenseWeights:
+    """Weights as one float32 ``[n, n]`` array, possibly memory-mapped; a request reads the rows it needs."""
+
+    weights: FloatArray
+
+    def __post_init__(self) -> None:
+        if self.weights.ndim != 2 or self.weights.shape[0] != self.weights.shape[1]:
+            raise ValueError(f"weights must be square, not {self.weights.shape}")
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def scores(self, profiles: Profiles) -> FloatArray:
+        """See `SparseWeights.scores`."""
+        scores = np.zeros((len(profiles), len(self)), dtype=np.float32)
+        weights = profiles.weights.astype(np.float32)
+        block = max(1, GATHERED_PER_CHUNK // max(1, len(self)))
+        for row in range(len(profiles)):
+            stop = int(profiles.indptr[row + 1])
+            for start in range(int(profiles.indptr[row]), stop, block):
+                end = min(start + block, stop)
+                scores[row] += weights[start:end] @ self.weights[profiles.products[start:end]]
+        return scores
+
+    def rows(self, products: IndexArray) -> FloatArray:
+        """See `SparseWeights.rows`."""
+        return np.array(self.weights[products], dtype=np.float32)
+
+    def block(self, rows: IndexArray, columns: IndexArray) -> FloatArray:
+        """See `SparseWeights.block`."""
+        return np.array(self.weights[np.ix_(rows, columns)], dtype=np.float32)
+
+    def scores_of(self, profiles: Profiles, products: IndexArray) -> FloatArray:
+        """See `SparseWeights.scores_of`; computes all columns, since a product of fewer rounds differently."""
+        return self.scores(profiles)[:, products]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Every array needed to restore the weights."""
+        return {"weights": self.weights}
+
+
+ItemWeights = DenseWeights | SparseWeights
+"""``n x n`` weights; row: a product of the shopper's past, column: the product scored."""
 
 
 def mean_likeness(blocks: Sequence[FloatArray]) -> FloatArray:

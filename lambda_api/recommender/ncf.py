@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.recommender.contract import (
-    Parameters,
     Recommendations,
     Recommender,
     ScoreArray,
+    StoredModel,
     cosine_likeness,
     nearest_by_cosine,
 )
@@ -37,7 +37,7 @@ class NcfRecommender(Recommender):
       new events of a known user change nothing until the next training.
     * Cold products (no training interaction) have no learned embedding. They are ranked last, all equal, and are
       similar to no product.
-    * `explain` is always empty: a score comes from one learned vector per user, not from single events.
+    * `contributions` are always empty: a score comes from one learned vector per user, not from single events.
 
     Attributes:
         users: ids of the ``n_users`` users the model knows.
@@ -120,16 +120,9 @@ class NcfRecommender(Recommender):
         return {GRAPH_NAME: self._graph.content}
 
     @classmethod
-    def restore(
-        cls,
-        products: IdMap,
-        popularity: ScoreArray,
-        arrays: Mapping[str, NDArray[Any]],
-        parameters: Parameters,
-        graphs: Mapping[str, bytes],
-    ) -> Self:
-        users = IdMap(ids=arrays["user_ids"], order=arrays["user_order"])
-        return cls(products, popularity, users, arrays, graphs[GRAPH_NAME])
+    def restore(cls, stored: StoredModel) -> Self:
+        users = IdMap(ids=stored.arrays["user_ids"], order=stored.arrays["user_order"])
+        return cls(stored.products, stored.popularity, users, stored.arrays, stored.graphs[GRAPH_NAME])
 
     def _logits(self, user: IndexArray) -> ScoreArray:
         """Logits of every product for user indices ``user`` (``[m]``, none ``-1``); float32 ``[m, n_products]``."""

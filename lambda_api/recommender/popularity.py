@@ -1,14 +1,13 @@
 """Products by popularity, the same for everyone. How it is computed: ``recsys_assets.models.popularity``."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.contract import Parameters, Recommendations, Recommender, ScoreArray
+from lambda_api.recommender.contract import Recommendations, Recommender, ScoreArray, StoredModel
 from lambda_api.recommender.histories import Histories
-from lambda_api.recommender.ids import IdMap, IndexArray
+from lambda_api.recommender.ids import IndexArray
 from lambda_api.recommender.topk import top_k
 
 
@@ -51,13 +50,6 @@ class PopularityRecommender(Recommender):
         return {}
 
     @classmethod
-    def restore(
-        cls,
-        products: IdMap,
-        popularity: ScoreArray,
-        arrays: Mapping[str, NDArray[Any]],
-        parameters: Parameters,
-        graphs: Mapping[str, bytes],
-    ) -> Self:
+    def restore(cls, stored: StoredModel) -> Self:
         """Inverse of `arrays` and `parameters`."""
-        return cls(products, popularity)
+        return cls(stored.products, stored.popularity)

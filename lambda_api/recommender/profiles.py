@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -74,12 +74,7 @@ class EventWeighting:
 
     def parameters(self) -> dict[str, Any]:
         """JSON-able form, the input of `from_parameters`."""
-        return {
-            "type_weights": list(self.type_weights),
-            "half_life_days": self.half_life_days,
-            "step_decay": self.step_decay,
-            "combine": self.combine,
-        }
+        return asdict(self)
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
@@ -93,10 +88,7 @@ class EventWeighting:
 
     def knows(self, histories: Histories) -> NDArray[np.bool_]:
         """bool ``[B]``: which shoppers have an event whose type has a weight."""
-        counted = np.asarray(self.type_weights)[histories.types] > 0
-        known = np.zeros(len(histories), dtype=bool)
-        known[histories.shopper_of_event[counted]] = True
-        return known
+        return histories.have_event_of(np.asarray(self.type_weights) > 0)
 
     def profiles(self, histories: Histories) -> Profiles:
         """Weights per shopper and distinct product; shoppers without a weighted event own no pairs."""

@@ -1,13 +1,12 @@
 """Nearest sessions: recommends what was clicked in past sessions that share products with the running one."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.contract import Parameters, Recommendations, Recommender, ScoreArray
+from lambda_api.recommender.contract import Recommendations, Recommender, ScoreArray, StoredModel
 from lambda_api.recommender.csr import find_sorted, ranges
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap, IndexArray
@@ -117,9 +116,7 @@ class SessionNeighboursRecommender(Recommender):
 
     def knows(self, histories: Histories) -> NDArray[np.bool_]:
         """Shoppers with an event whose type has a weight."""
-        known = np.zeros(len(histories), dtype=bool)
-        known[histories.shopper_of_event[self._type_weights[histories.types] > 0]] = True
-        return known
+        return histories.have_event_of(self._type_weights > 0)
 
     def score_all(self, histories: Histories) -> ScoreArray:
         """See the class; float32 ``[B, n_products]``."""
@@ -173,17 +170,11 @@ class SessionNeighboursRecommender(Recommender):
         return {**vars(self.settings), "type_weights": list(self.settings.type_weights)}
 
     @classmethod
-    def restore(
-        cls,
-        products: IdMap,
-        popularity: ScoreArray,
-        arrays: Mapping[str, NDArray[Any]],
-        parameters: Parameters,
-        graphs: Mapping[str, bytes],
-    ) -> Self:
+    def restore(cls, stored: StoredModel) -> Self:
         """Inverse of `arrays` and `parameters`."""
+        parameters = stored.parameters
         settings = SessionSettings(**{**parameters, "type_weights": tuple(parameters["type_weights"])})
-        return cls(products, popularity, Sessions(**arrays), settings)
+        return cls(stored.products, stored.popularity, Sessions(**stored.arrays), settings)
 
     def _running(self, histories: Histories, row: int) -> tuple[IndexArray, NDArray[np.float64]]:
         """Distinct products of a shopper's newest session, oldest first by last event, and their weights; both ``[q]``.

@@ -9,6 +9,11 @@ BLOCK = 64
 """Neighbouring scores whose maximum is compared first."""
 
 
+def empty_lists(rows: int, k: int) -> tuple[IndexArray, NDArray[np.float32]]:
+    """Lists of padding, to be filled: columns int32 ``[rows, k]``, all -1, and scores float32 ``[rows, k]``, -inf."""
+    return np.full((rows, k), -1, dtype=np.int32), np.full((rows, k), -np.inf, dtype=np.float32)
+
+
 def top_k(scores: NDArray[np.float32], k: int) -> tuple[IndexArray, NDArray[np.float32]]:
     """The ``k`` largest scores of each row, best first, ties by ascending column.
 
@@ -21,8 +26,7 @@ def top_k(scores: NDArray[np.float32], k: int) -> tuple[IndexArray, NDArray[np.f
     """
     rows, columns = scores.shape
     width = min(k, columns)
-    chosen = np.full((rows, k), -1, dtype=np.int32)
-    values = np.full((rows, k), -np.inf, dtype=np.float32)
+    chosen, values = empty_lists(rows, k)
     if width == 0:
         return chosen, values
     for row, line in enumerate(scores):

@@ -1,6 +1,5 @@
 """The two-tower recommender at inference: a shopper's events through a small network, products as trained vectors."""
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -8,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.recommender.contract import (
-    Parameters,
     Recommendations,
     Recommender,
     ScoreArray,
+    StoredModel,
     cosine_likeness,
     nearest_by_cosine,
     unit_rows,
@@ -42,7 +41,7 @@ class TwoTowerRecommender(Recommender):
     events have a vector too.
 
     Shoppers are represented by their events, not by id, so the last click counts at once. Without events they get
-    popular products. Scores are not sums over past products, so `explain` is empty.
+    popular products. Scores are not sums over past products, so `contributions` are empty.
     """
 
     kind: ClassVar[str] = "two_tower"
@@ -118,15 +117,9 @@ class TwoTowerRecommender(Recommender):
         return {GRAPH_NAME: self._graph.content}
 
     @classmethod
-    def restore(
-        cls,
-        products: IdMap,
-        popularity: ScoreArray,
-        arrays: Mapping[str, NDArray[Any]],
-        parameters: Parameters,
-        graphs: Mapping[str, bytes],
-    ) -> Self:
-        return cls(products, popularity, arrays["item_vectors"], arrays["item_bias"], graphs[GRAPH_NAME])
+    def restore(cls, stored: StoredModel) -> Self:
+        arrays, graph = stored.arrays, stored.graphs[GRAPH_NAME]
+        return cls(stored.products, stored.popularity, arrays["item_vectors"], arrays["item_bias"], graph)
 
     @cached_property
     def _unit(self) -> NDArray[np.float32]:

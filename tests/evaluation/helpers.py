@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lambda_api.recommender.contract import Contribution, Recommendations, Recommender, ScoreArray
+from lambda_api.recommender.contract import Recommendations, Recommender, ScoreArray
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS
@@ -89,9 +89,6 @@ class ScriptedRecommender(Recommender):
 
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:
         raise NotImplementedError
-
-    def explain(self, history: Histories, product: int) -> list[Contribution]:
-        return []
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {}

@@ -29,7 +29,7 @@ class Case:
         personal: whether lists follow the shopper's history (else everyone gets popular products).
         reaches_cold: whether a product nobody has touched can rank among the shopper's own.
         by_id: whether a shopper is known by id (a trained embedding) rather than by history.
-        explains: whether `explain` accounts for scores.
+        explains: whether `contributions` account for scores.
     """
 
     name: str

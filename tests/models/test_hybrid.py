@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lambda_api.interactions import InteractionType
+from lambda_api.interactions import Event, InteractionType
 from lambda_api.recommender.bundle import read_bundle, write_bundle
-from lambda_api.recommender.histories import Event, Histories, Ragged
+from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.onnx_graph import OnnxGraph
 from lambda_api.recommender.two_stage.candidates import Candidates
 from lambda_api.recommender.two_stage.features import ranking_features
@@ -35,6 +35,7 @@ from recsys_assets.models.hybrid_ranker import (
 from recsys_assets.models.hybrid_windows import Window, before, labels, plan_windows, relevant
 from recsys_assets.models.popularity import Popularity
 from tests.models.hybrid_shop import AS_OF, SMALL, shop, training_data
+from tests.recommender.explanations import explained
 
 PURCHASE = frozenset({InteractionType.PURCHASE})
 
@@ -248,9 +249,9 @@ def test_explanations_name_the_past_that_led_there() -> None:
     best = model.recommend(history, 3)
     own = set(history.products.tolist())
     for product, score in zip(best.products[0], best.scores[0], strict=True):
-        terms = model.explain(history, int(product))
-        assert {term.product for term in terms} <= own
-        assert sum(term.weight for term in terms) == pytest.approx(float(score), rel=1e-5)
+        terms = explained(model, history, int(product))
+        assert terms.keys() <= own
+        assert sum(terms.values()) == pytest.approx(float(score), rel=1e-5)
 
 
 def test_windows_end_at_the_moment_and_fit_the_log() -> None:

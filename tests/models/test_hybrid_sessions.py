@@ -9,6 +9,7 @@ import pytest
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.bundle import read_bundle, write_bundle
+from lambda_api.recommender.contract import StoredModel
 from lambda_api.recommender.two_stage.recommender import OldFormatError, TwoStageRecommender
 from recsys_assets.measurement.next_click import evaluate_next_click, next_click
 from recsys_assets.models.dataset import TrainingData
@@ -118,7 +119,9 @@ def test_a_bundle_of_an_older_format_is_refused_with_the_remedy() -> None:
     model = Hybrid(windows=0).fit(log(("purchase",)))
     parameters = {**model.parameters(), "format": 1}
     with pytest.raises(OldFormatError, match="format 1, this version reads 3; train the model again"):
-        TwoStageRecommender.restore(model.products, model.popularity, model.arrays(), parameters, model.graphs())
+        TwoStageRecommender.restore(
+            StoredModel(model.products, model.popularity, model.arrays(), parameters, model.graphs())
+        )
 
 
 def test_the_future_of_a_window_changes_no_example_before_it() -> None:

@@ -14,6 +14,7 @@ import torch
 from sklearn.metrics import ndcg_score
 
 from benchmarks.synthetic_truth import expected_ndcg, futures, known_shop
+from lambda_api.recommender.contract import StoredModel
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.ncf import GRAPH_NAME, NcfRecommender
@@ -337,7 +338,7 @@ def test_tables_of_another_shop_are_refused() -> None:
     model = Ncf(**TINY_NCF).fit(data)
     arrays = {**model.arrays(), "item_gmf": model.arrays()["item_gmf"][:-1]}
     with pytest.raises(ValueError, match="item_gmf has 59 rows for 60 ids"):
-        NcfRecommender.restore(model.products, model.popularity, arrays, {}, {GRAPH_NAME: b""})
+        NcfRecommender.restore(StoredModel(model.products, model.popularity, arrays, {}, {GRAPH_NAME: b""}))
 
 
 def test_divergence_is_an_error_that_names_the_remedy() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_api.interactions import InteractionType
-from lambda_api.recommender.histories import Event, Histories
+from lambda_api.interactions import Event, InteractionType
+from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.session_neighbours import SessionNeighboursRecommender
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.parameters import NothingToLearn

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_api.interactions import InteractionType
-from lambda_api.recommender.histories import Event, Histories, Ragged
+from lambda_api.interactions import Event, InteractionType
+from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.topk import top_k
 

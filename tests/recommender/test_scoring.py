@@ -18,6 +18,7 @@ from lambda_api.recommender.item_weights import DenseWeights, SparseWeights
 from lambda_api.recommender.popularity import PopularityRecommender
 from lambda_api.recommender.profiles import EventWeighting
 from lambda_api.recommender.topk import top_k
+from tests.recommender.explanations import explained
 
 DAY = 86_400
 N = 7
@@ -140,7 +141,7 @@ def test_item_to_item_scores_are_profile_times_weights(
             model = ItemToItemRecommender(products(), popularity, weights, weighting, trend)
             assert model.score_all(batch) == pytest.approx(expected, rel=1e-5, abs=1e-5)
             for product in range(N):
-                terms = {term.product: term.weight for term in model.explain(batch.rows(0, 1), product)}
+                terms = explained(model, batch.rows(0, 1), product)
                 wanted = {
                     past: weight * float(dense[past, product]) * (1.0 if trend is None else float(trend[product]))
                     for past, weight in expected_profile(rows[0], weighting).items()
@@ -224,10 +225,10 @@ def test_fold_in_solves_the_weighted_ridge_regression(
         vector = np.linalg.solve(left, exact.T @ (confidence * preference))
         assert found[index] == pytest.approx(exact @ vector, rel=1e-4, abs=1e-5)
         for product in (0, 2):
-            terms = model.explain(batch.rows(index, index + 1), product)
-            assert sum(term.weight for term in terms) == pytest.approx(float(found[index, product]), abs=1e-5)
+            terms = explained(model, batch.rows(index, index + 1), product)
+            assert sum(terms.values()) == pytest.approx(float(found[index, product]), abs=1e-5)
             warm = {past for past in profile if exact[past].any()}
-            assert {term.product for term in terms} == (warm if exact[product].any() else set())
+            assert terms.keys() == (warm if exact[product].any() else set())
 
 
 def test_similar_factors_are_by_cosine_and_cold_products_by_nothing() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lambda_api.interactions import InteractionType
+from lambda_api.interactions import Event, InteractionType
 from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.factors import FactorRecommender
-from lambda_api.recommender.histories import Event, Histories, Ragged
+from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.onnx_graph import OnnxGraph

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
+from lambda_api.recommender.csr import find_sorted, offsets
 from lambda_api.recommender.csr import ranges as positions
 from lambda_api.recommender.factors import FactorRecommender
 from lambda_api.recommender.histories import Histories, Ragged
@@ -23,7 +24,6 @@ from lambda_api.recommender.two_stage.proposals import (
     Grid,
     Paths,
     Proposal,
-    among,
     expand,
     largest,
     ranked,
@@ -136,8 +136,7 @@ class CandidateGenerator:
         slots = grid.slot_of_cell[cells % n_products] + cells // n_products * grid.width
         always = self._add_others(scores, proposed, slots)
         some = blocked[np.isin(blocked % n_products, products)]
-        place = np.minimum(np.searchsorted(grid.products[:-1], some % n_products), grid.width - 1)
-        there = grid.products[place] == some % n_products
+        place, there = find_sorted(grid.products[:-1], some % n_products)
         scores[:, (some // n_products * grid.width + place)[there]] = 0.0
         table = scores.reshape(len(self.sources), batch, grid.width)
         return variants, self._cut(table, always, np.tile(grid.products, batch), profiles)
@@ -243,7 +242,7 @@ class CandidateGenerator:
         if kept is not None:
             scores, ranks, fusion = scores[:, kept], ranks[:, kept], fusion[kept]
             products, counts = products[kept], np.bincount(rows[kept], minlength=batch)
-        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        indptr = offsets(counts)
         return Candidates(Ragged(indptr, products.astype(np.int32)), scores.T, ranks.T, fusion)
 
     def _proposal(
@@ -289,7 +288,7 @@ class CandidateGenerator:
         spare = np.bincount(blocked // n_products, minlength=batch).max(initial=0)
         order = order[: take + int(spare)]
         cells = np.arange(batch, dtype=np.int64)[:, None] * n_products + order
-        free = ~among(cells, blocked)
+        free = ~find_sorted(blocked, cells)[1]
         chosen = cells[free & (np.cumsum(free, axis=1) <= take)]
         return Proposal(chosen, np.empty(0, dtype=np.float32))
 
@@ -322,7 +321,7 @@ class CandidateGenerator:
         order, code = order[grouped], code[grouped]
         kept = np.arange(len(code)) - np.searchsorted(code, code) < PER_CATEGORY
         counts = np.bincount(code[kept], minlength=int(self.facts.category.max(initial=-1)) + 1)
-        return Ragged(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), order[kept])
+        return Ragged(offsets(counts), order[kept])
 
     def _blocked(self, histories: Histories) -> NDArray[np.int64]:
         """Cells that are no candidates, ascending, some more than once."""
@@ -340,10 +339,7 @@ def _joined(parts: Sequence[Candidates]) -> Candidates:
     """Batches one after the other."""
     counts = np.concatenate([np.diff(part.products.indptr) for part in parts])
     return Candidates(
-        Ragged(
-            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            np.concatenate([part.products.values for part in parts]),
-        ),
+        Ragged(offsets(counts), np.concatenate([part.products.values for part in parts])),
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.ranks for part in parts]),
         np.concatenate([part.fusion for part in parts]),

@@ -6,6 +6,7 @@ What is said to shoppers about it is in ``lambda_api.serving.reasons``.
 import numpy as np
 from numpy.typing import NDArray
 
+from lambda_api.recommender.csr import find_sorted
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.two_stage.candidates import CandidateGenerator, GraphExpansion
 from lambda_api.recommender.two_stage.proposals import FUSION_OFFSET
@@ -26,8 +27,8 @@ def terms_of(
     past = np.unique(history.products)
     if len(found.products.values) == 0:
         return past, np.zeros((len(products), len(past)))
-    at = np.minimum(np.searchsorted(found.products.values, products), len(found.products.values) - 1)
-    counts = (found.products.values[at] == products)[:, None] & (found.scores[at] > 0)
+    at, there = find_sorted(found.products.values, products)
+    counts = there[:, None] & (found.scores[at] > 0)
     credit = np.where(counts, 1.0 / (FUSION_OFFSET + found.ranks[at].astype(np.float64)), 0.0)
     total = _shared_by_graphs(generator, expansion, products, past, credit)
     category = generator.facts.category

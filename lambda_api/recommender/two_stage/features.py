@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
-from lambda_api.recommender.csr import run_starts
+from lambda_api.recommender.csr import find_sorted, run_starts
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.two_stage.candidates import Candidates
@@ -304,9 +304,8 @@ class _Table:
         """Rows of the pairs of a shopper and a code, float32 ``[R, c]``; a code of -1 is never there."""
         if len(self.keys) == 0:
             return self.columns
-        wanted = rows * self.width + codes
-        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return self.columns[np.where((self.keys[at] == wanted) & (codes >= 0), at, -1)]
+        at, there = find_sorted(self.keys, rows * self.width + codes)
+        return self.columns[np.where(there & (codes >= 0), at, -1)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ They are counted in ``recsys_assets.models.hybrid_facts``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Self
 
@@ -143,19 +143,4 @@ class CatalogueFacts:
         return cls(**{name: np.asarray(arrays[f"facts_{name}"]) for name in _ARRAYS}, as_of=as_of)
 
 
-_ARRAYS = (
-    "counts",
-    "newcomers",
-    "trend",
-    "buyers",
-    "repeat_share",
-    "repeat_days",
-    "age_days",
-    "idle_days",
-    "conversion",
-    "cart_rate",
-    "log_price",
-    "buyer_breadth",
-    "category",
-    "brand",
-)
+_ARRAYS = tuple(field.name for field in fields(CatalogueFacts) if field.name != "as_of")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lambda_api.recommender.csr import offsets
 from lambda_api.recommender.csr import ranges as positions
 from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.profiles import Profiles
@@ -64,8 +65,8 @@ def expand(graphs: Sequence[SparseWeights], profiles: Sequence[Profiles], width:
     starts = np.concatenate([graph.indptr[own.products] for graph, own in zip(graphs, profiles, strict=True)])
     ends = np.concatenate([graph.indptr[1:][own.products] for graph, own in zip(graphs, profiles, strict=True)])
     lengths = ends - starts
-    pair_stops = np.concatenate([[0], np.cumsum(lengths)])
-    stops = pair_stops[np.concatenate([[0], np.cumsum([len(own.products) for own in profiles])])]
+    pair_stops = offsets(lengths)
+    stops = pair_stops[offsets([len(own.products) for own in profiles])]
     place = positions(starts, lengths)
     cells = np.empty(len(place), dtype=np.int64)
     reach = np.empty(len(place), dtype=np.float32)
@@ -210,10 +211,3 @@ def ranked(
     table = np.full(batch * width, -1.0, dtype=np.float32)
     table[place] = fusion
     return ranks, fusion, np.flatnonzero(within(table.reshape(batch, width), limit).ravel()[place])
-
-
-def among(cells: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
-    if len(ascending) == 0:
-        return np.zeros(cells.shape, dtype=bool)
-    at = np.minimum(np.searchsorted(ascending, cells), len(ascending) - 1)
-    return np.asarray(ascending[at] == cells)

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from lambda_api.errors import RecsysError
 from lambda_api.recommender.contract import (
-    Parameters,
     Recommendations,
     Recommender,
     ScoreArray,
+    StoredModel,
     Whitelist,
+    most_similar,
 )
 from lambda_api.recommender.csr import find_sorted, offsets_of_rows
 from lambda_api.recommender.factors import FactorRecommender
@@ -26,14 +27,14 @@ from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.item_weights import SparseWeights, mean_likeness
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
-from lambda_api.recommender.topk import top_k
+from lambda_api.recommender.topk import empty_lists
 from lambda_api.recommender.two_stage.blocks import Block, blocks_of, for_each
 from lambda_api.recommender.two_stage.breadth import broad, shares_of_single_clicks
 from lambda_api.recommender.two_stage.candidates import CELLS_AT_ONCE, CandidateGenerator
 from lambda_api.recommender.two_stage.credit import terms_of
 from lambda_api.recommender.two_stage.product_statistics import WINDOW_DAYS, CatalogueFacts
 from lambda_api.recommender.two_stage.sessions import in_session, of_newest_session, shoppers_of
-from lambda_api.recommender.two_stage.stage import Allowed, RankedStage, Scored
+from lambda_api.recommender.two_stage.stage import Allowed, RankedStage, Scored, looked_up, of_rows
 
 FORMAT = 3
 """Version of this kind's part of a bundle. 2: session stage, sources renamed, no towers. 3: share of a category."""
@@ -106,9 +107,7 @@ class TwoStageRecommender(Recommender):
 
     def knows(self, histories: Histories) -> NDArray[np.bool_]:
         """Shoppers with an event that some source gives a weight."""
-        known = np.zeros(len(histories), dtype=bool)
-        known[histories.shopper_of_event[self._counts[histories.types]]] = True
-        return known
+        return histories.have_event_of(self._counts)
 
     @cached_property
     def _counts(self) -> NDArray[np.bool_]:
@@ -150,7 +149,7 @@ class TwoStageRecommender(Recommender):
         kept, changed = np.flatnonzero(same), np.flatnonzero(~same)
         if len(kept):
             shorter, found = stage.generator.candidates_without(history, without[kept])
-            scores[kept] = _looked_up(stage.scored(shorter, found, wanted[kept]), wanted[kept], len(self.products))
+            scores[kept] = looked_up(stage.scored(shorter, found, wanted[kept]), wanted[kept], len(self.products))
         if len(changed):
             scores[changed] = self._scores_of(shoppers_of(variants, changed), wanted[changed])
         scores[~known] = self.popularity[products]
@@ -180,7 +179,7 @@ class TwoStageRecommender(Recommender):
         parts: list[Scored] = []
         for stage, own in self._split(histories):
             part = shoppers_of(histories, own)
-            keep = None if allowed is None else _of_rows(allowed, own)
+            keep = None if allowed is None else of_rows(allowed, own)
             rows, products, chances = stage.scored(
                 part, stage.generator.candidates(part), None if wanted is None else wanted[own], keep
             )
@@ -193,7 +192,7 @@ class TwoStageRecommender(Recommender):
 
     def _scores_of(self, histories: Histories, wanted: NDArray[np.int64]) -> ScoreArray:
         """Chances of ``wanted`` (``[B, m]``), 0 for what is no candidate; float32 ``[B, m]``."""
-        return _looked_up(self._scored(histories, wanted), wanted, len(self.products))
+        return looked_up(self._scored(histories, wanted), wanted, len(self.products))
 
     def recommend(
         self,
@@ -206,8 +205,7 @@ class TwoStageRecommender(Recommender):
     ) -> Recommendations:
         """See `Recommender.recommend`; only candidates are given features and scores."""
         self._require_answerable(histories, k, exclude)
-        products = np.full((len(histories), k), -1, dtype=np.int32)
-        scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+        products, scores = empty_lists(len(histories), k)
         listed = None
         if candidates is not None:
             listed = np.zeros(len(self.products), dtype=bool)
@@ -230,19 +228,17 @@ class TwoStageRecommender(Recommender):
 
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:
         """Neighbours by every item graph, each scaled to its strongest neighbour, summed."""
-        products = np.asarray(products, dtype=np.int32)
-        found = np.full((len(products), k), -1, dtype=np.int32)
-        scores = np.full((len(products), k), -np.inf, dtype=np.float32)
-        for start, stop in blocks_of(len(products), max(1, CELLS_PER_CHUNK // max(1, len(self.products)))):
-            part = products[start:stop]
+
+        def summed(part: IndexArray) -> ScoreArray:
             total = np.zeros((len(part), len(self.products)), dtype=np.float32)
             for _, weights in sorted(self._item_graphs.items()):
                 rows = np.maximum(weights.rows(part), 0.0)
                 rows[np.arange(len(part)), part] = 0.0
                 best = rows.max(axis=1, initial=0.0, keepdims=True)
                 total += rows / np.where(best > 0, best, 1.0)
-            found[start:stop], scores[start:stop] = top_k(np.where(total > 0, total, -np.inf).astype(np.float32), k)
-        return Recommendations(found, scores)
+            return np.where(total > 0, total, -np.inf).astype(np.float32)
+
+        return most_similar(products, k, summed, max(1, CELLS_PER_CHUNK // max(1, len(self.products))))
 
     def contributions(
         self, history: Histories, products: IndexArray, scores: ScoreArray | None = None
@@ -304,19 +300,13 @@ class TwoStageRecommender(Recommender):
         return {GRAPH_NAME: self.stage.ranker.content, **session}
 
     @classmethod
-    def restore(
-        cls,
-        products: IdMap,
-        popularity: ScoreArray,
-        arrays: Mapping[str, NDArray[Any]],
-        parameters: Parameters,
-        graphs: Mapping[str, bytes],
-    ) -> Self:
+    def restore(cls, stored: StoredModel) -> Self:
         """Inverse of `arrays`, `parameters` and `graphs`.
 
         Raises:
             OldFormatError: the bundle was written by another version.
         """
+        arrays, parameters = stored.arrays, stored.parameters
         if parameters.get("format") != FORMAT:
             raise OldFormatError(
                 f"the hybrid's bundle has format {parameters.get('format', 1)}, this version reads {FORMAT}",
@@ -326,13 +316,13 @@ class TwoStageRecommender(Recommender):
         factors = None
         if parameters["factors"] is not None:
             own = {name: arrays[f"factors_{name}"] for name in ("item_factors", "gramian")}
-            factors = FactorRecommender.restore(products, popularity, own, parameters["factors"], {})
+            factors = FactorRecommender.restore(replace(stored, arrays=own, parameters=parameters["factors"]))
         given = (arrays, facts, factors)
-        stage = RankedStage.restore(parameters["stage"], graphs[GRAPH_NAME], *given)
+        stage = RankedStage.restore(parameters["stage"], stored.graphs[GRAPH_NAME], *given)
         session = None
         if parameters["session"] is not None:
-            session = RankedStage.restore(parameters["session"], graphs[SESSION + GRAPH_NAME], *given)
-        return cls(products, popularity, stage, session, parameters["category_share"])
+            session = RankedStage.restore(parameters["session"], stored.graphs[SESSION + GRAPH_NAME], *given)
+        return cls(stored.products, stored.popularity, stage, session, parameters["category_share"])
 
     def _best(
         self,
@@ -358,8 +348,7 @@ class TwoStageRecommender(Recommender):
 
         rows, values, chances = self._scored(histories, None, allowed)
         edges = offsets_of_rows(rows, len(histories)).tolist()
-        products = np.full((len(histories), k), -1, dtype=np.int32)
-        scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+        products, scores = empty_lists(len(histories), k)
         limited = self.category_share < 1 and self.generator.facts.categories > 0
         for row, (first, last) in enumerate(pairwise(edges)):
             order = first + np.argsort(-chances[first:last], kind="stable")
@@ -398,17 +387,3 @@ class TwoStageRecommender(Recommender):
 
     def _shopper_blocks(self, shoppers: int) -> list[Block]:
         return blocks_of(shoppers, max(1, min(SHOPPERS_PER_BLOCK, CELLS_AT_ONCE // max(1, len(self.products)))))
-
-
-def _of_rows(allowed: Allowed, own: NDArray[np.int64]) -> Allowed:
-    """``allowed`` for a batch of the shoppers ``own`` alone."""
-    return lambda rows, products: allowed(own[rows], products)
-
-
-def _looked_up(scored: Scored, wanted: NDArray[np.int64], width: int) -> ScoreArray:
-    """The chances of ``wanted`` products (``[B, m]``) among those ``scored``, 0 for others; float32 ``[B, m]``."""
-    rows, products, chances = scored
-    place, there = find_sorted(rows * width + products, np.arange(len(wanted))[:, None] * width + wanted)
-    scores = np.zeros(wanted.shape, dtype=np.float32)
-    scores[there] = chances[place[there]]
-    return scores

@@ -1,7 +1,7 @@
 """What a source of candidates is: its kind, how many it proposes, and the weights of the shopper's events in it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 from lambda_api.recommender.profiles import EventWeighting
@@ -36,14 +36,7 @@ class Source:
 
     def parameters(self) -> dict[str, Any]:
         """JSON-able form, the input of `from_parameters`."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "take": self.take,
-            "weighting": self.weighting.parameters(),
-            "graph": self.graph,
-            "prior": self.prior,
-        }
+        return asdict(self)
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:

@@ -133,3 +133,17 @@ class RankedStage:
         )
         slope, intercept = parameters["calibration"]
         return cls(generator, OnnxGraph(graph), (slope, intercept), tuple(parameters["reads"]), parameters["session"])
+
+
+def of_rows(allowed: Allowed, own: NDArray[np.int64]) -> Allowed:
+    """``allowed`` for a batch of the shoppers ``own`` alone."""
+    return lambda rows, products: allowed(own[rows], products)
+
+
+def looked_up(scored: Scored, wanted: NDArray[np.int64], width: int) -> ScoreArray:
+    """The chances of ``wanted`` products (``[B, m]``) among those ``scored``, 0 for others; float32 ``[B, m]``."""
+    rows, products, chances = scored
+    place, there = find_sorted(rows * width + products, np.arange(len(wanted))[:, None] * width + wanted)
+    scores = np.zeros(wanted.shape, dtype=np.float32)
+    scores[there] = chances[place[there]]
+    return scores
