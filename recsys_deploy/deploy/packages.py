@@ -1,14 +1,13 @@
 """Terraform's variables about packages: built now, or built earlier and verified."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from recsys_deploy.deploy.errors import DeployError
 from recsys_deploy.packaging.archive import as_lambda_says, file_checksum
-from recsys_deploy.packaging.build import VARIABLES, package
+from recsys_deploy.packaging.build import VARIABLES, package, path_from_stack
 from recsys_deploy.packaging.functions import FUNCTIONS
 
 _REBUILD: Final = "build the packages again with `recsys package --out {}`"
@@ -26,8 +25,7 @@ def package_variables(folder: Path, stack: Path, *, build: bool) -> dict[str, An
 
     Args:
         folder: of the zips.
-        stack: where Terraform runs. Zips in the same checkout are named relative to it, so that plans are the same on
-            every machine.
+        stack: where Terraform runs.
         build: build the packages first; else they must exist.
 
     Raises:
@@ -41,7 +39,7 @@ def package_variables(folder: Path, stack: Path, *, build: bool) -> dict[str, An
         variables: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise DeployError(f"{file} cannot be read ({error})", remedy=_REBUILD.format(folder)) from error
-    return {name: _placed(value, folder.resolve(), stack.resolve()) for name, value in variables.items()}
+    return {name: _placed(value, folder, stack) for name, value in variables.items()}
 
 
 def _placed(value: Any, folder: Path, stack: Path) -> Any:
@@ -57,11 +55,5 @@ def _placed(value: Any, folder: Path, stack: Path) -> Any:
         raise DeployError(f"{zipped} cannot be read ({error})", remedy=_REBUILD.format(folder)) from error
     if found != value["hash"]:
         raise DeployError(f"{zipped} is not what {VARIABLES} describes", remedy=_REBUILD.format(folder))
-    placed = {"path": _from_stack(zipped, stack)}
-    if "entry" in value:
-        placed["entry"] = _from_stack(folder / Path(value["entry"]).name, stack)
-    return {**value, **placed}
-
-
-def _from_stack(file: Path, stack: Path) -> str:
-    return (Path(os.path.relpath(file, stack)) if file.is_relative_to(stack.parents[1]) else file).as_posix()
+    files = {name: folder / Path(value[name]).name for name in ("path", "entry") if name in value}
+    return {**value, **{name: path_from_stack(file, stack) for name, file in files.items()}}

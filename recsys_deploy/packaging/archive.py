@@ -12,6 +12,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from lambda_api.atomic_files import replaced_file
+
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that the zip format can hold."""
 
@@ -24,19 +26,12 @@ LEVEL = 6
 
 def write_zip(files: Mapping[str, bytes], target: Path) -> None:
     """Write ``files`` to ``target`` atomically."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    writing = target.with_name(target.name + ".writing")
-    try:
-        with zipfile.ZipFile(writing, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive:
-            for name in sorted(files):
-                info = zipfile.ZipInfo(name, EPOCH)
-                info.create_system = UNIX
-                info.external_attr = MODE << 16
-                info.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(info, files[name], compresslevel=LEVEL)
-        writing.replace(target)
-    finally:
-        writing.unlink(missing_ok=True)
+    with replaced_file(target) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, EPOCH)
+            info.create_system = UNIX
+            info.external_attr = MODE << 16
+            archive.writestr(info, files[name], zipfile.ZIP_DEFLATED, compresslevel=LEVEL)
 
 
 def content_checksum(files: Mapping[str, bytes]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lambda_api.atomic_files import write_text
 from recsys_assets.code_revision import git_revision
 from recsys_deploy.packaging.archive import as_lambda_says, content_checksum, file_checksum, write_zip
 from recsys_deploy.packaging.bytecode import bytecode, find_interpreter
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 """The checkout."""
 
 TERRAFORM_FOLDER = "terraform/stack"
-"""Terraform runs here. Paths given to it are relative to this folder, so that a plan is the same on every machine."""
+"""Terraform runs here. Paths of packages are relative to this folder, so that a plan is the same on every machine."""
 
 VARIABLES = "packages.tfvars.json"
 
@@ -97,15 +98,15 @@ def package(
     constraints = root / "constraints.txt"
     made = [_package(spec, code_files(root, spec.code), constraints, target, out) for spec in specs]
     if {spec.name for spec in specs} == set(FUNCTIONS):
-        features = package_features(out, root, read_pins(constraints))
+        features, stack = package_features(out, root, read_pins(constraints)), root / TERRAFORM_FOLDER
         variables = {
             "packages": {
-                found.function: {"path": _from_stack(out / found.zip, root), "hash": found.source_code_hash}
+                found.function: {"path": path_from_stack(out / found.zip, stack), "hash": found.source_code_hash}
                 for found in made
             },
             "feature_package": {
-                "path": _from_stack(features.zip, root),
-                "entry": _from_stack(features.entry, root),
+                "path": path_from_stack(features.zip, stack),
+                "entry": path_from_stack(features.entry, stack),
                 "hash": features.hash,
                 "python_modules": list(features.python_modules),
             },
@@ -114,12 +115,10 @@ def package(
     return made
 
 
-def _from_stack(file: Path, root: Path) -> str:
-    """Path of ``file`` for Terraform: relative to where it runs if the file is in the checkout."""
-    file = file.resolve()
-    if file.is_relative_to(root.resolve()):
-        file = Path(os.path.relpath(file, root.resolve() / TERRAFORM_FOLDER))
-    return file.as_posix()
+def path_from_stack(file: Path, stack: Path) -> str:
+    """Path of ``file`` for Terraform, which runs in ``stack``: relative to it if both are in the same checkout."""
+    file, stack = file.resolve(), stack.resolve()
+    return (Path(os.path.relpath(file, stack)) if file.is_relative_to(stack.parents[1]) else file).as_posix()
 
 
 def _package(spec: FunctionSpec, code: Mapping[str, bytes], constraints: Path, target: Target, out: Path) -> Package:
@@ -163,6 +162,4 @@ def _package(spec: FunctionSpec, code: Mapping[str, bytes], constraints: Path, t
 
 
 def _write_json(content: Mapping[str, Any], target: Path) -> None:
-    writing = target.with_name(target.name + ".writing")
-    writing.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-    writing.replace(target)
+    write_text(target, json.dumps(content, indent=2, sort_keys=True) + "\n")

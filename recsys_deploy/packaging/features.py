@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lambda_api.atomic_files import write_bytes
 from recsys_deploy.packaging.archive import as_lambda_says, file_checksum, write_zip
 from recsys_deploy.packaging.functions import PackagingError
 
@@ -16,15 +17,7 @@ PROGRAM = "recsys_assets/features/glue_features.py"
 ZIP = "features.zip"
 OURS = ("lambda_api", "recsys_assets")
 
-LIBRARIES = (
-    "atpublic",
-    "dagster-pipes",
-    "ibis-framework",
-    "pyarrow-hotfix",
-    "sqlglot",
-    "toolz",
-    "parsy",
-)
+LIBRARIES = ("atpublic", "dagster-pipes", "ibis-framework", "pyarrow-hotfix", "sqlglot", "toolz", "parsy")
 """Libraries of the program that Glue does not have, with their dependencies."""
 
 
@@ -54,17 +47,13 @@ def package_features(out: Path, root: Path, pins: Mapping[str, str]) -> FeatureP
         PackagingError: the checkout lacks the program, or a library has no pin.
     """
     if missing := [name for name in LIBRARIES if name not in pins]:
-        raise PackagingError(
-            f"constraints.txt does not pin {', '.join(missing)}, which the Glue job needs",
-            remedy="run make constraints",
-        )
+        message = f"constraints.txt does not pin {', '.join(missing)}, which the Glue job needs"
+        raise PackagingError(message, remedy="run make constraints")
     files = imported_files(root, PROGRAM)
     target = (out / ZIP).resolve()
     write_zip({name: content for name, content in files.items() if name != PROGRAM}, target)
     entry = target.with_name(Path(PROGRAM).name)
-    writing = entry.with_name(entry.name + ".writing")
-    writing.write_bytes(files[PROGRAM])
-    writing.replace(entry)
+    write_bytes(entry, files[PROGRAM])
     modules = tuple(f"{name}=={pins[name]}" for name in LIBRARIES)
     return FeaturePackage(target, entry, as_lambda_says(file_checksum(target)), modules)
 
