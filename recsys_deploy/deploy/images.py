@@ -17,6 +17,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 from rich.console import Console
 
+from recsys_assets.aws_errors import error_code
 from recsys_assets.code_revision import git_revision
 from recsys_deploy.deploy.aws_session import Aws
 from recsys_deploy.deploy.errors import DeployError, translated
@@ -30,7 +31,6 @@ ACCEPTED: Final = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 ]
-MULTI_MODEL_LABEL: Final = "com.amazonaws.sagemaker.capabilities.multi-models"
 SCAN_PAUSE_S, SCAN_ATTEMPTS = 5, 60
 
 Run = Callable[[Sequence[str], bytes | None], None]
@@ -63,7 +63,6 @@ class PushedImage:
     """An image in ECR: repository, digest, findings of the scan by severity, whether this run built it."""
 
     repository: str
-    tag: str
     digest: str
     findings: Mapping[str, int]
     built: bool
@@ -90,12 +89,8 @@ def needed_images(values: Mapping[str, Any]) -> list[str]:
 def build_command(name: str, uri: str, options: ImageOptions, revision: str) -> list[str]:
     """The command that builds ``docker/<name>.Dockerfile`` and pushes it as ``uri``, with media types of Docker."""
     command = ["docker", "buildx", "build", "--platform", options.platform, "--file", f"docker/{name}.Dockerfile"]
-    command += [
-        "--provenance=false",
-        "--sbom=false",
-        "--output",
-        f"type=image,name={uri},push=true,oci-mediatypes=false",
-    ]
+    command += ["--provenance=false", "--sbom=false"]
+    command += ["--output", f"type=image,name={uri},push=true,oci-mediatypes=false"]
     arguments = {"PYTHON_IMAGE": options.base, "PIP_ARGS": options.pip_args, "GIT_REVISION": revision}
     return [*command, *(part for item in arguments.items() for part in ("--build-arg", "=".join(item))), "."]
 
@@ -154,8 +149,8 @@ def _push(
     repository = f"{environment.prefix}/{name}"
     ecr = aws.client("ecr")
     with translated(f"reading the repository {repository}"):
-        known = _described(ecr, repository, revision)
-    if built := known is None:
+        built = not _exists(ecr, repository, revision)
+    if built:
         with translated("ecr:GetAuthorizationToken"):
             token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
         password = base64.b64decode(token).partition(b":")[2]
@@ -172,20 +167,17 @@ def _push(
                 remedy="delete it in ECR and build it with docker buildx, --provenance=false and oci-mediatypes=false",
             )
         findings = _findings(ecr, repository, revision, sleep)
-    return PushedImage(repository, revision, image["imageId"]["imageDigest"], findings, built)
+    return PushedImage(repository, image["imageId"]["imageDigest"], findings, built)
 
 
-def _described(ecr: Any, repository: str, tag: str) -> Mapping[str, Any] | None:
+def _exists(ecr: Any, repository: str, tag: str) -> bool:
     try:
-        details: list[Mapping[str, Any]] = ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])[
-            "imageDetails"
-        ]
-        return details[0]
+        ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
+        return True
     except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code == "ImageNotFoundException":
-            return None
-        if code == "RepositoryNotFoundException":
+        if error_code(error) == "ImageNotFoundException":
+            return False
+        if error_code(error) == "RepositoryNotFoundException":
             raise DeployError(
                 f"there is no repository {repository}", remedy="run `recsys deploy` first, which creates it"
             ) from error
@@ -198,7 +190,7 @@ def _findings(ecr: Any, repository: str, tag: str, sleep: Callable[[float], None
         try:
             found = ecr.describe_image_scan_findings(repositoryName=repository, imageId={"imageTag": tag})
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ScanNotFoundException":
+            if error_code(error) == "ScanNotFoundException":
                 return {}
             raise
         status = found["imageScanStatus"]["status"]
@@ -214,9 +206,8 @@ def _findings(ecr: Any, repository: str, tag: str, sleep: Callable[[float], None
 def _restart(aws: Aws, cluster: str) -> int:
     """Force a new deployment of the cluster's services, because those that failed without an image stay down."""
     ecs = aws.client("ecs")
-    services = [
-        arn for page in ecs.get_paginator("list_services").paginate(cluster=cluster) for arn in page["serviceArns"]
-    ]
+    pages = ecs.get_paginator("list_services").paginate(cluster=cluster)
+    services = [arn for page in pages for arn in page["serviceArns"]]
     for service in services:
         ecs.update_service(cluster=cluster, service=service, forceNewDeployment=True)
     return len(services)

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from recsys_assets.aws_errors import error_code
 from recsys_deploy.deploy.aws_session import Aws
 from recsys_deploy.deploy.errors import DeployError
+from recsys_deploy.deploy.images import needed_images
 from recsys_deploy.deploy.values import Environment
 
 LEFT_UNRESERVED: Final = 100
@@ -124,19 +126,15 @@ def _training(values: Mapping[str, Any], aws: Aws) -> Iterator[Finding]:
 
 
 def _images(values: Mapping[str, Any], aws: Aws, prefix: str, tag: str) -> Iterator[Finding]:
-    names = ["dagster"] if values.get("runs") else []
-    names += ["inference", "training"] if values.get("sagemaker") else []
-    for name in names:
+    for name in needed_images(values):
         repository = f"{prefix}/{name}"
         try:
             aws.client("ecr").describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in ("ImageNotFoundException", "RepositoryNotFoundException"):
+        except (ClientError, BotoCoreError) as error:
+            if error_code(error) in ("ImageNotFoundException", "RepositoryNotFoundException"):
+                yield Finding(f"there is no image {repository}:{tag}", "run `recsys images` after this deployment")
+            else:
                 yield _unread(f"image {repository}:{tag}", error)
-                continue
-            yield Finding(f"there is no image {repository}:{tag}", "run `recsys images` after this deployment")
-        except BotoCoreError as error:
-            yield _unread(f"image {repository}:{tag}", error)
 
 
 def _page(values: Mapping[str, Any]) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
+from recsys_assets.aws_errors import error_code
 from recsys_deploy.deploy.api_check import fault_of_health, fault_of_list, http_event, question, read_json
 from recsys_deploy.deploy.aws_session import Aws
 from recsys_deploy.deploy.errors import CheckFailed, translated
@@ -158,7 +159,7 @@ def _wait(aws: Aws, function: Function, sleep: Callable[[float], None]) -> None:
                 try:
                     client.invoke(**names, Payload=b"{}")
                 except ClientError as error:
-                    if error.response["Error"]["Code"] not in NOT_READY:
+                    if error_code(error) not in NOT_READY:
                         raise
         if state == "Active":
             return

@@ -16,7 +16,6 @@ from recsys_deploy.deploy.aws_session import Aws
 from recsys_deploy.deploy.errors import DeployError
 from recsys_deploy.deploy.images import (
     DOCKER_MANIFEST,
-    MULTI_MODEL_LABEL,
     ImageOptions,
     PushedImage,
     _findings,
@@ -87,7 +86,10 @@ def test_images_are_built_with_media_types_that_sagemaker_takes(tmp_path: Path) 
 
 def test_the_inference_image_may_serve_several_models() -> None:
     """CreateModel refuses ``Mode=MultiModel`` for an image without this label."""
-    assert f"LABEL {MULTI_MODEL_LABEL}=true" in (ROOT / "docker" / "inference.Dockerfile").read_text()
+    assert (
+        "LABEL com.amazonaws.sagemaker.capabilities.multi-models=true"
+        in (ROOT / "docker" / "inference.Dockerfile").read_text()
+    )
 
 
 def test_every_needed_image_is_pushed_once_and_services_restart(repositories: Any, tmp_path: Path) -> None:
