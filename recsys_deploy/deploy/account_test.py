@@ -9,7 +9,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,15 +18,16 @@ from rich.console import Console
 from lambda_api.errors import RecsysError
 from lambda_api.recommender.bundle import BundleError
 from recsys_assets.code_revision import git_revision
-from recsys_assets.lake import Lake
 from recsys_deploy.deploy import page
 from recsys_deploy.deploy.api_check import CHECK_USER, TIMEOUT_S, HttpCall, call, fault_of_api, read_json
 from recsys_deploy.deploy.aws_session import Aws
-from recsys_deploy.deploy.command import Confirm, DeployedEnvironment, Deployment, DeployOptions, deploy
+from recsys_deploy.deploy.command import Deployment, deploy
 from recsys_deploy.deploy.cost.estimate import HOURS, Usage, estimate
 from recsys_deploy.deploy.cost.prices import REFERENCE, read_prices
-from recsys_deploy.deploy.errors import DeployError, NotConfirmed, translated
-from recsys_deploy.deploy.removal import DestroyOptions, destroy
+from recsys_deploy.deploy.deployed import DeployedEnvironment
+from recsys_deploy.deploy.errors import Confirm, DeployError, require_consent, translated
+from recsys_deploy.deploy.options import DeployOptions
+from recsys_deploy.deploy.removal import destroy
 from recsys_deploy.deploy.values import Environment, read_environment
 from recsys_deploy.release.moves import Releases
 from recsys_deploy.release.strategies import Strategy
@@ -119,9 +120,9 @@ class AccountTest:
         if not self.environment.is_disposable:
             raise DeployError(f"{self.environment.name} is not disposable", remedy="use dev, or a copy of it")
         self.console.print(f"price of the hour: about {self.report.price:.2f} USD", highlight=False)
-        question = f"create {self.environment.name}, use it and remove it, for about {self.report.price:.2f} USD?"
-        if not self.options.yes and not (confirm and confirm(question)):
-            raise NotConfirmed("not started; nothing was created", remedy="" if confirm else "agree with --yes")
+        if not self.options.yes:
+            question = f"create {self.environment.name}, use it and remove it, for about {self.report.price:.2f} USD?"
+            require_consent(confirm, question, "not started; nothing was created")
         made: list[Deployment] = []
         with self._step("deploy") as notes:
             made.append(deploy(self.options, self.console, http=self.http, sleep=self.sleep))
@@ -129,7 +130,7 @@ class AccountTest:
         if made:
             self.use(self.steps(made[0]))
         with self._step("destroy") as notes:
-            gone = destroy(self._removal(), self.console)
+            gone = destroy(replace(self.options, yes=True), self.console)
             notes.append(f"{gone.resources} resources")
         with self._step("what is left") as notes, self.aws.shared():
             self.report.left = self._left()
@@ -205,17 +206,16 @@ class AccountTest:
         return f"{state.name} in service and deleted"
 
     def _batch(self, there: DeployedEnvironment) -> str:
-        lake = Lake(there.settings.lake_uri)
-        if not lake.days("interactions"):
+        settings, stores, label = there.settings, there.stores, "account-test-questions"
+        if not stores.lake.days("interactions"):
             raise Skipped("the lake holds no interactions; a training brings them in")
         from recsys_deploy.batch.terminal import batch_of
 
         def log(level: object, line: str) -> None:
             self.console.print(line, highlight=False, markup=False)
 
-        settings, stores, label = there.settings, there.stores, "account-test-questions"
         serving = there.table("serving")
-        outcome = batch_of(settings, serving, stores.registry, stores.bundles, lake, log, lambda _: None, label)
+        outcome = batch_of(settings, serving, stores.registry, stores.bundles, stores.lake, log, lambda _: None, label)
         where = "a batch transform" if settings.inference_image else "this process (sagemaker = null)"
         return f"{outcome.records} lists by {where}, {outcome.tally.bad} bad lines"
 
@@ -249,16 +249,6 @@ class AccountTest:
             arns = [one["ResourceARN"] for page in pages for one in page["ResourceTagMappingList"]]
         # A key waits for its deletion for days, and costs nothing meanwhile.
         return sorted(f"{arn.split(':')[2]} {arn.split(':', 5)[5]}" for arn in arns if ":kms:" not in arn)
-
-    def _removal(self) -> DestroyOptions:
-        given = self.options
-        return DestroyOptions(
-            environment=given.environment,
-            terraform=given.terraform,
-            plugin_dir=given.plugin_dir,
-            data_dir=given.data,
-            yes=True,
-        )
 
     @contextmanager
     def _step(self, name: str) -> Iterator[list[str]]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,9 +11,12 @@ from botocore.exceptions import ClientError
 from recsys_assets.aws_errors import AwsCallFailed, AwsErrorKind
 from recsys_deploy.deploy.aws_session import Aws
 from recsys_deploy.deploy.errors import DeployError, translated
+from recsys_deploy.deploy.options import EnvironmentOptions
+from recsys_deploy.deploy.steps import Steps
 from recsys_deploy.deploy.terraform import Terraform
 from recsys_deploy.deploy.values import BACKEND, VALUES, Environment
 
+KEY_VARIABLE: Final = "TF_VAR_storefront_key"
 WITHOUT_LOCATION: Final = "us-east-1"
 """The only region that CreateBucket refuses as a location (Amazon S3 API Reference, CreateBucket)."""
 
@@ -24,6 +28,19 @@ class Checked:
     account: str
     terraform_version: str
     bucket_made: str | None
+
+
+def open_terraform(options: EnvironmentOptions, aws: Aws, steps: Steps, key: str = "") -> Terraform:
+    """Terraform on an environment, reporting to ``steps``; ``key`` is that of the shop page, once there is one."""
+    return Terraform(
+        options.terraform,
+        options.environment,
+        data_dir=options.data,
+        plugin_dir=options.plugin_dir,
+        environment_variables=aws.environment(),
+        variables={KEY_VARIABLE: key} if key else {},
+        on_progress=steps.progress,
+    )
 
 
 def check(environment: Environment, terraform: Terraform, aws: Aws, *, create_state_bucket: bool) -> Checked:
@@ -121,9 +138,8 @@ def make_state_bucket(s3: Any, bucket: str, region: str) -> None:
     """Make a private, versioned, encrypted bucket that accepts TLS only. May be repeated after a failure."""
     where = {} if region == WITHOUT_LOCATION else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     try:
-        s3.create_bucket(Bucket=bucket, ObjectOwnership="BucketOwnerEnforced", **where)
-    except s3.exceptions.BucketAlreadyOwnedByYou:
-        pass
+        with suppress(s3.exceptions.BucketAlreadyOwnedByYou):  # made by an earlier call that failed after it
+            s3.create_bucket(Bucket=bucket, ObjectOwnership="BucketOwnerEnforced", **where)
     except s3.exceptions.BucketAlreadyExists as error:
         raise DeployError(
             f"another account has a bucket named {bucket}", remedy="choose another name in backend.hcl"

@@ -15,82 +15,30 @@ from typing import Any, Final
 from rich.console import Console
 
 from lambda_api.recommender.bundle import BundleError
-from lambda_api.settings import Settings, read_settings
 from lambda_api.state.api_keys import new_key
-from lambda_api.state.open_table import open_table
-from lambda_api.state.routing_record import read_routing
-from lambda_api.state.table import Table
 from recsys_assets.code_revision import git_revision
 from recsys_assets.lake import Lake
-from recsys_assets.registry.bundle_store import BundleStore
-from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_deploy.deploy import model as models
 from recsys_deploy.deploy import page, versions
 from recsys_deploy.deploy.api_check import HttpCall, call, fault_of_api
 from recsys_deploy.deploy.aws_session import Aws
-from recsys_deploy.deploy.checks import check, check_standing
-from recsys_deploy.deploy.errors import CheckFailed, NotConfirmed, translated
-from recsys_deploy.deploy.options import Promotion
+from recsys_deploy.deploy.checks import check, check_standing, open_terraform
+from recsys_deploy.deploy.deployed import DeployedEnvironment
+from recsys_deploy.deploy.errors import CheckFailed, Confirm, NotConfirmed, require_consent, translated
+from recsys_deploy.deploy.options import DeployOptions
 from recsys_deploy.deploy.packages import package_variables
 from recsys_deploy.deploy.preflight import preflight
 from recsys_deploy.deploy.publication import has_shop, page_data, publish
 from recsys_deploy.deploy.steps import Steps, names
 from recsys_deploy.deploy.terraform import Plan, Terraform
 from recsys_deploy.deploy.values import Environment, read_environment
+from recsys_deploy.homes import open_stores
 from recsys_deploy.release.check import ReleaseRefused
 from recsys_deploy.release.moves import Releases
 from recsys_deploy.release.route import RouteRefused
 from recsys_deploy.release.strategies import Strategy
 
-KEY_VARIABLE: Final = "TF_VAR_storefront_key"
-PATIENCE_S: Final = 20.0
-"""For an answer of DynamoDB: nobody is waiting for a page, and a repeated deployment takes minutes."""
-
 PACKAGES: Final = Path("build") / "lambda"
-
-Confirm = Callable[[str], bool]
-"""Asks a person a question; whether they agree."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeployOptions:
-    """Options of the command line.
-
-    Attributes:
-        environment: name of a folder in ``terraform/environments``.
-        home: settings of the home whose champion and lake are uploaded.
-        terraform: the tree with ``stack`` and ``environments``.
-        plugin_dir: folder of Terraform providers; ``None``: Terraform downloads them.
-        packages: folder of built zips; ``None``: they are built now.
-        data_dir: Terraform's files between runs; ``None``: ``build/terraform/<environment>`` of the checkout.
-        yes: agree beforehand to changes that remove something, and to changing prod.
-        create_state_bucket: create the bucket of Terraform's state if it is missing.
-        image_tag: of the container images; ``None``: the git revision of this checkout.
-        bring_model: whether the home's champion is uploaded.
-        promotion: whether it becomes champion there.
-    """
-
-    environment: str
-    home: Settings
-    terraform: Path
-    plugin_dir: Path | None = None
-    packages: Path | None = None
-    data_dir: Path | None = None
-    yes: bool = False
-    create_state_bucket: bool = False
-    image_tag: str | None = None
-    bring_model: bool = True
-    promotion: Promotion = Promotion.AUTO
-
-    @property
-    def checkout(self) -> Path:
-        """Folder of the checkout."""
-        return self.terraform.resolve().parent
-
-    @property
-    def data(self) -> Path:
-        """`data_dir`, or its default."""
-        return self.data_dir or self.checkout / "build" / "terraform" / self.environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,28 +100,6 @@ def deploy(
         return _Run(options, environment, aws, console, http, confirm, sleep).run()
 
 
-class DeployedEnvironment:
-    """Settings, stores and tables of the environment; each table is opened once and keeps its connections."""
-
-    def __init__(self, outputs: Mapping[str, Any], scratch: Path) -> None:
-        self.outputs = outputs
-        self.settings = read_settings({**outputs["settings"], "RECSYS_HOME": str(scratch)})
-        self._tables: dict[str, Table] = {}
-        self.stores = models.Stores(ModelRegistry(self.table("registry")), BundleStore(self.settings.models_uri))
-
-    def table(self, name: str) -> Table:
-        """A table of the environment."""
-        if name not in self._tables:
-            self._tables[name] = open_table(self.settings, name, patience_s=PATIENCE_S)
-        return self._tables[name]
-
-    def routed(self) -> frozenset[str]:
-        """Model versions in the current route; empty before the first one."""
-        with translated("reading the route"):
-            record = read_routing(self.table("serving"))
-        return frozenset() if record is None else frozenset(one.target.version for one in record.variants)
-
-
 @dataclass
 class _Run:
     options: DeployOptions
@@ -189,7 +115,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.steps = Steps(self.console, self.aws.refresh)
-        self.terraform = self._terraform("")
+        self.terraform = open_terraform(self.options, self.aws, self.steps)
 
     def run(self) -> Deployment:
         account, variables, key = self._prepare()
@@ -245,7 +171,7 @@ class _Run:
             check_standing(self.environment, self.terraform.output(), checked.account, self.environment.region)
         # Before its record in a table that may not exist yet, so that CloudFront is made with it.
         key = page.read_key(self.aws, self.environment.prefix) or new_key()
-        self.terraform = self._terraform(key)
+        self.terraform = open_terraform(self.options, self.aws, self.steps, key)
         return checked.account, variables, key
 
     def _apply(
@@ -271,22 +197,17 @@ class _Run:
     def _agree(self, plan: Plan) -> None:
         reasons = [f"it removes or replaces {names(plan.destructive)}"] if plan.destructive else []
         reasons += ["this is prod"] if self.environment.name == "prod" else []
-        if not reasons or self.options.yes:
-            return
-        why = " and ".join(reasons)
-        if self.confirm is None:
-            raise NotConfirmed(
-                f"the plan needs a person's consent: {why}; nothing was changed", remedy="run again with --yes"
-            )
-        if not self.confirm(f"{why}; apply?"):
-            raise NotConfirmed("not applied; nothing was changed")
+        if reasons and not self.options.yes:
+            why = " and ".join(reasons)
+            refusal = f"the plan needs a person's consent: {why}; nothing was changed"
+            require_consent(self.confirm, f"{why}; apply?", refusal)
 
     def _key(self, there: DeployedEnvironment, variables: Mapping[str, Any], kept: str) -> str:
         with self.steps.step("key of the shop page") as step:
             key = page.ensure_key(self.aws, self.environment.prefix, there.table("api_keys"), kept)
             step.note = page.parameter_name(self.environment.prefix)
         if key != kept:
-            self.terraform = self._terraform(key)
+            self.terraform = open_terraform(self.options, self.aws, self.steps, key)
             if there.outputs.get("storefront_url"):
                 self._apply(variables, "terraform apply (key)")
         return key
@@ -303,9 +224,7 @@ class _Run:
     def _bring(self, there: DeployedEnvironment) -> models.Brought | None:
         if not self.options.bring_model:
             return None
-        home = models.Stores(
-            ModelRegistry(open_table(self.options.home, "registry")), BundleStore(self.options.home.models_uri)
-        )
+        home = open_stores(self.options.home)
         with self.steps.step("bundle") as step, translated("uploading the model"):
             cache = self.options.data / "bundles"
             disposable = self.environment.is_disposable
@@ -413,14 +332,3 @@ class _Run:
         except (BundleError, ReleaseRefused) as refusal:
             back = f"The baseline replaces it, because the rollback failed: {refusal}"
         return f"{version} answers wrongly: {fault}. {back}; {remedy}"
-
-    def _terraform(self, key: str) -> Terraform:
-        return Terraform(
-            self.options.terraform,
-            self.options.environment,
-            data_dir=self.options.data,
-            plugin_dir=self.options.plugin_dir,
-            environment_variables=self.aws.environment(),
-            variables={KEY_VARIABLE: key} if key else {},
-            on_progress=self.steps.progress,
-        )

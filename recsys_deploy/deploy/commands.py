@@ -12,7 +12,7 @@ from rich.console import Console
 from lambda_api.settings import read_settings
 from recsys_deploy import homes
 from recsys_deploy.console.terminal import terminal
-from recsys_deploy.deploy.options import Promotion
+from recsys_deploy.deploy.options import DeployOptions, EnvironmentOptions, Promotion
 
 if TYPE_CHECKING:
     from recsys_deploy.deploy.command import Deployment
@@ -47,7 +47,6 @@ def deploy(
     plugin_dir: PluginOption = None,
 ) -> None:
     """Deploy this checkout and the shop of the last demo to an environment on AWS. May be repeated."""
-    from recsys_deploy.deploy.command import DeployOptions
     from recsys_deploy.deploy.command import deploy as run
 
     homes.use_last_home(homes.default_root(), os.environ)
@@ -74,11 +73,10 @@ def destroy(
     plugin_dir: PluginOption = None,
 ) -> None:
     """Remove a disposable environment with everything in it. May be repeated."""
-    from recsys_deploy.deploy.removal import DestroyOptions
     from recsys_deploy.deploy.removal import destroy as run
 
     console = terminal()
-    options = DestroyOptions(environment=environment, terraform=terraform, plugin_dir=plugin_dir, yes=yes)
+    options = EnvironmentOptions(environment=environment, terraform=terraform, plugin_dir=plugin_dir, yes=yes)
     gone = run(options, console, confirm=_asker())
     console.print(
         f"[green]removed[/] {gone.resources} resources, {len(gone.endpoints)} endpoints in {gone.seconds:.0f} s; the "
@@ -98,7 +96,6 @@ def account_test(
 ) -> None:
     """Deploy a disposable environment, use every part once, remove it, and write a report. Costs some cents."""
     from recsys_deploy.deploy.account_test import AccountTest, write_report
-    from recsys_deploy.deploy.command import DeployOptions
 
     homes.use_last_home(homes.default_root(), os.environ)
     options = DeployOptions(

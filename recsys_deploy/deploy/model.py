@@ -12,20 +12,12 @@ from lambda_api.recommender.bundle import BundleError
 from lambda_api.state.routing_record import read_routing
 from lambda_api.state.table import Table
 from recsys_assets.promotion.registration import register_bundle
-from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import ModelVersion
 from recsys_deploy.deploy.errors import DeployError
 from recsys_deploy.deploy.options import Promotion
+from recsys_deploy.homes import Stores
 from recsys_deploy.release.check import Release, ReleaseRefused, check_release
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """Registry and bundle store of a home or of an environment."""
-
-    registry: ModelRegistry
-    bundles: BundleStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +84,8 @@ def _decide(registry: ModelRegistry, version: ModelVersion, disposable: bool, pr
     if champion is None:
         return True, "no model answered there yet"
     if any(change.version == version.version for change in registry.history()):
-        return (
-            False,
-            f"it was champion there before, and {champion.version} came after it; --promote always takes it back",
-        )
+        why = f"it was champion there before, and {champion.version} came after it; --promote always takes it back"
+        return False, why
     if not disposable:
         start = "start a rollout with recsys release, or use --promote always"
         return False, f"{champion.version} answers there, and this environment is not disposable: {start}"

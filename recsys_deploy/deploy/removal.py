@@ -1,37 +1,19 @@
 """``recsys destroy``: removes a disposable environment, with what a deployment made besides Terraform."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from recsys_deploy.deploy import page
 from recsys_deploy.deploy.aws_session import Aws
-from recsys_deploy.deploy.checks import check, check_standing
-from recsys_deploy.deploy.errors import DeployError, NotConfirmed, translated
+from recsys_deploy.deploy.checks import check, check_standing, open_terraform
+from recsys_deploy.deploy.errors import Confirm, DeployError, NotConfirmed, require_consent, translated
+from recsys_deploy.deploy.options import EnvironmentOptions
 from recsys_deploy.deploy.packages import NONE_NEEDED
 from recsys_deploy.deploy.steps import Steps
-from recsys_deploy.deploy.terraform import Plan, Terraform
 from recsys_deploy.deploy.values import VALUES, Environment, read_environment
-
-
-@dataclass(frozen=True, kw_only=True)
-class DestroyOptions:
-    """Options of the command line; fields as in ``DeployOptions``."""
-
-    environment: str
-    terraform: Path
-    plugin_dir: Path | None = None
-    data_dir: Path | None = None
-    yes: bool = False
-
-    @property
-    def data(self) -> Path:
-        """`data_dir`, or its default."""
-        return self.data_dir or self.terraform.resolve().parent / "build" / "terraform" / self.environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +26,7 @@ class Destroyed:
     seconds: float
 
 
-def destroy(options: DestroyOptions, console: Console, *, confirm: Callable[[str], bool] | None = None) -> Destroyed:
+def destroy(options: EnvironmentOptions, console: Console, *, confirm: Confirm | None = None) -> Destroyed:
     """Remove the environment. May be repeated: a second run removes what a stopped one left.
 
     Args:
@@ -69,22 +51,11 @@ def destroy(options: DestroyOptions, console: Console, *, confirm: Callable[[str
 
 
 def _destroy(
-    options: DestroyOptions,
-    environment: Environment,
-    aws: Aws,
-    console: Console,
-    confirm: Callable[[str], bool] | None,
+    options: EnvironmentOptions, environment: Environment, aws: Aws, console: Console, confirm: Confirm | None
 ) -> Destroyed:
     began = time.perf_counter()
     steps = Steps(console, aws.refresh)
-    terraform = Terraform(
-        options.terraform,
-        options.environment,
-        data_dir=options.data,
-        plugin_dir=options.plugin_dir,
-        environment_variables=aws.environment(),
-        on_progress=steps.progress,
-    )
+    terraform = open_terraform(options, aws, steps)
     with steps.step("checks") as step:
         checked = check(environment, terraform, aws, create_state_bucket=False)
         step.note = f"account {checked.account}, {environment.region}"
@@ -97,7 +68,13 @@ def _destroy(
     steps.print_plan(plan)
     for name in endpoints:
         console.print(f"        [red]removes[/] the endpoint {name}", highlight=False)
-    _agree(options, environment, plan, endpoints, confirm)
+    if not options.yes and (endpoints or not plan.is_empty):
+        try:
+            question = f"destroy {environment.name} and everything in it?"
+            require_consent(confirm, question, "not destroyed; nothing was changed")
+        except NotConfirmed:
+            plan.file.unlink(missing_ok=True)
+            raise
     if endpoints:
         with steps.step("endpoints") as step, translated("removing endpoints"):
             for name in endpoints:
@@ -112,21 +89,6 @@ def _destroy(
     # Last, so that a deployment can still be repaired with its key while the rest is removed.
     key = page.forget_key(aws, environment.prefix)
     return Destroyed(len(plan.changes), endpoints, key, time.perf_counter() - began)
-
-
-def _agree(
-    options: DestroyOptions,
-    environment: Environment,
-    plan: Plan,
-    endpoints: tuple[str, ...],
-    confirm: Callable[[str], bool] | None,
-) -> None:
-    if options.yes or (plan.is_empty and not endpoints):
-        return
-    agreed = confirm is not None and confirm(f"destroy {environment.name} and everything in it?")
-    if not agreed:
-        plan.file.unlink(missing_ok=True)
-        raise NotConfirmed("not destroyed; nothing was changed", remedy="" if confirm else "agree with --yes")
 
 
 def _endpoints(aws: Aws, prefix: str) -> tuple[str, ...]:

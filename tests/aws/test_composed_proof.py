@@ -37,8 +37,9 @@ from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.sensors import DECISIONS_TABLE
 from recsys_deploy.deploy.account_test import AccountTest
 from recsys_deploy.deploy.api_check import HttpAnswer
-from recsys_deploy.deploy.command import Deployment, DeployOptions, deploy
-from recsys_deploy.deploy.removal import DestroyOptions, destroy
+from recsys_deploy.deploy.command import Deployment, deploy
+from recsys_deploy.deploy.options import DeployOptions, EnvironmentOptions
+from recsys_deploy.deploy.removal import destroy
 from recsys_deploy.packaging.build import package
 from recsys_deploy.release.route import target_of
 from recsys_deploy.release.strategies import Strategy
@@ -674,7 +675,7 @@ def _log_of_task(proof: Proof) -> str:
 
 def test_recsys_destroy_leaves_nothing(proof: Proof) -> None:
     with proof.journal.step("recsys destroy") as notes:
-        options = DestroyOptions(
+        options = EnvironmentOptions(
             environment="dev",
             terraform=proof.stage.tree,
             plugin_dir=proof.stage.plugins,

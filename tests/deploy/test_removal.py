@@ -8,13 +8,14 @@ import pytest
 from rich.console import Console
 
 from recsys_deploy.deploy.errors import DeployError, NotConfirmed
-from recsys_deploy.deploy.removal import DestroyOptions, destroy
+from recsys_deploy.deploy.options import EnvironmentOptions
+from recsys_deploy.deploy.removal import destroy
 from recsys_deploy.deploy.terraform import Terraform
 from tests.deploy.world import World
 
 
-def options(world: World, **changes: bool) -> DestroyOptions:
-    return DestroyOptions(environment="dev", terraform=world.tree, yes=changes.get("yes", True))
+def options(world: World, **changes: bool) -> EnvironmentOptions:
+    return EnvironmentOptions(environment="dev", terraform=world.tree, yes=changes.get("yes", True))
 
 
 def test_everything_goes_and_nothing_is_left_to_do(world: World) -> None:

@@ -30,7 +30,8 @@ from lambda_api.state.routing_record import read_routing
 from lambda_api.state.table import Table, TableUnavailable
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_deploy.deploy.api_check import HttpAnswer
-from recsys_deploy.deploy.command import Deployment, DeployOptions, deploy
+from recsys_deploy.deploy.command import Deployment, deploy
+from recsys_deploy.deploy.options import DeployOptions
 from recsys_deploy.packaging.functions import FUNCTIONS
 from tests.publishing.shops import Home, listed, random_log, write_log, write_products
 from tests.state.created_table import create_dynamodb_table
