@@ -22,8 +22,9 @@ from recsys_deploy.deploy import page
 from recsys_deploy.deploy.api_check import CHECK_USER, TIMEOUT_S, HttpCall, call, fault_of_api, read_json
 from recsys_deploy.deploy.aws_session import Aws
 from recsys_deploy.deploy.command import Deployment, deploy
-from recsys_deploy.deploy.cost.estimate import HOURS, Usage, estimate
+from recsys_deploy.deploy.cost.estimate import estimate
 from recsys_deploy.deploy.cost.prices import REFERENCE, read_prices
+from recsys_deploy.deploy.cost.usage import HOURS, Usage
 from recsys_deploy.deploy.deployed import DeployedEnvironment
 from recsys_deploy.deploy.errors import Confirm, DeployError, require_consent, translated
 from recsys_deploy.deploy.options import DeployOptions

@@ -153,8 +153,9 @@ def cost(
     terraform: TreeOption = TREE,
 ) -> None:
     """Estimate the cost of a month, from an environment's values and a dated table of public prices."""
-    from recsys_deploy.deploy.cost.estimate import Usage, estimate, parse_count
+    from recsys_deploy.deploy.cost.estimate import estimate
     from recsys_deploy.deploy.cost.table import print_estimate
+    from recsys_deploy.deploy.cost.usage import Usage, parse_count
     from recsys_deploy.deploy.values import read_environment
 
     values = dict(read_environment(terraform, environment).values)

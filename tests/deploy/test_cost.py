@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from recsys_deploy.deploy.cost.estimate import Usage, estimate, parse_count
+from recsys_deploy.deploy.cost.estimate import estimate
 from recsys_deploy.deploy.cost.prices import REGIONS, read_prices
 from recsys_deploy.deploy.cost.table import print_estimate
+from recsys_deploy.deploy.cost.usage import Usage, parse_count
 from recsys_deploy.deploy.errors import DeployError
 from recsys_deploy.deploy.values import read_environment
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import hcl2
 
 from recsys_deploy.deploy.cost import estimate as cost
+from recsys_deploy.deploy.cost.usage import AUTHORIZER_CACHE_S
 from tests.terraform.charged_types import CHARGED, FREE
 from tests.terraform.runs import SOURCE, State
 
@@ -37,7 +38,7 @@ def test_counts_are_those_of_the_stack(environments: Mapping[str, State]) -> Non
     counted += cost.DAILY_ALARMS
     assert len(prod.of_type("aws_cloudwatch_metric_alarm")) == counted
     assert len(prod.of_type("aws_dynamodb_table")) == cost.TABLES
-    assert prod.one("aws_apigatewayv2_authorizer")["authorizer_result_ttl_in_seconds"] == cost.AUTHORIZER_CACHE_S
+    assert prod.one("aws_apigatewayv2_authorizer")["authorizer_result_ttl_in_seconds"] == AUTHORIZER_CACHE_S
     delivery = prod.one("aws_kinesis_firehose_delivery_stream")["extended_s3_configuration"][0]
     assert delivery["buffering_interval"] == cost.DELIVERY_S
     assert len(prod.of_type("aws_ecs_service")) == cost.DAGSTER_SERVICES

@@ -1,27 +1,18 @@
 """Quantities of a month and their cost, from an environment's values and a shop's traffic.
 
 Free tiers, discounts, taxes, retries and manual work are left out, so a real bill differs. Each function states its
-formula. A month has 730 hours, as in AWS's calculator. Tests compare the constants here with the rendered stack.
+formula. Tests compare the constants here with the rendered stack.
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from recsys_deploy.deploy.cost.prices import REFERENCE, Price, read_prices
-from recsys_deploy.deploy.errors import DeployError
+from recsys_deploy.deploy.cost.usage import HOURS, SECONDS, Usage
 
-HOURS: Final = 730.0
 WEEKS: Final = HOURS / 168
-SECONDS: Final = HOURS * 3600
-
-AUTHORIZER_CACHE_S: Final = 30
-"""terraform/modules/api-gateway: seconds for which the gateway caches an answer of the authorizer."""
-
-KEYED_ROUTES: Final = 2
-"""POST /recommend and POST /feedback; the others are called rarely."""
 
 DELIVERY_S: Final = 300
 """terraform/modules/streaming: seconds for which Firehose collects an object."""
@@ -69,62 +60,6 @@ JUDGE_S: Final = 30
 """Of a look, as long as a stage's lists take to read; a rollout is looked at every hour, and one follows the other."""
 
 FREE_DISK_GIB: Final = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Usage:
-    """A month's traffic of a shop.
-
-    Attributes:
-        requests: calls of POST /recommend.
-        events: events sent to POST /feedback, one per call; ``None``: as many as ``requests``.
-        shoppers: number of shoppers with a history.
-        recommend_ms, feedback_ms, authorizer_ms: billed duration of one invocation, cold starts averaged in.
-        history_kb: size of a shopper's newest events.
-        exposure_kb: size of a logged list.
-        answer_kb: size of an answer.
-        log_kb: log lines of one call, including metrics and access log.
-        lake_gb: events, features and bundles in S3.
-        page_share: share of calls that come from the shop page on CloudFront.
-        shadow_share: share of requests that the shadow model gets too.
-        training_hours: of one weekly run of the asset graph.
-        images_gb: container images kept.
-        nat_gb: through the NAT gateways.
-        endpoint_share: share of requests that an endpoint scores.
-    """
-
-    requests: float
-    events: float | None = None
-    shoppers: float = 100_000
-    recommend_ms: float = 40
-    feedback_ms: float = 15
-    authorizer_ms: float = 10
-    history_kb: float = 8
-    exposure_kb: float = 2
-    answer_kb: float = 3
-    log_kb: float = 1.5
-    lake_gb: float = 20
-    page_share: float = 0.1
-    shadow_share: float = 0.0
-    training_hours: float = 1.0
-    images_gb: float = 10
-    nat_gb: float = 20
-    endpoint_share: float = 0.0
-
-    @property
-    def feedback(self) -> float:
-        """Calls of POST /feedback."""
-        return self.requests if self.events is None else self.events
-
-    @property
-    def calls(self) -> float:
-        """Calls of the API."""
-        return self.requests + self.feedback
-
-    @property
-    def authorizer_calls(self) -> float:
-        """With one key: at most one invocation per route and cached answer."""
-        return min(self.calls, KEYED_ROUTES * SECONDS / AUTHORIZER_CACHE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,22 +171,14 @@ def functions(sizes: Mapping[str, Any], usage: Usage) -> Iterator[Quantity]:
     gb = {name: size["memory_mb"] / 1024 for name, size in sizes.items()}
     api_s = (usage.requests * usage.recommend_ms + usage.feedback * usage.feedback_ms) / 1000
     yield ("Lambda", "api", "lambda.arm64", api_s * gb["api"])
-    yield (
-        "Lambda",
-        "authorizer",
-        "lambda.arm64",
-        usage.authorizer_calls * usage.authorizer_ms / 1000 * gb["authorizer"],
-    )
+    authorizer_s = usage.authorizer_calls * usage.authorizer_ms / 1000
+    yield ("Lambda", "authorizer", "lambda.arm64", authorizer_s * gb["authorizer"])
     yield ("Lambda", "shadow", "lambda.arm64", shadow * usage.recommend_ms / 1000 * gb["shadow"])
     for name, size in sizes.items():
         provisioned = size.get("provisioned_concurrency") or 0
         yield ("Lambda", f"{name}, provisioned", "lambda.provisioned.arm64", provisioned * gb[name] * SECONDS)
-        yield (
-            "Lambda",
-            f"{name}, SnapStart cache",
-            "lambda.snapstart",
-            SNAPSHOTS * gb[name] * SECONDS if size.get("snap_start") else 0,
-        )
+        cached = SNAPSHOTS if size.get("snap_start") else 0
+        yield ("Lambda", f"{name}, SnapStart cache", "lambda.snapstart", cached * gb[name] * SECONDS)
 
 
 def gateway(usage: Usage) -> Iterator[Quantity]:
@@ -399,11 +326,3 @@ def _task(service: str, what: str, size: Mapping[str, Any], hours: float, archit
 
 def _steps(kb: float) -> float:
     return math.ceil(kb / FIREHOSE_STEP_KB) * FIREHOSE_STEP_KB
-
-
-def parse_count(text: str) -> float:
-    """``10M``, ``250k``, ``1.5G`` or ``1_000_000`` as a number. Raises `DeployError` for anything else."""
-    found = re.fullmatch(r"\s*(\d+(?:_\d+)*(?:\.\d+)?)\s*([kKmMgG]?)\s*", text)
-    if found is None:
-        raise DeployError(f"{text!r} is no count", remedy="write 250k, 10M or 1_000_000")
-    return float(found[1].replace("_", "")) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[found[2].lower()]
