@@ -14,8 +14,11 @@ partition              sort                        attributes
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from lambda_api.errors import RecsysError
 from lambda_api.recommender.bundle import DataWindow
@@ -38,6 +41,8 @@ CHAMPION = Key("champion", "current")
 MAX_ATTEMPTS = 200
 """A failed attempt means that another process succeeded first; this many in a row are an error."""
 
+P, R = ParamSpec("P"), TypeVar("R")
+
 
 class RegistryError(RecsysError):
     """The registry cannot do what was asked; nothing was changed."""
@@ -55,6 +60,22 @@ class NothingToRollBackTo(RegistryError):
     """No champion came before the current one."""
 
 
+def _retried(what: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Call a method again, which reads and decides anew, whenever another process wrote first (`ConditionFailed`)."""
+
+    def decorate(method: Callable[P, R]) -> Callable[P, R]:
+        @wraps(method)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            for _ in range(MAX_ATTEMPTS):
+                with suppress(ConditionFailed):
+                    return method(*args, **kwargs)
+            raise RegistryError(f"could not {what} in {MAX_ATTEMPTS} attempts; is the table in use?")
+
+        return call
+
+    return decorate
+
+
 class ModelRegistry:
     """Versions, champion and experiment runs on one table.
 
@@ -67,6 +88,7 @@ class ModelRegistry:
         self._table = table
         self._clock = clock
 
+    @_retried("register a model")
     def register(self, candidate: Candidate) -> ModelVersion:
         """Give ``candidate`` a version, in status ``candidate``.
 
@@ -75,22 +97,18 @@ class ModelRegistry:
         the champion, or from the highest version while there is no champion.
         """
         index = Key("bundle_checksum", candidate.bundle_checksum)
-        for _ in range(MAX_ATTEMPTS):
-            registered = self._table.get(index)
-            if registered is not None:
-                return self.get(Version.parse(registered.attributes["version"]))
-            new = self._new_version(candidate)
-            try:
-                self._table.write(
-                    [
-                        Put(_version_key(new.version), to_attributes(new), condition=Absent()),
-                        Put(index, {"version": str(new.version)}, condition=Absent()),
-                    ]
-                )
-            except ConditionFailed:
-                continue  # somebody else took the version or registered this very bundle: look again
-            return new
-        raise RegistryError(f"could not register {candidate.model} in {MAX_ATTEMPTS} attempts; is the table in use?")
+        registered = self._table.get(index)
+        if registered is not None:
+            return self.get(Version.parse(registered.attributes["version"]))
+        new = self._new_version(candidate)
+        # Either fails when somebody else takes the version or registers this very bundle.
+        self._table.write(
+            [
+                Put(_version_key(new.version), to_attributes(new), condition=Absent()),
+                Put(index, {"version": str(new.version)}, condition=Absent()),
+            ]
+        )
+        return new
 
     def get(self, version: Version) -> ModelVersion:
         """The registered version. Raises `UnknownVersion`."""
@@ -119,6 +137,7 @@ class ModelRegistry:
                 return version
         raise RegistryError("the champion pointer names a version that is not marked champion; the table is damaged")
 
+    @_retried("promote a version")
     def promote(self, version: Version, expected_champion: Version | None, reason: str = "") -> ChampionChange:
         """Make ``version`` champion if ``expected_champion`` still is, in one transaction with its history record.
 
@@ -134,22 +153,19 @@ class ModelRegistry:
             UnknownVersion: ``version`` is not registered.
             ChampionMoved: the champion is neither ``expected_champion`` nor ``version``.
         """
-        for _ in range(MAX_ATTEMPTS):
-            target = self.get(version)
-            pointer = self._pointer()
-            current = None if pointer is None else pointer.version
-            if pointer is not None and current == version:
-                return pointer
-            if current != expected_champion:
-                raise ChampionMoved(
-                    f"cannot promote {version}: it was judged against {_name(expected_champion)}, but the champion is "
-                    f"{_name(current)}; judge it against that one"
-                )
-            change = self._change(pointer, version, ChampionMove.PROMOTION, reason, fallback=current)
-            if self._move(pointer, target, change):
-                return change
-        raise RegistryError(f"could not promote {version} in {MAX_ATTEMPTS} attempts; is the table in use?")
+        target = self.get(version)
+        pointer = self._pointer()
+        current = None if pointer is None else pointer.version
+        if pointer is not None and current == version:
+            return pointer
+        if current != expected_champion:
+            raise ChampionMoved(
+                f"cannot promote {version}: it was judged against {_name(expected_champion)}, but the champion is "
+                f"{_name(current)}; judge it against that one"
+            )
+        return self._move(pointer, target, ChampionMove.PROMOTION, reason, fallback=current)
 
+    @_retried("roll back")
     def rollback(self, expected_champion: Version, reason: str = "") -> ChampionChange:
         """Restore the champion that ``expected_champion`` replaced.
 
@@ -160,25 +176,22 @@ class ModelRegistry:
             ChampionMoved: the champion is another and was not restored by rolling back from ``expected_champion``.
             NothingToRollBackTo: ``expected_champion`` is the first champion there ever was.
         """
-        for _ in range(MAX_ATTEMPTS):
-            pointer = self._pointer()
-            if pointer is None or pointer.version != expected_champion:
-                if pointer and pointer.move is ChampionMove.ROLLBACK and pointer.replaced == expected_champion:
-                    return pointer
-                current = None if pointer is None else pointer.version
-                raise ChampionMoved(f"cannot roll back {expected_champion}: the champion is {_name(current)}")
-            if pointer.fallback is None:
-                raise NothingToRollBackTo(
-                    f"cannot roll back {expected_champion}: no champion came before it; promote another version instead"
-                )
-            target = self.get(pointer.fallback)
-            moves = [move for move in self.history() if move.revision <= pointer.revision]
-            fallback = next(iter(rollback_order(moves)[-3::-1]), None)
-            change = self._change(pointer, target.version, ChampionMove.ROLLBACK, reason, fallback=fallback)
-            if self._move(pointer, target, change):
-                return change
-        raise RegistryError(f"could not roll back in {MAX_ATTEMPTS} attempts; is the table in use?")
+        pointer = self._pointer()
+        if pointer is None or pointer.version != expected_champion:
+            if pointer and pointer.move is ChampionMove.ROLLBACK and pointer.replaced == expected_champion:
+                return pointer
+            current = None if pointer is None else pointer.version
+            raise ChampionMoved(f"cannot roll back {expected_champion}: the champion is {_name(current)}")
+        if pointer.fallback is None:
+            raise NothingToRollBackTo(
+                f"cannot roll back {expected_champion}: no champion came before it; promote another version instead"
+            )
+        target = self.get(pointer.fallback)
+        moves = [move for move in self.history() if move.revision <= pointer.revision]
+        fallback = next(iter(rollback_order(moves)[-3::-1]), None)
+        return self._move(pointer, target, ChampionMove.ROLLBACK, reason, fallback=fallback)
 
+    @_retried("mark a version refused")
     def refuse(self, version: Version, reasons: tuple[str, ...]) -> ModelVersion:
         """Mark a candidate refused, with the reasons; the champion stays.
 
@@ -187,17 +200,12 @@ class ModelRegistry:
         Raises:
             UnknownVersion: ``version`` is not registered.
         """
-        for _ in range(MAX_ATTEMPTS):
-            found = self.get(version)
-            if found.status in (Status.CHAMPION, Status.RETIRED):
-                return found
-            refused = replace(found, status=Status.REFUSED, refusal_reasons=reasons)
-            try:
-                self._table.write([_put_version(refused, found.status)])
-            except ConditionFailed:
-                continue
-            return refused
-        raise RegistryError(f"could not mark {version} refused in {MAX_ATTEMPTS} attempts; is the table in use?")
+        found = self.get(version)
+        if found.status in (Status.CHAMPION, Status.RETIRED):
+            return found
+        refused = replace(found, status=Status.REFUSED, refusal_reasons=reasons)
+        self._table.write([_put_version(refused, found.status)])
+        return refused
 
     def history(self) -> list[ChampionChange]:
         """Every move of the champion pointer, oldest first."""
@@ -234,26 +242,24 @@ class ModelRegistry:
         record = self._table.get(CHAMPION)
         return None if record is None else from_attributes(ChampionChange, record.attributes)
 
-    def _change(
+    def _move(
         self,
         pointer: ChampionChange | None,
-        version: Version,
+        target: ModelVersion,
         move: ChampionMove,
         reason: str,
         fallback: Version | None,
     ) -> ChampionChange:
-        return ChampionChange(
+        """Move the pointer from ``pointer`` to ``target``. Raises `ConditionFailed`: another process was first."""
+        change = ChampionChange(
             revision=1 if pointer is None else pointer.revision + 1,
-            version=version,
+            version=target.version,
             replaced=None if pointer is None else pointer.version,
             move=move,
             at=self._clock(),
             reason=reason,
             fallback=fallback,
         )
-
-    def _move(self, pointer: ChampionChange | None, target: ModelVersion, change: ChampionChange) -> bool:
-        """Move the pointer from ``pointer`` by ``change``; False when another process changed something first."""
         unmoved: Condition = Absent() if pointer is None else Matches({"revision": pointer.revision})
         attributes = to_attributes(change)
         champion = replace(target, status=Status.CHAMPION, refusal_reasons=())
@@ -265,11 +271,8 @@ class ModelRegistry:
         if pointer is not None:
             retired = replace(self.get(pointer.version), status=Status.RETIRED)
             writes.append(_put_version(retired, Status.CHAMPION))
-        try:
-            self._table.write(writes)
-        except ConditionFailed:
-            return False
-        return True
+        self._table.write(writes)
+        return change
 
 
 def _put_version(version: ModelVersion, status_before: Status) -> Put:
