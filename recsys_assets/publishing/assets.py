@@ -4,10 +4,8 @@ import time
 from collections.abc import Iterator
 
 import dagster as dg
-import numpy as np
 from pydantic import Field
 
-from lambda_api.recommender.bundle import read_bundle
 from lambda_api.settings import Settings
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.popular import PopularEntry, PopularProducts
@@ -17,11 +15,11 @@ from recsys_assets.ingest.assets import products
 from recsys_assets.lake import Lake
 from recsys_assets.promotion.assets import registered_model
 from recsys_assets.publishing import checks
-from recsys_assets.publishing.catalogue import build_catalogue, check_catalogue
+from recsys_assets.publishing.catalogue import build_catalogue, check_catalogue, products_of
 from recsys_assets.publishing.catalogue_store import publish_catalogue, remove_old
 from recsys_assets.publishing.histories import publish_histories, unreadable_histories
 from recsys_assets.publishing.popular import POPULAR_DAYS, popular_lists, recent_data
-from recsys_assets.publishing.storefront import StorefrontShopper, make_storefront, whole_log, write_storefront
+from recsys_assets.publishing.storefront import StorefrontShopper, storefront_of, write_storefront
 from recsys_assets.quality.assets import interactions
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
@@ -51,8 +49,9 @@ def serving_catalogue(
     bundles: dg.ResourceParam[BundleStore],
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Name, category, brand, price, availability and first event of every product, for serving."""
-    catalogue = build_catalogue(lake)
-    verdict = check_catalogue(catalogue, _live_products(registry, bundles, settings))
+    catalogue, champion = build_catalogue(lake), registry.champion()
+    live = None if champion is None else bundles.fetch(champion, settings.home / "bundles")
+    verdict = check_catalogue(catalogue, products_of(live))
     result = checks.catalogue_result(verdict, len(catalogue), int(catalogue.available.sum()))
     if verdict.problem:
         yield result
@@ -156,8 +155,7 @@ def storefront_data(
     lake: dg.ResourceParam[Lake], settings: dg.ResourceParam[Settings], registry: dg.ResourceParam[ModelRegistry]
 ) -> dg.MaterializeResult[None]:
     """Data of the shop page: products to browse, most popular first, and example shoppers."""
-    log = whole_log(lake)
-    storefront = make_storefront(log, recent_data(lake, end_of_log(lake)), _trained_before(registry, log.as_of))
+    storefront = storefront_of(lake, _trained_before(registry))
     catalogue, shoppers = write_storefront(storefront, settings.home / "storefront")
     return dg.MaterializeResult(
         metadata={
@@ -170,20 +168,11 @@ def storefront_data(
     )
 
 
-def _live_products(registry: ModelRegistry, bundles: BundleStore, settings: Settings) -> list[str]:
-    champion = registry.champion()
-    if champion is None:
-        return []
-    known = read_bundle(bundles.fetch(champion, settings.home / "bundles"), verify=False).recommender.products
-    return known.external(np.arange(len(known)))
-
-
-def _trained_before(registry: ModelRegistry, end: int) -> int:
-    """End of the training window of the champion, else of the newest version, else ``end``."""
-    versions = registry.list_versions()
-    newest = max(versions, key=lambda version: version.created_at, default=None)
+def _trained_before(registry: ModelRegistry) -> int | None:
+    """End of the training window of the champion, else of the newest version, in seconds since 1970 UTC."""
+    newest = max(registry.list_versions(), key=lambda version: version.created_at, default=None)
     serving = registry.champion() or newest
-    return end if serving is None else int(serving.data_window.end.timestamp())
+    return None if serving is None else int(serving.data_window.end.timestamp())
 
 
 def _popular_table(entries: tuple[PopularEntry, ...]) -> dg.MetadataValue[str | None]:

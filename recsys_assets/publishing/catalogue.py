@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+import numpy as np
+
+from lambda_api.recommender.bundle import read_bundle
 from lambda_api.recommender.catalogue import Catalogue
 from recsys_assets.data_gate import require_open
 from recsys_assets.known_catalogue import catalogue_of, first_events, interaction_batches, shop_catalogue
@@ -32,6 +36,14 @@ def build_catalogue(lake: Lake) -> Catalogue:
     if not lake.days("interactions"):
         return catalogue
     return catalogue.with_companions(companions_of(lake, catalogue.products))
+
+
+def products_of(bundle: Path | None) -> list[str]:
+    """Ids of the products that a verified bundle knows; none without a bundle."""
+    if bundle is None:
+        return []
+    known = read_bundle(bundle, verify=False).recommender.products
+    return known.external(np.arange(len(known)))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ emptied or replaced), everything is written again.
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
@@ -52,14 +53,9 @@ _DIGESTS: Final = """
         AS digest
     FROM newest GROUP BY user_id ORDER BY user_id
 """
-_EVERYBODY: Final = """
+_EVENTS: Final = """
     SELECT user_id, interaction_id, product_id, interaction_type, seconds
-    FROM newest
-    ORDER BY user_id, seconds, interaction_id
-"""
-_CHANGED: Final = """
-    SELECT user_id, interaction_id, product_id, interaction_type, seconds
-    FROM newest SEMI JOIN changed USING (user_id)
+    FROM newest {only}
     ORDER BY user_id, seconds, interaction_id
 """
 
@@ -102,21 +98,18 @@ def publish_histories(
         LakeError: there are no interactions.
         TableUnavailable: the store cannot be written.
     """
-    require_open(lake)
-    as_of = end_of_log(lake)
-    with duckdb_engine() as connection:
-        read_lake(connection, lake, as_of)
-        connection.con.execute(_NEWEST, [as_of - timedelta(days=days), HISTORY_LENGTH])
-        digests = connection.con.sql(_DIGESTS).to_arrow_table().cast(DIGESTS_SCHEMA)
+    with _newest_events(lake, days) as connection:
+        digests = connection.sql(_DIGESTS).to_arrow_table().cast(DIGESTS_SCHEMA)
         known = _published(lake, serving)
         pairs = zip(digests["user_id"].to_pylist(), digests["digest"].to_pylist(), strict=True)
         changed = [user_id for user_id, digest in pairs if everything or known.get(user_id) != digest]
-        connection.con.register("changed", pa.table({"user_id": pa.array(changed, pa.string())}))
+        connection.register("changed", pa.table({"user_id": pa.array(changed, pa.string())}))
         written = 0
         # Shoppers who left the log are removed now, before the store's own expiry.
         gone = sorted(known.keys() - set(digests["user_id"].to_pylist()))
         batch: dict[str, list[StoredEvent]] = {user_id: [] for user_id in gone}
-        for user_id, events in _histories(connection.con.sql(_CHANGED).to_arrow_reader(100_000)):
+        changes = connection.sql(_EVENTS.format(only="SEMI JOIN changed USING (user_id)"))
+        for user_id, events in _histories(changes.to_arrow_reader(100_000)):
             batch[user_id] = events
             written += len(events)
             if len(batch) >= BATCH:
@@ -124,24 +117,31 @@ def publish_histories(
                 batch = {}
         if batch:
             store.seed_many(batch)
-        total = int(connection.con.sql("SELECT count(*) FROM newest").fetchall()[0][0])
+        total = int(connection.sql("SELECT count(*) FROM newest").fetchall()[0][0])
     if changed or gone:
         _remember(lake, serving, digests)
     return PublishedHistories(digests.num_rows, total, len(changed), written, len(gone))
 
 
-def newest_histories(lake: Lake, *, days: int = HISTORY_DAYS) -> Iterator[tuple[str, list[StoredEvent]]]:
-    """Every shopper of the last ``days`` of the log, in order of their ids, with what `publish_histories` gives them.
+def newest_histories(lake: Lake) -> Iterator[tuple[str, list[StoredEvent]]]:
+    """Every shopper of the last `HISTORY_DAYS` of the log, ordered by id, with what `publish_histories` gives them.
 
     Raises:
         GateClosed, LakeError: as `publish_histories`.
     """
+    with _newest_events(lake, HISTORY_DAYS) as connection:
+        yield from _histories(connection.sql(_EVENTS.format(only="")).to_arrow_reader(100_000))
+
+
+@contextmanager
+def _newest_events(lake: Lake, days: int) -> Iterator[Any]:
+    """A DuckDB connection with the table ``newest``: the newest `HISTORY_LENGTH` events of each shopper."""
     require_open(lake)
     as_of = end_of_log(lake)
-    with duckdb_engine() as connection:
-        read_lake(connection, lake, as_of)
-        connection.con.execute(_NEWEST, [as_of - timedelta(days=days), HISTORY_LENGTH])
-        yield from _histories(connection.con.sql(_EVERYBODY).to_arrow_reader(100_000))
+    with duckdb_engine() as engine:
+        read_lake(engine, lake, as_of)
+        engine.con.execute(_NEWEST, [as_of - timedelta(days=days), HISTORY_LENGTH])
+        yield engine.con
 
 
 def unreadable_histories(lake: Lake, store: HistoryStore, sample: int) -> tuple[list[str], int]:

@@ -21,7 +21,7 @@ from recsys_assets.features.engine import end_of_log
 from recsys_assets.known_catalogue import shop_catalogue
 from recsys_assets.lake import Lake
 from recsys_assets.models.dataset import TrainingData
-from recsys_assets.publishing.popular import by_popularity, is_available, recent_popularity
+from recsys_assets.publishing.popular import by_popularity, is_available, recent_data, recent_popularity
 from recsys_assets.training.training_window import TRAINING_COLUMNS
 
 CATALOGUE_JSON: Final = "catalogue.json"
@@ -102,6 +102,13 @@ def make_storefront(log: TrainingData, recent: TrainingData, trained_before: int
     scores[places[places >= 0]] = recent_popularity(recent)[places >= 0]
     products = _products(log, by_popularity(scores)[:MAX_PRODUCTS])
     return Storefront(products, _categories(log, scores, products), choose_shoppers(log, trained_before))
+
+
+def storefront_of(lake: Lake, trained_before: int | None) -> Storefront:
+    """The storefront of a lake; ``trained_before`` as in `make_storefront`, ``None`` without a model."""
+    log = whole_log(lake)
+    recent = recent_data(lake, end_of_log(lake))
+    return make_storefront(log, recent, log.as_of if trained_before is None else trained_before)
 
 
 def write_storefront(storefront: Storefront, folder: Path) -> tuple[Path, Path]:

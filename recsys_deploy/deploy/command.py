@@ -18,6 +18,7 @@ from lambda_api.recommender.bundle import BundleError
 from lambda_api.state.api_keys import new_key
 from recsys_assets.code_revision import git_revision
 from recsys_assets.lake import Lake
+from recsys_assets.publishing.storefront import storefront_of, write_storefront
 from recsys_deploy.deploy import model as models
 from recsys_deploy.deploy import page, versions
 from recsys_deploy.deploy.api_check import HttpCall, call, fault_of_api
@@ -28,7 +29,7 @@ from recsys_deploy.deploy.errors import CheckFailed, Confirm, NotConfirmed, requ
 from recsys_deploy.deploy.options import DeployOptions
 from recsys_deploy.deploy.packages import package_variables
 from recsys_deploy.deploy.preflight import preflight
-from recsys_deploy.deploy.publication import has_shop, page_data, publish
+from recsys_deploy.deploy.publication import has_shop, publish
 from recsys_deploy.deploy.steps import Steps, names
 from recsys_deploy.deploy.terraform import Plan, Terraform
 from recsys_deploy.deploy.values import Environment, read_environment
@@ -254,7 +255,7 @@ class _Run:
         if there.outputs.get("storefront_bucket"):
             with self.steps.step("shop page's data") as step, translated("publishing the shop page's data"):
                 end = int(brought.version.data_window.end.timestamp()) if brought else None
-                made = page_data(lake, end, self.options.data / "page")
+                made = write_storefront(storefront_of(lake, end), self.options.data / "page")
                 files = {f"{page.DATA}{file.name}": file.read_bytes() for file in made}
                 changed = page.upload(self.aws, files, there.outputs["storefront_bucket"])
                 step.note = f"{changed} of {len(files)} files changed"

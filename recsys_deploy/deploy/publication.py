@@ -7,21 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
 
-from lambda_api.recommender.bundle import read_bundle
 from lambda_api.settings import Settings
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.popular import PopularProducts
 from lambda_api.state.table import Table
 from recsys_assets.features.engine import end_of_log
 from recsys_assets.lake import Lake
-from recsys_assets.publishing.catalogue import build_catalogue, check_catalogue
+from recsys_assets.publishing.catalogue import build_catalogue, check_catalogue, products_of
 from recsys_assets.publishing.catalogue_store import publish_catalogue, remove_old
 from recsys_assets.publishing.histories import PUBLISHED, publish_histories
 from recsys_assets.publishing.popular import POPULAR_DAYS, popular_lists, recent_data
-from recsys_assets.publishing.storefront import make_storefront, whole_log, write_storefront
 from recsys_deploy.deploy.errors import DeployError
 
 NEEDED: Final = ("products", "interactions")
@@ -78,7 +75,7 @@ def publish(home: Lake, there: Settings, serving: Table, history: Table, bundle:
         GateClosed, LakeError: the lake may not be used.
     """
     catalogue = build_catalogue(home)
-    verdict = check_catalogue(catalogue, _products_of(bundle))
+    verdict = check_catalogue(catalogue, products_of(bundle))
     if verdict.problem:
         raise DeployError(f"the catalogue was not published: {verdict.problem}. The live one stays")
     published = publish_catalogue(catalogue, there.catalogue_uri, serving, now)
@@ -94,21 +91,3 @@ def publish(home: Lake, there: Settings, serving: Table, history: Table, bundle:
     PopularProducts(serving).publish(lists.overall, lists.by_category, now)
     histories = publish_histories(BridgedLake(home.root, Lake(there.lake_uri)), HistoryStore(history), serving)
     return Published(published.products, len(lists.overall), histories.shoppers, histories.written_shoppers)
-
-
-def page_data(home: Lake, trained_before: int | None, folder: Path) -> tuple[Path, Path]:
-    """Write the shop page's data into ``folder``; returns catalogue and shoppers.
-
-    Args:
-        trained_before: seconds since 1970 UTC where the training window of the serving model ends; ``None``: no model.
-    """
-    log = whole_log(home)
-    end = log.as_of if trained_before is None else trained_before
-    return write_storefront(make_storefront(log, recent_data(home, end_of_log(home)), end), folder)
-
-
-def _products_of(bundle: Path | None) -> list[str]:
-    if bundle is None:
-        return []
-    known = read_bundle(bundle, verify=False).recommender.products
-    return known.external(np.arange(len(known)))
