@@ -4,7 +4,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -67,12 +67,16 @@ def fault_of_api(
         filled: whether there are products to recommend, so that an empty list is wrong.
         sleep: waits between attempts.
     """
-    for pause in PAUSES_S:
-        fault = _call_once(http, url, key, models, filled)
-        if fault is None:
+    return last_fault(lambda: _call_once(http, url, key, models, filled), PAUSES_S, sleep)
+
+
+def last_fault(ask: Callable[[], str | None], pauses_s: Sequence[float], sleep: Callable[[float], None]) -> str | None:
+    """Ask until there is no fault, at most once more than there are pauses; the last fault, or ``None``."""
+    for pause in pauses_s:
+        if ask() is None:
             return None
         sleep(pause)
-    return _call_once(http, url, key, models, filled)
+    return ask()
 
 
 def _call_once(http: HttpCall, url: str, key: str, models: Collection[str], filled: bool) -> str | None:

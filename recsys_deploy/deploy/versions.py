@@ -12,7 +12,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from recsys_assets.aws_errors import error_code
-from recsys_deploy.deploy.api_check import fault_of_health, fault_of_list, http_event, question, read_json
+from recsys_deploy.deploy.api_check import fault_of_health, fault_of_list, http_event, last_fault, question, read_json
 from recsys_deploy.deploy.aws_session import Aws
 from recsys_deploy.deploy.errors import CheckFailed, translated
 
@@ -92,17 +92,13 @@ def check_version(
     elif function.name == "shadow":
         _expect(aws, function, {"Records": []}, {})
     elif function.name == "api":
-        status, body = _ask(aws, function, http_event("GET", "/health"))
-        _refuse(function, fault_of_health(status, body))
-        for pause in (*PAUSES_S, None):
-            status, body = _ask(
-                aws, function, http_event("POST", "/recommend", question(), key, behind_authorizer=True)
-            )
-            fault = fault_of_list(status, body, models, filled=filled)
-            if fault is None or pause is None:
-                break
-            sleep(pause)
-        _refuse(function, fault)
+        _refuse(function, fault_of_health(*_ask(aws, function, http_event("GET", "/health"))))
+
+        def recommend() -> str | None:
+            event = http_event("POST", "/recommend", question(), key, behind_authorizer=True)
+            return fault_of_list(*_ask(aws, function, event), models, filled=filled)
+
+        _refuse(function, last_fault(recommend, PAUSES_S, sleep))
 
 
 def move(aws: Aws, functions: Sequence[Function]) -> list[Function]:

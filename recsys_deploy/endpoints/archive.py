@@ -45,20 +45,13 @@ def write_archive(bundle: Path, catalogue: Path, target: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def upload_archive(s3: Any, archive: Path, bucket: str, prefix: str, checksum: str) -> str:
-    """Upload ``archive`` under its checksum; returns the ``s3://`` address."""
-    key = f"{prefix.strip('/')}/{checksum}/{ARCHIVE}"
-    s3.upload_file(str(archive), bucket, key)
-    return f"s3://{bucket}/{key}"
-
-
 def archives_uri(settings: Settings) -> str:
     """The prefix of model archives, in the bucket of the bundles."""
     return f"s3://{bucket_and_key(settings.models_uri)[0]}/archives"
 
 
 def publish_archive(s3: Any, uri: str, bundle: Path, catalogue: Path) -> str:
-    """Write the archive of two verified folders and upload it below ``uri``; returns its address.
+    """Write the archive of two verified folders and upload it below ``uri``, under its checksum; returns its address.
 
     Raises:
         BundleError, CatalogueError: one of the folders is not whole.
@@ -67,6 +60,7 @@ def publish_archive(s3: Any, uri: str, bundle: Path, catalogue: Path) -> str:
     bucket, prefix = bucket_and_key(uri)
     with tempfile.TemporaryDirectory(prefix="recsys-archive-") as folder:
         archive = Path(folder) / ARCHIVE
-        checksum = write_archive(bundle, catalogue, archive)
+        key = f"{prefix}/{write_archive(bundle, catalogue, archive)}/{ARCHIVE}"
         with translate_aws_errors(f"s3:PutObject below {uri}", EndpointError.of):
-            return upload_archive(s3, archive, bucket, prefix, checksum)
+            s3.upload_file(str(archive), bucket, key)
+    return f"s3://{bucket}/{key}"

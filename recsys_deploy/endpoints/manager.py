@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambda_api.errors import RecsysError
-from recsys_assets.aws_errors import AwsProblem, translate_aws_errors
+from recsys_assets.aws_errors import AwsProblem, error_code, translate_aws_errors
 from recsys_deploy.endpoints.autoscaling import policy_request, target, target_request
 from recsys_deploy.endpoints.requests import (
     DEFAULT_CONCURRENCY_QUOTA,
@@ -135,7 +135,8 @@ class EndpointManager:
                         f"endpoint {name} is {state.status}; AWS deletes it only once it is InService or Failed: "
                         "delete it again later"
                     )
-                self._stop_scaling(name)
+                if self.scaling is not None:
+                    self._tolerate_missing(self.scaling.deregister_scalable_target, **target(name, VARIANT))
                 if state.status != DELETING:
                     self._tolerate_missing(self.sagemaker.delete_endpoint, EndpointName=name)
                 self._wait_until_gone(name)
@@ -155,10 +156,6 @@ class EndpointManager:
             raise EndpointError(
                 f"endpoint {plan.name} answers, but does not scale: {error}. Create it again"
             ) from error
-
-    def _stop_scaling(self, name: str) -> None:
-        if self.scaling is not None:
-            self._tolerate_missing(self.scaling.deregister_scalable_target, **target(name, VARIANT))
 
     def _create(self, requests: EndpointRequests) -> None:
         name = requests.endpoint["EndpointName"]
@@ -266,7 +263,7 @@ def _translated(action: str, role_arn: str = "") -> AbstractContextManager[None]
 
 
 def _is_missing(error: ClientError) -> bool:
-    code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "").lower()
+    code, message = error_code(error), error.response["Error"].get("Message", "").lower()
     return code in ("ResourceNotFound", "ResourceNotFoundException", "ObjectNotFoundException") or (
         code == "ValidationException"
         and any(words in message for words in ("could not find", "not found", "not exist", "no scalable target"))

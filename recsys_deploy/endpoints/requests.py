@@ -122,12 +122,8 @@ def endpoint_requests(plan: EndpointPlan) -> EndpointRequests:
     variant = {"VariantName": VARIANT, "ModelName": model["ModelName"], **_capacity(plan.capacity)}
     config: dict[str, Any] = {"ProductionVariants": [variant], "Tags": model["Tags"]}
     config = {"EndpointConfigName": _named_by_content(plan.name, config), **config}
-    endpoint = {
-        "EndpointName": plan.name,
-        "EndpointConfigName": config["EndpointConfigName"],
-        "Tags": model["Tags"],
-    }
-    return EndpointRequests(model, config, endpoint)
+    names = {"EndpointName": plan.name, "EndpointConfigName": config["EndpointConfigName"]}
+    return EndpointRequests(model, config, {**names, "Tags": model["Tags"]})
 
 
 def model_request(plan: EndpointPlan) -> dict[str, Any]:

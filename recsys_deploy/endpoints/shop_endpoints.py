@@ -52,27 +52,28 @@ class Endpoints:
             UnknownVersion, BatchError, BundleError, CatalogueError: there is nothing to serve, or it is damaged.
             EndpointRefused, EndpointError: AWS would refuse it, or a call failed.
         """
-        self._require_image()
-        subject = subject_of(
-            registry, bundles, serving, self.settings.home, version, catalogues=self.settings.catalogue_uri
-        )
+        if not self.settings.inference_image:
+            raise EndpointRefused(
+                "no inference image; set RECSYS_INFERENCE_IMAGE, RECSYS_TRAINING_ROLE_ARN and RECSYS_TRAINING_URI "
+                "(with RECSYS_TARGET=aws)"
+            )
+        home, catalogues = self.settings.home, self.settings.catalogue_uri
+        subject = subject_of(registry, bundles, serving, home, version, catalogues=catalogues)
+        served = MANY if many_models else subject.version
         archives = archives_uri(self.settings)
         archive = publish_archive(self.s3, archives, subject.bundle, subject.catalogue)
         on_instances = isinstance(capacity, RealTime)
         placement = inference_placement(self.settings)
         plan = EndpointPlan(
             prefix=self.settings.endpoint_prefix,
-            version=MANY if many_models else subject.version,
+            version=served,
             placement=placement if on_instances else replace(placement, subnets=(), security_groups=()),
             model_uri=f"{archives}/" if many_models else archive,
             capacity=capacity,
             many_models=many_models,
             # AWS recommends one worker for serverless endpoints, which have little memory.
             environment={} if on_instances else {"MODEL_SERVER_WORKERS": "1"},
-            tags={
-                **parse_tags(self.settings.training_tags),
-                "recsys/version": MANY if many_models else subject.version,
-            },
+            tags={**parse_tags(self.settings.training_tags), "recsys/version": served},
         )
         state = self.manager.ensure(plan)
         return state, f"{state.name}/{archive.removeprefix(f'{archives}/')}" if many_models else state.name
@@ -99,13 +100,6 @@ class Endpoints:
             )
         self.manager.delete(name)
         return name
-
-    def _require_image(self) -> None:
-        if not self.settings.inference_image:
-            raise EndpointRefused(
-                "no inference image; set RECSYS_INFERENCE_IMAGE, RECSYS_TRAINING_ROLE_ARN and RECSYS_TRAINING_URI "
-                "(with RECSYS_TARGET=aws)"
-            )
 
 
 def open_endpoints(settings: Settings) -> Endpoints:

@@ -6,7 +6,7 @@ It never adds or removes a challenger; see ``strategies``.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from lambda_api.errors import RecsysError
 from lambda_api.state.routing_record import (
@@ -95,12 +95,8 @@ def route_champion(registry: ModelRegistry, serving: Table, checked_version: str
     before, after = rewrite_route(serving, follow)
     assert champion is not None
     if str(champion.version) != checked_version:
-        return Routing(
-            before,
-            Move.SUPERSEDED,
-            f"{checked_version} was checked, but the champion is {champion.version}; the run that checks "
-            f"{champion.version} routes it",
-        )
+        checked = f"{checked_version} was checked, but the champion is {champion.version}"
+        return Routing(before, Move.SUPERSEDED, f"{checked}; the run that checks {champion.version} routes it")
     if after is None:
         return Routing(before, Move.ALREADY_ROUTED, f"{champion.version} answers already")
     live = "nobody" if before is None else before.variants[0].target.version
@@ -125,7 +121,7 @@ def hold_out(serving: Table, share: float, now: int) -> RoutingRecord:
         holdout = Variant(HOLDOUT, target, round(share * WHOLE)) if share else None
         if holdout == current.holdout:
             return None
-        return replace(current, holdout=holdout, revision=current.revision + 1, updated_at=now)
+        return next_record(current, now, holdout=holdout)
 
     before, after = rewrite_route(serving, held)
     found = after or before
@@ -194,12 +190,12 @@ def plan_route(current: RoutingRecord | None, target: RouteTarget, now: int) -> 
             f"a rollout is in progress ({', '.join(beside)} beside champion {champion.target.version}), so the route "
             f"was not moved to {target.version}; end or roll back the rollout first, then run set_live_route_job"
         )
-    return replace(
-        current,
-        variants=(replace(champion, target=target, weight=WHOLE),),
-        revision=current.revision + 1,
-        updated_at=now,
-    )
+    return next_record(current, now, variants=(replace(champion, target=target, weight=WHOLE),))
+
+
+def next_record(current: RoutingRecord, now: int, **changes: Any) -> RoutingRecord:
+    """The record that follows ``current``: its revision is one higher, ``changes`` are other fields of it."""
+    return replace(current, revision=current.revision + 1, updated_at=now, **changes)
 
 
 def target_of(version: ModelVersion) -> RouteTarget:

@@ -14,12 +14,11 @@ Who meets a challenger at 10 % meets it at 50 % too (``lambda_api.serving.routin
 the champion until the promotion.
 """
 
-from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
 from lambda_api.state.routing_record import WHOLE, RouteTarget, RoutingRecord, Variant
-from recsys_deploy.release.route import CHAMPION, RouteRefused, plan_route
+from recsys_deploy.release.route import CHAMPION, RouteRefused, next_record, plan_route
 
 CHALLENGER: Final = "challenger"
 
@@ -48,12 +47,12 @@ def begin(
         RouteRefused: nothing is live yet (only an immediate start makes sense then), ``target`` is live already,
             another version is being tried, or the share is none.
     """
-    if current is None or strategy is Strategy.IMMEDIATE:
-        if strategy is not Strategy.IMMEDIATE:
-            raise RouteRefused(
-                f"nothing is live yet, so a {strategy} start has nothing to stand beside; use --strategy immediate"
-            )
+    if strategy is Strategy.IMMEDIATE:
         return plan_route(current, target, now)
+    if current is None:
+        raise RouteRefused(
+            f"nothing is live yet, so a {strategy} start has nothing to stand beside; use --strategy immediate"
+        )
     champion = current.variants[0].target
     if (champion.version, champion.checksum) == (target.version, target.checksum):
         raise RouteRefused(f"{target.version} answers already; register another version, or name one")
@@ -67,17 +66,11 @@ def begin(
             "run `recsys release promote` or `recsys release rollback` first"
         )
     if strategy is Strategy.SHADOW:
-        return replace(current, shadow=target, revision=current.revision + 1, updated_at=now)
+        return next_record(current, now, shadow=target)
     weight = _weight(strategy, share)
     assert weight is not None
-    return replace(
-        current,
-        experiment=f"release-{target.version}",
-        salt=f"release-{target.version}",
-        variants=_variants(champion, target, weight),
-        revision=current.revision + 1,
-        updated_at=now,
-    )
+    name = f"release-{target.version}"
+    return next_record(current, now, experiment=name, salt=name, variants=_variants(champion, target, weight))
 
 
 def change_share(current: RoutingRecord | None, share: float, now: int) -> RoutingRecord:
@@ -90,7 +83,7 @@ def change_share(current: RoutingRecord | None, share: float, now: int) -> Routi
         raise RouteRefused("no challenger is being tried; `recsys release start --strategy canary` starts one")
     champion, challenger = (variant.target for variant in current.variants)
     variants = _variants(champion, challenger, _ten_thousandths(share, allow_all=True))
-    return replace(current, variants=variants, revision=current.revision + 1, updated_at=now)
+    return next_record(current, now, variants=variants)
 
 
 def promote(current: RoutingRecord | None, now: int) -> RoutingRecord:
@@ -119,14 +112,8 @@ def tried_version(current: RoutingRecord | None) -> str | None:
 
 
 def _alone(current: RoutingRecord, target: RouteTarget, now: int) -> RoutingRecord:
-    return replace(
-        current,
-        variants=(Variant(CHAMPION, target, WHOLE),),
-        shadow=None,
-        interleaved=False,
-        revision=current.revision + 1,
-        updated_at=now,
-    )
+    variants = (Variant(CHAMPION, target, WHOLE),)
+    return next_record(current, now, variants=variants, shadow=None, interleaved=False)
 
 
 def _variants(champion: RouteTarget, challenger: RouteTarget, weight: int) -> tuple[Variant, ...]:

@@ -17,7 +17,7 @@ from moto import mock_aws
 from moto.sagemaker.models import sagemaker_backends
 
 from lambda_api.handlers.inference_app import load_model
-from recsys_deploy.endpoints.archive import upload_archive, write_archive
+from recsys_deploy.endpoints.archive import publish_archive, write_archive
 from recsys_deploy.endpoints.manager import EndpointError, EndpointManager
 from recsys_deploy.endpoints.requests import (
     EndpointPlan,
@@ -293,6 +293,6 @@ def test_the_archive_is_reproducible_and_what_the_container_serves(model_folder:
     with mock_aws():
         s3 = boto3.client("s3", **CREDENTIALS)
         s3.create_bucket(Bucket="models", CreateBucketConfiguration={"LocationConstraint": REGION})
-        address = upload_archive(s3, tmp_path / "0.tar.gz", "models", "endpoints/", *checksums)
+        address = publish_archive(s3, "s3://models/endpoints/", model_folder / "bundle", model_folder / "catalogue")
         assert address == f"s3://models/endpoints/{checksums.pop()}/model.tar.gz"
         assert s3.list_objects_v2(Bucket="models")["KeyCount"] == 1
