@@ -44,7 +44,7 @@ def service(tmp_path: Path, s3_endpoint: str, s3: Any) -> Iterator[FakeSageMaker
         yield fake
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("batch")
     make_batch_shop(folder)

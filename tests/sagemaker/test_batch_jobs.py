@@ -13,7 +13,6 @@ from lambda_api.settings import Settings
 from recsys_assets.sagemaker.client import PipesSageMakerClient
 from recsys_assets.sagemaker.errors import JobFailed, JobRefused
 from recsys_assets.sagemaker.job import Hardware, JobPlaces, bucket_and_key, create_request
-from recsys_assets.sagemaker.jobs import Patience
 from recsys_assets.sagemaker.kinds import PROCESSING, TRANSFORM
 from recsys_assets.sagemaker.processing_job import ProcessingJobPlan
 from recsys_deploy.batch import assets as batch_assets
@@ -159,17 +158,6 @@ def test_answers_of_many_requests_are_read_wherever_the_service_puts_them(
     assert transform(shop, service, s3) == Answered(answered.uri, 0)
 
 
-def test_a_transform_that_never_starts_is_given_up(
-    shop: BatchShop, service: FakeSageMaker, s3: Any, arrow_s3: None
-) -> None:
-    service.scripts.append(Script(never_starts=True))
-    patience = Patience(between_looks=0.05, start=0.2, stop=30, unavailable=1)
-    with pytest.raises(JobFailed, match="has not started within 0 s"):
-        transform(shop, service, s3, patience=patience)
-    [job] = service.of_kind(TRANSFORM)
-    assert job.status == "Stopped"
-
-
 def test_answers_that_were_deleted_are_asked_for_again(
     shop: BatchShop, service: FakeSageMaker, s3: Any, arrow_s3: None
 ) -> None:
@@ -198,24 +186,6 @@ def test_an_archive_that_was_deleted_fails_the_transform_and_not_the_lists(
     with pytest.raises(JobFailed, match=r"Could not find model data at s3://.*run it again, which uploads it"):
         transform(shop, service, s3)
     assert not shop.lake.has_table(results.TABLE)
-
-
-@pytest.mark.parametrize(
-    ("operation", "code", "told"),
-    [
-        ("CreateTransformJob", "AccessDeniedException", "sagemaker:CreateTransformJob, and iam:PassRole"),
-        ("CreateTransformJob", "ExpiredTokenException", "sign in again"),
-        ("CreateTransformJob", "ResourceLimitExceeded", "Service Quotas"),
-        ("DescribeTransformJob", "ExpiredTokenException", "aws sagemaker stop-transform-job --transform-job-name"),
-    ],
-)
-def test_a_refused_call_about_a_transform_says_what_to_do(
-    shop: BatchShop, service: FakeSageMaker, s3: Any, arrow_s3: None, operation: str, code: str, told: str
-) -> None:
-    service.scripts.append(Script(never_starts=True))
-    service.errors[operation].append((400, code, "no"))
-    with pytest.raises(JobFailed, match=told):
-        transform(shop, service, s3)
 
 
 def test_a_processing_job_that_fails_hands_on_the_programs_reason(

@@ -10,7 +10,7 @@ from moto import mock_aws
 
 from recsys_deploy import cli, homes
 from recsys_deploy.batch.results import TABLE, record_key
-from tests.sagemaker.batch_shop import make_batch_shop
+from tests.sagemaker.batch_shop import BatchShop, make_batch_shop
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, REGION
 from tests.sagemaker.jobs import PLACEMENT
 from tests.sagemaker.test_endpoints import SESSION
@@ -35,9 +35,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_batch_recommends_to_everybody_and_says_where(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, shop: BatchShop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop = make_batch_shop(home)
     assert type_in(monkeypatch, "batch") == 0
     said = capsys.readouterr().out
     shoppers = sorted(set(shop.lake.read(TABLE)["user_id"].to_pylist()))
@@ -62,9 +61,8 @@ def test_batch_without_a_champion_says_what_to_do(
 
 @mock_aws
 def test_endpoints_are_made_listed_and_deleted_by_version(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, shop: BatchShop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_batch_shop(home)
     made: list[Any] = []
 
     def client(name: str, **_: Any) -> Any:

@@ -91,7 +91,9 @@ def test_a_job_that_ended_well_is_accounted_for(service: FakeSageMaker, plan: Jo
         ("Create", "ExpiredTokenException", "sign in again"),
         ("Create", "AccessDeniedException", "and iam:PassRole on arn:aws:iam::123456789012:role/training"),
         ("Create", "ResourceLimitExceeded", "ask for a higher quota"),
-        ("Describe", "AccessDeniedException", "may still be running and billed"),
+        ("Create", "ValidationException", "correct the setting that the message names"),
+        ("Describe", "AccessDeniedException", "allow sagemaker:Describe.* to the identity that runs this"),
+        ("Describe", "ExpiredTokenException", "may still be running and billed"),
     ],
 )
 def test_a_refusal_ends_the_wait_and_says_what_to_do(
@@ -103,6 +105,10 @@ def test_a_refusal_ends_the_wait_and_says_what_to_do(
     with pytest.raises(JobFailed, match=told) as failure:
         jobs_on(service).run(plan, IDENTITY, Listener())
     assert str(failure.value).startswith(action) and not failure.value.retryable
+    assert service.calls.count(action.removeprefix("sagemaker:")) == 1, "repeating it changes nothing"
+    if verb == "Describe":
+        [name] = service.jobs
+        assert plan.kind.by_hand("stop", name) in str(failure.value)
 
 
 @every_kind
@@ -149,7 +155,7 @@ def test_a_caller_that_died_finds_its_job(service: FakeSageMaker, plan: JobPlan)
 def test_a_job_of_other_work_is_not_taken_for_it(service: FakeSageMaker, plan: JobPlan, other: JobPlan) -> None:
     service.scripts.append(Script(done=True))
     jobs_on(service).run(plan, IDENTITY, Listener())
-    with pytest.raises(JobFailed, match="exists already and does other work"):
+    with pytest.raises(JobFailed, match=r"exists already and does other work \(.*; start a new run instead of"):
         jobs_on(service).run(other, IDENTITY, Listener())
 
 
@@ -158,7 +164,11 @@ def test_lack_of_capacity_is_tried_again_and_a_defect_is_not(service: FakeSageMa
     service.scripts.extend(
         [Script(fails="CapacityError: none"), Script(fails="InternalServerError"), Script(done=True)]
     )
-    assert jobs_on(service).run(plan, IDENTITY, Listener()).attempts == 3
+    heard = Listener()
+    assert jobs_on(service).run(plan, IDENTITY, heard).attempts == 3
+    assert "SageMaker failed on its side; next attempt" in heard.text
+    assert [name[-2:] for name in service.jobs] == ["-1", "-2", "-3"]
+    assert len({name[:-1] for name in service.jobs}) == 1
     defect = dataclasses.replace(IDENTITY, label="defect")
     service.scripts.append(Script(fails="AlgorithmError: ValueError: x, exit code: 1"))
     with pytest.raises(JobFailed, match="the program failed; its log says more") as failure:
@@ -186,7 +196,9 @@ def test_lasting_work_is_found_done_and_begun_anew_after_it_ended_badly(service:
 def test_a_job_that_never_starts_is_given_up_and_stopped(service: FakeSageMaker, plan: JobPlan) -> None:
     service.scripts.append(Script(never_starts=True))
     patience = Patience(between_looks=0.05, start=0.2, stop=30, unavailable=1)
-    with pytest.raises(JobFailed, match=r"has not started within 0 s .* choose another RECSYS_TRAINING_INSTANCE_TYPE"):
+    where = "still Starting: Launching requested ML instances" if plan.kind == TRAINING else "still Starting"
+    told = rf"has not started within 0 s \({where}.* choose another RECSYS_TRAINING_INSTANCE_TYPE"
+    with pytest.raises(JobFailed, match=told):
         jobs_on(service, patience=patience).run(plan, IDENTITY, Listener())
     [job] = service.jobs.values()
     assert job.status == "Stopped"

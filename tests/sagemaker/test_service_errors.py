@@ -10,31 +10,14 @@ import pytest
 
 from recsys_assets.sagemaker.job import Hardware, JobPlaces
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, FakeSageMaker, Script
-from tests.sagemaker.jobs import failure_of, launcher_on, log_of, materialise
+from tests.sagemaker.jobs import failure_of, launcher_on, materialise
 from tests.training.shop import fit_of
-
-DONE = Script(fails="AlgorithmError: the end of this test, exit code: 1")
-"""A job that ends at once, for tests of what comes before."""
 
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
-
-
-@pytest.mark.parametrize("operation", ["CreateTrainingJob", "DescribeTrainingJob"])
-def test_throttling_and_server_errors_pass(
-    service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance, operation: str
-) -> None:
-    service.scripts.append(DONE)
-    service.errors[operation].extend(
-        [(400, "ThrottlingException", "Rate exceeded"), (500, "InternalFailure", "hm"), (503, "Unavailable", "hm")]
-    )
-    result = materialise(launcher_on(service, tmp_path), fit_of(), instance)
-    assert "the end of this test" in failure_of(result)
-    assert "Rate exceeded" in log_of(instance, result)
-    assert len(service.jobs) == 1
 
 
 def test_trouble_that_does_not_pass_ends_the_wait(
@@ -48,36 +31,6 @@ def test_trouble_that_does_not_pass_ends_the_wait(
     [name] = service.jobs
     assert "failed on its side" in reason
     assert f"aws sagemaker stop-training-job --training-job-name {name}" in reason
-
-
-@pytest.mark.parametrize(
-    ("operation", "code", "told"),
-    [
-        ("CreateTrainingJob", "ExpiredTokenException", "sign in again"),
-        ("CreateTrainingJob", "AccessDeniedException", "iam:PassRole on arn:aws:iam::123456789012:role/training"),
-        ("CreateTrainingJob", "ResourceLimitExceeded", "ask for a higher quota"),
-        ("CreateTrainingJob", "ValidationException", "correct the setting that the message names"),
-        ("DescribeTrainingJob", "ExpiredTokenException", "may still be running and billed"),
-        (
-            "DescribeTrainingJob",
-            "AccessDeniedException",
-            "allow sagemaker:DescribeTrainingJob to the identity that runs this",
-        ),
-    ],
-)
-def test_a_refusal_says_what_to_do(
-    service: FakeSageMaker,
-    s3: Any,
-    tmp_path: Path,
-    instance: dg.DagsterInstance,
-    operation: str,
-    code: str,
-    told: str,
-) -> None:
-    service.scripts.append(Script(never_starts=True))
-    service.errors[operation].append((400, code, "no"))
-    assert told in failure_of(materialise(launcher_on(service, tmp_path), fit_of(), instance))
-    assert service.calls.count(operation) == 1, "repeating it changes nothing"
 
 
 def test_a_bucket_in_another_region_is_refused_before_anything_starts(

@@ -18,7 +18,7 @@ from recsys_deploy.endpoints.manager import EndpointError, EndpointManager
 from recsys_deploy.endpoints.requests import EndpointRefused, RealTime, Serverless
 from recsys_deploy.endpoints.shop_endpoints import Endpoints
 from recsys_deploy.subject import subject_of
-from tests.sagemaker.batch_shop import make_batch_shop
+from tests.sagemaker.batch_shop import BatchShop
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, REGION
 from tests.sagemaker.test_endpoints import PLAN, SESSION, failing, left_behind, manager, sagemaker
 
@@ -122,15 +122,11 @@ def shop_endpoints(sagemaker: Any, scaling: Any, manager: EndpointManager, tmp_p
 
 
 def test_a_registered_version_gets_an_endpoint_and_loses_it_only_when_nobody_is_routed_there(
-    sagemaker: Any, shop_endpoints: Endpoints, tmp_path: Path
+    sagemaker: Any, shop: BatchShop, shop_endpoints: Endpoints, tmp_path: Path
 ) -> None:
-    shop = make_batch_shop(tmp_path)
     stores = (shop.registry, shop.bundles, shop.serving)
-    first, second = shop_endpoints.create("v1.0.0", Serverless(), *stores), shop_endpoints.create(
-        "v1.0.0", Serverless(), *stores
-    )  # fmt: skip
-    state, address = first
-    assert first == second
+    state, address = shop_endpoints.create("v1.0.0", Serverless(), *stores)
+    assert shop_endpoints.create("v1.0.0", Serverless(), *stores) == (state, address)
     assert (state.status, address) == ("InService", state.name)
     assert [one.name for one in shop_endpoints.list()] == [state.name]
     [model] = sagemaker.list_models()["Models"]
@@ -154,8 +150,9 @@ def test_a_registered_version_gets_an_endpoint_and_loses_it_only_when_nobody_is_
     assert address == f"recsys-dev-models/{archive.removeprefix('archives/')}"
 
 
-def test_what_cannot_be_served_makes_no_endpoint(sagemaker: Any, shop_endpoints: Endpoints, tmp_path: Path) -> None:
-    shop = make_batch_shop(tmp_path)
+def test_what_cannot_be_served_makes_no_endpoint(
+    sagemaker: Any, shop: BatchShop, shop_endpoints: Endpoints, tmp_path: Path
+) -> None:
     stores = (shop.registry, shop.bundles, shop.serving)
     with pytest.raises(RegistryError):
         shop_endpoints.create("v9.0.0", Serverless(), *stores)

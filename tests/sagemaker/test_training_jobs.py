@@ -20,11 +20,10 @@ from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR
 
 from lambda_api.recommender.bundle import BundleError, read_bundle
 from recsys_assets.models.zoo import make_trainer
-from recsys_assets.sagemaker.jobs import Patience
 from recsys_assets.training.local_launcher import SubprocessLauncher
 from recsys_assets.training.sagemaker_launcher import download_model
 from tests.models.test_ncf import shop
-from tests.patience import PATIENCE_S, wait_until
+from tests.patience import wait_until
 from tests.sagemaker.fake_sagemaker import FakeSageMaker, Script
 from tests.sagemaker.jobs import (
     BUCKET,
@@ -171,23 +170,6 @@ def test_a_restarted_orchestrator_follows_the_job_it_finds(
     assert metadata_of(result)["fit_users"] == 80, "what was said before the restart is heard as well"
 
 
-def test_a_resumed_run_with_other_work_does_not_take_the_old_job_for_its_own(
-    service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    run_id = "0d1f7a1e-6f0e-4c43-9a53-6a8a3c1f5b77"
-    service.scripts.append(Script(never_starts=True))
-    arguments = (launcher_on(service, tmp_path), fit_of(), instance, run_id)
-    first = threading.Thread(target=materialise, args=arguments, daemon=True)
-    first.start()
-    wait_until(lambda: service.jobs, "the job exists")
-    with dg.DagsterInstance.ephemeral() as other:
-        result = materialise(launcher_on(service, tmp_path), fit_of(half_life_days=3.0), other, run_id)
-        assert "does other work (hyper-parameters" in failure_of(result)
-        assert "start a new run" in failure_of(result)
-    service.close()
-    first.join(timeout=PATIENCE_S)
-
-
 def test_the_programs_own_failure_is_the_runs_failure_and_not_repeated(
     service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -244,25 +226,6 @@ def test_a_damaged_artefact_leaves_the_model_that_was_there(s3: Any, tmp_path: P
     ]
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        Script(fails="CapacityError: Unable to provision requested ML compute capacity."),
-        Script(fails="InternalServerError: We encountered an internal error. Please try again."),
-        Script(ends="MaxWaitTimeExceeded"),
-    ],
-    ids=lambda script: script.fails.split(":")[0] or script.ends,
-)
-def test_what_may_pass_is_tried_again_under_another_name(
-    service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance, script: Script
-) -> None:
-    service.scripts.extend([script, Script(fails="AlgorithmError: enough, exit code: 1")])
-    result = materialise(launcher_on(service, tmp_path), fit_of(), instance)
-    assert "failed after 2 attempts: AlgorithmError: enough" in failure_of(result)
-    first, second = service.jobs
-    assert (first[:-1], first[-1], second[-1]) == (second[:-1], "1", "2")
-
-
 def test_attempts_are_limited(service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance) -> None:
     service.scripts.extend(Script(fails="CapacityError: no capacity") for _ in range(5))
     result = materialise(launcher_on(service, tmp_path), fit_of(), instance)
@@ -270,16 +233,3 @@ def test_attempts_are_limited(service: FakeSageMaker, s3: Any, tmp_path: Path, i
         result
     )
     assert len(service.jobs) == 3
-
-
-def test_a_job_that_never_starts_is_given_up_and_stopped(
-    service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    service.scripts.append(Script(never_starts=True))
-    patience = Patience(between_looks=0.05, start=0.2, stop=30, unavailable=1)
-    result = materialise(launcher_on(service, tmp_path, patience=patience), fit_of(), instance)
-    reason = failure_of(result)
-    assert "has not started within 0 s (still Starting: Launching requested ML instances)" in reason
-    assert "choose another RECSYS_TRAINING_INSTANCE_TYPE" in reason
-    [job] = service.jobs.values()
-    assert job.status == "Stopped"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,10 +16,9 @@ from lambda_api.settings import Settings, make_settings
 from recsys_assets.models.parameters import NothingToLearn
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.sagemaker import container
-from recsys_assets.sagemaker.client import PipesSageMakerClient
 from recsys_assets.sagemaker.errors import JobFailed, JobRefused
-from recsys_assets.sagemaker.job import JobPlaces, create_request
-from recsys_assets.sagemaker.kinds import TRAINING, TUNING
+from recsys_assets.sagemaker.job import create_request
+from recsys_assets.sagemaker.kinds import TUNING
 from recsys_assets.sagemaker.paths import FAILED
 from recsys_assets.splits.assets import temporal_splits
 from recsys_assets.training.search_spaces import SEARCH_SPACES, OneOf, Real, Whole
@@ -32,7 +30,7 @@ from recsys_assets.tuning.tuning_job import TuningJobPlan, chosen_values, parame
 from recsys_deploy.tune.command import TuneOutcome, run_in_terminal
 from recsys_deploy.tune.options import Place, TuneError, TuneOptions, choose_place
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, FakeSageMaker, Script, violations
-from tests.sagemaker.jobs import PLACEMENT, ROOT, jobs_on, log_of
+from tests.sagemaker.jobs import PLACEMENT, ROOT, jobs_on
 from tests.test_tune_command import DAYS, Shop, deliver
 from tests.training.shop import AS_OF
 
@@ -152,30 +150,6 @@ def test_trials_that_fail_or_are_stopped_early_are_kept_as_such(
     assert states[1] in ("pruned", "finished")
     assert "l2 too small" in outcome.tuning.found["item_knn"].trials[2].problem
     assert len(shop.registry.list_runs()) == 4
-
-
-def test_a_tuning_job_under_pipes_is_followed_like_any_other(service: FakeSageMaker, s3: Any) -> None:
-    s3.put_object(Bucket="training-eu", Key="training/in/x", Body=b"")
-    client = PipesSageMakerClient(jobs_on(service), JobPlaces(ROOT))
-
-    @dg.asset
-    def small_tuning(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return client.run(context=context, plan=PLAN, label="tune").get_materialize_result(
-            implicit_materialization=True
-        )
-
-    service.scripts.append(Script(fails="InternalServerError: hm"))
-    service.scripts.append(Script(fails="ClientError: the rest of this test"))
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = dg.materialize([small_tuning], instance=instance, raise_on_error=False)
-        log = log_of(instance, result)
-    data = result.failure_data_for_node("small_tuning")
-    assert data is not None and data.user_failure_data is not None
-    assert "tuning job" in str(data.user_failure_data.description)
-    assert "failed after 2 attempts: ClientError: the rest of this test" in str(data.user_failure_data.description)
-    assert "SageMaker failed on its side; next attempt" in log
-    assert all(len(job.name) <= 32 for job in service.of_kind(TUNING))
-    assert service.of_kind(TRAINING) == []
 
 
 @pytest.mark.parametrize("model", sorted(SEARCH_SPACES))
