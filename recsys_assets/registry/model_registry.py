@@ -41,7 +41,8 @@ CHAMPION = Key("champion", "current")
 MAX_ATTEMPTS = 200
 """A failed attempt means that another process succeeded first; this many in a row are an error."""
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class RegistryError(RecsysError):
