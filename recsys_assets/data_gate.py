@@ -13,8 +13,6 @@ file under ``closed_gates/`` in the lake for each delivery that may not be used;
 
 import hashlib
 import json
-import posixpath
-import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -79,19 +77,6 @@ class Gate:
         return f"{where}: {' '.join(self.messages)} Then {again}."
 
 
-@dataclass(frozen=True, slots=True)
-class StoredVerdict:
-    """The verdict of a day, as ``record_verdict`` stored it.
-
-    Attributes:
-        checksum: SHA-256 of the raw file that was validated.
-        failures: rows that may not be used, ``FAILURE_SCHEMA``.
-    """
-
-    checksum: str
-    failures: pa.Table
-
-
 def require_open(lake: Lake, start: date | None = None, end: date | None = None) -> None:
     """Raise if a delivery that the caller is about to read may not be used.
 
@@ -140,12 +125,6 @@ def closed_gates(lake: Lake) -> list[Gate]:
     return [_read_gate(filesystem, path) for path in sorted(names)]
 
 
-def find_gate(lake: Lake, subject: date | str) -> Gate | None:
-    """The gate of one delivery; ``None`` when it is open."""
-    filesystem, path = _gate_path(lake, subject)
-    return _read_gate(filesystem, path) if _exists(filesystem, path) else None
-
-
 def mark_waiting(lake: Lake, subject: date | str) -> None:
     """Record that a new delivery may not be used until it is validated. Call before writing it."""
     _write_gate(lake, subject, "waiting", ())
@@ -158,8 +137,9 @@ def mark_unreadable(lake: Lake, subject: date | str, message: str) -> None:
 
 def open_gate(lake: Lake, subject: date | str) -> None:
     """Record that a delivery may be used: for a day, that ``interactions`` holds its accepted rows."""
-    filesystem, path = _gate_path(lake, subject)
-    if _exists(filesystem, path):
+    filesystem, root = open_filesystem(lake.root)
+    path = f"{root}/{_FOLDER}/{subject}.json"
+    if filesystem.get_file_info(path).type == pa_fs.FileType.File:
         filesystem.delete_file(path)
 
 
@@ -183,14 +163,20 @@ def record_verdict(lake: Lake, verdict: Verdict, checksum: str = "") -> None:
         open_gate(lake, verdict.subject)
 
 
-def stored_verdict(lake: Lake, day: date) -> StoredVerdict | None:
-    """The last verdict of a day; ``None`` when it was never validated."""
+def stored_failures(lake: Lake, day: date, checksum: str | None = None) -> pa.Table | None:
+    """Failing rows of a day by its last verdict, ``FAILURE_SCHEMA``.
+
+    Returns:
+        ``None`` when the day was never validated or, given the raw file's ``checksum``, when another file was.
+    """
     if not lake.files(VERDICTS, day, day + timedelta(days=1)):
         return None
     table = lake.read(VERDICTS, start=day, end=day + timedelta(days=1))
     # A verdict of an older version has no checksum here; its day is validated again.
-    checksum = (table.schema.metadata or {}).get(_CHECKSUM_KEY, b"").decode()
-    return StoredVerdict(checksum, table.replace_schema_metadata(None).cast(FAILURE_SCHEMA))
+    validated = (table.schema.metadata or {}).get(_CHECKSUM_KEY, b"").decode()
+    if checksum is not None and checksum != validated:
+        return None
+    return table.replace_schema_metadata(None).cast(FAILURE_SCHEMA)
 
 
 def delivery_checksum(lake: Lake, day: date) -> str:
@@ -201,15 +187,6 @@ def delivery_checksum(lake: Lake, day: date) -> str:
         return hashlib.sha256(stream.read()).hexdigest()
 
 
-def _gate_path(lake: Lake, subject: date | str) -> tuple[pa_fs.FileSystem, str]:
-    filesystem, root = open_filesystem(lake.root)
-    return filesystem, f"{root}/{_FOLDER}/{subject.isoformat() if isinstance(subject, date) else subject}.json"
-
-
-def _exists(filesystem: pa_fs.FileSystem, path: str) -> bool:
-    return bool(filesystem.get_file_info(path).type == pa_fs.FileType.File)
-
-
 def _read_gate(filesystem: pa_fs.FileSystem, path: str) -> Gate:
     with filesystem.open_input_stream(path) as stream:
         fields = json.loads(stream.read())
@@ -217,16 +194,5 @@ def _read_gate(filesystem: pa_fs.FileSystem, path: str) -> Gate:
 
 
 def _write_gate(lake: Lake, subject: date | str, state: State, messages: tuple[str, ...]) -> None:
-    filesystem, path = _gate_path(lake, subject)
-    name = subject.isoformat() if isinstance(subject, date) else subject
-    gate = Gate(name, state, messages, datetime.now(UTC).isoformat(timespec="seconds"))
-    filesystem.create_dir(posixpath.dirname(path), recursive=True)
-    temporary = f"{posixpath.dirname(path)}/_writing-{uuid.uuid4().hex}"
-    try:
-        with filesystem.open_output_stream(temporary) as stream:
-            stream.write(json.dumps(asdict(gate), ensure_ascii=False, indent=1).encode())
-        filesystem.move(temporary, path)
-    except BaseException:
-        if _exists(filesystem, temporary):
-            filesystem.delete_file(temporary)
-        raise
+    gate = Gate(str(subject), state, messages, datetime.now(UTC).isoformat(timespec="seconds"))
+    lake.write_file(f"{_FOLDER}/{subject}.json", json.dumps(asdict(gate), ensure_ascii=False, indent=1).encode())

@@ -53,7 +53,7 @@ FRESHNESS: Mapping[str, dg.FreshnessPolicy] = {
 
 COLUMNS: Mapping[str, dg.TableSchema] = {
     **{
-        name: ingest_assets.column_schema(contract.schema).value
+        name: ingest_assets.column_schema(contract.schema)
         for name, contract in (
             ("products", PRODUCTS),
             ("users", USERS),
@@ -69,9 +69,9 @@ COLUMNS: Mapping[str, dg.TableSchema] = {
             ("user_product_features", USER_PRODUCT_FEATURES),
         )
     },
-    "served_lists": ingest_assets.column_schema(SERVED_LISTS).value,
-    "list_outcomes": ingest_assets.column_schema(LIST_OUTCOMES).value,
-    "temporal_splits": ingest_assets.column_schema(splits_assets.SPLITS_SCHEMA).value,
+    "served_lists": ingest_assets.column_schema(SERVED_LISTS),
+    "list_outcomes": ingest_assets.column_schema(LIST_OUTCOMES),
+    "temporal_splits": ingest_assets.column_schema(splits_assets.SPLITS_SCHEMA),
 }
 """Columns of the tables, by asset."""
 

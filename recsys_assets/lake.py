@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as pa_ds
 import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 
@@ -84,7 +85,7 @@ class Lake:
         return sorted(one for one in found if one[0].endswith(".parquet") and not one[0].startswith("_"))
 
     def write_file(self, name: str, content: bytes) -> str:
-        """Replace a small file at the lake's root; returns its path or URI."""
+        """Replace a small file below the lake's root; returns its path or URI."""
 
         def write(path: str, filesystem: pa_fs.FileSystem) -> None:
             with filesystem.open_output_stream(path) as stream:
@@ -134,12 +135,19 @@ class Lake:
             if (start is None or day >= start) and (end is None or day < end)
         ]
 
+    def dataset(self, files: Sequence[str], schema: pa.Schema | None = None) -> pa_ds.Dataset:
+        """Files of the lake as an Arrow dataset; ``schema`` in place of that of the first file."""
+        filesystem, _ = open_filesystem(self.root)
+        paths = [path.removeprefix("s3://") for path in files]
+        return pa_ds.dataset(paths, schema=schema, filesystem=filesystem, format="parquet")
+
+    def count_rows(self, table: str) -> int:
+        """Rows of a whole table, read from the footers of its files; 0 without one."""
+        files = self.files(table)
+        return int(self.dataset(files).count_rows()) if files else 0
+
     def read(
-        self,
-        table: str,
-        columns: Sequence[str] | None = None,
-        start: date | None = None,
-        end: date | None = None,
+        self, table: str, columns: Sequence[str] | None = None, start: date | None = None, end: date | None = None
     ) -> pa.Table:
         """Read a table; of a partitioned one, the days with ``start <= day < end``, in day order.
 

@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -74,38 +73,24 @@ class Outcome:
         return not self.passed and self.severity == "critical"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The result of validating one delivery.
 
     Attributes:
         subject: the day of interactions, or the name of a table.
         outcomes: one per rule, in the order of the rules.
-        delivered: the rows as they came.
-        canonical: the same rows in canonical columns and types.
         failures: rows that may not be used, ``FAILURE_SCHEMA``, ascending by row.
     """
 
     subject: date | str
     outcomes: tuple[Outcome, ...]
-    delivered: pa.Table
-    canonical: pa.Table
     failures: pa.Table
 
     @property
     def blocking(self) -> tuple[Outcome, ...]:
         """The outcomes that stop everything downstream; empty for a delivery that may be used."""
         return tuple(outcome for outcome in self.outcomes if outcome.blocks)
-
-    @cached_property
-    def accepted(self) -> pa.Table:
-        """Rows that fail no row rule, canonical; none at all when a rule about the table fails."""
-        return accepted_rows(self.canonical, self.failures)
-
-    @cached_property
-    def quarantined(self) -> pa.Table:
-        """The other rows, ``SET_ASIDE_SCHEMA``; ``accepted`` and these always add up to ``delivered``."""
-        return quarantined_rows(self.subject, self.delivered, self.failures)
 
 
 def accepted_rows(canonical: pa.Table, failures: pa.Table) -> pa.Table:
@@ -115,14 +100,11 @@ def accepted_rows(canonical: pa.Table, failures: pa.Table) -> pa.Table:
     return canonical.filter(pa.array(keep))
 
 
-def quarantined_rows(subject: date | str, delivered: pa.Table, failures: pa.Table) -> pa.Table:
+def quarantined_rows(day: date, delivered: pa.Table, failures: pa.Table) -> pa.Table:
     """Rows of ``delivered`` listed in ``failures`` as ``SET_ASIDE_SCHEMA``; ``source_row`` counts from 0."""
     rows = failures["row"].to_pylist()
-    name = subject.isoformat() if isinstance(subject, date) else subject
-    return pa.table(
-        [pa.array([name] * len(rows), pa.string()), failures["row"], failures["reason"], row_as_json(delivered, rows)],
-        schema=SET_ASIDE_SCHEMA,
-    )
+    columns = [[str(day)] * len(rows), failures["row"], failures["reason"], row_as_json(delivered, rows)]
+    return pa.table(columns, schema=SET_ASIDE_SCHEMA)
 
 
 def row_as_json(table: pa.Table, rows: Sequence[int]) -> list[str]:

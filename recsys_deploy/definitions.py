@@ -27,7 +27,7 @@ def build_defs(
     return dg.Definitions(
         assets=with_metadata(
             [release_candidate, live_route, canary_rollout, batch_questions, batch_recommendations],
-            columns={"batch_recommendations": column_schema(SCHEMA).value},
+            columns={"batch_recommendations": column_schema(SCHEMA)},
             services=services,
         ),
         jobs=[set_live_route_job, start_rollout_job, batch_recommendations_job],

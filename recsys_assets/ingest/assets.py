@@ -8,16 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pa_ds
 
 from recsys_assets import data_gate
 from recsys_assets.ingest.derived import merge_catalogue
 from recsys_assets.ingest.source import DayOfEvents, Source, SourceError
-from recsys_assets.lake import Lake, open_filesystem
+from recsys_assets.lake import Lake
 from recsys_assets.partitions import DAYS
 from recsys_assets.schema import CLOCK_SKEW, PRODUCTS, USERS, TableContract
 from recsys_assets.tags import OWNERS
@@ -130,44 +130,33 @@ class _ReadCounts:
             table,
             metadata={
                 "dagster/uri": lake.uri(table),
-                "dagster/row_count": lake_rows(lake, table),
+                "dagster/row_count": lake.count_rows(table),
                 "rows_of_this_run": self.reasons.total(),
-                "by_reason": dg.MetadataValue.json(dict(self.reasons.most_common())),
+                "by_reason": dict(self.reasons.most_common()),
             },
         )
 
     def metadata(
         self, lake: Lake, days: Sequence[date], without: Sequence[date], outside: Sequence[date]
-    ) -> dict[str, dg.MetadataValue]:
-        metadata: dict[str, dg.MetadataValue] = {
-            "dagster/uri": dg.MetadataValue.text(lake.uri("raw_interactions")),
-            "dagster/row_count": dg.MetadataValue.int(lake_rows(lake, "raw_interactions")),
-            "rows_read": dg.MetadataValue.int(self.read),
-            "rows_delivered": dg.MetadataValue.int(self.delivered),
-            "rows_set_aside": dg.MetadataValue.int(self.reasons.total()),
-            "set_aside_by_reason": dg.MetadataValue.json(dict(self.reasons.most_common())),
-            "days": dg.MetadataValue.int(len(days)),
-            "days_without_drop": dg.MetadataValue.int(len(without)),
-            "days_without_drop_listed": dg.MetadataValue.text(_listed(without)),
-            "days_before_first_partition": dg.MetadataValue.text(_listed(outside)),
+    ) -> dict[str, Any]:
+        return {
+            "dagster/uri": lake.uri("raw_interactions"),
+            "dagster/row_count": lake.count_rows("raw_interactions"),
+            "rows_read": self.read,
+            "rows_delivered": self.delivered,
+            "rows_set_aside": self.reasons.total(),
+            "set_aside_by_reason": dict(self.reasons.most_common()),
+            "days": len(days),
+            "days_without_drop": len(without),
+            "days_without_drop_listed": _listed(without),
+            "days_before_first_partition": _listed(outside),
+            **({"dagster/column_schema": column_schema(self.schema)} if self.schema is not None else {}),
         }
-        if self.schema is not None:
-            metadata["dagster/column_schema"] = column_schema(self.schema)
-        return metadata
 
 
-def column_schema(schema: pa.Schema) -> dg.TableSchemaMetadataValue:
+def column_schema(schema: pa.Schema) -> dg.TableSchema:
     """An Arrow schema as Dagster shows it."""
-    return dg.TableSchemaMetadataValue(
-        dg.TableSchema([dg.TableColumn(name=column.name, type=str(column.type)) for column in schema])
-    )
-
-
-def lake_rows(lake: Lake, table: str) -> int:
-    """Rows of a whole lake table, read from the Parquet footers; 0 without one."""
-    filesystem, _ = open_filesystem(lake.root)
-    paths = [path.removeprefix("s3://") for path in lake.files(table)]
-    return int(pa_ds.dataset(paths, filesystem=filesystem, format="parquet").count_rows()) if paths else 0
+    return dg.TableSchema([dg.TableColumn(name=column.name, type=str(column.type)) for column in schema])
 
 
 def _ingest_table(
@@ -184,8 +173,8 @@ def _ingest_table(
     context.log.info(f"{table.num_rows:,} {contract.name} written to {uri}")
     return dg.MaterializeResult(
         metadata={
-            "dagster/uri": dg.MetadataValue.text(uri),
-            "dagster/row_count": dg.MetadataValue.int(table.num_rows),
+            "dagster/uri": uri,
+            "dagster/row_count": table.num_rows,
             "dagster/column_schema": column_schema(table.schema),
         }
     )
@@ -199,8 +188,7 @@ def _with_known(lake: Lake, contract: TableContract, delivered: pa.Table) -> pa.
     (key,) = contract.required
     if not lake.has_table(contract.name) or delivered[key].null_count:
         return delivered
-    known = contract.conform(lake.read(contract.name))
-    return merge_catalogue(delivered, known, contract)
+    return merge_catalogue(delivered, contract.conform(lake.read(contract.name)), contract)
 
 
 def store_day(lake: Lake, day: date, delivered: DayOfEvents) -> None:

@@ -60,6 +60,11 @@ def cast_where_clean(table: pa.Table, contract: TableContract) -> pa.Table:
     return pa.table({field.name: _cast_column(table[field.name], field.type) for field in present})
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
 def read_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Text without surrounding white space; `MISSING_TEXTS` and values without a text form become null."""
     try:
@@ -88,7 +93,7 @@ def read_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
         whole = pa.array(np.where(given, numbers, 0).astype(np.int64), mask=~given)
         return _chunked(whole.cast(pa.string()))
     text = read_text(column)
-    if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
+    if not is_text(column.type):
         return text
     rounded = pc.fill_null(pc.match_substring_regex(text, _ROUNDED_ID), False)
     if (pc.sum(rounded).as_py() or 0) * 2 > len(text) - text.null_count:
@@ -190,10 +195,9 @@ def occurrence_numbers(keys: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.int64
 
 def _cast_column(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
     try:
-        cast = _as_type(column, target)
+        return _as_type(column, target)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnusableIds):
         return column
-    return cast
 
 
 def _as_type(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
@@ -206,24 +210,15 @@ def _as_type(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
         parsed = parse_booleans(column)
     elif pa.types.is_string(target):
         return read_ids(column)
-    elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    elif is_text(column.type):
         parsed = parse_numbers(column)
-        if (
-            pa.types.is_floating(target)
-            and not pc.all(pc.is_finite(parsed)).as_py()
-            and len(parsed) > parsed.null_count
-        ):
+        if pa.types.is_floating(target) and pc.all(pc.is_finite(parsed)).as_py() is False:
             raise pa.ArrowInvalid("a number is not finite")
     else:
         return _without_nan(_without_nan(column).cast(target))
-    if parsed.null_count > _missing(column):
+    if parsed.null_count > (read_text(column) if is_text(column.type) else column).null_count:
         raise pa.ArrowInvalid("a value does not fit")
     return parsed.cast(target)
-
-
-def _missing(column: pa.ChunkedArray) -> int:
-    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    return int(read_text(column).null_count if text else column.null_count)
 
 
 def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:

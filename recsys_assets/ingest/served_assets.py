@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from lambda_api.settings import Settings
 from recsys_assets.event_stream import events_root, marked
-from recsys_assets.ingest.assets import lake_rows
 from recsys_assets.ingest.served import fingerprint_of
 from recsys_assets.ingest.served import list_outcomes as make_outcomes
 from recsys_assets.ingest.served import served_lists as make_lists
@@ -61,8 +60,8 @@ def _make(
         rows += table.num_rows
     return dg.MaterializeResult(
         metadata={
-            "dagster/uri": dg.MetadataValue.text(lake.uri(name)),
-            "dagster/row_count": dg.MetadataValue.int(lake_rows(lake, name)),
-            "rows_made": dg.MetadataValue.int(rows),
+            "dagster/uri": lake.uri(name),
+            "dagster/row_count": lake.count_rows(name),
+            "rows_made": rows,
         }
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys_assets.data_gate import closed_gates, stored_verdict
+from recsys_assets.data_gate import closed_gates, stored_failures
 from recsys_assets.ingest.live_events import COUNTED_ONCE
 from recsys_assets.lake import Lake, open_filesystem
 from recsys_assets.monitoring.calendar import missing_days
@@ -60,17 +60,17 @@ def daily_quality(lake: Lake, day: date) -> list[DailyQuality]:
         if day - timedelta(weeks=WEEKS) <= one <= day:
             files = lake.files("interactions", one, one + timedelta(days=1))
             rows = sum(pq.read_metadata(file.removeprefix("s3://"), filesystem=filesystem).num_rows for file in files)
-            verdict = stored_verdict(lake, one)
+            failures = stored_failures(lake, one)
             reasons: Counter[str] = Counter()
-            if verdict is not None:
-                for item in pc.value_counts(verdict.failures["reason"]).to_pylist():
+            if failures is not None:
+                for item in pc.value_counts(failures["reason"]).to_pylist():
                     reasons.update(dict.fromkeys(item["values"].split("; "), item["counts"]))
             if one in left_out:
                 table = lake.read(SOURCE_TABLE, ("reason",), one, one + timedelta(days=1))
                 reasons.update(
                     {str(item["values"]): item["counts"] for item in pc.value_counts(table["reason"]).to_pylist()}
                 )
-            found.append(DailyQuality(one, rows, 0 if verdict is None else verdict.failures.num_rows, dict(reasons)))
+            found.append(DailyQuality(one, rows, 0 if failures is None else failures.num_rows, dict(reasons)))
     return found
 
 

@@ -12,9 +12,10 @@ import dagster as dg
 import pyarrow as pa
 
 from recsys_assets import data_gate
-from recsys_assets.ingest.assets import column_schema, lake_rows
+from recsys_assets.ingest.assets import column_schema
 from recsys_assets.lake import Lake
 from recsys_assets.partitions import DAYS
+from recsys_assets.quality.dagster_checks import fail_on_gates
 from recsys_assets.quality.row_checks import read_interactions
 from recsys_assets.quality.validate_lake import read_raw_day, validate_stored_days
 from recsys_assets.schema import INTERACTIONS
@@ -60,7 +61,7 @@ def interactions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
             quarantined_interactions.key,
             metadata={
                 "dagster/uri": lake.uri("quarantined_interactions"),
-                "dagster/row_count": lake_rows(lake, "quarantined_interactions"),
+                "dagster/row_count": lake.count_rows("quarantined_interactions"),
                 "rows_of_this_run": rows_in - rows_out,
                 "by_reason": _reason_table(reasons),
             },
@@ -68,17 +69,17 @@ def interactions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
     )
     return dg.MaterializeResult(
         metadata={
-            "dagster/uri": dg.MetadataValue.text(lake.uri("interactions")),
-            "dagster/row_count": dg.MetadataValue.int(lake_rows(lake, "interactions")),
+            "dagster/uri": lake.uri("interactions"),
+            "dagster/row_count": lake.count_rows("interactions"),
             "dagster/column_schema": column_schema(INTERACTIONS.schema),
             "dagster/column_lineage": dg.TableColumnLineage(
                 {name: [dg.TableColumnDep("raw_interactions", name)] for name in INTERACTIONS.schema.names}
             ),
-            "rows_in": dg.MetadataValue.int(rows_in),
-            "rows_accepted": dg.MetadataValue.int(rows_out),
-            "rows_quarantined": dg.MetadataValue.int(rows_in - rows_out),
+            "rows_in": rows_in,
+            "rows_accepted": rows_out,
+            "rows_quarantined": rows_in - rows_out,
             "quarantined_by_reason": _reason_table(reasons),
-            "days": dg.MetadataValue.int(len(days)),
+            "days": len(days),
         }
     )
 
@@ -99,12 +100,8 @@ def failing_rows(lake: Lake, days: Sequence[date]) -> dict[date, pa.Table]:
     Raises:
         dagster.Failure: a day that was validated here may not be used.
     """
-    known = {day: data_gate.stored_verdict(lake, day) for day in days}
-    failures = {
-        day: verdict.failures
-        for day, verdict in known.items()
-        if verdict is not None and verdict.checksum == data_gate.delivery_checksum(lake, day)
-    }
+    stored = {day: data_gate.stored_failures(lake, day, data_gate.delivery_checksum(lake, day)) for day in days}
+    failures = {day: rows for day, rows in stored.items() if rows is not None}
     stale = [day for day in days if day not in failures]
     for verdict in validate_stored_days(lake, stale, datetime.now(UTC)):
         assert isinstance(verdict.subject, date)
@@ -132,11 +129,7 @@ def publish_day(lake: Lake, day: date, raw: pa.Table, failures: pa.Table) -> tup
 def _fail_on(gates: Sequence[data_gate.Gate], days: set[date]) -> None:
     """Fail for closed gates of products, users and ``days``; days that wait for validation are validated next."""
     asked = {day.isoformat() for day in days}
-    closed = [
-        found for found in gates if found.subject in data_gate.TABLES or (found.messages and found.subject in asked)
-    ]
-    if closed:
-        raise dg.Failure(data_gate.describe_gates(closed), allow_retries=False)
+    fail_on_gates([one for one in gates if one.subject in data_gate.TABLES or (one.messages and one.subject in asked)])
 
 
 def _reason_table(reasons: Counter[str]) -> dg.TableMetadataValue:

@@ -8,7 +8,7 @@ import dagster as dg
 from lambda_api.settings import Settings
 from recsys_assets import data_gate
 from recsys_assets.lake import Lake
-from recsys_assets.quality.dagster_checks import check_results, check_specs
+from recsys_assets.quality.dagster_checks import check_results, check_specs, fail_on_gates
 from recsys_assets.quality.data_docs import document_days, document_table
 from recsys_assets.quality.validate_lake import validate_stored_days
 from recsys_assets.quality.validation import validate_table
@@ -37,9 +37,8 @@ def raw_interactions_checks(
         if len(outcomes) % PROGRESS_DAYS == 0:
             context.log.info(f"{len(outcomes)} days checked, the last being {verdict.subject}")
     failing = [date.fromisoformat(day) for day, found in outcomes.items() if any(outcome.blocks for outcome in found)]
-    docs = None
-    if outcomes:
-        docs = document_days(settings.home, lake, [date.fromisoformat(day) for day in outcomes], failing, now)
+    checked = [date.fromisoformat(day) for day in outcomes]
+    docs = document_days(settings.home, lake, checked, failing, now) if checked else None
     context.log.info(f"{len(outcomes)} days checked, {len(failing)} of them refused")
     _log_refusals(context, lake, {day.isoformat() for day in failing})
     yield from check_results("interactions", "raw_interactions", dict(sorted(outcomes.items())), docs, settings)
@@ -72,9 +71,8 @@ def users_checks(
 def _validate_table(
     context: dg.AssetCheckExecutionContext, name: str, settings: Settings, lake: Lake
 ) -> Iterator[dg.AssetCheckResult]:
-    gate = data_gate.find_gate(lake, name)
-    if gate and gate.state == "unreadable":
-        raise dg.Failure(data_gate.describe_gates([gate]), allow_retries=False)
+    closed = data_gate.closed_gates(lake)
+    fail_on_gates([gate for gate in closed if gate.subject == name and gate.state == "unreadable"])
     now = datetime.now(UTC)
     verdict = validate_table(name, lake.read(name), now)
     data_gate.record_verdict(lake, verdict)
@@ -96,10 +94,10 @@ def _require_readable(lake: Lake, days: list[date]) -> None:
     Days are validated against products and users. What is stored of an unreadable day is an earlier delivery.
     """
     asked = {day.isoformat() for day in days}
-    closed = [
-        found
-        for found in data_gate.closed_gates(lake)
-        if found.subject in data_gate.TABLES or (found.subject in asked and found.state == "unreadable")
-    ]
-    if closed:
-        raise dg.Failure(data_gate.describe_gates(closed), allow_retries=False)
+    fail_on_gates(
+        [
+            gate
+            for gate in data_gate.closed_gates(lake)
+            if gate.subject in data_gate.TABLES or (gate.subject in asked and gate.state == "unreadable")
+        ]
+    )

@@ -4,10 +4,12 @@ See https://docs.dagster.io/guides/test/asset-checks
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
 from lambda_api.settings import Settings
+from recsys_assets.data_gate import Gate, describe_gates
 from recsys_assets.page_links import page_link
 from recsys_assets.quality.data_docs import DataDocs
 from recsys_assets.quality.suites import RULES, Rule
@@ -63,6 +65,12 @@ def check_results(
         )
 
 
+def fail_on_gates(closed: Sequence[Gate]) -> None:
+    """Fail the run, which nobody repeats, if a gate is closed. Raises `dagster.Failure`."""
+    if closed:
+        raise dg.Failure(describe_gates(closed), allow_retries=False)
+
+
 def _describe(rule: Rule) -> str:
     if rule.scope == "row" and rule.tolerance:
         return f"{rule.description} Failing rows are quarantined; more than {rule.tolerance:.0%} of them block."
@@ -86,25 +94,24 @@ def _metadata(
     touched: Mapping[str, Outcome],
     docs: DataDocs | None,
     settings: Settings,
-) -> dict[str, dg.MetadataValue]:
+) -> dict[str, Any]:
     rows = sum(outcome.rows for outcome in of_rule.values())
     failed = sum(outcome.failed_rows for outcome in of_rule.values())
-    metadata: dict[str, dg.MetadataValue] = {
-        "rows": dg.MetadataValue.int(rows),
-        "failed_rows": dg.MetadataValue.int(failed),
-        "failed_share": dg.MetadataValue.float(failed / rows if rows else 0.0),
+    metadata: dict[str, Any] = {
+        "rows": rows,
+        "failed_rows": failed,
+        "failed_share": failed / rows if rows else 0.0,
     }
     shown = failing or touched
     if shown:
-        examples = "; ".join(f"{subject}: {found.example}" for subject, found in list(shown.items())[:3])
-        metadata["example"] = dg.MetadataValue.text(examples)
+        metadata["example"] = "; ".join(f"{subject}: {found.example}" for subject, found in list(shown.items())[:3])
         more = f" and {len(shown) - SHOWN_DAYS} more" if len(shown) > SHOWN_DAYS else ""
         name = "failing" if failing else "with_failing_rows"
-        metadata[name] = dg.MetadataValue.text(", ".join(list(shown)[:SHOWN_DAYS]) + more)
+        metadata[name] = ", ".join(list(shown)[:SHOWN_DAYS]) + more
     if docs:
         page = next((docs.pages[subject] for subject in failing if subject in docs.pages), docs.index)
         metadata["data_docs"] = page_link(settings, page)
         metadata["data_docs_index"] = page_link(settings, docs.index)
         if docs.left_out:
-            metadata["data_docs_left_out"] = dg.MetadataValue.text(f"{docs.left_out} failing days have no page")
+            metadata["data_docs_left_out"] = f"{docs.left_out} failing days have no page"
     return metadata

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys_assets.lake import Lake
-from recsys_assets.quality.row_checks import table_frame
+from recsys_assets.quality.row_checks import interactions_frame, table_frame
 from recsys_assets.quality.validate_lake import read_raw_day, validation_contexts
-from recsys_assets.quality.validation import frame_of_day, run_suite
+from recsys_assets.quality.validation import run_suite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def document_days(home: Path, lake: Lake, days: Sequence[date], failing: Sequenc
     candidates = [newest] + [day for day in sorted(failing) if day != newest]
     chosen = sorted(candidates[:PAGES_PER_RUN])
     contexts = validation_contexts(lake, chosen, now)
-    frames = {day.isoformat(): frame_of_day(day, read_raw_day(lake, day), contexts[day]) for day in chosen}
+    frames = {day.isoformat(): interactions_frame(day, read_raw_day(lake, day), contexts[day]) for day in chosen}
     return _render(home, "interactions", frames, left_out=len(candidates) - len(chosen), now=now)
 
 

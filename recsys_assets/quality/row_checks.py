@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_assets.ingest.columns import parse_numbers, parse_timestamps, valid_ids
+from recsys_assets.ingest.columns import is_text, parse_numbers, parse_timestamps, valid_ids
 from recsys_assets.schema import CLOCK_SKEW, INTERACTIONS, TIMESTAMP
 from recsys_assets.verdict import row_as_json
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Mask = npt.NDArray[np.bool_]
-
 
 NUMBERS = tuple(field.name for field in INTERACTIONS.schema if pa.types.is_floating(field.type))
 
@@ -78,21 +77,24 @@ def read_interactions(table: pa.Table) -> Reading:
             columns.append(_read_text(values))
             continue
         given[field.name] = _given(values)
-        read = _read_timestamps(values) if field.type == TIMESTAMP else _read_numbers(values)
+        # What the sources would not read as a timestamp either becomes null.
+        moments = field.type == TIMESTAMP
+        read = parse_timestamps(pa.chunked_array([values])).combine_chunks() if moments else _read_numbers(values)
         readable[field.name] = ~_nulls(read)
         columns.append(read)
     absent = tuple(name for name in INTERACTIONS.required if name not in table.column_names)
     return Reading(pa.table(columns, schema=INTERACTIONS.schema), absent, given, readable)
 
 
-def interactions_frame(day: date, table: pa.Table, reading: Reading, context: ValidationContext) -> "pd.DataFrame":
-    """The frame that the rules of interactions are applied to: the canonical columns, and one column per row check.
+def interactions_frame(day: date, table: pa.Table, context: ValidationContext) -> "pd.DataFrame":
+    """The frame that the rules are applied to for one delivered day: canonical columns, and a column per row check.
 
     Row checks are nullable booleans named like their rule; null where the rule does not apply to the row. Checks of an
     absent column are left out, so their rules cannot pass by accident.
     """
     import pandas as pd
 
+    reading = read_interactions(table)
     canonical = reading.canonical
     frame = {name: _to_pandas(canonical[name]) for name in canonical.column_names if name not in reading.absent}
     kind = canonical["interaction_type"]
@@ -104,9 +106,8 @@ def interactions_frame(day: date, table: pa.Table, reading: Reading, context: Va
     for column in NUMBERS:
         add(f"{column}_readable", column, reading.readable[column], reading.given[column])
     _add_time_facts(add, day, reading, context.now)
-    rated = _equals(kind, "rating")
-    add("rating_given", "rating", reading.given["rating"], rated)
-    bought = _equals(kind, "purchase")
+    add("rating_given", "rating", reading.given["rating"], _filled(pc.equal(kind, "rating")))
+    bought = _filled(pc.equal(kind, "purchase"))
     for column in ("price", "quantity"):
         carried = bought if reading.given[column].any() else np.zeros_like(bought)
         add(f"{column}_null_share", column, reading.given[column], carried)
@@ -184,13 +185,9 @@ def _plain(column: pa.ChunkedArray) -> pa.Array:
     return array
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
 def _given(values: pa.Array) -> Mask:
     given = ~_nulls(values)
-    if _is_text(values.type):
+    if is_text(values.type):
         given &= _filled(pc.not_equal(pc.utf8_trim_whitespace(values.cast(pa.string())), ""))
     elif pa.types.is_floating(values.type):
         given &= ~_filled(pc.is_nan(values))
@@ -219,28 +216,13 @@ def _read_numbers(values: pa.Array) -> pa.Array:
     return pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, type=pa.float64()))
 
 
-def _read_timestamps(values: pa.Array) -> pa.Array:
-    """As UTC microseconds; what the sources would not read as a timestamp either becomes null."""
-    return parse_timestamps(pa.chunked_array([values])).combine_chunks()
-
-
-def _equals(values: pa.ChunkedArray, text: str) -> Mask:
-    return _filled(pc.equal(values, text))
-
-
 def _nulls(values: pa.Array | pa.ChunkedArray) -> Mask:
-    return _numpy(pc.is_null(values))
+    return np.asarray(pc.is_null(values))
 
 
 def _filled(mask: pa.Array | pa.ChunkedArray) -> Mask:
     """A true/false array with null as false."""
-    return _numpy(pc.fill_null(mask, False))
-
-
-def _numpy(mask: pa.Array | pa.ChunkedArray) -> Mask:
-    array = mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
-    out: Mask = array.to_numpy(zero_copy_only=False).astype(bool)
-    return out
+    return np.asarray(pc.fill_null(mask, False), dtype=bool)
 
 
 def _to_pandas(column: pa.ChunkedArray) -> "pd.Series[Any]":

@@ -66,79 +66,47 @@ class Rule:
         return self.expectation.startswith("ExpectColumnValues")
 
 
-def _fact(check: str, column: str, description: str, remedy: str, **options: Any) -> Rule:
+def _fact(
+    check: str, column: str, description: str, remedy: str,
+    scope: Scope = "row", severity: Severity = "critical", tolerance: float = ROW_TOLERANCE,
+) -> Rule:  # fmt: skip
     """A rule on the row check of the same name (null: the rule does not apply to the row)."""
-    chosen = {"scope": "row", "tolerance": ROW_TOLERANCE, **options}
     arguments = {"column": check, "value_set": [True]}
-    return Rule(
-        check=check,
-        column=column,
-        expectation="ExpectColumnValuesToBeInSet",
-        arguments=arguments,
-        description=description,
-        remedy=remedy,
-        **chosen,
-    )
+    expectation = "ExpectColumnValuesToBeInSet"
+    return Rule(check, column, scope, expectation, arguments, description, remedy, severity, tolerance)
 
 
 def _exists(column: str) -> Rule:
-    return Rule(
-        check=f"{column}_exists",
-        column=column,
-        scope="batch",
-        expectation="ExpectColumnToExist",
-        arguments={"column": column},
-        description=f"The column {column} exists.",
-        remedy=f"add the column {column} to the file, or map the shop's own name for it in the source",
-    )
+    remedy = f"add the column {column} to the file, or map the shop's own name for it in the source"
+    description = f"The column {column} exists."
+    return Rule(f"{column}_exists", column, "batch", "ExpectColumnToExist", {"column": column}, description, remedy)
 
 
 def _not_null(column: str, remedy: str, tolerance: float = ROW_TOLERANCE) -> Rule:
     return Rule(
-        check=f"{column}_not_null",
-        column=column,
-        scope="row",
-        expectation="ExpectColumnValuesToNotBeNull",
-        arguments={"column": column},
-        description=f"Every row has a {column}.",
-        remedy=remedy,
-        tolerance=tolerance,
-    )
+        f"{column}_not_null", column, "row", "ExpectColumnValuesToNotBeNull", {"column": column},
+        f"Every row has a {column}.", remedy, tolerance=tolerance,
+    )  # fmt: skip
 
 
-def _between(
-    check: str,
-    column: str,
-    low: float,
-    high: float | None,
-    remedy: str,
-    tolerance: float,
-    severity: Severity = "critical",
-) -> Rule:
+def _between(column: str, name: str, low: float, high: float | None, remedy: str, **options: Any) -> Rule:
     limits = f"is {low:g} or more" if high is None else f"lies between {low:g} and {high:g}"
     return Rule(
-        check=check,
-        column=column,
-        scope="row",
-        expectation="ExpectColumnValuesToBeBetween",
-        arguments={"column": column, "min_value": low, "max_value": high},
-        description=f"{column} {limits}.",
-        remedy=remedy,
-        severity=severity,
-        tolerance=tolerance,
-    )
+        f"{column}_{name}", column, "row", "ExpectColumnValuesToBeBetween",
+        {"column": column, "min_value": low, "max_value": high}, f"{column} {limits}.", remedy, **options,
+    )  # fmt: skip
+
+
+def _unique(column: str) -> Rule:
+    return Rule(
+        f"{column}_unique", column, "row", "ExpectColumnValuesToBeUnique", {"column": column},
+        f"A {column} stands in one row.", "keep one row for each id",
+    )  # fmt: skip
 
 
 def _has_rows(check: str, remedy: str) -> Rule:
-    return Rule(
-        check=check,
-        column="",
-        scope="batch",
-        expectation="ExpectTableRowCountToBeBetween",
-        arguments={"min_value": 1},
-        description="There is at least one row.",
-        remedy=remedy,
-    )
+    counted = "ExpectTableRowCountToBeBetween"
+    return Rule(check, "", "batch", counted, {"min_value": 1}, "There is at least one row.", remedy)
 
 
 _LABELS = ", ".join(INTERACTION_LABELS)
@@ -169,28 +137,21 @@ INTERACTION_RULES: tuple[Rule, ...] = (
         "check the clock and the time zone of the system that wrote it",
     ),
     Rule(
-        check="interaction_type_known",
-        column="interaction_type",
-        scope="row",
-        expectation="ExpectColumnValuesToBeInSet",
-        arguments={"column": "interaction_type", "value_set": list(INTERACTION_LABELS)},
-        description=f"interaction_type is one of: {_LABELS}.",
-        remedy=f"map the shop's own name to one of: {_LABELS}",
+        "interaction_type_known", "interaction_type", "row", "ExpectColumnValuesToBeInSet",
+        {"column": "interaction_type", "value_set": list(INTERACTION_LABELS)},
+        f"interaction_type is one of: {_LABELS}.", f"map the shop's own name to one of: {_LABELS}",
         tolerance=ROW_TOLERANCE,
     ),
-    _between("price_non_negative", "price", 0, None, _RETURNS, ROW_TOLERANCE),
-    _between("quantity_non_negative", "quantity", 0, None, _RETURNS, ROW_TOLERANCE),
-    _between("rating_in_range", "rating", *RATING_RANGE, "map the shop's scale to it", ROW_TOLERANCE),
+    *(_between(column, "non_negative", 0, None, _RETURNS, tolerance=ROW_TOLERANCE) for column in ("price", "quantity")),
+    _between("rating", "in_range", *RATING_RANGE, "map the shop's scale to it", tolerance=ROW_TOLERANCE),
     _fact("rating_given", "rating", "A rating event says the rating.", "fill it in, or file the event as another type"),
-    _fact(
-        "price_null_share", "price", "Where prices are delivered, most purchases have one.",
-        "find out why the export lost prices; drop the whole column if the shop does not know them",
-        scope="batch", tolerance=NULL_TOLERANCE,
-    ),
-    _fact(
-        "quantity_null_share", "quantity", "Where quantities are delivered, most purchases have one.",
-        "find out why the export lost quantities; drop the whole column if the shop does not know them",
-        scope="batch", tolerance=NULL_TOLERANCE,
+    *(
+        _fact(
+            f"{column}_null_share", column, f"Where {many} are delivered, most purchases have one.",
+            f"find out why the export lost {many}; drop the whole column if the shop does not know them",
+            scope="batch", tolerance=NULL_TOLERANCE,
+        )
+        for column, many in (("price", "prices"), ("quantity", "quantities"))
     ),
     _fact(
         "interaction_id_unique", "interaction_id", "An id stands for one event of the day.",
@@ -207,28 +168,15 @@ INTERACTION_RULES: tuple[Rule, ...] = (
         )
         for column in ("user_id", "product_id")
     ),
-    _fact(
-        "user_id_known", "user_id", "The user is in the users table.",
-        "deliver the users first and materialise the asset users, or correct the ids",
-    ),
-    _fact(
-        "product_id_known", "product_id", "The product is in the products table.",
-        "deliver the catalogue first and materialise the asset products, or correct the ids",
+    *(
+        _fact(
+            f"{one}_id_known", f"{one}_id", f"The {one} is in the {one}s table.",
+            f"deliver the {file} first and materialise the asset {one}s, or correct the ids",
+        )
+        for one, file in (("user", "users"), ("product", "catalogue"))
     ),
 )  # fmt: skip
 """Rules of one day of interactions, in the order in which reasons are listed."""
-
-
-def _unique(column: str) -> Rule:
-    return Rule(
-        check=f"{column}_unique",
-        column=column,
-        scope="row",
-        expectation="ExpectColumnValuesToBeUnique",
-        arguments={"column": column},
-        description=f"A {column} stands in one row.",
-        remedy="keep one row for each id",
-    )
 
 
 # Products and users have no quarantine: every row of the file is in the table. So no critical rule tolerates a failing
@@ -237,7 +185,7 @@ PRODUCT_RULES: tuple[Rule, ...] = (
     _has_rows("products_present", "deliver the catalogue"),
     _not_null("product_id", "fill in the id, or remove the row", tolerance=0.0),
     _unique("product_id"),
-    _between("price_non_negative", "price", 0, None, "correct the price, or leave it empty", 0.0),
+    _between("price", "non_negative", 0, None, "correct the price, or leave it empty"),
     _not_null("available", "fill in true or false; a product that is merely listed is available", tolerance=0.0),
 )
 """Rules of the catalogue."""
@@ -246,7 +194,7 @@ USER_RULES: tuple[Rule, ...] = (
     _has_rows("users_present", "deliver the users; a list of the ids in the events is enough"),
     _not_null("user_id", "fill in the id, or remove the row", tolerance=0.0),
     _unique("user_id"),
-    _between("age_in_range", "age", *AGE_RANGE, "leave unknown ages empty", 0.0, severity="warning"),
+    _between("age", "in_range", *AGE_RANGE, "leave unknown ages empty", severity="warning"),
     _fact(
         "join_date_not_in_future", "join_date", "Nobody joined in the future.", "check the date format of the export",
         severity="warning", tolerance=0.0,

@@ -87,9 +87,5 @@ def _ids_of(lake: Lake, table: str, day: date) -> pa.Array:
     schema = pq.read_schema(paths[0].removeprefix("s3://"), filesystem=filesystem) if paths else pa.schema([])
     if "interaction_id" not in schema.names or pa.types.is_nested(schema.field("interaction_id").type):
         return pa.array([], type=pa.string())
-    ids = lake.read(table, columns=["interaction_id"], start=day, end=day + _NEXT_DAY)[
-        "interaction_id"
-    ].combine_chunks()
-    if pa.types.is_dictionary(ids.type):
-        ids = ids.cast(ids.type.value_type)
-    return ids.cast(pa.string()).drop_null()
+    rows = lake.read(table, columns=["interaction_id"], start=day, end=day + _NEXT_DAY)
+    return rows["interaction_id"].combine_chunks().cast(pa.string()).drop_null()

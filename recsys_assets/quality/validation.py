@@ -15,13 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recsys_assets.quality.row_checks import (
-    Reading,
-    ValidationContext,
-    interactions_frame,
-    read_interactions,
-    table_frame,
-)
+from recsys_assets.quality.row_checks import ValidationContext, interactions_frame, table_frame
 from recsys_assets.quality.suites import RULES, Rule, build_suite
 from recsys_assets.verdict import FAILURE_SCHEMA, Outcome, Verdict, refuses_delivery
 
@@ -36,17 +30,14 @@ ROWS_PER_RUN = 250_000
 RowNumbers = npt.NDArray[np.int64]
 
 
-def validate_interactions(day: date, table: pa.Table, context: ValidationContext) -> Verdict:
-    """Validate one delivered day. ``table`` is as a source delivers it; bad data raises nothing."""
-    return next(validate_days([(day, table, context)]))
-
-
 def validate_days(deliveries: Iterable[tuple[date, pa.Table, ValidationContext]]) -> Iterator[Verdict]:
-    """Validate many days, several per Great Expectations run; verdicts are not always in day order."""
+    """Validate many days as a source delivers them, several per Great Expectations run; bad data raises nothing.
+
+    Verdicts are not always in day order.
+    """
     waiting: dict[tuple[frozenset[str], bool], list[_Prepared]] = {}
     for day, table, context in deliveries:
-        reading = read_interactions(table)
-        prepared = _Prepared(day, table, reading.canonical, interactions_frame(day, table, reading, context))
+        prepared = _Prepared(day, table, interactions_frame(day, table, context))
         group = waiting.setdefault((frozenset(prepared.frame.columns), table.num_rows == 0), [])
         group.append(prepared)
         if sum(len(member.frame) for member in group) >= ROWS_PER_RUN:
@@ -59,7 +50,7 @@ def validate_days(deliveries: Iterable[tuple[date, pa.Table, ValidationContext]]
 
 def validate_table(name: str, table: pa.Table, now: datetime) -> Verdict:
     """Validate the ``products`` or ``users`` table (canonical, as stored) at the moment ``now``."""
-    return next(iter(_validate(name, [_Prepared(name, table, table, table_frame(name, table, now))])))
+    return next(iter(_validate(name, [_Prepared(name, table, table_frame(name, table, now))])))
 
 
 def run_suite(table: str, frame: "pd.DataFrame") -> "ExpectationSuiteValidationResult":
@@ -69,17 +60,10 @@ def run_suite(table: str, frame: "pd.DataFrame") -> "ExpectationSuiteValidationR
     return batch.validate(build_suite(table), result_format=settings)
 
 
-def frame_of_day(day: date, table: pa.Table, context: ValidationContext) -> "pd.DataFrame":
-    """The frame that the rules of interactions are applied to, for one day; for Data Docs."""
-    reading: Reading = read_interactions(table)
-    return interactions_frame(day, table, reading, context)
-
-
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     subject: date | str
     delivered: pa.Table
-    canonical: pa.Table
     frame: "pd.DataFrame"
 
 
@@ -104,13 +88,11 @@ def _validate(table: str, group: Sequence[_Prepared]) -> list[Verdict]:
     findings = {str(item.expectation_config.meta["check"]): item for item in result.results}
     failing = {rule.check: _failing_rows(rule, findings[rule.check], frame) for rule in RULES[table]}
     held = {check: bool(finding.success) for check, finding in findings.items()}
-    verdicts = []
-    start = 0
-    for member in group:
-        end = start + len(member.frame)
-        verdicts.append(_verdict(table, member, {c: _slice(rows, start, end) for c, rows in failing.items()}, held))
-        start = end
-    return verdicts
+    ends = np.cumsum([len(member.frame) for member in group]).tolist()
+    return [
+        _verdict(table, member, {check: _slice(rows, start, end) for check, rows in failing.items()}, held)
+        for member, start, end in zip(group, [0, *ends], ends, strict=False)
+    ]
 
 
 def _failing_rows(rule: Rule, finding: Any, frame: "pd.DataFrame") -> RowNumbers | None:
@@ -139,17 +121,16 @@ def _verdict(table: str, member: _Prepared, failing: dict[str, RowNumbers | None
     reasons: dict[int, list[str]] = {}
     for rule in RULES[table]:
         rows = failing[rule.check]
-        outcome = _outcome(rule, member, rows, held[rule.check])
-        outcomes.append(outcome)
-        if rule.scope == "row" and rows is not None:
-            for row in rows.tolist():
-                reasons.setdefault(row, []).append(rule.check)
-        elif rule.scope == "batch" and outcome.blocks:
-            for row in range(member.delivered.num_rows):
-                reasons.setdefault(row, []).append(rule.check)
+        outcomes.append(_outcome(rule, member, rows, held[rule.check]))
+        if rule.scope == "batch":
+            failed = range(member.delivered.num_rows) if outcomes[-1].blocks else ()
+        else:
+            failed = rows.tolist() if rows is not None else ()
+        for row in failed:
+            reasons.setdefault(row, []).append(rule.check)
     ordered = sorted(reasons)
     failures = pa.table([ordered, ["; ".join(reasons[row]) for row in ordered]], schema=FAILURE_SCHEMA)
-    return Verdict(member.subject, tuple(outcomes), member.delivered, member.canonical, failures)
+    return Verdict(member.subject, tuple(outcomes), failures)
 
 
 def _outcome(rule: Rule, member: _Prepared, rows: RowNumbers | None, held: bool) -> Outcome:
@@ -157,7 +138,7 @@ def _outcome(rule: Rule, member: _Prepared, rows: RowNumbers | None, held: bool)
     if not rule.by_row:
         return _table_outcome(rule, member, held)
     if rows is None:
-        message = f"{rule.check} could not be checked for {_name(member)}: the column {rule.column} is missing."
+        message = f"{rule.check} could not be checked for {member.subject}: the column {rule.column} is missing."
         return Outcome(rule.check, rule.severity, False, total, total, 1.0, "", message)
     frame_column = member.frame[rule.checked_column]
     checked = total if rule.expectation.endswith("NotBeNull") else int(frame_column.notna().sum())
@@ -167,25 +148,25 @@ def _outcome(rule: Rule, member: _Prepared, rows: RowNumbers | None, held: bool)
     example = _example(rule, member, int(rows[0])) if failed else ""
     return Outcome(
         rule.check, rule.severity, passed, failed, checked, share, example,
-        _row_message(rule, _name(member), passed, failed, checked, example),
+        _row_message(rule, member.subject, passed, failed, checked, example),
     )  # fmt: skip
 
 
 def _table_outcome(rule: Rule, member: _Prepared, held: bool) -> Outcome:
     total = member.delivered.num_rows
     if held:
-        message = f"{rule.check} holds for {_name(member)}."
+        message = f"{rule.check} holds for {member.subject}."
         return Outcome(rule.check, rule.severity, True, 0, total, 0.0, "", message)
     columns = ", ".join(member.delivered.column_names) or "none"
     example = f"columns delivered: {columns}"
     message = (
-        f"{rule.check} fails for {_name(member)}, all {total:,} rows. Rule: {rule.description} "
+        f"{rule.check} fails for {member.subject}, all {total:,} rows. Rule: {rule.description} "
         f"For example {example}. Remedy: {rule.remedy}."
     )
     return Outcome(rule.check, rule.severity, False, total, total, 1.0 if total else 0.0, example, message)
 
 
-def _row_message(rule: Rule, name: str, passed: bool, failed: int, checked: int, example: str) -> str:
+def _row_message(rule: Rule, name: date | str, passed: bool, failed: int, checked: int, example: str) -> str:
     if not failed:
         return f"{rule.check} holds for all {checked:,} rows of {name} it applies to."
     limit = f"limit {rule.tolerance:.0%}" if rule.tolerance else "none may"
@@ -210,7 +191,3 @@ def _example(rule: Rule, member: _Prepared, row: int) -> str:
 def _shown(value: Any) -> str:
     text = value.isoformat() if isinstance(value, date | datetime) else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _name(member: _Prepared) -> str:
-    return member.subject.isoformat() if isinstance(member.subject, date) else member.subject

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
 from lambda_api.settings import Settings, make_settings
 from recsys_assets.data_gate import require_open
@@ -17,6 +18,9 @@ from recsys_assets.ingest.registry import open_source
 from recsys_assets.lake import Lake
 from recsys_assets.quality import assets as quality_assets
 from recsys_assets.quality import checks
+from recsys_assets.quality.row_checks import ValidationContext
+from recsys_assets.quality.validation import validate_days
+from recsys_assets.verdict import Verdict
 
 DAY = date(2011, 3, 1)
 NEXT = DAY + timedelta(days=1)
@@ -161,6 +165,11 @@ def truncated_gzip(rows: Sequence[Row]) -> bytes:
     """A gzip file whose upload broke off."""
     whole = gzip.compress(as_csv(rows))
     return whole[: len(whole) * 2 // 3]
+
+
+def validate_day(day: date, table: pa.Table, context: ValidationContext) -> Verdict:
+    """The verdict on one delivered day."""
+    return next(validate_days([(day, table, context)]))
 
 
 def changed(change: Callable[[int, Row], None], every: int = 1, count: int = ROWS) -> list[Row]:

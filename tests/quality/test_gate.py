@@ -11,9 +11,9 @@ import pytest
 from recsys_assets import data_gate
 from recsys_assets.lake import Lake
 from recsys_assets.quality.row_checks import ValidationContext
-from recsys_assets.quality.validation import validate_interactions, validate_table
+from recsys_assets.quality.validation import validate_table
 from recsys_assets.schema import PRODUCTS
-from tests.quality.shop import DAY, NEXT, good_rows
+from tests.quality.shop import DAY, NEXT, good_rows, validate_day
 from tests.quality.test_validation import CONTEXT, table_of
 
 NOW = datetime(2011, 3, 2, tzinfo=UTC)
@@ -37,7 +37,7 @@ def test_a_lake_without_gates_is_open(lake: Lake) -> None:
 def test_a_good_day_opens_in_three_steps(lake: Lake) -> None:
     data_gate.mark_waiting(lake, DAY)
     assert "not validated yet" in refused(lake)
-    verdict = validate_interactions(DAY, table_of(good_rows()), CONTEXT)
+    verdict = validate_day(DAY, table_of(good_rows()), CONTEXT)
     data_gate.record_verdict(lake, verdict, "sum")
     assert "not in interactions yet" in refused(lake)
     data_gate.open_gate(lake, DAY)
@@ -47,7 +47,7 @@ def test_a_good_day_opens_in_three_steps(lake: Lake) -> None:
 
 def test_a_bad_day_is_refused_with_rule_rows_example_and_remedy_by_another_process(lake: Lake) -> None:
     rows = [{**row, "price": "-7"} for row in good_rows()]
-    data_gate.record_verdict(lake, validate_interactions(DAY, table_of(rows), CONTEXT), "sum")
+    data_gate.record_verdict(lake, validate_day(DAY, table_of(rows), CONTEXT), "sum")
     imports = "from recsys_assets.lake import Lake; from recsys_assets.data_gate import require_open"
     program = f"{imports}; require_open(Lake({lake.root!r}))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -88,16 +88,18 @@ def test_many_gates_make_a_message_one_can_read(lake: Lake) -> None:
     assert message.count("\n") < data_gate.MAX_LISTED + 5
 
 
-def test_a_stored_verdict_says_what_was_judged(lake: Lake) -> None:
-    assert data_gate.stored_verdict(lake, DAY) is None
+def test_the_stored_failures_are_those_of_the_file_that_was_validated(lake: Lake) -> None:
+    assert data_gate.stored_failures(lake, DAY) is None
     rows = good_rows()
     rows[2]["user_id"] = "nobody"
-    verdict = validate_interactions(DAY, table_of(rows), CONTEXT)
-    data_gate.record_verdict(lake, verdict, "sum")
-    stored = data_gate.stored_verdict(lake, DAY)
-    assert stored is not None
-    assert stored.checksum == "sum"
-    assert stored.failures.equals(verdict.failures)
+    lake.write_day("raw_interactions", DAY, table_of(rows))
+    verdict = validate_day(DAY, table_of(rows), CONTEXT)
+    checksum = data_gate.delivery_checksum(lake, DAY)
+    data_gate.record_verdict(lake, verdict, checksum)
+    assert verdict.failures.num_rows == 1
+    assert data_gate.stored_failures(lake, DAY) == data_gate.stored_failures(lake, DAY, checksum) == verdict.failures
+    lake.write_day("raw_interactions", DAY, table_of(good_rows()))
+    assert data_gate.stored_failures(lake, DAY, data_gate.delivery_checksum(lake, DAY)) is None
 
 
 def test_a_crash_between_verdict_and_gate_leaves_the_gate_shut(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,5 +107,5 @@ def test_a_crash_between_verdict_and_gate_leaves_the_gate_shut(lake: Lake, monke
     monkeypatch.setattr(data_gate, "_write_gate", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     surroundings: ValidationContext = CONTEXT
     with pytest.raises(OSError, match="disk full"):
-        data_gate.record_verdict(lake, validate_interactions(DAY, table_of(good_rows()), surroundings), "sum")
+        data_gate.record_verdict(lake, validate_day(DAY, table_of(good_rows()), surroundings), "sum")
     assert "not validated yet" in refused(lake)

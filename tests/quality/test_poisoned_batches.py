@@ -7,7 +7,6 @@ import pytest
 from recsys_assets import data_gate
 from recsys_assets.ingest.registry import open_source
 from recsys_assets.ingest.source import SourceError
-from recsys_assets.quality.validation import validate_interactions
 from tests.quality.shop import (
     COLUMNS,
     DAY,
@@ -21,6 +20,7 @@ from tests.quality.shop import (
     good_rows,
     materialised,
     truncated_gzip,
+    validate_day,
 )
 from tests.quality.test_validation import CONTEXT
 
@@ -117,7 +117,7 @@ def test_a_poisoned_day_closes_its_gate_and_the_message_names_the_fault(shop: Sh
     except SourceError as error:
         data_gate.mark_unreadable(shop.lake, DAY, str(error))
     else:
-        data_gate.record_verdict(shop.lake, validate_interactions(DAY, delivered, CONTEXT), "checksum")
+        data_gate.record_verdict(shop.lake, validate_day(DAY, delivered, CONTEXT), "checksum")
     with pytest.raises(data_gate.GateClosed) as refused:
         data_gate.require_open(shop.lake)
     for part in (*named, str(DAY)):
