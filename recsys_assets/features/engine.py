@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
-import pyarrow.dataset as pa_ds
 
 from recsys_assets.features.product import product_features
 from recsys_assets.features.shared import FeatureExpression, utc
@@ -31,21 +30,7 @@ FEATURES: dict[str, FeatureExpression] = {
 """Lake table -> the expression that fills it."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineLimits:
-    """Resources for DuckDB. Beyond ``memory_bytes`` it spills to a temporary folder, deleted with the connection.
-
-    Attributes:
-        memory_bytes: memory for DuckDB's own buffers; the process needs some hundred MiB on top.
-        threads: worker threads; None for one per core.
-    """
-
-    memory_bytes: int = 2 * 1024**3
-    threads: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LakeTables:
+class LakeTables(NamedTuple):
     """The canonical tables of a lake as Ibis tables of one connection."""
 
     interactions: ir.Table
@@ -67,13 +52,18 @@ Scan = Callable[[TableContract, list[str]], ir.Table]
 
 
 @contextmanager
-def duckdb_engine(limits: EngineLimits | None = None) -> Iterator[Any]:
-    """An in-memory Ibis DuckDB connection within ``limits``; its spill folder is gone when the block ends."""
-    limits = limits or EngineLimits()
+def duckdb_engine(memory_mib: int = 2048, threads: int | None = None) -> Iterator[Any]:
+    """An in-memory Ibis DuckDB connection.
+
+    Args:
+        memory_mib: memory for DuckDB's own buffers in MiB; the process needs some hundred MiB on top. Beyond it DuckDB
+            spills to a temporary folder, which is gone when the block ends.
+        threads: worker threads; None for one per core.
+    """
     with tempfile.TemporaryDirectory(prefix="recsys-features-") as spill:
         connection = ibis.duckdb.connect(
-            memory_limit=f"{limits.memory_bytes // 1024**2}MiB",
-            threads=limits.threads or os.cpu_count() or 1,
+            memory_limit=f"{memory_mib}MiB",
+            threads=threads or os.cpu_count() or 1,
             temp_directory=spill,
             preserve_insertion_order=False,
         )
@@ -121,7 +111,7 @@ def end_of_log(lake: Lake) -> datetime:
     return datetime.combine(days[-1], time(), UTC) + timedelta(days=1)
 
 
-def write_features(lake: Lake, table: str, as_of: datetime, limits: EngineLimits | None = None) -> WrittenFeatures:
+def write_features(lake: Lake, table: str, as_of: datetime) -> WrittenFeatures:
     """Compute one of `FEATURES` at ``as_of`` from the lake and replace the lake's table of that name.
 
     Rows stream from DuckDB into the file; user and product tables are sorted by id, so that the same lake gives the
@@ -131,9 +121,8 @@ def write_features(lake: Lake, table: str, as_of: datetime, limits: EngineLimits
         KeyError: ``table`` is not one of `FEATURES`.
         LakeError: there are no interactions before ``as_of``.
     """
-    with duckdb_engine(limits) as connection:
-        tables = read_lake(connection, lake, as_of)
-        features = FEATURES[table](tables.interactions, tables.products, tables.users, as_of)
+    with duckdb_engine() as connection:
+        features = FEATURES[table](*read_lake(connection, lake, as_of), as_of)
         keys = [key for key in ("user_id", "product_id") if key in features.columns]
         if len(keys) == 1:
             features = features.order_by(keys)
@@ -158,12 +147,7 @@ def write_features(lake: Lake, table: str, as_of: datetime, limits: EngineLimits
 def _scan(connection: Any, lake: Lake, contract: TableContract, files: list[str]) -> ir.Table:
     if files and not lake.root.startswith("s3://"):
         return connection.read_parquet(files, table_name=contract.name, hive_partitioning=False)
-    if files:
-        # DuckDB's S3 reader is an extension that must be downloaded; Arrow can read S3 without it.
-        filesystem, _ = open_filesystem(lake.root)
-        paths = [file.removeprefix("s3://") for file in files]
-        rows = pa_ds.dataset(paths, schema=contract.schema, filesystem=filesystem, format="parquet")
-    else:
-        rows = contract.schema.empty_table()
+    # DuckDB's S3 reader is an extension that must be downloaded; Arrow can read S3 without it.
+    rows = lake.dataset(files, contract.schema) if files else contract.schema.empty_table()
     connection.con.register(contract.name, rows)
     return connection.table(contract.name)

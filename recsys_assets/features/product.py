@@ -28,14 +28,7 @@ from recsys_assets.features.shared import (
 def product_features(interactions: ir.Table, products: ir.Table, users: ir.Table, as_of: datetime) -> ir.Table:
     """One row per product of the catalogue or with an event before ``as_of``.
 
-    Args:
-        interactions: canonical interactions; only events strictly earlier than ``as_of`` count.
-        products: canonical products, one row per product; their facts are taken as timeless.
-        users: not used; all feature functions have the same parameters.
-        as_of: cut-off, aware.
-
-    Returns:
-        Columns of `PRODUCT_FEATURES`. Raises ``ValueError`` for a naive ``as_of``.
+    Columns of `PRODUCT_FEATURES`; parameters as of `FeatureExpression`, ``users`` is not used.
     """
     del users
     events = events_before(interactions, products, as_of)

@@ -16,7 +16,11 @@ import ibis.expr.types as ir
 from lambda_api.interactions import InteractionType
 
 FeatureExpression = Callable[[ir.Table, ir.Table, ir.Table, datetime], ir.Table]
-"""``(interactions, products, users, as_of) -> features``; the tables are canonical, ``as_of`` is aware."""
+"""``(interactions, products, users, as_of) -> features``.
+
+The tables are canonical, with one row per product and one per user. Only interactions strictly earlier than ``as_of``
+(aware) count; facts about products are taken as timeless. Raises ``ValueError`` for a naive ``as_of``.
+"""
 
 HALF_LIVES_DAYS = (1, 7, 30)
 """Half-lives of decayed counts in days: short, medium and long term."""

@@ -10,11 +10,10 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.dataset as pa_ds
 
 from recsys_assets.features.engine import duckdb_engine
 from recsys_assets.features.shared import utc
-from recsys_assets.lake import Lake, open_filesystem
+from recsys_assets.lake import Lake
 from recsys_assets.shop_mark import mark_of, own_days, write_marked
 
 ACTIVE_DAYS: Final = 7
@@ -40,12 +39,10 @@ def keep_snapshot(lake: Lake, table: str, as_of: datetime, most: int = MAX_KEYS)
 
     A second snapshot with the same last day replaces the first.
     """
-    filesystem, _ = open_filesystem(lake.root)
-    paths = [path.removeprefix("s3://") for path in lake.files(table)]
     unit = UNITS[table]
     other = "product_id" if table == "user_product_features" else unit
     with duckdb_engine() as connection:
-        connection.con.register("features", pa_ds.dataset(paths, filesystem=filesystem, format="parquet"))
+        connection.con.register("features", lake.dataset(lake.files(table)))
         active = connection.con.table("features").filter(f"days_since_last_interaction <= {ACTIVE_DAYS}")
         place = f"row_number() OVER (PARTITION BY {unit} ORDER BY hash({other}), {other}) AS place"
         one_each = active.project(f"*, {place}").filter("place = 1").project("* EXCLUDE (place)")

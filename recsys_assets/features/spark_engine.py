@@ -38,7 +38,7 @@ def write_features_on_spark(session: Any, lake: Lake, table: str, as_of: datetim
     """
     connection = ibis.pyspark.connect(session)
     tables = tables_before(lake, as_of, lambda contract, files: _scan(connection, session, contract, files))
-    features = FEATURES[table](tables.interactions, tables.products, tables.users, as_of)
+    features = FEATURES[table](*tables, as_of)
     keys = [key for key in ("user_id", "product_id") if key in features.columns]
     # Spark reads a literal such as 1.0 as a decimal; the types are the expression's own.
     types = {field.name: field.dataType for field in _spark_schema(features.schema()).fields}

@@ -28,14 +28,7 @@ from recsys_assets.features.shared import (
 def user_features(interactions: ir.Table, products: ir.Table, users: ir.Table, as_of: datetime) -> ir.Table:
     """One row per shopper with an event before ``as_of``, or known without an event and not joining later.
 
-    Args:
-        interactions: canonical interactions; only events strictly earlier than ``as_of`` count.
-        products: canonical products, one row per product; their facts are taken as timeless.
-        users: canonical users, one row per shopper.
-        as_of: cut-off, aware.
-
-    Returns:
-        Columns of `USER_FEATURES`. Raises ``ValueError`` for a naive ``as_of``.
+    Columns of `USER_FEATURES`; parameters as of `FeatureExpression`.
     """
     events = events_before(interactions, products, as_of)
     met = pairs(events)

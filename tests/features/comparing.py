@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from recsys_assets.features.engine import FEATURES, EngineLimits, duckdb_engine
+from recsys_assets.features.engine import FEATURES, duckdb_engine
 
 Keyed = dict[tuple[Any, ...], dict[str, Any]]
 
@@ -20,7 +20,7 @@ KEYS = {
 
 def compute(name: str, tables: Sequence[pa.Table], as_of: datetime) -> pa.Table:
     """One feature table of Arrow tables (interactions, products, users) on DuckDB."""
-    with duckdb_engine(EngineLimits(memory_bytes=512 * 1024**2, threads=1)) as connection:
+    with duckdb_engine(memory_mib=512, threads=1) as connection:
         for table_name, table in zip(("interactions", "products", "users"), tables, strict=True):
             connection.con.register(table_name, table)
         inputs = [connection.table(table_name) for table_name in ("interactions", "products", "users")]

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from recsys_assets.features.engine import EngineLimits, write_features
+from recsys_assets.features.engine import write_features
 from recsys_assets.features.snapshots import ACTIVE_DAYS, UNITS, features_at, keep_snapshot
 from recsys_assets.lake import Lake
 from recsys_assets.schema import INTERACTIONS
@@ -15,7 +15,6 @@ from tests.features.comparing import assert_same, keyed
 from tests.features.logs import AS_OF, random_rows, tables
 from tests.features.oracle import Oracle
 
-LIMITS = EngineLimits(memory_bytes=512 * 1024**2, threads=1)
 MOMENTS = [AS_OF - timedelta(days=days) for days in (20, 13, 6, 0)]
 
 
@@ -45,7 +44,7 @@ def test_the_reader_equals_brute_force_and_sees_nothing_later(tmp_path: Path, ta
     rows = random_rows(11, events=400)
     lake = write_lake(tmp_path, rows)
     for moment in (MOMENTS[2], MOMENTS[0], MOMENTS[3], MOMENTS[1]):
-        write_features(lake, table, moment, LIMITS)
+        write_features(lake, table, moment)
         keep_snapshot(lake, table, moment)
     assert features_at(lake, table, MOMENTS[0] - timedelta(microseconds=1)) is None
     for moment in MOMENTS:
@@ -64,7 +63,7 @@ def test_the_reader_equals_brute_force_and_sees_nothing_later(tmp_path: Path, ta
 def test_pairs_are_one_per_shopper_and_a_sample_is_the_same_in_every_snapshot(tmp_path: Path) -> None:
     lake = write_lake(tmp_path, random_rows(12, events=300))
     for table, unit in UNITS.items():
-        write_features(lake, table, AS_OF, LIMITS)
+        write_features(lake, table, AS_OF)
         everyone = keep_snapshot(lake, table, AS_OF)
         units = features_at(lake, table, AS_OF).rows[unit].to_pylist()  # type: ignore[union-attr]
         assert len(set(units)) == len(units) == everyone > 4
@@ -76,7 +75,7 @@ def test_pairs_are_one_per_shopper_and_a_sample_is_the_same_in_every_snapshot(tm
 def test_another_shops_snapshot_is_not_read(tmp_path: Path) -> None:
     rows = random_rows(13, events=200)
     lake = write_lake(tmp_path, rows)
-    write_features(lake, "user_features", AS_OF, LIMITS)
+    write_features(lake, "user_features", AS_OF)
     keep_snapshot(lake, "user_features", AS_OF)
     assert features_at(lake, "user_features", AS_OF) is not None
     others = [row | {"product_id": f"other {row['product_id']}"} for row in rows[1]]
