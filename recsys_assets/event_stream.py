@@ -85,9 +85,9 @@ def arrival_day(path: str) -> date | None:
     return date.fromisoformat(day[1]) if day else None
 
 
-def fingerprint(files: Iterable[StreamFile]) -> str:
-    """Changes when one of the files grows, or others are named."""
-    return hashlib.sha256(json.dumps([(file.name, file.stamp) for file in files]).encode()).hexdigest()[:16]
+def fingerprint(files: Iterable[tuple[str, str | int]]) -> str:
+    """Changes when the stamp or size of one of the files (name, stamp or size) changes, or others are named."""
+    return hashlib.sha256(json.dumps(list(files)).encode()).hexdigest()[:16]
 
 
 def read_file(root: str, file: StreamFile) -> Iterator[tuple[str, Any]]:
@@ -108,7 +108,7 @@ def read_file(root: str, file: StreamFile) -> Iterator[tuple[str, Any]]:
 
 def marked(table: pa.Table, fingerprint: str) -> pa.Table:
     """``table`` with the fingerprint of the files that it was made of."""
-    return table.replace_schema_metadata({FINGERPRINT: fingerprint.encode()})
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), FINGERPRINT: fingerprint.encode()})
 
 
 def read_records(root: str, kind: Kind, first: date, last: date = date.max) -> Iterator[Any]:

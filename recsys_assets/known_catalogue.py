@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from lambda_api.recommender.catalogue import Catalogue
 from recsys_assets.lake import Lake
-from recsys_assets.schema import PRODUCTS
+from recsys_assets.schema import PRODUCTS, TIMESTAMP, with_column
 
 DAYS_PER_BATCH: Final = 31
 """Days of the log that are held in memory together."""
@@ -21,8 +21,7 @@ def shop_catalogue(lake: Lake) -> pa.Table:
     After joining it to the products of the log, a null in ``available`` means that the product is no longer listed.
     """
     products = PRODUCTS.conform(lake.read("products"))
-    place = products.column_names.index("available")
-    return products.set_column(place, "available", pc.fill_null(products["available"], True))
+    return with_column(products, "available", pc.fill_null(products["available"], True))
 
 
 def interaction_batches(lake: Lake, columns: tuple[str, ...]) -> Iterator[pa.Table]:
@@ -35,13 +34,11 @@ def interaction_batches(lake: Lake, columns: tuple[str, ...]) -> Iterator[pa.Tab
 
 def first_events(parts: Iterable[pa.Table]) -> pa.Table:
     """``product_id`` and ``first_seen`` (whole seconds since 1970 UTC) of every product in ``parts``."""
-    found = pa.table({"product_id": pa.array([], pa.string()), "timestamp": pa.array([], pa.timestamp("us", tz="UTC"))})
+    found = pa.table({"product_id": pa.array([], pa.string()), "timestamp": pa.array([], TIMESTAMP)})
     for part in parts:
         both = pa.concat_tables([found, part.select(found.column_names).cast(found.schema)])
         earliest = both.group_by("product_id").aggregate([("timestamp", "min")])
-        found = earliest.rename_columns(
-            ["timestamp" if name == "timestamp_min" else name for name in earliest.column_names]
-        ).select(found.column_names)
+        found = earliest.rename_columns({"timestamp_min": "timestamp"}).select(found.column_names)
     seconds = pc.floor_temporal(found["timestamp"], unit="second").cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())
     return pa.table({"product_id": found["product_id"], "first_seen": seconds})
 

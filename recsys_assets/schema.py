@@ -93,6 +93,13 @@ USERS = TableContract(
     required=("user_id",),
 )
 
+
+def with_column(table: pa.Table, name: str, column: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """``table`` with the column in place of the one of this name, or as its last."""
+    place = table.schema.get_field_index(name)
+    return table.append_column(name, column) if place < 0 else table.set_column(place, name, column)
+
+
 SET_ASIDE_SCHEMA = pa.schema(
     [
         pa.field("source_file", pa.string()),

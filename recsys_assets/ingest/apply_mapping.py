@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from recsys_assets.ingest.columns import (
     UnusableIds,
     cast_where_clean,
+    is_text,
     parse_booleans,
     parse_numbers,
     parse_timestamps,
@@ -23,7 +24,7 @@ from recsys_assets.ingest.rows import add_generated_ids, explode_items, fill_fro
 from recsys_assets.ingest.source import SourceError
 from recsys_assets.ingest.tabular import Rows, set_aside_rows
 from recsys_assets.ingest.vocabulary import EVENT_NAMES
-from recsys_assets.schema import INTERACTIONS, TableContract
+from recsys_assets.schema import INTERACTIONS, TableContract, with_column
 from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
 
 IGNORED: Final = "the event is no interaction"
@@ -76,19 +77,13 @@ def map_events(rows: Rows, mapping: Mapping, base_name: str, label: str) -> Mapp
         column = lookup(raw, columns)
         if column is not None:
             mapped = mapped.append_column(name, column)
-    keep = pc.is_null(reasons)
-    excluded = pc.invert(keep)
+    kept = np.asarray(pc.is_null(reasons))
+    excluded = delivered.filter(pa.array(~kept)).to_pylist()
     aside = set_aside_rows(
-        base_name,
-        numbers[excluded.to_numpy(zero_copy_only=False)].tolist(),
-        reasons.filter(excluded).to_pylist(),
-        delivered.filter(excluded).to_pylist(),
+        base_name, zip(numbers[~kept].tolist(), reasons.drop_null().to_pylist(), excluded, strict=True)
     )
-    kept = keep.to_numpy(zero_copy_only=False)
-    count = int(kept.sum())
-    return MappedRows(
-        mapped.filter(keep), np.zeros(count, np.int64), numbers[kept], pa.concat_tables([aside, rows.malformed])
-    )
+    files = np.zeros(int(kept.sum()), np.int64)
+    return MappedRows(mapped.filter(pa.array(kept)), files, numbers[kept], pa.concat_tables([aside, rows.malformed]))
 
 
 def map_entities(rows: Rows, mapping: Mapping, contract: TableContract, label: str) -> pa.Table:
@@ -208,8 +203,7 @@ def _typed(
             read = pc.if_else(pc.is_finite(read), read, None)
             read = pc.round(read).cast(kind) if pa.types.is_integer(kind) else read
         elif pa.types.is_date(kind):
-            read = _read_times(column, table)
-            read = parse_timestamps(read).cast(kind)
+            read = parse_timestamps(_read_times(column, table)).cast(kind)
         else:
             read = cast_where_clean(pa.table({name: column}), contract)[name]
             if read.type != kind:
@@ -228,7 +222,7 @@ def _typed(
 
 def _read_numbers(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
     """Numbers where every value is one; otherwise text, in plain form where a value can be read."""
-    if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
+    if not is_text(column.type):
         return column
     plain = plain_numbers(column, decimal)
     text = read_text(column)
@@ -256,8 +250,7 @@ def _with_event_names(mapped: pa.Table, table: TableMapping) -> pa.Table:
     position = pc.index_in(pc.utf8_lower(names), keys)
     translated = pa.chunked_array([pa.array(list(known.values())).take(position.combine_chunks())])
     rest = pa.scalar(IGNORE) if table.other_events == "ignore" else names
-    index = mapped.column_names.index("interaction_type")
-    return mapped.set_column(index, "interaction_type", pc.if_else(pc.is_valid(translated), translated, rest))
+    return with_column(mapped, "interaction_type", pc.if_else(pc.is_valid(translated), translated, rest))
 
 
 def _reasons(raw: pa.Table, mapped: pa.Table, table: TableMapping) -> pa.ChunkedArray:

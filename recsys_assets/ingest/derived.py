@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_assets.ingest.columns import occurrence_numbers, parse_numbers, read_text, valid_ids
-from recsys_assets.schema import PRODUCTS, USERS, TableContract
+from recsys_assets.schema import PRODUCTS, USERS, TableContract, with_column
 
 
 def products_of_events(events: pa.Table, decimal: str) -> pa.Table:
@@ -28,8 +28,7 @@ def merge_catalogue(listed: pa.Table, other: pa.Table, contract: TableContract) 
     unknown = pc.and_(pc.is_valid(other[key]), pc.invert(pc.is_in(other[key], listed[key].combine_chunks())))
     unlisted = first_of_each(other.filter(unknown), key)
     if "available" in unlisted.column_names:
-        gone = pa.repeat(pa.scalar(False), unlisted.num_rows)
-        unlisted = unlisted.set_column(unlisted.column_names.index("available"), "available", gone)
+        unlisted = with_column(unlisted, "available", pa.repeat(pa.scalar(False), unlisted.num_rows))
     return pa.concat_tables([listed, unlisted.select(listed.column_names)]).sort_by(key)
 
 

@@ -14,7 +14,8 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import repeat
 from typing import Any, Final, Literal
 
 import pyarrow as pa
@@ -22,21 +23,35 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lambda_api.state.history import StoredEvent
-from recsys_assets.event_stream import StreamFile, arrival_day, event_of, read_file, stream_files
+from recsys_assets.event_stream import (
+    FINGERPRINT,
+    StreamFile,
+    arrival_day,
+    event_of,
+    fingerprint,
+    marked,
+    read_file,
+    stream_files,
+)
+from recsys_assets.ingest.columns import is_text
+from recsys_assets.ingest.derived import first_of_each
 from recsys_assets.ingest.source import DayOfEvents, Source
+from recsys_assets.ingest.tabular import set_aside_rows
 from recsys_assets.lake import Lake, open_filesystem
-from recsys_assets.schema import INTERACTIONS, SET_ASIDE_SCHEMA
+from recsys_assets.schema import INTERACTIONS, SET_ASIDE_SCHEMA, with_column
 
 SAME_EVENT_S: Final = 300
 STAGED: Final = "stream_events"
 UNREADABLE: Final = "stream_unreadable"
 INDEX: Final = "stream_index.json"
-FINGERPRINT: Final = b"recsys_stream"
 
 COUNTED_ONCE: Final = "also in the export, counted once"
 NOT_AN_EVENT: Final = "unreadable line of the event stream"
 
-Mode = Literal["export", "stream", "both"]
+_OTHER_DAY: Final = -1
+"""In place of a row of the export: the row is that of another day."""
+
+Mode = Literal["stream", "both"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ class StreamStage:
             known[file.name] = file.stamp
             changed += 1
         if changed:
-            self._write_index(known)
+            self.lake.write_file(INDEX, json.dumps(known, sort_keys=True).encode())
         return changed
 
     def days(self) -> list[date]:
@@ -73,9 +88,7 @@ class StreamStage:
         if not parts:
             return INTERACTIONS.schema.empty_table()
         table = pa.concat_tables(parts).sort_by([("timestamp", "ascending"), ("interaction_id", "ascending")])
-        numbered = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
-        first = numbered.group_by("interaction_id").aggregate([("row", "min")])["row_min"]
-        return table.take(pa.array(sorted(first.to_pylist()), pa.int64()))
+        return first_of_each(table, "interaction_id")
 
     def unreadable(self, day: date) -> pa.Table:
         """Lines that arrived on ``day`` and are no events; `SET_ASIDE_SCHEMA`."""
@@ -84,8 +97,7 @@ class StreamStage:
 
     def fingerprint(self, day: date) -> str:
         """Changes when events of ``day`` are added."""
-        parts = [*self.lake.part_sizes(STAGED, day), *self.lake.part_sizes(UNREADABLE, day)]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        return fingerprint([*self.lake.part_sizes(STAGED, day), *self.lake.part_sizes(UNREADABLE, day)])
 
     def arrived(self, day: date, oldest: date) -> dict[date, int]:
         """Rows of the files that arrived on ``day``, by the day on which they happened, from ``oldest`` on.
@@ -135,9 +147,6 @@ class StreamStage:
         except FileNotFoundError:
             return {}
 
-    def _write_index(self, known: dict[str, str]) -> None:
-        self.lake.write_file(INDEX, json.dumps(known, sort_keys=True).encode())
-
 
 @dataclass(frozen=True)
 class LiveSource:
@@ -154,7 +163,7 @@ class LiveSource:
     @property
     def name(self) -> str:
         """See `Source`."""
-        return self.export.name if self.mode == "export" else f"{self.export.name}+stream"
+        return f"{self.export.name}+stream"
 
     def days(self) -> list[date]:
         """See `Source`; stages what has arrived."""
@@ -164,20 +173,19 @@ class LiveSource:
 
     def read_day(self, day: date) -> DayOfEvents:
         """See `Source`."""
-        fingerprint = self.stage.fingerprint(day)
-        live, broken = self.stage.read(day), self.stage.unreadable(day)
-        exported = None
+        # Read before the parts are: what arrives meanwhile makes the day stale again.
+        now = self.stage.fingerprint(day)
+        live, aside = self.stage.read(day), self.stage.unreadable(day)
+        rows, read = live, live.num_rows + aside.num_rows
         if self.mode == "both" and day in set(self.export.days()):
             exported = self.export.read_day(day)
-        if exported is None:
-            rows, aside, read = live, broken, live.num_rows + broken.num_rows
-        else:
             around = [self._edge(day, live, step) for step in (-1, 1)]
             rows, twice = joined(exported.interactions, live, [one for one in around if one is not None])
-            aside = pa.concat_tables([exported.set_aside, broken, _set_aside(live, twice, day)])
-            read = exported.rows_read + live.num_rows + broken.num_rows
-        marked = rows.replace_schema_metadata({**(rows.schema.metadata or {}), FINGERPRINT: fingerprint.encode()})
-        return DayOfEvents(marked, aside, read)
+            raw = live.take(pa.array(twice, pa.int64())).to_pylist()
+            known = set_aside_rows(f"event stream {day}", zip(twice, repeat(COUNTED_ONCE), raw, strict=False))
+            aside = pa.concat_tables([exported.set_aside, aside, known])
+            read += exported.rows_read
+        return DayOfEvents(marked(rows, now), aside, read)
 
     def products(self) -> pa.Table:
         """See `Source`."""
@@ -189,13 +197,12 @@ class LiveSource:
 
     def _edge(self, day: date, live: pa.Table, step: int) -> pa.Table | None:
         """The export's neighbouring day, where a live event lies so near to midnight that its twin may be there."""
-        seconds = _seconds(live)
-        start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
-        near = [
-            at for at in seconds if (at - start < SAME_EVENT_S if step < 0 else start + 86_400 - at <= SAME_EVENT_S)
-        ]
+        start = int(datetime.combine(day, time(), UTC).timestamp())
+        away = [at - start if step < 0 else start + 86_399 - at for at in _seconds(live)]
         neighbour = day + timedelta(days=step)
-        return self.export.read_day(neighbour).interactions if near and neighbour in set(self.export.days()) else None
+        if min(away, default=SAME_EVENT_S) >= SAME_EVENT_S or neighbour not in set(self.export.days()):
+            return None
+        return self.export.read_day(neighbour).interactions
 
 
 def joined(exported: pa.Table, live: pa.Table, around: Iterable[pa.Table] = ()) -> tuple[pa.Table, list[int]]:
@@ -209,62 +216,49 @@ def joined(exported: pa.Table, live: pa.Table, around: Iterable[pa.Table] = ()) 
     Returns:
         The joined table, and the rows of ``live`` that were left out because they are in the export.
     """
-    places = _Places(exported)
-    for neighbour in around:
-        places.add(neighbour, None)
-    request_ids = _column(exported, "request_id")
-    variants = _column(exported, "variant")
-    kept, twice = [], []
-    for row, event in enumerate(live.to_pylist()):
-        place = places.take(event)
-        if place is _NOWHERE:
-            kept.append(row)
-            continue
-        twice.append(row)
-        if isinstance(place, int):
-            request_ids[place] = request_ids[place] or event["request_id"]
-            variants[place] = variants[place] or event["variant"]
-    for name, values in (("request_id", request_ids), ("variant", variants)):
-        column = pa.array(values, pa.string())
-        at = exported.schema.get_field_index(name)
-        exported = exported.append_column(name, column) if at < 0 else exported.set_column(at, name, column)
-    return pa.concat_tables(
-        [exported, _as_columns_of(exported, live.take(pa.array(kept, pa.int64())))], promote_options="permissive"
-    ), twice
-
-
-_NOWHERE: Final = object()
-
-
-class _Places:
-    """Rows of an export by id, and by shopper, product and kind in order of time; each is taken once."""
-
-    def __init__(self, exported: pa.Table) -> None:
-        self._by_id: dict[str, int | None] = {}
-        self._by_what: dict[tuple[str, str, str], list[tuple[int, int | None]]] = defaultdict(list)
-        self.add(exported, 0)
-
-    def add(self, table: pa.Table, first: int | None) -> None:
-        """Rows of ``table``; their places count from ``first``, ``None``: they belong to another day."""
+    by_id: dict[str, int] = {}
+    by_what: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
+    for number, table in enumerate((exported, *around)):
         names = ("interaction_id", "user_id", "product_id", "interaction_type")
         columns = [table[name].cast(pa.string()).to_pylist() for name in names]
         for row, (id_, user, product, kind, at) in enumerate(zip(*columns, _seconds(table), strict=True)):
-            place = None if first is None else first + row
-            self._by_id[id_] = place
-            self._by_what[user, product, kind].append((at, place))
+            place = _OTHER_DAY if number else row
+            by_id[id_] = place
+            by_what[user, product, kind].append((at, place))
+    known = {
+        name: exported[name].to_pylist() if name in exported.column_names else [None] * exported.num_rows
+        for name in ("request_id", "variant")
+    }
+    kept, twice = [], []
+    for row, event in enumerate(live.to_pylist()):
+        twin = _take_twin(event, by_id, by_what)
+        (kept if twin is None else twice).append(row)
+        if twin is not None and twin != _OTHER_DAY:
+            for name, values in known.items():
+                values[twin] = values[twin] or event[name]
+    for name, values in known.items():
+        exported = with_column(exported, name, pa.array(values, pa.string()))
+    rest = live.take(pa.array(kept, pa.int64()))
+    for field in exported.schema:
+        # A column of the export stays text when one of its values cannot be read.
+        if is_text(field.type) and field.name in rest.column_names:
+            rest = with_column(rest, field.name, rest[field.name].cast(pa.string()))
+    return pa.concat_tables([exported, rest], promote_options="permissive"), twice
 
-    def take(self, event: dict[str, Any]) -> Any:
-        """The place of the row that is this event (``None``: on another day), or `_NOWHERE`."""
-        if event["interaction_id"] in self._by_id:
-            return self._by_id.pop(event["interaction_id"])
-        rows = self._by_what.get((event["user_id"], event["product_id"], event["interaction_type"]), [])
-        at = int(event["timestamp"].timestamp())
-        near = [found for found in rows if abs(found[0] - at) <= SAME_EVENT_S]
-        if not near:
-            return _NOWHERE
-        found = min(near, key=lambda one: abs(one[0] - at))
-        rows.remove(found)
-        return found[1]
+
+def _take_twin(
+    event: dict[str, Any], by_id: dict[str, int], by_what: dict[tuple[str, str, str], list[tuple[int, int]]]
+) -> int | None:
+    """The export row that is this event, taken out of the two indices; `_OTHER_DAY`; ``None`` where there is none."""
+    if event["interaction_id"] in by_id:
+        return by_id.pop(event["interaction_id"])
+    rows = by_what.get((event["user_id"], event["product_id"], event["interaction_type"]), [])
+    at = int(event["timestamp"].timestamp())
+    nearest = min(rows, key=lambda one: abs(one[0] - at), default=None)
+    if nearest is None or abs(nearest[0] - at) > SAME_EVENT_S:
+        return None
+    rows.remove(nearest)
+    return nearest[1]
 
 
 def stale_days(source: Source, lake: Lake) -> list[date]:
@@ -303,27 +297,3 @@ def _seconds(table: pa.Table) -> list[int]:
         return [0] * table.num_rows
     seconds = pc.floor_temporal(column.cast(pa.timestamp("us", tz="UTC")), unit="second")
     return [int(one) for one in seconds.cast(pa.timestamp("s", tz="UTC")).cast(pa.int64()).fill_null(0).to_pylist()]
-
-
-def _column(table: pa.Table, name: str) -> list[str | None]:
-    return list(table[name].to_pylist()) if name in table.column_names else [None] * table.num_rows
-
-
-def _as_columns_of(exported: pa.Table, live: pa.Table) -> pa.Table:
-    """``live`` with those columns as text that the export holds as text, because a value of it cannot be read."""
-    for field in exported.schema:
-        at = live.schema.get_field_index(field.name)
-        if at >= 0 and pa.types.is_string(field.type) and not pa.types.is_string(live.schema.field(at).type):
-            live = live.set_column(at, field.name, live.column(at).cast(pa.string()))
-    return live
-
-
-def _set_aside(live: pa.Table, rows: list[int], day: date) -> pa.Table:
-    raws = [
-        json.dumps(row, default=str, ensure_ascii=False) for row in live.take(pa.array(rows, pa.int64())).to_pylist()
-    ]
-    columns = [[f"event stream {day}"] * len(rows), rows, [COUNTED_ONCE] * len(rows), raws]
-    return pa.table(
-        [pa.array(column, field.type) for column, field in zip(columns, SET_ASIDE_SCHEMA, strict=True)],
-        schema=SET_ASIDE_SCHEMA,
-    )

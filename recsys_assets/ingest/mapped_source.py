@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date
+from itertools import repeat
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,7 +18,7 @@ from recsys_assets.ingest.layout import Layout, find_layout, find_table_files
 from recsys_assets.ingest.mapping import Mapping, TableMapping
 from recsys_assets.ingest.source import DayOfEvents, SourceError
 from recsys_assets.ingest.tabular import EventsByDay, possible_days, read_table, set_aside_rows, stack_tables
-from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS, TableContract
+from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS, TableContract, with_column
 from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
 
 NO_DAY: Final = "no usable timestamp"
@@ -99,35 +101,7 @@ class MappedSource:
             numbers=np.concatenate([part.numbers for part in parts]),
             set_aside=pa.concat_tables([part.set_aside for part in parts]),
         )
-        return self.without_repeated_files(merged, files)
-
-    def without_repeated_files(self, rows: MappedRows, files: Sequence[SourceFile]) -> MappedRows:
-        """Set aside rows that an earlier file also has: exports overlap, and files are copied."""
-        if len(files) < 2 or "interaction_id" not in rows.table.column_names:
-            return rows
-        keys = rows.table.select([name for name in INTERACTIONS.schema.names if name in rows.table.column_names])
-        frame = keys.to_pandas().assign(file=rows.files)
-        repeated = np.array(frame.duplicated(keys.column_names, keep="first"))
-        first = frame.groupby(keys.column_names, dropna=False, sort=False)["file"].transform("first").to_numpy()
-        repeated &= rows.files != first
-        if not repeated.any():
-            return rows
-        aside = [
-            set_aside_rows(
-                file.name,
-                rows.numbers[repeated & (rows.files == number)].tolist(),
-                [REPEATED] * int((repeated & (rows.files == number)).sum()),
-                keys.filter(pa.array(repeated & (rows.files == number))).to_pylist(),
-            )
-            for number, file in enumerate(files)
-        ]
-        keep = ~repeated
-        return MappedRows(
-            rows.table.filter(pa.array(keep)),
-            rows.files[keep],
-            rows.numbers[keep],
-            pa.concat_tables([*aside, rows.set_aside]),
-        )
+        return _without_repeated_files(merged, files)
 
     def _events(self, files: tuple[SourceFile, ...]) -> EventsByDay:
         if self._log is None or self._log[0] != files:
@@ -163,16 +137,8 @@ class MappedSource:
                 "2024-12-31T10:00:00Z, or unix seconds or milliseconds",
                 remedy="dates such as 31/12/2024 need day_first = true or false in mapping.toml",
             )
-        aside = [rows.set_aside]
-        for number, file in enumerate(files):
-            here = lost & (rows.files == number)
-            if here.any():
-                names = [name for name in INTERACTIONS.schema.names if name in rows.table.column_names]
-                raw = rows.table.select(names).filter(pa.array(here)).to_pylist()
-                reasons = [NO_DAY] * len(raw)
-                aside.append(set_aside_rows(file.name, rows.numbers[here].tolist(), reasons, raw))
-        keep = pa.array(~lost)
-        return EventsByDay.cut(rows.table.filter(keep), days.filter(keep), pa.concat_tables(aside))
+        kept = _set_aside(rows, lost, files, NO_DAY)
+        return EventsByDay.cut(kept.table, days.drop_null(), kept.set_aside)
 
     def _files_of(self, day: date, layout: Layout) -> tuple[SourceFile, ...]:
         if not layout.by_day[day]:
@@ -209,9 +175,7 @@ class MappedSource:
                 f"{self.folder.uri}: neither {contract.name} nor a column {key} in the interactions; add one"
             )
         derived = derive(events, self.mapping.interactions.decimal)
-        if known is None:
-            return derived
-        return merge_catalogue(known, derived, contract)
+        return derived if known is None else merge_catalogue(known, derived, contract)
 
     def _read_entities(self, contract: TableContract, table: TableMapping, files: Sequence[SourceFile]) -> pa.Table:
         """The rows of the catalogue or user files with valid ids; of equal rows the first.
@@ -229,6 +193,32 @@ class MappedSource:
             raise SourceError(f"{self.folder.label(files[0].name)}: a header but no rows; deliver the {contract.name}")
         found = found.filter(pc.fill_null(valid_ids(found[key]), False))
         if contract is PRODUCTS:
-            available = found["available"]
-            found = found.set_column(found.column_names.index("available"), "available", pc.fill_null(available, True))
+            found = with_column(found, "available", pc.fill_null(found["available"], True))
         return found
+
+
+def _without_repeated_files(rows: MappedRows, files: Sequence[SourceFile]) -> MappedRows:
+    """Set aside rows that an earlier file also has: exports overlap, and files are copied."""
+    if len(files) < 2 or "interaction_id" not in rows.table.column_names:
+        return rows
+    keys = _canonical_columns(rows.table)
+    frame = keys.to_pandas().assign(file=rows.files)
+    repeated = np.array(frame.duplicated(keys.column_names, keep="first"))
+    first = frame.groupby(keys.column_names, dropna=False, sort=False)["file"].transform("first").to_numpy()
+    return _set_aside(rows, repeated & (rows.files != first), files, REPEATED)
+
+
+def _set_aside(rows: MappedRows, out: npt.NDArray[np.bool_], files: Sequence[SourceFile], reason: str) -> MappedRows:
+    """``rows`` without those of the mask ``out``, which are set aside for ``reason``."""
+    if not out.any():
+        return rows
+    aside = [rows.set_aside]
+    for number, file in enumerate(files):
+        here = out & (rows.files == number)
+        raw = _canonical_columns(rows.table).filter(pa.array(here)).to_pylist()
+        aside.append(set_aside_rows(file.name, zip(rows.numbers[here].tolist(), repeat(reason), raw, strict=False)))
+    return MappedRows(rows.table.filter(pa.array(~out)), rows.files[~out], rows.numbers[~out], pa.concat_tables(aside))
+
+
+def _canonical_columns(table: pa.Table) -> pa.Table:
+    return table.select([name for name in INTERACTIONS.schema.names if name in table.column_names])

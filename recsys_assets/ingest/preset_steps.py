@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from recsys_assets.ingest.columns import parse_booleans, read_text
 from recsys_assets.ingest.derived import first_of_each
 from recsys_assets.ingest.rows import fill_from_first_line, lookup
+from recsys_assets.schema import with_column
 
 GENRES: Final = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
@@ -49,24 +50,18 @@ def _clean(value: object) -> str | None:
 
 def _upper_codes(raw: pa.Table) -> pa.Table:
     """Online Retail writes one product both as 85123A and as 85123a."""
-    place = raw.column_names.index("StockCode") if "StockCode" in raw.column_names else None
-    return raw if place is None else raw.set_column(place, "StockCode", pc.utf8_upper(raw["StockCode"]))
+    return with_column(raw, "StockCode", pc.utf8_upper(raw["StockCode"])) if "StockCode" in raw.column_names else raw
 
 
 def _amazon_products(raw: pa.Table) -> pa.Table:
     """Category, list price and readable title of Amazon metadata; of lines for one product the first counts."""
     items = raw.select([name for name in _AMAZON_FIELDS if name in raw.column_names]).to_pylist()
-    extra = {
-        "category_path": pa.array([parse_category(item) for item in items], pa.string()),
-        "list_price": pa.array([parse_price(item.get("price")) for item in items], pa.float64()),
-    }
     for name in ("title", "brand", "store"):
         if name in raw.column_names:
-            texts = pa.array([_clean(item.get(name)) for item in items], pa.string())
-            raw = raw.set_column(raw.column_names.index(name), name, texts)
-    for name, column in extra.items():
-        raw = raw.append_column(name, column)
-    return _first_lines(raw, "parent_asin", "asin")
+            raw = with_column(raw, name, pa.array([_clean(item.get(name)) for item in items], pa.string()))
+    prices = pa.array([parse_price(item.get("price")) for item in items], pa.float64())
+    raw = raw.append_column("category_path", pa.array([parse_category(item) for item in items], pa.string()))
+    return _first_lines(raw.append_column("list_price", prices), "parent_asin", "asin")
 
 
 _AMAZON_FIELDS = ("categories", "category", "main_category", "main_cat", "price", "title", "brand", "store")
@@ -85,9 +80,9 @@ def _shopify_products(raw: pa.Table) -> pa.Table:
     """One row per variant: the lines with further images have no price."""
     price = lookup(raw, ("Variant Price",))
     filled = fill_from_first_line(raw, "Handle")
-    return (
-        filled if price is None else _first_lines(filled.filter(pc.is_valid(read_text(price))), "Variant SKU", "Handle")
-    )
+    if price is None:
+        return filled
+    return _first_lines(filled.filter(pc.is_valid(read_text(price))), "Variant SKU", "Handle")
 
 
 def _woocommerce_products(raw: pa.Table) -> pa.Table:
@@ -107,18 +102,18 @@ def _with_first_category(raw: pa.Table, name: str, separator: str, level: str) -
     paths = [[part.strip() for part in (text or "").split(separator)[0].split(level)] for text in column.to_pylist()]
     roots = ("Default Category", "Root Catalog")
     named = [next((part for part in path if part and part not in roots), None) for path in paths]
-    return raw.set_column(raw.column_names.index(actual), actual, pa.array(named, pa.string()))
+    return with_column(raw, actual, pa.array(named, pa.string()))
 
 
 def _gorse_items(raw: pa.Table) -> pa.Table:
     """``is_hidden`` is the opposite of available; categories are a JSON list or ``a|b``."""
     hidden = next(name for name in raw.column_names if name.lower().replace("_", "") == "ishidden")
-    raw = raw.set_column(raw.column_names.index(hidden), hidden, pc.invert(parse_booleans(raw[hidden])))
+    raw = with_column(raw, hidden, pc.invert(parse_booleans(raw[hidden])))
     for name in raw.column_names:
         if name.lower() in ("categories", "labels"):
             texts = pc.replace_substring_regex(read_text(raw[name]), r"[\[\]\"{}]", "")
             first = pc.list_element(pc.split_pattern_regex(pc.fill_null(texts, ""), r"[|,;]"), 0)
-            raw = raw.set_column(raw.column_names.index(name), name, first)
+            raw = with_column(raw, name, first)
     return raw
 
 

@@ -32,8 +32,8 @@ from recsys_assets.schema import TIMESTAMP
 LATE_DAYS: Final = 14
 """Feedback that arrives so many days after its list is still counted."""
 
-LISTS_UNTIL: Final = timedelta(days=1)
-"""Lists of a day arrive on it or, where a reply crossed midnight, on the next one."""
+LISTS_UNTIL: Final = 1
+"""Lists of a day arrive on it or, where a reply crossed midnight, this many days later."""
 
 Files = Mapping[date, Sequence[StreamFile]]
 
@@ -73,7 +73,7 @@ LIST_OUTCOMES = pa.schema(
 
 def served_lists(root: str, day: date) -> pa.Table:
     """Lists shown on ``day`` (UTC), every request once, by moment, request and place."""
-    return _table(_exposures(root, day), SERVED_LISTS, lambda exposure, item: _list_row(exposure, item))
+    return _table(_exposures(root, day), SERVED_LISTS, _list_row)
 
 
 def list_outcomes(root: str, day: date) -> pa.Table:
@@ -110,7 +110,7 @@ def list_outcomes(root: str, day: date) -> pa.Table:
 
 def fingerprint_of(root: str, day: date) -> str:
     """Changes when files that the tables of ``day`` are made of arrive or grow."""
-    lists = stream_files(root, "exposure", day, day + LISTS_UNTIL)
+    lists = stream_files(root, "exposure", day, day + timedelta(days=LISTS_UNTIL))
     feedback = stream_files(root, "feedback", day, day + timedelta(days=LATE_DAYS))
     return _fingerprint(by_day(lists), by_day(feedback), day)
 
@@ -128,19 +128,18 @@ def days_to_make(root: str, lake: Lake) -> list[date]:
 
 def _fingerprint(lists: Files, feedback: Files, day: date) -> str:
     """Of the files among these that the tables of ``day`` are made of."""
-    files = [file for arrived in _days(day, LISTS_UNTIL) for file in lists.get(arrived, ())]
-    files += [file for arrived in _days(day, timedelta(days=LATE_DAYS)) for file in feedback.get(arrived, ())]
-    return fingerprint(files)
-
-
-def _days(first: date, length: timedelta) -> list[date]:
-    return [first + timedelta(days=offset) for offset in range(length.days + 1)]
+    return fingerprint(
+        (file.name, file.stamp)
+        for files, last in ((lists, LISTS_UNTIL), (feedback, LATE_DAYS))
+        for offset in range(last + 1)
+        for file in files.get(day + timedelta(days=offset), ())
+    )
 
 
 def _exposures(root: str, day: date) -> list[Exposure]:
     start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
     found: dict[str, Exposure] = {}
-    for record in read_records(root, "exposure", day, day + LISTS_UNTIL):
+    for record in read_records(root, "exposure", day, day + timedelta(days=LISTS_UNTIL)):
         exposure = exposure_of(record)
         if exposure is not None and start <= exposure.at_ms < start + 86_400_000:
             found.setdefault(exposure.request_id, exposure)

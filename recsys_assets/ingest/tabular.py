@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -28,8 +29,6 @@ EPOCH: Final = date(1970, 1, 1)
 
 EARLIEST_DAY: Final = date(1990, 1, 1)
 """No shop kept an event log before; an earlier timestamp is a clock that was never set."""
-
-_as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 NO_ROWS_SET_ASIDE = SET_ASIDE_SCHEMA.empty_table()
 
@@ -91,23 +90,25 @@ def parse_csv(
     quote: str | None = '"',
 ) -> Rows:
     """UTF-8 delimited text as text columns called ``names``; see `read_csv` for the rules and errors."""
-    malformed: list[tuple[int, str, str]] = []
+    malformed: list[tuple[int, str, Any]] = []
     short_rows: list[int] = []
 
     def keep_aside(row: Any) -> str:
         number = int(row.number) - skip_rows
         reason = f"malformed row: {row.actual_columns} fields where the header has {row.expected_columns}"
-        malformed.append((number, reason, _as_json(row.text)))
+        malformed.append((number, reason, row.text))
         if row.actual_columns < row.expected_columns:
             short_rows.append(number)
         return "skip"
 
+    # A row longer than a block cannot be read; 64 MiB is only reached where a quote was never closed.
+    block_size = min(max(len(data), 1 << 16), 1 << 26)
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(data),
             # One thread: only then does Arrow number the rows that it skips.
             read_options=pa_csv.ReadOptions(
-                use_threads=False, block_size=_block_size(data), column_names=list(names), skip_rows=skip_rows
+                use_threads=False, block_size=block_size, column_names=list(names), skip_rows=skip_rows
             ),
             parse_options=pa_csv.ParseOptions(
                 delimiter=delimiter,
@@ -129,7 +130,7 @@ def parse_csv(
     numbers = np.arange(1, total + 1)
     if malformed:
         numbers = np.delete(numbers, np.array([row[0] for row in malformed]) - 1)
-    return Rows(table, numbers, _malformed_table(base_name, malformed))
+    return Rows(table, numbers, set_aside_rows(base_name, malformed))
 
 
 def read_json_lines(folder: Folder, file: SourceFile) -> Rows:
@@ -162,21 +163,21 @@ def read_json_text(text: str, base_name: str) -> Rows:
     """The rows of JSON lines; see `read_json_lines`."""
     objects: list[dict[str, Any]] = []
     numbers: list[int] = []
-    refused: list[tuple[int, str, str]] = []
+    refused: list[tuple[int, str, Any]] = []
     # Only \n ends a line of JSON: str.splitlines would also cut at U+2028 inside a title.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         found = _json_object(line)
         if found is None:
-            refused.append((number, "malformed row: no JSON object", _as_json({"line": line})))
+            refused.append((number, "malformed row: no JSON object", {"line": line}))
         else:
             objects.append(found)
             numbers.append(number)
     names = dict.fromkeys(name for item in objects for name in item)
     columns = {name: _json_column([item.get(name) for item in objects]) for name in names}
     rows = pa.table(columns) if columns else pa.table({"": pa.nulls(len(objects), pa.string())})
-    return Rows(rows, np.array(numbers, dtype=np.int64), _malformed_table(base_name, refused))
+    return Rows(rows, np.array(numbers, dtype=np.int64), set_aside_rows(base_name, refused))
 
 
 def read_table(folder: Folder, file: SourceFile, table: TableMapping = DEFAULT_FORMAT) -> Rows:
@@ -197,12 +198,12 @@ def read_table(folder: Folder, file: SourceFile, table: TableMapping = DEFAULT_F
     return Rows(rows, np.arange(1, rows.num_rows + 1), NO_ROWS_SET_ASIDE)
 
 
-def set_aside_rows(
-    source_file: str, numbers: Iterable[int], reasons: Sequence[str], raw: Iterable[Mapping[str, Any]]
-) -> pa.Table:
-    """Excluded rows as a ``SET_ASIDE_SCHEMA`` table; ``raw`` gives each row as a mapping."""
-    text = [_as_json(row) for row in raw]
-    return pa.table([[source_file] * len(reasons), list(numbers), list(reasons), text], schema=SET_ASIDE_SCHEMA)
+def set_aside_rows(source_file: str, rows: Iterable[tuple[int, str, Any]]) -> pa.Table:
+    """Excluded rows, each with its number in the file, reason and content, as a ``SET_ASIDE_SCHEMA`` table."""
+    as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
+    listed = [(source_file, number, reason, as_json(raw)) for number, reason, raw in rows]
+    columns = list(zip(*listed, strict=True)) or [()] * len(SET_ASIDE_SCHEMA)
+    return pa.table([list(column) for column in columns], schema=SET_ASIDE_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -303,10 +304,9 @@ def _json_object(line: str) -> dict[str, Any] | None:
 def _json_column(values: list[Any]) -> pa.Array:
     """Nested values keep their structure where all rows share one; everything else becomes text."""
     if any(isinstance(value, list | dict) for value in values):
-        try:
+        # Rows without a common structure, and halves of surrogate pairs, become text below.
+        with suppress(pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
             return pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
-            pass
     return pa.array([_json_text(value) for value in values], pa.string())
 
 
@@ -319,11 +319,6 @@ def _json_text(value: Any) -> str | None:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def _block_size(data: bytes) -> int:
-    # A row longer than a block cannot be read; 64 MiB is only reached where a quote was never closed.
-    return int(min(max(len(data), 1 << 16), 1 << 26))
 
 
 def _refuse_open_quote(data: bytes, label: str, quote: str | None) -> None:
@@ -343,13 +338,6 @@ def _refuse_open_quote(data: bytes, label: str, quote: str | None) -> None:
             f"{label}: a quote after line {last_good} has no partner ({error}); the upload broke off, or a quote in a "
             "quoted field is not doubled; repair the file and deliver it again"
         ) from error
-
-
-def _malformed_table(base_name: str, rows: Sequence[tuple[int, str, str]]) -> pa.Table:
-    return pa.table(
-        [[base_name] * len(rows), *([row[i] for row in rows] for i in range(3))],
-        schema=SET_ASIDE_SCHEMA,
-    )
 
 
 def stack_tables(tables: Sequence[pa.Table], label: str) -> pa.Table:

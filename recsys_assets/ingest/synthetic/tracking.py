@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_assets.ingest.synthetic.streams import BoolArray
+from recsys_assets.schema import with_column
 
 UNDEFINED = "undefined"
 """What a broken client sends in place of an id or a type."""
@@ -53,5 +54,4 @@ def damage_events(events: pa.Table, strength: float, rng: np.random.Generator) -
 
 
 def _put(events: pa.Table, column: str, hit: pa.Array, value: pa.Scalar | pa.ChunkedArray) -> pa.Table:
-    position = events.column_names.index(column)
-    return events.set_column(position, column, pc.if_else(hit, value, events[column]))
+    return with_column(events, column, pc.if_else(hit, value, events[column]))
