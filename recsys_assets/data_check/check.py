@@ -2,10 +2,10 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Dictionary
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ from recsys_assets.ingest.registry import read_mapping
 from recsys_assets.ingest.sample_formats import ambiguous_dates
 from recsys_assets.ingest.source import SourceError
 from recsys_assets.ingest.tabular import possible_days, read_table
-from recsys_assets.schema import CLOCK_SKEW
+from recsys_assets.schema import CLOCK_SKEW, TIMESTAMP, with_column
 from recsys_assets.verdict import ROW_TOLERANCE, refuses_delivery
 
 READ_BYTES: Final = 400_000_000
@@ -42,18 +42,6 @@ READ_BYTES: Final = 400_000_000
 BUSY_SHARE: Final = 0.05
 BUSY_EVENTS: Final = 1000
 """A shopper with more than this share and number of the events is probably a bot or a placeholder."""
-
-
-@dataclass
-class _Findings:
-    """What is collected while the files are read."""
-
-    problems: list[Problem] = field(default_factory=list)
-
-    def error(self, error: SourceError, where: str) -> None:
-        """A file that cannot be used."""
-        message = str(error).removeprefix(f"{where}: ")
-        self.problems.append(Problem(True, where, message))
 
 
 def check_source(
@@ -76,7 +64,7 @@ def check_source(
     Returns:
         The report. Bad data raise nothing: they are its problems.
     """
-    folder, found = Folder(data), _Findings()
+    folder, problems = Folder(data), list[Problem]()
     try:
         if isinstance(mapping, str):
             mapping = read_mapping(mapping)
@@ -85,20 +73,20 @@ def check_source(
         rows_source = MappedSource(folder, known)
         layout = rows_source.layout()
         if mapping is None:
-            _check_other_mapping(folder, found)
+            problems += _other_mapping(folder)
     except SourceError as error:
         unreadable = _unreadable(folder)
         if str(error) not in map(str, unreadable):
-            unreadable.insert(0, Problem(True, data, str(error).removeprefix(f"{data}: ")))
+            unreadable.insert(0, _problem_of(error, data))
         return Report(data, problems=tuple(unreadable))
     files = layout.whole or tuple(file for day in layout.by_day.values() for file in day)
-    rows, sampled = _read(rows_source, files, found)
+    rows, sampled = _read(rows_source, files, problems)
     all_heads, names = read_heads(folder), _files(rows_source, files)
     by_table = {table: [head for head in all_heads if head.file.name in members] for table, members in names.items()}
     heads = by_table["interactions"]
     unused = {table: unused_columns(members, known, table) for table, members in by_table.items()}
-    found.problems += hidden_events(unused["interactions"], known, folder)
-    _check_dates(heads, known, folder, found)
+    problems += hidden_events(unused["interactions"], known, folder)
+    problems += _ambiguous_dates(heads, known, folder)
     report = Report(
         location=data,
         mapping=known,
@@ -109,23 +97,27 @@ def check_source(
         sampled=sampled,
     )
     if rows is not None:
-        _check_rows(rows, files, folder, found)
-        if layout.whole and not sampled and not found.problems:
-            with suppress(SourceError):
+        problems += _problems_of_rows(rows, files, folder)
+        if layout.whole and not sampled and not problems:
+            with suppress(SourceError):  # rows without a usable day are reported with the facts
                 rows_source.remember(rows, layout.whole)
-        listed = _check_tables(rows_source, found)
-        report = _with_facts(report, rows, listed, settings or make_settings({}), found)
-    problems = sorted(found.problems, key=lambda problem: not problem.blocking)
-    return replace(report, problems=tuple(problems))
+        listed = _check_tables(rows_source, problems)
+        report = _with_facts(report, rows, listed, settings or make_settings({}), problems)
+    return replace(report, problems=tuple(sorted(problems, key=lambda problem: not problem.blocking)))
 
 
-def _check_other_mapping(folder: Folder, found: _Findings) -> None:
+def _problem_of(error: SourceError, where: str) -> Problem:
+    return Problem(True, where, str(error).removeprefix(f"{where}: "))
+
+
+def _other_mapping(folder: Folder) -> list[Problem]:
     """Says that the ``mapping.toml`` in the file's folder is for other files."""
     known, place = mapping_beside(folder)
-    if known is None and place != FILE_NAME:
-        remedy = f"the mapping of {folder.single_file} is kept in {place}"
-        message = f"is for other files than {folder.single_file} and is not used for it"
-        found.problems.append(Problem(False, folder.label(FILE_NAME), message, remedy))
+    if known is not None or place == FILE_NAME:
+        return []
+    message = f"is for other files than {folder.single_file} and is not used for it"
+    remedy = f"the mapping of {folder.single_file} is kept in {place}"
+    return [Problem(False, folder.label(FILE_NAME), message, remedy)]
 
 
 def _unreadable(folder: Folder) -> list[Problem]:
@@ -134,33 +126,31 @@ def _unreadable(folder: Folder) -> list[Problem]:
         heads = read_heads(folder)
     except SourceError:
         return []
-    return [
-        Problem(True, folder.label(head.file.name), str(head.problem).removeprefix(f"{folder.label(head.file.name)}: "))
-        for head in heads
-        if head.problem
-    ]
+    return [_problem_of(head.problem, folder.label(head.file.name)) for head in heads if head.problem]
 
 
-def _read(source: MappedSource, files: tuple[SourceFile, ...], found: _Findings) -> tuple[MappedRows | None, bool]:
-    """The rows of the files that can be read, and whether later files were left out."""
+def _read(
+    source: MappedSource, files: tuple[SourceFile, ...], problems: list[Problem]
+) -> tuple[MappedRows | None, bool]:
+    """The rows of the files that can be read, and whether later files were left out; adds to ``problems``."""
     sizes = np.cumsum([0, *(file.size for file in files[:-1])])
     chosen = tuple(file for file, before in zip(files, sizes, strict=True) if before <= READ_BYTES)
     try:
         rows: MappedRows | None = source.read_events(chosen)
     except SourceError:
-        rows = _read_one_by_one(source, chosen, found)
+        rows = _read_one_by_one(source, chosen, problems)
     return rows, len(chosen) < len(files)
 
 
-def _read_one_by_one(source: MappedSource, files: Sequence[SourceFile], found: _Findings) -> MappedRows | None:
-    """The rows of the files that can be read; each file that cannot is a problem."""
+def _read_one_by_one(source: MappedSource, files: Sequence[SourceFile], problems: list[Problem]) -> MappedRows | None:
+    """The rows of the files that can be read; adds each file that cannot to ``problems``."""
     readable: list[SourceFile] = []
     for file in files:
         try:
             source.read_events([file])
             readable.append(file)
         except SourceError as error:
-            found.error(error, source.folder.label(file.name))
+            problems.append(_problem_of(error, source.folder.label(file.name)))
     if not readable:
         return None
     rows = source.read_events(readable)
@@ -177,40 +167,29 @@ class _RowProblem:
     remedy: str
 
 
-def _check_rows(rows: MappedRows, files: Sequence[SourceFile], folder: Folder, found: _Findings) -> None:
-    for check in _row_problems(rows.table):
+def _problems_of_rows(rows: MappedRows, files: Sequence[SourceFile], folder: Folder) -> Iterator[Problem]:
+    for check in _row_checks(rows.table):
         failed, checked = int(check.bad.sum()), int(check.applies.sum())
         if not failed:
             continue
         first = int(np.flatnonzero(check.bad)[0])
         value = rows.table[check.column][first].as_py()
         blocks = refuses_delivery(failed, checked, rows.table.num_rows, ROW_TOLERANCE)
+        shown = "empty" if value is None else repr(str(value))
         fate = "more than 5 % refuse the data" if blocks else "these rows are quarantined"
-        found.problems.append(
-            Problem(
-                blocks,
-                f"{_row(folder, files[rows.files[first]].name, int(rows.numbers[first]))}, {check.column}",
-                f"{failed:,} of {checked:,} rows {check.message}, the first is "
-                f"{'empty' if value is None else repr(str(value))} ({fate})",
-                check.remedy,
-            )
-        )
-    _check_malformed(rows.set_aside.filter(pc.starts_with(rows.set_aside["reason"], "malformed row")), folder, found)
+        where = f"{_row(folder, files[rows.files[first]].name, int(rows.numbers[first]))}, {check.column}"
+        message = f"{failed:,} of {checked:,} rows {check.message}, the first is {shown} ({fate})"
+        yield Problem(blocks, where, message, check.remedy)
+    yield from _malformed(rows.set_aside.filter(pc.starts_with(rows.set_aside["reason"], "malformed row")), folder)
 
 
-def _check_malformed(malformed: pa.Table, folder: Folder, found: _Findings) -> None:
-    if not malformed.num_rows:
-        return
-    first = malformed.slice(0, 1).to_pylist()[0]
-    count = f"{malformed.num_rows:,} malformed rows are" if malformed.num_rows > 1 else "1 malformed row is"
-    found.problems.append(
-        Problem(
-            False,
-            _row(folder, first["source_file"], first["source_row"]),
-            f"{count} set aside ({first['reason']}: {first['raw'][:80]})",
-            "quote fields that contain the delimiter",
-        )
-    )
+def _malformed(rows: pa.Table, folder: Folder) -> Iterator[Problem]:
+    if rows.num_rows:
+        first = rows.slice(0, 1).to_pylist()[0]
+        count = f"{rows.num_rows:,} malformed rows are" if rows.num_rows > 1 else "1 malformed row is"
+        where = _row(folder, first["source_file"], first["source_row"])
+        message = f"{count} set aside ({first['reason']}: {first['raw'][:80]})"
+        yield Problem(False, where, message, "quote fields that contain the delimiter")
 
 
 def _row(folder: Folder, name: str, number: int) -> str:
@@ -218,41 +197,37 @@ def _row(folder: Folder, name: str, number: int) -> str:
     return f"{folder.label(name)}, row {number}{below}"
 
 
-def _row_problems(table: pa.Table) -> list[_RowProblem]:
+def _row_checks(table: pa.Table) -> Iterator[_RowProblem]:
     """One entry per check; the same rules as in validation, over all rows at once."""
     everything = np.ones(table.num_rows, dtype=bool)
-    checks = []
-    now = pa.scalar(datetime.now(UTC) + CLOCK_SKEW, pa.timestamp("us", tz="UTC"))
+    now = pa.scalar(datetime.now(UTC) + CLOCK_SKEW, TIMESTAMP)
     if "timestamp" in table.column_names:
         times = parse_timestamps(table["timestamp"])
         future = _mask(pc.greater(times, now))
         no_day = _mask(pc.is_null(possible_days(times))) & ~future
-        checks.append(
-            _RowProblem("timestamp", no_day, everything, "have no usable timestamp",
-                        "write ISO 8601 such as 2024-12-31T10:00:00Z; 31/12/2024 needs day_first in mapping.toml")
-        )  # fmt: skip
-        checks.append(
-            _RowProblem("timestamp", future, everything, "lie in the future", "check the clock and the time zone")
-        )
+        remedy = "write ISO 8601 such as 2024-12-31T10:00:00Z; 31/12/2024 needs day_first in mapping.toml"
+        yield _RowProblem("timestamp", no_day, everything, "have no usable timestamp", remedy)
+        yield _RowProblem("timestamp", future, everything, "lie in the future", "check the clock and the time zone")
     for column in ("user_id", "product_id"):
         if column not in table.column_names:
             continue
         missing = _mask(pc.is_null(table[column]))
         remedy = "fill it in, or set such rows aside in mapping.toml: [[interactions.set_aside]] missing = true"
-        checks.append(_RowProblem(column, missing, everything, f"have no {column}", remedy))
+        yield _RowProblem(column, missing, everything, f"have no {column}", remedy)
         invalid = _mask(pc.invert(valid_ids(table[column])))
         remedy = f"an id {ID_RULE}; tabs, line ends and NUL are control characters"
-        checks.append(_RowProblem(column, invalid, ~missing, f"have a {column} that cannot be used", remedy))
+        yield _RowProblem(column, invalid, ~missing, f"have a {column} that cannot be used", remedy)
     if "interaction_type" in table.column_names:
         kinds = table["interaction_type"]
         unknown = _mask(pc.invert(pc.is_in(kinds, pa.array(INTERACTION_LABELS)))) | _mask(pc.is_null(kinds))
-        names = Counter(kinds.filter(pa.array(unknown)).to_pylist()) if unknown.any() else Counter()
+        names = Counter(kinds.filter(pa.array(unknown)).to_pylist())
         listed = ", ".join(f"{name!r} ({count:,})" for name, count in names.most_common(8))
+        example = json.dumps(next((str(name) for name in names if name is not None), "name"), ensure_ascii=False)
         remedy = (
             f"map each to {', '.join(INTERACTION_LABELS)} or ignore under [interactions.event_names] in mapping.toml, "
-            f'for example {_toml_line(names)} = "ignore"'
+            f'for example {example} = "ignore"'
         )
-        checks.append(_RowProblem("interaction_type", unknown, everything, f"have an unknown type: {listed}", remedy))
+        yield _RowProblem("interaction_type", unknown, everything, f"have an unknown type: {listed}", remedy)
     for column in ("price", "quantity", "rating"):
         if column not in table.column_names:
             continue
@@ -261,96 +236,89 @@ def _row_problems(table: pa.Table) -> list[_RowProblem]:
         given = _mask(pc.is_valid(table[column]))
         unread = given & ~_mask(pc.is_finite(numbers))
         remedy = 'write plain numbers such as 12.50; 12,50 needs decimal = "," in mapping.toml'
-        checks.append(_RowProblem(column, unread, given, "are no number", remedy))
+        yield _RowProblem(column, unread, given, "are no number", remedy)
         remedy = "returns are no interactions: set them aside in mapping.toml with not_positive = true"
-        checks.append(_RowProblem(column, _mask(pc.less(numbers, 0)), given, "are negative", remedy))
-    return checks
+        yield _RowProblem(column, _mask(pc.less(numbers, 0)), given, "are negative", remedy)
 
 
-def _toml_line(names: Counter[Any]) -> str:
-    name = next((str(name) for name in names if name is not None), "name")
-    return json.dumps(name, ensure_ascii=False)
-
-
-def _check_dates(heads: Sequence[FileHead], mapping: Mapping, folder: Folder, found: _Findings) -> None:
+def _ambiguous_dates(heads: Sequence[FileHead], mapping: Mapping, folder: Folder) -> Iterator[Problem]:
     text = ambiguous_dates(heads, mapping.interactions)
     if text is not None:
         where = f"{folder.label(heads[0].file.name)}, {' or '.join(mapping.interactions.columns['timestamp'])}"
-        found.problems.append(
-            Problem(
-                True, where, f"{text!r} can be day or month first, and no date in the sample tells",
-                "set day_first = true or false under [interactions] in mapping.toml",
-            )
-        )  # fmt: skip
+        remedy = "set day_first = true or false under [interactions] in mapping.toml"
+        yield Problem(True, where, f"{text!r} can be day or month first, and no date in the sample tells", remedy)
 
 
-def _check_tables(source: MappedSource, found: _Findings) -> int:
-    """Problems of the catalogue and the users; returns the number of listed products."""
+def _check_tables(source: MappedSource, problems: list[Problem]) -> int:
+    """Adds the problems of the catalogue and the users to ``problems``; returns the number of listed products."""
     listed = 0
     for read, role, key in ((source.products, "products", "product_id"), (source.users, "users", "user_id")):
         try:
             table = read()
         except SourceError as error:
-            if not any(problem.blocking for problem in found.problems) or key.removesuffix("_id") in str(error):
-                found.error(error, source.folder.uri)
+            if not any(problem.blocking for problem in problems) or key.removesuffix("_id") in str(error):
+                problems.append(_problem_of(error, source.folder.uri))
             continue
         for file in find_table_files(source.folder, source.mapping, role):
             malformed = read_table(source.folder, file, getattr(source.mapping, role)).malformed
-            _check_malformed(malformed, source.folder, found)
-        listed = table.num_rows if key == "product_id" else listed
-        counts = pc.value_counts(table[key])
-        repeated = [item for item in counts.to_pylist() if item["counts"] > 1]
+            problems += _malformed(malformed, source.folder)
+        listed = table.num_rows if role == "products" else listed
+        repeated = [item["values"] for item in pc.value_counts(table[key]).to_pylist() if item["counts"] > 1]
         if repeated:
-            found.problems.append(
-                Problem(True, f"{key.removesuffix('_id')}s, {key}",
-                        f"{len(repeated):,} ids stand in more than one row, such as {repeated[0]['values']!r}",
-                        "keep one row for each id")
-            )  # fmt: skip
+            message = f"{len(repeated):,} ids stand in more than one row, such as {repeated[0]!r}"
+            problems.append(Problem(True, f"{role}, {key}", message, "keep one row for each id"))
     return listed
 
 
-def _with_facts(report: Report, rows: MappedRows, listed: int, settings: Settings, found: _Findings) -> Report:
+def _with_facts(report: Report, rows: MappedRows, listed: int, settings: Settings, problems: list[Problem]) -> Report:
+    """``report`` with the counts of ``rows``; adds what they tell about shoppers and the evaluation to ``problems``."""
     table = rows.table
-    users = pc.value_counts(table["user_id"].drop_null()) if "user_id" in table.column_names else None
-    if users is not None and len(users):
-        busiest = max(users.to_pylist(), key=lambda item: item["counts"])
-        share = busiest["counts"] / table.num_rows
-        if len(users) > 20 and share > BUSY_SHARE and busiest["counts"] > BUSY_EVENTS:
-            found.problems.append(
-                Problem(
-                    False, f"user_id {busiest['values']!r}",
-                    f"one shopper has {busiest['counts']:,} of {table.num_rows:,} events ({share:.0%}): a bot, a test "
-                    "account or a placeholder makes training slow and lists worse",
-                    'set it aside in mapping.toml: [[interactions.set_aside]] column = "user_id", values = '
-                    f'["{busiest["values"]}"]',
-                )
-            )  # fmt: skip
+    users, products = (_given(table, name) for name in ("user_id", "product_id"))
+    problems += _busy_shopper(pc.value_counts(users).to_pylist(), table.num_rows)
     if "timestamp" in table.column_names:
-        times = parse_timestamps(table["timestamp"])
-        table = table.set_column(table.column_names.index("timestamp"), "timestamp", times)
-    days = possible_days(table["timestamp"]).drop_null() if "timestamp" in table.column_names else None
-    known = pc.unique(days).sort() if days is not None and len(days) else None
-    kinds = table["interaction_type"] if "interaction_type" in table.column_names else None
+        table = with_column(table, "timestamp", parse_timestamps(table["timestamp"]))
+    days = pc.unique(possible_days(_given(table, "timestamp")).drop_null()).sort()
+    kinds = table["interaction_type"].to_pylist() if "interaction_type" in table.column_names else ()
     evaluation, windows = judge_evaluation(table, settings)
     if evaluation.startswith("no"):
         remedy = "bring in a log of several days with users, products and times"
-        found.problems.append(Problem(True, "evaluation", f"no model can be evaluated: {evaluation[4:]}", remedy))
+        problems.append(Problem(True, "evaluation", f"no model can be evaluated: {evaluation[4:]}", remedy))
     if windows:
         chosen = " ".join(f"{name}={value}" for name, value in windows.items())
         remedy = f"the first `recsys run` of a shop sets {chosen}"
-        found.problems.append(Problem(False, "evaluation", evaluation, remedy))
+        problems.append(Problem(False, "evaluation", evaluation, remedy))
     return replace(
         report,
         rows=table.num_rows,
-        days=(known[0].as_py(), known[-1].as_py(), len(known)) if known is not None else None,
-        shoppers=len(users) if users is not None else 0,
-        products=len(pc.unique(table["product_id"].drop_null())) if "product_id" in table.column_names else 0,
+        days=(days[0].as_py(), days[-1].as_py(), len(days)) if len(days) else None,
+        shoppers=len(pc.unique(users)),
+        products=len(pc.unique(products)),
         listed_products=listed,
-        event_counts=Counter(kinds.to_pylist()) if kinds is not None else {},
+        event_counts=Counter(kinds),
         set_aside=dict(Counter(rows.set_aside["reason"].to_pylist()).most_common()),
         evaluation=evaluation,
         settings=windows,
     )
+
+
+def _given(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """The values of a column, without nulls; none where there is no such column."""
+    return table[name].drop_null() if name in table.column_names else pa.chunked_array([], pa.string())
+
+
+def _busy_shopper(users: Sequence[dict[str, Any]], events: int) -> Iterator[Problem]:
+    """A warning of a shopper with very many events; ``users``: ``values`` (id) and ``counts`` of each."""
+    busiest = max(users, key=lambda item: item["counts"], default={"counts": 0})
+    count = busiest["counts"]
+    if len(users) > 20 and count > BUSY_EVENTS and count / events > BUSY_SHARE:
+        name = busiest["values"]
+        yield Problem(
+            False,
+            f"user_id {name!r}",
+            f"one shopper has {count:,} of {events:,} events ({count / events:.0%}): a bot, a test account or a "
+            "placeholder makes training slow and lists worse",
+            f'set it aside in mapping.toml: [[interactions.set_aside]] column = "user_id", values = ["{name}"]',
+        )
 
 
 def _files(source: MappedSource, files: Sequence[SourceFile]) -> dict[str, tuple[str, ...]]:
@@ -359,5 +327,4 @@ def _files(source: MappedSource, files: Sequence[SourceFile]) -> dict[str, tuple
 
 
 def _mask(values: Any) -> npt.NDArray[np.bool_]:
-    mask: npt.NDArray[np.bool_] = np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), dtype=bool)
-    return mask
+    return np.asarray(pc.fill_null(values, False), dtype=bool)

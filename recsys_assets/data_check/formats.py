@@ -1,6 +1,7 @@
 """What the files of the interactions look like, in words."""
 
 import re
+from bisect import bisect
 from collections.abc import Sequence
 
 from recsys_assets.ingest.file_heads import FileHead
@@ -37,17 +38,8 @@ def _time_format(texts: Sequence[str], table: TableMapping) -> str:
     text = texts[0].strip()
     zone = f"read as {table.timezone}"
     if re.fullmatch(r"\d{9,19}(\.\d+)?", text):
-        digits = len(text.partition(".")[0])
-        unit = (
-            "seconds"
-            if digits < 12
-            else "milliseconds"
-            if digits < 15
-            else "microseconds"
-            if digits < 18
-            else "nanoseconds"
-        )
-        return f"unix {unit} ({text})"
+        units = ("seconds", "milliseconds", "microseconds", "nanoseconds")
+        return f"unix {units[bisect((12, 15, 18), len(text.partition('.')[0]))]} ({text})"
     if re.search(r"(Z|UTC|GMT|[+-]\d{2}:?\d{2})$", text):
         zone = "with a zone"
     form = "ISO 8601" if re.match(r"\d{4}-\d{2}-\d{2}", text) else "day first" if table.day_first else "month first"
