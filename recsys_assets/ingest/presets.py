@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from recsys_assets.ingest.mapping import SetAside, TableMapping
+from recsys_assets.ingest.mapping import CONTRACTS, SetAside, TableMapping
 from recsys_assets.ingest.preset_steps import GENRES
 from recsys_assets.ingest.vocabulary import CART, PURCHASE, RATING, VIEW
-from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS
 
 
 @dataclass(frozen=True)
@@ -49,31 +48,35 @@ class Preset:
     derived: Mapping[str, TableMapping]
 
 
-def _recipe(role: str, signature: str, files: tuple[str, ...] = (), **table: Any) -> Recipe:
-    columns = {name: tuple(value.split("|")) for name, value in table.pop("columns").items()}
-    return Recipe(role, frozenset(signature.lower().split()), TableMapping(columns=columns, **table), files)
+def _columns(named: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(value.split("|")) for name, value in named.items()}
+
+
+def _recipe(role: str, signature: str, files: tuple[str, ...] = (), **options: Any) -> Recipe:
+    """A recipe whose ``options`` are canonical columns (columns of the file, separated by ``|``) and table settings."""
+    named = {name: options.pop(name) for name in list(options) if name in CONTRACTS[role].schema.names}
+    return Recipe(role, frozenset(signature.lower().split()), TableMapping(columns=_columns(named), **options), files)
 
 
 def _derived(**columns: str) -> TableMapping:
-    return TableMapping(columns={name: tuple(value.split("|")) for name, value in columns.items()})
+    return TableMapping(columns=_columns(columns))
 
 
 _ORDER_STATES = (
-    "cancelled",
-    "canceled",
-    "refunded",
-    "voided",
-    "failed",
-    "closed",
-    "trash",
-    "wc-cancelled",
-    "wc-failed",
-)
+    "cancelled", "canceled", "refunded", "voided", "failed", "closed", "trash", "wc-cancelled", "wc-failed",
+)  # fmt: skip
 _NOT_SOLD = (
     SetAside(reason="order without a customer", column="user_id", missing=True),
     SetAside(reason="line without a product", column="product_id", missing=True),
     SetAside(reason="returned or no quantity", column="quantity", not_positive=True),
 )
+
+
+def _sold(*status_columns: str) -> tuple[SetAside, ...]:
+    """Rules that leave the lines of an order that were sold; the columns hold the state of the order."""
+    cancelled = (SetAside(reason="cancelled order", column=name, values=_ORDER_STATES) for name in status_columns)
+    return (*cancelled, *_NOT_SOLD)
+
 
 NON_PRODUCT_CODES: Final = "POST|M|D|DOT|BANK CHARGES|PADS|CRUK|C2|AMAZONFEE|S|B"
 """Postage, manual entries, discounts, fees, charity, samples and adjustments; ``gift_*`` vouchers are excluded too."""
@@ -81,9 +84,8 @@ NON_PRODUCT_CODES: Final = "POST|M|D|DOT|BANK CHARGES|PADS|CRUK|C2|AMAZONFEE|S|B
 ONLINE_RETAIL_COLUMNS: Final = (
     "InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country",
 )  # fmt: skip
-_LATIN = "utf-8|latin-1"
-_RATED = {"interaction_type": RATING}
-_BOUGHT = {"interaction_type": PURCHASE}
+_VIEWED, _RATED, _BOUGHT = ({"interaction_type": kind} for kind in (VIEW, RATING, PURCHASE))
+_MOVIELENS_FILE: dict[str, Any] = {"quotes": False, "encoding": "utf-8|latin-1"}
 
 PRESETS: Final[tuple[Preset, ...]] = (
     Preset(
@@ -91,10 +93,8 @@ PRESETS: Final[tuple[Preset, ...]] = (
         (
             _recipe(
                 "interactions", "lineitem_name lineitem_quantity created_at",
-                columns={
-                    "user_id": "Email|Phone|Billing Phone", "product_id": "Lineitem sku|Lineitem name",
-                    "timestamp": "Created at", "price": "Lineitem price", "quantity": "Lineitem quantity",
-                },
+                user_id="Email|Phone|Billing Phone", product_id="Lineitem sku|Lineitem name", timestamp="Created at",
+                price="Lineitem price", quantity="Lineitem quantity",
                 constants=_BOUGHT, order="Name", fill_from_first_line=True,
                 set_aside=(
                     SetAside(reason="cancelled order", column="Cancelled at", pattern="."),
@@ -105,19 +105,15 @@ PRESETS: Final[tuple[Preset, ...]] = (
             ),
             _recipe(
                 "products", "handle variant_price title",
-                columns={
-                    "product_id": "Variant SKU|Handle", "name": "Title", "category": "Type|Product Category",
-                    "brand": "Vendor", "price": "Variant Price", "available": "Published",
-                    "image_url": "Image Src",
-                },
+                product_id="Variant SKU|Handle", name="Title", category="Type|Product Category", brand="Vendor",
+                price="Variant Price", available="Published", image_url="Image Src",
                 order="Handle", fill_from_first_line=True,
             ),
             _recipe(
                 "users", "email accepts_email_marketing",
-                columns={"user_id": "Email|Phone", "location": "Default Address City|Default Address Country Code"},
+                user_id="Email|Phone", location="Default Address City|Default Address Country Code",
             ),
-            _recipe("users", "email total_orders total_spent",
-                    columns={"user_id": "Email|Phone", "location": "City|Country"}),
+            _recipe("users", "email total_orders total_spent", user_id="Email|Phone", location="City|Country"),
         ),
         {
             "products": _derived(name="Lineitem name", brand="Vendor", price="Lineitem price"),
@@ -129,49 +125,32 @@ PRESETS: Final[tuple[Preset, ...]] = (
         (
             _recipe(
                 "interactions", "order_id order_date line_item_1",
-                columns={
-                    "user_id": "customer_email|billing_email|customer_id",
-                    "product_id": "items.product_id|items.sku|items.name", "timestamp": "order_date",
-                    "price": "items.price|items.total", "quantity": "items.quantity",
-                },
-                constants=_BOUGHT, order="order_id", items="line_item_*",
-                set_aside=(SetAside(reason="cancelled order", column="status", values=_ORDER_STATES), *_NOT_SOLD),
+                user_id="customer_email|billing_email|customer_id", product_id="items.product_id|items.sku|items.name",
+                timestamp="order_date", price="items.price|items.total", quantity="items.quantity",
+                constants=_BOUGHT, order="order_id", items="line_item_*", set_aside=_sold("status"),
             ),
             _recipe(
                 "interactions", "order_id line_items billing_email",
-                columns={
-                    "user_id": "billing_email|customer_id", "product_id": "items.product_id|items.sku|items.name",
-                    "timestamp": "order_date|date|date_created", "price": "items.price|items.total",
-                    "quantity": "items.quantity",
-                },
-                constants=_BOUGHT, order="order_id", items="line_items",
-                set_aside=(SetAside(reason="cancelled order", column="status", values=_ORDER_STATES), *_NOT_SOLD),
+                user_id="billing_email|customer_id", product_id="items.product_id|items.sku|items.name",
+                timestamp="order_date|date|date_created", price="items.price|items.total", quantity="items.quantity",
+                constants=_BOUGHT, order="order_id", items="line_items", set_aside=_sold("status"),
             ),
             _recipe(
                 "interactions", "order product_s items_sold customer",
-                columns={
-                    "user_id": "Customer", "product_id": "items.name", "timestamp": "Date",
-                    "quantity": "items.quantity",
-                },
+                user_id="Customer", product_id="items.name", timestamp="Date", quantity="items.quantity",
                 constants=_BOUGHT, order="Order #", items="Product(s)",
                 item_pattern=r"(?P<quantity>\d+)\s*[×x]\s*(?P<name>.+?)(?=,\s*\d+\s*[×x]|$)",
-                set_aside=(SetAside(reason="cancelled order", column="Status", values=_ORDER_STATES), *_NOT_SOLD),
+                set_aside=_sold("Status"),
             ),
             *(
                 _recipe(
                     "interactions", signature,
-                    columns={
-                        "user_id": "billing_email|customer_email|email_billing|billing_email_address|customer_id",
-                        "product_id": "item_product_id|product_id|item_sku|sku|product_sku|item_name|product_name",
-                        "timestamp": "order_date|date|date_created|paid_date",
-                        "price": "item_price|item_cost|product_price|item_total",
-                        "quantity": "item_quantity|quantity|qty|product_qty|quantity_refund",
-                    },
-                    constants=_BOUGHT, order="order_id|order_number",
-                    set_aside=(
-                        SetAside(reason="cancelled order", column="status", values=_ORDER_STATES),
-                        SetAside(reason="cancelled order", column="order_status", values=_ORDER_STATES), *_NOT_SOLD,
-                    ),
+                    user_id="billing_email|customer_email|email_billing|billing_email_address|customer_id",
+                    product_id="item_product_id|product_id|item_sku|sku|product_sku|item_name|product_name",
+                    timestamp="order_date|date|date_created|paid_date",
+                    price="item_price|item_cost|product_price|item_total",
+                    quantity="item_quantity|quantity|qty|product_qty|quantity_refund",
+                    constants=_BOUGHT, order="order_id|order_number", set_aside=_sold("status", "order_status"),
                 )
                 for signature in (
                     "order_id item_name billing_email", "order_number item_name", "order_number item_cost",
@@ -180,10 +159,8 @@ PRESETS: Final[tuple[Preset, ...]] = (
             ),
             _recipe(
                 "products", "id sku regular_price",
-                columns={
-                    "product_id": "ID|SKU", "name": "Name", "category": "Categories", "brand": "Brands|Brand",
-                    "price": "Sale price|Regular price", "available": "In stock?", "image_url": "Images",
-                },
+                product_id="ID|SKU", name="Name", category="Categories", brand="Brands|Brand",
+                price="Sale price|Regular price", available="In stock?", image_url="Images",
             ),
         ),
         {
@@ -198,27 +175,20 @@ PRESETS: Final[tuple[Preset, ...]] = (
         (
             _recipe(
                 "interactions", "sku qty_ordered",
-                columns={
-                    "user_id": "customer_email|customer_id", "product_id": "sku",
-                    "timestamp": "created_at|purchase_date", "price": "price|base_price|original_price",
-                    "quantity": "qty_ordered",
-                },
+                user_id="customer_email|customer_id", product_id="sku", timestamp="created_at|purchase_date",
+                price="price|base_price|original_price", quantity="qty_ordered",
                 constants=_BOUGHT, order="order_id|increment_id",
                 set_aside=(
                     SetAside(reason="part of a configurable product", column="parent_item_id", pattern="[1-9]"),
-                    SetAside(reason="cancelled order", column="status", values=_ORDER_STATES),
-                    SetAside(reason="cancelled order", column="state", values=_ORDER_STATES), *_NOT_SOLD,
+                    *_sold("status", "state"),
                 ),
             ),
             _recipe(
                 "products", "sku attribute_set_code product_type",
-                columns={
-                    "product_id": "sku", "name": "name", "category": "categories", "brand": "brand|manufacturer",
-                    "price": "special_price|price", "available": "is_in_stock",
-                },
+                product_id="sku", name="name", category="categories", brand="brand|manufacturer",
+                price="special_price|price", available="is_in_stock",
             ),
-            _recipe("users", "email website store",
-                    columns={"user_id": "email", "gender": "gender", "join_date": "created_at"}),
+            _recipe("users", "email website store", user_id="email", gender="gender", join_date="created_at"),
         ),
         {"products": _derived(name="name", price="price|base_price"), "users": _derived(location="city|billing_city")},
     ),
@@ -227,11 +197,9 @@ PRESETS: Final[tuple[Preset, ...]] = (
         tuple(
             _recipe(
                 "interactions", signature,
-                columns={
-                    "user_id": "user_id|user_pseudo_id|client_id", "product_id": f"{item}id|{item}name",
-                    "interaction_type": "event_name", "timestamp": "event_timestamp|event_time|event_date",
-                    "price": f"{item}price", "quantity": f"{item}quantity",
-                },
+                user_id="user_id|user_pseudo_id|client_id", product_id=f"{item}id|{item}name",
+                interaction_type="event_name", timestamp="event_timestamp|event_time|event_date",
+                price=f"{item}price", quantity=f"{item}quantity",
                 event_names={
                     "view_item": VIEW, "select_item": VIEW, "add_to_cart": CART, "purchase": PURCHASE,
                     "ecommerce_purchase": PURCHASE, "in_app_purchase": PURCHASE,
@@ -264,10 +232,7 @@ PRESETS: Final[tuple[Preset, ...]] = (
         (
             _recipe(
                 "interactions", "timestamp visitorid event itemid",
-                columns={
-                    "user_id": "visitorid", "product_id": "itemid", "interaction_type": "event",
-                    "timestamp": "timestamp",
-                },
+                user_id="visitorid", product_id="itemid", interaction_type="event", timestamp="timestamp",
                 order="transactionid", event_names={"view": VIEW, "addtocart": CART, "transaction": PURCHASE},
             ),
         ),
@@ -278,22 +243,23 @@ PRESETS: Final[tuple[Preset, ...]] = (
         (
             _recipe(
                 "interactions", "feedback_type user_id item_id",
-                columns={
-                    "user_id": "user_id", "product_id": "item_id", "interaction_type": "feedback_type",
-                    "timestamp": "time_stamp|timestamp",
-                },
+                user_id="user_id", product_id="item_id", interaction_type="feedback_type",
+                timestamp="time_stamp|timestamp",
             ),
-            _recipe("interactions", "feedbacktype userid itemid",
-                    columns={"user_id": "UserId", "product_id": "ItemId", "interaction_type": "FeedbackType",
-                             "timestamp": "Timestamp"}),
-            _recipe("products", "item_id is_hidden",
-                    columns={"product_id": "item_id", "name": "description|comment", "category": "categories|labels",
-                             "available": "is_hidden"}),
-            _recipe("products", "itemid ishidden",
-                    columns={"product_id": "ItemId", "name": "Comment", "category": "Categories|Labels",
-                             "available": "IsHidden"}),
-            _recipe("users", "user_id labels", columns={"user_id": "user_id"}),
-            _recipe("users", "userid labels", columns={"user_id": "UserId"}),
+            _recipe(
+                "interactions", "feedbacktype userid itemid",
+                user_id="UserId", product_id="ItemId", interaction_type="FeedbackType", timestamp="Timestamp",
+            ),
+            _recipe(
+                "products", "item_id is_hidden",
+                product_id="item_id", name="description|comment", category="categories|labels", available="is_hidden",
+            ),
+            _recipe(
+                "products", "itemid ishidden",
+                product_id="ItemId", name="Comment", category="Categories|Labels", available="IsHidden",
+            ),
+            _recipe("users", "user_id labels", user_id="user_id"),
+            _recipe("users", "userid labels", user_id="UserId"),
         ),
         {},
     ),
@@ -302,24 +268,20 @@ PRESETS: Final[tuple[Preset, ...]] = (
         (
             _recipe(
                 "interactions", "USER_ID ITEM_ID TIMESTAMP EVENT_TYPE",
-                columns={
-                    "user_id": "USER_ID", "product_id": "ITEM_ID", "interaction_type": "EVENT_TYPE",
-                    "timestamp": "TIMESTAMP",
-                },
+                user_id="USER_ID", product_id="ITEM_ID", interaction_type="EVENT_TYPE", timestamp="TIMESTAMP",
             ),
-            _recipe("interactions", "USER_ID ITEM_ID TIMESTAMP",
-                    columns={"user_id": "USER_ID", "product_id": "ITEM_ID", "timestamp": "TIMESTAMP"},
-                    constants={"interaction_type": VIEW}),
+            _recipe(
+                "interactions", "USER_ID ITEM_ID TIMESTAMP",
+                user_id="USER_ID", product_id="ITEM_ID", timestamp="TIMESTAMP", constants=_VIEWED,
+            ),
             _recipe(
                 "products", "ITEM_ID",
-                columns={
-                    "product_id": "ITEM_ID", "name": "NAME|TITLE|ITEM_NAME|PRODUCT_NAME|PRODUCT_DESCRIPTION",
-                    "category": "CATEGORY_L1|CATEGORY|GENRES", "brand": "BRAND", "price": "PRICE",
-                    "rating": "AVERAGE_RATING|RATING",
-                },
+                product_id="ITEM_ID", name="NAME|TITLE|ITEM_NAME|PRODUCT_NAME|PRODUCT_DESCRIPTION",
+                category="CATEGORY_L1|CATEGORY|GENRES", brand="BRAND", price="PRICE", rating="AVERAGE_RATING|RATING",
             ),
-            _recipe("users", "USER_ID", columns={"user_id": "USER_ID", "age": "AGE", "gender": "GENDER",
-                                                 "location": "LOCATION|CITY|COUNTRY"}),
+            _recipe(
+                "users", "USER_ID", user_id="USER_ID", age="AGE", gender="GENDER", location="LOCATION|CITY|COUNTRY"
+            ),
         ),
         {},
     ),
@@ -327,17 +289,19 @@ PRESETS: Final[tuple[Preset, ...]] = (
         "session_clicks", "RecSys-challenge clicks: session, item and time, with a header or as yoochoose-clicks.dat",
         (
             *(
-                _recipe("interactions", signature,
-                        columns={"user_id": "sessionid|session_id", "product_id": "itemid|item_id",
-                                 "timestamp": "time|timestamp"},
-                        constants={"interaction_type": VIEW})
+                _recipe(
+                    "interactions", signature,
+                    user_id="sessionid|session_id", product_id="itemid|item_id", timestamp="time|timestamp",
+                    constants=_VIEWED,
+                )
                 for signature in ("sessionid itemid time", "sessionid itemid timestamp", "session_id item_id timestamp",
                                   "session_id item_id time")
             ),
-            _recipe("interactions", "", files=("*clicks*.dat", "*clicks*.csv", "*clicks*.txt"),
-                    header=("session_id", "timestamp", "item_id", "category"),
-                    columns={"user_id": "session_id", "product_id": "item_id", "timestamp": "timestamp"},
-                    constants={"interaction_type": VIEW}),
+            _recipe(
+                "interactions", "", ("*clicks*.dat", "*clicks*.csv", "*clicks*.txt"),
+                header=("session_id", "timestamp", "item_id", "category"),
+                user_id="session_id", product_id="item_id", timestamp="timestamp", constants=_VIEWED,
+            ),
         ),
         {},
     ),
@@ -346,11 +310,8 @@ PRESETS: Final[tuple[Preset, ...]] = (
         (
             _recipe(
                 "interactions", " ".join(ONLINE_RETAIL_COLUMNS),
-                columns={
-                    "user_id": "CustomerID", "product_id": "StockCode", "timestamp": "InvoiceDate",
-                    "price": "UnitPrice", "quantity": "Quantity",
-                },
-                constants=_BOUGHT, order="InvoiceNo", required=ONLINE_RETAIL_COLUMNS,
+                user_id="CustomerID", product_id="StockCode", timestamp="InvoiceDate", price="UnitPrice",
+                quantity="Quantity", constants=_BOUGHT, order="InvoiceNo", required=ONLINE_RETAIL_COLUMNS,
                 set_aside=(
                     SetAside(reason="missing customer", column="CustomerID", missing=True),
                     SetAside(reason="cancellation", column="InvoiceNo", pattern="^[Cc]"),
@@ -367,17 +328,19 @@ PRESETS: Final[tuple[Preset, ...]] = (
         "amazon_reviews", "Amazon reviews of UCSD: reviews as .json or .jsonl[.gz], metadata in files meta*",
         (
             *(
-                _recipe("interactions", signature,
-                        columns={"user_id": "reviewerID|user_id", "product_id": "parent_asin|asin",
-                                 "timestamp": "unixReviewTime|timestamp", "rating": "overall|rating"},
-                        constants=_RATED)
+                _recipe(
+                    "interactions", signature,
+                    user_id="reviewerID|user_id", product_id="parent_asin|asin", timestamp="unixReviewTime|timestamp",
+                    rating="overall|rating", constants=_RATED,
+                )
                 for signature in ("reviewerid asin overall", "user_id parent_asin rating", "user_id asin rating")
             ),
             *(
-                _recipe("products", signature, files=files,
-                        columns={"product_id": "parent_asin|asin", "name": "title", "category": "category_path",
-                                 "brand": "brand|store", "price": "list_price", "rating": "average_rating",
-                                 "num_reviews": "rating_number"})
+                _recipe(
+                    "products", signature, files,
+                    product_id="parent_asin|asin", name="title", category="category_path", brand="brand|store",
+                    price="list_price", rating="average_rating", num_reviews="rating_number",
+                )
                 for signature, files in (
                     ("", ("meta*.json", "meta*.jsonl", "meta*.json.gz", "meta*.jsonl.gz")), ("asin title", ()),
                     ("parent_asin title", ()),
@@ -389,29 +352,39 @@ PRESETS: Final[tuple[Preset, ...]] = (
     Preset(
         "movielens", "MovieLens: ratings.dat and movies.dat (1M), u.data and u.item (100K), or ratings.csv",
         (
-            _recipe("interactions", "userid movieid rating timestamp",
-                    columns={"user_id": "userId", "product_id": "movieId", "rating": "rating",
-                             "timestamp": "timestamp"}, constants=_RATED),
-            _recipe("products", "movieid title genres",
-                    columns={"product_id": "movieId", "name": "title", "category": "first_genre"}),
-            _recipe("interactions", "", files=("ratings.dat",), header=("user", "movie", "rating", "time"),
-                    delimiter="::", quotes=False, encoding=_LATIN, constants=_RATED,
-                    columns={"user_id": "user", "product_id": "movie", "rating": "rating", "timestamp": "time"}),
-            _recipe("products", "", files=("movies.dat",), header=("movie", "title", "genres"), delimiter="::",
-                    quotes=False, encoding=_LATIN,
-                    columns={"product_id": "movie", "name": "title", "category": "first_genre"}),
-            _recipe("users", "", files=("users.dat",), header=("user", "gender", "age", "occupation", "zip"),
-                    delimiter="::", quotes=False, encoding=_LATIN,
-                    columns={"user_id": "user", "gender": "gender", "age": "age", "location": "zip"}),
-            _recipe("interactions", "", files=("u.data",), header=("user", "movie", "rating", "time"), delimiter="\t",
-                    quotes=False, encoding=_LATIN, constants=_RATED,
-                    columns={"user_id": "user", "product_id": "movie", "rating": "rating", "timestamp": "time"}),
-            _recipe("products", "", files=("u.item",), delimiter="|", quotes=False, encoding=_LATIN,
-                    header=("movie", "title", "released", "video", "url", *GENRES),
-                    columns={"product_id": "movie", "name": "title", "category": "first_genre"}),
-            _recipe("users", "", files=("u.user",), header=("user", "age", "gender", "occupation", "zip"),
-                    delimiter="|", quotes=False, encoding=_LATIN,
-                    columns={"user_id": "user", "gender": "gender", "age": "age", "location": "zip"}),
+            _recipe(
+                "interactions", "userid movieid rating timestamp",
+                user_id="userId", product_id="movieId", rating="rating", timestamp="timestamp", constants=_RATED,
+            ),
+            _recipe("products", "movieid title genres", product_id="movieId", name="title", category="first_genre"),
+            *(
+                _recipe(
+                    "interactions", "", (file,), header=("user", "movie", "rating", "time"), delimiter=delimiter,
+                    user_id="user", product_id="movie", rating="rating", timestamp="time", constants=_RATED,
+                    **_MOVIELENS_FILE,
+                )
+                for file, delimiter in (("ratings.dat", "::"), ("u.data", "\t"))
+            ),
+            *(
+                _recipe(
+                    "products", "", (file,), header=header, delimiter=delimiter,
+                    product_id="movie", name="title", category="first_genre", **_MOVIELENS_FILE,
+                )
+                for file, delimiter, header in (
+                    ("movies.dat", "::", ("movie", "title", "genres")),
+                    ("u.item", "|", ("movie", "title", "released", "video", "url", *GENRES)),
+                )
+            ),
+            *(
+                _recipe(
+                    "users", "", (file,), header=header, delimiter=delimiter,
+                    user_id="user", gender="gender", age="age", location="zip", **_MOVIELENS_FILE,
+                )
+                for file, delimiter, header in (
+                    ("users.dat", "::", ("user", "gender", "age", "occupation", "zip")),
+                    ("u.user", "|", ("user", "age", "gender", "occupation", "zip")),
+                )
+            ),
         ),
         {},
     ),
@@ -419,7 +392,7 @@ PRESETS: Final[tuple[Preset, ...]] = (
 """Recognised formats; of several that fit a header, the one with the longest signature."""
 
 CANONICAL_COLUMNS: Final = {
-    contract.name: TableMapping(columns={name: (name,) for name in contract.schema.names})
-    for contract in (INTERACTIONS, PRODUCTS, USERS)
+    name: TableMapping(columns={column: (column,) for column in contract.schema.names})
+    for name, contract in CONTRACTS.items()
 }
 """Canonical files: every column has its canonical name."""
