@@ -92,15 +92,11 @@ def _names_its_files(folder: Folder, mapping: Mapping) -> bool:
 
 
 def _canonical(missing_type: str = "") -> Mapping:
-    interactions = CANONICAL_COLUMNS["interactions"]
+    tables = dict(CANONICAL_COLUMNS)
     if missing_type:
-        columns = {name: column for name, column in interactions.columns.items() if name != "interaction_type"}
-        constants = {"interaction_type": missing_type}
-        interactions = interactions.model_copy(update={"columns": columns, "constants": constants})
-    return Mapping(
-        preset=CANONICAL, interactions=interactions, products=CANONICAL_COLUMNS["products"],
-        users=CANONICAL_COLUMNS["users"],
-    )  # fmt: skip
+        columns = {name: (name,) for name in INTERACTIONS.schema.names if name != "interaction_type"}
+        tables["interactions"] = TableMapping(columns=columns, constants={"interaction_type": missing_type})
+    return Mapping(preset=CANONICAL, **tables)
 
 
 def _fits_canonical(folder: Folder, heads: Sequence[FileHead]) -> bool:
@@ -133,14 +129,14 @@ def _assumed_type(names: frozenset[str]) -> str:
     return PURCHASE if names & ORDER_COLUMNS else VIEW
 
 
-def _best_recipe(preset: Preset, head: FileHead, role: str = "") -> Recipe | None:
+def _best_recipe(preset: Preset, head: FileHead) -> Recipe | None:
     """The recipe of ``preset`` for a file: by its name, else the one with the longest signature in its header."""
     for recipe in preset.recipes:
         if recipe.files and any(fnmatch.fnmatchcase(head.file.base_name.lower(), name) for name in recipe.files):
             return recipe if not head.names or recipe.table.delimiter != "," or not recipe.signature else None
-    upper = preset.name != "personalize" or all(name.isupper() for name in head.names)
-    fitting = [r for r in preset.recipes if r.signature and r.signature <= head.normalised and upper]
-    fitting = [recipe for recipe in fitting if role in ("", recipe.role)]
+    if preset.name == "personalize" and not all(name.isupper() for name in head.names):
+        return None
+    fitting = [recipe for recipe in preset.recipes if recipe.signature and recipe.signature <= head.normalised]
     return max(fitting, key=lambda recipe: len(recipe.signature), default=None)
 
 
@@ -219,58 +215,60 @@ def _present(
 
 def _generic(folder: Folder, heads: Sequence[FileHead], known: Dictionary[str, str]) -> Mapping:
     """A mapping from usual column names. Raises `SourceError` when no file has a user, a product and a time."""
-    interactions, products, users = [], [], []
+    members: dict[str, list[tuple[FileHead, dict[str, str]]]] = {role: [] for role in CONTRACTS}
     for head in heads:
-        columns = _by_synonyms(head, "interactions", known)
-        if {"user_id", "product_id", "timestamp"} <= set(columns):
-            interactions.append((head, columns))
-        elif re.search(_USER_FILE, head.file.base_name.lower()) and _by_synonyms(head, "users").get("user_id"):
-            users.append((head, _by_synonyms(head, "users")))
-        elif (found := _by_synonyms(head, "products")).get("product_id") and (
-            len(found) > 1 or re.search(_PRODUCT_FILE, head.file.base_name.lower())
-        ):
-            products.append((head, found))
-    if not heads:
-        files, _ = folder.entries(recursive=True)
-        names = ", ".join(file.name for file in files[:5]) or "there is no file"
-        raise SourceError(
-            f"{folder.uri}: no table found: {names}", remedy="save the table as CSV (.csv), JSON lines or Parquet"
-        )
-    if not interactions:
-        problem = next((head.problem for head in heads if head.problem), None)
-        if problem is not None and not any(head.names for head in heads):
-            raise problem
-        raise SourceError(
-            f"{folder.uri}: no source fits what is there: no file has a column for the user, the product and the time; "
-            f"{_what_is_there(folder, heads)}",
-            remedy="name them, for example --map user_id=customer --map product_id=article --map timestamp=date; "
-            "docs/data.md lists the formats that are recognised",
-        )
-    first, columns = interactions[0]
-    odd = next((head for head, other in interactions if other != columns), None)
+        name = head.file.base_name.lower()
+        found = {role: _by_synonyms(head, role, known if role == "interactions" else {}) for role in CONTRACTS}
+        if {"user_id", "product_id", "timestamp"} <= set(found["interactions"]):
+            role = "interactions"
+        elif "user_id" in found["users"] and re.search(_USER_FILE, name):
+            role = "users"
+        elif "product_id" in found["products"] and (len(found["products"]) > 1 or re.search(_PRODUCT_FILE, name)):
+            role = "products"
+        else:
+            continue
+        members[role].append((head, found[role]))
+    if not members["interactions"]:
+        raise _no_interactions(folder, heads)
+    first, columns = members["interactions"][0]
+    odd = next((head for head, other in members["interactions"] if other != columns), None)
     if odd is not None:
         raise SourceError(
             f"{folder.uri}: {first.file.name} and {odd.file.name} both look like interactions, with other columns; "
             "write a mapping.toml with [interactions] files, or separate them"
         )
-    constants = {} if "interaction_type" in columns else {"interaction_type": _assumed_type(first.normalised)}
-    tables = {"interactions": _table(interactions).model_copy(update={"constants": constants})}
-    for role, members in (("products", products), ("users", users)):
-        if members:
-            tables[role] = _table(members)
+    tables = {role: _table(found) for role, found in members.items() if found}
+    if "interaction_type" not in columns:
+        constants = {"interaction_type": _assumed_type(first.normalised)}
+        tables["interactions"] = tables["interactions"].model_copy(update={"constants": constants})
     if "products" not in tables:
-        found = _by_synonyms(first, "products")
-        taken = {
-            columns.get("product_id"),
-            columns.get("interaction_type"),
-            columns.get("user_id"),
-            columns["timestamp"],
+        taken = {columns.get(name) for name in ("product_id", "interaction_type", "user_id", "timestamp")}
+        derived = {
+            name: (column,)
+            for name, column in _by_synonyms(first, "products", {}).items()
+            if name not in ("product_id", "rating", "available") and column not in taken
         }
-        derived = {name: (column,) for name, column in found.items() if name != "product_id" and column not in taken}
-        derived.pop("rating", None)
-        derived.pop("available", None)
         tables["products"] = TableMapping(columns=derived)
     return Mapping(preset=GENERIC, **tables)
+
+
+def _no_interactions(folder: Folder, heads: Sequence[FileHead]) -> SourceError:
+    """The error for files of which none has a user, a product and a time; the first file's own if none is readable."""
+    if not heads:
+        files, _ = folder.entries(recursive=True)
+        names = ", ".join(file.name for file in files[:5]) or "there is no file"
+        return SourceError(
+            f"{folder.uri}: no table found: {names}", remedy="save the table as CSV (.csv), JSON lines or Parquet"
+        )
+    problem = next((head.problem for head in heads if head.problem), None)
+    if problem is not None and not any(head.names for head in heads):
+        return problem
+    return SourceError(
+        f"{folder.uri}: no source fits what is there: no file has a column for the user, the product and the time; "
+        f"{_what_is_there(folder, heads)}",
+        remedy="name them, for example --map user_id=customer --map product_id=article --map timestamp=date; "
+        "docs/data.md lists the formats that are recognised",
+    )
 
 
 def _table(members: Sequence[tuple[FileHead, Dictionary[str, str]]]) -> TableMapping:
@@ -282,10 +280,10 @@ def _table(members: Sequence[tuple[FileHead, Dictionary[str, str]]]) -> TableMap
     )
 
 
-def _by_synonyms(head: FileHead, role: str, known: Dictionary[str, str] | None = None) -> dict[str, str]:
-    """Canonical column -> column of the file; a column of the file is used once."""
+def _by_synonyms(head: FileHead, role: str, known: Dictionary[str, str]) -> dict[str, str]:
+    """Canonical column -> column of the file; ``known`` ones first, and a column of the file is used once."""
     by_name = {normalise(name): name for name in reversed(head.names)}
-    found = {name: by_name[normalise(column)] for name, column in (known or {}).items() if normalise(column) in by_name}
+    found = {name: by_name[normalise(column)] for name, column in known.items() if normalise(column) in by_name}
     for name, synonyms in SYNONYMS[role].items():
         if name in found:
             continue

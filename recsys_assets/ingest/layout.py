@@ -1,7 +1,7 @@
 """Which files of a folder hold the interactions, the products and the users, and whether file names give the day."""
 
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -78,13 +78,14 @@ def is_canonical_name(file: SourceFile) -> bool:
 
 
 def matching(folder: Folder, patterns: Sequence[str]) -> list[SourceFile]:
-    """Files whose name, with or without its folders, matches one of ``patterns``."""
+    """Files of the folder that `matches` accepts."""
     files, _ = folder.entries(recursive=True)
-    return [
-        file
-        for file in files
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in (file.name, file.base_name))
-    ]
+    return [file for file in files if matches(file, patterns)]
+
+
+def matches(file: SourceFile, patterns: Iterable[str]) -> bool:
+    """Whether the name of a file, with or without its folders, matches one of ``patterns``."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in (file.name, file.base_name))
 
 
 def _canonical_layout(folder: Folder) -> Layout:

@@ -70,7 +70,10 @@ def open_source(
             raise SourceError(
                 f"the synthetic shop reads no files, but the location {location} was given; drop one of the two"
             )
-        return _synthetic(first_day, seed)
+        # Takes a tenth of a second to import; a shop with files never needs it.
+        from recsys_assets.ingest.synthetic.source import SyntheticShopSource
+
+        return SyntheticShopSource(first_day=first_day, seed=seed)
     if location is None:
         raise SourceError(f"source {name!r} needs a location: a folder, a file or an s3:// prefix")
     folder = Folder(location)
@@ -84,9 +87,3 @@ def read_mapping(location: str) -> Mapping:
     if text is None:
         raise SourceError(f"{location}: there is no such file; `recsys check` writes one")
     return parse_mapping(text, location)
-
-
-def _synthetic(first_day: date | None, seed: int) -> Source:
-    from recsys_assets.ingest.synthetic.source import SyntheticShopSource
-
-    return SyntheticShopSource(first_day=first_day, seed=seed)

@@ -1,6 +1,5 @@
 """What a shop's files show beyond their headers: delimiter, decimal sign, dates, encoding, currency, guests."""
 
-import fnmatch
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -10,7 +9,7 @@ import pyarrow as pa
 from recsys_assets.ingest.columns import read_text
 from recsys_assets.ingest.file_heads import WINDOWS, FileHead, find_encoding
 from recsys_assets.ingest.files import CSV_SUFFIXES, Folder, SourceFile, stem_of
-from recsys_assets.ingest.layout import find_layout, find_table_files, is_canonical_name
+from recsys_assets.ingest.layout import find_layout, find_table_files, is_canonical_name, matches
 from recsys_assets.ingest.mapping import CONTRACTS, Mapping, SetAside, TableMapping
 from recsys_assets.ingest.rows import lookup
 from recsys_assets.ingest.source import SourceError
@@ -113,7 +112,7 @@ def _with_guests(folder: Folder, mapping: Mapping, heads: Sequence[FileHead]) ->
 
 def _belongs(file: SourceFile, role: str, table: TableMapping) -> bool:
     if table.files:
-        return any(fnmatch.fnmatchcase(name, p) for p in table.files for name in (file.name, file.base_name))
+        return matches(file, table.files)
     if role == "interactions":
         return is_canonical_name(file)
     return stem_of(file.base_name) == role or file.name.startswith(f"{role}/")
