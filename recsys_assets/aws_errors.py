@@ -65,55 +65,45 @@ class AwsCallFailed(RecsysError):
         self.problem = problem
 
 
-_PATTERNS: Final[tuple[tuple[AwsErrorKind, re.Pattern[str]], ...]] = tuple(
-    (kind, re.compile(pattern))
-    for kind, pattern in (
-        (
-            AwsErrorKind.CREDENTIALS_EXPIRED,
-            r"ExpiredToken|RequestExpired|InvalidClientTokenId|UnrecognizedClient|InvalidAccessKeyId"
-            r"|SignatureDoesNotMatch|AuthFailure|EXPIRED_TOKEN|INVALID_ACCESS_KEY_ID|INVALID_CLIENT_TOKEN_ID"
-            r"|security token included in the request is (?:expired|invalid)|[Tt]oken has expired"
-            r"|SSO session .*expired|TokenRetrievalError|SSOTokenLoadError|UnauthorizedSSOTokenError",
-        ),
-        (
-            AwsErrorKind.CREDENTIALS_MISSING,
-            r"NoCredentialsError|PartialCredentialsError|CredentialRetrievalError|No valid credential sources found"
-            r"|no EC2 IMDS role found|failed to refresh cached credentials",
-        ),
-        (AwsErrorKind.NO_REGION, r"NoRegionError"),
-        (
-            AwsErrorKind.WRONG_REGION,
-            r"PermanentRedirect|AuthorizationHeaderMalformed|BucketRegionError|StatusCode: 301|\(301\)"
-            r"|\bcode[: ]+301\b|requested bucket from \"[^\"]+\", actual location|HTTP (?:status|response) code:? 301",
-        ),
-        (
-            AwsErrorKind.THROTTLED,
-            r"Throttl|TooManyRequests|SlowDown|SLOW_DOWN|RequestLimitExceeded|Rate exceeded"
-            r"|ProvisionedThroughputExceeded",
-        ),
-        (
-            AwsErrorKind.ACCESS_DENIED,
-            r"AccessDenied|UnauthorizedOperation|not authorized to perform|ACCESS_DENIED|StatusCode: 403"
-            r"|\b403\b.*Forbidden",
-        ),
-        (AwsErrorKind.NAME_TAKEN, r"AlreadyExists|BucketAlreadyOwnedByYou|already exist"),
-        (
-            AwsErrorKind.BUCKET_MISSING,
-            r"S3 bucket \"[^\"]+\" does not exist|NoSuchBucket|NO_SUCH_BUCKET|\(404\) when calling the HeadBucket",
-        ),
-        (AwsErrorKind.QUOTA, r"ResourceLimitExceeded|LimitExceededException|ServiceQuotaExceeded"),
-        (AwsErrorKind.MODEL_ARCHIVE_MISSING, r"[Cc]ould not find model data"),
-        (
-            AwsErrorKind.UNAVAILABLE,
-            r"no such host|connection refused|i/o timeout|TLS handshake timeout|RequestTimeout|ServiceUnavailable"
-            r"|InternalError|InternalServerError|InternalFailure|InternalServiceException|StatusCode: 5\d\d"
-            r"|context deadline exceeded|Could not connect|NETWORK_CONNECTION|curlCode|EndpointConnectionError"
-            r"|ConnectTimeoutError|ReadTimeoutError|ConnectionClosedError|HTTPClientError",
-        ),
-        (AwsErrorKind.INVALID_REQUEST, r"ValidationException|ParamValidationError|ValidationError"),
-    )
-)
-"""Recognises a kind in an error's text; the first that matches counts."""
+_PATTERNS: Final[Mapping[AwsErrorKind, str]] = {
+    AwsErrorKind.CREDENTIALS_EXPIRED: (
+        r"ExpiredToken|RequestExpired|InvalidClientTokenId|UnrecognizedClient|InvalidAccessKeyId"
+        r"|SignatureDoesNotMatch|AuthFailure|EXPIRED_TOKEN|INVALID_ACCESS_KEY_ID|INVALID_CLIENT_TOKEN_ID"
+        r"|security token included in the request is (?:expired|invalid)|[Tt]oken has expired"
+        r"|SSO session .*expired|TokenRetrievalError|SSOTokenLoadError|UnauthorizedSSOTokenError"
+    ),
+    AwsErrorKind.CREDENTIALS_MISSING: (
+        r"NoCredentialsError|PartialCredentialsError|CredentialRetrievalError|No valid credential sources found"
+        r"|no EC2 IMDS role found|failed to refresh cached credentials"
+    ),
+    AwsErrorKind.NO_REGION: r"NoRegionError",
+    AwsErrorKind.WRONG_REGION: (
+        r"PermanentRedirect|AuthorizationHeaderMalformed|BucketRegionError|StatusCode: 301|\(301\)"
+        r"|\bcode[: ]+301\b|requested bucket from \"[^\"]+\", actual location|HTTP (?:status|response) code:? 301"
+    ),
+    AwsErrorKind.THROTTLED: (
+        r"Throttl|TooManyRequests|SlowDown|SLOW_DOWN|RequestLimitExceeded|Rate exceeded"
+        r"|ProvisionedThroughputExceeded"
+    ),
+    AwsErrorKind.ACCESS_DENIED: (
+        r"AccessDenied|UnauthorizedOperation|not authorized to perform|ACCESS_DENIED|StatusCode: 403"
+        r"|\b403\b.*Forbidden"
+    ),
+    AwsErrorKind.NAME_TAKEN: r"AlreadyExists|BucketAlreadyOwnedByYou|already exist",
+    AwsErrorKind.BUCKET_MISSING: (
+        r"S3 bucket \"[^\"]+\" does not exist|NoSuchBucket|NO_SUCH_BUCKET|\(404\) when calling the HeadBucket"
+    ),
+    AwsErrorKind.QUOTA: r"ResourceLimitExceeded|LimitExceededException|ServiceQuotaExceeded",
+    AwsErrorKind.MODEL_ARCHIVE_MISSING: r"[Cc]ould not find model data",
+    AwsErrorKind.UNAVAILABLE: (
+        r"no such host|connection refused|i/o timeout|TLS handshake timeout|RequestTimeout|ServiceUnavailable"
+        r"|InternalError|InternalServerError|InternalFailure|InternalServiceException|StatusCode: 5\d\d"
+        r"|context deadline exceeded|Could not connect|NETWORK_CONNECTION|curlCode|EndpointConnectionError"
+        r"|ConnectTimeoutError|ReadTimeoutError|ConnectionClosedError|HTTPClientError"
+    ),
+    AwsErrorKind.INVALID_REQUEST: r"ValidationException|ParamValidationError|ValidationError",
+}
+"""Recognises a kind in an error's text, by regular expressions; the first that matches counts."""
 
 _REMEDIES: Final[Mapping[AwsErrorKind, str]] = {
     AwsErrorKind.CREDENTIALS_EXPIRED: "sign in again (aws sso login, or new keys in the environment) and run it again",
@@ -162,7 +152,7 @@ def classify_aws_error(error: BaseException | str, action: str, role_arn: str = 
     """
     error = _cause(error) if isinstance(error, BaseException) else error
     text = _searchable(error)
-    kind = next((kind for kind, pattern in _PATTERNS if pattern.search(text)), AwsErrorKind.OTHER)
+    kind = next((kind for kind, pattern in _PATTERNS.items() if re.search(pattern, text)), AwsErrorKind.OTHER)
     message = f"{action}: {' '.join(str(error).split())[:LONGEST_DETAIL]}".removesuffix(".")
     if kind is AwsErrorKind.ACCESS_DENIED:
         remedy = _permission(text, action, role_arn)

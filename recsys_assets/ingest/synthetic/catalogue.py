@@ -136,8 +136,7 @@ def build_products(config: SyntheticShopConfig, categories: Categories, brands: 
     with and without it.
     """
     slots = np.arange(config.n_products)
-    start = config.start.toordinal()
-    products = _chain(config, categories, brands, 0, slots, np.full(len(slots), start), None)
+    products = _chain(config, categories, brands, 0, slots, config.start.toordinal(), None)
     for index, shift in enumerate(config.drifts(DriftKind.CATALOGUE_SHIFT)):
         rng = generator(config.seed, Stream.CATALOGUE_SHIFT, index)
         cleared = rng.random(config.n_products) < shift.strength
@@ -147,8 +146,7 @@ def build_products(config: SyntheticShopConfig, categories: Categories, brands: 
         products = replace(products, retire=np.where(on_cleared, np.minimum(products.retire, day), products.retire))
         products = products.take(~on_cleared | (products.launch < day))
         fresh_slots = np.flatnonzero(cleared)
-        fresh = _chain(config, categories, brands, index + 1, fresh_slots, np.full(len(fresh_slots), day), lean)
-        products = _concatenate([products, fresh])
+        products = _concatenate([products, _chain(config, categories, brands, index + 1, fresh_slots, day, lean)])
     return products
 
 
@@ -158,16 +156,16 @@ def _chain(
     brands: Brands,
     chain: int,
     slots: IntArray,
-    first_launch: IntArray,
+    first_launch: int,
     lean: FloatArray | None,
 ) -> Products:
-    """Successive products of ``slots``, generation by generation, until the horizon.
+    """Successive products of ``slots``, generation by generation, from the day ``first_launch`` until the horizon.
 
     Chain 0 is the shop's own: its first generation is already for sale on the first day, at a random age.
     """
     horizon = config.horizon.toordinal()
     generations: list[Products] = []
-    launch = first_launch
+    launch = np.full(len(slots), first_launch)
     while len(slots) and (launch < horizon).any():
         # Draws cover every place of the shelf, so a product does not depend on which others are drawn with it.
         rng = generator(config.seed, Stream.PRODUCTS, chain, len(generations))

@@ -20,15 +20,7 @@ from recsys_assets.ingest.synthetic.truth import log_no_purchase
 from recsys_assets.ingest.synthetic.world import World
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS
 
-EVENT_COLUMNS = (
-    "interaction_id",
-    "user_id",
-    "product_id",
-    "interaction_type",
-    "timestamp",
-    "price",
-    "quantity",
-)
+EVENT_COLUMNS = ("interaction_id", "user_id", "product_id", "interaction_type", "timestamp", "price", "quantity")
 _EVENT_SCHEMA = pa.schema([INTERACTIONS.schema.field(name) for name in EVENT_COLUMNS])
 _PROBABILITIES_PER_CHUNK = 1_000_000
 _MICROSECONDS_PER_DAY = 86_400_000_000
@@ -43,7 +35,7 @@ class SyntheticShop:
     """
 
     def __init__(self, config: SyntheticShopConfig | None = None) -> None:
-        self.config = config if config is not None else SyntheticShopConfig()
+        self.config = config or SyntheticShopConfig()
         self.world = World(self.config)
 
     def day_events(self, day: date) -> pa.Table:
@@ -75,7 +67,7 @@ class SyntheticShop:
         ``available`` says whether a product is on sale on that day. By default ``as_of`` is the last day that has
         events. Ratings and reviews are from before the shop's first day; a product launched later has none.
         """
-        day = as_of if as_of is not None else self.config.last_day(_today())
+        day = as_of or self.config.last_day(utc_today())
         ordinal, products = day.toordinal(), self.world.products
         # Before its first day the shop already lists the products of that day.
         rows = np.flatnonzero(products.launch <= max(ordinal, self.config.start.toordinal()))
@@ -95,7 +87,7 @@ class SyntheticShop:
 
     def users(self, as_of: date | None = None) -> pa.Table:
         """Canonical users: all who joined until the end of the UTC day ``as_of`` (default as for `products`)."""
-        day = as_of if as_of is not None else self.config.last_day(_today())
+        day = as_of or self.config.last_day(utc_today())
         shoppers = self.world.shoppers
         rows = np.flatnonzero(shoppers.join <= max(day.toordinal(), self.config.start.toordinal()))
         columns = {
@@ -127,14 +119,12 @@ class SyntheticShop:
         """
         users = self._numbers(user_ids, self._user_ids, "user_id")
         products = self._numbers(product_ids, self._product_ids, "product_id")
-        return self._probability(users, products, self._window(at, horizon_days), horizon_days)
-
-    def _probability(self, users: IntArray, products: IntArray, first: date, days: int) -> FloatArray:
+        first = self._window(at, horizon_days)
         result = np.empty((len(users), len(products)))
         step = max(_PROBABILITIES_PER_CHUNK // max(len(products), 1), 1)
         for start in range(0, len(users), step):
             rows = slice(start, start + step)
-            result[rows] = 0.0 - np.expm1(log_no_purchase(self.world, users[rows], products, first, days))
+            result[rows] = 0.0 - np.expm1(log_no_purchase(self.world, users[rows], products, first, horizon_days))
         return result
 
     def event_table(self, behaviour: Behaviour, day: date) -> pa.Table:
@@ -199,5 +189,6 @@ class SyntheticShop:
             )
 
 
-def _today() -> date:
+def utc_today() -> date:
+    """The UTC day that it is now."""
     return datetime.now(UTC).date()

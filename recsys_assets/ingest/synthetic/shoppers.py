@@ -1,6 +1,6 @@
 """The hidden shoppers: age, gender, place, tastes, how often they come, and what they buy again and again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -37,12 +37,8 @@ class Tastes:
 
     def towards(self, other: "Tastes", share: float) -> "Tastes":
         """``share`` of the way to ``other``."""
-        return Tastes(
-            interest=(1 - share) * self.interest + share * other.interest,
-            style=(1 - share) * self.style + share * other.style,
-            brand=(1 - share) * self.brand + share * other.brand,
-            budget=(1 - share) * self.budget + share * other.budget,
-        )
+        pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+        return Tastes(*((1 - share) * mine + share * theirs for mine, theirs in pairs))
 
 
 @dataclass(frozen=True)

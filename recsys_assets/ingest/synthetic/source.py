@@ -1,7 +1,7 @@
 """The synthetic shop as a source of daily data."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from typing import ClassVar
 
@@ -9,12 +9,8 @@ import pyarrow as pa
 
 from recsys_assets.ingest.source import DayOfEvents, SourceError
 from recsys_assets.ingest.synthetic.config import DEFAULT_FIRST_DAY, SyntheticShopConfig
-from recsys_assets.ingest.synthetic.shop import SyntheticShop
+from recsys_assets.ingest.synthetic.shop import SyntheticShop, utc_today
 from recsys_assets.schema import SET_ASIDE_SCHEMA
-
-
-def _utc_today() -> date:
-    return datetime.now(UTC).date()
 
 
 class SyntheticShopSource:
@@ -30,7 +26,7 @@ class SyntheticShopSource:
         first_day: date | None = None,
         seed: int = 0,
         config: SyntheticShopConfig | None = None,
-        today: Callable[[], date] = _utc_today,
+        today: Callable[[], date] = utc_today,
     ) -> None:
         """Give either ``config``, or ``first_day`` (default 2025-06-02) and ``seed``.
 

@@ -140,10 +140,9 @@ class World:
         shelf[self.products.slot[on_sale]] = on_sale
         return shelf
 
-    def tastes(self, ordinal: int) -> Tastes:
-        """Tastes after the taste shifts that have begun."""
-        begun = sum(ordinal >= shift.start.toordinal() for shift in self.config.drifts(DriftKind.TASTE_SHIFT))
-        return self.shoppers.eras[begun]
+    def era(self, ordinal: int) -> int:
+        """How many taste shifts have begun: the place of a day's tastes in ``shoppers.eras``."""
+        return sum(ordinal >= shift.start.toordinal() for shift in self.config.drifts(DriftKind.TASTE_SHIFT))
 
     def on(self, day: date) -> DayState:
         """The world on ``day``."""
@@ -156,15 +155,9 @@ class World:
         news = np.where(products.launch[rows] > self.config.start.toordinal(), np.exp(-age / _NOVELTY_DAYS), 0.0)
         appeal = np.where(empty, -np.inf, products.appeal[rows] + _NOVELTY_BOOST * news)
         relative_price = products.log_price[rows] + np.log(self.price_level(ordinal))
-        features = np.column_stack(
-            [
-                products.style[rows],
-                self.brands.position[products.brand[rows]],
-                relative_price**2,
-                relative_price,
-                np.ones(len(rows)),
-            ]
-        )
+        position = self.brands.position[products.brand[rows]]
+        price = (relative_price**2, relative_price, np.ones(len(rows)))
+        features = np.column_stack([products.style[rows], position, *price])
         sold_out = np.logical_and.reduceat(empty, self.categories.first_slot[:-1])
         episode_category, episode_style, shortlist, activity = self._episode_on(ordinal)
         return DayState(
@@ -175,7 +168,7 @@ class World:
             log_examination=self._log_examination(appeal, ordinal),
             category_logits=np.where(sold_out, -np.inf, self._category_logits(ordinal)),
             rate=self.shoppers.rate * activity * self.traffic(day) * (self.shoppers.join <= ordinal),
-            tastes=self.tastes(ordinal),
+            tastes=self.shoppers.eras[self.era(ordinal)],
             episode_category=episode_category,
             episode_style=episode_style,
             shortlist=shortlist,
@@ -243,7 +236,7 @@ class World:
         candidates = habits.candidates[due]
         liking = self.habit_liking(state, users, candidates)
         best = liking.argmax(axis=1)
-        there = np.isfinite(liking[np.arange(len(due)), best]) if len(due) else np.zeros(0, dtype=bool)
+        there = np.isfinite(liking[np.arange(len(due)), best])
         slot = candidates[np.arange(len(due)), best]
         probability = weight[due] * habits.reliability[due]
         return DueRestocks(user=users[there], slot=slot[there], probability=probability[there])
@@ -313,7 +306,7 @@ class World:
     def _episode_on(self, ordinal: int) -> tuple[IntArray, FloatArray, IntArray, FloatArray]:
         """The current episode of each shopper; shoppers start new episodes on different days."""
         length = self.config.episode_days
-        era = sum(ordinal >= shift.start.toordinal() for shift in self.config.drifts(DriftKind.TASTE_SHIFT))
+        era = self.era(ordinal)
         earlier, later = self._episodes(ordinal // length, era), self._episodes(ordinal // length + 1, era)
         changed = ordinal % length + self.shoppers.phase >= length
         return (
