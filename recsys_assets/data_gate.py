@@ -61,14 +61,9 @@ class Gate:
     messages: tuple[str, ...]
     since: str
 
-    @property
-    def asset(self) -> str:
-        """The raw asset that holds the delivery."""
-        return self.subject if self.subject in TABLES else "raw_interactions"
-
     def describe(self) -> str:
         """The delivery, what is wrong with it, and the remedy."""
-        where = self.asset if self.subject in TABLES else f"{self.asset} {self.subject}"
+        where = self.subject if self.subject in TABLES else f"raw_interactions {self.subject}"
         again = f"materialise {where} again, with its checks"
         if self.state == "waiting":
             return f"{where}: delivered but not validated yet. Remedy: {again}."
@@ -100,21 +95,17 @@ def require_open(lake: Lake, start: date | None = None, end: date | None = None)
 def describe_gates(gates: Sequence[Gate]) -> str:
     """One message for closed gates: bad deliveries first, one by one; many waiting deliveries as one line."""
     bad = [gate for gate in gates if gate.messages]
-    other = [gate for gate in gates if not gate.messages]
     lines = [gate.describe() for gate in bad[:MAX_LISTED]]
     if len(bad) > MAX_LISTED:
         lines.append(f"... and {len(bad) - MAX_LISTED} more: {', '.join(gate.subject for gate in bad[MAX_LISTED:])}.")
     for state in ("waiting", "validated"):
-        alike = [gate for gate in other if gate.state == state]
+        alike = [gate for gate in gates if gate.state == state]
         if len(alike) > 3:
-            first, last = alike[0], alike[-1]
-            lines.append(
-                f"{len(alike)} deliveries from {first.subject} to {last.subject}, the first being {first.describe()}"
-            )
+            span = f"{len(alike)} deliveries from {alike[0].subject} to {alike[-1].subject}"
+            lines.append(f"{span}, the first being {alike[0].describe()}")
         else:
             lines += [gate.describe() for gate in alike]
-    head = f"{len(gates)} deliver{'y' if len(gates) == 1 else 'ies'} may not be used"
-    return "\n - ".join([head + ":", *lines])
+    return "\n - ".join([f"{len(gates)} deliver{'y' if len(gates) == 1 else 'ies'} may not be used:", *lines])
 
 
 def closed_gates(lake: Lake) -> list[Gate]:

@@ -5,6 +5,7 @@ A sensor cannot launch jobs of another location, so it is defined beside the job
 
 import json
 from datetime import UTC, date, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 import dagster as dg
@@ -53,11 +54,7 @@ def drift_sensor(
 def history_of(registry: ModelRegistry, cursor: str | None, running: bool) -> TrainingHistory:
     """The history of trainings: versions from the registry, the open episode from the sensor's cursor."""
     versions = sorted(registry.list_versions(), key=lambda version: version.created_at, reverse=True)
-    refusals = 0
-    for version in versions:
-        if version.status is not Status.REFUSED:
-            break
-        refusals += 1
+    refusals = sum(1 for _ in takewhile(lambda version: version.status is Status.REFUSED, versions))
     stored: dict[str, Any] = json.loads(cursor) if cursor else {}
     episode = stored.get("episode")
     return TrainingHistory(
@@ -84,23 +81,14 @@ def _cursor(episode: str | None, started: int) -> str:
 
 def record(lake: Lake, decision: Decision) -> None:
     """Keep the decision of the day in the lake."""
-    row = {
-        "start": decision.start,
-        "cause": decision.cause,
-        "reason": decision.reason,
-        "episode": decision.episode and decision.episode.isoformat(),
-        "started": decision.started,
+    columns = {
+        "start": pa.array([decision.start], pa.bool_()),
+        "cause": pa.array([decision.cause], pa.string()),
+        "reason": pa.array([decision.reason], pa.string()),
+        "episode": pa.array([decision.episode and decision.episode.isoformat()], pa.string()),
+        "started": pa.array([decision.started], pa.int64()),
     }
-    schema = pa.schema(
-        [
-            pa.field("start", pa.bool_()),
-            pa.field("cause", pa.string()),
-            pa.field("reason", pa.string()),
-            pa.field("episode", pa.string()),
-            pa.field("started", pa.int64()),
-        ]
-    )
-    lake.write_day(DECISIONS_TABLE, decision.day, pa.Table.from_pylist([row], schema))
+    lake.write_day(DECISIONS_TABLE, decision.day, pa.table(columns))
 
 
 SENSORS = (drift_sensor,)

@@ -17,7 +17,6 @@ Severity = Literal["critical", "warning", "info"]
 FAILURE_SCHEMA = pa.schema([pa.field("row", pa.int64()), pa.field("reason", pa.string())])
 """Rows of a delivery (numbered from 0) that may not be used, and the checks they fail, joined by ``; ``."""
 
-
 ROW_TOLERANCE = 0.05
 """Share of the checked rows that may fail a row rule. Up to it, the failing rows are quarantined and the rest is used;
 above it, the whole delivery is refused: one bad row should not stop a shop, one in twenty points to a broken export."""

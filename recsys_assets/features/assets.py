@@ -17,7 +17,6 @@ KINDS = {"duckdb", "parquet"}
 CANONICAL = ["interactions", "products", "users"]
 KEYS = ("user_id", "product_id")
 
-
 ONE_ROW_PER_KEY = "one_row_per_key"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from typing import Any
 
 import pyarrow.fs as pa_fs
 
@@ -78,16 +79,13 @@ class Folder:
         Raises:
             SourceError: the folder itself does not exist or may not be listed.
         """
-        filesystem, root = self._opened
-        try:
-            if self._is_file:
-                found = [filesystem.get_file_info(root)] if not under else []
-                root = root.rpartition("/")[0]
-            else:
-                selector = pa_fs.FileSelector(f"{root}/{under}".rstrip("/"), allow_not_found=True, recursive=recursive)
-                found = filesystem.get_file_info(selector)
-        except OSError as error:
-            raise SourceError(f"{self.uri}: cannot be listed ({error}); check the path and your permissions") from error
+        _, root = self._opened
+        if self._is_file:
+            found = [] if under else [self._info(root)]
+            root = root.rpartition("/")[0]
+        else:
+            path = f"{root}/{under}".rstrip("/")
+            found = self._info(pa_fs.FileSelector(path, allow_not_found=True, recursive=recursive))
         files, folders = [], []
         for info in found:
             name = info.path.removeprefix(root).lstrip("/")
@@ -95,10 +93,9 @@ class Folder:
                 continue
             if info.type == pa_fs.FileType.Directory:
                 folders.append(name)
-            elif info.type == pa_fs.FileType.File and name.lower().endswith(".zip"):
-                files.extend(self._members(SourceFile(info.path, name, info.size, info.mtime_ns)))
             elif info.type == pa_fs.FileType.File:
-                files.append(SourceFile(info.path, name, info.size, info.mtime_ns))
+                file = SourceFile(info.path, name, info.size, info.mtime_ns)
+                files += self._members(file) if name.lower().endswith(".zip") else [file]
         return sorted(files, key=lambda file: file.name), sorted(folders)
 
     def read(self, file: SourceFile) -> bytes:
@@ -152,16 +149,15 @@ class Folder:
     def _members(self, file: SourceFile) -> list[SourceFile]:
         try:
             with zipfile.ZipFile(io.BytesIO(self._bytes(file))) as archive:
-                members = [info for info in archive.infolist() if not info.is_dir()]
+                members = archive.infolist()
         except zipfile.BadZipFile as error:
             raise SourceError(
                 f"{self.label(file.name)}: not a sound zip archive ({error}); deliver it again"
             ) from error
-        hidden = re.compile(r"(^|/)[._]")
         return [
             SourceFile(file.path, f"{file.name}/{info.filename}", info.file_size, file.modified_ns, info.filename)
             for info in members
-            if not hidden.search(info.filename)
+            if not info.is_dir() and not re.search(r"(^|/)[._]", info.filename)
         ]
 
     @cached_property
@@ -171,13 +167,16 @@ class Folder:
         except ValueError as error:
             raise SourceError(str(error)) from error
 
-    @cached_property
-    def _is_file(self) -> bool:
-        filesystem, root = self._opened
+    def _info(self, where: str | pa_fs.FileSelector) -> Any:
+        """What Arrow tells about a path or below a folder; raises `SourceError`."""
         try:
-            kind = filesystem.get_file_info(root).type
+            return self._opened[0].get_file_info(where)
         except OSError as error:
             raise SourceError(f"{self.uri}: cannot be listed ({error}); check the path and your permissions") from error
+
+    @cached_property
+    def _is_file(self) -> bool:
+        kind = self._info(self._opened[1]).type
         if kind == pa_fs.FileType.NotFound:
             raise SourceError(f"{self.uri}: there is no such folder or file; check the path")
         return bool(kind == pa_fs.FileType.File)

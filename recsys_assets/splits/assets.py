@@ -16,13 +16,7 @@ from recsys_assets.lake import Lake, LakeError
 from recsys_assets.schema import TIMESTAMP
 from recsys_assets.splits.choice import choose_split
 from recsys_assets.splits.description import PartStats, as_markdown, describe_split
-from recsys_assets.splits.temporal import (
-    PARTS,
-    Fold,
-    TemporalSplit,
-    most_folds,
-    rolling_origin_folds,
-)
+from recsys_assets.splits.temporal import PARTS, Fold, TemporalSplit, most_folds, rolling_origin_folds
 from recsys_assets.tags import OWNERS
 
 SPLITS_TABLE = "temporal_splits"
@@ -69,7 +63,6 @@ _LINEAGE = {
     "products": ("timestamp", "product_id"),
     "cold_product_share": ("timestamp", "product_id"),
 }
-
 
 PARTS_IN_ORDER = "parts_in_order"
 

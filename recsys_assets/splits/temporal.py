@@ -6,7 +6,7 @@ strategies for the evaluation of recommendation models", RecSys 2020). The order
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -35,8 +35,10 @@ class TemporalSplit:
     end: datetime
 
     def __post_init__(self) -> None:
-        moments = (self.train_start, self.validation_start, self.test_start, self.end)
-        _require_utc(**dict(zip(("train_start", "validation_start", "test_start", "end"), moments, strict=True)))
+        moments = astuple(self)
+        for field, moment in zip(fields(self), moments, strict=True):
+            if moment.utcoffset() != timedelta(0):
+                raise ValueError(f"{field.name} {moment.isoformat()} is not in UTC; convert it with astimezone(UTC)")
         if not all(earlier < later for earlier, later in pairwise(moments)):
             shown = ", ".join(moment.isoformat() for moment in moments)
             raise ValueError(f"train_start, validation_start, test_start and end must ascend strictly, got {shown}")
@@ -50,8 +52,7 @@ class TemporalSplit:
     def parts(self, timestamps: Timestamps) -> npt.NDArray[np.int8]:
         """Part of each event, same shape and order: 0 train, 1 validation, 2 test, -1 outside all of them."""
         # NumPy has no time zones; every moment here is UTC already.
-        cuts = (self.train_start, self.validation_start, self.test_start, self.end)
-        edges = np.array([moment.replace(tzinfo=None) for moment in cuts], "datetime64[us]")
+        edges = np.array([moment.replace(tzinfo=None) for moment in astuple(self)], "datetime64[us]")
         position = np.searchsorted(edges, as_microseconds(timestamps), side="right") - 1
         return np.where(position == len(PARTS), -1, position).astype(np.int8)
 
@@ -126,10 +127,8 @@ def split_by_days(timestamps: Timestamps, validation_days: int, test_days: int) 
     """
     if min(validation_days, test_days) < 1:
         raise ValueError(f"validation_days {validation_days} and test_days {test_days} must be at least 1")
-    moments = as_microseconds(timestamps)
-    if not len(moments):
-        raise ValueError("there are no interactions, so every part would be empty: bring in days with events")
-    test_start = _midnight(to_datetime(moments.max())) + _DAY * (1 - test_days)
+    _, last = _first_and_last(as_microseconds(timestamps))
+    test_start = _midnight(last) + _DAY * (1 - test_days)
     return split_by_dates(timestamps, test_start - _DAY * validation_days, test_start)
 
 
@@ -145,18 +144,13 @@ def split_by_dates(timestamps: Timestamps, validation_start: datetime, test_star
         ValueError: a moment is naive, the two do not ascend, or a part would hold no events (the message names the
             part, its period and the period of the events).
     """
-    for name, moment in (("validation_start", validation_start), ("test_start", test_start)):
-        if moment.tzinfo is None:
-            raise ValueError(f"{name} {moment.isoformat()} has no time zone; give it one, for example +00:00")
-    validation_start, test_start = validation_start.astimezone(UTC), test_start.astimezone(UTC)
+    validation_start, test_start = _utc("validation_start", validation_start), _utc("test_start", test_start)
     if validation_start >= test_start:
         raise ValueError(
             f"validation_start {validation_start.isoformat()} must be before test_start {test_start.isoformat()}"
         )
     moments = as_microseconds(timestamps)
-    if not len(moments):
-        raise ValueError("there are no interactions, so every part would be empty: bring in days with events")
-    first, last = to_datetime(moments.min()), to_datetime(moments.max())
+    first, last = _first_and_last(moments)
     for part, wrong in (("train", validation_start <= first), ("test", test_start > last)):
         if wrong:
             raise ValueError(_empty(part, validation_start, test_start, first, last))
@@ -187,16 +181,13 @@ def rolling_origin_folds(
     Raises:
         ValueError: an argument is out of range, or the first fold would have nothing to train on.
     """
-    _require_aware(first=first, last=last)
-    first, last = first.astimezone(UTC), last.astimezone(UTC)
+    first, last = _utc("first", first), _utc("last", last)
     if n_folds < 1 or window <= timedelta(0) or gap < timedelta(0):
         raise ValueError(
             f"n_folds must be at least 1, window positive and gap not negative; got {n_folds}, {window}, {gap}"
         )
-    folds = []
-    for number in range(1, n_folds + 1):
-        start = last - window * (n_folds - number + 1)
-        folds.append(Fold(number, first, start - gap, start, start + window))
+    starts = [last - window * left for left in range(n_folds, 0, -1)]
+    folds = [Fold(number, first, start - gap, start, start + window) for number, start in enumerate(starts, start=1)]
     if folds[0].train_end <= first:
         raise ValueError(
             f"{n_folds} folds of {window} with a gap of {gap} leave the first fold nothing to train on between "
@@ -227,13 +218,13 @@ def _midnight(moment: datetime) -> datetime:
     return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _require_utc(**moments: datetime) -> None:
-    for name, moment in moments.items():
-        if moment.utcoffset() != timedelta(0):
-            raise ValueError(f"{name} {moment.isoformat()} is not in UTC; convert it with astimezone(UTC)")
+def _first_and_last(moments: npt.NDArray[np.datetime64]) -> tuple[datetime, datetime]:
+    if not len(moments):
+        raise ValueError("there are no interactions, so every part would be empty: bring in days with events")
+    return to_datetime(moments.min()), to_datetime(moments.max())
 
 
-def _require_aware(**moments: datetime) -> None:
-    for name, moment in moments.items():
-        if moment.tzinfo is None:
-            raise ValueError(f"{name} {moment.isoformat()} has no time zone; pass an aware datetime")
+def _utc(name: str, moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError(f"{name} {moment.isoformat()} has no time zone; give it one, for example +00:00")
+    return moment.astimezone(UTC)
