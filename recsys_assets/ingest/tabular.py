@@ -33,6 +33,9 @@ EARLIEST_DAY: Final = date(1990, 1, 1)
 NO_ROWS_SET_ASIDE = SET_ASIDE_SCHEMA.empty_table()
 
 DEFAULT_FORMAT: Final = TableMapping()
+MAX_BLOCK_BYTES: Final = 1 << 26
+"""Arrow refuses a row that is longer than a block; only a quote that never closes makes one so long."""
+
 _DECODED_AT_ONCE: Final = 1 << 24
 _ONE_CHARACTER: Final = b"\x1f"
 
@@ -101,8 +104,7 @@ def parse_csv(
             short_rows.append(number)
         return "skip"
 
-    # A row longer than a block cannot be read; 64 MiB is only reached where a quote was never closed.
-    block_size = min(max(len(data), 1 << 16), 1 << 26)
+    block_size = min(max(len(data), 1 << 16), MAX_BLOCK_BYTES)
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(data),

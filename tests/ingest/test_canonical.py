@@ -244,7 +244,7 @@ def test_products_and_users_get_their_types(tmp_path: Path) -> None:
 
 
 def test_a_row_may_lie_across_two_blocks_of_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tabular, "_block_size", lambda data: 4096)
+    monkeypatch.setattr(tabular, "MAX_BLOCK_BYTES", 4096)
     rows = [f'e{i},2024-01-01T00:00:00Z,"a ""quoted""\nproduct {i}, in two lines"\n' for i in range(2000)]
     write_text(tmp_path / "interactions.csv", "interaction_id,timestamp,product_id\n" + "".join(rows))
     table = open_source("canonical", str(tmp_path)).read_day(date(2024, 1, 1)).interactions

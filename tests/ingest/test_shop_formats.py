@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -92,33 +93,27 @@ def test_online_retail_leaves_what_is_no_number_to_the_quality_suite(tmp_path: P
     assert day.rows_read == 2
 
 
-def key_values(pairs: list[tuple[str, object]], kind: pa.DataType) -> pa.Table:
+def key_values(pairs: Sequence[tuple[str, object]], kind: pa.DataType) -> pa.Table:
     return pa.table({"k": pa.array([k for k, _ in pairs], pa.string()), "v": pa.array([v for _, v in pairs], kind)})
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.none() | st.sampled_from("xyz")), max_size=12))
 def test_most_frequent_against_counting(pairs: list[tuple[str, str | None]]) -> None:
-    table = pa.table(
-        {"k": pa.array([k for k, _ in pairs], pa.string()), "v": pa.array([v for _, v in pairs], pa.string())}
-    )
     expected = {}
     for key in {k for k, v in pairs if v is not None}:
         values = [v for k, v in pairs if k == key and v is not None]
         expected[key] = min(set(values), key=lambda v: (-values.count(v), v))
-    found = most_frequent(table, "k", "v")
+    found = most_frequent(key_values(pairs, pa.string()), "k", "v")
     assert dict(zip(found["k"].to_pylist(), found["v"].to_pylist(), strict=True)) == expected
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(-50, 50)), max_size=15))
 def test_medians_against_the_standard_library(pairs: list[tuple[str, int | None]]) -> None:
-    table = pa.table(
-        {"k": pa.array([k for k, _ in pairs], pa.string()), "v": pa.array([v for _, v in pairs], pa.float64())}
-    )
     keys = {k for k, v in pairs if v is not None}
     expected = {key: median(Fraction(v) for k, v in pairs if k == key and v is not None) for key in keys}
-    found = medians(table, "k", "v")
+    found = medians(key_values(pairs, pa.float64()), "k", "v")
     assert dict(zip(found["k"].to_pylist(), found["v"].to_pylist(), strict=True)) == expected
 
 

@@ -15,6 +15,7 @@ from recsys_assets.ingest.source import DayOfEvents, Source, SourceError
 from recsys_assets.lake import open_filesystem
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, SET_ASIDE_SCHEMA, USERS
 from tests.ingest.shops import FILE_SHOPS, Shop
+from tests.moto_server import moto_server
 
 SYNTHETIC_START = date(2024, 3, 4)
 
@@ -145,24 +146,10 @@ def _is_log(path: Path) -> bool:
 def bucket() -> Iterator[str]:
     """An S3 bucket on a loopback moto server, which pyarrow's own S3 client talks to over HTTP."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    environment = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "eu-west-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="shop")
+    with moto_server():
+        boto3.client("s3").create_bucket(Bucket="shop")
         yield "s3://shop"
-    server.stop()
 
 
 @pytest.mark.parametrize("shop", FILE_SHOPS, ids=lambda shop: shop.name)
