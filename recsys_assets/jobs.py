@@ -36,9 +36,7 @@ publish_serving_data_job = dg.define_asset_job(
 )
 
 monitor_shop_job = dg.define_asset_job(
-    "monitor_shop_job",
-    selection=MONITORING,
-    description="Reports of one day: data quality, drift, business figures.",
+    "monitor_shop_job", selection=MONITORING, description="Reports of one day: data quality, drift, business figures."
 )
 
 build_recommender_job = dg.define_asset_job(

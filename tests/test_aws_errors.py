@@ -5,13 +5,7 @@ from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 
 from recsys_assets.aws_clients import open_clients
-from recsys_assets.aws_errors import (
-    AwsCallFailed,
-    AwsErrorKind,
-    classify_aws_error,
-    error_code,
-    translate_aws_errors,
-)
+from recsys_assets.aws_errors import AwsCallFailed, AwsErrorKind, classify_aws_error, error_code, translate_aws_errors
 
 Kind = AwsErrorKind
 
@@ -42,11 +36,7 @@ RAISED: list[tuple[Exception | str, Kind, str]] = [
     (OSError("AWS Error ACCESS_DENIED during PutObject operation: no"), Kind.ACCESS_DENIED, "allow"),
     (refused("403", 403, "Forbidden", "HeadBucket"), Kind.ACCESS_DENIED, "allow"),
     (refused("PermanentRedirect", 301), Kind.WRONG_REGION, "in another region"),
-    (
-        'requested bucket from "eu-west-1", actual location "us-east-1"',
-        Kind.WRONG_REGION,
-        "the bucket is in us-east-1",
-    ),
+    ('requested bucket from "eu-west-1", actual location "us-east-1"', Kind.WRONG_REGION, "the bucket is in us-east-1"),
     (refused("404", 404, "Not Found", "HeadBucket"), Kind.BUCKET_MISSING, "create the bucket or correct"),
     (refused("EntityAlreadyExists", 409), Kind.NAME_TAKEN, "nobody uses"),
     (refused("ResourceLimitExceeded"), Kind.QUOTA, "Service Quotas"),

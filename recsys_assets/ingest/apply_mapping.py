@@ -180,8 +180,7 @@ def _read_values(
                     column = pc.if_else(pc.match_substring(column, "@"), pc.utf8_lower(column), column)
             except UnusableIds as error:
                 raise SourceError(
-                    f"{label}: row {numbers[error.row]}, column {name}: {error}",
-                    remedy="export the ids as text",
+                    f"{label}: row {numbers[error.row]}, column {name}: {error}", remedy="export the ids as text"
                 ) from error
         columns[name] = column
     return pa.table(columns)

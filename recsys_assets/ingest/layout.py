@@ -5,15 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from recsys_assets.ingest.files import (
-    TABLE_SUFFIXES,
-    Folder,
-    SourceFile,
-    daily_files,
-    day_in_name,
-    parse_day,
-    stem_of,
-)
+from recsys_assets.ingest.files import TABLE_SUFFIXES, Folder, SourceFile, daily_files, day_in_name, parse_day, stem_of
 from recsys_assets.ingest.mapping import Mapping
 from recsys_assets.ingest.source import SourceError
 

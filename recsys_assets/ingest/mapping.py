@@ -26,11 +26,7 @@ GENERIC: Final = "columns"
 IGNORE: Final = "ignore"
 """Canonical event name for events that are no interactions; they are set aside."""
 
-CONTRACTS: Final[Dictionary[str, TableContract]] = {
-    "interactions": INTERACTIONS,
-    "products": PRODUCTS,
-    "users": USERS,
-}
+CONTRACTS: Final[Dictionary[str, TableContract]] = {"interactions": INTERACTIONS, "products": PRODUCTS, "users": USERS}
 
 _COMMENT = """\
 # How recsys reads these files. `recsys check` wrote it; edit it, and every command uses it.

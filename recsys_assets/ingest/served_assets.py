@@ -59,9 +59,5 @@ def _make(
         lake.write_day(name, day, marked(table, fingerprint))
         rows += table.num_rows
     return dg.MaterializeResult(
-        metadata={
-            "dagster/uri": lake.uri(name),
-            "dagster/row_count": lake.count_rows(name),
-            "rows_made": rows,
-        }
+        metadata={"dagster/uri": lake.uri(name), "dagster/row_count": lake.count_rows(name), "rows_made": rows}
     )

@@ -97,11 +97,7 @@ def _metadata(
 ) -> dict[str, Any]:
     rows = sum(outcome.rows for outcome in of_rule.values())
     failed = sum(outcome.failed_rows for outcome in of_rule.values())
-    metadata: dict[str, Any] = {
-        "rows": rows,
-        "failed_rows": failed,
-        "failed_share": failed / rows if rows else 0.0,
-    }
+    metadata: dict[str, Any] = {"rows": rows, "failed_rows": failed, "failed_share": failed / rows if rows else 0.0}
     shown = failing or touched
     if shown:
         metadata["example"] = "; ".join(f"{subject}: {found.example}" for subject, found in list(shown.items())[:3])

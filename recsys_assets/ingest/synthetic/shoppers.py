@@ -5,12 +5,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from recsys_assets.ingest.synthetic import words
-from recsys_assets.ingest.synthetic.catalogue import (
-    BRAND_DIMENSIONS,
-    INTEREST_DIMENSIONS,
-    STYLE_DIMENSIONS,
-    Categories,
-)
+from recsys_assets.ingest.synthetic.catalogue import BRAND_DIMENSIONS, INTEREST_DIMENSIONS, STYLE_DIMENSIONS, Categories
 from recsys_assets.ingest.synthetic.config import DriftKind, SyntheticShopConfig
 from recsys_assets.ingest.synthetic.streams import FloatArray, IntArray, Stream, generator
 
