@@ -9,7 +9,7 @@ from lambda_api.settings import Settings, current_settings
 from recsys_assets.asset_metadata import services_of, with_metadata
 from recsys_assets.evaluation import assets as evaluation_assets
 from recsys_assets.features import assets as features_assets
-from recsys_assets.features.columns import PRODUCT_FEATURES, USER_FEATURES, USER_PRODUCT_FEATURES
+from recsys_assets.features.columns import FEATURE_COLUMNS
 from recsys_assets.ingest import assets as ingest_assets
 from recsys_assets.ingest import served_assets
 from recsys_assets.ingest.served import LIST_OUTCOMES, SERVED_LISTS
@@ -53,30 +53,22 @@ FRESHNESS: Mapping[str, dg.FreshnessPolicy] = {
 
 COLUMNS: Mapping[str, dg.TableSchema] = {
     **{
-        name: ingest_assets.column_schema(contract.schema)
-        for name, contract in (
-            ("products", PRODUCTS),
-            ("users", USERS),
-            ("raw_interactions", INTERACTIONS),
-            ("interactions", INTERACTIONS),
-        )
+        name: ingest_assets.column_schema(schema)
+        for name, schema in {
+            "products": PRODUCTS.schema,
+            "users": USERS.schema,
+            "raw_interactions": INTERACTIONS.schema,
+            "interactions": INTERACTIONS.schema,
+            "served_lists": SERVED_LISTS,
+            "list_outcomes": LIST_OUTCOMES,
+            "temporal_splits": splits_assets.SPLITS_SCHEMA,
+        }.items()
     },
-    **{
-        name: features_assets.column_schema(columns)
-        for name, columns in (
-            ("user_features", USER_FEATURES),
-            ("product_features", PRODUCT_FEATURES),
-            ("user_product_features", USER_PRODUCT_FEATURES),
-        )
-    },
-    "served_lists": ingest_assets.column_schema(SERVED_LISTS),
-    "list_outcomes": ingest_assets.column_schema(LIST_OUTCOMES),
-    "temporal_splits": ingest_assets.column_schema(splits_assets.SPLITS_SCHEMA),
+    **{name: features_assets.column_schema(columns) for name, columns in FEATURE_COLUMNS.items()},
 }
 """Columns of the tables, by asset."""
 
 JOBS_ON_SAGEMAKER = ("ncf_model", "hybrid_model", "refitted_model")
-FEATURES_ON_GLUE = ("user_features", "product_features", "user_product_features")
 
 
 def build_defs(
@@ -96,7 +88,7 @@ def build_defs(
         [one for one in loaded if not (isinstance(one, dg.AssetsDefinition) and one.key.to_user_string() in left_out)],
         freshness=FRESHNESS,
         columns=COLUMNS,
-        services=services_of(settings, jobs=JOBS_ON_SAGEMAKER, features=FEATURES_ON_GLUE),
+        services=services_of(settings, jobs=JOBS_ON_SAGEMAKER, features=list(FEATURE_COLUMNS)),
     )
     return dg.Definitions(
         assets=assets,

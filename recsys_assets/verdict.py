@@ -52,7 +52,6 @@ class Outcome:
         passed: whether this rule allows the delivery to be used (single failing rows may be quarantined).
         failed_rows: rows that fail; for a failed rule about the table, every row.
         rows: rows the rule applied to.
-        share: ``failed_rows / rows``, 0 when the rule applied to none.
         example: one failing row's id and value, empty when there is none.
         message: which rule, how many rows, an example and the remedy, as a sentence.
     """
@@ -62,7 +61,6 @@ class Outcome:
     passed: bool
     failed_rows: int
     rows: int
-    share: float
     example: str
     message: str
 

@@ -99,7 +99,7 @@ def check_source(
     if rows is not None:
         problems += _problems_of_rows(rows, files, folder)
         if layout.whole and not sampled and not problems:
-            with suppress(SourceError):  # rows without a usable day are reported with the facts
+            with suppress(SourceError):  # reading the tables meets it again and reports it
                 rows_source.remember(rows, layout.whole)
         listed = _check_tables(rows_source, problems)
         report = _with_facts(report, rows, listed, settings or make_settings({}), problems)
@@ -125,7 +125,7 @@ def _unreadable(folder: Folder) -> list[Problem]:
     try:
         heads = read_heads(folder)
     except SourceError:
-        return []
+        return []  # the folder cannot be listed, which is what the caller reports
     return [_problem_of(head.problem, folder.label(head.file.name)) for head in heads if head.problem]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from recsys_assets.data_gate import require_open
-from recsys_assets.features.columns import PRODUCT_FEATURES, USER_FEATURES, USER_PRODUCT_FEATURES, FeatureColumn
+from recsys_assets.features.columns import FEATURE_COLUMNS, FeatureColumn
 from recsys_assets.features.engine import end_of_log
 from recsys_assets.features.launching import FeatureLauncher
 from recsys_assets.features.snapshots import keep_snapshot
@@ -30,7 +30,7 @@ def user_features(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], features: dg.ResourceParam[FeatureLauncher]
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Per shopper: recency, frequency, monetary value, conversion, and taste in categories, brands and prices."""
-    yield _materialise(context, lake, features, USER_FEATURES)
+    yield _materialise(context, lake, features)
 
 
 @dg.asset(group_name=GROUP, owners=OWNERS, deps=CANONICAL, kinds=KINDS, check_specs=[key_check("product_features")])
@@ -38,7 +38,7 @@ def product_features(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], features: dg.ResourceParam[FeatureLauncher]
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Per product: decayed popularity, reach, conversion, rating and price level."""
-    yield _materialise(context, lake, features, PRODUCT_FEATURES)
+    yield _materialise(context, lake, features)
 
 
 @dg.asset(
@@ -48,7 +48,7 @@ def user_product_features(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], features: dg.ResourceParam[FeatureLauncher]
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Per shopper and product that have met: their history, and how the product fits the shopper's taste."""
-    yield _materialise(context, lake, features, USER_PRODUCT_FEATURES)
+    yield _materialise(context, lake, features)
 
 
 def column_schema(columns: Sequence[FeatureColumn]) -> dg.TableSchema:
@@ -80,22 +80,23 @@ def column_lineage(columns: Sequence[FeatureColumn]) -> dg.TableColumnLineage:
 
 
 def _materialise(
-    context: dg.AssetExecutionContext, lake: Lake, features: FeatureLauncher, columns: Sequence[FeatureColumn]
+    context: dg.AssetExecutionContext, lake: Lake, features: FeatureLauncher
 ) -> dg.MaterializeResult[None]:
     require_open(lake)
     table, as_of = context.asset_key.path[-1], end_of_log(lake)
+    columns = FEATURE_COLUMNS[table]
     written = features.write(context, lake, table, as_of)
     context.log.info(f"{written.rows:,} rows as of {as_of.isoformat()} in {written.uri}")
     kept = keep_snapshot(lake, table, as_of)
     return dg.MaterializeResult(
         metadata={
-            "dagster/uri": dg.MetadataValue.text(written.uri),
-            "dagster/row_count": dg.MetadataValue.int(written.rows),
+            "dagster/uri": written.uri,
+            "dagster/row_count": written.rows,
             "dagster/column_schema": column_schema(columns),
             "dagster/column_lineage": column_lineage(columns),
-            "bytes": dg.MetadataValue.int(written.bytes),
+            "bytes": written.bytes,
             "as_of": dg.MetadataValue.timestamp(as_of),
-            "rows_in_snapshot": dg.MetadataValue.int(kept),
+            "rows_in_snapshot": kept,
         },
         check_results=[_check_keys(lake, table, columns)],
     )

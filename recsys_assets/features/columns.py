@@ -184,3 +184,10 @@ USER_PRODUCT_FEATURES: tuple[FeatureColumn, ...] = (
         "the product's price_level is unknown", *_KEYS, *_PRICE, "products.category",
     ),
 )  # fmt: skip
+
+FEATURE_COLUMNS = {
+    "user_features": USER_FEATURES,
+    "product_features": PRODUCT_FEATURES,
+    "user_product_features": USER_PRODUCT_FEATURES,
+}
+"""Columns of each feature table."""

@@ -119,7 +119,7 @@ class GlueFeatures:
         try:
             finished = client.run(context=context, start_job_run_params={"JobName": self.job}, extras=extras)
         except (ClientError, BotoCoreError) as error:
-            with suppress(ClientError, BotoCoreError):
+            with suppress(ClientError, BotoCoreError):  # the first error is the one to report
                 self._stop(glue)
             problem = classify_aws_error(error, f"glue: run of {self.job}")
             raise dg.Failure(str(problem), allow_retries=problem.retryable) from error

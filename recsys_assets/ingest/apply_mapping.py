@@ -65,18 +65,15 @@ def map_events(rows: Rows, mapping: Mapping, base_name: str, label: str) -> Mapp
         raw = fill_from_first_line(raw, table.order)
     prepare = PREPARE.get((mapping.preset, "interactions"))
     delivered, raw = raw, prepare(raw) if prepare else raw
-    derived = {
-        f"{role}.{name}": c for role in ("products", "users") for name, c in derived_columns(mapping, role).items()
-    }
     selected = _select(raw, INTERACTIONS, table, label, strict=mapping.preset != CANONICAL)
     selected = _with_event_names(selected, table)
     reasons = _reasons(raw, selected, table)
     mapped = _read_values(selected, table, label, numbers)
     mapped = add_generated_ids(mapped, lookup(raw, table.order.split("|")) if table.order else None)
-    for name, columns in derived.items():
-        column = lookup(raw, columns)
-        if column is not None:
-            mapped = mapped.append_column(name, column)
+    for role in ("products", "users"):
+        for name, columns in derived_columns(mapping, role).items():
+            if (column := lookup(raw, columns)) is not None:
+                mapped = mapped.append_column(f"{role}.{name}", column)
     kept = np.asarray(pc.is_null(reasons))
     excluded = delivered.filter(pa.array(~kept)).to_pylist()
     aside = set_aside_rows(

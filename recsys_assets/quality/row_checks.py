@@ -5,7 +5,7 @@ No row is dropped here. A value that cannot be read becomes null, and its ``<col
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,31 +97,25 @@ def interactions_frame(day: date, table: pa.Table, context: ValidationContext) -
     reading = read_interactions(table)
     canonical = reading.canonical
     frame = {name: _to_pandas(canonical[name]) for name in canonical.column_names if name not in reading.absent}
-    kind = canonical["interaction_type"]
-    facts: dict[str, tuple[str, Mask, Mask | None]] = {}  # fact -> column, holds, applies (None: to every row)
-
-    def add(fact: str, column: str, holds: Mask, applies: Mask | None = None) -> None:
-        facts[fact] = (column, holds, applies)
-
-    for column in NUMBERS:
-        add(f"{column}_readable", column, reading.readable[column], reading.given[column])
-    _add_time_facts(add, day, reading, context.now)
-    add("rating_given", "rating", reading.given["rating"], _filled(pc.equal(kind, "rating")))
+    given, kind, ids = reading.given, canonical["interaction_type"], canonical["interaction_id"]
+    facts = {  # fact -> column, rows where it holds, rows that it applies to
+        **{f"{column}_readable": (column, reading.readable[column], given[column]) for column in NUMBERS},
+        **_time_facts(day, reading, context.now),
+        "rating_given": ("rating", given["rating"], _filled(pc.equal(kind, "rating"))),
+        "interaction_id_unique": ("interaction_id", _may_keep_id(table, ids), ~_nulls(ids)),
+        "interaction_id_new": ("interaction_id", ~_member(ids, context.ids_elsewhere), ~_nulls(ids)),
+    }
     bought = _filled(pc.equal(kind, "purchase"))
     for column in ("price", "quantity"):
-        carried = bought if reading.given[column].any() else np.zeros_like(bought)
-        add(f"{column}_null_share", column, reading.given[column], carried)
-    ids = canonical["interaction_id"]
-    add("interaction_id_unique", "interaction_id", _may_keep_id(table, ids), ~_nulls(ids))
-    add("interaction_id_new", "interaction_id", ~_member(ids, context.ids_elsewhere), ~_nulls(ids))
+        carried = bought if given[column].any() else np.zeros_like(bought)
+        facts[f"{column}_null_share"] = (column, given[column], carried)
     for column, known in (("user_id", context.users), ("product_id", context.products)):
-        valid = _filled(valid_ids(canonical[column]))
-        add(f"{column}_valid", column, valid, ~_nulls(canonical[column]))
-        add(f"{column}_known", column, _member(canonical[column], known), ~_nulls(canonical[column]))
+        there = ~_nulls(canonical[column])
+        facts[f"{column}_valid"] = (column, _filled(valid_ids(canonical[column])), there)
+        facts[f"{column}_known"] = (column, _member(canonical[column], known), there)
     for fact, (column, holds, applies) in facts.items():
         if column not in reading.absent:
-            missing = np.zeros(len(holds), dtype=bool) if applies is None else ~applies
-            frame[fact] = pd.Series(pd.arrays.BooleanArray(holds.copy(), missing))
+            frame[fact] = pd.Series(pd.arrays.BooleanArray(holds.copy(), ~applies))
     return pd.DataFrame(frame)
 
 
@@ -137,16 +131,18 @@ def table_frame(name: str, table: pa.Table, now: datetime) -> "pd.DataFrame":
     return pd.DataFrame(frame)
 
 
-def _add_time_facts(add: Any, day: date, reading: Reading, now: datetime) -> None:
+def _time_facts(day: date, reading: Reading, now: datetime) -> dict[str, tuple[str, Mask, Mask]]:
     moments = reading.canonical["timestamp"]
-    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    start = datetime.combine(day, time(), UTC)
     bounds = [pa.scalar(moment, type=TIMESTAMP) for moment in (start, start + timedelta(days=1), now + CLOCK_SKEW)]
     on_day = _filled(pc.and_(pc.greater_equal(moments, bounds[0]), pc.less(moments, bounds[1])))
     given, readable = reading.given["timestamp"], reading.readable["timestamp"]
-    add("timestamp_given", "timestamp", given)
-    add("timestamp_readable", "timestamp", readable, given)
-    add("timestamp_on_day", "timestamp", on_day, readable)
-    add("timestamp_not_in_future", "timestamp", _filled(pc.less_equal(moments, bounds[2])), readable)
+    return {
+        "timestamp_given": ("timestamp", given, np.ones_like(given)),
+        "timestamp_readable": ("timestamp", readable, given),
+        "timestamp_on_day": ("timestamp", on_day, readable),
+        "timestamp_not_in_future": ("timestamp", _filled(pc.less_equal(moments, bounds[2])), readable),
+    }
 
 
 def _may_keep_id(table: pa.Table, ids: pa.ChunkedArray) -> Mask:

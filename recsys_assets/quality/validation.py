@@ -139,31 +139,27 @@ def _outcome(rule: Rule, member: _Prepared, rows: RowNumbers | None, held: bool)
         return _table_outcome(rule, member, held)
     if rows is None:
         message = f"{rule.check} could not be checked for {member.subject}: the column {rule.column} is missing."
-        return Outcome(rule.check, rule.severity, False, total, total, 1.0, "", message)
+        return Outcome(rule.check, rule.severity, False, total, total, "", message)
     frame_column = member.frame[rule.checked_column]
     checked = total if rule.expectation.endswith("NotBeNull") else int(frame_column.notna().sum())
     failed = len(rows)
-    share = failed / checked if checked else 0.0
     passed = not refuses_delivery(failed, checked, total, rule.tolerance)
     example = _example(rule, member, int(rows[0])) if failed else ""
-    return Outcome(
-        rule.check, rule.severity, passed, failed, checked, share, example,
-        _row_message(rule, member.subject, passed, failed, checked, example),
-    )  # fmt: skip
+    message = _row_message(rule, member.subject, passed, failed, checked, example)
+    return Outcome(rule.check, rule.severity, passed, failed, checked, example, message)
 
 
 def _table_outcome(rule: Rule, member: _Prepared, held: bool) -> Outcome:
     total = member.delivered.num_rows
     if held:
         message = f"{rule.check} holds for {member.subject}."
-        return Outcome(rule.check, rule.severity, True, 0, total, 0.0, "", message)
-    columns = ", ".join(member.delivered.column_names) or "none"
-    example = f"columns delivered: {columns}"
+        return Outcome(rule.check, rule.severity, True, 0, total, "", message)
+    example = f"columns delivered: {', '.join(member.delivered.column_names) or 'none'}"
     message = (
         f"{rule.check} fails for {member.subject}, all {total:,} rows. Rule: {rule.description} "
         f"For example {example}. Remedy: {rule.remedy}."
     )
-    return Outcome(rule.check, rule.severity, False, total, total, 1.0 if total else 0.0, example, message)
+    return Outcome(rule.check, rule.severity, False, total, total, example, message)
 
 
 def _row_message(rule: Rule, name: date | str, passed: bool, failed: int, checked: int, example: str) -> str:

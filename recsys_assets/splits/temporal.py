@@ -59,10 +59,7 @@ class TemporalSplit:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One rolling-origin fold: train on ``[train_start, train_end)``, test on ``[test_start, test_end)``; aware, UTC.
-
-    The gap between ``train_end`` and ``test_start`` is the time that a model takes to reach shoppers.
-    """
+    """One rolling-origin fold: train on ``[train_start, train_end)``, test on ``[test_start, test_end)``; all UTC."""
 
     number: int
     train_start: datetime
@@ -160,9 +157,7 @@ def split_by_dates(timestamps: Timestamps, validation_start: datetime, test_star
     return split
 
 
-def rolling_origin_folds(
-    first: datetime, last: datetime, n_folds: int, window: timedelta, gap: timedelta = timedelta(0)
-) -> list[Fold]:
+def rolling_origin_folds(first: datetime, last: datetime, n_folds: int, window: timedelta) -> list[Fold]:
     """Folds whose test windows end at ``last`` and lie side by side before it, each trained on all that came before.
 
     The origin rolls forward and the training period grows (Tashman, "Out-of-sample tests of forecasting accuracy",
@@ -173,7 +168,6 @@ def rolling_origin_folds(
         last: end of the newest test window (exclusive), aware.
         n_folds: how many, at least 1.
         window: length of each test window, positive.
-        gap: time between training data and test window, not negative.
 
     Returns:
         Folds in time order, numbered from 1; test windows are disjoint and adjoining.
@@ -182,16 +176,14 @@ def rolling_origin_folds(
         ValueError: an argument is out of range, or the first fold would have nothing to train on.
     """
     first, last = _utc("first", first), _utc("last", last)
-    if n_folds < 1 or window <= timedelta(0) or gap < timedelta(0):
-        raise ValueError(
-            f"n_folds must be at least 1, window positive and gap not negative; got {n_folds}, {window}, {gap}"
-        )
+    if n_folds < 1 or window <= timedelta(0):
+        raise ValueError(f"n_folds must be at least 1 and window positive; got {n_folds} and {window}")
     starts = [last - window * left for left in range(n_folds, 0, -1)]
-    folds = [Fold(number, first, start - gap, start, start + window) for number, start in enumerate(starts, start=1)]
+    folds = [Fold(number, first, start, start, start + window) for number, start in enumerate(starts, start=1)]
     if folds[0].train_end <= first:
         raise ValueError(
-            f"{n_folds} folds of {window} with a gap of {gap} leave the first fold nothing to train on between "
-            f"{first.isoformat()} and {last.isoformat()}: use fewer folds, a shorter window or a longer log"
+            f"{n_folds} folds of {window} leave the first fold nothing to train on between {first.isoformat()} and "
+            f"{last.isoformat()}: use fewer folds, a shorter window or a longer log"
         )
     return folds
 

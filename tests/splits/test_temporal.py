@@ -157,17 +157,16 @@ def test_no_cut_comes_nearer_to_the_test_share(offsets: list[int], share: float)
 
 
 def test_rolling_origin_folds_by_hand() -> None:
-    week, gap = timedelta(days=7), timedelta(days=1)
-    assert rolling_origin_folds(day(0), day(30), 2, week, gap) == [
-        Fold(1, day(0), day(15), day(16), day(23)),
-        Fold(2, day(0), day(22), day(23), day(30)),
+    assert rolling_origin_folds(day(0), day(30), 2, timedelta(days=7)) == [
+        Fold(1, day(0), day(16), day(16), day(23)),
+        Fold(2, day(0), day(23), day(23), day(30)),
     ]
 
 
-@given(st.integers(1, 6), st.integers(1, 10), st.integers(0, 5), st.integers(0, 80))
-def test_properties_of_folds(n_folds: int, window: int, gap: int, length: int) -> None:
-    arguments = (day(0), day(length), n_folds, timedelta(days=window), timedelta(days=gap))
-    if length - n_folds * window - gap <= 0:
+@given(st.integers(1, 6), st.integers(1, 10), st.integers(0, 80))
+def test_properties_of_folds(n_folds: int, window: int, length: int) -> None:
+    arguments = (day(0), day(length), n_folds, timedelta(days=window))
+    if length - n_folds * window <= 0:
         with pytest.raises(ValueError, match="nothing to train on"):
             rolling_origin_folds(*arguments)
         return
@@ -175,8 +174,7 @@ def test_properties_of_folds(n_folds: int, window: int, gap: int, length: int) -
     assert [fold.number for fold in folds] == list(range(1, n_folds + 1))
     assert folds[-1].test_end == day(length)
     for fold in folds:
-        assert day(0) == fold.train_start < fold.train_end <= fold.test_start < fold.test_end
-        assert fold.test_start - fold.train_end == timedelta(days=gap)
+        assert day(0) == fold.train_start < fold.train_end == fold.test_start < fold.test_end
         assert fold.test_end - fold.test_start == timedelta(days=window)
     assert all(earlier.test_end == later.test_start for earlier, later in pairwise(folds))
 
@@ -189,10 +187,10 @@ def test_as_many_folds_as_fit(wanted: int, window: int, length: int) -> None:
     assert count == max(fitting, default=0)
 
 
-@pytest.mark.parametrize(("n_folds", "window", "gap"), [(0, 1, 0), (1, 0, 0), (1, 1, -1)])
-def test_folds_out_of_range_are_refused(n_folds: int, window: int, gap: int) -> None:
+@pytest.mark.parametrize(("n_folds", "window"), [(0, 1), (1, 0)])
+def test_folds_out_of_range_are_refused(n_folds: int, window: int) -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
-        rolling_origin_folds(day(0), day(9), n_folds, timedelta(days=window), timedelta(days=gap))
+        rolling_origin_folds(day(0), day(9), n_folds, timedelta(days=window))
     with pytest.raises(ValueError, match=r"last .* has no time zone"):
         rolling_origin_folds(day(0), day(9).replace(tzinfo=None), 1, timedelta(days=1))
 
