@@ -73,14 +73,9 @@ class Gate:
 
 
 def require_open(lake: Lake, start: date | None = None, end: date | None = None) -> None:
-    """Raise if a delivery that the caller is about to read may not be used.
+    """Raise `GateClosed` if a delivery that the caller is about to read may not be used.
 
-    Args:
-        lake: the lake to be read.
-        start, end: days with ``start <= day < end`` are checked; by default all. Products and users always are.
-
-    Raises:
-        GateClosed: at least one gate is not open.
+    Days with ``start <= day < end`` are checked, by default all; products and users always are.
     """
     closed = [
         gate
@@ -138,8 +133,6 @@ def record_verdict(lake: Lake, verdict: Verdict, checksum: str = "") -> None:
     """Store a verdict, then set the gate. The gate is set last, so a crash in between leaves it closed.
 
     Args:
-        lake: where the delivery is.
-        verdict: of a day, or of products or users.
         checksum: of the raw file that was validated (`delivery_checksum`); days only.
     """
     blocking = tuple(outcome.message for outcome in verdict.blocking)

@@ -81,21 +81,7 @@ def check_source(
         return Report(data, problems=tuple(unreadable))
     files = layout.whole or tuple(file for day in layout.by_day.values() for file in day)
     rows, sampled = _read(rows_source, files, problems)
-    all_heads, names = read_heads(folder), _files(rows_source, files)
-    by_table = {table: [head for head in all_heads if head.file.name in members] for table, members in names.items()}
-    heads = by_table["interactions"]
-    unused = {table: unused_columns(members, known, table) for table, members in by_table.items()}
-    problems += hidden_events(unused["interactions"], known, folder)
-    problems += _ambiguous_dates(heads, known, folder)
-    report = Report(
-        location=data,
-        mapping=known,
-        files=names,
-        unread=tuple(head.file.name for head in all_heads if head.file.name not in sum(names.values(), ())),
-        unused={table: shown(columns) for table, columns in unused.items() if columns},
-        formats=describe_formats(known.interactions, heads),
-        sampled=sampled,
-    )
+    report = replace(_report_of_files(rows_source, files, problems), sampled=sampled)
     if rows is not None:
         problems += _problems_of_rows(rows, files, folder)
         if layout.whole and not sampled and not problems:
@@ -104,6 +90,25 @@ def check_source(
         listed = _check_tables(rows_source, problems)
         report = _with_facts(report, rows, listed, settings or make_settings({}), problems)
     return replace(report, problems=tuple(sorted(problems, key=lambda problem: not problem.blocking)))
+
+
+def _report_of_files(source: MappedSource, files: Sequence[SourceFile], problems: list[Problem]) -> Report:
+    """What names and heads of the files tell; adds unused columns and dates that may matter to ``problems``."""
+    folder, mapping, heads = source.folder, source.mapping, read_heads(source.folder)
+    members = {role: find_table_files(folder, mapping, role) for role in ("products", "users")}
+    names = {role: tuple(file.name for file in found) for role, found in {"interactions": files, **members}.items()}
+    by_table = {role: [head for head in heads if head.file.name in own] for role, own in names.items()}
+    unused = {role: unused_columns(found, mapping, role) for role, found in by_table.items()}
+    problems += hidden_events(unused["interactions"], mapping, folder)
+    problems += _ambiguous_dates(by_table["interactions"], mapping, folder)
+    return Report(
+        location=folder.uri,
+        mapping=mapping,
+        files=names,
+        unread=tuple(head.file.name for head in heads if head.file.name not in sum(names.values(), ())),
+        unused={role: shown(columns) for role, columns in unused.items() if columns},
+        formats=describe_formats(mapping.interactions, by_table["interactions"]),
+    )
 
 
 def _problem_of(error: SourceError, where: str) -> Problem:
@@ -319,11 +324,6 @@ def _busy_shopper(users: Sequence[dict[str, Any]], events: int) -> Iterator[Prob
             "placeholder makes training slow and lists worse",
             f'set it aside in mapping.toml: [[interactions.set_aside]] column = "user_id", values = ["{name}"]',
         )
-
-
-def _files(source: MappedSource, files: Sequence[SourceFile]) -> dict[str, tuple[str, ...]]:
-    tables = {role: find_table_files(source.folder, source.mapping, role) for role in ("products", "users")}
-    return {name: tuple(file.name for file in members) for name, members in {"interactions": files, **tables}.items()}
 
 
 def _mask(values: Any) -> npt.NDArray[np.bool_]:

@@ -78,7 +78,7 @@ def raw_interactions(
             problems.append(str(error))
             continue
         store_day(lake, day, delivered)
-        counts.add(day, delivered)
+        counts.add(delivered)
         context.add_asset_metadata(
             {"dagster/partition_row_count": delivered.interactions.num_rows}, partition_key=day.isoformat()
         )
@@ -117,7 +117,7 @@ class _ReadCounts:
     reasons: Counter[str] = field(default_factory=Counter)
     schema: pa.Schema | None = None
 
-    def add(self, day: date, events: DayOfEvents) -> None:
+    def add(self, events: DayOfEvents) -> None:
         self.read += events.rows_read
         self.delivered += events.interactions.num_rows
         self.schema = events.interactions.schema

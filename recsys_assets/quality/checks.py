@@ -20,7 +20,7 @@ PROGRESS_DAYS = 50
 
 @dg.multi_asset_check(
     name="raw_interactions_checks",
-    specs=check_specs("interactions", "raw_interactions", additional_deps=("products", "users")),
+    specs=check_specs("interactions", additional_deps=("products", "users")),
     description="Apply every rule to each delivered day, and open or close its gate.",
 )
 def raw_interactions_checks(
@@ -41,12 +41,12 @@ def raw_interactions_checks(
     docs = document_days(settings.home, lake, checked, failing, now) if checked else None
     context.log.info(f"{len(outcomes)} days checked, {len(failing)} of them refused")
     _log_refusals(context, lake, {day.isoformat() for day in failing})
-    yield from check_results("interactions", "raw_interactions", dict(sorted(outcomes.items())), docs, settings)
+    yield from check_results("interactions", dict(sorted(outcomes.items())), docs, settings)
 
 
 @dg.multi_asset_check(
     name="products_checks",
-    specs=check_specs("products", "products"),
+    specs=check_specs("products"),
     description="Apply every rule to the catalogue, and open or close its gate.",
 )
 def products_checks(
@@ -58,7 +58,7 @@ def products_checks(
 
 @dg.multi_asset_check(
     name="users_checks",
-    specs=check_specs("users", "users"),
+    specs=check_specs("users"),
     description="Apply every rule to the users, and open or close their gate.",
 )
 def users_checks(
@@ -78,7 +78,7 @@ def _validate_table(
     data_gate.record_verdict(lake, verdict)
     _log_refusals(context, lake, {name})
     docs = document_table(settings.home, lake, name, now)
-    yield from check_results(name, name, {name: verdict.outcomes}, docs, settings)
+    yield from check_results(name, {name: verdict.outcomes}, docs, settings)
 
 
 def _log_refusals(context: dg.AssetCheckExecutionContext, lake: Lake, subjects: set[str]) -> None:

@@ -19,8 +19,12 @@ SHOWN_DAYS = 20
 """Failing days listed in one check result."""
 
 
-def check_specs(table: str, asset: str, additional_deps: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
-    """One asset check per rule of ``table`` on ``asset``; critical rules block what is downstream in the same run.
+CHECKED = {"interactions": "raw_interactions", "products": "products", "users": "users"}
+"""The asset on which the rules of a table are checked."""
+
+
+def check_specs(table: str, additional_deps: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
+    """One asset check per rule of ``table``; critical rules block what is downstream in the same run.
 
     The specs have no partitions, even for a daily asset: a check step of a partitioned run knows its days, the UI shows
     its one result for a range of days (per partition it would show "skipped"), and the lake holds each day's verdict.
@@ -28,7 +32,7 @@ def check_specs(table: str, asset: str, additional_deps: Sequence[str] = ()) -> 
     return [
         dg.AssetCheckSpec(
             name=rule.check,
-            asset=asset,
+            asset=CHECKED[table],
             description=_describe(rule),
             blocking=rule.severity == "critical",
             additional_deps=list(additional_deps),
@@ -39,17 +43,13 @@ def check_specs(table: str, asset: str, additional_deps: Sequence[str] = ()) -> 
 
 
 def check_results(
-    table: str, asset: str, outcomes: Mapping[str, Sequence[Outcome]], docs: DataDocs | None, settings: Settings
+    table: str, outcomes: Mapping[str, Sequence[Outcome]], docs: DataDocs | None, settings: Settings
 ) -> Iterator[dg.AssetCheckResult]:
-    """One result per rule of ``table``.
+    """One result per rule of ``table``, with links to the rendered pages.
 
     Args:
-        table: whose rules.
-        asset: what they were checked on.
         outcomes: subject (ISO day or table name) -> its outcomes, one per rule in the order of the rules. Empty when
             nothing was delivered, which passes.
-        docs: where the rendered pages are.
-        settings: of the shop, for links to them.
     """
     for position, rule in enumerate(RULES[table]):
         of_rule = {subject: found[position] for subject, found in outcomes.items()}
@@ -57,7 +57,7 @@ def check_results(
         touched = {subject: outcome for subject, outcome in of_rule.items() if outcome.failed_rows}
         yield dg.AssetCheckResult(
             passed=not failing,
-            asset_key=asset,
+            asset_key=CHECKED[table],
             check_name=rule.check,
             severity=dg.AssetCheckSeverity.ERROR if rule.severity == "critical" else dg.AssetCheckSeverity.WARN,
             description=_summary(rule, of_rule, failing or touched),

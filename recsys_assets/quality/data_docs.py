@@ -41,14 +41,9 @@ class DataDocs:
 
 
 def document_days(home: Path, lake: Lake, days: Sequence[date], failing: Sequence[date], now: datetime) -> DataDocs:
-    """Render the newest of ``days`` and the ``failing`` ones, oldest first, at most ``PAGES_PER_RUN``.
+    """Render the newest of the checked ``days`` and the ``failing`` ones, oldest first, at most `PAGES_PER_RUN`.
 
-    Args:
-        home: the site is kept in ``home/data_docs``.
-        lake: holds the raw days.
-        days: days that were checked.
-        failing: those of them whose gate is closed.
-        now: moment of validation.
+    The site is kept in ``home/data_docs``; ``now`` is the moment of validation.
     """
     newest = max(days)
     candidates = [newest] + [day for day in sorted(failing) if day != newest]
@@ -78,20 +73,20 @@ def _render(home: Path, table: str, frames: "dict[str, pd.DataFrame]", left_out:
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     _forget_oldest(root)
     site = root / "gx" / "uncommitted" / "data_docs" / "local_site"
+    pages: dict[str, Path] = {}
     keys = []
     for subject, frame in frames.items():
-        keys.append(
-            ValidationResultIdentifier(
-                expectation_suite_identifier=ExpectationSuiteIdentifier(table),
-                run_id=RunIdentifier(run_name=subject, run_time=now.astimezone(UTC)),
-                batch_identifier=subject,
-            )
+        key = ValidationResultIdentifier(
+            expectation_suite_identifier=ExpectationSuiteIdentifier(table),
+            run_id=RunIdentifier(run_name=subject, run_time=now.astimezone(UTC)),
+            batch_identifier=subject,
         )
-        context.validation_results_store.add(keys[-1], run_suite(table, frame))
+        context.validation_results_store.add(key, run_suite(table, frame))
+        keys.append(key)
+        *folders, name = key.to_tuple()
+        pages[subject] = site.joinpath("validations", *folders, f"{name}.html")
     context.build_data_docs(resource_identifiers=keys)
-    pages = {key.batch_identifier: (site / "validations" / Path(*key.to_tuple())) for key in keys}
-    files = {subject: page.with_name(page.name + ".html") for subject, page in pages.items()}
-    return DataDocs(site / "index.html", files, left_out)
+    return DataDocs(site / "index.html", pages, left_out)
 
 
 def _forget_oldest(root: Path) -> None:

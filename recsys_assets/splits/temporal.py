@@ -2,7 +2,9 @@
 
 A split is global: for every shopper, a model learns only from events before anything it is evaluated on. Splitting per
 shopper or at random lets a model see the future of the rest of the shop (Meng et al., "Exploring data splitting
-strategies for the evaluation of recommendation models", RecSys 2020). The order of rows never matters.
+strategies for the evaluation of recommendation models", RecSys 2020).
+
+``timestamps`` are always the moments of all interactions, in any order.
 """
 
 from collections.abc import Iterator
@@ -78,9 +80,7 @@ def split_by_share(timestamps: Timestamps, validation_share: float, test_share: 
     the shares can be far from what was asked: `describe_split` shows what came out.
 
     Args:
-        timestamps: moment of every interaction, in any order (see `Timestamps`).
-        validation_share: wanted share of all interactions, above 0 and below 1.
-        test_share: likewise.
+        validation_share, test_share: wanted shares of all interactions, above 0 and below 1.
 
     Returns:
         A split from the first event's midnight to the midnight after the last event.
@@ -116,7 +116,6 @@ def split_by_days(timestamps: Timestamps, validation_days: int, test_days: int) 
     """Split so that the newest ``test_days`` UTC days are the test period and the days before them validation.
 
     Args:
-        timestamps: moment of every interaction, in any order (see `Timestamps`).
         validation_days, test_days: at least 1.
 
     Raises:
@@ -133,9 +132,7 @@ def split_by_dates(timestamps: Timestamps, validation_start: datetime, test_star
     """Split at two given moments; the outer ends are the midnights around the first and the last event.
 
     Args:
-        timestamps: moment of every interaction, in any order (see `Timestamps`).
-        validation_start: first moment of validation, aware; converted to UTC.
-        test_start: first moment of test, aware; converted to UTC.
+        validation_start, test_start: first moments of validation and test, aware; converted to UTC.
 
     Raises:
         ValueError: a moment is naive, the two do not ascend, or a part would hold no events (the message names the
