@@ -1,8 +1,7 @@
 """Chooses the split of a log by the settings."""
 
 from lambda_api.settings import Settings
-from recsys_assets.splits.temporal import TemporalSplit, split_by_dates, split_by_days, split_by_share
-from recsys_assets.splits.time_values import Timestamps
+from recsys_assets.splits.temporal import TemporalSplit, Timestamps, split_by_dates, split_by_days, split_by_share
 
 
 def choose_split(timestamps: Timestamps, settings: Settings) -> TemporalSplit:

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from recsys_assets.splits.time_values import Timestamps, as_microseconds, to_datetime
+Timestamps: TypeAlias = pa.Array | pa.ChunkedArray | npt.NDArray[np.datetime64]
+"""Moments in UTC, any order, no nulls: an Arrow timestamp column, or a NumPy ``datetime64`` array of any unit."""
 
 PARTS = ("train", "validation", "test")
 """Names of the parts of a split, in time order."""
@@ -55,7 +58,7 @@ class TemporalSplit:
         """Part of each event, same shape and order: 0 train, 1 validation, 2 test, -1 outside all of them."""
         # NumPy has no time zones; every moment here is UTC already.
         edges = np.array([moment.replace(tzinfo=None) for moment in astuple(self)], "datetime64[us]")
-        position = np.searchsorted(edges, as_microseconds(timestamps), side="right") - 1
+        position = np.searchsorted(edges, _as_microseconds(timestamps), side="right") - 1
         return np.where(position == len(PARTS), -1, position).astype(np.int8)
 
 
@@ -97,7 +100,7 @@ def split_by_share(timestamps: Timestamps, validation_share: float, test_share: 
             f"validation_share {validation_share} and test_share {test_share} leave nothing to train on: "
             "their sum must be below 1"
         )
-    days, counts = np.unique(as_microseconds(timestamps).astype("datetime64[D]"), return_counts=True)
+    days, counts = np.unique(_as_microseconds(timestamps).astype("datetime64[D]"), return_counts=True)
     if len(days) < len(PARTS):
         raise ValueError(
             f"the interactions cover {len(days)} UTC day(s); train, validation and test need one each, "
@@ -109,7 +112,7 @@ def split_by_share(timestamps: Timestamps, validation_share: float, test_share: 
     test_at = _nearest(remaining, test_share * total, first=2, stop=len(days))
     validation_at = _nearest(remaining - remaining[test_at], validation_share * total, first=1, stop=test_at)
     moments = (days[0], days[validation_at], days[test_at], days[-1] + np.timedelta64(1, "D"))
-    return TemporalSplit(*(to_datetime(moment) for moment in moments))
+    return TemporalSplit(*(_to_datetime(moment) for moment in moments))
 
 
 def split_by_days(timestamps: Timestamps, validation_days: int, test_days: int) -> TemporalSplit:
@@ -123,7 +126,7 @@ def split_by_days(timestamps: Timestamps, validation_days: int, test_days: int) 
     """
     if min(validation_days, test_days) < 1:
         raise ValueError(f"validation_days {validation_days} and test_days {test_days} must be at least 1")
-    _, last = _first_and_last(as_microseconds(timestamps))
+    _, last = _first_and_last(_as_microseconds(timestamps))
     test_start = _midnight(last) + _DAY * (1 - test_days)
     return split_by_dates(timestamps, test_start - _DAY * validation_days, test_start)
 
@@ -143,7 +146,7 @@ def split_by_dates(timestamps: Timestamps, validation_start: datetime, test_star
         raise ValueError(
             f"validation_start {validation_start.isoformat()} must be before test_start {test_start.isoformat()}"
         )
-    moments = as_microseconds(timestamps)
+    moments = _as_microseconds(timestamps)
     first, last = _first_and_last(moments)
     for part, wrong in (("train", validation_start <= first), ("test", test_start > last)):
         if wrong:
@@ -210,10 +213,29 @@ def _midnight(moment: datetime) -> datetime:
 def _first_and_last(moments: npt.NDArray[np.datetime64]) -> tuple[datetime, datetime]:
     if not len(moments):
         raise ValueError("there are no interactions, so every part would be empty: bring in days with events")
-    return to_datetime(moments.min()), to_datetime(moments.max())
+    return _to_datetime(moments.min()), _to_datetime(moments.max())
 
 
 def _utc(name: str, moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(f"{name} {moment.isoformat()} has no time zone; give it one, for example +00:00")
     return moment.astimezone(UTC)
+
+
+def _as_microseconds(timestamps: Timestamps) -> npt.NDArray[np.datetime64]:
+    """``timestamps`` as ``datetime64[us]``, UTC, shape ``[n]``. Raises ``ValueError`` when a value is missing."""
+    if isinstance(timestamps, pa.Array | pa.ChunkedArray):
+        if timestamps.null_count:
+            raise ValueError(f"{timestamps.null_count} of {len(timestamps)} timestamps are missing; a split needs all")
+        moments = np.asarray(timestamps.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())).view("datetime64[us]")
+    else:
+        moments = np.asarray(timestamps).astype("datetime64[us]")
+    if missing := int(np.isnat(moments).sum()):
+        raise ValueError(f"{missing} of {len(moments)} timestamps are missing; a split needs all")
+    return moments
+
+
+def _to_datetime(moment: np.datetime64) -> datetime:
+    """An aware UTC datetime."""
+    converted: datetime = moment.astype("datetime64[us]").item()
+    return converted.replace(tzinfo=UTC)
