@@ -229,7 +229,7 @@ def joined(exported: pa.Table, live: pa.Table, around: Iterable[pa.Table] = ()) 
         name: exported[name].to_pylist() if name in exported.column_names else [None] * exported.num_rows
         for name in ("request_id", "variant")
     }
-    kept, twice = [], []
+    kept, twice = list[int](), list[int]()
     for row, event in enumerate(live.to_pylist()):
         twin = _take_twin(event, by_id, by_what)
         (kept if twin is None else twice).append(row)

@@ -146,7 +146,7 @@ class StreamTables:
         is_stored: bool,
         make: Callable[[list[StreamFile]], pa.Table],
     ) -> pa.Table:
-        stamp = fingerprint(files)
+        stamp = fingerprint((file.name, file.stamp) for file in files)
         if self.lake is not None and is_stored:
             filesystem, base = open_filesystem(self.lake.root)
             with pq.ParquetFile(f"{base}/{name}/date={day.isoformat()}/part-0.parquet", filesystem=filesystem) as file:
