@@ -49,14 +49,12 @@ class Writer:
             self._attempt("inference_log", len(shown), self._exposures.write, shown)
         if self._sink is not None:
             records = [exposure.to_json() for exposure in shown]
-            self._attempt("event_sink", len(shown), self._sink.emit_many, "exposure", records)
+            self._attempt("event_sink", len(shown), self._sink.emit, "exposure", records)
         if self._shadow is not None:
             for work in batch:
                 if work.shadow is not None:
-                    shadow = work.shadow
-                    self._attempt(
-                        "shadow_queue", 1, self._shadow.enqueue, shadow.question, shadow.target, shadow.request_id
-                    )
+                    asked = (work.question, work.shadow, work.exposure.request_id)
+                    self._attempt("shadow_queue", 1, self._shadow.enqueue, *asked)
 
     def _attempt(self, name: str, count: int, function: Callable[..., Any], *arguments: Any) -> None:
         try:

@@ -25,7 +25,7 @@ class Resolver(APIGatewayHttpResolver):
     def __init__(self) -> None:
         self._local = threading.local()
         super().__init__(debug=False, enable_validation=True, json_body_deserializer=parse_json)
-        self.exception_handler(Refusal)(refused)
+        self.exception_handler(Refusal)(error_response)
         self.exception_handler(RequestValidationError)(invalid)
 
     @property
@@ -78,11 +78,6 @@ class Resolver(APIGatewayHttpResolver):
         """Values that routes add to log line and metrics."""
         found: dict[str, Any] = self.current_event["notes"]
         return found
-
-
-def refused(refusal: Refusal) -> Response[str]:
-    """The error response of a refusal."""
-    return error_response(refusal)
 
 
 def invalid(error: RequestValidationError) -> Response[str]:

@@ -5,7 +5,6 @@ Runs as a Lambda function on SQS batches (`handler`), or as a loop on a laptop
 `SHADOW_SUFFIX`, so that feedback, which names the shopper's request, does not join them.
 """
 
-import json
 import logging
 import signal
 import threading
@@ -14,12 +13,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lambda_api.errors import RecsysError
-from lambda_api.serving.question import Invocation, Question, Ranking
+from lambda_api.serving.question import Invocation, Question
 from lambda_api.serving.scorers import Scorer
+from lambda_api.serving.service_answer import shown_items
 from lambda_api.state.event_sink import EventSink
-from lambda_api.state.exposures import Exposure, InferenceLog, ShownItem
-from lambda_api.state.routing_record import RouteTarget
-from lambda_api.state.shadow_queue import ShadowMessage, ShadowQueue
+from lambda_api.state.exposures import Exposure, InferenceLog
+from lambda_api.state.shadow_queue import ShadowMessage, ShadowQueue, read_message
 from lambda_api.state.table import TableUnavailable
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class ShadowConsumer:
             model_version=scored.model_version,
             stage=scored.ranking.stage,
             cause=scored.note,
-            items=_shown(scored.ranking),
+            items=shown_items(scored.ranking),
             context={
                 "shadow_of": message.request_id,
                 "page": question.context.page,
@@ -111,7 +110,7 @@ class ShadowConsumer:
             list_kind="shadow",
         )
         if self._sink is not None:
-            self._sink.emit("exposure", exposure.to_json())
+            self._sink.emit("exposure", [exposure.to_json()])
         self._log.write([exposure])
         return True
 
@@ -135,15 +134,8 @@ def take_batch(consumer: ShadowConsumer, event: Mapping[str, Any]) -> dict[str, 
 def read_record(record: Mapping[str, Any]) -> ShadowMessage:
     """The message in a record of an SQS batch. Raises ``ValueError`` where there is none."""
     try:
-        body = json.loads(record["body"])
-        return ShadowMessage(
-            request_id=body["request_id"],
-            question=body["question"],
-            target=RouteTarget.from_json(body["target"]),
-            enqueued_at=int(body["enqueued_at"]),
-            receipt=record["receiptHandle"],
-            deliveries=int(record["attributes"]["ApproximateReceiveCount"]),
-        )
+        deliveries = int(record["attributes"]["ApproximateReceiveCount"])
+        return read_message(record["body"], receipt=record["receiptHandle"], deliveries=deliveries)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a shadow message: {type(error).__name__}: {error}") from error
 
@@ -204,13 +196,6 @@ def main() -> None:
 
 def _consumer(held: "Serving") -> ShadowConsumer:
     return ShadowConsumer(held.scorer, held.inference_log, held.sink)
-
-
-def _shown(ranking: Ranking) -> tuple[ShownItem, ...]:
-    return tuple(
-        ShownItem(item.product_id, item.score, rank, item.propensity, item.reason.code)
-        for rank, item in enumerate(ranking.items, start=1)
-    )
 
 
 if __name__ == "__main__":

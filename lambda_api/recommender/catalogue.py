@@ -45,12 +45,8 @@ class CatalogueError(RecsysError):
     """A folder or its columns are not a valid catalogue; the message names the file or column and the rule."""
 
 
-class CatalogueManifest(FolderManifest):
-    """``manifest.json``."""
-
-
 _FOLDER = SealedFolder(
-    "catalogue", CatalogueError, CatalogueManifest, SCHEMA_VERSION, re.compile(r"[a-z_]+(?:\.[a-z]+)?\.npy")
+    "catalogue", CatalogueError, FolderManifest, SCHEMA_VERSION, re.compile(r"[a-z_]+(?:\.[a-z]+)?\.npy")
 )
 
 
@@ -259,7 +255,7 @@ _DTYPES = {
 }
 
 
-def write_catalogue(catalogue: Catalogue, folder: Path) -> CatalogueManifest:
+def write_catalogue(catalogue: Catalogue, folder: Path) -> FolderManifest:
     """Write ``catalogue`` to ``folder``, atomically, and return its manifest.
 
     Raises:
@@ -269,7 +265,7 @@ def write_catalogue(catalogue: Catalogue, folder: Path) -> CatalogueManifest:
     return _FOLDER.write(folder, {**id_arrays(catalogue.products), **columns}, {}, {"products": len(catalogue)})
 
 
-def read_catalogue_manifest(folder: Path) -> CatalogueManifest:
+def read_catalogue_manifest(folder: Path) -> FolderManifest:
     """The manifest of ``folder``, checked against its own checksum; no other file is opened.
 
     Raises:

@@ -5,12 +5,12 @@ process that serves from it: mapped files stay until they are released, and noth
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lambda_api.serving.folder_fetch import FileEntry, FolderKind, FolderUnavailable, open_cached, relocate
+from lambda_api.serving.folder_fetch import FolderKind, FolderUnavailable, open_cached, relocate
 from lambda_api.serving.folder_host import FolderHost, FolderRef, LoadedFolder
 from lambda_api.serving.guard import Guard
 from lambda_api.serving.refreshed import RefreshedValue
@@ -159,22 +159,10 @@ def read_pointer(table: Table) -> CataloguePointer | None:
 def _bundle_kind() -> FolderKind:
     from lambda_api.recommender.bundle import BundleError, read_bundle, read_manifest
 
-    def files(folder: Path) -> Sequence[FileEntry]:
-        return read_manifest(folder).files
-
-    def read(folder: Path, checksum: str) -> Any:
-        return read_bundle(folder, checksum=checksum)
-
-    return FolderKind("bundle", files, read, BundleError)
+    return FolderKind("bundle", read_manifest, read_bundle, BundleError)
 
 
 def _catalogue_kind() -> FolderKind:
     from lambda_api.recommender.catalogue import CatalogueError, read_catalogue, read_catalogue_manifest
 
-    def files(folder: Path) -> Sequence[FileEntry]:
-        return read_catalogue_manifest(folder).files
-
-    def read(folder: Path, checksum: str) -> Any:
-        return read_catalogue(folder, checksum=checksum)
-
-    return FolderKind("catalogue", files, read, CatalogueError)
+    return FolderKind("catalogue", read_catalogue_manifest, read_catalogue, CatalogueError)

@@ -106,7 +106,7 @@ class Engine:
         """The list without the learned ranker; for models without one the same as `answer`."""
         return self._answer(question, self._unranked)
 
-    def similar(self, product_id: str, k: int, *, available_only: bool = True) -> Ranking:
+    def similar(self, product_id: str, k: int) -> Ranking:
         """The ``k`` products most similar to one, by the model; then the most popular of its category.
 
         Raises:
@@ -116,7 +116,7 @@ class Engine:
         card = self.catalogue.card(product_id)
         if own < 0 and card is None:
             raise UnknownProduct(f"no product {product_id!r}; ids are those of the shop's catalogue")
-        allowed = self._mask(Filters(available_only=available_only))
+        allowed = self._mask(Filters())
         found = np.empty(0, dtype=np.int32)
         scores = np.empty(0, dtype=np.float32)
         if own >= 0 and self.recommender.knows_likeness:
@@ -133,16 +133,8 @@ class Engine:
             for product, score in zip(found.tolist(), scores.tolist(), strict=True)
         ]
         if len(items) < k and card is not None and card.category is not None:
-            taken = np.append(found, own)
-            filters = Filters(categories=(card.category,), available_only=available_only)
-            items += self._popular_items(k - len(items), filters, taken)
+            items += self._popular_items(k - len(items), card.category, np.append(found, own))
         return Ranking(tuple(map(self._with_card, items)), "ranked" if len(found) else "popular", personal=False)
-
-    def popular(self, k: int, category: str | None = None) -> Ranking:
-        """The ``k`` most popular available products, of one category if named; empty for an unknown category."""
-        filters = Filters(categories=() if category is None else (category,))
-        items = self._popular_items(k, filters, np.empty(0, dtype=np.int32))
-        return Ranking(tuple(map(self._with_card, items)), "popular", personal=False)
 
     def _answer(self, question: Question, recommender: Recommender) -> Ranking:
         products = recommender.products
@@ -301,8 +293,9 @@ class Engine:
             excluded += [event.product_id for event in events if event.interaction_type == InteractionType.PURCHASE]
         return excluded
 
-    def _popular_items(self, k: int, filters: Filters, taken: IndexArray) -> list[RankedItem]:
-        allowed, order = self._mask(filters), self.recommender.popular_order
+    def _popular_items(self, k: int, category: str, taken: IndexArray) -> list[RankedItem]:
+        """The ``k`` most popular available products of a category that are not ``taken``."""
+        allowed, order = self._mask(Filters(categories=(category,))), self.recommender.popular_order
         size = 4 * (k + len(taken))
         while True:
             free = order[:size]
@@ -311,9 +304,7 @@ class Engine:
             if len(free) == k or size >= len(order):
                 break
             size *= 8
-        reason = Reason("popular", "Popular in the shop")
-        if filters.categories:
-            reason = Reason("popular_in_category", f"Popular in {filters.categories[0]}")
+        reason = Reason("popular_in_category", f"Popular in {category}")
         return [RankedItem(self._id(product), float(self.recommender.popularity[product]), reason) for product in free]
 
     def _build_mask(self, filters: Filters) -> NDArray[np.bool_] | None:

@@ -7,10 +7,11 @@ it again, which is safe: the store knows event ids, and so do readers of the sin
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from lambda_api.serving.counters import Counters
 from lambda_api.serving.guard import DependencyFailed, Guard
+from lambda_api.state.event_sink import EventSink
 from lambda_api.state.exposures import Exposure, InferenceLog
 from lambda_api.state.history import HistoryStore, RecordOutcome, StoredEvent
 
@@ -23,13 +24,6 @@ OPEN_FOR_S = 2.0
 MAX_JOINED_LISTS = 10
 
 log = logging.getLogger(__name__)
-
-
-class FeedbackSink(Protocol):
-    """The event stream, as far as feedback needs it."""
-
-    def emit_many(self, kind: Any, records: Sequence[dict[str, Any]]) -> None:
-        """Write the records; they are durable on return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +43,7 @@ class FeedbackService:
         self,
         history: HistoryStore,
         exposures: InferenceLog | None,
-        sink: FeedbackSink | None,
+        sink: EventSink | None,
         counters: Counters | None = None,
     ) -> None:
         self._history = history
@@ -78,7 +72,7 @@ class FeedbackService:
                 first.setdefault(event.event_id, event)
             records = [_record(event) for event in first.values()]
             try:
-                self.sink_guard.call(self._sink.emit_many, "feedback", records)
+                self.sink_guard.call(self._sink.emit, "feedback", records)
             except DependencyFailed as failure:
                 return self._retry(events, f"event_sink: {failure.cause}", failure)
         self.counters.add("feedback_accepted", by=len(outcome.accepted))

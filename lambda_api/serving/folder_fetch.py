@@ -9,14 +9,18 @@ import contextlib
 import os
 import shutil
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from lambda_api.atomic_files import shared_folder
 from lambda_api.errors import RecsysError
+
+if TYPE_CHECKING:
+    from lambda_api.recommender.sealed_folder import FolderManifest
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20
@@ -36,32 +40,20 @@ class FolderUnavailable(RecsysError):
         self.detail = detail
 
 
-class FileEntry(Protocol):
-    """One file of a manifest."""
-
-    @property
-    def name(self) -> str:
-        """Relative, with forward slashes; already checked to stay inside the folder."""
-
-    @property
-    def size(self) -> int:
-        """In bytes."""
-
-
 @dataclass(frozen=True, slots=True)
 class FolderKind:
     """How one kind of folder is read.
 
     Attributes:
         noun: the kind in messages.
-        files: lists the files of the manifest in a folder that holds only the manifest.
-        read: reads and verifies the whole folder; arguments: folder and checksum.
+        manifest: reads and checks the manifest of a folder that may hold nothing else.
+        read: reads and verifies the whole folder; takes the ``checksum`` by name.
         error: raised by both for a folder that is refused.
     """
 
     noun: str
-    files: Callable[[Path], Sequence[FileEntry]]
-    read: Callable[[Path, str], Any]
+    manifest: Callable[[Path], "FolderManifest"]
+    read: Callable[..., Any]
     error: type[Exception]
 
 
@@ -91,7 +83,7 @@ def open_cached(kind: FolderKind, uri: str, checksum: str, cache: Path, keep: in
     target = cache / checksum
     if target.is_dir():
         try:
-            value = kind.read(target, checksum)
+            value = kind.read(target, checksum=checksum)
         except (kind.error, OSError):
             shutil.rmtree(target, ignore_errors=True)
         else:
@@ -111,18 +103,16 @@ def fetch(kind: FolderKind, uri: str, target: Path, checksum: str) -> Any:
     Raises:
         FolderUnavailable: see `open_cached`; ``target`` is untouched.
     """
-    partial = target.parent / f".{target.name}.{uuid.uuid4().hex}.partial"
     try:
-        source = _source(uri)
-        partial.mkdir(parents=True)
-        _copy(source, MANIFEST, partial / MANIFEST, MAX_MANIFEST_BYTES, exact=False)
-        files = kind.files(partial)
-        if sum(file.size for file in files) > MAX_FOLDER_BYTES:
-            raise FolderUnavailable("refused", f"{uri} claims more than {MAX_FOLDER_BYTES} bytes")
-        for file in files:
-            _copy(source, file.name, partial / file.name, file.size, exact=True)
-        value = kind.read(partial, checksum)
-        _move(partial, target)
+        read = _reader(uri)
+        with shared_folder(target, Path.is_dir) as copy:
+            _copy(read(MANIFEST), copy / MANIFEST, MAX_MANIFEST_BYTES, exact=False)
+            files = kind.manifest(copy).files
+            if sum(file.size for file in files) > MAX_FOLDER_BYTES:
+                raise FolderUnavailable("refused", f"{uri} claims more than {MAX_FOLDER_BYTES} bytes")
+            for file in files:
+                _copy(read(file.name), copy / file.name, file.size, exact=True)
+            value = kind.read(copy, checksum=checksum)
         return value
     except kind.error as error:
         raise FolderUnavailable("refused", str(error)) from error
@@ -130,8 +120,6 @@ def fetch(kind: FolderKind, uri: str, target: Path, checksum: str) -> Any:
         raise FolderUnavailable("missing", f"{kind.noun} {uri}: {error}") from error
     except OSError as error:
         raise FolderUnavailable("error", f"{kind.noun} {uri}: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def prune(cache: Path, keep: int) -> None:
@@ -151,51 +139,40 @@ def prune(cache: Path, keep: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-class _Source(Protocol):
-    def chunks(self, name: str) -> Iterator[bytes]:
-        """Content of one file. Raises ``FileNotFoundError`` or another ``OSError``."""
+def _reader(uri: str) -> Callable[[str], Iterator[bytes]]:
+    """Reads the content of one file below ``uri`` by relative name, in pieces.
 
-
-@dataclass(frozen=True, slots=True)
-class _LocalSource:
-    root: Path
-
-    def chunks(self, name: str) -> Iterator[bytes]:
-        with (self.root / name).open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                yield chunk
-
-
-@dataclass(frozen=True, slots=True)
-class _S3Source:
-    client: Any
-    bucket: str
-    prefix: str
-
-    def chunks(self, name: str) -> Iterator[bytes]:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        key = f"{self.prefix}/{name}" if self.prefix else name
-        try:
-            body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"]
-            yield from body.iter_chunks(_CHUNK)
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in ("NoSuchKey", "NoSuchBucket", "404"):
-                raise FileNotFoundError(f"s3://{self.bucket}/{key} does not exist") from error
-            raise OSError(str(error)) from error
-        except BotoCoreError as error:
-            raise OSError(str(error)) from error
-
-
-def _source(uri: str) -> _Source:
+    Raises (the returned function):
+        OSError: the file cannot be read; ``FileNotFoundError`` where there is none.
+    """
     parts = urlsplit(uri)
     if parts.scheme == "s3":
-        return _S3Source(_s3_client(), parts.netloc, parts.path.strip("/"))
+        return partial(_s3_chunks, _s3_client(), parts.netloc, parts.path.strip("/"))
     if parts.scheme == "file":
-        return _LocalSource(Path(unquote(parts.path)))
+        return partial(_local_chunks, Path(unquote(parts.path)))
     if "://" in uri:
         raise FolderUnavailable("refused", f"{uri}: only paths, file:// and s3:// are supported")
-    return _LocalSource(Path(uri))
+    return partial(_local_chunks, Path(uri))
+
+
+def _local_chunks(root: Path, name: str) -> Iterator[bytes]:
+    with (root / name).open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _s3_chunks(client: Any, bucket: str, prefix: str, name: str) -> Iterator[bytes]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    key = f"{prefix}/{name}" if prefix else name
+    try:
+        yield from client.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(_CHUNK)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in ("NoSuchKey", "NoSuchBucket", "404"):
+            raise FileNotFoundError(f"s3://{bucket}/{key} does not exist") from error
+        raise OSError(str(error)) from error
+    except BotoCoreError as error:
+        raise OSError(str(error)) from error
 
 
 def _s3_client() -> Any:
@@ -206,22 +183,14 @@ def _s3_client() -> Any:
     return boto3.client("s3", config=Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 3}))
 
 
-def _copy(source: _Source, name: str, target: Path, limit: int, *, exact: bool) -> None:
+def _copy(chunks: Iterator[bytes], target: Path, limit: int, *, exact: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with target.open("wb") as file:
-        for chunk in source.chunks(name):
+        for chunk in chunks:
             written += len(chunk)
             if written > limit:
                 break
             file.write(chunk)
     if written > limit or (exact and written != limit):
-        raise FolderUnavailable("refused", f"{name} has not the allowed {limit} bytes")
-
-
-def _move(partial: Path, target: Path) -> None:
-    try:
-        partial.rename(target)
-    except OSError:
-        if not target.is_dir():
-            raise
+        raise FolderUnavailable("refused", f"{target.name} has not the allowed {limit} bytes")

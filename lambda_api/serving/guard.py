@@ -208,7 +208,7 @@ class Guard:
         self._slots = slots
         self._answers = answers
         self._clock = clock
-        self._pool = shared_pool() if pool is None else pool
+        self._pool = _shared if pool is None else pool
         self._pool.reserve(slots)
         self._status: Status = "closed"
         self._epoch = 0
@@ -324,8 +324,4 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reset_in_child)
 
 _shared = DaemonPool()
-
-
-def shared_pool() -> DaemonPool:
-    """The process's pool."""
-    return _shared
+"""The process's pool."""

@@ -14,7 +14,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 from typing import Any
 
 from lambda_api.interactions import Event
@@ -34,9 +33,9 @@ from lambda_api.serving.service_answer import (
     AfterWork,
     RequestTrace,
     ServiceAnswer,
-    ShadowRequest,
+    shown_items,
 )
-from lambda_api.state.exposures import Exposure, ListKind, ShownItem, has_failed
+from lambda_api.state.exposures import Exposure, ListKind, has_failed
 from lambda_api.state.history import HistoryStore
 from lambda_api.state.routing_record import WHOLE, RouteTarget, RoutingRecord, Variant
 
@@ -132,7 +131,7 @@ class RecommendationService:
             trace.failed("service: error")
             scored = self._popular(question, trace)
         answer = self._finish(record, variant, question, scored, request_id, trace)
-        self._hand_over(answer, record, question, request_id)
+        self._hand_over(answer, record.shadow, question)
         return answer
 
     def similar(self, product_id: str, k: int, request_id: str) -> ServiceAnswer:
@@ -322,10 +321,7 @@ class RecommendationService:
             model_version=scored.model_version,
             stage=scored.ranking.stage,
             cause=trace.cause,
-            items=tuple(
-                ShownItem(item.product_id, item.score, rank, item.propensity, item.reason.code, team)
-                for rank, (item, team) in enumerate(zip_longest(scored.ranking.items, scored.teams), start=1)
-            ),
+            items=shown_items(scored.ranking, scored.teams),
             context=_shown_context(question, scored.ranking),
             latency_ms=total,
             revision=record.revision,
@@ -335,7 +331,6 @@ class RecommendationService:
             scored.ranking,
             scored.model_version,
             variant.name,
-            record.experiment,
             trace.cause,
             exposure,
             trace.timings,
@@ -343,12 +338,10 @@ class RecommendationService:
             has_failed(exposure, variant.target.version),
         )
 
-    def _hand_over(self, answer: ServiceAnswer, record: RoutingRecord, question: Question, request_id: str) -> None:
-        shadow = None
-        if record.shadow is not None:
-            shadow = ShadowRequest(question.to_json(), record.shadow, request_id)
+    def _hand_over(self, answer: ServiceAnswer, shadow: RouteTarget | None, question: Question) -> None:
+        asked = None if shadow is None else question.to_json()
         try:
-            self._after_reply.submit(AfterWork(answer.exposure, shadow))
+            self._after_reply.submit(AfterWork(answer.exposure, shadow, asked))
         except Exception:
             log.exception("work after the reply was refused")
             self.counters.add("exposures_lost")

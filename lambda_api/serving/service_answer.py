@@ -1,11 +1,13 @@
 """What the service gives back for a request: the list with how it was made, and the work for after the reply."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Protocol
 
 from lambda_api.serving.question import Ranking
-from lambda_api.state.exposures import Exposure
+from lambda_api.state.exposures import Exposure, ShownItem
 from lambda_api.state.routing_record import RouteTarget
 
 BASELINE = "baseline"
@@ -27,7 +29,6 @@ class ServiceAnswer:
     ranking: Ranking
     model_version: str
     variant: str
-    experiment: str
     cause: str | None
     exposure: Exposure
     timings: dict[str, float]
@@ -36,20 +37,12 @@ class ServiceAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class ShadowRequest:
-    """A question for the shadow model, asked after the reply."""
-
-    question: dict[str, Any]
-    target: RouteTarget
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class AfterWork:
-    """Work for one request after its reply."""
+    """Work for one request after its reply: an exposure to store, and the ``question`` for the ``shadow`` if any."""
 
     exposure: Exposure
-    shadow: ShadowRequest | None
+    shadow: RouteTarget | None = None
+    question: dict[str, Any] | None = None
 
 
 class AfterReply(Protocol):
@@ -57,6 +50,14 @@ class AfterReply(Protocol):
 
     def submit(self, work: AfterWork) -> None:
         """Do ``work`` later."""
+
+
+def shown_items(ranking: Ranking, teams: Sequence[str | None] = ()) -> tuple[ShownItem, ...]:
+    """The items of a list as exposures hold them; ``teams``: see `lambda_api.serving.scorers.Scored`."""
+    return tuple(
+        ShownItem(item.product_id, item.score, rank, item.propensity, item.reason.code, team)
+        for rank, (item, team) in enumerate(zip_longest(ranking.items, teams), start=1)
+    )
 
 
 @dataclass(slots=True)

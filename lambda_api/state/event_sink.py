@@ -12,6 +12,7 @@ import random
 import secrets
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from lambda_api.errors import RecsysError
 from lambda_api.state.addressing import digest
+from lambda_api.state.batches import batches
 
 Kind = Literal["exposure", "feedback"]
 KINDS: tuple[Kind, ...] = ("exposure", "feedback")
@@ -42,11 +44,8 @@ class SinkFull(SinkUnavailable):
 class EventSink(Protocol):
     """Takes event records. Records are plain dicts that JSON can hold, without NaN."""
 
-    def emit(self, kind: Kind, record: Mapping[str, Any]) -> None:
-        """Deliver one record; feedback is durable when this returns. Raises `SinkUnavailable`."""
-
-    def emit_many(self, kind: Kind, records: Sequence[Mapping[str, Any]]) -> None:
-        """Deliver several records in one call. Raises `SinkUnavailable`."""
+    def emit(self, kind: Kind, records: Sequence[Mapping[str, Any]]) -> None:
+        """Deliver ``records``; feedback is durable when this returns. Raises `SinkUnavailable`."""
 
     def close(self) -> None:
         """Close files and connections."""
@@ -73,12 +72,8 @@ class JsonLinesSink:
         self._owner = 0
         self._reset_after_fork()
 
-    def emit(self, kind: Kind, record: Mapping[str, Any]) -> None:
-        """See `EventSink.emit`. Raises `SinkFull` when the disk is full."""
-        self.emit_many(kind, [record])
-
-    def emit_many(self, kind: Kind, records: Sequence[Mapping[str, Any]]) -> None:
-        """See `EventSink.emit_many`; one append, for feedback one flush. Raises `SinkFull` when the disk is full."""
+    def emit(self, kind: Kind, records: Sequence[Mapping[str, Any]]) -> None:
+        """See `EventSink.emit`; one append, for feedback one flush. Raises `SinkFull` when the disk is full."""
         if not records:
             return
         content = b"".join(_line(record) for record in records)
@@ -138,7 +133,7 @@ class JsonLinesSink:
             os.close(opened[1])
 
 
-class BatchSink:
+class BatchSink(ABC):
     """Sends records in batches to a service of AWS: one JSON line each, ``{"kind": ..., ...record}``.
 
     The services may accept some records of a batch and refuse others; the refused ones are sent again, with full
@@ -167,39 +162,28 @@ class BatchSink:
         self._sleep = sleep
         self._jitter = jitter
 
-    def emit(self, kind: Kind, record: Mapping[str, Any]) -> None:
-        """See `EventSink.emit`. Raises ``ValueError`` for a record over the service's limit."""
-        self.emit_many(kind, [record])
-
-    def emit_many(self, kind: Kind, records: Sequence[Mapping[str, Any]]) -> None:
-        """See `EventSink.emit_many`. Raises ``ValueError`` for a record over the service's limit; none is sent then."""
-        request: list[dict[str, Any]] = []
-        size = 0
-        requests = [request]
+    def emit(self, kind: Kind, records: Sequence[Mapping[str, Any]]) -> None:
+        """See `EventSink.emit`. Raises ``ValueError`` for a record over the service's limit; none is sent then."""
+        sized = []
         for record in records:
             entry = self._entry(_line({"kind": kind, **record}), record)
-            bytes_of_record = sum(map(len, entry.values()))
-            if bytes_of_record > self.max_record_bytes:
-                raise ValueError(
-                    f"{kind} record of {bytes_of_record} bytes; {self.service} accepts {self.max_record_bytes}"
-                )
-            if len(request) == MAX_RECORDS or size + bytes_of_record > self.max_request_bytes:
-                request, size = [], 0
-                requests.append(request)
-            request.append(entry)
-            size += bytes_of_record
-        for request in requests:
-            if request:
-                self._put(request)
+            size = sum(map(len, entry.values()))
+            if size > self.max_record_bytes:
+                raise ValueError(f"{kind} record of {size} bytes; {self.service} accepts {self.max_record_bytes}")
+            sized.append(([entry], size))
+        for request in batches(sized, MAX_RECORDS, self.max_request_bytes):
+            self._put(request)
 
-    def close(self) -> None:
-        """Nothing to close."""
+    def close(self) -> None:  # noqa: B027 - nothing to close
+        """See `EventSink.close`."""
 
+    @abstractmethod
     def _entry(self, line: bytes, record: Mapping[str, Any]) -> dict[str, Any]:
-        raise NotImplementedError
+        """The entry of one record in a request."""
 
+    @abstractmethod
     def _send(self, entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        raise NotImplementedError
+        """One request; returns the service's answer to each entry."""
 
     def _put(self, records: list[dict[str, Any]]) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -239,10 +223,7 @@ class KinesisSink(BatchSink):
         return {"Data": line, "PartitionKey": digest(str(record.get("user_id", "")))}
 
     def _send(self, entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        answered: Sequence[Mapping[str, Any]] = self._client.put_records(StreamName=self.stream, Records=entries)[
-            "Records"
-        ]
-        return answered
+        return self._client.put_records(StreamName=self.stream, Records=entries)["Records"]
 
 
 class FirehoseSink(BatchSink):
@@ -256,10 +237,8 @@ class FirehoseSink(BatchSink):
         return {"Data": line}
 
     def _send(self, entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        answered: Sequence[Mapping[str, Any]] = self._client.put_record_batch(
-            DeliveryStreamName=self.stream, Records=entries
-        )["RequestResponses"]
-        return answered
+        answer = self._client.put_record_batch(DeliveryStreamName=self.stream, Records=entries)
+        return answer["RequestResponses"]
 
 
 _PASSING_ERRORS = frozenset(

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lambda_api.state.addressing import MalformedRecord, check_text, digest
-from lambda_api.state.encoding import MAX_WRITES
+from lambda_api.state.batches import transactions
 from lambda_api.state.history import StoredEvent
 from lambda_api.state.table import Delete, Key, Put, Table
 
 _SORT = "exposure"
 _MAX_PART_BYTES = 200 * 1024  # of DynamoDB's 400 KB per record
-_MAX_BATCH_BYTES = 3 * 1024 * 1024  # of its 4 MB per transaction
 _ITEM_FIELDS = ("product_id", "score", "rank", "propensity", "reason", "team")
 
 SHARED_DEPENDENCIES = frozenset({"history", "popular", "routing", "catalogue", "event_sink", "feedback", "exposures"})
@@ -139,17 +138,7 @@ class InferenceLog:
         """
         expires_at = int(self._clock()) + self._ttl_s
         last = {exposure.request_id: exposure for exposure in exposures}
-        batch: list[Put] = []
-        size = 0
-        for exposure in last.values():
-            parts = _parts(exposure, expires_at)
-            bytes_of_parts = sum(count for _, count in parts)
-            if batch and (len(batch) + len(parts) > MAX_WRITES or size + bytes_of_parts > _MAX_BATCH_BYTES):
-                self._table.write(batch)
-                batch, size = [], 0
-            batch += [put for put, _ in parts]
-            size += bytes_of_parts
-        if batch:
+        for batch in transactions(_parts(exposure, expires_at) for exposure in last.values()):
             self._table.write(batch)
 
     def get(self, request_id: str) -> Exposure | None:
@@ -220,7 +209,7 @@ def _row(item: ShownItem) -> list[Any]:
     return [getattr(item, name) for name in _ITEM_FIELDS[: 5 if item.team is None else 6]]
 
 
-def _parts(exposure: Exposure, expires_at: int) -> list[tuple[Put, int]]:
+def _parts(exposure: Exposure, expires_at: int) -> tuple[list[Put], int]:
     """The records of one exposure (nearly always one) and an upper estimate of their bytes."""
     check_text("request_id", exposure.request_id)
     header = _header(exposure)
@@ -237,11 +226,11 @@ def _parts(exposure: Exposure, expires_at: int) -> list[tuple[Put, int]]:
         sizes[-1] += row_bytes
     partition = _partition(exposure.request_id)
     puts = []
-    for place, (rows, size) in enumerate(zip(groups, sizes, strict=True)):
+    for place, rows in enumerate(groups):
         head = {**header, "parts": len(groups)} if place == 0 else {}
         key = Key(partition, _SORT if place == 0 else f"{_SORT}#{place:03d}")
-        puts.append((Put(key, {**head, "items": rows}, expires_at=expires_at), size))
-    return puts
+        puts.append(Put(key, {**head, "items": rows}, expires_at=expires_at))
+    return puts, sum(sizes)
 
 
 def _bytes(value: Any) -> int:

@@ -24,6 +24,7 @@ from typing import Any
 from lambda_api.errors import RecsysError
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.state.addressing import MalformedRecord, check_text, digest
+from lambda_api.state.batches import transactions
 from lambda_api.state.encoding import MAX_WRITES
 from lambda_api.state.table import Absent, ConditionFailed, Delete, Key, Put, Record, Table, Write
 
@@ -36,7 +37,6 @@ MAX_SEEDED = 200
 _SEED = "~seed"
 _REMOVALS = "forget"
 _MAX_SEED_BYTES = 300 * 1024  # of DynamoDB's 400 KB; leaves room for the user id and JSON's escapes
-_MAX_BATCH_BYTES = 3 * 1024 * 1024  # of the 4 MB a transaction may have
 _MAX_TIMESTAMP = 10**12 - 1  # twelve digits in the key: until the year 33,658
 _ID_DIGITS = 32
 
@@ -176,18 +176,10 @@ class HistoryStore:
             ValueError: an event that cannot be stored, or one that names another shopper.
             TableUnavailable: the table failed; some shoppers may be written. Call again.
         """
-        written, size = 0, 0
-        batch: list[Write] = []
-        for user_id, events in histories.items():
-            write, bytes_of_write = self._pack(user_id, events)
-            if batch and (len(batch) == MAX_WRITES or size + bytes_of_write > _MAX_BATCH_BYTES):
-                self._table.write(batch)
-                batch, size = [], 0
-            batch.append(write)
-            size += bytes_of_write
-            written += isinstance(write, Put)
-        if batch:
+        written = 0
+        for batch in transactions(self._pack(user_id, events) for user_id, events in histories.items()):
             self._table.write(batch)
+            written += sum(isinstance(write, Put) for write in batch)
         return written
 
     def request_removal(self, user_id: str) -> int:
@@ -253,10 +245,11 @@ class HistoryStore:
             Put(Key(_user_partition(event.user_id), sort), attributes, expires_at=expires_at),
         )
 
-    def _pack(self, user_id: str, events: Sequence[StoredEvent]) -> tuple[Write, int]:
+    def _pack(self, user_id: str, events: Sequence[StoredEvent]) -> tuple[list[Write], int]:
+        """The write of one shopper's packed events, and an upper bound of its bytes."""
         check_text("user_id", user_id)
         if not events:
-            return Delete(Key(_user_partition(user_id), _SEED)), 0
+            return [Delete(Key(_user_partition(user_id), _SEED))], 0
         for event in events:
             check_event(event)
             if event.user_id != user_id:
@@ -281,7 +274,7 @@ class HistoryStore:
             {"user_id": user_id, "events": rows},
             expires_at=int(self._clock()) + self._ttl_s,
         )
-        return put, size + 6 * len(user_id) + 512
+        return [put], size + 6 * len(user_id) + 512
 
 
 def check_event(event: StoredEvent) -> None:

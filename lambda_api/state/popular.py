@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from lambda_api.state.addressing import MalformedRecord, check_text, digest
-from lambda_api.state.encoding import MAX_WRITES
+from lambda_api.state.batches import transactions
 from lambda_api.state.table import Delete, Key, Put, Table, Write
 
 MAX_ENTRIES = 200
@@ -19,7 +19,6 @@ _PARTITION = "popular"
 _OVERALL = Key(_PARTITION, "overall")
 _CATEGORY = "category#"
 _MAX_LIST_BYTES = 350 * 1024  # of DynamoDB's 400 KB per record
-_MAX_BATCH_BYTES = 3 * 1024 * 1024  # of its 4 MB per transaction
 _COLUMNS = 7
 
 
@@ -59,7 +58,7 @@ class PopularProducts:
                 replaced.
             TableUnavailable: the table failed; some lists may have been replaced. Publish again.
         """
-        writes: list[Write] = []
+        writes: list[Put] = []
         for category, entries in by_category.items():
             check_text("category", category)
             key = Key(_PARTITION, _CATEGORY + digest(category))
@@ -67,7 +66,10 @@ class PopularProducts:
         writes.append(_put(_OVERALL, overall, {"published_at": published_at}))
         keep = {write.key for write in writes}
         stale = [record.key for record in self._table.query(_PARTITION, prefix=_CATEGORY) if record.key not in keep]
-        self._write_in_batches([*(Delete(key) for key in stale), *writes])
+        sized: list[tuple[list[Write], int]] = [([Delete(key)], 0) for key in stale]
+        sized += [([write], len(json.dumps(write.attributes["entries"]))) for write in writes]
+        for batch in transactions(sized):
+            self._table.write(batch)
 
     def overall(self) -> tuple[PopularEntry, ...]:
         """The overall list, best first; empty before the first publication.
@@ -98,18 +100,6 @@ class PopularProducts:
             return tuple(PopularEntry(*row) for row in rows)
         except (KeyError, ValueError, TypeError) as error:
             raise MalformedRecord(key, f"{type(error).__name__}: {error}") from error
-
-    def _write_in_batches(self, writes: Sequence[Write]) -> None:
-        batch: list[Write] = []
-        size = 0
-        for write in writes:
-            bytes_of_write = len(json.dumps(write.attributes["entries"])) if isinstance(write, Put) else 0
-            if batch and (len(batch) == MAX_WRITES or size + bytes_of_write > _MAX_BATCH_BYTES):
-                self._table.write(batch)
-                batch, size = [], 0
-            batch.append(write)
-            size += bytes_of_write
-        self._table.write(batch)
 
 
 def _put(key: Key, entries: Sequence[PopularEntry], attributes: dict[str, Any]) -> Put:

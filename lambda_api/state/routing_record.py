@@ -6,7 +6,7 @@ Assigning shoppers to variants, and the cache that serving reads the record thro
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lambda_api.errors import RecsysError
@@ -53,12 +53,7 @@ class RouteTarget:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict; `from_json` reads it back."""
-        return {
-            "version": self.version,
-            "bundle_uri": self.bundle_uri,
-            "checksum": self.checksum,
-            "endpoint": self.endpoint,
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, value: Any) -> "RouteTarget":
@@ -82,7 +77,7 @@ class Variant:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict; `from_json` reads it back."""
-        return {"name": self.name, "target": self.target.to_json(), "weight": self.weight}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, value: Any) -> "Variant":
@@ -139,16 +134,9 @@ class RoutingRecord:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict; `from_json` reads it back."""
-        return {
-            "experiment": self.experiment,
-            "salt": self.salt,
-            "variants": [variant.to_json() for variant in self.variants],
-            "shadow": None if self.shadow is None else self.shadow.to_json(),
-            "revision": self.revision,
-            "updated_at": self.updated_at,
-            **({} if self.holdout is None else {"holdout": self.holdout.to_json()}),
-            **({"interleaved": True} if self.interleaved else {}),
-        }
+        content = {**asdict(self), "variants": [variant.to_json() for variant in self.variants]}
+        # Older versions refuse these fields, so they are written only where they say something.
+        return {name: value for name, value in content.items() if value or name not in ("holdout", "interleaved")}
 
     @property
     def held(self) -> tuple[Variant, ...]:

@@ -11,7 +11,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -202,18 +202,6 @@ def read_message(body: str, *, receipt: str, deliveries: int) -> ShadowMessage:
     return ShadowMessage(request_id, question, target, enqueued_at, receipt, deliveries)
 
 
-class SqsClient(Protocol):
-    """The calls of ``boto3.client("sqs")`` that are used."""
-
-    def send_message(self, *, QueueUrl: str, MessageBody: str) -> Any: ...
-
-    def receive_message(self, **request: Any) -> Mapping[str, Any]: ...
-
-    def delete_message(self, *, QueueUrl: str, ReceiptHandle: str) -> Any: ...
-
-    def get_queue_attributes(self, *, QueueUrl: str, AttributeNames: Sequence[str]) -> Mapping[str, Any]: ...
-
-
 class SqsShadowQueue:
     """The queue on Amazon SQS (a standard queue; its retention should be `LIFETIME_S`).
 
@@ -230,7 +218,7 @@ class SqsShadowQueue:
     """
 
     def __init__(
-        self, queue_url: str, client: SqsClient, *, capacity: int = CAPACITY, clock: Callable[[], float] = time.time
+        self, queue_url: str, client: Any, *, capacity: int = CAPACITY, clock: Callable[[], float] = time.time
     ) -> None:
         self._queue_url = queue_url
         self._client = client

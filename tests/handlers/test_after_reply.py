@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lambda_api.handlers.after_reply import Background, Immediate, LambdaExtension, Writer
-from lambda_api.serving.service_answer import AfterWork, ShadowRequest
+from lambda_api.serving.service_answer import AfterWork
 from lambda_api.state.exposures import Exposure
 from lambda_api.state.routing_record import RouteTarget
 from tests.patience import PATIENCE_S, wait_until
@@ -20,7 +20,7 @@ TARGET = RouteTarget("v2", "/models/v2", "c2")
 
 def work(number: int, *, shadow: bool = False) -> AfterWork:
     exposure = Exposure(f"r{number}", "u", 0, "e", "champion", 1.0, "v1", "ranked", None, (), {}, 1.0)
-    return AfterWork(exposure, ShadowRequest({"k": number}, TARGET, f"r{number}") if shadow else None)
+    return AfterWork(exposure, TARGET, {"k": number}) if shadow else AfterWork(exposure)
 
 
 class Places:
@@ -39,7 +39,7 @@ class Places:
             raise OSError("no space left on device")
         self.batches.append([exposure.request_id for exposure in exposures])
 
-    def emit_many(self, kind: str, records: Any) -> None:
+    def emit(self, kind: str, records: Any) -> None:
         if "sink" in self._fails:
             raise OSError("no space left on device")
         self.emitted += [record["request_id"] for record in records]

@@ -74,7 +74,7 @@ def stage(tmp_path: Path) -> StreamStage:
 
 def arrive(stage: StreamStage, at: int, *events: dict[str, object]) -> None:
     sink = JsonLinesSink(stage.root, clock=lambda: at)
-    sink.emit_many("feedback", list(events))
+    sink.emit("feedback", list(events))
     sink.close()
 
 

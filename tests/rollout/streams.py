@@ -23,7 +23,7 @@ class Stream:
 
     def close(self) -> None:
         """Write what waits: feedback in one flush to the disk instead of one an event."""
-        self.sink.emit_many("feedback", self.waiting)
+        self.sink.emit("feedback", self.waiting)
         self.waiting = []
         self.sink.close()
 
@@ -61,7 +61,7 @@ class Stream:
             context={},
             latency_ms=latency_ms,
         )
-        self.sink.emit("exposure", exposure.to_json())
+        self.sink.emit("exposure", [exposure.to_json()])
         return exposure.request_id
 
     def did(

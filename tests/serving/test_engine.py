@@ -295,7 +295,7 @@ def test_similar_products_are_the_models_then_the_categorys(name: str) -> None:
     assert bool(by_model) == (name != "popularity")
     near = learned(name).similar_items(learned(name).products.indices(["p40"]), 1).products[0]
     if name != "popularity":
-        whole = ids(engine(name).similar("p40", 3, available_only=False))
+        whole = ids(Engine(learned(name), None).similar("p40", 3))
         assert learned(name).products.external(near)[0] == whole[0]
     with pytest.raises(UnknownProduct, match="no product 'x'"):
         engine(name).similar("x", 3)
@@ -306,19 +306,17 @@ def test_products_only_the_catalogue_knows_have_their_category() -> None:
     assert [item.reason.text for item in ranking.items] == ["Popular in c1"] * 5
 
 
-def test_popular_products_are_sorted_filtered_and_known_by_category() -> None:
-    model = learned("item_knn")
-    for category in (None, "c1"):
-        ranking = engine().popular(200, category)
-        cards = [catalogue().card(product_id) for product_id in ids(ranking)]
-        assert all(card and card.available and category in (None, card.category) for card in cards)
-        expected = sorted(
-            (p for p in may_be_shown(question("x", events=(), filters=Filters((category,) if category else ())))),
-            key=lambda p: (-float(model.popularity[model.products.indices([p])[0]]), model.products.indices([p])[0]),
-        )
-        assert ids(ranking) == expected
-        assert ids(engine().popular(3, category)) == expected[:3]
-    assert engine().popular(5, "no such").items == ()
+def test_popular_products_of_a_category_are_sorted_and_filtered() -> None:
+    model, shop = learned("item_knn"), Engine(learned("item_knn"), catalogue(new=True))
+    ranking = shop.similar("new-far", 200)
+    cards = [catalogue().card(product_id) for product_id in ids(ranking)]
+    assert all(card and card.available and card.category == "c1" for card in cards)
+    expected = sorted(
+        may_be_shown(question("x", events=(), filters=Filters(("c1",)))),
+        key=lambda p: (-float(model.popularity[model.products.indices([p])[0]]), model.products.indices([p])[0]),
+    )
+    assert ids(ranking) == expected
+    assert ids(shop.similar("new-far", 3)) == expected[:3]
 
 
 def test_history_of_products_sold_out_still_counts() -> None:

@@ -250,7 +250,7 @@ def test_without_history_the_events_of_the_request_count(
 
 def test_before_the_first_release_popular_answers(tmp_path: Path) -> None:
     answer = Shop(tmp_path / "state.sqlite3", None).ask()
-    assert (ids(answer)[0], answer.model_version, answer.experiment, answer.variant) == (
+    assert (ids(answer)[0], answer.model_version, answer.exposure.experiment, answer.variant) == (
         "p1",
         "baseline",
         "none",

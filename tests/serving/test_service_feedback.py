@@ -75,7 +75,7 @@ def test_a_full_disk_asks_for_another_try_and_then_passes_duplicates_on(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(desk.sink, "emit_many", no_space)
+        broken.setattr(desk.sink, "emit", no_space)
         outcome = desk.feedback.take([click("a")])
     assert (outcome.accepted, outcome.retry, outcome.cause) == (0, ("a",), "event_sink: error")
     again = desk.feedback.take([click("a")])

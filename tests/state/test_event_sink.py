@@ -34,13 +34,13 @@ def test_records_come_back_by_kind_and_day(tmp_path: Path) -> None:
     clock = Clock(1_700_000_000)  # 2023-11-14, 22:13:20 UTC
     sink = JsonLinesSink(tmp_path, clock=clock)
     assert list(read_json_lines(tmp_path, "feedback")) == []
-    sink.emit("feedback", {"event_id": "1"})
-    sink.emit("exposure", {"request_id": "r", "items": [{"score": 0.1 + 0.2}]})
-    sink.emit_many("feedback", [])
+    sink.emit("feedback", [{"event_id": "1"}])
+    sink.emit("exposure", [{"request_id": "r", "items": [{"score": 0.1 + 0.2}]}])
+    sink.emit("feedback", [])
     clock.now += 2 * 3600
-    sink.emit_many("feedback", [{"event_id": odd} for odd in ODD_IDS])
+    sink.emit("feedback", [{"event_id": odd} for odd in ODD_IDS])
     sink.close()
-    sink.emit("feedback", {"event_id": "after close"})
+    sink.emit("feedback", [{"event_id": "after close"}])
     assert [r["event_id"] for r in read_json_lines(tmp_path, "feedback")] == ["1", *ODD_IDS, "after close"]
     assert list(read_json_lines(tmp_path, "exposure")) == [{"request_id": "r", "items": [{"score": 0.1 + 0.2}]}]
     files = sorted(str(path.relative_to(tmp_path).parent) for path in tmp_path.rglob("*.jsonl"))
@@ -52,15 +52,15 @@ def test_feedback_is_flushed_once_per_batch_and_exposures_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink = JsonLinesSink(tmp_path)
-    sink.emit("feedback", {})
-    sink.emit("exposure", {})  # the files exist: from here on only their content is flushed
+    sink.emit("feedback", [{}])
+    sink.emit("exposure", [{}])  # the files exist: from here on only their content is flushed
     flushed, written = [], []
     fsync, write = os.fsync, os.write
     monkeypatch.setattr(os, "fsync", lambda file: flushed.append(file) or fsync(file))
     monkeypatch.setattr(os, "write", lambda file, content: written.append(content) or write(file, content))
-    sink.emit_many("feedback", [{"n": n} for n in range(50)])
+    sink.emit("feedback", [{"n": n} for n in range(50)])
     assert (len(written), len(flushed)) == (1, 1)
-    sink.emit_many("exposure", [{"n": n} for n in range(50)])
+    sink.emit("exposure", [{"n": n} for n in range(50)])
     assert (len(written), len(flushed)) == (2, 1)
 
 
@@ -70,7 +70,7 @@ def _write_many(folder: Path, writer: int, sink: JsonLinesSink | None = None) ->
     def write(thread: int) -> None:
         for n in range(40):
             kind = "feedback" if n % 2 else "exposure"
-            sink.emit_many(kind, [{"id": f"{writer}-{thread}-{n}-{i}", "pad": "ü" * (n * 60)} for i in range(3)])
+            sink.emit(kind, [{"id": f"{writer}-{thread}-{n}-{i}", "pad": "ü" * (n * 60)} for i in range(3)])
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(write, range(3)))
@@ -78,7 +78,7 @@ def _write_many(folder: Path, writer: int, sink: JsonLinesSink | None = None) ->
 
 def test_lines_stay_whole_among_racing_processes_and_threads(tmp_path: Path) -> None:
     inherited = JsonLinesSink(tmp_path)  # used before the fork, as by a server that loads the application first
-    inherited.emit("feedback", {"id": "parent"})
+    inherited.emit("feedback", [{"id": "parent"}])
     context = multiprocessing.get_context("fork")
     processes = [
         context.Process(target=_write_many, args=(tmp_path, n, inherited if n < 2 else None)) for n in range(4)
@@ -97,7 +97,7 @@ def test_lines_stay_whole_among_racing_processes_and_threads(tmp_path: Path) -> 
 def _write_until_killed(folder: Path, reached: Any) -> None:
     sink = JsonLinesSink(folder)
     for n in range(1_000_000):
-        sink.emit_many("feedback", [{"n": n, "pad": "x" * 2_000}] * 20)
+        sink.emit("feedback", [{"n": n, "pad": "x" * 2_000}] * 20)
         reached.value = n + 1
 
 
@@ -116,7 +116,7 @@ def test_a_killed_writer_loses_nothing_that_was_confirmed(tmp_path: Path) -> Non
 
 def test_an_unfinished_last_line_is_passed_over_and_a_broken_one_named(tmp_path: Path) -> None:
     sink = JsonLinesSink(tmp_path)
-    sink.emit("feedback", {"n": 1})
+    sink.emit("feedback", [{"n": 1}])
     sink.close()
     (path,) = tmp_path.rglob("*.jsonl")
     whole = path.read_bytes()
@@ -132,22 +132,22 @@ def _fill_the_disk(folder: Path, results: Any) -> None:
     # A limit on file size is the nearest an unprivileged process gets to a full disk: the kernel takes the part that
     # fits and refuses the rest, as it does on one.
     sink = JsonLinesSink(folder)
-    sink.emit("feedback", {"n": 0})
+    sink.emit("feedback", [{"n": 0}])
     resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, resource.RLIM_INFINITY))
     kept = 1
     try:
         while kept < 1_000:
-            sink.emit_many("feedback", [{"n": kept, "pad": "x" * 300}, {"n": kept, "pad": "y" * 300}])
+            sink.emit("feedback", [{"n": kept, "pad": "x" * 300}, {"n": kept, "pad": "y" * 300}])
             kept += 1
     except SinkFull as error:
         first = str(error)
     try:
-        sink.emit("feedback", {"n": "x" * 6_000})
+        sink.emit("feedback", [{"n": "x" * 6_000}])
         second = "taken"
     except SinkFull as error:
         second = str(error)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    sink.emit("feedback", {"n": "room again"})
+    sink.emit("feedback", [{"n": "room again"}])
     results.put((kept, first, second))
 
 
@@ -171,7 +171,7 @@ def test_a_device_without_space_is_full(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(sink, "_open", lambda kind: os.open("/dev/full", os.O_WRONLY))
     monkeypatch.setattr(os, "ftruncate", lambda file, size: None)  # a device has no length to restore
     with pytest.raises(SinkFull, match="No space left"):
-        sink.emit("feedback", {"n": 1})
+        sink.emit("feedback", [{"n": 1}])
 
 
 def test_other_trouble_is_unavailable_and_passes(tmp_path: Path) -> None:
@@ -179,16 +179,16 @@ def test_other_trouble_is_unavailable_and_passes(tmp_path: Path) -> None:
     folder.write_text("in the way")
     sink = JsonLinesSink(folder)
     with pytest.raises(SinkUnavailable, match="not written under") as raised:
-        sink.emit("feedback", {"n": 1})
+        sink.emit("feedback", [{"n": 1}])
     assert not isinstance(raised.value, SinkFull)
     folder.unlink()
-    sink.emit("feedback", {"n": 2})
+    sink.emit("feedback", [{"n": 2}])
     for path in folder.rglob("*.jsonl"):
         path.unlink()  # moved away by whoever collects them
-    sink.emit("feedback", {"n": 3})
+    sink.emit("feedback", [{"n": 3}])
     assert list(read_json_lines(folder, "feedback")) == [{"n": 3}]
     with pytest.raises(ValueError, match="JSON"):
-        sink.emit("feedback", {"n": float("nan")})
+        sink.emit("feedback", [{"n": float("nan")}])
 
 
 @pytest.fixture
@@ -232,9 +232,9 @@ class Shaky:
 
 def test_records_reach_the_stream_with_one_key_per_user(kinesis: Any) -> None:
     sink = KinesisSink("events", kinesis)
-    sink.emit("exposure", {"request_id": "r", "user_id": "u"})
-    sink.emit_many("feedback", [{"event_id": odd, "user_id": odd} for odd in ODD_IDS])
-    sink.emit_many("feedback", [])
+    sink.emit("exposure", [{"request_id": "r", "user_id": "u"}])
+    sink.emit("feedback", [{"event_id": odd, "user_id": odd} for odd in ODD_IDS])
+    sink.emit("feedback", [])
     sink.close()
     found = in_stream(kinesis)
     assert {"kind": "exposure", "request_id": "r", "user_id": "u"} in found
@@ -245,9 +245,7 @@ def test_refused_records_and_only_they_are_sent_again(kinesis: Any) -> None:
     pauses: list[float] = []
     throttled = ClientError({"Error": {"Code": "ProvisionedThroughputExceededException", "Message": ""}}, "PutRecords")
     shaky = Shaky(kinesis, [[1, 3, 4], throttled, [0]])
-    KinesisSink("events", shaky, sleep=pauses.append, jitter=lambda: 0.5).emit_many(
-        "feedback", [{"n": n} for n in range(6)]
-    )
+    KinesisSink("events", shaky, sleep=pauses.append, jitter=lambda: 0.5).emit("feedback", [{"n": n} for n in range(6)])
     assert shaky.requests == [6, 3, 3, 1]
     assert sorted(r["n"] for r in in_stream(kinesis)) == list(range(6))
     assert pauses == [0.5 * FIRST_PAUSE_S, FIRST_PAUSE_S, 2 * FIRST_PAUSE_S]
@@ -257,7 +255,7 @@ def test_sending_again_ends_and_says_how_many_are_missing(kinesis: Any) -> None:
     pauses: list[float] = []
     shaky = Shaky(kinesis, [[0, 1]] + ["all"] * 50)
     with pytest.raises(SinkUnavailable, match=r"'events' did not take 2 of 5: ProvisionedThroughputExceeded.*Rate"):
-        KinesisSink("events", shaky, sleep=pauses.append).emit_many("feedback", [{"n": n} for n in range(5)])
+        KinesisSink("events", shaky, sleep=pauses.append).emit("feedback", [{"n": n} for n in range(5)])
     assert len(shaky.requests) == MAX_ATTEMPTS
     assert len(pauses) == MAX_ATTEMPTS - 1
     assert sum(pauses) < 1
@@ -274,20 +272,20 @@ def test_sending_again_ends_and_says_how_many_are_missing(kinesis: Any) -> None:
 def test_what_trying_again_cannot_mend_fails_at_once(kinesis: Any, error: Exception) -> None:
     shaky = Shaky(kinesis, [error] * 9)
     with pytest.raises(SinkUnavailable, match="did not take 1 of 1"):
-        KinesisSink("events", shaky, sleep=lambda _: None).emit("feedback", {})
+        KinesisSink("events", shaky, sleep=lambda _: None).emit("feedback", [{}])
     assert shaky.requests == [1]
 
 
 def test_requests_keep_to_the_limits_of_kinesis(kinesis: Any) -> None:
     shaky = Shaky(kinesis, [])
-    KinesisSink("events", shaky).emit_many("feedback", [{"n": n} for n in range(1_100)])
+    KinesisSink("events", shaky).emit("feedback", [{"n": n} for n in range(1_100)])
     assert shaky.requests == [500, 500, 100]
     shaky.requests.clear()
-    KinesisSink("events", shaky).emit_many("exposure", [{"pad": "x" * 900_000} for _ in range(12)])
+    KinesisSink("events", shaky).emit("exposure", [{"pad": "x" * 900_000} for _ in range(12)])
     assert shaky.requests == [5, 5, 2]
     shaky.requests.clear()
     with pytest.raises(ValueError, match="Kinesis accepts 1048576"):
-        KinesisSink("events", shaky).emit_many("exposure", [{}, {"pad": "x" * 2_000_000}])
+        KinesisSink("events", shaky).emit("exposure", [{}, {"pad": "x" * 2_000_000}])
     assert shaky.requests == []
 
 
@@ -307,13 +305,13 @@ class Delivery:
 
 def test_firehose_takes_whole_lines_and_only_refused_records_are_sent_again() -> None:
     delivery = Delivery()
-    FirehoseSink("events", delivery, sleep=lambda _: None).emit_many("feedback", [{"n": n} for n in range(4)])
+    FirehoseSink("events", delivery, sleep=lambda _: None).emit("feedback", [{"n": n} for n in range(4)])
     assert delivery.batches == [
         [{"kind": "feedback", "n": n} for n in range(4)],
         [{"kind": "feedback", "n": n} for n in (1, 3)],
     ]
     with pytest.raises(ValueError, match="Firehose accepts 1024000"):
-        FirehoseSink("events", delivery).emit("exposure", {"pad": "x" * 1_024_000})
+        FirehoseSink("events", delivery).emit("exposure", [{"pad": "x" * 1_024_000}])
 
 
 def test_threads_share_a_sink(tmp_path: Path) -> None:
@@ -322,7 +320,7 @@ def test_threads_share_a_sink(tmp_path: Path) -> None:
 
     def write(n: int) -> None:
         barrier.wait()
-        sink.emit("feedback", {"n": n})
+        sink.emit("feedback", [{"n": n}])
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(4)))

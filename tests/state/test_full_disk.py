@@ -29,7 +29,7 @@ PROGRAM = """
         return StoredEvent(f"e{n}", "u", f"product {n}", InteractionType.VIEW, 1_700_000_000 + n)
 
     store.record([event(-1)])
-    sink.emit("feedback", {"event_id": "e-1"})
+    sink.emit("feedback", [{"event_id": "e-1"}])
     filler = os.open(folder / "filler", os.O_WRONLY | os.O_CREAT)
     try:
         while os.write(filler, b"x" * 4096):
@@ -44,7 +44,7 @@ PROGRAM = """
         except TableUnavailable as error:
             refused.add("table")
         try:
-            sink.emit("feedback", {"event_id": f"e{n}"})
+            sink.emit("feedback", [{"event_id": f"e{n}"}])
             emitted.append(n)
         except SinkFull as error:
             refused.add("sink")
@@ -55,7 +55,7 @@ PROGRAM = """
     os.ftruncate(filler, 0)
     outcome = store.record([event(n) for n in range(-1, 400)])
     assert len(outcome.accepted) == 401 - len(stored) and len(outcome.duplicates) == len(stored)
-    sink.emit("feedback", {"event_id": "room again"})
+    sink.emit("feedback", [{"event_id": "room again"}])
     found = [r["event_id"] for r in read_json_lines(folder / "events", "feedback")]
     assert found == [*(f"e{n}" for n in emitted), "room again"]
     print("held", len(stored), len(emitted))
