@@ -15,8 +15,8 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -36,7 +36,7 @@ from lambda_api.handlers.models import (
     RecommendResponse,
     RefusedEvent,
     UnknownProductEvent,
-    rule_of,
+    problems_of,
 )
 
 BATCH: Final = 50
@@ -148,9 +148,7 @@ class Recommendations:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -294,11 +292,8 @@ class Recommendations:
         with self._lock:
             kept = self._idle.pop() if self._idle else None
         if kept is not None:
-            try:
+            with suppress(ConnectionError):  # the server had closed this idle connection; a new one may work
                 return self._send(kept, method, path, content)
-            except (ConnectionError, http.client.RemoteDisconnected):
-                # The server had closed this idle connection; a new one may work.
-                pass
         return self._send(self._kind(self._host, self._port, timeout=self._timeout_s), method, path, content)
 
     def _send(
@@ -331,7 +326,7 @@ def _made(model: type[_Model], **values: Any) -> _Model:
     try:
         return model(**values)
     except ValidationError as error:
-        details = [(".".join(map(str, problem["loc"])), rule_of(problem)) for problem in error.errors()]
+        details = problems_of(error)
         message = "; ".join(f"{field}: {rule}" for field, rule in details)
         raise RequestRefused(0, "validation_error", message, details) from error
 

@@ -5,9 +5,10 @@ algorithm are its parameters, and secrets are not settings.
 """
 
 import difflib
+import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -163,59 +164,52 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
-        if self.target == "aws":
-            for name in ("lake_uri", "models_uri", "catalogue_uri"):
-                if not getattr(self, name).startswith("s3://"):
-                    raise ValueError(f"{PREFIX}{name.upper()} must be an s3:// URI when {PREFIX}TARGET is aws")
-        if self.training_image:
-            if self.target != "aws":
-                raise ValueError(f"{PREFIX}TRAINING_IMAGE needs {PREFIX}TARGET=aws: jobs read and write S3")
-            if not self.training_role_arn:
-                raise ValueError(f"{PREFIX}TRAINING_IMAGE needs {PREFIX}TRAINING_ROLE_ARN: the role jobs run under")
-            if not self.training_uri.startswith("s3://"):
-                raise ValueError(f"{PREFIX}TRAINING_IMAGE needs {PREFIX}TRAINING_URI: an s3:// prefix for jobs' files")
-        self._require_consistent_jobs()
-        if (self.validation_start is None) != (self.test_start is None):
-            raise ValueError(f"{PREFIX}VALIDATION_START and {PREFIX}TEST_START go together: set both or neither")
-        if self.validation_start and self.test_start and self.validation_start >= self.test_start:
-            raise ValueError(f"{PREFIX}VALIDATION_START must be before {PREFIX}TEST_START")
-        if self.validation_share + self.test_share >= 0.8:
-            raise ValueError(f"{PREFIX}VALIDATION_SHARE and {PREFIX}TEST_SHARE leave less than a fifth to train on")
-        if self.source == "synthetic" and self.data:
-            raise ValueError(f"{PREFIX}SOURCE=synthetic contradicts {PREFIX}DATA={self.data}: unset one of them")
-        if self.source not in ("auto", "synthetic") and not self.data:
-            raise ValueError(f"{PREFIX}SOURCE={self.source} needs {PREFIX}DATA to say where the data is")
+        if problems := list(self._contradictions()):
+            raise ValueError("; ".join(problems))
         return self
 
-    def _require_consistent_jobs(self) -> None:
-        """Raise ``ValueError`` naming all contradictions between settings of jobs."""
-        problems = []
-        if bool(split_list(self.training_subnets)) != bool(split_list(self.training_security_groups)):
-            problems.append(
-                f"{PREFIX}TRAINING_SUBNETS and {PREFIX}TRAINING_SECURITY_GROUPS go together: set both or neither"
+    def _contradictions(self) -> Iterator[str]:
+        """What is wrong between several settings, and the remedy."""
+        on_aws, jobs_on_s3 = self.target == "aws", self.training_uri.startswith("s3://")
+        for name in ("lake_uri", "models_uri", "catalogue_uri") if on_aws else ():
+            if not getattr(self, name).startswith("s3://"):
+                yield f"{PREFIX}{name.upper()} must be an s3:// URI when {PREFIX}TARGET is aws"
+        if self.training_image and not on_aws:
+            yield f"{PREFIX}TRAINING_IMAGE needs {PREFIX}TARGET=aws: jobs read and write S3"
+        if self.training_image and not self.training_role_arn:
+            yield f"{PREFIX}TRAINING_IMAGE needs {PREFIX}TRAINING_ROLE_ARN: the role jobs run under"
+        if self.training_image and not jobs_on_s3:
+            yield f"{PREFIX}TRAINING_IMAGE needs {PREFIX}TRAINING_URI: an s3:// prefix for jobs' files"
+        if self.inference_image and not (on_aws and self.training_role_arn and jobs_on_s3):
+            yield (
+                f"{PREFIX}INFERENCE_IMAGE needs {PREFIX}TARGET=aws, {PREFIX}TRAINING_ROLE_ARN (the role containers run "
+                f"under) and {PREFIX}TRAINING_URI (an s3:// prefix for their files)"
             )
+        if bool(split_list(self.training_subnets)) != bool(split_list(self.training_security_groups)):
+            yield f"{PREFIX}TRAINING_SUBNETS and {PREFIX}TRAINING_SECURITY_GROUPS go together: set both or neither"
         if self.training_spot and self.training_max_wait_s < self.training_max_runtime_s:
-            problems.append(
+            yield (
                 f"{PREFIX}TRAINING_MAX_WAIT_S ({self.training_max_wait_s}) counts running and waiting, so it must be "
                 f"at least {PREFIX}TRAINING_MAX_RUNTIME_S ({self.training_max_runtime_s}); or set "
                 f"{PREFIX}TRAINING_SPOT=false"
             )
         for name in ("training_instance_type", "inference_instance_type"):
             if not getattr(self, name).startswith("ml."):
-                problems.append(f"{PREFIX}{name.upper()} must start with ml., such as ml.m5.xlarge")
+                yield f"{PREFIX}{name.upper()} must start with ml., such as ml.m5.xlarge"
         try:
             parse_tags(self.training_tags)
         except ValueError as error:
-            problems.append(f"{PREFIX}TRAINING_TAGS: {error}")
-        if self.inference_image and not (
-            self.target == "aws" and self.training_role_arn and self.training_uri.startswith("s3://")
-        ):
-            problems.append(
-                f"{PREFIX}INFERENCE_IMAGE needs {PREFIX}TARGET=aws, {PREFIX}TRAINING_ROLE_ARN (the role containers run "
-                f"under) and {PREFIX}TRAINING_URI (an s3:// prefix for their files)"
-            )
-        if problems:
-            raise ValueError("; ".join(problems))
+            yield f"{PREFIX}TRAINING_TAGS: {error}"
+        if (self.validation_start is None) != (self.test_start is None):
+            yield f"{PREFIX}VALIDATION_START and {PREFIX}TEST_START go together: set both or neither"
+        if self.validation_start and self.test_start and self.validation_start >= self.test_start:
+            yield f"{PREFIX}VALIDATION_START must be before {PREFIX}TEST_START"
+        if self.validation_share + self.test_share >= 0.8:
+            yield f"{PREFIX}VALIDATION_SHARE and {PREFIX}TEST_SHARE leave less than a fifth to train on"
+        if self.source == "synthetic" and self.data:
+            yield f"{PREFIX}SOURCE=synthetic contradicts {PREFIX}DATA={self.data}: unset one of them"
+        if self.source not in ("auto", "synthetic") and not self.data:
+            yield f"{PREFIX}SOURCE={self.source} needs {PREFIX}DATA to say where the data is"
 
     @property
     def partitions_start(self) -> date:
@@ -279,27 +273,12 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
 
 def write_settings(settings: Settings) -> Path:
     """Store the settings that differ from the defaults in ``recsys.toml`` of the home folder; returns the file."""
-    defaults = make_settings(
-        {
-            "home": settings.home,
-            "target": settings.target,
-            "lake_uri": settings.lake_uri,
-            "models_uri": settings.models_uri,
-            "catalogue_uri": settings.catalogue_uri,
-        }
-    )
+    derived = ("home", "target", "lake_uri", "models_uri", "catalogue_uri")
+    defaults = Settings(**{name: getattr(settings, name) for name in derived}).model_dump(mode="json")
     lines = ["# Written by `recsys`. Environment variables RECSYS_<NAME> override what stands here."]
-    for name in Settings.model_fields:
-        value = getattr(settings, name)
-        if name == "home" or value is None or value == getattr(defaults, name):
-            continue
-        if isinstance(value, bool):
-            text = str(value).lower()
-        elif isinstance(value, date | int | float):
-            text = f'"{value.isoformat()}"' if isinstance(value, date) else str(value)
-        else:
-            text = '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
-        lines.append(f"{name} = {text}")
+    for name, value in settings.model_dump(mode="json", exclude={"home"}, exclude_none=True).items():
+        if value != defaults[name]:
+            lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}")  # a subset of TOML
     return write_text(settings.home / FILE_NAME, "\n".join(lines) + "\n")
 
 

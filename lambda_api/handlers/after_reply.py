@@ -73,12 +73,14 @@ class Worker(Protocol):
 
     def request_finished(self) -> None:
         """The handler is about to return."""
+        return
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Write all waiting work; returns whether it was written in time."""
+        return True
 
 
-class Immediate:
+class Immediate(Worker):
     """Writes before ``submit`` returns: for tests, and for Lambda without the extension."""
 
     def __init__(self, writer: Writer) -> None:
@@ -88,15 +90,8 @@ class Immediate:
         """See `Worker`."""
         self._writer.write([work])
 
-    def request_finished(self) -> None:
-        """See `Worker`."""
 
-    def close(self, timeout_s: float = 5.0) -> bool:
-        """See `Worker`."""
-        return True
-
-
-class Background:
+class Background(Worker):
     """A thread that writes every ``every_s`` seconds, or sooner when ``batch`` requests wait: for long-lived servers.
 
     The thread starts with the first work; a forked child starts its own.
@@ -127,9 +122,6 @@ class Background:
                 self._thread.start()
             if len(self._waiting) == self._batch:
                 self._changed.notify()
-
-    def request_finished(self) -> None:
-        """See `Worker`."""
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Write all waiting work and end the thread."""

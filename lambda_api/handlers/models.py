@@ -156,9 +156,13 @@ def _event_or_problems(value: Any, validate: ValidatorFunctionWrapHandler) -> An
     try:
         return validate(value)
     except ValidationError as error:
-        problems = tuple((".".join(map(str, one["loc"])), rule_of(one)) for one in error.errors(include_url=False))
         given = value.get("event_id") if isinstance(value, dict) else None
-        return InvalidEvent(given if isinstance(given, str) else None, problems)
+        return InvalidEvent(given if isinstance(given, str) else None, problems_of(error))
+
+
+def problems_of(error: ValidationError) -> tuple[tuple[str, str], ...]:
+    """Path to the field and rule of every problem."""
+    return tuple((".".join(map(str, one["loc"])), rule_of(one)) for one in error.errors(include_url=False))
 
 
 def rule_of(problem: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ Keys, bodies and user ids are never logged. Metric dimensions are bounded: route
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from aws_lambda_powertools import Logger
@@ -54,27 +54,27 @@ def emit_metrics(route: str, status: int, milliseconds: float, notes: dict[str, 
     cold, _cold = _cold, False
     if not on_lambda():
         return
-    metrics = EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)
-    metrics.add_dimension("route", route)
-    metrics.add_metric("Latency", MetricUnit.Milliseconds, milliseconds)
-    metrics.add_metric("ColdStart", MetricUnit.Count, int(cold))
-    metrics.add_metric("ClientError", MetricUnit.Count, int(400 <= status < 500))
+    causes = notes.get("causes") or []
+    counts = {"ColdStart": int(cold), "ClientError": int(400 <= status < 500), "Fallback": int(bool(causes))}
     for name, key in (("ItemsShown", "items"), ("FeedbackAccepted", "accepted"), ("FeedbackToRetry", "retry")):
         if key in notes:
-            metrics.add_metric(name, MetricUnit.Count, notes[key])
-    metrics.add_metric("Fallback", MetricUnit.Count, int(bool(notes.get("causes"))))
-    metrics.flush_metrics()
-    for cause in notes.get("causes") or []:
-        by_cause = EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)
-        by_cause.add_dimension("cause", cause)
-        by_cause.add_metric("FallbackByCause", MetricUnit.Count, 1)
-        by_cause.flush_metrics()
+            counts[name] = notes[key]
+    _emit("route", route, counts, {"Latency": milliseconds})
+    for cause in causes:
+        _emit("cause", cause, {"FallbackByCause": 1}, {})
     if "version_failed" in notes and notes.get("variant") in VARIANTS:
-        by_variant = EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)
-        by_variant.add_dimension("variant", notes["variant"])
-        by_variant.add_metric("VersionFailed", MetricUnit.Count, int(notes["version_failed"]))
-        by_variant.add_metric("VariantLatency", MetricUnit.Milliseconds, milliseconds)
-        by_variant.flush_metrics()
+        failed = {"VersionFailed": int(notes["version_failed"])}
+        _emit("variant", notes["variant"], failed, {"VariantLatency": milliseconds})
+
+
+def _emit(dimension: str, value: str, counts: Mapping[str, int], milliseconds: Mapping[str, float]) -> None:
+    metrics = EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)
+    metrics.add_dimension(dimension, value)
+    for name, count in counts.items():
+        metrics.add_metric(name, MetricUnit.Count, count)
+    for name, duration in milliseconds.items():
+        metrics.add_metric(name, MetricUnit.Milliseconds, duration)
+    metrics.flush_metrics()
 
 
 def traced(handler: F) -> F:

@@ -10,7 +10,8 @@ import binascii
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -70,8 +71,7 @@ class HttpRequest:
 
     def header(self, name: str) -> str | None:
         """The values of header ``name`` (lower case), joined by commas, or ``None``."""
-        values = [value for given, value in self.headers if given == name]
-        return ",".join(values) if values else None
+        return _joined(self.headers).get(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +138,10 @@ def make_event(
         },
         "isBase64Encoded": False,
     }
-    cookies = [cookie for value in _values(request, "cookie") for cookie in _cookies(value)]
-    if cookies:
+    if cookies := _cookies(request):
         event["cookies"] = cookies
     if request.query:
-        event["queryStringParameters"] = _query(request.query)
+        event["queryStringParameters"] = _joined(parse_qsl(request.query, keep_blank_values=True, errors="replace"))
     if path_parameters:
         event["pathParameters"] = dict(path_parameters)
     if authorizer is not None:
@@ -223,19 +222,13 @@ def _json(value: object) -> bytes:
         raise MalformedResponse(f"the response is not JSON: {error}") from error
 
 
-def _values(request: HttpRequest, name: str) -> list[str]:
-    return [value for given, value in request.headers if given == name]
-
-
-def _cookies(value: str) -> list[str]:
-    return [cookie.strip() for cookie in value.split(";") if cookie.strip()]
+def _cookies(request: HttpRequest) -> list[str]:
+    parts = (part.strip() for name, value in request.headers if name == "cookie" for part in value.split(";"))
+    return [part for part in parts if part]
 
 
 def _headers(request: HttpRequest) -> dict[str, str]:
-    made: dict[str, str] = {}
-    for name, value in request.headers:
-        if name not in _HOP_BY_HOP and name != "cookie":
-            made[name] = f"{made[name]},{value}" if name in made else value
+    made = _joined((name, value) for name, value in request.headers if name not in _HOP_BY_HOP and name != "cookie")
     made["content-length"] = str(len(request.body))
     forwarded = made.get("x-forwarded-for")
     made["x-forwarded-for"] = f"{forwarded}, {request.source_ip}" if forwarded else request.source_ip
@@ -245,9 +238,10 @@ def _headers(request: HttpRequest) -> dict[str, str]:
     return made
 
 
-def _query(query: str) -> dict[str, str]:
+def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Values by name; those of one name joined by commas."""
     made: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True, errors="replace"):
+    for name, value in pairs:
         made[name] = f"{made[name]},{value}" if name in made else value
     return made
 
@@ -255,10 +249,8 @@ def _query(query: str) -> dict[str, str]:
 def _body(request: HttpRequest) -> tuple[str, bool]:
     media_type = (request.header("content-type") or "").split(";", 1)[0].strip()
     if _TEXT_TYPES.fullmatch(media_type):
-        try:
+        with suppress(UnicodeDecodeError):  # a body that is no text is passed on as base64
             return request.body.decode(), False
-        except UnicodeDecodeError:
-            pass
     return base64.b64encode(request.body).decode("ascii"), True
 
 

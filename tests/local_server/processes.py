@@ -149,19 +149,15 @@ def talk(
     """Send bytes as they are, and give everything that comes back until the server closes."""
     received = b""
     with server.connect(timeout) as sock:
-        try:
+        with suppress(OSError):  # the server has refused and closed before it was sent everything
             for piece in pieces:
                 sock.sendall(piece)
                 time.sleep(pause)
             if half_close:
                 sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-        try:
+        with suppress(ConnectionResetError):  # an end as well: what was sent before it counts
             while data := sock.recv(65536):
                 received += data
-        except ConnectionResetError:
-            pass
     return received
 
 
