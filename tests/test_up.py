@@ -34,7 +34,7 @@ def recsys(settings: Settings, *arguments: str) -> Done:
     return right_here(*arguments, environment={"RECSYS_HOME": str(settings.home)}, folder=settings.home.parent)
 
 
-def verify(settings: Settings, key: str, now: float | None = None) -> api_keys.KeyIdentity | None:
+def verify(settings: Settings, key: str, now: float | None = None) -> api_keys.StoredKey | None:
     return api_keys.ApiKeys(open_table(settings, "api_keys")).verify(key, time.time() if now is None else now)
 
 

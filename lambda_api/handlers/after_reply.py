@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from lambda_api.serving.counters import Counters
-from lambda_api.serving.service_answer import AfterWork
+from lambda_api.serving.service_answer import AfterReply, AfterWork
 from lambda_api.state.event_sink import EventSink
 from lambda_api.state.exposures import InferenceLog
 from lambda_api.state.shadow_queue import ShadowQueue
@@ -65,11 +65,8 @@ class Writer:
         self.counters.add("after_reply_lost" if taken is False else "after_reply_written", name, count)
 
 
-class Worker(Protocol):
+class Worker(AfterReply, Protocol):
     """Decides when and in which thread work after the reply is done."""
-
-    def submit(self, work: AfterWork) -> None:
-        """Accept ``work``. Never blocks or raises."""
 
     def request_finished(self) -> None:
         """The handler is about to return."""

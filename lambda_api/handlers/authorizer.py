@@ -57,21 +57,21 @@ class Authorizer:
         """
         try:
             plain = _key_of(event)
-            identity = None if plain is None else self._keys.verify(plain, self._now())
-            if identity is None:
+            key = None if plain is None else self._keys.verify(plain, self._now())
+            if key is None:
                 log.info("request refused: %s", "no single API key" if plain is None else "API key not valid")
                 return dict(DENIED)
-            if not may_call(identity.scopes, event):
-                log.info("request refused: key %s (%s) lacks the scope", identity.key_id, identity.name)
+            if not may_call(key.scopes, event):
+                log.info("request refused: key %s (%s) lacks the scope", key.key_id, key.name)
                 return dict(DENIED)
         except KeysUnavailable:
             return dict(UNAVAILABLE)
         except Exception as error:  # noqa: BLE001 - refused; only the type is logged, since the message may hold the key
             log.error("request refused: the authorizer failed with %s", type(error).__name__)
             return dict(DENIED)
-        context = {"name": identity.name, "key_id": identity.key_id, "scopes": " ".join(sorted(identity.scopes))}
-        if identity.requests_per_day is not None:
-            context["requests_per_day"] = str(identity.requests_per_day)
+        context = {"name": key.name, "key_id": key.key_id, "scopes": " ".join(sorted(key.scopes))}
+        if key.requests_per_day is not None:
+            context["requests_per_day"] = str(key.requests_per_day)
         return {"isAuthorized": True, "context": context}
 
 

@@ -1,7 +1,7 @@
 """Powertools' resolver for HTTP APIs, made thread-safe and strict."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
@@ -12,6 +12,18 @@ from lambda_api.handlers.request_validation import Refusal, parse_json
 from lambda_api.handlers.responses import error_response
 
 MAX_DETAILS = 20
+
+
+def _of_this_thread(name: str, empty: Callable[[], Any]) -> property:
+    """A member of the resolver of which every thread has its own."""
+
+    def read(resolver: "Resolver") -> Any:
+        return resolver._local.__dict__.setdefault(name, empty())
+
+    def write(resolver: "Resolver", value: Any) -> None:
+        setattr(resolver._local, name, value)
+
+    return property(read, write)
 
 
 class Resolver(APIGatewayHttpResolver):
@@ -38,25 +50,8 @@ class Resolver(APIGatewayHttpResolver):
         """Lambda's context of this thread's request; ``None`` elsewhere."""
         return self._local.lambda_context
 
-    @property
-    def context(self) -> dict[str, Any]:
-        """Routing state of this thread's request."""
-        found: dict[str, Any] = self._local.__dict__.setdefault("context", {})
-        return found
-
-    @context.setter
-    def context(self, value: dict[str, Any]) -> None:
-        self._local.context = value
-
-    @property
-    def processed_stack_frames(self) -> list[str]:
-        """Debugging state of this thread's request."""
-        found: list[str] = self._local.__dict__.setdefault("frames", [])
-        return found
-
-    @processed_stack_frames.setter
-    def processed_stack_frames(self, value: list[str]) -> None:
-        self._local.frames = value
+    context = _of_this_thread("context", dict)
+    processed_stack_frames = _of_this_thread("frames", list)
 
     def resolve(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Answer one validated request."""

@@ -33,9 +33,6 @@ class UnknownProduct(RecsysError, ValueError):
     """Neither the model nor the catalogue has the product."""
 
 
-_STRICT = {"extra": "forbid", "allow_inf_nan": False}
-
-
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {}
 
 
@@ -45,10 +42,11 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
     return _ADAPTERS[kind]
 
 
-class _Json:
+class JsonValue:
     """Conversion to plain dicts and back. Numbers must be finite; unknown keys are refused at every level."""
 
     __slots__ = ()
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able form: tuples as lists, interaction types as their codes."""
@@ -59,15 +57,18 @@ class _Json:
         """Inverse of `to_json`. Raises ``ValueError`` naming field and rule."""
         return _adapter(cls).validate_python(content)
 
+    @classmethod
+    def read_json(cls, body: bytes) -> Self:
+        """`from_json` of JSON text in UTF-8."""
+        return _adapter(cls).validate_json(body)
+
 
 @dataclass(frozen=True, slots=True)
-class PageContext(_Json):
+class PageContext(JsonValue):
     """Where the list will be shown. ``product_ids`` are the products of a product page or in the cart.
 
     They count as events at the question's ``now`` and are not recommended.
     """
-
-    __pydantic_config__ = _STRICT
 
     page: Page = "homepage"
     product_ids: tuple[str, ...] = ()
@@ -76,13 +77,11 @@ class PageContext(_Json):
 
 
 @dataclass(frozen=True, slots=True)
-class Filters(_Json):
+class Filters(JsonValue):
     """Filters on the products of a list. Empty tuples and ``None`` filter nothing; prices are inclusive.
 
     A product of unknown category, brand or price does not pass a filter on it.
     """
-
-    __pydantic_config__ = _STRICT
 
     categories: tuple[str, ...] = ()
     brands: tuple[str, ...] = ()
@@ -92,7 +91,7 @@ class Filters(_Json):
 
 
 @dataclass(frozen=True, slots=True)
-class Question(_Json):
+class Question(JsonValue):
     """Everything that a list depends on, besides model and catalogue.
 
     Attributes:
@@ -108,8 +107,6 @@ class Question(_Json):
         explain: fill `RankedItem.explanation`.
         include_products: fill `RankedItem.product`.
     """
-
-    __pydantic_config__ = _STRICT
 
     user_id: str
     events: tuple[Event, ...]
@@ -134,10 +131,8 @@ class Question(_Json):
 
 
 @dataclass(frozen=True, slots=True)
-class Reason(_Json):
+class Reason(JsonValue):
     """Why an item is shown: ``text`` for people, ``code`` for programs, ``product_id`` where it names a product."""
-
-    __pydantic_config__ = _STRICT
 
     code: ReasonCode
     text: str
@@ -145,7 +140,7 @@ class Reason(_Json):
 
 
 @dataclass(frozen=True, slots=True)
-class RankedItem(_Json):
+class RankedItem(JsonValue):
     """One place of a list.
 
     Attributes:
@@ -153,8 +148,6 @@ class RankedItem(_Json):
         propensity: probability, over all seeds, of this product at this place; ``None`` without exploration.
         explanation: past products and how much each raised the score, largest first; empty unless asked for.
     """
-
-    __pydantic_config__ = _STRICT
 
     product_id: str
     score: float
@@ -165,15 +158,13 @@ class RankedItem(_Json):
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking(_Json):
+class Ranking(JsonValue):
     """A list, best place first.
 
     Attributes:
         stage: ``ranked`` (by the model), ``candidates`` (without its learned ranker) or ``popular``.
         personal: whether the shopper's history took part.
     """
-
-    __pydantic_config__ = _STRICT
 
     items: tuple[RankedItem, ...]
     stage: Stage

@@ -74,6 +74,6 @@ class RefreshedValue(Generic[T]):
         if value is not None:
             self.known = value
         else:
-            log.warning("%s not read (%s): %s", self.guard.name, "last one kept" if self.known else "none known",
-                        self.last_error)  # fmt: skip
+            kept = "last one kept" if self.known else "none known"
+            log.warning("%s not read (%s): %s", self.guard.name, kept, self.last_error)
         self._due_at = self._clock() + (self._retry_s if value is None else self._ttl_s)

@@ -4,7 +4,6 @@ numpy is imported with the first bundle, not with this module.
 """
 
 import json
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence, Set
@@ -16,7 +15,7 @@ from lambda_api.interactions import InteractionType
 from lambda_api.serving.bundle_host import BundleHost, CatalogueHost
 from lambda_api.serving.folder_fetch import FolderUnavailable
 from lambda_api.serving.folder_host import LoadedFolder
-from lambda_api.serving.question import Invocation, Question, RankedItem, Ranking
+from lambda_api.serving.question import Invocation, JsonValue, Question, RankedItem, Ranking
 from lambda_api.state.routing_record import RouteTarget
 
 if TYPE_CHECKING:
@@ -190,6 +189,12 @@ def encode_answer(scored: Scored) -> bytes:
     return _to_bytes({"ranking": scored.ranking.to_json(), "model_version": scored.model_version})
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer(JsonValue):
+    ranking: Ranking
+    model_version: str
+
+
 def decode_answer(body: bytes, k: int) -> Scored:
     """Inverse of `encode_answer`, for a list of at most ``k``: ``{"ranking": {...}, "model_version": "..."}``.
 
@@ -200,14 +205,13 @@ def decode_answer(body: bytes, k: int) -> Scored:
     if len(body) > MAX_ANSWER_BYTES:
         raise EndpointFailed(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
     try:
-        content = _fields(_from_bytes(body), {"ranking", "model_version"})
-        ranking, version = Ranking.from_json(content["ranking"]), content["model_version"]
+        answer = _Answer.read_json(body)
     except ValueError as error:
         raise EndpointFailed(f"the answer is not of the agreed form: {str(error)[:300]}") from error
-    if not isinstance(version, str) or not 1 <= len(version) <= 128:
+    if not 1 <= len(answer.model_version) <= 128:
         raise EndpointFailed("the answer's model_version is no name")
-    _check_items(ranking.items, k)
-    return Scored(ranking, version)
+    _check_items(answer.ranking.items, k)
+    return Scored(answer.ranking, answer.model_version)
 
 
 def _check_items(items: Sequence[RankedItem], k: int) -> None:
@@ -217,8 +221,6 @@ def _check_items(items: Sequence[RankedItem], k: int) -> None:
     if len(set(ids)) != len(ids) or not all(ids):
         raise EndpointFailed("the answer names a product twice, or one without an id")
     for item in items:
-        if not math.isfinite(item.score):
-            raise EndpointFailed(f"the score of {item.product_id!r} is {item.score}")
         if item.propensity is not None and not 0 < item.propensity <= 1:
             raise EndpointFailed(f"the propensity of {item.product_id!r} is {item.propensity}")
 
@@ -233,18 +235,6 @@ def _without(scored: Scored, excluded: set[str]) -> Scored:
 
 def _to_bytes(content: dict[str, Any]) -> bytes:
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _from_bytes(body: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(body)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError("not a JSON object")
-    return content
 
 
 def _fields(content: dict[str, Any], required: Set[str], optional: Set[str] = frozenset()) -> dict[str, Any]:

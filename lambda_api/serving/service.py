@@ -121,7 +121,7 @@ class RecommendationService:
             request_events: events of the request, which may not be stored yet.
             request_id: unique; identifies the list in the inference log and seeds exploration.
         """
-        trace = RequestTrace(time.perf_counter(), [], {})
+        trace = RequestTrace()
         record, variant = self._route(question.user_id, trace)
         try:
             question = self._with_history(question, request_events, request_id, trace)
@@ -140,7 +140,7 @@ class RecommendationService:
         Raises:
             UnknownProduct: neither the model nor the catalogue has the product.
         """
-        trace = RequestTrace(time.perf_counter(), [], {})
+        trace = RequestTrace()
         record = self._record(trace)
         question = Question("", (), self.now, k, exclude_product_ids=(product_id,), include_products=True)
         scored: Scored | None = None
@@ -151,7 +151,7 @@ class RecommendationService:
 
     def popular(self, category: str | None, k: int, request_id: str) -> ServiceAnswer:
         """Popular products of a category, or of the shop."""
-        trace = RequestTrace(time.perf_counter(), [], {})
+        trace = RequestTrace()
         ranking, cause = self.baseline.popular(category, k)
         trace.failed(cause)
         question = Question("", (), self.now, k)
@@ -161,7 +161,7 @@ class RecommendationService:
 
     def warm(self) -> None:
         """Load the champion and ask it once, before the first request. Never raises."""
-        trace = RequestTrace(time.perf_counter(), [], {})
+        trace = RequestTrace()
         record = self._record(trace)
         if record is not NOBODY:
             question = Question("", (), self.now, 1)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, Protocol
 
@@ -64,9 +64,9 @@ def shown_items(ranking: Ranking, teams: Sequence[str | None] = ()) -> tuple[Sho
 class RequestTrace:
     """Causes of failures and timings of one request."""
 
-    started: float
-    causes: list[str]
-    timings: dict[str, float]
+    started: float = field(default_factory=time.perf_counter)
+    causes: list[str] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
     shopper_known: bool | None = None
 
     def time(self, step: str, since: float) -> None:

@@ -49,7 +49,7 @@ class _Guard(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A stored key without its secret. Times are in seconds since 1970 UTC."""
+    """A stored key without its secret. Times are in seconds since 1970 UTC; a daily quota of ``None`` is no limit."""
 
     key_id: str
     name: str
@@ -58,16 +58,6 @@ class StoredKey:
     expires_at: int | None
     revoked_at: int | None
     requests_per_day: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class KeyIdentity:
-    """Owner, scopes and daily quota (``None``: none) of a verified key."""
-
-    key_id: str
-    name: str
-    scopes: frozenset[str]
-    requests_per_day: int | None = None
 
 
 def new_key() -> str:
@@ -184,8 +174,8 @@ class ApiKeys:
         """Read once without the guard's time limit, which a first connection exceeds. Raises ``TableUnavailable``."""
         self._table.get(Key(_PARTITION, "connect"))
 
-    def verify(self, plain: Any, now: float) -> KeyIdentity | None:
-        """The owner of the key ``plain``; ``None`` if it is invalid, or expired or revoked at ``now`` (since 1970 UTC).
+    def verify(self, plain: Any, now: float) -> StoredKey | None:
+        """The key that ``plain`` is; ``None`` if it is invalid, or expired or revoked at ``now`` (since 1970 UTC).
 
         Neither logs nor stores ``plain``. An unknown id takes as long as a wrong secret.
 
@@ -203,7 +193,7 @@ class ApiKeys:
         key = found.key
         if key.revoked_at is not None or (key.expires_at is not None and now >= key.expires_at):
             return None
-        return KeyIdentity(key.key_id, key.name, key.scopes, key.requests_per_day)
+        return key
 
     def _find(self, key_id: str) -> _Cached | None:
         at = self._clock()

@@ -240,10 +240,8 @@ class SqliteTable:
                 # Enabling the log takes an exclusive lock for which SQLite does not wait, so it is retried here.
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
-                if (
-                    connection.execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'records%'").fetchone()[0]
-                    < 2
-                ):
+                made = connection.execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'records%'").fetchone()
+                if made[0] < 2:
                     with _immediate_transaction(connection, self._busy_timeout_s):
                         for statement in _SCHEMA:
                             connection.execute(statement)

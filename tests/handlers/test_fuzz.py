@@ -38,7 +38,7 @@ HEADERS = st.none() | st.dictionaries(
     st.sampled_from(["content-type", "Content-Length", "accept"]), st.none() | st.text(max_size=20)
 )
 NOTHING_WRITTEN = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
@@ -85,7 +85,7 @@ def test_what_is_hardly_an_event(serving: Serving, sent: Any) -> None:
     check(sent)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(text=st.text(max_size=40) | JSON.map(lambda content: json.dumps(content, default=str)))
 def test_json_is_read_as_python_reads_it_or_refused(text: str) -> None:
     try:

@@ -50,7 +50,7 @@ def is_a_proper_query(text: str) -> bool:
 
 @pytest.mark.slow
 @schema.parametrize()
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_the_handler_keeps_the_document(case: Any, serving: Serving) -> None:
     headers = {"X-API-Key": KEY}
     if breaks_a_rule_in_words(case.body):

@@ -157,7 +157,7 @@ def test_stalled_clients_below_the_number_of_threads_do_not_hold_up_others(serve
             sock.close()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.one_of(

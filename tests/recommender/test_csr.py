@@ -1,13 +1,12 @@
 """Offsets, ranges and look-ups of compressed sparse rows against plain loops."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_api.recommender.csr import find_sorted, offsets, offsets_of_rows, ranges
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 4)))
 def test_offsets_and_ranges_equal_a_loop(lengths: list[int]) -> None:
     indptr = offsets(lengths)
@@ -20,7 +19,6 @@ def test_offsets_and_ranges_equal_a_loop(lengths: list[int]) -> None:
     assert ranges(starts, np.array(lengths, dtype=np.int64)).tolist() == expected
 
 
-@settings(deadline=None)
 @given(st.sets(st.integers(-5, 5)), st.lists(st.integers(-7, 7)))
 def test_a_value_is_found_exactly_where_it_is(held: set[int], wanted: list[int]) -> None:
     ascending = np.array(sorted(held), dtype=np.int64)

@@ -277,7 +277,7 @@ def test_unweighted_types_are_no_history() -> None:
     assert model.recommend(viewer, N).products.tolist() == [[6, 5, 4, 3, 2, 1, 0]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 1_000), st.sampled_from(["all", "mask", "few", "none"]), st.integers(1, 40), st.booleans())
 def test_scoring_the_longest_factors_first_finds_the_same_products_as_scoring_all(
     seed: int, allowed: str, k: int, stored: bool
@@ -312,7 +312,6 @@ def test_scoring_the_longest_factors_first_finds_the_same_products_as_scoring_al
     assert found.scores.tolist() == values.tolist()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 500), st.integers(1, 6))
 def test_top_k_of_long_rows_equals_a_sort(seed: int, k: int) -> None:
     scores = np.random.default_rng(seed).integers(0, 40, size=(2, 1_000)).astype(np.float32)

@@ -76,7 +76,7 @@ some_filters = st.builds(
 
 
 @each_model
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     user=st.integers(0, 239),
     filters=some_filters,

@@ -366,7 +366,7 @@ class Breaker(RuleBasedStateMachine):
 
 
 TestBreaker = Breaker.TestCase
-TestBreaker.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestBreaker.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 def test_a_forked_child_has_threads_of_its_own() -> None:

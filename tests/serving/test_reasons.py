@@ -88,7 +88,7 @@ histories = st.lists(
 
 
 @each_model
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(rows=histories)
 def test_no_history_makes_a_reason_lie(name: str, rows: list[tuple[int, InteractionType, int]]) -> None:
     events = tuple(Event(f"p{product}", kind, NOW - age) for product, kind, age in rows)

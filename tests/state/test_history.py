@@ -242,7 +242,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=steps, limit=st.integers(1, 6))
 def test_history_is_what_a_list_would_say(steps: list[tuple[str, list[StoredEvent]]], limit: int) -> None:
     """Against lists: of each id the first recorded event, the last seed beside it, stable by time, the newest N."""

@@ -395,7 +395,7 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=6), json_values, max_size=4))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_json_comes_back_as_written(table: Table, attributes: dict[str, Any]) -> None:
     table.write([Put(KEY, attributes)])
     assert same(attributes_of(table, KEY), attributes)
@@ -492,6 +492,6 @@ class DynamoDbComparison(TableComparison):
 
 
 TestSqliteAgainstModel = SqliteComparison.TestCase
-TestSqliteAgainstModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestSqliteAgainstModel.settings = settings(max_examples=60, stateful_step_count=30)
 TestDynamoDbAgainstModel = DynamoDbComparison.TestCase
-TestDynamoDbAgainstModel.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestDynamoDbAgainstModel.settings = settings(max_examples=25, stateful_step_count=25)
