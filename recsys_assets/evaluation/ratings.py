@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lambda_api.recommender.contract import Recommender
-from lambda_api.recommender.csr import offsets_of_rows
+from lambda_api.recommender.csr import offsets
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IdMap, IndexArray
 from recsys_assets.measurement.metrics import FloatArray
@@ -152,8 +152,7 @@ class BiasBaseline:
 
     def predict(self, user: IndexArray, product: IndexArray) -> FloatArray:
         """Predicted ratings ``[E]``; index ``-1`` is a user or product never seen, whose bias is 0."""
-        user_bias = np.where(user >= 0, np.append(self.user, 0.0)[user], 0.0)
-        product_bias = np.where(product >= 0, np.append(self.product, 0.0)[product], 0.0)
+        user_bias, product_bias = np.append(self.user, 0.0)[user], np.append(self.product, 0.0)[product]
         return np.clip(self.mean + user_bias + product_bias, self.lowest, self.highest)
 
 
@@ -233,10 +232,10 @@ def evaluate_ratings(recommender: Recommender, task: RatingTask) -> RatingEvalua
 
 def pair_scores(recommender: Recommender, pairs: RatedPairs) -> NDArray[np.float32]:
     """The model's score of each rated pair, float32 ``[E]``; ``pairs`` in the recommender's own product indices."""
-    counts = np.bincount(pairs.row, minlength=len(pairs.histories))
     if len(pairs) == 0:
         return np.empty(0, dtype=np.float32)
-    place = np.arange(len(pairs)) - (np.cumsum(counts) - counts)[pairs.row]
+    counts = np.bincount(pairs.row, minlength=len(pairs.histories))
+    place = np.arange(len(pairs)) - offsets(counts)[pairs.row]
     wanted = np.zeros((len(counts), int(counts.max())), dtype=np.int32)
     wanted[pairs.row, place] = pairs.product
     return recommender.score(pairs.histories, wanted)[pairs.row, place]
@@ -245,20 +244,11 @@ def pair_scores(recommender: Recommender, pairs: RatedPairs) -> NDArray[np.float
 def _rated_pairs(log: TrainingData, first: int, last: int) -> tuple[RatedPairs, IndexArray]:
     """Pairs rated in ``[first, last)`` seconds, and the user index of each; histories hold the raters' past."""
     inside = np.flatnonzero((log.timestamp >= first) & (log.timestamp < last) & ~np.isnan(log.rating))
-    keys = log.user[inside].astype(np.int64) * len(log.products) + log.product[inside]
-    # The log ascends in time within a user, so the last of equal keys is the latest rating.
-    _, from_end = np.unique(keys[::-1], return_index=True)
+    # The log ascends in time within a user, so the last of equal pairs is the latest rating.
+    _, from_end = np.unique(log.pairs[inside][::-1], return_index=True)
     chosen = inside[len(inside) - 1 - from_end]
     raters, row = np.unique(log.user[chosen], return_inverse=True)
-    past = (log.timestamp < first) & np.isin(log.user, raters)
-    histories = Histories(
-        user_ids=tuple(log.users.external(raters)),
-        indptr=offsets_of_rows(np.searchsorted(raters, log.user[past]), len(raters)),
-        products=log.product[past],
-        types=log.kind[past],
-        timestamps=log.timestamp[past],
-        now=first,
-    )
+    histories = log.where(log.timestamp < first, as_of=first).histories_of(raters)
     pairs = RatedPairs(histories, row.astype(np.int64), log.product[chosen], log.rating[chosen].astype(np.float64))
     return pairs, log.user[chosen]
 

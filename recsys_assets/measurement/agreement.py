@@ -6,10 +6,9 @@ import numpy as np
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.contract import Recommender
-from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IndexArray
 from recsys_assets.measurement.metrics import FloatArray
-from recsys_assets.measurement.translation import Translation
+from recsys_assets.measurement.translation import recommended_lists
 from recsys_assets.models.dataset import TrainingData
 
 SHOPPERS = 1_000
@@ -44,11 +43,11 @@ def list_agreement(
     users = np.unique(log.user)[:shoppers]
     histories = log.histories_of(users)
     exclude = histories.distinct_products(consumed)
-    translations = [Translation.between(log.products, model.products) for model in (first, second)]
-    shared = np.flatnonzero(np.logical_and(*(translation.to_model >= 0 for translation in translations)))
+    every = log.products.external(np.arange(len(log.products)))
+    shared = np.flatnonzero((first.products.indices(every) >= 0) & (second.products.indices(every) >= 0))
     lists = [
-        _lists(model, translation, histories, exclude, shared.astype(np.int32), k)
-        for model, translation in zip((first, second), translations, strict=True)
+        recommended_lists(model, log.products, histories, k, exclude=exclude, candidates=shared.astype(np.int32))
+        for model in (first, second)
     ]
     return Agreement(float(list_overlap(*lists).mean()), len(users))
 
@@ -62,12 +61,3 @@ def list_overlap(first: IndexArray, second: IndexArray) -> FloatArray:
     shared = ((first[:, :, None] == second[:, None, :]) & (first >= 0)[:, :, None]).sum(axis=(1, 2))
     longer = np.maximum((first >= 0).sum(axis=1), (second >= 0).sum(axis=1))
     return np.divide(shared, longer, out=np.ones(len(first)), where=longer > 0)
-
-
-def _lists(
-    model: Recommender, translation: Translation, histories: Histories, exclude: Ragged, shared: IndexArray, k: int
-) -> IndexArray:
-    answer = model.recommend(
-        translation.histories(histories), k, exclude=translation.ragged(exclude), candidates=translation.indices(shared)
-    )
-    return translation.back(answer.products)

@@ -19,12 +19,10 @@ published code trains once, before them). State both with a figure.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
@@ -32,9 +30,8 @@ from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
 from recsys_assets.measurement.metrics import FloatArray, ranking_metrics
-from recsys_assets.measurement.protocol import USERS_PER_BATCH, Progress
-from recsys_assets.measurement.translation import Translation
-from recsys_assets.models.dataset import TrainingData
+from recsys_assets.measurement.translation import Progress, recommended_lists
+from recsys_assets.models.dataset import TrainingData, second_after
 from recsys_assets.schema import relevant_types
 
 MINIMUM_EVENTS = 3
@@ -141,9 +138,13 @@ def leave_one_out(
     if held_out not in ("validation", "test"):
         raise ValueError(f"held_out must be 'validation' or 'test', not {held_out!r}")
     kinds = relevant_types(interactions) if relevant is None else relevant
-    log = TrainingData.from_tables(interactions, products, _after(interactions))
-    from_end = _relevant_from_end(log, kinds)
-    enough = _relevant_counts(log, kinds)[log.user] >= MINIMUM_EVENTS
+    log = TrainingData.from_tables(interactions, products, second_after(interactions))
+    relevant_events = np.flatnonzero(log.is_of(kinds))
+    counts = np.bincount(log.user[relevant_events], minlength=len(log.users))
+    # 1 for a shopper's last relevant event, 2 for the one before, ...; 0 for other events.
+    from_end = np.zeros(len(log.user), dtype=np.int64)
+    from_end[relevant_events] = np.cumsum(counts)[log.user[relevant_events]] - np.arange(len(relevant_events))
+    enough = counts[log.user] >= MINIMUM_EVENTS
     last, second_last = (np.flatnonzero((from_end == place) & enough) for place in (1, 2))
     cut = last if held_out == "test" else second_last
     if len(cut) == 0:
@@ -169,47 +170,12 @@ def leave_one_out(
 def evaluate_leave_one_out(
     name: str, recommender: Recommender, task: LeaveOneOut, k: int = 10, progress: Progress | None = None
 ) -> LeaveOneOutEvaluation:
-    """Let a recommender list ``k`` products for every evaluated shopper.
-
-    The recommender is asked in its own indices (see `Translation`); products it does not know it cannot list.
-    """
-    translation = Translation.between(task.products, recommender.products)
-    candidates = translation.indices(np.arange(len(task.products), dtype=np.int32))
-    lists = []
-    for start in range(0, len(task), USERS_PER_BATCH):
-        stop = min(start + USERS_PER_BATCH, len(task))
-        answer = recommender.recommend(
-            translation.histories(task.histories.rows(start, stop)),
-            k,
-            exclude=translation.ragged(task.exclude.rows(start, stop)),
-            candidates=candidates,
-        )
-        lists.append(translation.back(answer.products))
-        if progress is not None:
-            progress(stop, len(task))
-    return LeaveOneOutEvaluation(name, np.concatenate(lists), task.target)
-
-
-def _after(interactions: pa.Table) -> datetime:
-    last = pc.max(interactions["timestamp"].cast(pa.timestamp("s", tz="UTC"), safe=False).cast(pa.int64())).as_py()
-    return datetime.fromtimestamp(last + 1, UTC)
-
-
-def _is_relevant(log: TrainingData, kinds: frozenset[InteractionType]) -> NDArray[np.bool_]:
-    return np.isin(log.kind, [int(kind) for kind in kinds])
-
-
-def _relevant_counts(log: TrainingData, kinds: frozenset[InteractionType]) -> NDArray[np.int64]:
-    return np.bincount(log.user[_is_relevant(log, kinds)], minlength=len(log.users))
-
-
-def _relevant_from_end(log: TrainingData, kinds: frozenset[InteractionType]) -> NDArray[np.int64]:
-    """int64 ``[E]``: 1 for a shopper's last relevant event, 2 for the one before, ...; 0 for other events."""
-    relevant = np.flatnonzero(_is_relevant(log, kinds))
-    ends = np.cumsum(_relevant_counts(log, kinds))
-    result = np.zeros(len(log.user), dtype=np.int64)
-    result[relevant] = ends[log.user[relevant]] - np.arange(len(relevant))
-    return result
+    """Let a recommender list ``k`` products for every evaluated shopper (`recommended_lists`)."""
+    every = np.arange(len(task.products), dtype=np.int32)
+    lists = recommended_lists(
+        recommender, task.products, task.histories, k, exclude=task.exclude, candidates=every, progress=progress
+    )
+    return LeaveOneOutEvaluation(name, lists, task.target)
 
 
 def _before(log: TrainingData, cut: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -15,21 +15,19 @@ until its newest click is at ``now``; distances between its events, which is wha
 """
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lambda_api.recommender.contract import Recommender
-from lambda_api.recommender.csr import offsets, offsets_of_rows, ranges
+from lambda_api.recommender.csr import offsets, offsets_of_rows, ranges, run_starts
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IndexArray
 from recsys_assets.measurement.metrics import FloatArray, ranking_metrics
-from recsys_assets.measurement.protocol import USERS_PER_BATCH, Progress
-from recsys_assets.measurement.translation import Translation
-from recsys_assets.models.dataset import TrainingData
+from recsys_assets.measurement.translation import Progress, recommended_lists
+from recsys_assets.models.dataset import TrainingData, second_after
 
 SESSION_GAP_SECONDS = 3_600
 """An hour without an event ends a session, as in the public click logs (YooChoose)."""
@@ -89,7 +87,7 @@ def next_click(
         ValueError: no session after ``start`` has two clicks of which the second is on a known product.
     """
     training = TrainingData.from_tables(interactions, products, start)
-    log = TrainingData.from_tables(interactions, products, end or _after(interactions))
+    log = TrainingData.from_tables(interactions, products, end or second_after(interactions))
     begin, newest = _session_starts(log), int(start.timestamp())
     follows = np.append(begin[1:] == begin[:-1], False)
     at = np.flatnonzero(follows & (log.timestamp >= newest))
@@ -124,24 +122,12 @@ def next_click(
 def evaluate_next_click(
     recommender: Recommender, task: NextClick, k: int = 20, progress: Progress | None = None
 ) -> dict[str, FloatArray]:
-    """`METRICS` at ``k``, float64 ``[P]`` each. The recommender is asked in its own indices (see `Translation`)."""
-    translation = Translation.between(task.training.products, recommender.products)
-    known = np.bincount(task.training.product, minlength=len(task.training.products)) > 0
-    candidates = translation.indices(np.flatnonzero(known).astype(np.int32))
-    lists = []
-    for first in range(0, len(task), USERS_PER_BATCH):
-        last = min(first + USERS_PER_BATCH, len(task))
-        answer = recommender.recommend(
-            translation.histories(task.histories.rows(first, last)),
-            k,
-            exclude=translation.ragged(task.exclude.rows(first, last)),
-            candidates=candidates,
-        )
-        lists.append(translation.back(answer.products))
-        if progress is not None:
-            progress(last, len(task))
-    truth = Ragged(np.arange(len(task) + 1, dtype=np.int64), task.target)
-    metrics = ranking_metrics(np.concatenate(lists), truth, k)
+    """`METRICS` at ``k``, float64 ``[P]`` each, of `recommended_lists` among products with an event before the test."""
+    products, known = task.training.products, np.unique(task.training.product)
+    lists = recommended_lists(
+        recommender, products, task.histories, k, exclude=task.exclude, candidates=known, progress=progress
+    )
+    metrics = ranking_metrics(lists, Ragged(np.arange(len(task) + 1, dtype=np.int64), task.target), k)
     return {name: metrics[name] for name in METRICS}
 
 
@@ -160,33 +146,22 @@ def last_positions(task: NextClick) -> tuple[Histories, Ragged]:
             types=task.histories.types[events],
             timestamps=task.histories.timestamps[events],
         ),
-        Ragged(
-            offsets(own),
-            task.exclude.values[ranges(task.exclude.indptr[last], own)],
-        ),
+        Ragged(offsets(own), task.exclude.values[ranges(task.exclude.indptr[last], own)]),
     )
-
-
-def _after(interactions: pa.Table) -> datetime:
-    last = pc.max(interactions["timestamp"].cast(pa.timestamp("s", tz="UTC"), safe=False).cast(pa.int64())).as_py()
-    return datetime.fromtimestamp((last or 0) + 1, UTC)
 
 
 def _session_starts(log: TrainingData) -> NDArray[np.int64]:
     """The first event of each event's session, int64 ``[E]``."""
-    first = np.ones(len(log.user), dtype=bool)
-    gap = np.diff(log.timestamp) > SESSION_GAP_SECONDS
-    first[1:] = (log.user[1:] != log.user[:-1]) | gap
+    first = run_starts(log.user)
+    first[1:] |= np.diff(log.timestamp) > SESSION_GAP_SECONDS
     return np.maximum.accumulate(np.where(first, np.arange(len(first)), 0))
 
 
 def _is_repeat(log: TrainingData, begin: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether an event's product already has an earlier event in the session, bool ``[E]``."""
     order = np.lexsort((log.product, begin))
-    same = np.zeros(len(order), dtype=bool)
-    same[1:] = (begin[order][1:] == begin[order][:-1]) & (log.product[order][1:] == log.product[order][:-1])
     repeat = np.empty(len(order), dtype=bool)
-    repeat[order] = same
+    repeat[order] = ~(run_starts(begin[order]) | run_starts(log.product[order]))
     return repeat
 
 

@@ -6,7 +6,6 @@ product in the window. A product first seen in the window stays relevant althoug
 maximum for every recommender alike.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -27,14 +26,9 @@ from recsys_assets.measurement.beyond_accuracy import (
     content_vectors,
 )
 from recsys_assets.measurement.metrics import FloatArray, ranking_metrics
-from recsys_assets.measurement.translation import Translation
+from recsys_assets.measurement.translation import Progress, recommended_lists
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.schema import relevant_types
-
-USERS_PER_BATCH = 2048
-
-Progress = Callable[[int, int], None]
-"""Receives users done and users in all, after every batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,24 +155,12 @@ def evaluate(
 ) -> ModelEvaluation:
     """Recommend to every user of a task and measure the lists.
 
-    The recommender may know other products than the task (a champion trained weeks ago): events on products it does not
-    know are left out of its histories, and it cannot list them.
+    The recommender may know other products than the task (a champion trained weeks ago), see `recommended_lists`.
     """
-    translation = Translation.between(task.products, recommender.products)
-    candidates = translation.indices(np.flatnonzero(task.statistics.candidates).astype(np.int32))
-    lists = []
-    for start in range(0, len(task), USERS_PER_BATCH):
-        stop = min(start + USERS_PER_BATCH, len(task))
-        answer = recommender.recommend(
-            translation.histories(task.histories.rows(start, stop)),
-            k,
-            exclude=translation.ragged(task.exclude.rows(start, stop)),
-            candidates=candidates,
-        )
-        lists.append(translation.back(answer.products))
-        if progress is not None:
-            progress(stop, len(task))
-    recommended = np.concatenate(lists)
+    candidates = np.flatnonzero(task.statistics.candidates).astype(np.int32)
+    recommended = recommended_lists(
+        recommender, task.products, task.histories, k, exclude=task.exclude, candidates=candidates, progress=progress
+    )
     return ModelEvaluation(
         name=name,
         k=k,
@@ -189,7 +171,7 @@ def evaluate(
 
 
 def _is_relevant(log: TrainingData, window: EvaluationWindow, *, check_rating: bool) -> NDArray[np.bool_]:
-    wanted = np.isin(log.kind, [int(kind) for kind in window.relevant_types or ()])
+    wanted = log.is_of(window.relevant_types or ())
     if check_rating:
         wanted &= (log.kind != InteractionType.RATING) | (log.rating >= window.minimum_rating)
     return wanted
@@ -197,7 +179,7 @@ def _is_relevant(log: TrainingData, window: EvaluationWindow, *, check_rating: b
 
 def _distinct_pairs(log: TrainingData, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Sorted distinct ``user * n_products + product`` of the chosen events."""
-    return np.unique(log.user[chosen].astype(np.int64) * len(log.products) + log.product[chosen])
+    return np.unique(log.pairs[chosen])
 
 
 def _rows_of(pairs: NDArray[np.int64], users: NDArray[np.int64], n_products: int) -> Ragged:

@@ -1,12 +1,19 @@
 """Translates product indices between an evaluation task and the recommender being evaluated."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.csr import offsets_of_rows
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
+
+USERS_PER_BATCH = 2048
+
+Progress = Callable[[int, int], None]
+"""Receives users done and users in all, after every batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +63,35 @@ class Translation:
     def back(self, products: IndexArray) -> IndexArray:
         """The model's lists (any shape, ``-1`` padding) in the task's indices."""
         return self.to_task[products]
+
+
+def recommended_lists(
+    recommender: Recommender,
+    products: IdMap,
+    histories: Histories,
+    k: int,
+    *,
+    exclude: Ragged,
+    candidates: IndexArray,
+    progress: Progress | None = None,
+) -> IndexArray:
+    """Lists of ``k`` products for the ``B`` shoppers of ``histories``, int32 ``[B, k]``, ``-1`` padding.
+
+    All indices are of ``products``; the recommender is asked in its own. Events on products it does not know are left
+    out of its histories, and it cannot list them.
+    """
+    translation = Translation.between(products, recommender.products)
+    candidates = translation.indices(candidates)
+    lists = []
+    for start in range(0, len(histories), USERS_PER_BATCH):
+        stop = min(start + USERS_PER_BATCH, len(histories))
+        answer = recommender.recommend(
+            translation.histories(histories.rows(start, stop)),
+            k,
+            exclude=translation.ragged(exclude.rows(start, stop)),
+            candidates=candidates,
+        )
+        lists.append(translation.back(answer.products))
+        if progress is not None:
+            progress(stop, len(histories))
+    return np.concatenate(lists)

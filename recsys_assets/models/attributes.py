@@ -10,6 +10,7 @@ import pyarrow as pa
 from scipy import sparse
 
 from recsys_assets.models.content import Content
+from recsys_assets.models.dataset import column
 from recsys_assets.models.neighbours import normalised_rows
 
 SEPARATORS = re.compile(r"[|>;/]")
@@ -40,7 +41,7 @@ def _attributes(catalogue: pa.Table) -> sparse.csr_matrix:
     described = [
         {("category", part.strip()) for part in SEPARATORS.split(category or "") if part.strip()}
         | ({("brand", brand)} if brand else set())
-        for category, brand in zip(_texts(catalogue, "category"), _texts(catalogue, "brand"), strict=True)
+        for category, brand in zip(column(catalogue, "category"), column(catalogue, "brand"), strict=True)
     ]
     codes = {attribute: code for code, attribute in enumerate(sorted(set().union(*described)))}
     rows = np.repeat(np.arange(len(described)), [len(attributes) for attributes in described])
@@ -51,7 +52,3 @@ def _attributes(catalogue: pa.Table) -> sparse.csr_matrix:
 def _weighted_by_rarity(held: sparse.csr_matrix) -> sparse.csr_matrix:
     frequency = np.asarray(held.sum(axis=0)).ravel()
     return held @ sparse.diags(1.0 + np.log((1.0 + held.shape[0]) / (1.0 + frequency)))
-
-
-def _texts(catalogue: pa.Table, column: str) -> list[str | None]:
-    return catalogue[column].to_pylist() if column in catalogue.column_names else [None] * catalogue.num_rows

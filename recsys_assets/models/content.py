@@ -1,16 +1,16 @@
 """Content similarity: products are similar when their descriptions are; works without interactions."""
 
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 from scipy import sparse
 
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
-from recsys_assets.models.dataset import EVENTS_PER_SHOPPER, TrainingData
+from recsys_assets.models.dataset import EVENTS_PER_SHOPPER, TrainingData, codes_of, column, prices
 from recsys_assets.models.neighbours import nearest, normalised_rows
 from recsys_assets.models.parameters import (
     STRICT,
@@ -91,8 +91,8 @@ class Content(ProfileParameters, TrendParameters):
         """Unit vectors of the products of a canonical ``catalogue`` table, float32 ``[n_products, features]``."""
         blocks = [
             (self.name_weight, _names(catalogue)),
-            (self.category_weight, _one_hot(catalogue, "category")),
-            (self.brand_weight, _one_hot(catalogue, "brand")),
+            (self.category_weight, _one_hot(column(catalogue, "category"))),
+            (self.brand_weight, _one_hot(column(catalogue, "brand"))),
             (self.price_weight, _price(catalogue)),
         ]
         scaled = [np.sqrt(weight) * block for weight, block in blocks if weight > 0]
@@ -102,27 +102,23 @@ class Content(ProfileParameters, TrendParameters):
 def _names(catalogue: pa.Table) -> sparse.csr_matrix:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    names = [name or "" for name in _column(catalogue, "name")]
+    names = [name or "" for name in column(catalogue, "name")]
     vectoriser = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents="unicode", token_pattern=r"\w+")
     if not any(any(letter.isalnum() for letter in name) for name in names):
         return sparse.csr_matrix((len(names), 0))
     return sparse.csr_matrix(vectoriser.fit_transform(names))
 
 
-def _one_hot(catalogue: pa.Table, column: str) -> sparse.csr_matrix:
-    values = _column(catalogue, column)
-    codes = {value: code for code, value in enumerate(sorted({value for value in values if value}))}
-    rows = [row for row, value in enumerate(values) if value]
-    columns = [codes[values[row]] for row in rows]
-    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(values), len(codes)))
+def _one_hot(values: Sequence[str | None]) -> sparse.csr_matrix:
+    codes = codes_of(values)
+    rows = np.flatnonzero(codes >= 0)
+    return sparse.csr_matrix((np.ones(len(rows)), (rows, codes[rows])), shape=(len(codes), codes.max(initial=-1) + 1))
 
 
 def _price(catalogue: pa.Table) -> sparse.csr_matrix:
     """Two columns: cosine and sine of the price's angle; empty rows where there is no positive price."""
-    price: NDArray[np.float64] = np.array(
-        [np.nan if value is None else float(value) for value in _column(catalogue, "price")], dtype=np.float64
-    )
-    known = np.flatnonzero(np.isfinite(price) & (price > 0))
+    price = prices(catalogue)
+    known = np.flatnonzero(np.isfinite(price))
     if len(known) == 0:
         return sparse.csr_matrix((len(price), 2))
     log_price = np.log(price[known])
@@ -132,7 +128,3 @@ def _price(catalogue: pa.Table) -> sparse.csr_matrix:
     vectors = np.zeros((len(price), 2))
     vectors[known] = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     return sparse.csr_matrix(vectors)
-
-
-def _column(catalogue: pa.Table, name: str) -> list[Any]:
-    return catalogue[name].to_pylist() if name in catalogue.column_names else [None] * catalogue.num_rows

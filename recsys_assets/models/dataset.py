@@ -1,8 +1,9 @@
 """Training data: the interaction log up to a moment as arrays, and the catalogue in the order of the product ids."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -92,6 +93,15 @@ class TrainingData:
             as_of=cutoff,
         )
 
+    @property
+    def pairs(self) -> NDArray[np.int64]:
+        """``user * n_products + product`` of each event, int64 ``[E]``."""
+        return self.user.astype(np.int64) * len(self.products) + self.product
+
+    def is_of(self, kinds: Collection[InteractionType]) -> NDArray[np.bool_]:
+        """Whether each event is of one of ``kinds``, bool ``[E]``."""
+        return np.isin(self.kind, [int(kind) for kind in kinds])
+
     def event_weights(
         self, type_weights: Mapping[InteractionType, float], half_life_days: float | None = None
     ) -> NDArray[np.float64]:
@@ -124,10 +134,9 @@ class TrainingData:
         # A weight must not underflow to zero, which would mean "no event".
         value = np.maximum(value, np.finfo(np.float32).tiny)
         if binary:
-            pairs = kept.user.astype(np.int64) * len(self.products) + kept.product
             # Events are in time order within a user, so the last of equal pairs is the newest.
-            _, from_end = np.unique(pairs[::-1], return_index=True)
-            newest = len(pairs) - 1 - from_end
+            _, from_end = np.unique(kept.pairs[::-1], return_index=True)
+            newest = len(kept.kind) - 1 - from_end
             kept, value = kept.where(newest), value[newest]
         matrix = sparse.csr_matrix(
             (value, (kept.user, kept.product)), shape=(len(self.users), len(self.products)), dtype=np.float32
@@ -194,6 +203,29 @@ def type_table(type_weights: Mapping[InteractionType, float], *, relative: bool 
     for kind, weight in type_weights.items():
         table[kind] = weight
     return table / table.max() if relative else table
+
+
+def column(catalogue: pa.Table, name: str) -> list[Any]:
+    """Values of a column of ``catalogue``; ``None`` for each product where there is no such column."""
+    return catalogue[name].to_pylist() if name in catalogue.column_names else [None] * catalogue.num_rows
+
+
+def codes_of(values: Sequence[str | None]) -> NDArray[np.int32]:
+    """Place of each value among the distinct ones, sorted; -1 where it is empty or ``None``; int32 ``[n]``."""
+    place = {value: code for code, value in enumerate(sorted({value for value in values if value}))}
+    return np.array([place[value] if value else -1 for value in values], dtype=np.int32)
+
+
+def prices(catalogue: pa.Table) -> NDArray[np.float64]:
+    """Prices above 0 of the products of ``catalogue``, float64 ``[n_products]``; NaN where there is none."""
+    price = np.array([np.nan if value is None else float(value) for value in column(catalogue, "price")], np.float64)
+    return np.where(price > 0, price, np.nan)
+
+
+def second_after(interactions: pa.Table) -> datetime:
+    """The first full second after the last of canonical ``interactions``, UTC; 1970 where there are none."""
+    last = pc.max(pc.floor_temporal(interactions["timestamp"], unit="second")).as_py()
+    return datetime.fromtimestamp(0 if last is None else last.timestamp() + 1, UTC)
 
 
 def _dictionary(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:

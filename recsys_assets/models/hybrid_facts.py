@@ -4,7 +4,6 @@ Statistics of shoppers are computed when a shopper asks (``lambda_api.recommende
 """
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.two_stage.product_statistics import NEWCOMER_DAYS, UNKNOWN, WINDOW_DAYS, CatalogueFacts
-from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
+from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData, codes_of, column, prices
 from recsys_assets.models.popularity import trend
 
 TREND_DAYS, TREND_POWER = 14.0, 0.5
@@ -24,7 +23,7 @@ FloatArray = NDArray[np.float32]
 
 def catalogue_facts(data: TrainingData, relevant: Collection[InteractionType]) -> CatalogueFacts:
     """Facts as of ``data.as_of``; ``relevant`` are the types that popularity counts."""
-    counted = np.isin(data.kind, [int(kind) for kind in relevant])
+    counted = data.is_of(relevant)
     buyers, repeat_share, repeat_days = _repeats(data, counted)
     age_days, idle_days = _ages(data)
     conversion, cart_rate = _rates(data)
@@ -39,10 +38,10 @@ def catalogue_facts(data: TrainingData, relevant: Collection[InteractionType]) -
         idle_days=idle_days,
         conversion=conversion,
         cart_rate=cart_rate,
-        log_price=_log_prices(data),
+        log_price=np.log(prices(data.catalogue)).astype(np.float32),
         buyer_breadth=_buyer_breadth(data, counted),
-        category=_codes(data, "category"),
-        brand=_codes(data, "brand"),
+        category=codes_of(column(data.catalogue, "category")),
+        brand=codes_of(column(data.catalogue, "brand")),
         as_of=data.as_of,
     )
 
@@ -57,7 +56,7 @@ def _window_counts(data: TrainingData, counted: NDArray[np.bool_]) -> FloatArray
 
 def _newcomers(data: TrainingData, counted: NDArray[np.bool_]) -> FloatArray:
     """Shoppers who took a product for the first time in each of `NEWCOMER_DAYS`."""
-    pair = data.user[counted].astype(np.int64) * len(data.products) + data.product[counted]
+    pair = data.pairs[counted]
     order = np.argsort(pair, kind="stable")  # the log is in order of time within a user
     first = order[np.flatnonzero(np.diff(pair[order], prepend=-1))]
     product, age = data.product[counted][first], (data.as_of - data.timestamp[counted][first]) / SECONDS_PER_DAY
@@ -69,7 +68,7 @@ def _repeats(data: TrainingData, counted: NDArray[np.bool_]) -> tuple[FloatArray
     """Distinct buyers, the share who bought on a second day (smoothed), and the mean days between buying days."""
     n_products = len(data.products)
     day = data.timestamp[counted] // int(SECONDS_PER_DAY)
-    pair = data.user[counted].astype(np.int64) * n_products + data.product[counted]
+    pair = data.pairs[counted]
     days = np.unique(np.stack([pair, day]), axis=1) if len(pair) else np.empty((2, 0), dtype=np.int64)
     start = np.flatnonzero(np.diff(days[0], prepend=-1))
     stop = np.append(start, days.shape[1])[1:] - 1
@@ -119,32 +118,13 @@ def _rates(data: TrainingData) -> tuple[FloatArray, FloatArray]:
     return rates[0], rates[1]
 
 
-def _log_prices(data: TrainingData) -> FloatArray:
-    price = np.array(
-        [np.nan if value is None else float(value) for value in _column(data, "price")], dtype=np.float64
-    ).reshape(len(data.products))
-    positive = np.where(price > 0, price, np.nan)
-    return np.log(positive).astype(np.float32)
-
-
 def _buyer_breadth(data: TrainingData, counted: NDArray[np.bool_]) -> FloatArray:
     """Mean over a product's shoppers of log(1 + their distinct products); the shop's mean where nobody took it."""
     n_products = len(data.products)
-    pairs = np.unique(data.user[counted].astype(np.int64) * n_products + data.product[counted])
+    pairs = np.unique(data.pairs[counted])
     user, product = pairs // n_products, pairs % n_products
     breadth = np.log1p(np.bincount(user, minlength=len(data.users)))
     shoppers = np.bincount(product, minlength=n_products)
     mean = breadth[user].mean() if len(user) else 0.0
     total = np.bincount(product, weights=breadth[user], minlength=n_products)
     return ((total + mean) / (shoppers + 1)).astype(np.float32)
-
-
-def _codes(data: TrainingData, column: str) -> NDArray[np.int32]:
-    values = _column(data, column)
-    codes = {value: code for code, value in enumerate(sorted({value for value in values if value}))}
-    return np.array([codes[value] if value else -1 for value in values], dtype=np.int32).reshape(len(data.products))
-
-
-def _column(data: TrainingData, name: str) -> list[Any]:
-    table = data.catalogue
-    return table[name].to_pylist() if name in table.column_names else [None] * len(data.products)

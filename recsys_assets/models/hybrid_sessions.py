@@ -114,7 +114,7 @@ def _labels(
     example = np.repeat(np.arange(len(at)), lengths)
     grade = np.full(len(later), SEEN_LATER, dtype=np.int32)
     if InteractionType.VIEW not in wanted:
-        grade[np.isin(data.kind[later], [int(kind) for kind in wanted])] = TAKEN_LATER
+        grade[data.is_of(wanted)[later]] = TAKEN_LATER
     grade[offsets(lengths)[:-1]] = NEXT
     if not allow_repeats:
         other = data.product[later] != np.repeat(data.product[at], lengths)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lambda_api.interactions import INTERACTION_LABELS, InteractionType
+from lambda_api.recommender.csr import find_sorted
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.schema import relevant_types
@@ -76,7 +77,7 @@ def labels(data: TrainingData, window: Window, wanted: Collection[InteractionTyp
     inside &= (data.kind != InteractionType.RATING) | (data.rating >= MINIMUM_RATING)
     highest = max(GRADES[kind] for kind in wanted)
     grade = np.minimum(np.array([GRADES[kind] for kind in InteractionType])[data.kind[inside]], highest)
-    key = data.user[inside].astype(np.int64) * len(data.products) + data.product[inside]
+    key = data.pairs[inside]
     order = np.lexsort((-grade, key))
     first = np.flatnonzero(np.diff(key[order], prepend=-1))
     keys, grades = key[order][first], grade[order][first]
@@ -104,16 +105,15 @@ class Labels:
 
     def of(self, users: NDArray[np.int64], products: NDArray[np.int32]) -> NDArray[np.int32]:
         """Grade of each pair, 0 for pairs without one; int32 ``[R]``."""
-        wanted = users * self.n_products + products
-        if len(self.keys) == 0:
-            return np.zeros(len(wanted), dtype=np.int32)
-        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return np.where(self.keys[at] == wanted, self.grades[at], 0).astype(np.int32)
+        at, there = find_sorted(self.keys, users * self.n_products + products)
+        found = np.zeros(len(at), dtype=np.int32)
+        found[there] = self.grades[at[there]]
+        return found
 
 
 def _shoppers(data: TrainingData, wanted: Collection[InteractionType], days: float) -> int:
     """Shoppers with an event of a wanted type in the last ``days`` and any event before."""
     start = data.as_of - days * SECONDS_PER_DAY
     late = data.timestamp >= start
-    taking = late & np.isin(data.kind, [int(kind) for kind in wanted])
+    taking = late & data.is_of(wanted)
     return len(np.intersect1d(data.user[taking], data.user[~late]))

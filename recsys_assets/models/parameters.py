@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, field
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -97,9 +96,9 @@ class TrainerParameters:
         Raises:
             NothingToLearn: no interaction is of a weighted type.
         """
-        counted = [int(kind) for kind, weight in self.weights.items() if weight > 0]
-        if not np.isin(data.kind, counted).any():
-            labels = ", ".join(INTERACTION_LABELS[code] for code in counted)
+        counted = [kind for kind, weight in self.weights.items() if weight > 0]
+        if not data.is_of(counted).any():
+            labels = ", ".join(kind.label for kind in counted)
             raise NothingToLearn(
                 f"{self.name} has nothing to learn from: none of {len(data.kind)} interactions is of a weighted type "
                 f"({labels})",

@@ -52,8 +52,7 @@ class Positives:
             data.event_weights(type_weights, half_life_days), np.finfo(np.float32).tiny * _counted(data, type_weights)
         )
         used = weight > 0 if events is None else (weight > 0) & events
-        keys = data.user[used].astype(np.int64) * len(data.products) + data.product[used]
-        distinct, inverse = np.unique(keys, return_inverse=True)
+        distinct, inverse = np.unique(data.pairs[used], return_inverse=True)
         strength = np.log1p(np.bincount(inverse, weights=weight[used], minlength=len(distinct)))
         mean = strength.mean() if len(strength) else 1.0
         return cls(

@@ -100,7 +100,7 @@ def _last_until(data: TrainingData, users: NDArray[np.integer], moments: NDArray
 
 def _first_touch(data: TrainingData) -> NDArray[np.int64]:
     """For each event, the place of the first event of its user with its product."""
-    pair = data.user.astype(np.int64) * len(data.products) + data.product
+    pair = data.pairs
     order = np.argsort(pair, kind="stable")
     starts = run_starts(pair[order])
     first = np.empty(len(pair), dtype=np.int64)

@@ -17,7 +17,7 @@ from benchmarks.amazon_beauty import COMBINED, beauty_tables
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.ids import id_digest
 from lambda_api.recommender.popularity import PopularityRecommender
-from recsys_assets.measurement import leave_one_out as module
+from recsys_assets.measurement import translation
 from recsys_assets.measurement.leave_one_out import LeaveOneOut, evaluate_leave_one_out, leave_one_out
 from tests.evaluation.helpers import Event, ScriptedRecommender, catalogue, interactions
 
@@ -165,7 +165,7 @@ def test_figures_equal_a_loop_over_ranks(monkeypatch: pytest.MonkeyPatch) -> Non
     task = leave_one_out(interactions(events), catalogue([f"p{product}" for product in range(30)]))
     popularity = rng.permutation(30).astype(np.float32)
     model = PopularityRecommender(task.products, popularity)
-    monkeypatch.setattr(module, "USERS_PER_BATCH", 7)
+    monkeypatch.setattr(translation, "USERS_PER_BATCH", 7)
     done: list[tuple[int, int]] = []
     result = evaluate_leave_one_out("popular", model, task, 10, progress=lambda users, of: done.append((users, of)))
     hits, gains = [], []

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_api.interactions import InteractionType
-from recsys_assets.measurement import protocol
+from recsys_assets.measurement import translation
 from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
 from recsys_assets.schema import relevant_types
 from tests.evaluation.helpers import DAY, END, START, Event, ScriptedRecommender, catalogue, interactions
@@ -143,7 +143,7 @@ def test_batches_change_nothing_and_report_progress(monkeypatch: pytest.MonkeyPa
     recommender = ScriptedRecommender(products, scores)
     whole = evaluate("m", recommender, task, k=5)
     seen: list[tuple[int, int]] = []
-    monkeypatch.setattr(protocol, "USERS_PER_BATCH", 4)
+    monkeypatch.setattr(translation, "USERS_PER_BATCH", 4)
     parts = evaluate("m", recommender, task, k=5, progress=lambda done, total: seen.append((done, total)))
     np.testing.assert_array_equal(whole.recommended, parts.recommended)
     for name, values in whole.metrics.items():
