@@ -19,8 +19,9 @@ from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.recommender.two_stage.sources import source_names
 from recsys_assets.measurement.bootstrap import paired_comparison
 from recsys_assets.models.dataset import TrainingData
-from recsys_assets.models.hybrid import Hybrid, PastWindow
+from recsys_assets.models.hybrid import Hybrid
 from recsys_assets.models.hybrid_ranker import RankingRows
+from recsys_assets.models.hybrid_rows import PastWindow
 from recsys_assets.models.hybrid_windows import plan_windows, relevant
 
 SMALLER: Mapping[str, Any] = {"max_shoppers": 600, "trees": 60}
@@ -64,9 +65,7 @@ class Fitted:
         trainer = Hybrid(**{**SMALLER, **parameters})
         wanted = relevant(data)
         planned = plan_windows(data, wanted, trainer.windows, trainer.window_days)
-        asked = [trainer.at(data, window) for window in planned]
-        windows = [found for found in asked if found is not None]
-        return cls(trainer, windows, trainer.sources_on(data), data)
+        return cls(trainer, [trainer.at(data, window) for window in planned], trainer.sources_on(data), data)
 
     def model(self, *, source: str = "", features: tuple[str, ...] = ()) -> TwoStageRecommender:
         """The hybrid without ``source`` and without the features whose names begin with one of ``features``."""

@@ -30,7 +30,7 @@ from recsys_assets.evaluation.segments import (
     segment_users,
 )
 from recsys_assets.measurement.beyond_accuracy import band_shares
-from recsys_assets.measurement.bootstrap import RESAMPLES, bootstrap_intervals, paired_comparisons
+from recsys_assets.measurement.bootstrap import CONFIDENCE, RESAMPLES, bootstrap_intervals, paired_comparisons
 from recsys_assets.measurement.importance import RankerImportance
 from recsys_assets.measurement.metrics import RANKING_METRICS
 from recsys_assets.measurement.protocol import EvaluationTask, ModelEvaluation
@@ -176,7 +176,7 @@ def _setting(task: EvaluationTask, k: int, rules: SegmentRules, resamples: int, 
         relevant_per_user=len(task.truth.values) / len(task),
         candidate_products=int(task.statistics.candidates.sum()),
         reachable_share=float(task.statistics.candidates[task.truth.values].mean()),
-        confidence=0.95,
+        confidence=CONFIDENCE,
         resamples=resamples,
         seed=seed,
         minimum_group_size=rules.minimum_size,

@@ -94,7 +94,6 @@ def estimate(
     estimator: Estimator,
     *,
     tolerated_loss: float = TOLERATED_LOSS,
-    confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
@@ -105,7 +104,7 @@ def estimate(
         estimator: see the module.
         tolerated_loss: share of the target's mass that may be unsupported. Where the log does not give that share, the
             target is refused when the whole interval of its estimate lies above.
-        confidence, resamples, seed: of the interval, see ``bootstrap``.
+        resamples, seed: of the interval, see ``bootstrap``.
 
     Raises:
         SupportError: more is lost than tolerated.
@@ -113,14 +112,14 @@ def estimate(
     """
     if estimator not in ESTIMATORS:
         raise ValueError(f"unknown estimator {estimator!r}; expected one of: {', '.join(ESTIMATORS)}")
-    _refuse_unsupported(log, tolerated_loss, confidence, resamples, seed)
+    _refuse_unsupported(log, tolerated_loss, resamples, seed)
     weight, baseline = log.weight, float(log.reward.mean())
     if estimator == "snips":
         terms = (weight * log.reward, weight)
     else:
         terms = (baseline + weight * (log.reward - baseline), np.ones(len(log)))
     numerator, denominator = _by_unit(log, *terms)
-    interval = ratio_interval(numerator, denominator, confidence=confidence, resamples=resamples, seed=seed)
+    interval = ratio_interval(numerator, denominator, resamples=resamples, seed=seed)
     assert interval is not None  # a target without any weight was refused above
     return interval
 
@@ -131,7 +130,7 @@ def effective_sample_size(weight: FloatArray) -> float:
     return float(weight.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
-def lost_mass(log: LoggedFeedback, *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+def lost_mass(log: LoggedFeedback, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """Share of the target's mass on what logging could not have shown.
 
     Exact where the log gives it; otherwise ``1 - mean(w)``, because the mean weight under logging is the supported
@@ -141,7 +140,7 @@ def lost_mass(log: LoggedFeedback, *, confidence: float = 0.95, resamples: int =
         lost = 1.0 - float(log.supported.mean())
         return Interval(lost, lost, lost, len(log))
     weight, rows = _by_unit(log, log.weight, np.ones(len(log)))
-    found = ratio_interval(weight, rows, confidence=confidence, resamples=resamples, seed=seed)
+    found = ratio_interval(weight, rows, resamples=resamples, seed=seed)
     assert found is not None  # every unit has a row
     return Interval(1.0 - found.mean, 1.0 - found.high, 1.0 - found.low, found.n)
 
@@ -151,8 +150,8 @@ def _by_unit(log: LoggedFeedback, *columns: FloatArray) -> list[FloatArray]:
     return [np.bincount(place, weights=column).astype(np.float64) for column in columns]
 
 
-def _refuse_unsupported(log: LoggedFeedback, tolerated: float, confidence: float, resamples: int, seed: int) -> None:
-    lost = lost_mass(log, confidence=confidence, resamples=resamples, seed=seed)
+def _refuse_unsupported(log: LoggedFeedback, tolerated: float, resamples: int, seed: int) -> None:
+    lost = lost_mass(log, resamples=resamples, seed=seed)
     remedy = "explore among more products, or evaluate a policy closer to the log"
     if not log.weight.any():
         raise SupportError(f"none of {len(log):,} logged rows shows what the target would show", lost.mean, remedy)

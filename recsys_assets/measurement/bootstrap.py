@@ -6,7 +6,7 @@ give the same resamples, because they are drawn in blocks whose size depends on 
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from scipy.special import ndtr, ndtri
 
 FloatArray = NDArray[np.float64]
 
+CONFIDENCE = 0.95
 RESAMPLES = 2000
 DRAWS_PER_BLOCK = 500_000
 """User indices drawn at once: few enough to stay in cache."""
@@ -53,12 +54,6 @@ class PairedComparison:
     losses: int
 
 
-class _Options(TypedDict):
-    confidence: float
-    resamples: int
-    seed: int
-
-
 def bootstrap_means(values: FloatArray, *, resamples: int = RESAMPLES, seed: int = 0) -> FloatArray:
     """Means of ``resamples`` samples of users drawn with replacement; float64 ``[resamples, m]``.
 
@@ -91,11 +86,7 @@ def bootstrap_means(values: FloatArray, *, resamples: int = RESAMPLES, seed: int
 
 
 def bootstrap_intervals(
-    values: Mapping[K, FloatArray],
-    *,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    values: Mapping[K, FloatArray], *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[K, Interval | None]:
     """Interval of the mean of each named quantity, all from the same resamples of users.
 
@@ -128,34 +119,23 @@ def bootstrap_intervals(
 
 
 def mean_interval(
-    values: FloatArray,
-    *,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    values: FloatArray, *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval | None:
     """`bootstrap_intervals` of a single quantity, float64 ``[n]``."""
     return bootstrap_intervals({"value": values}, confidence=confidence, resamples=resamples, seed=seed)["value"]
 
 
 def ratio_interval(
-    numerator: FloatArray,
-    denominator: FloatArray,
-    *,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    numerator: FloatArray, denominator: FloatArray, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval | None:
-    """Interval of ``sum(numerator) / sum(denominator)``, both float64 ``[n]`` per unit of resampling; BCa.
+    """95 % interval of ``sum(numerator) / sum(denominator)``, both float64 ``[n]`` per unit of resampling; BCa.
 
     The acceleration is that of the ratio's linear part (its influence function), as Efron and Tibshirani 1993, section
     14.3, take it for smooth statistics. ``None`` when the denominators sum to zero.
 
     Raises:
-        ValueError: lengths differ, no units, NaN, or a confidence outside (0, 1).
+        ValueError: lengths differ, no units, or NaN.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
     pair = np.stack([numerator, denominator], axis=1)
     if np.isnan(pair).any():
         raise ValueError("a ratio of sums cannot have NaN terms; leave such units out")
@@ -168,29 +148,25 @@ def ratio_interval(
     if np.ptp(linear) <= 1e-12 * np.abs(linear).max():
         return Interval(ratio, ratio, ratio, len(numerator))
     drawn = sums[sums[:, 1] != 0]
-    tail = (1 - confidence) / 2
-    ratios = drawn[:, 0] / drawn[:, 1]
-    low, high = np.quantile(ratios, _bca_levels(np.array([tail, 1 - tail]), linear, ratios, ratio))
-    return Interval(ratio, float(low), float(high), len(numerator))
+    return _bca_interval(linear, drawn[:, 0] / drawn[:, 1], ratio, CONFIDENCE)
 
 
 def paired_comparison(
     a: FloatArray,
     b: FloatArray,
     *,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> PairedComparison:
     """Compare two models on the same users: `paired_comparisons` of a single pair."""
-    options: _Options = {"confidence": confidence, "resamples": resamples, "seed": seed}
-    return paired_comparisons({"pair": (a, b)}, **options)["pair"]
+    return paired_comparisons({"pair": (a, b)}, confidence=confidence, resamples=resamples, seed=seed)["pair"]
 
 
 def paired_comparisons(
     pairs: Mapping[K, tuple[FloatArray, FloatArray]],
     *,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[K, PairedComparison]:
@@ -257,15 +233,16 @@ def _interval(values: FloatArray, means: FloatArray, confidence: float) -> Inter
     mean = float(present.mean())
     if present.min() == present.max():
         return Interval(mean, mean, mean, present.size)
-    drawn = means[~np.isnan(means)]
-    tail = (1 - confidence) / 2
-    levels = np.array([tail, 1 - tail])
-    low, high = np.quantile(drawn, _bca_levels(levels, present, drawn, mean))
-    return Interval(mean, float(low), float(high), present.size)
+    return _bca_interval(present, means[~np.isnan(means)], mean, confidence)
 
 
-def _bca_levels(levels: FloatArray, values: FloatArray, drawn: FloatArray, mean: float) -> FloatArray:
-    """Where BCa reads the bootstrap distribution instead of at ``levels`` (Efron and Tibshirani, equations 14.9-15)."""
+def _bca_interval(values: FloatArray, drawn: FloatArray, mean: float, confidence: float) -> Interval:
+    """BCa interval of ``mean`` (Efron and Tibshirani, equations 14.9-15).
+
+    Args:
+        values: ``[n]``, per unit, whose mean is ``mean``.
+        drawn: ``[resamples]``, what resamples give in its place.
+    """
     # A tie counts half, whatever the last digits that the order of summation left; the clip keeps a mean outside every
     # resample (tiny samples) from giving an infinite shift.
     blur = 1e-12 * np.abs(values).max()
@@ -274,9 +251,10 @@ def _bca_levels(levels: FloatArray, values: FloatArray, drawn: FloatArray, mean:
     deviation = values - values.mean()
     # Leaving user i out moves the mean by deviation_i / (n - 1): the jackknife in closed form.
     acceleration = (deviation**3).sum() / (6 * (deviation**2).sum() ** 1.5)
-    shifted = bias + ndtri(levels)
-    adjusted: FloatArray = ndtr(bias + shifted / (1 - acceleration * shifted))
-    return adjusted
+    tail = (1 - confidence) / 2
+    shifted = bias + ndtri(np.array([tail, 1 - tail]))
+    low, high = np.quantile(drawn, ndtr(bias + shifted / (1 - acceleration * shifted)))
+    return Interval(mean, float(low), float(high), len(values))
 
 
 def _sign_flip_p_values(differences: Sequence[FloatArray], resamples: int, seed: int) -> list[float]:

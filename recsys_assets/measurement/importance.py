@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter
+from scipy.stats import rankdata
 
 from lambda_api.atomic_files import write_text
 from lambda_api.recommender.contract import Recommender
@@ -160,10 +161,8 @@ def _contributions(
 
 def _mid_rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mid-rank of each value, scaled to [0, 1]; missing values are lowest."""
-    filled = np.where(np.isnan(values), -np.inf, values)
-    _, place, counts = np.unique(filled, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - (counts + 1) / 2
-    return np.asarray(middle[place] / max(len(values) - 1, 1), dtype=np.float64)
+    rank: NDArray[np.float64] = rankdata(np.where(np.isnan(values), -np.inf, values)) - 1.0
+    return rank / max(len(values) - 1, 1)
 
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -1,26 +1,26 @@
 """The hybrid: candidates from many sources, ranked by trees that learned from past windows and from past sessions.
 
-Windows are in ``hybrid_windows``, sessions in ``hybrid_sessions``, item graphs in ``hybrid_graphs``, statistics of
-products in ``hybrid_facts``, trees in ``hybrid_ranker`` and ``hybrid_mixture``.
+Sources are in ``hybrid_sources``, item graphs in ``hybrid_graphs``, statistics of products in ``hybrid_facts``, windows
+in ``hybrid_windows``, sessions in ``hybrid_sessions``, labelled candidates in ``hybrid_rows``, trees in ``hybrid_ranker``
+and ``hybrid_mixture``.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
-from pydantic.dataclasses import dataclass as checked_dataclass
+from pydantic.dataclasses import dataclass
 
 from lambda_api.recommender.factors import FactorRecommender
 from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.onnx_graph import OnnxGraph
 from lambda_api.recommender.two_stage.candidates import CandidateGenerator
-from lambda_api.recommender.two_stage.features import feature_names, ranking_features
+from lambda_api.recommender.two_stage.features import feature_names
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
-from lambda_api.recommender.two_stage.sources import Source, SourceKind, source_names
+from lambda_api.recommender.two_stage.sources import source_names
 from lambda_api.recommender.two_stage.stage import RankedStage
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.explained import Explain, FittedRanker
@@ -28,8 +28,10 @@ from recsys_assets.models.hybrid_facts import catalogue_facts
 from recsys_assets.models.hybrid_graphs import GRAPHS, OF_CATALOGUE
 from recsys_assets.models.hybrid_mixture import best_mixture, exported_mixture, fitted_trees, held_out
 from recsys_assets.models.hybrid_ranker import RankingRows, calibrated, single_column
+from recsys_assets.models.hybrid_rows import PastWindow
 from recsys_assets.models.hybrid_sessions import session_positions, session_rows
-from recsys_assets.models.hybrid_windows import Labels, Window, before, labels, plan_windows, relevant
+from recsys_assets.models.hybrid_sources import RECIPES, SESSION_ALSO, SESSION_RECIPES, SOURCES
+from recsys_assets.models.hybrid_windows import Window, before, labels, plan_windows, relevant
 from recsys_assets.models.matrix_factorisation import MatrixFactorisation
 from recsys_assets.models.parameters import (
     STRICT,
@@ -40,59 +42,9 @@ from recsys_assets.models.parameters import (
     Positive,
     Whole,
     WholeOrZero,
-    weighting,
 )
 from recsys_assets.models.popularity import decayed_popularity
 from recsys_assets.models.trainer import Report
-
-LONG, SHORT = 90.0, 3.0
-"""Half-lives in days of a shopper's events, counted back from the newest: lasting taste, and current interest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a `Source` is made; attributes that are not listed are those of `Source` and its weighting.
-
-    Attributes:
-        step_decay: factor by which an event loses weight with every later moment of the shopper.
-        needs: catalogue columns of which at least one must hold values; none by default.
-    """
-
-    kind: SourceKind
-    take: int
-    half_life_days: float | None = LONG
-    graph: str = ""
-    prior: bool = False
-    combine: Literal["sum", "max"] = "max"
-    step_decay: float = 1.0
-    needs: tuple[str, ...] = ()
-
-
-RECIPES: Mapping[str, Recipe] = {
-    "co_purchase": Recipe("graph", 80, graph="co_purchase", prior=True),
-    "recent": Recipe("graph", 80, graph="recent"),
-    "content": Recipe("graph", 40, graph="content", prior=True, needs=("name", "category", "brand", "price")),
-    "same_session": Recipe("graph", 40, SHORT, "same_session", prior=True),
-    "next_session": Recipe("graph", 40, SHORT, "next_session"),
-    "factors": Recipe("factors", 0),
-    "trending": Recipe("trending", 60),
-    "category": Recipe("category", 40, needs=("category",)),
-    "repurchase": Recipe("repurchase", 100, combine="sum"),
-}
-"""Every source by name, for shoppers between two visits."""
-
-SESSION_RECIPES: Mapping[str, Recipe] = {
-    "session": Recipe("graph", 60, None, "same_session", step_decay=0.8),
-    "session_walk": Recipe("graph", 60, None, "session_walk", step_decay=0.8),
-    "session_recent": Recipe("graph", 40, None, "recent", step_decay=0.6),
-    "next_click": Recipe("graph", 40, None, "next_click", step_decay=0.4),
-}
-"""Sources that only shoppers within a session have; the newest clicks count most."""
-
-SESSION_ALSO = ("co_purchase", "content", "factors", "trending", "category", "repurchase")
-"""Sources of `RECIPES` that shoppers within a session have as well: their taste, and what there is for new visitors."""
-
-SOURCES = tuple(RECIPES)
 
 Graphs = Mapping[str, SparseWeights]
 
@@ -104,7 +56,7 @@ def _names(given: Collection[str]) -> tuple[str, ...]:
     return tuple(given)
 
 
-@checked_dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Hybrid(PersonalParameters):
     """Two stages: a union of candidate sources, and LambdaMART over features of shopper, product and both.
 
@@ -186,54 +138,34 @@ class Hybrid(PersonalParameters):
         self, data: TrainingData, lasting: Graphs, report: Report | None
     ) -> tuple[list[RankingRows], list[RankingRows]]:
         """Rows of past windows, oldest first, and rows of the sessions in the newest `SESSION_WINDOWS` of them."""
-        visits, clicks = [], []
-        planned = plan_windows(data, relevant(data), self.windows, self.window_days)
+        visits, clicks, wanted, repeats = [], [], relevant(data), self.allow_repeats
+        planned = plan_windows(data, wanted, self.windows, self.window_days)
         for number, window in enumerate(planned):
-            past = before(data, window.start)
-            generator = self.sources_on(past, lasting)
-            asked = self._asked(data, window, past, generator)
-            rows = None if asked is None else asked.rows()
+            asked = self.at(data, window, lasting)
+            rows = asked.rows()
             if rows is not None:
                 visits.append(rows)
-            at = self._positions(data, window)
+            at = session_positions(data, window, allow_repeats=repeats, most=self.max_clicks, seed=self.seed)
             if number >= len(planned) - SESSION_WINDOWS and len(at) >= ENOUGH_CLICKS:
-                rows = self._clicks(data, at, window.start, self.session_generator(past, generator))
+                within = self.session_generator(asked.past, asked.generator)
+                rows = session_rows(within, data, at, window.start, wanted, allow_repeats=repeats)
                 if rows is not None and len(rows.groups) >= ENOUGH_CLICKS:
                     clicks.append(rows)
             if report is not None:
                 report("window", number + 1)
         return visits, clicks
 
-    def _positions(self, data: TrainingData, window: Window) -> NDArray[np.int64]:
-        return session_positions(data, window, allow_repeats=self.allow_repeats, most=self.max_clicks, seed=self.seed)
-
-    def _clicks(
-        self, data: TrainingData, at: NDArray[np.int64], moment: int, generator: CandidateGenerator
-    ) -> RankingRows | None:
-        return session_rows(generator, data, at, moment, relevant(data), allow_repeats=self.allow_repeats)
-
-    def rows_of(self, data: TrainingData, window: Window, lasting: Graphs = MappingProxyType({})) -> RankingRows | None:
-        """Labelled rows of one window, everything but the labels from before it; ``None`` where nobody took any.
+    def at(self, data: TrainingData, window: Window, lasting: Graphs = MappingProxyType({})) -> PastWindow:
+        """The sources as they were before ``window``, and whom to ask them about.
 
         ``lasting``: graphs that are the same at any moment, so that they are not made for every window.
         """
-        asked = self.at(data, window, lasting)
-        return None if asked is None else asked.rows()
-
-    def at(self, data: TrainingData, window: Window, lasting: Graphs = MappingProxyType({})) -> "PastWindow | None":
-        """The sources as they were before ``window`` and whom to ask them about; ``None`` where nobody took any."""
-        past = before(data, window.start)
-        return self._asked(data, window, past, self.sources_on(past, lasting))
-
-    def _asked(
-        self, data: TrainingData, window: Window, past: TrainingData, generator: CandidateGenerator
-    ) -> "PastWindow | None":
-        truth = labels(data, window, relevant(data))
+        past, truth = before(data, window.start), labels(data, window, relevant(data))
         users = np.intersect1d(truth.users, np.unique(past.user))
         if len(users) > self.max_shoppers:
             drawn = np.random.default_rng(self.seed).choice(len(users), self.max_shoppers, replace=False)
             users = users[np.sort(drawn)]
-        return PastWindow(generator, past, users, truth) if len(users) else None
+        return PastWindow(self.sources_on(past, lasting), past, users, truth)
 
     def ranked(
         self,
@@ -290,9 +222,9 @@ class Hybrid(PersonalParameters):
     def sources_on(self, data: TrainingData, lasting: Graphs = MappingProxyType({})) -> CandidateGenerator:
         """Every source between two visits that the shop has what it needs for, fitted on ``data``."""
         wanted = relevant(data)
-        names = [name for name in self.sources if _applies(RECIPES[name], data)]
+        names = [name for name in self.sources if RECIPES[name].applies(data)]
         return CandidateGenerator(
-            sources=tuple(self._source(name, RECIPES[name]) for name in names),
+            sources=tuple(RECIPES[name].source(name, self.type_weights) for name in names),
             graphs=self._graphs(data, {RECIPES[name].graph for name in names}, lasting),
             facts=catalogue_facts(data, wanted),
             limit=self.limit,
@@ -303,10 +235,10 @@ class Hybrid(PersonalParameters):
     def session_generator(self, data: TrainingData, between: CandidateGenerator) -> CandidateGenerator:
         """The sources within a session; facts, factors and common graphs are those of ``between``, for two visits."""
         also = {name: RECIPES[name] for name in SESSION_ALSO if name in self.sources}
-        recipes = {name: recipe for name, recipe in {**SESSION_RECIPES, **also}.items() if _applies(recipe, data)}
+        recipes = {name: recipe for name, recipe in {**SESSION_RECIPES, **also}.items() if recipe.applies(data)}
         return replace(
             between,
-            sources=tuple(self._source(name, recipe) for name, recipe in recipes.items()),
+            sources=tuple(recipe.source(name, self.type_weights) for name, recipe in recipes.items()),
             graphs=self._graphs(data, {recipe.graph for recipe in recipes.values()}, between.graphs),
             limit=self.session_limit,
         )
@@ -314,68 +246,14 @@ class Hybrid(PersonalParameters):
     def _graphs(self, data: TrainingData, among: Collection[str], lasting: Graphs) -> Graphs:
         """Those graphs that some source follows and that are in ``among``, taken from ``lasting`` where it has them."""
         recipes = [*(RECIPES[name] for name in self.sources), *SESSION_RECIPES.values()]
-        followed = {recipe.graph for recipe in recipes if _applies(recipe, data)} & set(among) & set(GRAPHS)
+        followed = {recipe.graph for recipe in recipes if recipe.applies(data)} & set(among) & set(GRAPHS)
         return {
             name: lasting[name] if name in lasting else GRAPHS[name](data, self.neighbours) for name in sorted(followed)
         }
 
-    def _source(self, name: str, recipe: Recipe) -> Source:
-        return Source(
-            name=name,
-            kind=recipe.kind,
-            take=recipe.take,
-            weighting=weighting(self.type_weights, recipe.half_life_days, recipe.step_decay, recipe.combine),
-            graph=recipe.graph,
-            prior=recipe.prior,
-        )
-
-
-def _applies(recipe: Recipe, data: TrainingData) -> bool:
-    """Whether the shop has what a source needs; the same for every window of a log."""
-    catalogue = data.catalogue
-    return not recipe.needs or any(
-        column in catalogue.column_names and catalogue[column].null_count < catalogue.num_rows
-        for column in recipe.needs
-    )
-
 
 def _unexplained(ranker: FittedRanker) -> None:
     """For a ranker that nobody looks at."""
-
-
-@dataclass(frozen=True)
-class PastWindow:
-    """One past window to learn from.
-
-    Attributes:
-        generator: fitted on ``past``.
-        past: everything before the window.
-        users: shoppers who took something within it, with a history; ``[U]``, ascending.
-        truth: what they took.
-    """
-
-    generator: CandidateGenerator
-    past: TrainingData
-    users: NDArray[np.int64]
-    truth: Labels
-
-    def rows(self) -> RankingRows | None:
-        """Candidates of the shoppers, labelled; ``None`` where nobody took a candidate."""
-        # A product first seen later was perhaps not for sale yet; that the catalogue has it today tells that it sells.
-        known = np.bincount(self.past.product, minlength=len(self.past.products)) > 0
-        features, grades, groups = [], [], []
-        for start in range(0, len(self.users), SHOPPERS_PER_BATCH):
-            some = self.users[start : start + SHOPPERS_PER_BATCH]
-            histories = self.past.histories_of(some)
-            candidates = self.generator.candidates(histories, known)
-            row = candidates.products.row_of_value
-            grade = self.truth.of(some[row], candidates.products.values)
-            useful = np.bincount(row, weights=grade, minlength=len(some)) > 0
-            features.append(ranking_features(histories, candidates, self.generator.facts)[useful[row]])
-            grades.append(grade[useful[row]])
-            groups.append(np.diff(candidates.products.indptr)[useful])
-        rows = RankingRows(np.concatenate(features), np.concatenate(grades), np.concatenate(groups))
-        return rows if len(rows.groups) else None
 
 
 MOST_EVENTS = 5_000
@@ -387,7 +265,6 @@ SESSION_WINDOWS, ENOUGH_CLICKS = 2, 150
 FACTOR_ITERATIONS = 8
 """Alternations of the factors, which are one feature among many here."""
 
-SHOPPERS_PER_BATCH = 64
 PARITY_ROWS = 20_000
 FUSION_CALIBRATION = (1.0, 0.0)
 

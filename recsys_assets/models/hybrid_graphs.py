@@ -1,20 +1,21 @@
 """Item-to-item graphs of the two-stage recommender: several views of one log, each a few neighbours per product."""
 
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lambda_api.recommender.csr import offsets, run_starts
+from lambda_api.recommender.csr import offsets_of_rows, run_starts
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
 from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
+from lambda_api.recommender.session_neighbours import session_starts
 from lambda_api.recommender.two_stage.sessions import SESSION_GAP_SECONDS
 from recsys_assets.models.content import Content
 from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
 from recsys_assets.models.item_knn import ItemKnn
+from recsys_assets.models.neighbours import rows_of, strongest
 
 RECENT_HALF_LIFE_DAYS, RECENT_SHARE = 21.0, 0.25
 """Half-life of recent events, and the largest share of the log's length that it may be."""
@@ -32,34 +33,9 @@ LARGE_SHOP = 8_000
 
 def pruned(matrix: sparse.spmatrix, neighbours: int) -> SparseWeights:
     """The ``neighbours`` largest positive weights of each row without its own product, ties to the lower index."""
-    rows = sparse.csr_matrix(matrix)
-    rows.sort_indices()
-    lengths, indices, data = [], [], []
-    for row, (first, last) in enumerate(pairwise(rows.indptr.tolist())):
-        columns, values = rows.indices[first:last], rows.data[first:last].astype(np.float32)
-        kept = (values > 0) & (columns != row)
-        columns, values = columns[kept], values[kept]
-        if len(values) > neighbours:
-            best = _most(values, neighbours)
-            columns, values = columns[best], values[best]
-        lengths.append(len(values))
-        indices.append(columns)
-        data.append(values)
-    return SparseWeights(
-        indptr=offsets(lengths),
-        indices=np.concatenate(indices).astype(np.int32) if indices else np.empty(0, np.int32),
-        data=np.concatenate(data) if data else np.empty(0, np.float32),
-    )
-
-
-def _most(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Places of the ``count`` largest values, ascending; of equal ones the first."""
-    border = np.partition(values, len(values) - count)[len(values) - count]
-    chosen = values >= border
-    beyond = np.count_nonzero(chosen) - count
-    if beyond:
-        chosen[np.flatnonzero(values == border)[-beyond:]] = False
-    return np.flatnonzero(chosen)
+    rows = enumerate(rows_of(sparse.csr_matrix(matrix)))
+    others = ((columns != row, columns, weights) for row, (columns, weights) in rows)
+    return strongest(((columns[other], weights[other]) for other, columns, weights in others), neighbours)
 
 
 def co_purchase(data: TrainingData, neighbours: int) -> SparseWeights:
@@ -173,9 +149,7 @@ def session_matrix(data: TrainingData) -> tuple[sparse.csr_matrix, NDArray[np.in
 
 def session_of_event(data: TrainingData) -> NDArray[np.int64]:
     """Number of each event's session, int64 ``[E]``, ascending."""
-    begins = run_starts(data.user)
-    begins[1:] |= np.diff(data.timestamp) > SESSION_GAP_SECONDS
-    return np.cumsum(begins) - 1
+    return np.cumsum(session_starts(data.user, data.timestamp, SESSION_GAP_SECONDS / 3600)) - 1
 
 
 def _matrix(weights: SparseWeights) -> sparse.csr_matrix:
@@ -204,9 +178,4 @@ def _without_self(recommender: ItemToItemRecommender) -> SparseWeights:
     assert isinstance(weights, SparseWeights)
     row = np.repeat(np.arange(len(weights)), np.diff(weights.indptr))
     kept = weights.indices != row
-    counts = np.bincount(row[kept], minlength=len(weights))
-    return SparseWeights(
-        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        indices=weights.indices[kept],
-        data=weights.data[kept],
-    )
+    return SparseWeights(offsets_of_rows(row[kept], len(weights)), weights.indices[kept], weights.data[kept])

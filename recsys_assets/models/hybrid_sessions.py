@@ -14,10 +14,10 @@ from lambda_api.recommender.csr import offsets, ranges
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.two_stage.candidates import CandidateGenerator
-from lambda_api.recommender.two_stage.features import ranking_features
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid_graphs import session_of_event
 from recsys_assets.models.hybrid_ranker import RankingRows
+from recsys_assets.models.hybrid_rows import labelled_rows
 from recsys_assets.models.hybrid_windows import Labels, Window
 
 FIRST_DAYS = 3.0
@@ -68,21 +68,16 @@ def session_rows(
         wanted: types of interaction that count as taking a product.
     """
     known = np.bincount(data.product[data.timestamp < moment], minlength=len(data.products)) > 0
-    features, grades, groups = [], [], []
-    for first in range(0, len(at), EXAMPLES_PER_BATCH):
-        some = at[first : first + EXAMPLES_PER_BATCH]
-        histories = histories_at(data, some, moment)
-        found = generator.candidates(histories, known)
-        row = found.products.row_of_value
-        truth = _labels(data, some, wanted, allow_repeats=allow_repeats)
-        grade = truth.of(row, found.products.values)
-        useful = np.bincount(row, weights=grade, minlength=len(some)) > 0
-        columns = ranking_features(histories, found, generator.facts, session=True)
-        features.append(columns[useful[row]])
-        grades.append(grade[useful[row]])
-        groups.append(np.diff(found.products.indptr)[useful])
-    rows = RankingRows(np.concatenate(features), np.concatenate(grades), np.concatenate(groups)) if features else None
-    return rows if rows is not None and len(rows.groups) else None
+    parts = (at[first : first + EXAMPLES_PER_BATCH] for first in range(0, len(at), EXAMPLES_PER_BATCH))
+    batches = (
+        (
+            histories_at(data, some, moment),
+            _labels(data, some, wanted, allow_repeats=allow_repeats),
+            np.arange(len(some)),
+        )
+        for some in parts
+    )
+    return labelled_rows(generator, known, batches, session=True)
 
 
 def histories_at(data: TrainingData, at: NDArray[np.int64], moment: int) -> Histories:

@@ -1,5 +1,6 @@
 """The exact nearest neighbours of every row of a sparse matrix, within bounded memory."""
 
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +9,8 @@ from scipy import sparse
 
 from lambda_api.recommender.csr import offsets
 from lambda_api.recommender.item_weights import SparseWeights
+
+Row = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 SIMILARITIES_PER_CHUNK = 4_000_000
 """Most similarities held at once (48 MB with their places)."""
@@ -26,28 +29,31 @@ def nearest(vectors: sparse.csr_matrix, k: int) -> SparseWeights:
     rows = vectors.shape[0]
     transposed = vectors.T.tocsr()
     height = max(1, SIMILARITIES_PER_CHUNK // max(1, rows))
-    counts = np.zeros(rows, dtype=np.int64)
-    indices: list[NDArray[np.int32]] = []
-    values: list[NDArray[np.float32]] = []
-    for start in range(0, rows, height):
-        # Most pairs of products have nothing in common; only the others are stored.
-        similarity = vectors[start : start + height] @ transposed
-        found = similarity.data.astype(np.float32, copy=False)
-        for row, (first, last) in enumerate(pairwise(similarity.indptr)):
-            chosen, weights = _strongest(similarity.indices[first:last], found[first:last], k)
-            counts[start + row] = len(chosen)
-            indices.append(chosen)
-            values.append(weights)
+    # Most pairs of products have nothing in common; only the others are stored.
+    similarities = (vectors[start : start + height] @ transposed for start in range(0, rows, height))
+    return strongest((row for block in similarities for row in rows_of(block)), k)
+
+
+def rows_of(matrix: sparse.csr_matrix) -> Iterator[Row]:
+    """Each row of ``matrix`` as columns and float32 weights, in the order stored."""
+    data = matrix.data.astype(np.float32, copy=False)
+    return ((matrix.indices[first:last], data[first:last]) for first, last in pairwise(matrix.indptr))
+
+
+def strongest(rows: Iterable[Row], k: int) -> SparseWeights:
+    """The ``k`` largest positive weights of each of ``n`` rows as weights ``[n, n]``, of equals those of lower columns.
+
+    Columns of a row are distinct, in any order.
+    """
+    kept = [_strongest(columns, weights, k) for columns, weights in rows]
     return SparseWeights(
-        indptr=offsets(counts),
-        indices=np.concatenate(indices).astype(np.int32) if indices else np.empty(0, dtype=np.int32),
-        data=np.concatenate(values).astype(np.float32) if values else np.empty(0, dtype=np.float32),
+        indptr=offsets([len(columns) for columns, _ in kept]),
+        indices=np.concatenate([np.empty(0, np.int32), *(columns for columns, _ in kept)]).astype(np.int32),
+        data=np.concatenate([np.empty(0, np.float32), *(weights for _, weights in kept)]),
     )
 
 
-def _strongest(
-    columns: NDArray[np.int32], weights: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def _strongest(columns: NDArray[np.int32], weights: NDArray[np.float32], k: int) -> Row:
     """The ``k`` largest positive weights, of equals those of lower columns; columns ascending."""
     if len(weights) > k:
         border = max(np.partition(weights, len(weights) - k)[len(weights) - k], np.float32(0.0))

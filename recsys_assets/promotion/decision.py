@@ -5,17 +5,20 @@ users:
 
 * `decide`, a **change** of recipe: goes on only if it is better beyond chance.
 * `decide_refresh`, the same recipe on newer data: goes on unless it is shown to be worse by more than a margin. Old
-data cost
-  hits every week, so an undecided refresh is better than none.
+  data cost hits every week, so an undecided refresh is better than none.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from recsys_assets.evaluation.report import PromotionFigures
 from recsys_assets.measurement.bootstrap import PairedComparison, paired_comparison
+
+Guardrail = tuple[str, float, float, float]
+"""Name, champion's value, challenger's value, and the share of the champion's that may be lost."""
 
 _ROUNDING = 1e-12
 """Tolerance for rounding: a drop exactly at its limit is allowed."""
@@ -57,30 +60,20 @@ class PromotionRules:
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionInput:
-    """Measurements of both models on one test window.
+    """Measurements of both models on the same users of one test window.
 
     For the first champion, the popularity baseline takes the champion's place and ``first`` is set.
 
     Attributes:
         champion, challenger: names for messages, such as ``v1.0.0 (ease)``.
-        champion_window, challenger_window: identify test window and evaluated users; must be equal.
-        ndcg_champion, ndcg_challenger: float64 ``[n]``, one value per evaluated user, same users in the same order.
-        coverage_champion, coverage_challenger: share of the catalogue that is recommended to anybody.
-        worst_group_recall_champion, worst_group_recall_challenger: recall of the group served worst; ``None`` for both
-            where there are no groups.
+        old, new: figures of champion and challenger.
         first: there is no champion yet.
     """
 
     champion: str
     challenger: str
-    champion_window: str
-    challenger_window: str
-    ndcg_champion: NDArray[np.float64]
-    ndcg_challenger: NDArray[np.float64]
-    coverage_champion: float
-    coverage_challenger: float
-    worst_group_recall_champion: float | None = None
-    worst_group_recall_challenger: float | None = None
+    old: PromotionFigures
+    new: PromotionFigures
     first: bool = False
 
 
@@ -104,20 +97,14 @@ def decide(measured: PromotionInput, rules: PromotionRules | None = None) -> Dec
 
     It is promoted only if the paired bootstrap interval of its NDCG minus the champion's lies above zero and no
     guardrail (catalogue coverage, worst group's recall) falls by more than the rules allow. Measurements that do not
-    compare (other windows or users, missing values) are refused. Without a champion the challenger must beat the
-    popularity baseline in the same way.
+    compare (other users, missing values) are refused. Without a champion the challenger must beat the popularity
+    baseline in the same way.
     """
     rules = rules or PromotionRules()
     obstacles = _obstacles_to_comparison(measured, rules)
     if obstacles:
         return Decision(False, tuple(obstacles), None)
-    comparison = paired_comparison(
-        measured.ndcg_challenger,
-        measured.ndcg_champion,
-        confidence=rules.confidence,
-        resamples=rules.resamples,
-        seed=rules.seed,
-    )
+    comparison = _compared(measured, rules)
     against = _objections(measured, rules, comparison)
     if against:
         return Decision(False, tuple(against), comparison)
@@ -160,16 +147,11 @@ def decide_refresh(measured: PromotionInput | None, rules: RefreshRules | None =
             ("Same recipe on newer data; the champion has learned from the test window, so they do not compare.",),
             None,
         )
-    if len(measured.ndcg_champion) < rules.min_users or measured.ndcg_champion.shape != measured.ndcg_challenger.shape:
+    old, new = measured.old, measured.new
+    if len(old.ndcg) < rules.min_users or old.ndcg.shape != new.ndcg.shape:
         return Decision(True, ("Same recipe on newer data; too few users to compare it with the champion.",), None)
-    comparison = paired_comparison(
-        measured.ndcg_challenger,
-        measured.ndcg_champion,
-        confidence=rules.confidence,
-        resamples=rules.resamples,
-        seed=rules.seed,
-    )
-    margin = rules.max_harm * float(measured.ndcg_champion.mean())
+    comparison = _compared(measured, rules)
+    margin = rules.max_harm * float(old.ndcg.mean())
     differs = f"NDCG differs by {_interval(comparison, rules.confidence)}"
     objections = []
     if comparison.high < -margin:
@@ -177,12 +159,7 @@ def decide_refresh(measured: PromotionInput | None, rules: RefreshRules | None =
             f"{measured.challenger} is worse than {_opponent(measured)} by more than the margin {margin:.4f}: "
             f"{differs}."
         )
-    old, new = measured.coverage_champion, measured.coverage_challenger
-    if old - new > rules.max_coverage_drop * old + _ROUNDING:
-        objections.append(
-            f"Catalogue coverage would fall by {(old - new) / old:.1%}, from {old:.4g} to {new:.4g}; "
-            f"at most {rules.max_coverage_drop:.1%} is allowed."
-        )
+    objections += _falls([("Catalogue coverage", old.coverage, new.coverage, rules.max_coverage_drop)])
     if objections:
         return Decision(False, tuple(objections), comparison)
     return Decision(
@@ -191,12 +168,7 @@ def decide_refresh(measured: PromotionInput | None, rules: RefreshRules | None =
 
 
 def _obstacles_to_comparison(measured: PromotionInput, rules: PromotionRules) -> list[str]:
-    champion, challenger = measured.ndcg_champion, measured.ndcg_challenger
-    if measured.champion_window != measured.challenger_window:
-        return [
-            f"{measured.challenger} was measured on {measured.challenger_window} and {_opponent(measured)} on "
-            f"{measured.champion_window}; only measurements on the same test window compare."
-        ]
+    champion, challenger = measured.old.ndcg, measured.new.ndcg
     if champion.ndim != 1 or champion.shape != challenger.shape:
         return [
             f"{measured.challenger} has NDCG values of shape {challenger.shape} and {_opponent(measured)} of shape "
@@ -210,12 +182,10 @@ def _obstacles_to_comparison(measured: PromotionInput, rules: PromotionRules) ->
         )
     if not (np.isfinite(champion).all() and np.isfinite(challenger).all()):
         obstacles.append("Some NDCG values are missing or infinite; leave out users without a value for both models.")
-    if not (math.isfinite(measured.coverage_champion) and math.isfinite(measured.coverage_challenger)):
+    if not (math.isfinite(measured.old.coverage) and math.isfinite(measured.new.coverage)):
         obstacles.append("Catalogue coverage is missing for one of the models; evaluate both again.")
-    recalls = (measured.worst_group_recall_champion, measured.worst_group_recall_challenger)
-    if (recalls[0] is None) != (recalls[1] is None) or any(
-        value is not None and not math.isfinite(value) for value in recalls
-    ):
+    recalls = (measured.old.worst_group_recall, measured.new.worst_group_recall)
+    if recalls != (None, None) and not all(value is not None and math.isfinite(value) for value in recalls):
         obstacles.append("The worst group's recall is missing for one of the models; evaluate both on the same groups.")
     return obstacles
 
@@ -233,14 +203,7 @@ def _objections(measured: PromotionInput, rules: PromotionRules, comparison: Pai
             f"{measured.challenger} and {_opponent(measured)} differ for only {comparison.wins + comparison.losses} of "
             f"{comparison.n} users; a decision needs at least {rules.min_differing_users}."
         )
-    for name, champion, challenger, limit in _guardrails(measured, rules):
-        if champion - challenger > limit * champion + _ROUNDING:
-            fall = (champion - challenger) / champion
-            objections.append(
-                f"{name} would fall by {fall:.1%}, from {champion:.4g} to {challenger:.4g}; "
-                f"at most {limit:.1%} is allowed."
-            )
-    return objections
+    return [*objections, *_falls(_guardrails(measured, rules))]
 
 
 def _grounds(measured: PromotionInput, rules: PromotionRules, comparison: PairedComparison) -> list[str]:
@@ -255,15 +218,33 @@ def _grounds(measured: PromotionInput, rules: PromotionRules, comparison: Paired
     return grounds
 
 
-def _guardrails(measured: PromotionInput, rules: PromotionRules) -> list[tuple[str, float, float, float]]:
-    """Name, champion's value, challenger's value and allowed relative fall of every guardrail that was measured."""
-    guardrails = [
-        ("Catalogue coverage", measured.coverage_champion, measured.coverage_challenger, rules.max_coverage_drop)
-    ]
-    champion, challenger = measured.worst_group_recall_champion, measured.worst_group_recall_challenger
-    if champion is not None and challenger is not None:
-        guardrails.append(("The worst group's recall", champion, challenger, rules.max_worst_group_recall_drop))
+def _guardrails(measured: PromotionInput, rules: PromotionRules) -> list[Guardrail]:
+    """Every guardrail that was measured."""
+    old, new = measured.old, measured.new
+    guardrails = [("Catalogue coverage", old.coverage, new.coverage, rules.max_coverage_drop)]
+    if old.worst_group_recall is not None and new.worst_group_recall is not None:
+        limit = rules.max_worst_group_recall_drop
+        guardrails.append(("The worst group's recall", old.worst_group_recall, new.worst_group_recall, limit))
     return guardrails
+
+
+def _falls(guardrails: Sequence[Guardrail]) -> list[str]:
+    """A sentence on each value that falls by more than its limit."""
+    return [
+        f"{name} would fall by {(old - new) / old:.1%}, from {old:.4g} to {new:.4g}; at most {limit:.1%} is allowed."
+        for name, old, new, limit in guardrails
+        if old - new > limit * old + _ROUNDING
+    ]
+
+
+def _compared(measured: PromotionInput, rules: PromotionRules | RefreshRules) -> PairedComparison:
+    return paired_comparison(
+        measured.new.ndcg,
+        measured.old.ndcg,
+        confidence=rules.confidence,
+        resamples=rules.resamples,
+        seed=rules.seed,
+    )
 
 
 def _interval(comparison: PairedComparison, confidence: float) -> str:

@@ -1,5 +1,4 @@
-"""Chooses the recipe that is fitted once more on everything and goes live: the challenger's, or the champion's
-again."""
+"""Chooses the recipe that is fitted on everything and goes live: the challenger's, or the champion's again."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -61,19 +60,5 @@ def choose_winner(
 
 
 def _measured(evaluation: Evaluation, new: str, old: str, opponent: str, first: bool = False) -> PromotionInput:
-    setting = evaluation.report.setting
-    window = f"{setting.start.isoformat()}/{setting.end.isoformat()}"
-    challenger, champion = evaluation.figures[new], evaluation.figures[old]
-    return PromotionInput(
-        champion=opponent,
-        challenger=new,
-        champion_window=window,
-        challenger_window=window,
-        ndcg_champion=champion.ndcg,
-        ndcg_challenger=challenger.ndcg,
-        coverage_champion=champion.coverage,
-        coverage_challenger=challenger.coverage,
-        worst_group_recall_champion=champion.worst_group_recall,
-        worst_group_recall_challenger=challenger.worst_group_recall,
-        first=first,
-    )
+    figures = evaluation.figures
+    return PromotionInput(champion=opponent, challenger=new, old=figures[old], new=figures[new], first=first)

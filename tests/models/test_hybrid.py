@@ -67,7 +67,7 @@ def test_rows_of_training_are_the_rows_of_serving(allow_repeats: bool, tmp_path:
     window = Window(start, int(late.timestamp()))
     trainer = Hybrid(**SMALL, allow_repeats=allow_repeats)
     past = TrainingData.from_tables(*shop(), as_of=AS_OF)
-    offline = trainer.rows_of(longer, window)
+    offline = trainer.at(longer, window).rows()
     assert offline is not None and len(offline.groups) > 30
 
     write_bundle(trainer.fit(past), tmp_path / "bundle")
@@ -104,7 +104,7 @@ def test_a_batch_is_its_shoppers_one_by_one() -> None:
 def test_exported_scores_are_the_native_ones() -> None:
     data = training_data()
     trainer = Hybrid(**SMALL)
-    rows = [trainer.rows_of(data, window) for window in plan_windows(data, PURCHASE, 3, 10.0)]
+    rows = [trainer.at(data, window).rows() for window in plan_windows(data, PURCHASE, 3, 10.0)]
     everything = RankingRows.concatenate([part for part in rows if part is not None])
     names = fitted().stage.feature_names
     assert everything.features.shape[1] == len(names) == len(set(names))

@@ -70,10 +70,8 @@ def test_nothing_newer_to_learn_from_is_no_refresh() -> None:
 
 
 def _measured(refresh: np.ndarray, coverage: float = 0.4) -> PromotionInput:
-    return PromotionInput(
-        champion="v1", challenger="ease", champion_window="w", challenger_window="w", ndcg_champion=BASE,
-        ndcg_challenger=refresh, coverage_champion=0.4, coverage_challenger=coverage,
-    )  # fmt: skip
+    old, new = PromotionFigures(BASE, 0.4, None), PromotionFigures(refresh, coverage, None)
+    return PromotionInput(champion="v1", challenger="ease", old=old, new=new)
 
 
 def test_harm_has_to_be_shown_beyond_the_margin() -> None:
@@ -97,7 +95,7 @@ def test_error_rates_of_a_refresh(share: float) -> None:
     trials, refused = 200, 0
     for seed in range(trials):
         champion = rng.beta(0.4, 1.2, 500)
-        measured = replace(_measured(BASE), ndcg_champion=champion)
-        measured = replace(measured, ndcg_challenger=champion * (1 - share) + rng.normal(0, 0.05, 500))
+        fresh = _measured(champion * (1 - share) + rng.normal(0, 0.05, 500))
+        measured = replace(fresh, old=PromotionFigures(champion, 0.4, None))
         refused += not decide_refresh(measured, RefreshRules(resamples=300, seed=seed)).promote
     assert refused <= 0.05 * trials if share == 0 else refused >= 0.9 * trials
