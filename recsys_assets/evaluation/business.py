@@ -71,7 +71,7 @@ class PolicyFigures:
         policy: a model of this report, or a version that served.
         basis: ``as shown``, an estimator of `off_policy`, or ``simulated``.
         lists: number of lists behind the figures.
-        click_through, conversion, revenue: per shown product; ``None`` where they were refused.
+        click_through, conversion, revenue: `MEASURES`, per shown product; ``None`` where they were refused.
         supported: share of the policy's products that logging could have listed; ``None`` without an estimate.
         effective_rows: see `effective_sample_size`; ``None`` without an estimate.
         refused: why there are no figures; otherwise empty.
@@ -206,10 +206,10 @@ def _as_shown(
     for item in joined:
         by_version.setdefault(item.exposure.model_version, []).append(item)
     for version, items in sorted(by_version.items(), key=lambda pair: -len(pair[1])):
-        found = business_metrics(shown(items, prices=prices), resamples=resamples, seed=seed)
-        yield PolicyFigures(
-            _version(version), "as shown", found.requests, found.click_through, found.conversion, found.revenue
-        )
+        log = shown(items, prices=prices)
+        found = business_metrics(log, resamples=resamples, seed=seed)
+        name = "baseline (no model)" if version == "baseline" else f"version {version}"
+        yield PolicyFigures(name, "as shown", len(log.request_ids), *(found[measure] for measure in MEASURES))
 
 
 def _estimated(
@@ -231,11 +231,7 @@ def _estimated(
             found[measure] = estimate(feedback, basis, tolerated_loss=TOLERATED_LOSS, resamples=resamples, seed=seed)
         except SupportError as error:
             return PolicyFigures(name, basis, lists, supported=share, effective_rows=rows, refused=str(error))
-    return PolicyFigures(name, basis, lists, found["click_through"], found["conversion"], found["revenue"], share, rows)
-
-
-def _version(version: str) -> str:
-    return "baseline (no model)" if version == "baseline" else f"version {version}"
+    return PolicyFigures(name, basis, lists, *(found[measure] for measure in MEASURES), share, rows)
 
 
 def _note(served: ServedLog, explored: int, asked: int) -> str:

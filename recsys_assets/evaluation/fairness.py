@@ -141,15 +141,6 @@ def between_groups(values: FloatArray, codes: NDArray[np.int64]) -> list[tuple[f
     return [(float(difference[name]), float(ratio[name])) for name in names]
 
 
-def _with_ratio(gap: FairnessGap, ratio: float, best: FloatArray, worst: FloatArray) -> FairnessGap:
-    """``best``, ``worst``: float64 ``[resamples]``, resampled means of the two groups."""
-    if np.isnan(ratio):
-        return gap
-    drawn = worst[best > 0] / best[best > 0]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return replace(gap, ratio=ratio, ratio_low=float(low), ratio_high=float(high))
-
-
 def _gaps(
     columns: Mapping[str, FloatArray], measure: str, segmentation: Segmentation, rules: SegmentRules, seed: int
 ) -> dict[str, FairnessGap]:
@@ -170,40 +161,39 @@ def _gaps(
         matrix = np.stack([columns[model][members] for model in models], axis=1)
         permutations = int(np.clip(PERMUTED_USERS // len(codes), 199, 999))
         p_values = permutation_p_values(matrix, codes, permutations=permutations, seed=seed)
-        groups = [segmentation.groups[group] for group in judged]
-        means = [
-            bootstrap_means(matrix[codes == code], resamples=RATIO_RESAMPLES, seed=seed + code)
-            for code in range(len(groups))
-        ]
+        parts = [matrix[codes == code] for code in range(len(judged))]
+        drawn = [bootstrap_means(part, resamples=RATIO_RESAMPLES, seed=seed + code) for code, part in enumerate(parts)]
         between = between_groups(matrix, codes)
         for place, (model, p_value, (_, ratio)) in enumerate(zip(models, p_values, between, strict=True)):
-            gap = _gap(matrix[:, place], codes, groups, (segmentation.dimension, measure), p_value)
-            best, worst = (means[groups.index(name)][:, place] for name in (gap.best_group, gap.worst_group))
-            gaps[model] = _with_ratio(gap, ratio, best, worst)
+            column = [part[:, place].copy() for part in parts]
+            means = [float(values.mean()) for values in column]
+            best, worst = int(np.argmax(means)), int(np.argmin(means))
+            gap, margin = means[best] - means[worst], _welch_margin(column[best], column[worst])
+            low, high = _ratio_ends(drawn[best][:, place], drawn[worst][:, place], ratio)
+            gaps[model] = FairnessGap(
+                attribute=segmentation.dimension,
+                measure=measure,
+                best_group=segmentation.groups[judged[best]],
+                worst_group=segmentation.groups[judged[worst]],
+                gap=gap,
+                low=gap - margin,
+                high=gap + margin,
+                p_value=p_value,
+                n=len(codes),
+                flagged=False,
+                ratio=None if np.isnan(ratio) else ratio,
+                ratio_low=low,
+                ratio_high=high,
+            )
     return gaps
 
 
-def _gap(
-    values: FloatArray, codes: NDArray[np.int64], groups: Sequence[str], what: tuple[str, str], p_value: float
-) -> FairnessGap:
-    parts = [values[codes == code] for code in range(len(groups))]
-    means = [float(part.mean()) for part in parts]
-    best, worst = int(np.argmax(means)), int(np.argmin(means))
-    margin = _welch_margin(parts[best], parts[worst])
-    gap = means[best] - means[worst]
-    attribute, measure = what
-    return FairnessGap(
-        attribute=attribute,
-        measure=measure,
-        best_group=groups[best],
-        worst_group=groups[worst],
-        gap=gap,
-        low=gap - margin,
-        high=gap + margin,
-        p_value=p_value,
-        n=len(values),
-        flagged=False,
-    )
+def _ratio_ends(best: FloatArray, worst: FloatArray, ratio: float) -> tuple[float | None, float | None]:
+    """95 % interval of ``ratio`` from resampled means of the two groups, float64 ``[resamples]`` each."""
+    if np.isnan(ratio):
+        return None, None
+    low, high = np.quantile(worst[best > 0] / best[best > 0], [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _welch_margin(a: FloatArray, b: FloatArray) -> float:

@@ -54,28 +54,6 @@ class Shown:
         return len(self.request)
 
 
-@dataclass(frozen=True, slots=True)
-class BusinessMetrics:
-    """Clicks, purchases and money per shown product. Intervals are over shoppers, because one shopper's lists depend on
-    each other.
-
-    Attributes:
-        requests, shoppers, recommendations: lists, who saw them, and shown products.
-        click_through: share of shown products that were viewed, put into the cart or bought.
-        conversion: share of shown products that were bought.
-        revenue: money per shown product.
-        unpriced: purchases without a known price, which count 0.
-    """
-
-    requests: int
-    shoppers: int
-    recommendations: int
-    click_through: Interval
-    conversion: Interval
-    revenue: Interval
-    unpriced: int
-
-
 def shown(
     joined: Sequence[JoinedItem], window: timedelta = DEFAULT_WINDOW, prices: Mapping[str, float] | None = None
 ) -> Shown:
@@ -115,8 +93,9 @@ def shown(
     )
 
 
-def business_metrics(log: Shown, *, resamples: int = RESAMPLES, seed: int = 0) -> BusinessMetrics:
-    """Clicks, conversion and revenue of what was shown.
+def business_metrics(log: Shown, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[Measure, Interval]:
+    """Each of `MEASURES` per shown product. Intervals are over shoppers, because one shopper's lists depend on each
+    other.
 
     Raises:
         ValueError: nothing was shown.
@@ -124,22 +103,13 @@ def business_metrics(log: Shown, *, resamples: int = RESAMPLES, seed: int = 0) -
     if len(log) == 0:
         raise ValueError("nothing was shown, so there is nothing to measure")
     places = np.bincount(log.shopper).astype(np.float64)
-
-    def per_place(measure: Measure) -> Interval:
+    found: dict[Measure, Interval] = {}
+    for measure in MEASURES:
         totals = np.bincount(log.shopper, weights=log.rewards[measure]).astype(np.float64)
-        found = ratio_interval(totals, places, resamples=resamples, seed=seed)
-        assert found is not None  # every shopper was shown something
-        return found
-
-    return BusinessMetrics(
-        requests=len(log.request_ids),
-        shoppers=len(places),
-        recommendations=len(log),
-        click_through=per_place("click_through"),
-        conversion=per_place("conversion"),
-        revenue=per_place("revenue"),
-        unpriced=log.unpriced,
-    )
+        interval = ratio_interval(totals, places, resamples=resamples, seed=seed)
+        assert interval is not None  # every shopper was shown something
+        found[measure] = interval
+    return found
 
 
 def target_of_lists(log: Shown, lists: Mapping[str, Sequence[str]]) -> FloatArray:

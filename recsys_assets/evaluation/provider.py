@@ -8,13 +8,14 @@ in proportion to merit). The distance from a reference is the total variation di
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from lambda_api.recommender.ids import IndexArray
-from recsys_assets.measurement.beyond_accuracy import POPULARITY_BANDS, gini
+from recsys_assets.measurement.beyond_accuracy import POPULARITY_BANDS, gini, popularity_bands
 from recsys_assets.measurement.metrics import FloatArray
 from recsys_assets.measurement.protocol import EvaluationTask
 
@@ -100,10 +101,9 @@ def provider_exposure(recommended: IndexArray, providers: Providers) -> Provider
     """Shares of the listed places, int32 ``[B, k]`` with ``-1`` for empty ones, that each group gets."""
     listed = np.bincount(recommended[recommended >= 0], minlength=len(providers.codes))
     inside = providers.codes >= 0
+    codes, groups = providers.codes[inside], len(providers.groups)
     counts = [
-        np.bincount(providers.codes[inside], weights=amounts[inside], minlength=len(providers.groups)).astype(
-            np.float64
-        )
+        np.bincount(codes, weights=amounts[inside], minlength=groups).astype(np.float64)
         for amounts in (listed, np.ones(len(listed)), providers.sales)
     ]
     exposure, catalogue, sales = (_share(amounts) for amounts in counts)
@@ -137,16 +137,12 @@ def _division(
 
 
 def _by_popularity(task: EvaluationTask) -> Providers:
-    """The bands of `beyond_accuracy.band_shares`, as a division."""
-    statistics = task.statistics
-    candidates = np.flatnonzero(statistics.candidates)
-    order = candidates[np.argsort(-statistics.events[candidates], kind="stable")]
-    ends = np.ceil(np.array(POPULARITY_BANDS) * len(order)).astype(np.int64)
-    codes = np.full(len(statistics.events), -1, dtype=np.int64)
-    codes[order] = np.searchsorted(ends, np.arange(len(order)), side="right")
-    starts = (0.0, *POPULARITY_BANDS[:-1])
-    names = tuple(f"{100 * a:.0f}-{100 * b:.0f} %" for a, b in zip(starts, POPULARITY_BANDS, strict=True))
-    return Providers(POPULARITY, names, codes, statistics.sales)
+    """The `popularity_bands` as a division."""
+    codes = np.full(len(task.statistics.events), -1, dtype=np.int64)
+    for number, band in enumerate(popularity_bands(task.statistics)):
+        codes[band] = number
+    names = tuple(f"{100 * a:.0f}-{100 * b:.0f} %" for a, b in pairwise((0.0, *POPULARITY_BANDS)))
+    return Providers(POPULARITY, names, codes, task.statistics.sales)
 
 
 def _named(
@@ -160,11 +156,7 @@ def _named(
         named.append((f"{REST}: {len(rest)}", rest))
     return tuple(
         ProviderShare(
-            name,
-            int(products[of].sum()),
-            float(exposure[of].sum()),
-            float(catalogue[of].sum()),
-            float(sales[of].sum()),
+            name, int(products[of].sum()), *(float(shares[of].sum()) for shares in (exposure, catalogue, sales))
         )
         for name, of in named
     )

@@ -1,5 +1,6 @@
 """Groups of users and of products, and the figures of every model in each group."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -8,12 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys_assets.measurement.bootstrap import (
-    RESAMPLES,
-    FloatArray,
-    Interval,
-    bootstrap_intervals,
-)
+from recsys_assets.measurement.bootstrap import RESAMPLES, FloatArray, Interval, bootstrap_intervals
 from recsys_assets.measurement.metrics import hit_matrix
 from recsys_assets.measurement.protocol import EvaluationTask, ModelEvaluation
 
@@ -109,14 +105,10 @@ def segment_users(
     if users is None:
         return tuple(segmentations)
     place = pc.index_in(pa.array(task.user_ids, pa.string()), users["user_id"].combine_chunks())
-    gender = _labels(users, "gender", place)
-    ages = _labels(users, "age", place)
-    location = _labels(users, "location", place)
+    gender, ages, location = (_labels(users, column, place) for column in ("gender", "age", "location"))
     bands = [_age_band(age, rules.age_bands) for age in ages]
-    frequent, counts = np.unique(
-        [name for name in location if name is not None] or np.empty(0, str), return_counts=True
-    )
-    top = {str(name) for name in frequent[np.argsort(-counts, kind="stable")][: rules.top_locations]}
+    counts = Counter(name for name in location if name is not None)
+    top = sorted(counts, key=lambda name: (-counts[name], name))[: rules.top_locations]
     places = [name if name is None or name in top else OTHER for name in location]
     for dimension, labels in (("gender", gender), ("age", bands), ("location", places)):
         if any(label is not None for label in labels):

@@ -18,11 +18,12 @@ from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.csr import find_sorted
 from lambda_api.recommender.histories import Ragged
 from recsys_assets.evaluation.business import BusinessFigures, PolicyFigures
+from recsys_assets.evaluation.feedback import MEASURES
 from recsys_assets.ingest.synthetic.behaviour import simulate_day
 from recsys_assets.ingest.synthetic.catalogue import product_id
 from recsys_assets.ingest.synthetic.shop import SyntheticShop
 from recsys_assets.ingest.synthetic.shoppers import user_id
-from recsys_assets.measurement.bootstrap import RESAMPLES, FloatArray, Interval, ratio_interval
+from recsys_assets.measurement.bootstrap import RESAMPLES, FloatArray, ratio_interval
 from recsys_assets.measurement.protocol import EvaluationTask, evaluate
 from recsys_assets.models.dataset import TrainingData
 
@@ -122,7 +123,7 @@ def _figures(
 ) -> PolicyFigures:
     rows = len(listed)
     shown = listed >= 0
-    totals = {measure: np.zeros(rows) for measure in ("click_through", "conversion", "revenue")}
+    totals = {measure: np.zeros(rows) for measure in MEASURES}
     for draw in range(DRAWS):
         key = (draw * rows + np.arange(rows)[:, None]) * width + np.maximum(listed, 0)
         totals["click_through"] += (np.isin(key, answers.clicked) & shown).sum(axis=1)
@@ -132,10 +133,5 @@ def _figures(
         money = answers.earned[at] if len(answers.earned) else np.zeros(key.shape)
         totals["revenue"] += np.where(buys, money, 0.0).sum(axis=1)
     places = DRAWS * shown.sum(axis=1).astype(np.float64)
-
-    def per_place(measure: str) -> Interval | None:
-        return ratio_interval(totals[measure], places, resamples=resamples, seed=seed)
-
-    return PolicyFigures(
-        name, "simulated", rows, per_place("click_through"), per_place("conversion"), per_place("revenue")
-    )
+    found = (ratio_interval(totals[measure], places, resamples=resamples, seed=seed) for measure in MEASURES)
+    return PolicyFigures(name, "simulated", rows, *found)

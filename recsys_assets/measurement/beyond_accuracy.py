@@ -145,13 +145,18 @@ def gini(amounts: FloatArray) -> float:
     return float((2 * np.arange(1, n + 1) - n - 1) @ np.sort(amounts) / (n * total))
 
 
-def band_shares(amounts: NDArray[np.int64], statistics: ProductStatistics) -> list[float]:
-    """Share of ``amounts`` (int64 ``[n]``) on each of the `POPULARITY_BANDS` of candidates, ranked by events."""
+def popularity_bands(statistics: ProductStatistics) -> list[NDArray[np.int64]]:
+    """The candidates in each of the `POPULARITY_BANDS`, ranked by events."""
     candidates = np.flatnonzero(statistics.candidates)
     order = candidates[np.argsort(-statistics.events[candidates], kind="stable")]
-    total = max(int(amounts[order].sum()), 1)
     ends = np.ceil(np.array(POPULARITY_BANDS) * len(order)).astype(np.int64)
-    return [float(amounts[band].sum() / total) for band in np.split(order, ends[:-1])]
+    return np.split(order, ends[:-1])
+
+
+def band_shares(amounts: NDArray[np.int64], statistics: ProductStatistics) -> list[float]:
+    """Share of ``amounts`` (int64 ``[n]``) on each of the `popularity_bands`."""
+    total = max(int(amounts[statistics.candidates].sum()), 1)
+    return [float(amounts[band].sum() / total) for band in popularity_bands(statistics)]
 
 
 def content_vectors(products: pa.Table, product_map: IdMap) -> sparse.csr_matrix:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,12 +83,9 @@ def _recall(places: NDArray[np.int64], truth: Ragged, cutoffs: Sequence[int]) ->
 
 
 def _places(generator: CandidateGenerator, histories: Histories, truth: Ragged) -> NDArray[np.int64]:
-    return np.concatenate(
-        [
-            _places_of_truth(generator, histories.rows(start, stop), truth.rows(start, stop))
-            for start, stop in _batches(len(histories))
-        ]
-    )
+    edges = pairwise([*range(0, len(histories), SHOPPERS_PER_BATCH), len(histories)])
+    parts = [_places_of_truth(generator, histories.rows(*edge), truth.rows(*edge)) for edge in edges]
+    return np.concatenate(parts)
 
 
 def _places_of_truth(generator: CandidateGenerator, histories: Histories, truth: Ragged) -> NDArray[np.int64]:
@@ -104,7 +102,3 @@ def _places_of_truth(generator: CandidateGenerator, histories: Histories, truth:
     places = np.full(len(wanted), np.iinfo(np.int64).max)
     places[there] = place[at[there]]
     return places
-
-
-def _batches(rows: int) -> list[tuple[int, int]]:
-    return [(start, min(start + SHOPPERS_PER_BATCH, rows)) for start in range(0, rows, SHOPPERS_PER_BATCH)]

@@ -110,9 +110,7 @@ class TrainingData:
         ``age`` counts back from ``as_of``. ``half_life_days=None``: no decay.
         """
         weights = type_table(type_weights)[self.kind]
-        if half_life_days is None:
-            return weights
-        return weights * 0.5 ** ((self.as_of - self.timestamp) / (half_life_days * SECONDS_PER_DAY))
+        return weights if half_life_days is None else weights * decay(self.as_of - self.timestamp, half_life_days)
 
     def matrix(
         self,
@@ -203,6 +201,14 @@ def type_table(type_weights: Mapping[InteractionType, float], *, relative: bool 
     for kind, weight in type_weights.items():
         table[kind] = weight
     return table / table.max() if relative else table
+
+
+def decay(seconds: NDArray[np.int64], half_life_days: float | None) -> NDArray[np.float64]:
+    """``0.5 ** (age / half_life_days)`` of ages in ``seconds`` (any shape); 1 where there is no half-life."""
+    if half_life_days is None:
+        return np.ones(seconds.shape)
+    decayed: NDArray[np.float64] = 0.5 ** (seconds / (half_life_days * SECONDS_PER_DAY))
+    return decayed
 
 
 def column(catalogue: pa.Table, name: str) -> list[Any]:

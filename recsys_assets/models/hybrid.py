@@ -1,8 +1,8 @@
 """The hybrid: candidates from many sources, ranked by trees that learned from past windows and from past sessions.
 
 Sources are in ``hybrid_sources``, item graphs in ``hybrid_graphs``, statistics of products in ``hybrid_facts``, windows
-in ``hybrid_windows``, sessions in ``hybrid_sessions``, labelled candidates in ``hybrid_rows``, trees in ``hybrid_ranker``
-and ``hybrid_mixture``.
+in ``hybrid_windows``, sessions in ``hybrid_sessions``, labelled candidates in ``hybrid_rows``, trees in
+``hybrid_ranker`` and ``hybrid_mixture``.
 """
 
 from collections.abc import Collection, Mapping

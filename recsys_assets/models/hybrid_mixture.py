@@ -131,13 +131,13 @@ def best_mixture(judged: HeldOut, columns: Sequence[int]) -> Mixture:
     features = judged.rows.features
     trees = 1.0 / float(_or_one(judged.scores.std()))
     if len(judged.rows.groups) < FEW_GROUPS:
-        return _shared(trees, columns[0], _spread(features, columns[0]), 0.5)
+        return _shared(trees, columns[0], features, 0.5)
     alone = {column: judged_ndcg(features[:, column], judged.rows).mean() for column in columns}
     tried = sorted(alone, key=lambda column: (-alone[column], column))[:COLUMNS_TRIED]
     best, surest = Mixture(trees, {}), 0.0
     usual = judged_ndcg(best.score(judged.scores, features), judged.rows)
     for column, share in product(tried, SHARES):
-        mixture = _shared(trees, column, _spread(features, column), share)
+        mixture = _shared(trees, column, features, share)
         gain = judged_ndcg(mixture.score(judged.scores, features), judged.rows) - usual
         sure = float(gain.mean() - SURE * gain.std(ddof=1) / np.sqrt(len(gain)))
         if sure > surest:
@@ -145,9 +145,9 @@ def best_mixture(judged: HeldOut, columns: Sequence[int]) -> Mixture:
     return best
 
 
-def _shared(trees: float, column: int, width: float, share: float) -> Mixture:
-    """Trees with their weight and a feature column of standard deviation ``width``, which has ``share`` of the say."""
-    return Mixture((1.0 - share) * trees, {column: share / width})
+def _shared(trees: float, column: int, features: NDArray[np.float32], share: float) -> Mixture:
+    """Trees of weight ``trees`` and a feature column over its standard deviation, mixed with the column's ``share``."""
+    return Mixture((1.0 - share) * trees, {column: share / float(_or_one(features[:, column].std()))})
 
 
 def judged_ndcg(scores: NDArray[Any], rows: RankingRows) -> NDArray[np.float64]:
@@ -201,14 +201,9 @@ def exported_mixture(
     Raises:
         ValueError: an exported graph does not score ``samples`` as LightGBM does.
     """
-    graphs, weights = [], []
-    for weight, booster in trees:
-        graphs.append(exported(booster, samples))
-        weights.append(weight)
-    for column, weight in columns.items():
-        graphs.append(single_column(column, samples.shape[1]))
-        weights.append(weight)
-    return joined(graphs, weights)
+    graphs = [exported(booster, samples) for _, booster in trees]
+    graphs += [single_column(column, samples.shape[1]) for column in columns]
+    return joined(graphs, [*(weight for weight, _ in trees), *columns.values()])
 
 
 def joined(graphs: Sequence[bytes], weights: Sequence[float]) -> bytes:
@@ -233,10 +228,6 @@ def joined(graphs: Sequence[bytes], weights: Sequence[float]) -> bytes:
     imports = [helper.make_opsetid(domain, version) for domain, version in sorted(opsets.items())]
     result: bytes = helper.make_model(graph, opset_imports=imports, ir_version=8).SerializeToString()
     return result
-
-
-def _spread(features: NDArray[np.float32], column: int) -> float:
-    return float(_or_one(features[:, column].std()))
 
 
 def _or_one(spread: Any) -> Any:

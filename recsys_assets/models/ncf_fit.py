@@ -240,7 +240,8 @@ def require_parity(
         block = chosen[start : start + 32]
         with torch.no_grad():
             expected = network.score_all(torch.from_numpy(block)).numpy()[:, trained_products]
-        served = recommender.score_all(_without_events(data.users.external(block), data.as_of))[:, trained_products]
+        nothing = Histories.from_events([()] * len(block), data.as_of, data.products, data.users.external(block))
+        served = recommender.score_all(nothing)[:, trained_products]
         gap = float(np.abs(served - expected).max())
         allowed = PARITY_TOLERANCE * max(1.0, float(np.abs(expected).max()))
         if not gap <= allowed:
@@ -260,14 +261,3 @@ def fingerprint(parameters: Mapping[str, Any], data: TrainingData) -> str:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def _without_events(user_ids: list[str], now: int) -> Histories:
-    return Histories(
-        user_ids=tuple(user_ids),
-        indptr=np.zeros(len(user_ids) + 1, dtype=np.int64),
-        products=np.empty(0, dtype=np.int32),
-        types=np.empty(0, dtype=np.int8),
-        timestamps=np.empty(0, dtype=np.int64),
-        now=now,
-    )

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lambda_api.errors import RecsysError
-from lambda_api.recommender.csr import offsets
-from lambda_api.recommender.item_weights import DenseWeights, ItemWeights, SparseWeights
-from lambda_api.recommender.topk import top_k
+from lambda_api.recommender.item_weights import DenseWeights, ItemWeights
+from recsys_assets.models.neighbours import strongest
 
 ROWS_PER_BLOCK = 512
 """Rows of an ``n x n`` matrix worked on at once, which keeps temporary arrays small."""
@@ -124,20 +123,7 @@ def stored(
         everything = np.zeros((products, products), dtype=np.float32)
         everything[np.ix_(active, active)] = weights
         return DenseWeights(everything)
-    counts = np.zeros(products, dtype=np.int64)
-    indices: list[NDArray[np.int32]] = [np.empty(0, dtype=np.int32)]
-    data: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)]
-    for start in range(0, len(active), ROWS_PER_BLOCK):
-        block = weights[start : start + ROWS_PER_BLOCK]
-        chosen, values = top_k(np.where(block > 0, block, -np.inf).astype(np.float32), top_neighbours)
-        order = np.argsort(np.where(chosen < 0, len(active), chosen), axis=1, kind="stable")
-        chosen, values = np.take_along_axis(chosen, order, 1), np.take_along_axis(values, order, 1)
-        kept = chosen >= 0
-        counts[active[start : start + ROWS_PER_BLOCK]] = kept.sum(axis=1)
-        indices.append(active[chosen[kept]])
-        data.append(values[kept])
-    return SparseWeights(
-        indptr=offsets(counts),
-        indices=np.concatenate(indices).astype(np.int32),
-        data=np.concatenate(data),
-    )
+    rows = [(active[:0], weights[:0].ravel())] * products
+    for product, row in zip(active.tolist(), weights, strict=True):
+        rows[product] = (active, row)
+    return strongest(rows, top_neighbours)

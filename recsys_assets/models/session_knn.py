@@ -8,14 +8,13 @@ from pydantic.dataclasses import dataclass
 
 from lambda_api.recommender.csr import offsets, offsets_of_rows
 from lambda_api.recommender.ids import IndexArray
-from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.session_neighbours import (
     SessionNeighboursRecommender,
     Sessions,
     SessionSettings,
     session_starts,
 )
-from recsys_assets.models.dataset import TrainingData, type_table
+from recsys_assets.models.dataset import TrainingData, decay, type_table
 from recsys_assets.models.parameters import (
     STRICT,
     Days,
@@ -88,9 +87,7 @@ class SessionKnn(PersonalParameters):
         position = (np.cumsum(kept) - 1)[listed]
         number = np.cumsum(reached) - 1
         end = end[reached]
-        weight = np.ones(len(end))
-        if self.event_half_life_days is not None:
-            weight = 0.5 ** ((data.as_of - end) / (self.event_half_life_days * SECONDS_PER_DAY))
+        weight = decay(data.as_of - end, self.event_half_life_days)
         return Sessions(
             indptr=offsets_of_rows(number[session[kept]], len(end)),
             products=product[kept],

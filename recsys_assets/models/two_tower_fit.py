@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lambda_api.recommender.csr import find_sorted, offsets, ranges
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.two_tower import NEWEST_EVENTS, TwoTowerRecommender, gap_classes
-from recsys_assets.models.dataset import TrainingData
+from recsys_assets.models.dataset import TrainingData, decay
 from recsys_assets.models.parameters import NothingToLearn
 from recsys_assets.models.popularity import decayed_popularity
 from recsys_assets.models.torch_fit import ExportError, torch_threads
@@ -206,7 +206,8 @@ def loss_of(
     "Sampling-bias-corrected neural modeling", RecSys 2019).
     """
     row, target, share = _targets(samples, batch)
-    share = share * recency(shared, samples.now[batch])[row]
+    age = shared.data.as_of - samples.now[batch]
+    share = share * decay(age, shared.trainer.event_half_life_days).astype(np.float32)[row]
     columns, correction = softmax_columns(shared, target, rng)
     product, kind, gap, real = events(shared.data, samples, batch)
     # Of a large catalogue only the products of this batch.
@@ -226,14 +227,6 @@ def loss_of(
     )
     likelihood = logits.log_softmax(1)[torch.from_numpy(row), torch.from_numpy(place[target])]
     return -(likelihood * torch.from_numpy(share)).sum() / len(batch)
-
-
-def recency(shared: Learning, moments: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Weight of samples at these ``moments`` (seconds since 1970 UTC), float32 in (0, 1]."""
-    half_life = shared.trainer.event_half_life_days
-    if half_life is None:
-        return np.ones(len(moments), dtype=np.float32)
-    return (0.5 ** ((shared.data.as_of - moments) / (half_life * SECONDS_PER_DAY))).astype(np.float32)
 
 
 def softmax_columns(

@@ -65,20 +65,19 @@ def make_trainer(name: str, parameters: Mapping[str, Any] | None = None) -> Trai
     """
     if name not in TRAINERS:
         raise ParameterError(f"unknown model {name!r}; expected one of: {', '.join(TRAINERS)}")
-    trainer = TRAINERS[name]
-    accepted = _parameters(trainer)
+    accepted = accepted_parameters(name)
     unknown = sorted(set(parameters or {}) - set(accepted))
     if unknown:
         raise ParameterError(f"{name} has no parameter {', '.join(unknown)}; it has: {', '.join(accepted)}")
     try:
-        return trainer(**dict(parameters or {}))
+        return TRAINERS[name](**dict(parameters or {}))
     except ValidationError as error:
         raise ParameterError("; ".join(_sentence(problem) for problem in error.errors())) from None
 
 
 def parameters_of(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Those of ``values`` that the trainer called ``name`` has a parameter for."""
-    accepted = _parameters(TRAINERS[name])
+    accepted = accepted_parameters(name)
     return {parameter: value for parameter, value in values.items() if parameter in accepted}
 
 
@@ -90,5 +89,6 @@ def _sentence(problem: Any) -> str:
     return f"{'.'.join(str(part) for part in problem['loc'])} {message}, not {problem['input']!r}"
 
 
-def _parameters(trainer: type[Trainer]) -> list[str]:
-    return [field.name for field in fields(trainer) if field.init]  # type: ignore[arg-type]
+def accepted_parameters(name: str) -> list[str]:
+    """Names of the hyper-parameters of the trainer called ``name``."""
+    return [field.name for field in fields(TRAINERS[name]) if field.init]  # type: ignore[arg-type]

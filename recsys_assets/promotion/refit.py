@@ -6,7 +6,7 @@ fit: their lists for the same shoppers must overlap.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -119,13 +119,10 @@ def refit_winner(
         f"Lists of the refit on everything before {split.end:%Y-%m-%d} and of the evaluated fit overlap by "
         f"{agreement.overlap:.0%}, {'within' if agrees else 'below'} the limit of {MIN_OVERLAP:.0%}."
     )
-    return Refit(
-        name=refit.name,
-        rule=refit.rule,
+    return replace(
+        refit,
         promote=agrees,
         reasons=(*refit.reasons, sentence) if agrees else (sentence,),
-        evaluated_checksum=refit.evaluated_checksum,
-        evaluated_end=refit.evaluated_end,
         refit_checksum=manifest.checksum,
         overlap=agreement.overlap,
         shoppers=agreement.shoppers,

@@ -10,12 +10,10 @@ import dagster as dg
 from pydantic import Field
 
 from lambda_api.recommender.bundle import BundleError, read_bundle
-from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.settings import Settings, split_list
 from recsys_assets.asset_metadata import wide_table
 from recsys_assets.ingest.assets import products
 from recsys_assets.lake import Lake
-from recsys_assets.models.candidate_recall import StageRecall
 from recsys_assets.models.content import Content
 from recsys_assets.models.ease import Ease
 from recsys_assets.models.hybrid import Hybrid
@@ -253,7 +251,7 @@ def _train(
     )
     fit_model = partial(launcher.fit, context) if launcher else fit_here
     candidate = train_candidate(choice.trainer, lake, split, settings, context.log.info, fit_model)
-    recalls = _first_stage_recalls(candidate)
+    recalls = recall_on(candidate.validated, candidate.validation)
     figures = recall_figures(recalls)
     run = experiment_run(candidate, context.run.run_id)
     registry.log_run(replace(run, metrics={**run.metrics, **figures}))
@@ -292,12 +290,6 @@ def reported_metadata(reported: Mapping[str, Any]) -> dict[str, Any]:
     """What the ``train`` program reported of the last fit, with a plot of its loss curve."""
     curve = reported.get("loss_curve")
     return {**reported, **({"loss_plot": dg.MetadataValue.md(loss_plot(curve.value))} if curve else {})}
-
-
-def _first_stage_recalls(candidate: Candidate) -> tuple[StageRecall, ...]:
-    if not isinstance(candidate.validated, TwoStageRecommender):
-        return ()
-    return recall_on(candidate.validated, candidate.validation)
 
 
 def _metadata(candidate: Candidate) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.csr import offsets_of_rows
 from lambda_api.recommender.histories import Ragged
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
@@ -16,11 +17,14 @@ MEANING = {
 }
 
 
-def recall_on(recommender: TwoStageRecommender, task: EvaluationTask) -> tuple[StageRecall, ...]:
+def recall_on(recommender: Recommender, task: EvaluationTask) -> tuple[StageRecall, ...]:
     """`candidate_recall` on the shoppers of ``task``, over relevant products that had an event before it.
 
-    Products without an earlier event are no candidates. Empty when none of the relevant products had one.
+    Products without an earlier event are no candidates. Empty when none of the relevant products had one, and for a
+    recommender without a first stage.
     """
+    if not isinstance(recommender, TwoStageRecommender):
+        return ()
     translation = Translation.between(task.products, recommender.products)
     seen = task.statistics.candidates[task.truth.values]
     hot = Ragged(offsets_of_rows(task.truth.row_of_value[seen], len(task)), task.truth.values[seen])

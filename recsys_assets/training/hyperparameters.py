@@ -1,6 +1,5 @@
 """Hyper-parameters of a training job: their text form, and the typed trainer they describe."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from recsys_assets.models.trainer import Trainer
-from recsys_assets.models.zoo import TRAINERS, make_trainer
+from recsys_assets.models.zoo import TRAINERS, accepted_parameters, make_trainer
 from recsys_assets.sagemaker.paths import JobError
 
 MODEL, AS_OF, GIT_REVISION = "model", "as_of", "git_revision"
@@ -86,15 +85,14 @@ def _moment(text: str | None) -> datetime:
 
 
 def _trainer(model: str, texts: Mapping[str, str]) -> Trainer:
-    trainer_type = TRAINERS[model]
-    accepted = [field.name for field in dataclasses.fields(trainer_type) if field.init]  # type: ignore[arg-type]
+    accepted = accepted_parameters(model)
     unknown = sorted(set(texts) - set(accepted))
     if unknown:
         raise JobError(
             f"unknown hyper-parameter {', '.join(unknown)}: a job has {', '.join(JOB_HYPERPARAMETERS)}, "
             f"and model {model} has {', '.join(accepted)}"
         )
-    hints = get_type_hints(trainer_type)
+    hints = get_type_hints(TRAINERS[model])
     parameters = {name: _typed(name, text, hints[name]) for name, text in texts.items()}
     try:
         return make_trainer(model, parameters)

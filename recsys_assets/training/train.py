@@ -40,16 +40,17 @@ METRICS_FILE, LOSS_CURVE_FILE = "metrics.json", "loss_curve.json"
 IMPORTANCE_FILE = "importance.json"
 """Feature importance of the ranker (`RankerImportance`), of models that have one."""
 
-_LEARNED_FROM = TableContract(
-    name=INTERACTIONS.name,
-    schema=pa.schema(
-        [
-            INTERACTIONS.schema.field(name)
-            for name in ("user_id", "product_id", "interaction_type", "timestamp", "rating")
-        ]
-    ),
-    required=("user_id", "product_id", "interaction_type", "timestamp"),
-)
+
+def interactions_with(columns: Sequence[str]) -> TableContract:
+    """The contract of interactions of which a program reads ``columns`` only."""
+    return TableContract(
+        name=INTERACTIONS.name,
+        schema=pa.schema([INTERACTIONS.schema.field(name) for name in columns]),
+        required=tuple(name for name in INTERACTIONS.required if name in columns),
+    )
+
+
+_LEARNED_FROM = interactions_with(("user_id", "product_id", "interaction_type", "timestamp", "rating"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

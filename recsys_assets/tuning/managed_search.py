@@ -18,28 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
-from recsys_assets.aws_errors import translate_aws_errors
+from recsys_assets.aws_errors import error_code, translate_aws_errors
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.sagemaker.errors import JobFailed, JobRefused
-from recsys_assets.sagemaker.job import (
-    Hardware,
-    JobIdentity,
-    JobPlaces,
-    JobPlan,
-    Placement,
-    bucket_and_key,
-)
-from recsys_assets.sagemaker.jobs import (
-    FinishedJob,
-    Log,
-    SageMakerJobs,
-    Session,
-    no_session,
-)
+from recsys_assets.sagemaker.job import Hardware, JobIdentity, JobPlaces, JobPlan, Placement, bucket_and_key
+from recsys_assets.sagemaker.jobs import FinishedJob, Log, SageMakerJobs, Session, no_session
 from recsys_assets.sagemaker.training_job import TrainingJobPlan
 from recsys_assets.training.search_spaces import SearchSpace
 from recsys_assets.training.train import INTERACTIONS_CHANNEL, PRODUCTS_CHANNEL
-from recsys_assets.tuning.search import Budget, OnTrial, Stop, Trial, TrialState, TuningResult
+from recsys_assets.tuning.search import Budget, OnTrial, Trial, TrialState, TuningResult
 from recsys_assets.tuning.trial import TrialQuestion, metrics, trial_hyperparameters
 from recsys_assets.tuning.tuning_job import SHORTEST_S, TuningJobPlan, chosen_values
 
@@ -86,10 +73,7 @@ class ManagedSearch:
         trials = {0: first}
         if most > 1:
             trials |= self._others(model, budget, seed, space, lambda trial: on_trial(trial, most))
-        ordered = tuple(trials[number] for number in sorted(trials))
-        finished = [trial for trial in ordered if trial.state is TrialState.FINISHED]
-        stopped_by = Stop.NO_SPACE if not space else Stop.TRIALS if len(ordered) == most else Stop.TIME
-        return TuningResult(model, ordered, max(finished, key=lambda trial: trial.score), stopped_by)
+        return TuningResult.of([trials[number] for number in sorted(trials)], budget, space)
 
     @cached_property
     def channels(self) -> dict[str, str]:
@@ -223,7 +207,7 @@ def upload_once(s3: Any, table: pa.Table, prefix_uri: str) -> str:
         try:
             s3.head_object(Bucket=bucket, Key=key)
         except ClientError as error:
-            if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
+            if error_code(error) not in ("404", "NoSuchKey"):
                 raise
             file.seek(0)
             s3.upload_fileobj(file, bucket, key)

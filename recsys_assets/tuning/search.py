@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -122,6 +122,13 @@ class TuningResult:
     best: Trial
     stopped_by: Stop
 
+    @classmethod
+    def of(cls, trials: Sequence[Trial], budget: Budget, space: SearchSpace) -> Self:
+        """The result of ``trials`` of one model, the first of which is finished."""
+        finished = [trial for trial in trials if trial.state is TrialState.FINISHED]
+        stopped_by = Stop.NO_SPACE if not space else Stop.TRIALS if len(trials) == budget.trials else Stop.TIME
+        return cls(trials[0].model, tuple(trials), max(finished, key=lambda trial: trial.score), stopped_by)
+
     @property
     def seconds(self) -> float:
         """Wall time of all trials."""
@@ -181,9 +188,7 @@ def tune(
         trials.append(trial)
         if on_trial is not None:
             on_trial(trial, most)
-    finished = [trial for trial in trials if trial.state is TrialState.FINISHED]
-    stopped_by = Stop.NO_SPACE if not space else Stop.TRIALS if len(trials) == budget.trials else Stop.TIME
-    return TuningResult(model, tuple(trials), max(finished, key=lambda trial: trial.score), stopped_by)
+    return TuningResult.of(trials, budget, space)
 
 
 def _run(

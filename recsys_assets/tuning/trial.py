@@ -17,25 +17,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
-import pyarrow as pa
-
 from recsys_assets.models.trainer import Trainer
 from recsys_assets.sagemaker.paths import DONE, FAILED, JobError, SageMakerPaths, record_failure
-from recsys_assets.schema import INTERACTIONS, PRODUCTS, TableContract, relevant_types
+from recsys_assets.schema import PRODUCTS, relevant_types
 from recsys_assets.training.hyperparameters import job_hyperparameters, read_job
-from recsys_assets.training.train import INTERACTIONS_CHANNEL, PRODUCTS_CHANNEL, read_channel
+from recsys_assets.training.train import INTERACTIONS_CHANNEL, PRODUCTS_CHANNEL, interactions_with, read_channel
 from recsys_assets.training.training_window import TRAINING_COLUMNS
 from recsys_assets.tuning.folds import PastLog
 
 OBJECTIVE: Final = "validation_ndcg"
 _FIGURE: Final = r"=([0-9.]+(?:e-?\d+)?);"
 _FOLDS, _LENGTH, _REPEATS = "trial_folds", "trial_k", "trial_allow_repeats"
-
-_EVENTS: Final = TableContract(
-    name=INTERACTIONS.name,
-    schema=pa.schema([INTERACTIONS.schema.field(name) for name in TRAINING_COLUMNS]),
-    required=tuple(name for name in INTERACTIONS.required if name in TRAINING_COLUMNS),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +89,7 @@ def run_trial(paths: SageMakerPaths) -> dict[int, float]:
     """
     paths.require_supported()
     trainer, question = read_trial(paths.read_config(paths.hyperparameters))
-    events = read_channel(paths, INTERACTIONS_CHANNEL, _EVENTS)
+    events = read_channel(paths, INTERACTIONS_CHANNEL, interactions_with(TRAINING_COLUMNS))
     products = read_channel(paths, PRODUCTS_CHANNEL, PRODUCTS)
     past = PastLog(events, products, question.end, relevant_types(events), question.allow_repeats)
     scores: dict[int, float] = {}
