@@ -1,12 +1,11 @@
-"""Popularity and item-to-item graphs of a very large log as Ibis expressions, for DuckDB out of core and for Spark.
+"""The BM25 graph of `ItemKnn` for a very large log, by DuckDB out of core.
 
-They compute what ``popularity`` and ``item_knn`` compute with numpy. A log has one row per event: ``user`` and
-``product`` (of any type that has an order), ``kind`` (int, `InteractionType`) and ``seconds`` (int, since 1970 UTC).
-Graphs have the columns ``product``, ``other`` and ``weight``.
+A log has one row per event: ``user``, ``product``, ``kind`` (int, `InteractionType`) and ``seconds`` (int, since 1970
+UTC). Graphs have the columns ``product``, ``other`` and ``weight``.
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,14 +39,6 @@ def event_weights(
     return counted.mutate(weight=weight)
 
 
-def popularity(
-    events: "ir.Table", type_weights: Mapping[InteractionType, float], as_of: int, half_life_days: float | None
-) -> "ir.Table":
-    """``product`` and ``popularity``, as `decayed_popularity`; products without weighted events are left out."""
-    weighted = event_weights(events, type_weights, as_of, half_life_days)
-    return weighted.group_by("product").agg(popularity=weighted.weight.sum())
-
-
 def user_pairs(
     events: "ir.Table",
     type_weights: Mapping[InteractionType, float],
@@ -76,15 +67,15 @@ def bm25(pairs: "ir.Table", products: int, k1: float, b: float) -> "ir.Table":
     return joined.select("user", "product", weight=value)
 
 
-def nearest(pairs: "ir.Table", keys: Sequence[str], neighbours: int) -> "ir.Table":
-    """Each product's ``neighbours`` largest positive sums, over rows with equal ``keys``, of products of weights.
+def nearest(pairs: "ir.Table", neighbours: int) -> "ir.Table":
+    """Each product's ``neighbours`` largest positive sums, over users, of products of weights.
 
     The product itself is among them; of equal sums the smaller ``other``.
     """
     import ibis
 
     others = pairs.view().rename(other="product", other_weight="weight")
-    joined = pairs.join(others, list(keys))
+    joined = pairs.join(others, "user")
     sums = joined.group_by(["product", "other"]).agg(weight=(joined.weight * joined.other_weight).sum())
     place = ibis.row_number().over(ibis.window(group_by="product", order_by=[ibis.desc("weight"), "other"]))
     ranked = sums.filter(sums.weight > 0).mutate(place=place)
@@ -112,7 +103,7 @@ def bm25_graph(
         events = ibis.memtable(pa.table(columns))
         pairs = user_pairs(events, type_weights, data.as_of, half_life_days, binary=binary)
         valued = connection.create_table("pairs", bm25(pairs, len(data.products), k1, b))
-        found = connection.to_pyarrow(nearest(valued, ["user"], neighbours).order_by(["product", "other"]))
+        found = connection.to_pyarrow(nearest(valued, neighbours).order_by(["product", "other"]))
         connection.disconnect()
     return SparseWeights(
         offsets_of_rows(found["product"].to_numpy(), len(data.products)),
