@@ -9,7 +9,7 @@ lists could never have been seen one place higher).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -133,53 +133,45 @@ def logged_figures(
         log = replace(log, propensity=listing_chance(log, by_chance))
         kept = (~by_chance).astype(np.float64)
         policies.append(_estimated(SERVED, log, kept, "snips", resamples, seed, np.ones(len(log))))
-        past = PastEvents.of(asked, interactions, served.events)
+        past = past_events(asked, interactions, served.events)
         for name, model in models.items():
             target = target_of_lists(log, replayed(model, catalogue, asked, past))
             policies += [_estimated(name, log, target, basis, resamples, seed) for basis in ESTIMATORS]
     return BusinessFigures("logged", _note(served, len(explored), len(asked)), tuple(policies))
 
 
-@dataclass(frozen=True)
-class PastEvents:
-    """Events of each shopper, oldest first."""
-
-    by_user: Mapping[str, tuple[Event, ...]] = field(repr=False)
-
-    @classmethod
-    def of(cls, exposures: Iterable[Exposure], interactions: pa.Table, feedback: Sequence[StoredEvent]) -> "PastEvents":
-        """Events of the shoppers of ``exposures`` from a canonical log and from feedback, each once."""
-        users = {exposure.user_id for exposure in exposures}
-        mine = interactions.filter(pc.is_in(interactions["user_id"], pa.array(sorted(users), pa.string())))
-        logged: dict[str, list[Event]] = {}
-        seconds = pc.floor_temporal(mine["timestamp"], unit="second").cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())
-        columns = (mine["user_id"], mine["product_id"], mine["interaction_type"], seconds)
-        for user, product, kind, second in zip(*(column.to_pylist() for column in columns), strict=True):
-            logged.setdefault(user, []).append(Event(product, InteractionType.from_label(kind), second))
-        sent: dict[str, list[Event]] = {}
-        for one in feedback:
-            if one.user_id in users:
-                sent.setdefault(one.user_id, []).append(Event(one.product_id, one.interaction_type, one.timestamp))
-        # now=-1: feedback carries its own timestamps.
-        return cls({user: merged(logged.get(user, ()), sent.get(user, ()), now=-1) for user in logged | sent})
-
-    def before(self, user_id: str, at: int) -> tuple[Event, ...]:
-        """The newest events, as many as serving reads, strictly before ``at`` (seconds since 1970 UTC)."""
-        return tuple(event for event in self.by_user.get(user_id, ()) if event.timestamp < at)[-HISTORY_LIMIT:]
+def past_events(
+    exposures: Iterable[Exposure], interactions: pa.Table, feedback: Sequence[StoredEvent]
+) -> dict[str, tuple[Event, ...]]:
+    """Events of the shoppers of ``exposures`` from a canonical log and from feedback, each once, oldest first."""
+    users = {exposure.user_id for exposure in exposures}
+    mine = interactions.filter(pc.is_in(interactions["user_id"], pa.array(sorted(users), pa.string())))
+    logged: dict[str, list[Event]] = {}
+    seconds = pc.floor_temporal(mine["timestamp"], unit="second").cast(pa.timestamp("s", tz="UTC")).cast(pa.int64())
+    columns = (mine["user_id"], mine["product_id"], mine["interaction_type"], seconds)
+    for user, product, kind, second in zip(*(column.to_pylist() for column in columns), strict=True):
+        logged.setdefault(user, []).append(Event(product, InteractionType.from_label(kind), second))
+    sent: dict[str, list[Event]] = {}
+    for one in feedback:
+        if one.user_id in users:
+            sent.setdefault(one.user_id, []).append(Event(one.product_id, one.interaction_type, one.timestamp))
+    # now=-1: feedback carries its own timestamps.
+    return {user: merged(logged.get(user, ()), sent.get(user, ()), now=-1) for user in logged | sent}
 
 
 def replayed(
-    model: Recommender, catalogue: Catalogue, exposures: Sequence[Exposure], past: PastEvents
+    model: Recommender, catalogue: Catalogue, exposures: Sequence[Exposure], past: Mapping[str, tuple[Event, ...]]
 ) -> dict[str, tuple[str, ...]]:
     """The lists of ``model`` for the same questions, by request id, without exploration.
 
-    Filters and exclusions sent by the page are not logged; lists that they changed count as not supported.
+    A shopper's history is the newest events before the question, as many as serving reads. Filters and exclusions sent
+    by the page are not logged; lists that they changed count as not supported.
     """
     engine = Engine(model, catalogue, Rules(new_products=0))
     lists = {}
     for exposure in exposures:
         at, context = exposure.at_ms // 1000, exposure.context
-        events = past.before(exposure.user_id, at)
+        events = tuple(event for event in past.get(exposure.user_id, ()) if event.timestamp < at)[-HISTORY_LIMIT:]
         newest = max((event.timestamp for event in events), default=at)
         question = Question(
             user_id=exposure.user_id,

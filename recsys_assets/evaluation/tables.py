@@ -87,10 +87,10 @@ def metric_table(report: EvaluationReport) -> Table:
     return Table("Accuracy", header, rows, note)
 
 
-def comparison_table(report: EvaluationReport, metric: str = "ndcg") -> Table:
+def comparison_table(report: EvaluationReport) -> Table:
     """Every model against every baseline and the champion, on the same users."""
     order = {model.name: place for place, model in enumerate(report.models)}
-    chosen = [comparison for comparison in report.comparisons if comparison.metric == metric]
+    chosen = [comparison for comparison in report.comparisons if comparison.metric == "ndcg"]
     rows = tuple(
         (
             f"{comparison.model} against {comparison.against}",
@@ -101,7 +101,7 @@ def comparison_table(report: EvaluationReport, metric: str = "ndcg") -> Table:
         )
         for comparison in sorted(chosen, key=lambda c: (c.role == "baseline", order[c.against], order[c.model]))
     )
-    header = ("Comparison", f"{LABELS[metric]} difference [95 %]", "p", "Wins / ties / losses", "Verdict")
+    header = ("Comparison", "NDCG difference [95 %]", "p", "Wins / ties / losses", "Verdict")
     note = "Paired on the same users. Verdicts take each interval on its own; p by random sign flips, two-sided."
     return Table("Against baselines and champion", header, rows, note)
 
@@ -126,14 +126,14 @@ def beyond_table(report: EvaluationReport) -> Table:
     return Table("Beyond accuracy", header, rows, note)
 
 
-def user_segment_table(report: EvaluationReport, metric: str = "ndcg") -> Table:
+def user_segment_table(report: EvaluationReport) -> Table:
     """One row per group of users, one column per model."""
     first = report.models[0].user_segments
     rows = tuple(
         (
             f"{segment.dimension}: {segment.group}",
             f"{segment.n:,}" + ("" if segment.judged else " (too few)"),
-            *(f"{model.user_segments[place].metrics[metric].mean:.4f}" for model in report.models),
+            *(f"{model.user_segments[place].metrics['ndcg'].mean:.4f}" for model in report.models),
         )
         for place, segment in enumerate(first)
     )
@@ -142,7 +142,7 @@ def user_segment_table(report: EvaluationReport, metric: str = "ndcg") -> Table:
         "Users by distinct products in their history (hot, warm, cold) and by what is known of them. Groups under "
         f"{report.setting.minimum_group_size} users are shown but not judged."
     )
-    return Table(f"{LABELS[metric]}@{report.setting.k} by group of users", header, rows, note)
+    return Table(f"NDCG@{report.setting.k} by group of users", header, rows, note)
 
 
 def product_segment_table(report: EvaluationReport) -> Table:

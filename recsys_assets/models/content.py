@@ -20,7 +20,7 @@ from recsys_assets.models.parameters import (
     TrendParameters,
     Whole,
 )
-from recsys_assets.models.popularity import decayed_popularity, trend_of
+from recsys_assets.models.popularity import item_to_item
 from recsys_assets.models.trainer import Report
 
 PRICE_ANGLE = np.pi / 12
@@ -78,14 +78,7 @@ class Content(ProfileParameters, TrendParameters):
                 "brand or price with a positive weight",
                 remedy="provide a catalogue or leave this model out",
             )
-        weights = self.weights
-        return ItemToItemRecommender(
-            data.products,
-            decayed_popularity(data, weights, self.popularity_half_life_days),
-            nearest(vectors, self.neighbours),
-            self.weighting(),
-            trend_of(data, self),
-        )
+        return item_to_item(data, self, nearest(vectors, self.neighbours), self.weighting())
 
     def vectors(self, catalogue: pa.Table) -> sparse.csr_matrix:
         """Unit vectors of the products of a canonical ``catalogue`` table, float32 ``[n_products, features]``."""

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.parameters import STRICT, Days, Positive, ProfileParameters, TrendParameters, Whole
-from recsys_assets.models.popularity import decayed_popularity, trend_of
+from recsys_assets.models.popularity import item_to_item
 from recsys_assets.models.ridge import busiest, inverse, neighbours_kept, require_memory, stored
 from recsys_assets.models.trainer import Report
 
@@ -33,9 +33,8 @@ class Ease(ProfileParameters, TrendParameters):
             products squared in the bundle), or `SPARSE_NEIGHBOURS` in a catalogue larger than ``max_products``.
         max_products: the solution is computed among so many products.
         max_memory_gb: refuse to start when the solution would need more.
-        event_half_life_days: age, counted back from the end of the data, at which an event of the training log counts
-            half; ``None`` for no decay, with which
-            the entries of ``X`` are multiplied.
+        event_half_life_days: age, counted back from the end of the data, at which an entry of ``X`` counts half;
+            ``None`` for no decay.
     """
 
     name: ClassVar[str] = "ease"
@@ -54,21 +53,14 @@ class Ease(ProfileParameters, TrendParameters):
             ModelTooLarge: the products need more than ``max_memory_gb``.
         """
         data = self.learnable(data)
-        weights = self.weights
-        matrix = data.matrix(weights, binary=True, half_life_days=self.event_half_life_days).astype(np.float64)
+        matrix = data.matrix(self.weights, binary=True, half_life_days=self.event_half_life_days).astype(np.float64)
         warm = busiest(matrix, self.max_products)
         neighbours = neighbours_kept(self.top_neighbours, len(data.products), self.max_products)
         # Gramian and its sparse origin, the inverse, and the weights as stored.
         needed = 20.0 * len(warm) ** 2 + (0.0 if neighbours else 4.0 * len(data.products) ** 2)
         require_memory(self.name, needed, self.max_memory_gb, len(warm), len(data.products))
         solution = ease_weights((matrix[:, warm].T @ matrix[:, warm]).toarray(), self.l2)
-        return ItemToItemRecommender(
-            data.products,
-            decayed_popularity(data, weights, self.popularity_half_life_days),
-            stored(solution, warm, len(data.products), neighbours),
-            self.weighting(),
-            trend_of(data, self),
-        )
+        return item_to_item(data, self, stored(solution, warm, len(data.products), neighbours), self.weighting())
 
 
 def ease_weights(gramian: NDArray[np.float64], l2: float) -> NDArray[np.float32]:

@@ -114,7 +114,4 @@ def _labels(
     if not allow_repeats:
         other = data.product[later] != np.repeat(data.product[at], lengths)
         later, example, grade = later[other], example[other], grade[other]
-    key = example * len(data.products) + data.product[later]
-    order = np.lexsort((-grade, key))
-    first = order[np.flatnonzero(np.diff(key[order], prepend=-1))]
-    return Labels(key[first], grade[first], NEXT, len(data.products))
+    return Labels.best(example * len(data.products) + data.product[later], grade, NEXT, len(data.products))

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lambda_api.interactions import INTERACTION_LABELS, InteractionType
-from lambda_api.recommender.csr import find_sorted
+from lambda_api.recommender.csr import find_sorted, run_starts
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.schema import relevant_types
@@ -77,11 +77,7 @@ def labels(data: TrainingData, window: Window, wanted: Collection[InteractionTyp
     inside &= (data.kind != InteractionType.RATING) | (data.rating >= MINIMUM_RATING)
     highest = max(GRADES[kind] for kind in wanted)
     grade = np.minimum(np.array([GRADES[kind] for kind in InteractionType])[data.kind[inside]], highest)
-    key = data.pairs[inside]
-    order = np.lexsort((-grade, key))
-    first = np.flatnonzero(np.diff(key[order], prepend=-1))
-    keys, grades = key[order][first], grade[order][first]
-    return Labels(keys, grades.astype(np.int32), highest, len(data.products))
+    return Labels.best(data.pairs[inside], grade.astype(np.int32), highest, len(data.products))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +93,13 @@ class Labels:
     grades: NDArray[np.int32]
     highest: int
     n_products: int
+
+    @classmethod
+    def best(cls, keys: NDArray[np.int64], grades: NDArray[np.int32], highest: int, n_products: int) -> "Labels":
+        """The largest of the ``grades`` of each of the ``keys``, both ``[R]`` in any order."""
+        order = np.lexsort((-grades, keys))
+        first = order[run_starts(keys[order])]
+        return cls(keys[first], grades[first], highest, n_products)
 
     @property
     def users(self) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ from recsys_assets.models.parameters import (
     TrendParameters,
     Whole,
 )
-from recsys_assets.models.popularity import decayed_popularity, trend_of
+from recsys_assets.models.popularity import item_to_item
 from recsys_assets.models.trainer import Report
 
 LARGE_LOG = 20_000_000
@@ -69,14 +69,7 @@ class ItemKnn(ProfileParameters, TrendParameters):
     def fit(self, data: TrainingData, report: Report | None = None) -> ItemToItemRecommender:
         """Weight, then search neighbours. Raises `NothingToLearn` when no interaction has a weight."""
         data = self.learnable(data)
-        weights = self.weights
-        return ItemToItemRecommender(
-            data.products,
-            decayed_popularity(data, weights, self.popularity_half_life_days),
-            self._graph(data),
-            self.weighting("max" if self.binary else "sum"),
-            trend_of(data, self),
-        )
+        return item_to_item(data, self, self._graph(data), self.weighting("max" if self.binary else "sum"))
 
     def _graph(self, data: TrainingData) -> SparseWeights:
         if self.scheme == "bm25" and len(data.kind) > LARGE_LOG:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
 
 from lambda_api.interactions import InteractionType
+from lambda_api.recommender.item_to_item import ItemToItemRecommender
+from lambda_api.recommender.item_weights import ItemWeights
 from lambda_api.recommender.popularity import PopularityRecommender
-from lambda_api.recommender.profiles import SECONDS_PER_DAY
+from lambda_api.recommender.profiles import SECONDS_PER_DAY, EventWeighting
 from recsys_assets.models.dataset import TrainingData, type_table
 from recsys_assets.models.parameters import (
     DEFAULT_HALF_LIFE_DAYS,
@@ -56,9 +58,18 @@ def trend(
     return prior.astype(np.float32)
 
 
-def trend_of(data: TrainingData, trainer: TrendParameters) -> NDArray[np.float32] | None:
-    """`trend` with the parameters of ``trainer``; ``None`` where its power is 0."""
-    return trend(data, trainer.weights, trainer.trend_days, trainer.trend_power) if trainer.trend_power else None
+def item_to_item(
+    data: TrainingData, trainer: TrendParameters, weights: ItemWeights, weighting: EventWeighting
+) -> ItemToItemRecommender:
+    """A recommender of item-to-item ``weights``, with the popularity and the trend of ``data``."""
+    by_type = trainer.weights
+    return ItemToItemRecommender(
+        data.products,
+        decayed_popularity(data, by_type, trainer.popularity_half_life_days),
+        weights,
+        weighting,
+        trend(data, by_type, trainer.trend_days, trainer.trend_power) if trainer.trend_power else None,
+    )
 
 
 @dataclass(frozen=True, config=STRICT)

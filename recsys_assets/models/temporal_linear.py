@@ -26,7 +26,7 @@ from recsys_assets.models.parameters import (
     Whole,
     weighting,
 )
-from recsys_assets.models.popularity import decayed_popularity, trend_of
+from recsys_assets.models.popularity import item_to_item
 from recsys_assets.models.ridge import ROWS_PER_BLOCK, busiest, neighbours_kept, regression, require_memory, stored
 from recsys_assets.models.trainer import Report
 
@@ -116,13 +116,7 @@ class TemporalLinear(TrendParameters):
         needed += 0.0 if neighbours else 4.0 * products**2
         require_memory(self.name, needed, self.max_memory_gb, len(warm), products)
         combined = self._combined(data, history, warm, active)
-        return ItemToItemRecommender(
-            data.products,
-            decayed_popularity(data, weights, self.popularity_half_life_days),
-            stored(combined, active, products, neighbours),
-            self.event_weighting(),
-            trend_of(data, self),
-        )
+        return item_to_item(data, self, stored(combined, active, products, neighbours), self.event_weighting())
 
     def event_weighting(self) -> EventWeighting:
         """How a shopper's events weigh when scoring: as in a row of ``S``, with ``delta_serving``."""

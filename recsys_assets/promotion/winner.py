@@ -5,14 +5,7 @@ from typing import Literal
 
 from recsys_assets.evaluation.champion import AS_SERVED
 from recsys_assets.evaluation.evaluate_models import Evaluation
-from recsys_assets.promotion.decision import (
-    Decision,
-    PromotionInput,
-    PromotionRules,
-    RefreshRules,
-    decide,
-    decide_refresh,
-)
+from recsys_assets.promotion.decision import Decision, PromotionInput, decide, decide_refresh
 
 Rule = Literal["first", "change", "refresh"]
 
@@ -32,9 +25,7 @@ class Winner:
     decision: Decision
 
 
-def choose_winner(
-    evaluation: Evaluation, rules: PromotionRules | None = None, refresh_rules: RefreshRules | None = None
-) -> Winner:
+def choose_winner(evaluation: Evaluation) -> Winner:
     """The challenger where it is better beyond chance, else the champion's own recipe on newer data.
 
     Deterministic: the same evaluation gives the same winner.
@@ -42,18 +33,18 @@ def choose_winner(
     report, champion = evaluation.report, evaluation.champion
     if champion is None:
         measured = _measured(evaluation, report.challenger, report.reference_baseline, report.reference_baseline, True)
-        return Winner(report.challenger, "first", decide(measured, rules))
+        return Winner(report.challenger, "first", decide(measured))
     against = f"{champion.version} ({champion.recipe})"
     refused: tuple[str, ...] = ()
     if report.challenger != champion.recipe:
-        change = decide(_measured(evaluation, report.challenger, champion.recipe, against), rules)
+        change = decide(_measured(evaluation, report.challenger, champion.recipe, against))
         if change.promote:
             return Winner(report.challenger, "change", change)
         refused = change.reasons
     if champion.data_end >= report.setting.end:
         refresh = Decision(False, (f"The champion has learned from everything before {champion.data_end}.",), None)
     elif AS_SERVED in evaluation.figures:
-        refresh = decide_refresh(_measured(evaluation, champion.recipe, AS_SERVED, against), refresh_rules)
+        refresh = decide_refresh(_measured(evaluation, champion.recipe, AS_SERVED, against))
     else:
         refresh = decide_refresh(None)
     return Winner(champion.recipe, "refresh", replace(refresh, reasons=(*refused, *refresh.reasons)))
