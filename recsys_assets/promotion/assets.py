@@ -1,6 +1,6 @@
 """The refit of the winning recipe and the registered model as Dagster assets, with the check on the decision."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
@@ -75,36 +75,35 @@ def registered_model(
     """The refit with its version and lineage: champion, or refused with the reasons."""
     evaluation = load_evaluation(settings.home / "reports")
     refit = load_refit(settings.home / "reports")
-    result = register_refit(refit, evaluation, registry, bundles, settings, context.run.run_id)
-    reasons = "\n".join(f"- {reason}" for reason in result.decision.reasons)
+    version = register_refit(refit, evaluation, registry, bundles, settings, context.run.run_id)
     champion = registry.champion()
-    is_champion = champion is not None and champion.version == result.version.version
-    decision = "refused" if not result.decision.promote else "promoted" if is_champion else TO_BE_ROLLED_OUT
-    context.log.info("%s: %s", decision, " ".join(result.decision.reasons))
-    outcome = Outcome(headline(decision, result.version, champion), tuple(result.decision.reasons))
+    is_champion = champion is not None and champion.version == version.version
+    decision = "refused" if not refit.promote else "promoted" if is_champion else TO_BE_ROLLED_OUT
+    context.log.info("%s: %s", decision, " ".join(refit.reasons))
+    outcome = Outcome(headline(decision, version, champion), refit.reasons)
     write_html(evaluation.report, settings.home / "reports" / REPORT_HTML, outcome)
     yield dg.MaterializeResult(
         metadata={
-            "version": str(result.version.version),
-            "model": result.version.model,
+            "version": str(version.version),
+            "model": version.model,
             "promoted": is_champion,
             "decision": decision,
             "judged_against": evaluation.champion.version if evaluation.champion else "the popularity baseline",
-            "reasons": dg.MetadataValue.md(reasons),
+            "reasons": _bullets(refit.reasons),
             "champion": str(champion.version) if champion else "none",
-            "bundle": result.version.bundle_uri,
-            "bundle_checksum": result.version.bundle_checksum,
-            "data_window_end": result.version.data_window.end.isoformat(),
-            "git_revision": result.version.git_revision,
+            "bundle": version.bundle_uri,
+            "bundle_checksum": version.bundle_checksum,
+            "data_window_end": version.data_window.end.isoformat(),
+            "git_revision": version.git_revision,
             **_refit_metadata(refit),
         },
-        data_version=dg.DataVersion(result.version.bundle_checksum),
+        data_version=dg.DataVersion(version.bundle_checksum),
         check_results=[
             dg.AssetCheckResult(
-                passed=result.decision.promote,
+                passed=refit.promote,
                 check_name=CHALLENGER_WAS_BETTER,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=" ".join(result.decision.reasons),
+                description=" ".join(refit.reasons),
             )
         ],
     )
@@ -127,8 +126,12 @@ def _refit_metadata(refit: Refit) -> dict[str, dg.MetadataValue[str | None] | st
         "rule": refit.rule,
         "may_go_live": refit.promote,
         "evaluated_data_end": refit.evaluated_end.isoformat(),
-        "refit_reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in refit.reasons)),
+        "refit_reasons": _bullets(refit.reasons),
     }
     if refit.overlap is not None:
         metadata |= {"list_overlap": round(refit.overlap, 4), "list_overlap_shoppers": refit.shoppers}
     return metadata
+
+
+def _bullets(sentences: Sequence[str]) -> dg.MetadataValue[str | None]:
+    return dg.MetadataValue.md("\n".join(f"- {sentence}" for sentence in sentences))

@@ -1,6 +1,5 @@
 """Registers the refitted winner, or the evaluated fit where nothing was refitted, and applies the decision."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from lambda_api.recommender.bundle import read_manifest
@@ -16,14 +15,6 @@ from recsys_assets.registry.versions import Version
 from recsys_assets.training.candidate import candidate_folder
 
 
-@dataclass(frozen=True)
-class Registration:
-    """The registered version and the decision on it."""
-
-    version: ModelVersion
-    decision: Decision
-
-
 def register_refit(
     refit: Refit,
     evaluation: Evaluation,
@@ -31,9 +22,9 @@ def register_refit(
     bundles: BundleStore,
     settings: Settings,
     run_id: str,
-) -> Registration:
-    """Register the refit with the evaluated fit in its lineage, and promote it, leave it to
-    a rollout, or record why not. May be run twice.
+) -> ModelVersion:
+    """Register the refit with the evaluated fit in its lineage, and promote it, leave it to a rollout, or record why
+    not. May be run twice.
 
     Raises:
         RefitError: the bundle was fitted again since.
@@ -54,8 +45,7 @@ def register_refit(
     version = register_bundle(registry, bundles, folder, run_id=run_id, metrics=metrics, evaluated=evaluated)
     decision = Decision(refit.promote, refit.reasons, None)
     expected = Version.parse(evaluation.champion.version) if evaluation.champion else None
-    settled = settle(registry, version.version, expected, decision, by_rollout=settings.rollout != "off")
-    return Registration(settled, decision)
+    return settle(registry, version.version, expected, decision, by_rollout=settings.rollout != "off")
 
 
 def evaluated_metrics(evaluation: Evaluation, name: str) -> dict[str, float]:

@@ -20,12 +20,12 @@ from recsys_assets.models.item_knn import ItemKnn
 from recsys_assets.models.popularity import Popularity
 from recsys_assets.models.trainer import Trainer
 from recsys_assets.promotion import refit as refit_module
-from recsys_assets.promotion.challenger import Registration, evaluated_metrics, register_refit
+from recsys_assets.promotion.challenger import evaluated_metrics, register_refit
 from recsys_assets.promotion.refit import RefitError, load_refit, refit_folder, refit_winner, save_refit
 from recsys_assets.promotion.winner import Winner, choose_winner
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
-from recsys_assets.registry.records import Status
+from recsys_assets.registry.records import ModelVersion, Status
 from recsys_assets.schema import INTERACTIONS
 from recsys_assets.splits.choice import choose_split
 from recsys_assets.splits.temporal import TemporalSplit
@@ -83,7 +83,7 @@ class Shop:
         served = read_bundle(self.bundles.fetch(version, self.settings.home / "bundles"))
         return champion_in(version, served, candidates, split.test_start, fit, print)
 
-    def refitted(self, evaluation: Evaluation, winner: Winner, fit_model: Any = fit_here) -> Registration:
+    def refitted(self, evaluation: Evaluation, winner: Winner, fit_model: Any = fit_here) -> ModelVersion:
         metrics = evaluated_metrics(evaluation, winner.name)
         refit = refit_winner(evaluation, winner, metrics, self.lake, self.split(), self.settings, fit_model, print)
         save_refit(refit, self.settings.home / "reports")
@@ -108,8 +108,7 @@ def test_what_goes_live_has_learned_from_everything_up_to_now(shop: Shop) -> Non
     evaluation = shop.evaluated()
     winner = choose_winner(evaluation)
     assert winner.rule == "first" and evaluation.champion is None
-    registered = shop.refitted(evaluation, winner)
-    version = registered.version
+    version = shop.refitted(evaluation, winner)
     assert version.status is Status.CHAMPION
     newest = max(shop.lake.read("interactions", ("timestamp",))["timestamp"].to_pylist())
     assert version.data_window.end == shop.end and version.data_window.end - newest < timedelta(days=1)
@@ -134,9 +133,9 @@ def test_what_goes_live_has_learned_from_everything_up_to_now(shop: Shop) -> Non
     refresh = choose_winner(later)
     assert refresh.rule in ("refresh", "change") and refresh.decision.promote
     second = shop.refitted(later, refresh)
-    assert second.version.status is Status.CHAMPION and second.version.data_window.end == shop.end
+    assert second.status is Status.CHAMPION and second.data_window.end == shop.end
     if refresh.rule == "refresh":
-        assert str(second.version.version) == "v1.0.1"
+        assert str(second.version) == "v1.0.1"
 
     # Three days later it has learned from four days of the window: only recipes are compared, and it goes on.
     shop.grow(3)
@@ -149,7 +148,7 @@ def test_what_goes_live_has_learned_from_everything_up_to_now(shop: Shop) -> Non
     chosen = choose_winner(third)
     assert chosen.decision.promote and chosen.name in (CHAMPION, "popularity", "item_knn")
     last = shop.refitted(third, chosen)
-    assert last.version.status is Status.CHAMPION and last.version.data_window.end == shop.end
+    assert last.status is Status.CHAMPION and last.data_window.end == shop.end
 
 
 def test_a_refit_that_disagrees_is_refused(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,9 +164,9 @@ def test_a_refit_that_disagrees_is_refused(shop: Shop, monkeypatch: pytest.Monke
 
     before = shop.registry.champion()
     refused = shop.refitted(evaluation, replace(winner, decision=replace(winner.decision, promote=True)), backwards)
-    assert refused.version.status is Status.REFUSED
-    assert refused.version.evaluated is not None and refused.version.evaluated.overlap < refit_module.MIN_OVERLAP
-    assert "below the limit of 20%" in refused.decision.reasons[0]
+    assert refused.status is Status.REFUSED
+    assert refused.evaluated is not None and refused.evaluated.overlap < refit_module.MIN_OVERLAP
+    assert "below the limit of 20%" in refused.refusal_reasons[0]
     assert shop.registry.champion() == before
 
 
@@ -176,9 +175,9 @@ def test_a_winner_that_may_not_go_live_is_registered_as_evaluated(shop: Shop) ->
     winner = choose_winner(evaluation)
     told = replace(winner, name="popularity", decision=replace(winner.decision, promote=False, reasons=("No.",)))
     refused = shop.refitted(evaluation, told)
-    assert (refused.version.status, refused.version.refusal_reasons) == (Status.REFUSED, ("No.",))
-    assert refused.version.evaluated is None
-    assert refused.version.bundle_checksum == evaluation.checksums["popularity"]
+    assert (refused.status, refused.refusal_reasons) == (Status.REFUSED, ("No.",))
+    assert refused.evaluated is None
+    assert refused.bundle_checksum == evaluation.checksums["popularity"]
 
 
 def test_a_winner_fitted_again_is_not_registered(shop: Shop) -> None:

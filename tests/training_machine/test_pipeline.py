@@ -18,11 +18,11 @@ from lambda_api.settings import Settings, make_settings
 from lambda_api.state.open_table import open_table
 from lambda_api.state.table import Table
 from recsys_assets.promotion import assets as promotion_assets
-from recsys_assets.promotion.challenger import Registration
 from recsys_assets.promotion.decision import Decision
 from recsys_assets.promotion.refit import Refit
 from recsys_assets.promotion.registration import settle
 from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.registry.records import ModelVersion
 from recsys_deploy import homes
 from recsys_deploy.cli import app
 from recsys_deploy.console.problem import Problem
@@ -70,11 +70,11 @@ class Graph:
         return JobRun(run_id, not self.problems, 1.0, self.problems)
 
     def _register(self, run_id: str, decision: Decision) -> None:
-        def register(refit: Any, evaluation: Any, registry: ModelRegistry, *_: Any) -> Registration:
+        def register(refit: Any, evaluation: Any, registry: ModelRegistry, *_: Any) -> ModelVersion:
             champion = registry.champion()
             version = registry.register(candidate(f"{self.runs}", run_id=run_id))
             expected = None if champion is None else champion.version
-            return Registration(settle(registry, version.version, expected, decision), decision)
+            return settle(registry, version.version, expected, decision)
 
         refit = Refit("ease", "first", decision.promote, decision.reasons, "1", datetime(2024, 1, 1, tzinfo=UTC))
         self.monkeypatch.setattr(
