@@ -139,13 +139,7 @@ def leave_one_out(
         raise ValueError(f"held_out must be 'validation' or 'test', not {held_out!r}")
     kinds = relevant_types(interactions) if relevant is None else relevant
     log = TrainingData.from_tables(interactions, products, second_after(interactions))
-    relevant_events = np.flatnonzero(log.is_of(kinds))
-    counts = np.bincount(log.user[relevant_events], minlength=len(log.users))
-    # 1 for a shopper's last relevant event, 2 for the one before, ...; 0 for other events.
-    from_end = np.zeros(len(log.user), dtype=np.int64)
-    from_end[relevant_events] = np.cumsum(counts)[log.user[relevant_events]] - np.arange(len(relevant_events))
-    enough = counts[log.user] >= MINIMUM_EVENTS
-    last, second_last = (np.flatnonzero((from_end == place) & enough) for place in (1, 2))
+    last, second_last = _last_two(log, kinds)
     cut = last if held_out == "test" else second_last
     if len(cut) == 0:
         labels = ", ".join(sorted(kind.label for kind in kinds))
@@ -176,6 +170,15 @@ def evaluate_leave_one_out(
         recommender, task.products, task.histories, k, exclude=task.exclude, candidates=every, progress=progress
     )
     return LeaveOneOutEvaluation(name, lists, task.target)
+
+
+def _last_two(log: TrainingData, kinds: frozenset[InteractionType]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The last and the second-last event of one of ``kinds`` of each shopper with `MINIMUM_EVENTS` of them."""
+    relevant = np.flatnonzero(log.is_of(kinds))
+    counts = np.bincount(log.user[relevant], minlength=len(log.users))
+    enough = counts >= MINIMUM_EVENTS
+    last = np.cumsum(counts)[enough] - 1
+    return relevant[last], relevant[last - 1]
 
 
 def _before(log: TrainingData, cut: NDArray[np.int64]) -> NDArray[np.bool_]:
