@@ -42,7 +42,7 @@ def co_purchase(data: TrainingData, neighbours: int) -> SparseWeights:
     """Products of the same shoppers: the BM25 graph of `ItemKnn`, in a large shop without the longest histories."""
     if len(data.products) <= LARGE_SHOP:
         return _without_self(ItemKnn(neighbours=neighbours + 1, trend_power=0.0).fit(data))
-    rows = ItemKnn()._weighted(_thinned(data.matrix(DEFAULT_TYPE_WEIGHTS, binary=True)))
+    rows = ItemKnn().weighted(_thinned(data.matrix(DEFAULT_TYPE_WEIGHTS, binary=True)))
     return pruned(rows @ rows.T, neighbours)
 
 

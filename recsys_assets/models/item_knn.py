@@ -83,9 +83,9 @@ class ItemKnn(ProfileParameters, TrendParameters):
                 half_life_days=self.event_half_life_days,
             )
         matrix = data.matrix(self.weights, binary=self.binary, half_life_days=self.event_half_life_days)
-        return nearest(self._weighted(matrix), self.neighbours)
+        return nearest(self.weighted(matrix), self.neighbours)
 
-    def _weighted(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    def weighted(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
         """The weighted product x shopper matrix, float64 ``[n_products, n_users]``."""
         counts = matrix.T.tocoo().astype(np.float64)
         if self.scheme == "cosine":

@@ -45,7 +45,7 @@ def strongest(rows: Iterable[Row], k: int) -> SparseWeights:
 
     Columns of a row are distinct, in any order.
     """
-    kept = [_strongest(columns, weights, k) for columns, weights in rows]
+    kept = [_strongest_of_row(columns, weights, k) for columns, weights in rows]
     return SparseWeights(
         indptr=offsets([len(columns) for columns, _ in kept]),
         indices=np.concatenate([np.empty(0, np.int32), *(columns for columns, _ in kept)]).astype(np.int32),
@@ -53,7 +53,7 @@ def strongest(rows: Iterable[Row], k: int) -> SparseWeights:
     )
 
 
-def _strongest(columns: NDArray[np.int32], weights: NDArray[np.float32], k: int) -> Row:
+def _strongest_of_row(columns: NDArray[np.int32], weights: NDArray[np.float32], k: int) -> Row:
     """The ``k`` largest positive weights, of equals those of lower columns; columns ascending."""
     if len(weights) > k:
         border = max(np.partition(weights, len(weights) - k)[len(weights) - k], np.float32(0.0))
