@@ -14,8 +14,16 @@ from lambda_api.recommender.two_stage.recommender import OldFormatError, TwoStag
 from recsys_assets.measurement.next_click import evaluate_next_click, next_click
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid import Hybrid
-from recsys_assets.models.hybrid_sessions import NEXT, SEEN_LATER, TAKEN_LATER, _labels, histories_at, session_positions
-from recsys_assets.models.hybrid_windows import Window
+from recsys_assets.models.hybrid_sessions import (
+    NEXT,
+    SEEN_LATER,
+    TAKEN_LATER,
+    _labels,
+    histories_at,
+    session_positions,
+    session_rows,
+)
+from recsys_assets.models.hybrid_windows import Window, relevant
 from recsys_assets.models.item_knn import ItemKnn
 from recsys_assets.schema import INTERACTIONS, PRODUCTS
 
@@ -135,7 +143,8 @@ def test_the_future_of_a_window_changes_no_example_before_it() -> None:
     for one in (data, changed):
         past = one.where(one.timestamp < window.start, as_of=window.start)
         generator = trainer.session_generator(past, trainer.sources_on(past))
-        found = trainer._clicks(one, trainer._positions(one, window), window.start, generator)
+        at = session_positions(one, window, allow_repeats=True, most=trainer.max_clicks, seed=trainer.seed)
+        found = session_rows(generator, one, at, window.start, relevant(one), allow_repeats=True)
         assert found is not None
         rows.append(found)
     assert (rows[0].features == rows[1].features).all()
