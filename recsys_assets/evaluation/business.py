@@ -201,7 +201,9 @@ def _as_shown(
         log = shown(items, prices=prices)
         found = business_metrics(log, resamples=resamples, seed=seed)
         name = "baseline (no model)" if version == "baseline" else f"version {version}"
-        yield PolicyFigures(name, "as shown", len(log.request_ids), *(found[measure] for measure in MEASURES))
+        yield PolicyFigures(
+            name, "as shown", len(log.request_ids), found["click_through"], found["conversion"], found["revenue"]
+        )
 
 
 def _estimated(
@@ -223,7 +225,7 @@ def _estimated(
             found[measure] = estimate(feedback, basis, tolerated_loss=TOLERATED_LOSS, resamples=resamples, seed=seed)
         except SupportError as error:
             return PolicyFigures(name, basis, lists, supported=share, effective_rows=rows, refused=str(error))
-    return PolicyFigures(name, basis, lists, *(found[measure] for measure in MEASURES), share, rows)
+    return PolicyFigures(name, basis, lists, found["click_through"], found["conversion"], found["revenue"], share, rows)
 
 
 def _note(served: ServedLog, explored: int, asked: int) -> str:

@@ -18,7 +18,7 @@ from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.csr import find_sorted
 from lambda_api.recommender.histories import Ragged
 from recsys_assets.evaluation.business import BusinessFigures, PolicyFigures
-from recsys_assets.evaluation.feedback import MEASURES
+from recsys_assets.evaluation.feedback import MEASURES, Measure
 from recsys_assets.ingest.synthetic.behaviour import simulate_day
 from recsys_assets.ingest.synthetic.catalogue import product_id
 from recsys_assets.ingest.synthetic.shop import SyntheticShop
@@ -123,7 +123,7 @@ def _figures(
 ) -> PolicyFigures:
     rows = len(listed)
     shown = listed >= 0
-    totals = {measure: np.zeros(rows) for measure in MEASURES}
+    totals: dict[Measure, FloatArray] = {measure: np.zeros(rows) for measure in MEASURES}
     for draw in range(DRAWS):
         key = (draw * rows + np.arange(rows)[:, None]) * width + np.maximum(listed, 0)
         totals["click_through"] += (np.isin(key, answers.clicked) & shown).sum(axis=1)
@@ -133,5 +133,7 @@ def _figures(
         money = answers.earned[at] if len(answers.earned) else np.zeros(key.shape)
         totals["revenue"] += np.where(buys, money, 0.0).sum(axis=1)
     places = DRAWS * shown.sum(axis=1).astype(np.float64)
-    found = (ratio_interval(totals[measure], places, resamples=resamples, seed=seed) for measure in MEASURES)
-    return PolicyFigures(name, "simulated", rows, *found)
+    found = {
+        measure: ratio_interval(total, places, resamples=resamples, seed=seed) for measure, total in totals.items()
+    }
+    return PolicyFigures(name, "simulated", rows, found["click_through"], found["conversion"], found["revenue"])

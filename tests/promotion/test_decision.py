@@ -24,7 +24,7 @@ def measured(challenger: Any = BETTER, champion: Any = BASE, **changes: Any) -> 
     """Both models with coverage 0.4 and no groups; ``changes`` such as ``coverage_champion=0.3``."""
 
     def figures(side: str, ndcg: Any) -> PromotionFigures:
-        values = {"ndcg": ndcg, "coverage": 0.4, "worst_group_recall": None}
+        values: dict[str, Any] = {"ndcg": ndcg, "coverage": 0.4, "worst_group_recall": None}
         return PromotionFigures(**{name: changes.get(f"{name}_{side}", value) for name, value in values.items()})
 
     old, new = figures("champion", champion), figures("challenger", challenger)
