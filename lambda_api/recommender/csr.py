@@ -31,6 +31,15 @@ def run_starts(values: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     return starts
 
 
+def session_starts(
+    shopper: NDArray[np.integer[Any]], seconds: NDArray[np.int64], gap_seconds: float
+) -> NDArray[np.bool_]:
+    """Which events start a session, bool ``[E]``; events by shopper, oldest first. A longer pause ends a session."""
+    starts = run_starts(shopper)
+    starts[1:] |= np.diff(seconds) > gap_seconds
+    return starts
+
+
 def ranges(starts: NDArray[np.integer[Any]], lengths: NDArray[np.integer[Any]]) -> IntArray:
     """``starts[i], starts[i] + 1, ...`` (``lengths[i]`` numbers) one row after another; int64 ``[sum(lengths)]``."""
     indptr = offsets(lengths)

@@ -246,10 +246,3 @@ class SessionNeighboursRecommender(Recommender):
         listed, row, near = self._listed(found)
         terms = found.parts.sum(axis=0)[row] * near
         return np.bincount(listed, weights=terms, minlength=len(self.products)).astype(np.float32)
-
-
-def session_starts(user: NDArray[np.integer[Any]], seconds: NDArray[np.int64], gap_hours: float) -> NDArray[np.bool_]:
-    """Which events start a session, bool ``[E]``; events by user, oldest first."""
-    starts = np.ones(len(user), dtype=bool)
-    starts[1:] = (user[1:] != user[:-1]) | (np.diff(seconds) > gap_hours * 3600)
-    return starts

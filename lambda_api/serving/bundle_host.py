@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from lambda_api.serving.folder_fetch import FolderKind, FolderUnavailable, open_cached, relocate
 from lambda_api.serving.folder_host import FolderHost, FolderRef, LoadedFolder
@@ -16,10 +16,6 @@ from lambda_api.serving.guard import Guard
 from lambda_api.serving.refreshed import RefreshedValue
 from lambda_api.state.routing_record import RouteTarget
 from lambda_api.state.table import Key, Table
-
-if TYPE_CHECKING:
-    from lambda_api.recommender.bundle import LoadedBundle
-    from lambda_api.recommender.catalogue import Catalogue
 
 CATALOGUE_POINTER = Key("catalogue", "current")
 """Key of the record in the table ``serving`` that names the catalogue in service."""
@@ -44,10 +40,12 @@ class BundleHost:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._cache = cache
         self._root = root
-        self._keep = keep
-        self._host = FolderHost("bundle", self._load, keep=keep, retry_s=retry_s, clock=clock, wall=wall)
+
+        def load(ref: FolderRef) -> Any:
+            return open_cached(_bundle_kind(), ref.uri, ref.checksum, cache, keep)
+
+        self._host = FolderHost("bundle", load, keep=keep, retry_s=retry_s, clock=clock, wall=wall)
 
     def get(self, target: RouteTarget, variant: str) -> LoadedFolder:
         """The bundle in service for ``variant``; `LoadedFolder.value` is a `LoadedBundle`.
@@ -62,10 +60,6 @@ class BundleHost:
     def states(self) -> dict[str, LoadedFolder]:
         """The folder in service for each variant."""
         return self._host.states()
-
-    def _load(self, ref: FolderRef) -> "LoadedBundle":
-        loaded: LoadedBundle = open_cached(_bundle_kind(), ref.uri, ref.checksum, self._cache, self._keep)
-        return loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +94,16 @@ class CatalogueHost:
         retry_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._cache = cache
         self._root = root
         self.guard = guard or Guard("catalogue", 0.05, clock=clock)
         self._pointer = RefreshedValue(
             lambda: read_pointer(table), self.guard, ttl_s=30.0, retry_s=retry_s, clock=clock
         )
-        self._host = FolderHost("catalogue", self._load, keep=2, retry_s=retry_s, clock=clock)
+
+        def load(ref: FolderRef) -> Any:
+            return open_cached(_catalogue_kind(), ref.uri, ref.checksum, cache, keep=2)
+
+        self._host = FolderHost("catalogue", load, keep=2, retry_s=retry_s, clock=clock)
 
     def get(self) -> LoadedFolder:
         """The catalogue in service; `LoadedFolder.value` is a `Catalogue`.
@@ -129,10 +126,6 @@ class CatalogueHost:
     def state(self) -> tuple[LoadedFolder | None, CataloguePointer | None]:
         """The catalogue in service, and the newest pointer."""
         return self._host.states().get("catalogue"), self._pointer.known
-
-    def _load(self, ref: FolderRef) -> "Catalogue":
-        loaded: Catalogue = open_cached(_catalogue_kind(), ref.uri, ref.checksum, self._cache, keep=2)
-        return loaded
 
 
 def read_pointer(table: Table) -> CataloguePointer | None:

@@ -22,10 +22,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lambda_api.recommender.contract import Recommender
-from lambda_api.recommender.csr import offsets, offsets_of_rows, ranges, run_starts
+from lambda_api.recommender.csr import offsets, offsets_of_rows, ranges, run_starts, session_starts
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IndexArray
-from lambda_api.recommender.session_neighbours import session_starts
 from recsys_assets.measurement.metrics import FloatArray, ranking_metrics
 from recsys_assets.measurement.translation import Progress, recommended_lists
 from recsys_assets.models.dataset import TrainingData, second_after
@@ -153,7 +152,7 @@ def last_positions(task: NextClick) -> tuple[Histories, Ragged]:
 
 def _session_starts(log: TrainingData) -> NDArray[np.int64]:
     """The first event of each event's session, int64 ``[E]``."""
-    first = session_starts(log.user, log.timestamp, SESSION_GAP_SECONDS / 3600)
+    first = session_starts(log.user, log.timestamp, SESSION_GAP_SECONDS)
     return np.maximum.accumulate(np.where(first, np.arange(len(first)), 0))
 
 

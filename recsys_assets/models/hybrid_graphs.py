@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lambda_api.recommender.csr import offsets_of_rows, run_starts
+from lambda_api.recommender.csr import offsets_of_rows, run_starts, session_starts
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
 from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
-from lambda_api.recommender.session_neighbours import session_starts
 from lambda_api.recommender.two_stage.sessions import SESSION_GAP_SECONDS
 from recsys_assets.models.content import Content
 from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
@@ -149,7 +148,7 @@ def session_matrix(data: TrainingData) -> tuple[sparse.csr_matrix, NDArray[np.in
 
 def session_of_event(data: TrainingData) -> NDArray[np.int64]:
     """Number of each event's session, int64 ``[E]``, ascending."""
-    return np.cumsum(session_starts(data.user, data.timestamp, SESSION_GAP_SECONDS / 3600)) - 1
+    return np.cumsum(session_starts(data.user, data.timestamp, SESSION_GAP_SECONDS)) - 1
 
 
 def _matrix(weights: SparseWeights) -> sparse.csr_matrix:

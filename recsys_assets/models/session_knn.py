@@ -6,14 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
 
-from lambda_api.recommender.csr import offsets, offsets_of_rows
+from lambda_api.recommender.csr import offsets, offsets_of_rows, session_starts
 from lambda_api.recommender.ids import IndexArray
-from lambda_api.recommender.session_neighbours import (
-    SessionNeighboursRecommender,
-    Sessions,
-    SessionSettings,
-    session_starts,
-)
+from lambda_api.recommender.session_neighbours import SessionNeighboursRecommender, Sessions, SessionSettings
 from recsys_assets.models.dataset import TrainingData, decay, type_table
 from recsys_assets.models.parameters import (
     STRICT,
@@ -100,7 +95,7 @@ class SessionKnn(PersonalParameters):
     def _places(self, data: TrainingData) -> tuple[NDArray[np.int64], IndexArray, NDArray[np.int64]]:
         """Session (numbered oldest first) and product of each place, and the last second of each session."""
         used = data.where(np.flatnonzero(type_table(self.weights)[data.kind] > 0))
-        session = np.cumsum(session_starts(used.user, used.timestamp, self.gap_hours)) - 1
+        session = np.cumsum(session_starts(used.user, used.timestamp, self.gap_hours * 3600)) - 1
         # The last event of each session and product, in the order of events.
         pairs = session[::-1] * len(data.products) + used.product[::-1]
         last = len(pairs) - 1 - np.sort(np.unique(pairs, return_index=True)[1])[::-1]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.csr import offsets, ranges, run_starts
+from lambda_api.recommender.csr import offsets, ranges, session_starts
 from lambda_api.recommender.histories import Histories
 
 SESSION_GAP_SECONDS = 1_800
@@ -27,9 +27,7 @@ def in_session(histories: Histories) -> NDArray[np.bool_]:
 def of_newest_session(histories: Histories) -> NDArray[np.bool_]:
     """Which events belong to the newest session of their shopper, bool ``[E]``."""
     shopper = histories.shopper_of_event
-    begins = run_starts(shopper)
-    begins[1:] |= np.diff(histories.timestamps) > SESSION_GAP_SECONDS
-    session = np.cumsum(begins)
+    session = np.cumsum(session_starts(shopper, histories.timestamps, SESSION_GAP_SECONDS))
     newest = session[np.maximum(histories.indptr[1:] - 1, 0)] if len(session) else session
     return np.asarray(session == newest[shopper])
 
