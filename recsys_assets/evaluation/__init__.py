@@ -5,8 +5,8 @@
 * ``segments`` divides users into groups, ``fairness`` compares the groups, ``provider`` measures exposure of brands and
   categories, ``ratings`` measures RMSE and MAE.
 * ``served`` reads the lists that were served; ``feedback`` joins them with clicks and purchases; ``off_policy``
-estimates
-  what another model would have earned; ``business`` puts these into the report; ``simulated`` asks the synthetic shop.
+  estimates what another model would have earned; ``business`` puts these into the report; ``simulated`` asks the
+  synthetic shop.
 
 Metrics and protocols are in ``recsys_assets.measurement``, fitting in ``models`` and ``training``, the decision to
 promote in ``promotion``.

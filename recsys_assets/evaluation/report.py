@@ -110,7 +110,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class PromotionFigures:
-    """What the promotion gate asks of one model.
+    """What the promotion rules need of one model.
 
     Attributes:
         ndcg: float64 ``[B]``, row-aligned with the users of the task, hence with any other model's on that task.
@@ -137,8 +137,7 @@ class EvaluationReport:
         champion: name of the evaluation of the champion's recipe, if there is a champion.
         challenger: the model proposed for promotion.
         challenger_chosen_on: ``"validation"``, or ``"test"`` where no validation results were given; choosing and
-        reporting
-            on the same users makes the winner look better than it is.
+            reporting on the same users makes the winner look better than it is.
         business: clicks, purchases and money per recommendation; ``None`` where nobody asked.
         examples: lists of the challenger.
     """
@@ -172,7 +171,7 @@ class EvaluationReport:
         raise KeyError(f"this report does not compare {metric} of {model!r} against {against!r}")
 
     def promotion_figures(self, evaluation: ModelEvaluation) -> PromotionFigures:
-        """The gate's inputs for one of the evaluations this report was built from."""
+        """Inputs of the promotion rules for one of the evaluations that this report was built from."""
         worst = self.model(evaluation.name).worst_group
         return PromotionFigures(
             ndcg=evaluation.metrics["ndcg"],

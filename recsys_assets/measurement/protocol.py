@@ -39,8 +39,8 @@ class EvaluationWindow:
         start, end: aware, UTC; events with ``start <= timestamp < end`` are the truth, those before ``start`` history.
         relevant_types: kinds of interaction that make a product relevant; ``None`` leaves it to `relevant_types`.
         minimum_rating: a ``rating`` makes a product relevant only from here up (4 of 5).
-        allow_repeats: ``False`` asks for products new to the user: those with an earlier event of a relevant type (his
-            purchases; of any rating, in a log of ratings) are kept out of both lists and truth.
+        allow_repeats: ``False`` asks for products new to the user: those with an earlier event of a relevant type
+            (purchases; any rating, in a log of ratings) are kept out of both lists and truth.
         candidates: ``"seen"`` ranks the products with any event before ``start``; ``"catalogue"`` all products given,
             which lets content models show cold products but presumes that the catalogue is as it was at ``start``.
 

@@ -43,12 +43,12 @@ FEW_GROUPS = 50
 """Fewer shoppers than this choose by luck; then trees and the first of the columns count half each."""
 
 COLUMNS_TRIED = 3
-"""Sources, the best by themselves, that may have a say beside the trees."""
+"""Sources, those that rank best alone, that are tried in a mixture with the trees."""
 
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Shares of a source in a mixture that are tried."""
 
-SURE = 2.0
+MIN_STANDARD_ERRORS = 2.0
 """Standard errors of the paired difference by which a mixture has to be ahead of trees alone. The trees it is compared
 with learned from fewer windows than those that will serve, so that they look weaker than they are, and the best of many
 mixtures looks stronger: without this bar nine shops of a few hundred shoppers had 1 % less in the mean, one a tenth."""
@@ -125,8 +125,9 @@ def held_out(
 def best_mixture(judged: HeldOut, columns: Sequence[int]) -> Mixture:
     """Trees alone, unless with one of the feature ``columns`` held-out windows are ranked better.
 
-    What is mixed is first divided by its standard deviation there. Of the mixtures that are better by `SURE` standard
-    errors of mean NDCG at `CUTOFFS` the one that is surest is taken. With `FEW_GROUPS` nothing is chosen.
+    What is mixed is first divided by its standard deviation there. Of the mixtures that are better by
+    `MIN_STANDARD_ERRORS` of mean NDCG at `CUTOFFS`, the one furthest beyond them is taken. With fewer shoppers than
+    `FEW_GROUPS`, trees and the first column count half each.
     """
     features = judged.rows.features
     trees = 1.0 / float(_or_one(judged.scores.std()))
@@ -134,14 +135,14 @@ def best_mixture(judged: HeldOut, columns: Sequence[int]) -> Mixture:
         return _shared(trees, columns[0], features, 0.5)
     alone = {column: judged_ndcg(features[:, column], judged.rows).mean() for column in columns}
     tried = sorted(alone, key=lambda column: (-alone[column], column))[:COLUMNS_TRIED]
-    best, surest = Mixture(trees, {}), 0.0
+    best, furthest = Mixture(trees, {}), 0.0
     usual = judged_ndcg(best.score(judged.scores, features), judged.rows)
     for column, share in product(tried, SHARES):
         mixture = _shared(trees, column, features, share)
         gain = judged_ndcg(mixture.score(judged.scores, features), judged.rows) - usual
-        sure = float(gain.mean() - SURE * gain.std(ddof=1) / np.sqrt(len(gain)))
-        if sure > surest:
-            best, surest = mixture, sure
+        ahead = float(gain.mean() - MIN_STANDARD_ERRORS * gain.std(ddof=1) / np.sqrt(len(gain)))
+        if ahead > furthest:
+            best, furthest = mixture, ahead
     return best
 
 

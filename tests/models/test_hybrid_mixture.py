@@ -9,8 +9,8 @@ from recsys_assets.models.hybrid import Hybrid
 from recsys_assets.models.hybrid_mixture import (
     FEATURES_READ,
     FEW_GROUPS,
+    MIN_STANDARD_ERRORS,
     SETS,
-    SURE,
     HeldOut,
     Mixture,
     best_mixture,
@@ -62,7 +62,7 @@ def test_a_source_has_a_say_only_where_trees_are_surely_worse_without_it() -> No
         mixture = best_mixture(HeldOut(scores, judged, 5, GAINS), [0, 1])
         alone = judged_ndcg(scores, judged)
         gain = judged_ndcg(mixture.score(scores, judged.features), judged) - alone
-        doubt = SURE * gain.std(ddof=1) / np.sqrt(len(gain))
+        doubt = MIN_STANDARD_ERRORS * gain.std(ddof=1) / np.sqrt(len(gain))
         if width == 0.0:
             assert not mixture.columns and mixture.trees == pytest.approx(1 / scores.std())
         else:
