@@ -190,10 +190,8 @@ def _invocation(content: dict[str, Any]) -> Invocation:
         invocation = read_invocation(content)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(["question", *(str(part) for part in problem["loc"])])[:200]
+        field = ".".join(map(str, problem["loc"]))[:200]
         raise Refusal(422, "invalid_request", f"{field}: {problem['msg']}", field) from None
-    except ValueError as error:
-        raise Refusal(422, "invalid_request", str(error)[:300]) from None
     if invocation.k > MAX_LIST:
         raise Refusal(422, "invalid_request", f"question.k: must be at most {MAX_LIST}", "question.k")
     return invocation

@@ -6,9 +6,11 @@ numpy is imported with the first bundle, not with this module.
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import Field
 
 from lambda_api.errors import RecsysError
 from lambda_api.interactions import InteractionType
@@ -164,24 +166,30 @@ def encode_invocation(asked: Invocation) -> bytes:
     return _to_bytes(content if asked.operation == "answer" else content | {"operation": asked.operation})
 
 
-def read_invocation(content: dict[str, Any]) -> Invocation:
-    """Inverse of `encode_invocation`, from parsed JSON.
+@dataclass(frozen=True, slots=True)
+class _SimilarTo(JsonValue):
+    product_id: str
+    k: Annotated[int, Field(strict=True, ge=1, le=MAX_SIMILAR)]
 
-    Raises:
-        ValueError: naming field and rule (pydantic's own error within a question).
-    """
+
+@dataclass(frozen=True, slots=True)
+class _SimilarAsked(JsonValue):
+    similar: _SimilarTo
+
+
+@dataclass(frozen=True, slots=True)
+class _QuestionAsked(JsonValue):
+    question: Question
+    operation: Literal["answer", "answer_unranked"] = "answer"
+
+
+def read_invocation(content: dict[str, Any]) -> Invocation:
+    """Inverse of `encode_invocation`, from parsed JSON. Raises pydantic's error (a ``ValueError``)."""
     if "similar" in content:
-        wanted = _fields(content, {"similar"})["similar"]
-        wanted = _fields(wanted if isinstance(wanted, dict) else {}, {"product_id", "k"})
-        product_id, k = wanted["product_id"], wanted["k"]
-        if not isinstance(product_id, str) or type(k) is not int or not 1 <= k <= MAX_SIMILAR:
-            raise ValueError(f"similar: product_id must be text and k a whole number, 1 to {MAX_SIMILAR}")
-        return Invocation.of_similar(product_id, k)
-    _fields(content, {"question"}, {"operation"})
-    operation = content.get("operation", "answer")
-    if operation not in ("answer", "answer_unranked"):
-        raise ValueError("operation must be answer or answer_unranked")
-    return Invocation.of(Question.from_json(content["question"]), operation)
+        wanted = _SimilarAsked.from_json(content).similar
+        return Invocation.of_similar(wanted.product_id, wanted.k)
+    asked = _QuestionAsked.from_json(content)
+    return Invocation.of(asked.question, asked.operation)
 
 
 def encode_answer(scored: Scored) -> bytes:
@@ -235,11 +243,3 @@ def _without(scored: Scored, excluded: set[str]) -> Scored:
 
 def _to_bytes(content: dict[str, Any]) -> bytes:
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _fields(content: dict[str, Any], required: Set[str], optional: Set[str] = frozenset()) -> dict[str, Any]:
-    if missing := sorted(required - content.keys()):
-        raise ValueError(f"{missing[0]} is missing")
-    if unknown := sorted(content.keys() - required - optional):
-        raise ValueError(f"{unknown[0][:60]!r} is not known")
-    return content
