@@ -33,11 +33,15 @@ def log_messages(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     return [record.user_message for record in instance.all_logs(run_id)]
 
 
-def test_figures_arrive_as_metadata(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    result = materialise(training_asset(tmp_path), instance)
+def test_parameters_reach_the_training_and_figures_arrive_as_metadata(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    result = materialise(training_asset(tmp_path, epochs=2), instance)
     assert result.success
     [event] = result.asset_materializations_for_node("small_ncf_model")
     paths = SageMakerPaths(tmp_path / fit_of("ncf").label)
+    used = read_manifest(paths.model).info.hyper_parameters
+    assert used == {**used, **TINY_NCF, "epochs": 2}
     metrics = json.loads((paths.output_data / "metrics.json").read_text())
     curve = event.metadata["loss_curve"].value
     assert curve == json.loads((paths.output_data / "loss_curve.json").read_text())
@@ -89,10 +93,3 @@ def test_interrupting_the_run_stops_the_training(tmp_path: Path, executor: str, 
             assert run.status == dg.DagsterRunStatus.STARTED, "nobody was left to write it down; run monitoring does"
         else:
             assert run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED), errors.read_text()
-
-
-def test_parameters_are_those_of_the_tiny_model(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    result = materialise(training_asset(tmp_path, epochs=2), instance)
-    assert result.success
-    used = read_manifest(tmp_path / fit_of("ncf").label / "model").info.hyper_parameters
-    assert used == {**used, **TINY_NCF, "epochs": 2}

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ import pytest
 from lambda_api.recommender.bundle import read_bundle, read_manifest
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.sagemaker.paths import DONE, FAILED, INTERRUPTED, SageMakerPaths
+from recsys_assets.training.train import main
 from tests.models.test_ncf import shop
 from tests.patience import PATIENCE_S, wait_until
 from tests.training.processes import environment, prepare, run, started
@@ -28,6 +30,15 @@ def change_config(root: Path, name: str, content: str | dict) -> None:
     file = root / "input" / "config" / f"{name}.json"
     before = json.loads(file.read_text()) if file.exists() else {}
     file.write_text(content if isinstance(content, str) else json.dumps({**before, **content}))
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The program takes over signals; this process gets its own back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("model", ["ncf", "popularity"])
@@ -80,15 +91,17 @@ def test_hyperparameters_travel_as_strings(tmp_path: Path) -> None:
         ({"hyperparameters": "{broken"}, "JobError: "),
     ],
 )
-def test_failures_are_written_where_the_platform_looks(tmp_path: Path, change: dict, reason: str) -> None:
-    job = prepare(tmp_path)
+@pytest.mark.usefixtures("handlers")
+def test_failures_are_written_where_the_platform_looks(
+    tmp_path: Path, change: dict, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(tmp_path)
     for name, content in change.items():
         change_config(tmp_path, name, content)
-    done = run(job)
-    assert done.returncode == FAILED
+    assert main(["--root", str(tmp_path)]) == FAILED
     failure = (tmp_path / "output" / "failure").read_text()
     assert failure.startswith(reason), "SageMaker shows the first 1,024 characters as the reason"
-    assert f"failed: {reason}" in done.stderr
+    assert f"failed: {reason}" in capsys.readouterr().err
     assert list((tmp_path / "model").glob("*")) == []
 
 
@@ -101,8 +114,9 @@ def test_failures_are_written_where_the_platform_looks(tmp_path: Path, change: d
         ("bytes", "part-0.parquet"),
     ],
 )
+@pytest.mark.usefixtures("handlers")
 def test_a_bad_channel_is_named(tmp_path: Path, damage: str, reason: str) -> None:
-    job = prepare(tmp_path)
+    prepare(tmp_path)
     channel = tmp_path / "input" / "data" / "interactions"
     file = channel / "part-0.parquet"
     if damage == "missing":
@@ -113,7 +127,7 @@ def test_a_bad_channel_is_named(tmp_path: Path, damage: str, reason: str) -> Non
         pq.write_table(pq.read_table(file).drop_columns(["product_id"]), file)
     else:
         file.write_bytes(file.read_bytes()[:-100])
-    assert run(job).returncode == FAILED
+    assert main(["--root", str(tmp_path)]) == FAILED
     failure = (tmp_path / "output" / "failure").read_text()
     assert failure.startswith("JobError: ")
     assert re.search(reason, failure.splitlines()[0])
@@ -128,10 +142,12 @@ def test_a_later_success_leaves_no_trace_of_the_failure(tmp_path: Path) -> None:
     assert not (tmp_path / "output" / "failure").exists()
 
 
-def test_a_malformed_command_line_is_refused(tmp_path: Path) -> None:
-    done = run([*prepare(tmp_path), "--rooot", "x"])
-    assert done.returncode == 2
-    assert "usage: train" in done.stderr
+@pytest.mark.usefixtures("handlers")
+def test_a_malformed_command_line_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--rooot", "x"])
+    assert ended.value.code == 2
+    assert "usage: train" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
