@@ -58,7 +58,7 @@ class StaticFiles(WhiteNoise):
             return None
         try:
             return super().find_file(url)
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # a name that the file system does not take is no file
             return None
 
     def candidate_paths_for_url(self, url: str) -> Iterable[str]:

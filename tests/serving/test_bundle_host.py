@@ -1,4 +1,4 @@
-"""Folders in service: the good one stays when the next is bad, swaps make nobody wait, and deleting hurts nobody."""
+"""Folders in service: a bad folder leaves the last good one, swaps block no request, a deleted folder still serves."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Batches worked on block after block, several blocks at once where a machine has the cores."""
+"""Splits a batch into blocks of shoppers and answers several blocks at once where there are cores for it."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 MOST_THREADS = 4
 
 Block = tuple[int, int]
-"""Its first shopper, and the first that follows it."""
+"""First shopper, and the one after the last."""
 
 
 def blocks_of(shoppers: int, size: int) -> list[Block]:
@@ -16,8 +16,8 @@ def blocks_of(shoppers: int, size: int) -> list[Block]:
 
 
 def for_each(answer: Callable[[int, int], None], blocks: Sequence[Block]) -> None:
-    """Call ``answer`` with every block, at once where there are many: numpy and ONNX Runtime let other threads run."""
-    threads = 1 if len(blocks) < 4 else min(MOST_THREADS, cores(), len(blocks) // 2)  # asking for cores takes a while
+    """Call ``answer`` with every block, in threads where there are many: numpy and ONNX Runtime release the GIL."""
+    threads = 1 if len(blocks) < 4 else min(MOST_THREADS, cores(), len(blocks) // 2)  # counting cores is slow
     if threads < 2:
         for start, stop in blocks:
             answer(start, stop)

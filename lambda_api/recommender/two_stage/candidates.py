@@ -203,7 +203,7 @@ class CandidateGenerator:
     def _add_others(
         self, scores: FloatArray, proposed: Sequence[Proposal | None], slots: NDArray[np.integer]
     ) -> NDArray[np.bool_]:
-        """Fill the scores of ``proposed``, whose cells are at ``slots``; where what needs no score is, ``[slots]``."""
+        """Fill the scores of ``proposed``, whose cells are at ``slots``; returns which slots need no score, bool."""
         always, first = np.zeros(scores.shape[1], dtype=bool), 0
         for line, source, proposal in zip(scores, self.sources, proposed, strict=True):
             if proposal is None:
@@ -223,8 +223,12 @@ class CandidateGenerator:
         products: NDArray[np.int64],
         profiles: Mapping[EventWeighting, Profiles],
     ) -> Candidates:
-        """What sources take, cut to the best by fusion. ``table``: scores ``[S, B, W]`` of ``products`` (``[B * W]``);
-        ``always`` (``[B * W]``) are taken whatever their score. The last place of each row holds what is blocked."""
+        """The candidates that sources take, cut to the best by fusion.
+
+        Args:
+            table: scores ``[S, B, W]`` of ``products`` (``[B * W]``); the last place of each row holds what is blocked.
+            always: candidates whatever their score, bool ``[B * W]``.
+        """
         sources, batch, width = table.shape
         table[:, :, -1] = 0.0
         judged = [number for number, source in enumerate(self.sources) if source.kind not in WITHOUT_PROFILE]
@@ -253,7 +257,7 @@ class CandidateGenerator:
         blocked: NDArray[np.int64],
         allowed: NDArray[np.bool_] | None,
     ) -> Proposal | None:
-        """What a source other than a graph leads to, ``blocked`` among it or not; ``None`` of those that wait."""
+        """What a source proposes, blocked cells included; ``None`` for graphs (`expand`) and factors (scores only)."""
         n_products = len(self.facts)
         if source.kind == "trending":
             return self._trending(source.take, batch, blocked, allowed)

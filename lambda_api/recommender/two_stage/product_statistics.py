@@ -39,8 +39,8 @@ PRODUCT_FEATURES: tuple[str, ...] = (
     "newcomer_share",
     "repeat_days",
 )
-"""Columns of `CatalogueFacts.features`. Popularity is the log of a share of all events of the window, so that a busy
-week and a quiet one speak the same language; trends are differences of such logs."""
+"""Columns of `CatalogueFacts.features`. Popularity is the log of a share of all events of the window, so that weeks
+of different volume compare; trends are differences of such logs."""
 
 UNKNOWN = -1.0
 """Marks a missing value; never a valid one. Features are not NaN."""
