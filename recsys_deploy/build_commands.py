@@ -26,7 +26,6 @@ def package(
         size = f"{made.zipped_bytes / 1e6:.1f} MB, {made.unzipped_bytes / 1e6:.1f} MB unzipped"
         console.print(
             f"{out / made.zip}  {size}, {target}\n  sha256 {made.sha256}, source_code_hash {made.source_code_hash}",
-            highlight=False,
             soft_wrap=True,
         )
 

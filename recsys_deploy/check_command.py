@@ -58,7 +58,7 @@ def require_usable_data(data: str, mapping: str | None = None, source: str = "au
 
     report = check_source(data, mapping, source=source, settings=read_settings(os.environ))
     if report.can_be_built:
-        console.print(_summary(report), markup=False, highlight=False, soft_wrap=True)
+        console.print(_summary(report), markup=False, soft_wrap=True)
         for problem in report.problems:
             console.print(Text.assemble(("note ", "yellow"), str(problem)), soft_wrap=True)
         return dict(report.settings)

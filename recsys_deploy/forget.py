@@ -133,7 +133,7 @@ def _from_events(root: Path, user_id: str) -> tuple[int, set[str]]:
         for line in file.read_bytes().splitlines(keepends=True):
             try:
                 record = json.loads(line)
-            except ValueError:
+            except ValueError:  # a damaged line stays; `places` names its file where it holds the id
                 record = {}
             if isinstance(record, dict) and record.get(USER) == user_id:
                 mine += 1

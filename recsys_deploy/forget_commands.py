@@ -39,9 +39,9 @@ def forget(
         with homes.locked(settings.home), console.status("searching"):
             done = removal.forget(settings, shopper)
         if requested:
-            console.print(shopper, style="bold", markup=False, highlight=False)
+            console.print(shopper, style="bold", markup=False)
         for line in _lines(done, settings):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, markup=False, soft_wrap=True)
 
 
 def _lines(done: "Forgotten", settings: Settings) -> Iterator[str]:

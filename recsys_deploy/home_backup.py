@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from lambda_api.atomic_files import replaced_file
 from lambda_api.errors import RecsysError
 from lambda_api.settings import FILE_NAME
 
@@ -37,16 +38,14 @@ def backup(home: Path, target: Path) -> int:
         raise BackupError(f"{target} exists already", remedy="choose another name")
     if target.resolve().is_relative_to(home):
         raise BackupError(f"{target} lies inside the home", remedy="choose a file outside it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with tarfile.open(partial, "w:gz", compresslevel=5) as archive, tempfile.TemporaryDirectory() as scratch:
-            for file in _files(home):
-                source = copy_database(file, Path(scratch) / "database") if _is_sqlite(file) else file
-                archive.add(source, file.relative_to(home).as_posix(), recursive=False)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        replaced_file(target) as partial,
+        tarfile.open(partial, "w:gz", compresslevel=5) as archive,
+    ):
+        for file in _files(home):
+            source = copy_database(file, Path(scratch) / "database") if _is_sqlite(file) else file
+            archive.add(source, file.relative_to(home).as_posix(), recursive=False)
     return target.stat().st_size
 
 
@@ -58,9 +57,9 @@ def restore(archive_file: Path, home: Path) -> None:
     """
     if home.is_dir() and any(home.iterdir()):
         raise BackupError(f"{home} is not empty", remedy="choose an empty folder with RECSYS_HOME")
-    partial = home.with_name(f".{home.name}.{os.getpid()}.partial")
+    home.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=f"{partial.name}-", dir=_existing_parent(home)) as scratch:
+        with tempfile.TemporaryDirectory(prefix=f".{home.name}.", dir=home.parent) as scratch:
             with tarfile.open(archive_file, "r:gz") as archive:
                 archive.extractall(scratch, filter="data")
             if not (Path(scratch) / FILE_NAME).is_file():
@@ -75,11 +74,6 @@ def restore(archive_file: Path, home: Path) -> None:
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, tarfile.TarError):
             raise
         raise BackupError(f"{archive_file} cannot be read as a backup: {error}") from error
-
-
-def _existing_parent(home: Path) -> Path:
-    home.parent.mkdir(parents=True, exist_ok=True)
-    return home.parent
 
 
 def _files(home: Path) -> Iterator[Path]:

@@ -16,7 +16,7 @@ console = terminal()
 @home.command()
 def show() -> None:
     """The home that commands work on."""
-    console.print(str(homes.settings_of_last_home().home), markup=False, highlight=False, soft_wrap=True)
+    console.print(str(homes.settings_of_last_home().home), markup=False, soft_wrap=True)
 
 
 @home.command()
@@ -25,7 +25,7 @@ def backup(file: Annotated[Path, typer.Argument(help="The .tar.gz file to write;
     settings = homes.settings_of_last_home()
     with homes.locked(settings.home), console.status("writing"):
         size = home_backup.backup(settings.home, file)
-    console.print(f"wrote {file}, {size / 1e6:.1f} MB", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"wrote {file}, {size / 1e6:.1f} MB", markup=False, soft_wrap=True)
 
 
 @home.command()
@@ -34,4 +34,4 @@ def restore(file: Annotated[Path, typer.Argument(help="A file that `recsys home 
     target = homes.use_last_home(homes.default_root(), os.environ)
     with console.status("unpacking"):
         home_backup.restore(file, target)
-    console.print(f"restored {target}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"restored {target}", markup=False, soft_wrap=True)

@@ -40,16 +40,15 @@ def registered_model_sensor(context: dg.SensorEvaluationContext, serving: dg.Res
     )
     if not fetched.records:
         return dg.SensorResult(skip_reason="no model was registered since the last look")
-    record_of_route = read_routing(serving)
-    live = {variant.target.version for variant in record_of_route.variants} if record_of_route else set()
+    route = read_routing(serving)
+    live = {variant.target.version for variant in route.variants} if route else set()
     requests = []
     for record in fetched.records:
         metadata = record.asset_materialization.metadata if record.asset_materialization else {}
-        if metadata.get("promoted") is None or not metadata["promoted"].value:
+        promoted = metadata.get("promoted")
+        if promoted is None or not promoted.value or str(metadata["version"].value) in live:
             continue
         version = str(metadata["version"].value)
-        if version in live:
-            continue
         requests.append(
             dg.RunRequest(
                 run_key=f"registered:{version}:{record.storage_id}",
@@ -59,10 +58,7 @@ def registered_model_sensor(context: dg.SensorEvaluationContext, serving: dg.Res
         )
     cursor = str(fetched.records[-1].storage_id)
     if not requests:
-        return dg.SensorResult(
-            skip_reason="the newest registration was refused, or is live already",
-            cursor=cursor,
-        )
+        return dg.SensorResult(skip_reason="the newest registration was refused, or is live already", cursor=cursor)
     return dg.SensorResult(run_requests=requests, cursor=cursor)
 
 
@@ -94,30 +90,27 @@ def rollout_sensor(
     newest = context.instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=REGISTERED_MODEL), limit=1).records
     waiting = [one for one in newest if one.storage_id > handled]
     if not waiting:
-        return dg.SensorResult(
-            skip_reason="no challenger was registered since", cursor=f"{handled}:{reported}", asset_events=events
-        )
-    metadata = waiting[0].asset_materialization.metadata if waiting[0].asset_materialization else {}
+        return _looked("no challenger was registered since", handled, reported, events)
+    (registration,) = waiting
+    metadata = registration.asset_materialization.metadata if registration.asset_materialization else {}
     decision = metadata.get("decision")
     if decision is None or decision.value != TO_BE_ROLLED_OUT:
-        return dg.SensorResult(
-            skip_reason="the newest registration needs no rollout",
-            cursor=f"{waiting[0].storage_id}:{reported}",
-            asset_events=events,
-        )
+        return _looked("the newest registration needs no rollout", registration.storage_id, reported, events)
     if running is not None and running.has_met_shoppers:
-        return dg.SensorResult(
-            skip_reason=f"{running.version} is being rolled out; the newer challenger waits",
-            cursor=f"{handled}:{reported}",
-            asset_events=events,
-        )
+        reason = f"{running.version} is being rolled out; the newer challenger waits"
+        return _looked(reason, handled, reported, events)
     version = str(metadata["version"].value)
     request = dg.RunRequest(
-        run_key=f"rollout:{version}:{waiting[0].storage_id}",
+        run_key=f"rollout:{version}:{registration.storage_id}",
         run_config=dg.RunConfig(ops={"canary_rollout": {"config": {"version": version}}}),
         tags={"recsys/version": version},
     )
-    return dg.SensorResult(run_requests=[request], cursor=f"{waiting[0].storage_id}:{reported}", asset_events=events)
+    cursor = f"{registration.storage_id}:{reported}"
+    return dg.SensorResult(run_requests=[request], cursor=cursor, asset_events=events)
+
+
+def _looked(reason: str, handled: int, reported: int, events: list[dg.AssetMaterialization]) -> dg.SensorResult:
+    return dg.SensorResult(skip_reason=reason, cursor=f"{handled}:{reported}", asset_events=events)
 
 
 batch_recommendations_sensor = dg.AutomationConditionSensorDefinition(

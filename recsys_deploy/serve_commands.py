@@ -29,8 +29,10 @@ def up(
     from recsys_deploy import up as serving
     from recsys_deploy.answers import require_champion
     from recsys_deploy.run import commands as run_commands
+    from recsys_deploy.run.graph import hide_dagster_notices
     from recsys_deploy.run.stale_runs import fail_stale_runs
 
+    hide_dagster_notices()
     options = serving.UpOptions(port, None if no_ui else ui_port, workers, pages_port)
     serving.check_ports(options)
     os.environ["RECSYS_PAGES_URL"] = f"http://127.0.0.1:{pages_port}"
@@ -64,7 +66,7 @@ def serve(
     from recsys_deploy import up as serving
 
     settings = homes.settings_of_last_home()
-    stderr = Console(stderr=True)
+    stderr = Console(stderr=True, highlight=False)
     if static and not serving.missing_page_data(settings):
         serving.ensure_page_config(settings)
     elif static:
@@ -75,7 +77,7 @@ def serve(
     arguments += ["--workers", str(workers), "--threads", str(threads)]
     arguments += [part for origin in cors_origin or () for part in ("--cors-origin", origin)]
     arguments += [] if static else ["--no-static"]
-    stderr.print(f"API on http://{host}:{port} for {settings.home} (Ctrl-C stops it)", highlight=False, markup=False)
+    stderr.print(f"API on http://{host}:{port} for {settings.home} (Ctrl-C stops it)", markup=False)
     # A new program instead of a fork: its workers do not inherit what this command imported.
     os.execv(sys.executable, [sys.executable, *arguments])
 

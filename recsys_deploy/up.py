@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import re
-import secrets
 import signal
 import time
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.markup import escape
 
+from lambda_api.atomic_files import replaced_file
 from lambda_api.errors import RecsysError
 from lambda_api.settings import Settings
 from lambda_api.state.api_keys import ApiKeys, create
@@ -132,7 +131,8 @@ def ensure_page_config(settings: Settings, now: float | None = None) -> str:
         key = create(keys, PAGE_KEY_NAME, {"shop"})
     wanted = page_config(settings, str(key))
     if found != wanted:
-        _write_private(file, wanted)
+        with replaced_file(file, mode=0o600) as partial:
+            partial.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
     return str(key)
 
 
@@ -201,25 +201,20 @@ def server_arguments(port: int, workers: int) -> list[str]:
     return ["-m", "lambda_api.local_server", "--port", str(port), "--workers", str(workers)]
 
 
-def ui_arguments(port: int) -> list[str]:
-    """Command line of the Dagster UI's process."""
-    return ["-m", "dagster", "dev", "-w", str(WORKSPACE), "-h", "127.0.0.1", "-p", str(port)]
-
-
 def _start(settings: Settings, options: UpOptions) -> list[ServerProcess]:
     logs = settings.home / LOGS
     started = []
+
+    def start(name: str, arguments: list[str], log: str, port: int, ready: str) -> None:
+        started.append(ServerProcess.start(name, arguments, logs / log, f"http://127.0.0.1:{port}{ready}"))
+
     if options.port is not None:
-        arguments, ready = server_arguments(options.port, options.workers), f"http://127.0.0.1:{options.port}/health"
-        started.append(ServerProcess.start("the API", arguments, logs / "api.log", ready))
+        start("the API", server_arguments(options.port, options.workers), "api.log", options.port, "/health")
     if options.ui_port is not None:
-        ready = f"http://127.0.0.1:{options.ui_port}/server_info"
-        started.append(
-            ServerProcess.start("the Dagster UI", ui_arguments(options.ui_port), logs / "dagster.log", ready)
-        )
-        arguments = ["-m", "recsys_deploy.pages_server", "--port", str(options.pages_port)]
-        ready = f"http://127.0.0.1:{options.pages_port}{READY}"
-        started.append(ServerProcess.start("the server of reports", arguments, logs / "pages.log", ready))
+        ui = ["-m", "dagster", "dev", "-w", str(WORKSPACE), "-h", "127.0.0.1", "-p", str(options.ui_port)]
+        start("the Dagster UI", ui, "dagster.log", options.ui_port, "/server_info")
+        pages = ["-m", "recsys_deploy.pages_server", "--port", str(options.pages_port)]
+        start("the server of reports", pages, "pages.log", options.pages_port, READY)
     return started
 
 
@@ -228,16 +223,16 @@ def _print_addresses(settings: Settings, options: UpOptions, key: str | None, co
     report = settings.home / "reports" / "evaluation_report.html"
     console.print()
     if options.port is not None:
-        console.print(f"[bold]shop page[/]   {base}/\n[bold]API[/]         {base}/docs", highlight=False)
+        console.print(f"[bold]shop page[/]   {base}/\n[bold]API[/]         {base}/docs")
     if options.ui_port is not None:
-        console.print(f"[bold]Dagster[/]     http://127.0.0.1:{options.ui_port}/", highlight=False)
+        console.print(f"[bold]Dagster[/]     http://127.0.0.1:{options.ui_port}/")
         if report.is_file():
             address = f"http://127.0.0.1:{options.pages_port}/reports/{report.name}"
-            console.print(f"[bold]report[/]      {address}", highlight=False)
-    console.print(f"[bold]logs[/]        {escape(str(settings.home / LOGS))}\n", highlight=False)
+            console.print(f"[bold]report[/]      {address}")
+    console.print(f"[bold]logs[/]        {escape(str(settings.home / LOGS))}\n")
     if key is not None:
         # Not wrapped: a broken line could not be pasted.
-        console.print(curl_line(base, key, _a_shopper(settings)), soft_wrap=True, markup=False, highlight=False)
+        console.print(curl_line(base, key, _a_shopper(settings)), soft_wrap=True, markup=False)
     console.print("\nCtrl-C stops everything")
 
 
@@ -252,7 +247,7 @@ def _a_shopper(settings: Settings) -> str:
     try:
         shoppers = json.loads((settings.home / PAGE_FOLDER / SHOPPERS_JSON).read_text(encoding="utf-8"))["shoppers"]
         return str(shoppers[0]["id"])
-    except (OSError, ValueError, KeyError, IndexError):
+    except (OSError, ValueError, KeyError, IndexError):  # a shop without named shoppers; anybody gets a list
         return "somebody-new"
 
 
@@ -264,18 +259,9 @@ def _opens_the_shop(keys: Table, key: Any, now: float) -> bool:
 def _read_config(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # it is written anew
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _write_private(file: Path, content: dict[str, str]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    # Created with its mode: changing it afterwards would leave a moment in which others can read it.
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=1)
-    temporary.replace(file)
 
 
 def _first_problem(problems: Sequence[Any]) -> str:

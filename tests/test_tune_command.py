@@ -1,6 +1,7 @@
 """`recsys tune` on a small shop: what it looks at, what it records, what it prints, and that it repeats itself."""
 
 import io
+import shutil
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,8 +21,9 @@ from recsys_assets.schema import INTERACTIONS
 from recsys_assets.splits.assets import load_split, temporal_splits
 from recsys_assets.training.assets import MODEL_NAMES, popularity_model
 from recsys_assets.training.stored_parameters import tuned_parameters
-from recsys_deploy.tune.command import TuneOutcome, models_to_tune, run_in_terminal
-from recsys_deploy.tune.options import TuneError, TuneOptions, parse_models
+from recsys_deploy.model_choice import UnknownModel, models_to_try, parse_models
+from recsys_deploy.tune.command import TuneOutcome, run_in_terminal
+from recsys_deploy.tune.options import TuneError, TuneOptions
 
 FIRST, DAYS = date(2024, 3, 1), 60
 QUICK = ("popularity", "item_knn")
@@ -72,12 +74,22 @@ def deliver(lake: Lake, days: range) -> None:
         )
 
 
+def shop_in(home: Path) -> Shop:
+    return Shop(make_settings({"home": home, "first_day": "2010-12-01"}))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a shop with a split, made once; every test gets a copy."""
+    home = tmp_path_factory.mktemp("made") / "home"
+    deliver(shop_in(home).lake, range(DAYS))
+    shop_in(home).materialise(temporal_splits)
+    return home
+
+
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    shop = Shop(make_settings({"home": tmp_path / "home", "first_day": "2010-12-01"}))
-    deliver(shop.lake, range(DAYS))
-    shop.materialise(temporal_splits)
-    return shop
+def shop(made: Path, tmp_path: Path) -> Shop:
+    return shop_in(shutil.copytree(made, tmp_path / "home"))
 
 
 def tried(outcome: TuneOutcome) -> dict[str, list[object]]:
@@ -142,12 +154,10 @@ def test_one_run_may_ask_for_other_parameters_than_the_shop(shop: Shop) -> None:
 
 
 def test_slow_models_are_left_out_of_large_logs_unless_they_are_named() -> None:
-    options = TuneOptions(models=None, trials=2, minutes=1, seed=0)
-    assert models_to_tune(options, MODEL_NAMES, 20_000) == (MODEL_NAMES, ())
-    large, skipped = models_to_tune(options, MODEL_NAMES, 20_001)
+    assert models_to_try(None, MODEL_NAMES, 20_000) == (MODEL_NAMES, ())
+    large, skipped = models_to_try(None, MODEL_NAMES, 20_001)
     assert skipped == ("ncf",) and set(large) | {"ncf"} == set(MODEL_NAMES)
-    named = TuneOptions(models=("ncf",), trials=2, minutes=1, seed=0)
-    assert models_to_tune(named, MODEL_NAMES, 10**9) == (("ncf",), ())
+    assert models_to_try(("ncf",), MODEL_NAMES, 10**9) == (("ncf",), ())
 
 
 def test_a_poisoned_day_stops_it(shop: Shop) -> None:
@@ -161,8 +171,8 @@ def test_what_cannot_be_tuned_is_refused_in_a_sentence(tmp_path: Path) -> None:
     empty = Shop(make_settings({"home": tmp_path / "empty"}))
     with pytest.raises(LakeError, match="materialise the asset 'temporal_splits' first"):
         empty.tune()
-    with pytest.raises(TuneError, match=r"the graph trains no temporal_linear; choose from popularity"):
+    with pytest.raises(UnknownModel, match="cannot try temporal_linear; choose from popularity"):
         parse_models("ease,temporal_linear", MODEL_NAMES)
-    with pytest.raises(TuneError, match="no model is named"):
+    with pytest.raises(UnknownModel, match="no model is named"):
         parse_models(" , ", MODEL_NAMES)
     assert parse_models("hybrid, popularity", MODEL_NAMES) == ("popularity", "hybrid")

@@ -13,7 +13,11 @@ from typing import Final
 import numpy as np
 
 K: Final = 0.5
+"""Allowance in standard deviations."""
+
 H: Final = 5.0
+"""Threshold of the alarm."""
+
 REFERENCE_DAYS: Final = 56
 GAP_DAYS: Final = 7
 """The newest days are left out of the reference, so that a loss does not hide itself."""
@@ -51,15 +55,13 @@ class Cusum:
 NO_CUSUM: Final = Cusum((), (), (), False, None)
 
 
-def follow(rates: Sequence[DailyRate], *, k: float = K, h: float = H, start: date | None = None) -> Cusum:
+def follow(rates: Sequence[DailyRate], *, start: date | None = None) -> Cusum:
     """Standardise the days and run the CUSUM.
 
     Days with fewer than `MIN_SHOPPERS`, and days with fewer than `MIN_DAYS` reference days, are left out.
 
     Args:
         rates: by day, ascending.
-        k: allowance in standard deviations.
-        h: threshold.
         start: first day of the sum, such as the day of the last training: older losses are over.
     """
     usable = [rate for rate in rates if rate.shoppers >= MIN_SHOPPERS]
@@ -72,12 +74,12 @@ def follow(rates: Sequence[DailyRate], *, k: float = K, h: float = H, start: dat
         if loss is None or (start is not None and rate.day < start):
             continue
         before = path[-1] if path else 0.0
-        value = max(0.0, before + loss - k)
+        value = max(0.0, before + loss - K)
         since = None if value == 0 else since or rate.day
         days.append(rate.day)
         losses.append(loss)
         path.append(value)
-    return Cusum(tuple(days), tuple(losses), tuple(path), bool(path) and path[-1] > h, since)
+    return Cusum(tuple(days), tuple(losses), tuple(path), bool(path) and path[-1] > H, since)
 
 
 def standardised_loss(rate: DailyRate, rates: Sequence[DailyRate]) -> float | None:

@@ -112,25 +112,24 @@ def drift_report_of(
 
 def findings_of(report: DriftReport) -> tuple[Finding, ...]:
     """One finding per family, and one per group attribute; "too few" for all of them where a day is missing."""
-    foreign = [Finding("history", "too few", _foreign_sentence(report.foreign_days))] if report.foreign_days else []
+    found = []
+    if report.foreign_days:
+        days = f"Stored statistics of {report.foreign_days} days"
+        sentence = f"{days} are about another shop's products; they are not used."
+        found.append(Finding("history", "too few", sentence))
     if report.missing:
         days = ", ".join(map(str, report.missing))
         sentence = f"No usable interactions on {days}; nothing is judged on a week that lacks a day."
-        return (
-            *foreign,
-            *(Finding(name, "too few", sentence) for name in ("features", "predictions", "concept", "twin")),
-        )
-    found = [*foreign, _column_finding("features", report.columns), _tables_finding(report.columns)]
-    found += [_column_finding("predictions", report.predictions), _served_finding(report), _concept_finding(report)]
-    if report.twin is None:
-        found.append(Finding("twin", "too few", "The champion's data are younger than a week, or too few shoppers."))
-    else:
-        one = report.twin.comparison
-        lift = "" if report.twin.lift is None else f" ({report.twin.lift:+.0%})"
-        sentence = (
-            f"Fresh data change the hit rate by {one.difference:+.4f}{lift}, 99 % {one.low:+.4f} to {one.high:+.4f}."
-        )
-        found.append(Finding("twin", "warning" if report.twin.alarm else "ok", sentence))
+        found += [Finding(name, "too few", sentence) for name in ("features", "predictions", "concept", "twin")]
+        return tuple(found)
+    found += [
+        _column_finding("features", report.columns),
+        _tables_finding(report.columns),
+        _column_finding("predictions", report.predictions),
+        _served_finding(report),
+        _concept_finding(report),
+        _twin_finding(report.twin),
+    ]
     for ratio in report.groups:
         sentence = f"Lowest over highest hit rate by {ratio.attribute}: {ratio.before:.2f} before, {ratio.now:.2f} now."
         found.append(Finding(f"groups by {ratio.attribute}", "warning" if ratio.alarm else "ok", sentence))
@@ -211,7 +210,7 @@ def _group_ratios(lake: Lake, before: pa.Table, now: pa.Table) -> tuple[GroupRat
         return ()
     try:
         users = lake.read("users")
-    except LakeError:
+    except LakeError:  # a shop without a table of users has no groups
         return ()
     seen = pa.concat_arrays([*before["user_id"].chunks, *now["user_id"].chunks])
     users = users.filter(pc.is_in(users["user_id"], seen))
@@ -226,8 +225,12 @@ def _group_ratios(lake: Lake, before: pa.Table, now: pa.Table) -> tuple[GroupRat
     return tuple(found)
 
 
-def _foreign_sentence(days: int) -> str:
-    return f"Stored statistics of {days} days are about another shop's products; they are not used."
+def _twin_finding(twin: TwinResult | None) -> Finding:
+    if twin is None:
+        return Finding("twin", "too few", "The champion's data are younger than a week, or too few shoppers.")
+    one, lift = twin.comparison, "" if twin.lift is None else f" ({twin.lift:+.0%})"
+    sentence = f"Fresh data change the hit rate by {one.difference:+.4f}{lift}, 99 % {one.low:+.4f} to {one.high:+.4f}."
+    return Finding("twin", "warning" if twin.alarm else "ok", sentence)
 
 
 def _concept_finding(report: DriftReport) -> Finding:

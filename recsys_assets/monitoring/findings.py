@@ -48,7 +48,7 @@ def load_summaries(reports: Path) -> list[ReportSummary]:
     for path in sorted((reports / FOLDER).glob("*.json")):
         try:
             found.append(_ADAPTER.validate_json(path.read_bytes()))
-        except ValueError:
+        except ValueError:  # of another version; the next report replaces it
             continue
     return found
 

@@ -162,6 +162,13 @@ def compare_samples(samples: Samples) -> list[ColumnDrift]:
     return found
 
 
+def newest_of_each(table: pa.Table) -> pa.Table:
+    """The last row of every ``user_id``, by user id."""
+    users = table["user_id"].to_numpy(zero_copy_only=False).astype(str)
+    _, from_end = np.unique(users[::-1], return_index=True)
+    return table.take(pa.array(len(users) - 1 - from_end, pa.int64()))
+
+
 def midnight_after(day: date) -> datetime:
     """Aware, UTC."""
     return datetime.combine(day, time(), UTC) + timedelta(days=1)

@@ -5,7 +5,7 @@ are kept in the lake table `TABLE`, one per shopper who bought something and has
 there are made again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
@@ -13,13 +13,15 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from lambda_api.recommender.bundle import read_bundle
 from lambda_api.recommender.contract import Recommender
+from lambda_api.recommender.ids import IdMap
 from recsys_assets.lake import Lake
 from recsys_assets.measurement.protocol import EvaluationWindow, build_task, evaluate
 from recsys_assets.monitoring.concept import DailyRate
-from recsys_assets.monitoring.samples import events_of_active_shoppers, usable_days
+from recsys_assets.monitoring.samples import events_of_active_shoppers, newest_of_each, usable_days
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import ModelVersion, Status
@@ -97,7 +99,7 @@ def hits_of_day(events: pa.Table, products: pa.Table, model: Recommender, versio
             "user_id": list(task.user_ids),
             "version": [version] * len(task),
             "hit": found.metrics["hit_rate"],
-            "first_category": _categories(products, task.products.external, found.recommended[:, 0]),
+            "first_category": _categories(products, task.products, found.recommended[:, 0]),
         },
         schema=SCHEMA,
     )
@@ -118,16 +120,12 @@ def one_row_per_shopper(lake: Lake, start: date, end: date) -> pa.Table:
     days, _ = own_days(lake, mark_of(lake), TABLE, start, end - timedelta(days=1))
     if not days:
         return SCHEMA.empty_table()
-    table = pa.concat_tables(lake.read(TABLE, start=one, end=one + timedelta(days=1)) for one in days)
-    users = table["user_id"].to_numpy(zero_copy_only=False).astype(str)
-    _, from_end = np.unique(users[::-1], return_index=True)
-    return table.take(pa.array(len(users) - 1 - from_end))
+    return newest_of_each(pa.concat_tables(lake.read(TABLE, start=one, end=one + timedelta(days=1)) for one in days))
 
 
-def _categories(
-    products: pa.Table, external: Callable[[Sequence[int]], list[str]], places: np.ndarray
-) -> list[str | None]:
+def _categories(products: pa.Table, listed: IdMap, places: NDArray[np.int32]) -> list[str | None]:
+    """Category of each place (index in ``listed``, -1: none)."""
     if "category" not in products.column_names:
         return [None] * len(places)
     category = dict(zip(products["product_id"].to_pylist(), products["category"].to_pylist(), strict=True))
-    return [category.get(external([int(place)])[0]) if place >= 0 else None for place in places]
+    return [category.get(listed.external([place])[0]) if place >= 0 else None for place in places.tolist()]

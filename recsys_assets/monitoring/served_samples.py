@@ -19,7 +19,7 @@ from recsys_assets.features.engine import duckdb_engine
 from recsys_assets.lake import Lake
 from recsys_assets.measurement.metrics import FloatArray
 from recsys_assets.monitoring.drift_statistics import ColumnDrift, compare_deciles, compare_numeric
-from recsys_assets.monitoring.samples import REFERENCE_DAYS, WINDOW_DAYS
+from recsys_assets.monitoring.samples import REFERENCE_DAYS, WINDOW_DAYS, newest_of_each
 from recsys_assets.shop_mark import mark_of, own_days, write_marked
 
 TABLE: Final = "served_samples"
@@ -163,10 +163,7 @@ def _newest(lake: Lake, days: Sequence[date]) -> pa.Table:
     """Samples of the days of one week, the newest row of each shopper."""
     columns = [name for name in SCHEMA.names if name != "products"]
     tables = [lake.read(TABLE, columns, one, one + timedelta(days=1)) for one in days]
-    table = pa.concat_tables([SCHEMA.empty_table().select(columns), *tables])
-    users = table["user_id"].to_numpy(zero_copy_only=False).astype(str)
-    _, from_end = np.unique(users[::-1], return_index=True)
-    return table.take(pa.array(len(users) - 1 - from_end, pa.int64()))
+    return newest_of_each(pa.concat_tables([SCHEMA.empty_table().select(columns), *tables]))
 
 
 def _values(table: pa.Table, column: str) -> FloatArray:

@@ -71,7 +71,7 @@ def compare_twins(
     """
     try:
         task = build_task(log, products, EvaluationWindow(start, end, relevant_types(log)))
-    except ValueError:
+    except ValueError:  # nobody with a history bought something new
         return None
     if len(task) < MIN_SHOPPERS:
         return None

@@ -7,15 +7,17 @@ inputs, so that existing answers are not computed again. Both ways run ``lambda_
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from lambda_api.handlers.inference_app import answer_line, open_model
 from lambda_api.settings import Settings, parse_tags
 from recsys_assets.batch.errors import BatchError
 from recsys_assets.batch.questions import PARTS, QuestionSet, read_part, write_object
-from recsys_assets.sagemaker.job import JobIdentity, Placement
+from recsys_assets.sagemaker.job import JobIdentity
 from recsys_assets.sagemaker.jobs import Level, Log, SageMakerJobs
 from recsys_assets.sagemaker.settings import inference_placement
 from recsys_deploy.batch.answers import is_answered
@@ -59,76 +61,73 @@ def answer_here(root: str, questions_uri: str, questions: QuestionSet, subject: 
     return Answered(uri, len(missing))
 
 
-@dataclass(frozen=True)
-class Transformer:
-    """Answers questions by batch transform.
+def answer_by_transform(
+    jobs: SageMakerJobs,
+    settings: Settings,
+    root: str,
+    questions_uri: str,
+    questions: QuestionSet,
+    subject: Subject,
+    log: Log,
+) -> Answered:
+    """Answer by batch transform, unless every part has answers; a job of the same work that runs or is done is reused.
 
-    Attributes:
-        placement: image, role, network and key of the inference container.
-        instance_type: of the single instance.
-        prefix: of names, such as ``recsys-dev``.
-        archives: ``s3://`` prefix of model archives.
+    Raises:
+        JobFailed, EndpointError: the job failed, or AWS refused a call.
+        BatchError: the job ended well, and answers are missing.
     """
-
-    jobs: SageMakerJobs
-    placement: Placement
-    instance_type: str
-    prefix: str
-    archives: str
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def answer(self, root: str, questions_uri: str, questions: QuestionSet, subject: Subject, log: Log) -> Answered:
-        """Answer all parts unless all have answers; a job of the same work that runs or ended well is reused.
-
-        Raises:
-            JobFailed, EndpointError: the job failed, or AWS refused a call.
-        """
-        uri = answers_uri(root, subject, questions)
-        missing = [part for part in questions.parts if not is_answered(uri, part)]
-        if not missing:
-            return Answered(uri, 0)
-        tags = {**self.tags, "recsys/version": subject.version}
-        model = model_request(
-            EndpointPlan(
-                prefix=self.prefix,
-                version=subject.version,
-                placement=self.placement,
-                model_uri=publish_archive(self.jobs.s3, self.archives, subject.bundle, subject.catalogue),
-                tags=tags,
-            )
-        )
-        manager = EndpointManager(self.jobs.sagemaker)
-        manager.ensure_model(model)
-        plan = TransformJobPlan(
-            placement=self.placement,
-            model_name=model["ModelName"],
-            input_uri=f"{questions_uri}/{PARTS}",
-            output_uri=uri,
-            instance_type=self.instance_type,
+    uri = answers_uri(root, subject, questions)
+    missing = [part for part in questions.parts if not is_answered(uri, part)]
+    if not missing:
+        return Answered(uri, 0)
+    tags = {**parse_tags(settings.training_tags), "recsys/version": subject.version}
+    model = model_request(
+        EndpointPlan(
+            prefix=settings.endpoint_prefix,
+            version=subject.version,
+            placement=inference_placement(settings),
+            model_uri=publish_archive(jobs.s3, archives_uri(settings), subject.bundle, subject.catalogue),
             tags=tags,
         )
-        work = json.dumps([plan.work(plan.request({})), questions.checksum], sort_keys=True)
-        identity = JobIdentity(
-            run_id=hashlib.sha256(work.encode()).hexdigest(),
-            asset="batch_recommendations",
-            label=f"{self.prefix}-batch-{subject.version}",
-            lasting=True,
+    )
+    plan = TransformJobPlan(
+        placement=inference_placement(settings),
+        model_name=model["ModelName"],
+        input_uri=f"{questions_uri}/{PARTS}",
+        output_uri=uri,
+        instance_type=settings.inference_instance_type,
+        tags=tags,
+    )
+    work = json.dumps([plan.work(plan.request({})), questions.checksum], sort_keys=True)
+    identity = JobIdentity(
+        run_id=hashlib.sha256(work.encode()).hexdigest(),
+        asset="batch_recommendations",
+        label=f"{settings.endpoint_prefix}-batch-{subject.version}",
+        lasting=True,
+    )
+    with _model(jobs, model):
+        finished = jobs.run(plan, identity, log)
+        if not all(is_answered(uri, part) for part in missing):
+            # The job ended before this call, and its answers have been deleted since.
+            log(Level.WARNING, f"{uri} lacks answers of {finished.name}; running the transform again")
+            finished = jobs.run(plan, replace(identity, run_id=uuid.uuid4().hex, lasting=False), log)
+    if unanswered := [part.name for part in missing if not is_answered(uri, part)]:
+        raise BatchError(
+            f"transform job {finished.name} ended well, but {uri} lacks answers to {', '.join(unanswered[:3])}",
+            remedy="allow its role s3:PutObject there and run the batch again",
         )
-        try:
-            finished = self.jobs.run(plan, identity, log)
-            if not all(is_answered(uri, part) for part in missing):
-                # The job ended before this call, and its answers have been deleted since.
-                log(Level.WARNING, f"{uri} lacks answers of {finished.name}; running the transform again")
-                again = replace(identity, run_id=uuid.uuid4().hex, lasting=False)
-                finished = self.jobs.run(plan, again, log)
-        finally:
-            manager.delete_model(model["ModelName"])
-        if unanswered := [part.name for part in missing if not is_answered(uri, part)]:
-            raise BatchError(
-                f"transform job {finished.name} ended well, but {uri} lacks answers to {', '.join(unanswered[:3])}",
-                remedy="allow its role s3:PutObject there and run the batch again",
-            )
-        return Answered(uri, len(missing), finished.metadata)
+    return Answered(uri, len(missing), finished.metadata)
+
+
+@contextmanager
+def _model(jobs: SageMakerJobs, request: dict[str, Any]) -> Iterator[None]:
+    """The model of ``request`` exists until the block ends."""
+    manager = EndpointManager(jobs.sagemaker)
+    manager.ensure_model(request)
+    try:
+        yield
+    finally:
+        manager.delete_model(request["ModelName"])
 
 
 Answer = Callable[[str, str, QuestionSet, Subject, Log], Answered]
@@ -139,11 +138,4 @@ def answerer_of(settings: Settings, open_jobs: Callable[[], SageMakerJobs]) -> A
     """A batch transform where the shop has an inference image, this process otherwise."""
     if not settings.inference_image:
         return answer_here
-    return Transformer(
-        open_jobs(),
-        inference_placement(settings),
-        settings.inference_instance_type,
-        settings.endpoint_prefix,
-        archives_uri(settings),
-        parse_tags(settings.training_tags),
-    ).answer
+    return partial(answer_by_transform, open_jobs(), settings)

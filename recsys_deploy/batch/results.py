@@ -145,8 +145,7 @@ def _batch(lists: list[ShopperList], as_of: int) -> pa.RecordBatch:
         for one in lists
         for rank, item in enumerate(one.scored.ranking.items, start=1)
     ]
-    columns = [pa.array([row[name] for row in rows], SCHEMA.field(name).type) for name in SCHEMA.names]
-    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    return pa.RecordBatch.from_pylist(rows, SCHEMA)
 
 
 def _put(one: ShopperList, as_of: int, now: int) -> Put:

@@ -9,26 +9,22 @@ import dagster as dg
 from rich.console import Console
 
 from lambda_api.settings import Settings
+from lambda_api.state.open_table import open_table
 from lambda_api.state.table import Table
 from recsys_assets.batch.questions import QuestionSet, summary
-from recsys_assets.lake import Lake
-from recsys_assets.registry.bundle_store import BundleStore
-from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.sagemaker.client import open_jobs
 from recsys_assets.sagemaker.job import JobIdentity, JobPlan
 from recsys_assets.sagemaker.jobs import Level, Log
 from recsys_deploy.batch.answering import answerer_of
 from recsys_deploy.batch.run import BatchOutcome, make_questions, questions_place, recommend_to_all
-from recsys_deploy.homes import prepare_dagster
+from recsys_deploy.homes import Stores, open_stores, prepare_dagster
 from recsys_deploy.subject import subject_of
 
 
 def batch_of(
     settings: Settings,
     serving: Table,
-    registry: ModelRegistry,
-    bundles: BundleStore,
-    lake: Lake,
+    stores: Stores,
     log: Log,
     made: Callable[[QuestionSet], None] | None,
     label: str = "batch-questions",
@@ -48,41 +44,32 @@ def batch_of(
         return open_jobs().run(plan, JobIdentity(uuid.uuid4().hex, "batch", label), log)
 
     # Checked first: without a champion or a catalogue no questions are needed.
-    subject = subject_of(registry, bundles, serving, settings.home, catalogues=settings.catalogue_uri)
+    subject = subject_of(stores.registry, stores.bundles, serving, settings.home, catalogues=settings.catalogue_uri)
     if made is not None:
-        made(make_questions(settings, lake, run_job))
-    return recommend_to_all(settings, lake, serving, subject, answerer_of(settings, open_jobs), log)
+        made(make_questions(settings, stores.lake, run_job))
+    return recommend_to_all(settings, stores.lake, serving, subject, answerer_of(settings, open_jobs), log)
 
 
-def run_in_terminal(
-    settings: Settings,
-    serving: Table,
-    registry: ModelRegistry,
-    bundles: BundleStore,
-    lake: Lake,
-    console: Console,
-    keep_questions: bool = False,
-) -> BatchOutcome:
+def run_in_terminal(settings: Settings, console: Console, keep_questions: bool) -> None:
     """Write the questions unless they are kept, answer them and print the result. Raises as `recommend_to_all`."""
+    serving, stores = open_table(settings, "serving"), open_stores(settings)
 
     def log(level: Level, line: str) -> None:
-        console.print(line if level is Level.INFO else f"[yellow]{line}[/]", highlight=False)
+        console.print(line if level is Level.INFO else f"[yellow]{line}[/]")
 
     def made(questions: QuestionSet) -> None:
-        console.print(f"{questions.shoppers} shoppers in {len(questions.parts)} parts", highlight=False)
+        console.print(f"{questions.shoppers} shoppers in {len(questions.parts)} parts")
         _report(settings, "batch_questions", {**summary(questions), "dagster/uri": questions_place(settings)})
 
-    outcome = batch_of(settings, serving, registry, bundles, lake, log, None if keep_questions else made)
+    outcome = batch_of(settings, serving, stores, log, None if keep_questions else made)
     _report(settings, "batch_recommendations", outcome.figures)
     console.print(
         f"[green]stored[/] {outcome.records} lists of {outcome.version} in {outcome.table} and the table serving; "
-        f"{outcome.parts_answered} parts were answered by this run",
-        highlight=False,
+        f"{outcome.parts_answered} parts were answered by this run"
     )
     if outcome.tally.bad:
         said = "; ".join(outcome.tally.problems)
-        console.print(f"[yellow]{outcome.tally.bad} lines could not be used[/]: {said}", highlight=False)
-    return outcome
+        console.print(f"[yellow]{outcome.tally.bad} lines could not be used[/]: {said}")
 
 
 def _report(settings: Settings, asset: str, metadata: Mapping[str, Any]) -> None:

@@ -36,7 +36,6 @@ class TransformJobPlan:
     input_uri: str
     output_uri: str
     instance_type: str = "ml.m5.large"
-    instance_count: int = 1
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -51,8 +50,6 @@ class TransformJobPlan:
             problems.append(
                 f"instance type {self.instance_type!r} must start with ml.; set RECSYS_INFERENCE_INSTANCE_TYPE"
             )
-        if self.instance_count < 1:
-            problems.append(f"{self.instance_count} instances; give at least 1")
         if f"{self.output_uri.rstrip('/')}/".startswith(f"{self.input_uri.rstrip('/')}/"):
             problems.append("output lies below input, so that the next transform would read it; give it another prefix")
         return problems
@@ -78,7 +75,7 @@ class TransformJobPlan:
             },
             "TransformResources": {
                 "InstanceType": self.instance_type,
-                "InstanceCount": self.instance_count,
+                "InstanceCount": 1,
                 **key_field("VolumeKmsKeyId", self.placement),
             },
             **({"Environment": dict(variables)} if variables else {}),

@@ -1,13 +1,19 @@
 """``recsys benchmark``: every model compared on a shop's files."""
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recsys_assets.models.zoo import TRAINERS
 from recsys_deploy import homes
-from recsys_deploy.benchmark.options import BenchmarkOptions, ProtocolName, parse_models, parse_moment
+from recsys_deploy.benchmark.options import BenchmarkOptions, ProtocolName, parse_moment
 from recsys_deploy.console.terminal import terminal
+from recsys_deploy.model_choice import parse_models
+
+if TYPE_CHECKING:
+    from recsys_assets.tuning.search import OnTrial
 
 console = terminal()
 
@@ -43,11 +49,25 @@ def benchmark(
         protocol=protocol,
         trials=trials if tune else 1,
         tuning_minutes=tuning_minutes,
-        models=parse_models(models),
+        models=parse_models(models, tuple(TRAINERS)),
         seed=seed,
         seeds=seeds,
     )
 
-    from recsys_deploy.benchmark.command import run_in_terminal
+    from recsys_deploy.benchmark.run import run_benchmark
+    from recsys_deploy.benchmark.table import ConsoleDisplay, print_outcome
 
-    run_in_terminal(options, console, homes.open_registry(homes.settings_of_last_home()) if record else None)
+    with ConsoleDisplay(console).live() as display:
+        outcome = run_benchmark(options, display, _recorder if record else None)
+    print_outcome(console, outcome, options)
+
+
+def _recorder(start: datetime, end: datetime) -> "OnTrial":
+    """Keeps every trial on data from ``start`` to ``end`` in the registry, as an experiment run."""
+    from lambda_api.recommender.bundle import DataWindow
+    from recsys_assets.code_revision import git_revision
+    from recsys_assets.tuning.experiment_runs import recorder
+
+    registry = homes.open_registry(homes.settings_of_last_home())
+    run_id = f"benchmark-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    return recorder(registry, run_id, DataWindow(start=start, end=end), git_revision())

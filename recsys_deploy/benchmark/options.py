@@ -6,14 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from lambda_api.errors import RecsysError
-from recsys_assets.models.zoo import TRAINERS, parameters_of
-
-SLOW_MODELS: Final = ("ncf", "two_tower")
-SMALL_LOG_EVENTS: Final = 20_000
-"""Up to so many past events the slow models are tried without being named."""
+from recsys_assets.models.zoo import parameters_of
 
 
 class BenchmarkError(RecsysError):
@@ -73,8 +69,6 @@ class BenchmarkOptions:
             )
         if self.protocol is ProtocolName.LEAVE_ONE_OUT and self.test_start is not None:
             raise BenchmarkError("--test-start has no meaning with --protocol leave-one-out; leave one of the two out")
-        if self.seeds < 1:
-            raise BenchmarkError(f"--seeds {self.seeds}: at least one fit is judged")
         _require_writable(self.out)
 
     @property
@@ -98,41 +92,16 @@ def parse_moment(text: str) -> datetime:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def parse_models(text: str | None) -> tuple[str, ...] | None:
-    """Names separated by commas, each once, in the order of the zoo; ``None`` for no choice.
-
-    Raises:
-        BenchmarkError: a name is not in the zoo, or there is none.
-    """
-    if text is None:
-        return None
-    named = {name.strip() for name in text.split(",")} - {""}
-    unknown = sorted(named - set(TRAINERS))
-    if unknown or not named:
-        wrong = f"unknown model {', '.join(unknown)}" if unknown else "no model is named"
-        raise BenchmarkError(f"--models {text!r}: {wrong}; choose from {', '.join(TRAINERS)}")
-    return tuple(name for name in TRAINERS if name in named)
-
-
 def settled_parameters(model: str, options: BenchmarkOptions) -> dict[str, Any]:
     """The hyper-parameters that the question settles, of those ``model`` has: they are given, not searched for."""
     by_history = options.protocol is ProtocolName.LEAVE_ONE_OUT
     wanted_again = not options.mask_history if by_history else options.allow_repeats
-    settled = {"allow_repeats": wanted_again, "seed": options.seed}
-    return parameters_of(model, settled)
+    return parameters_of(model, {"allow_repeats": wanted_again, "seed": options.seed})
 
 
 def draws_at_random(model: str) -> bool:
     """Whether another seed would give another fit."""
     return bool(parameters_of(model, {"seed": 0}))
-
-
-def models_to_try(options: BenchmarkOptions, past_events: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The models to try on a log of this size, and those left out for being slow."""
-    if options.models is not None:
-        return options.models, ()
-    left_out = SLOW_MODELS if past_events > SMALL_LOG_EVENTS else ()
-    return tuple(name for name in TRAINERS if name not in left_out), left_out
 
 
 def _require_writable(out: Path) -> None:

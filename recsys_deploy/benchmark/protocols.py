@@ -1,10 +1,10 @@
 """The three ways to split a log: one moment for everybody, everybody's last item, or next clicks after a moment."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import pyarrow.compute as pc
@@ -31,30 +31,41 @@ Progress = Callable[[int, int], None]
 """Receives shoppers done and shoppers in all."""
 
 
-class BenchmarkProtocol(Protocol):
+@dataclass(frozen=True)
+class BenchmarkProtocol(ABC):
     """A shop's log, cut. Only `judge` looks at what comes after the cut."""
+
+    shop: ShopTables = field(repr=False)
+    options: BenchmarkOptions
 
     @property
     def past_events(self) -> int:
         """Interactions before the cut."""
+        return len(self.data().user)
 
     @property
     def kinds(self) -> int:
         """How many kinds of interaction the past holds."""
+        return len(np.unique(self.data().kind))
 
     @property
+    @abstractmethod
     def description(self) -> str:
         """What is asked, for the head of the table."""
 
+    @abstractmethod
     def folds(self, wanted: int) -> list[FoldTask]:
         """What models are tuned and chosen on. Raises `BenchmarkError` where the past is too little for one."""
 
+    @abstractmethod
     def data(self) -> TrainingData:
-        """Everything before the cut, to fit on."""
+        """Everything before the cut, to fit on. Raises `BenchmarkError` where the log cannot be cut so."""
 
+    @abstractmethod
     def shoppers(self) -> tuple[Histories, Ragged | None]:
         """Whom to recommend to, and what not to recommend to each; in the indices of ``data().products``."""
 
+    @abstractmethod
     def judge(self, name: str, recommender: Recommender, k: int, progress: Progress) -> dict[str, FloatArray] | None:
         """Metrics by name per shopper (or position) judged, ``ndcg`` among them; ``None`` where nobody can be judged
         (`cannot_judge`)."""
@@ -62,24 +73,23 @@ class BenchmarkProtocol(Protocol):
     @property
     def cannot_judge(self) -> str:
         """Why nobody can be judged; empty where somebody can."""
+        return ""
+
+    @property
+    def _start(self) -> datetime:
+        assert self.options.test_start is not None  # options see to it
+        return self.options.test_start
+
+    def _nothing_before(self) -> BenchmarkError:
+        return BenchmarkError(
+            f"--test-start {self._start.isoformat()}: no interaction lies before it, {_period(self.shop)}; "
+            "choose a later moment"
+        )
 
 
 @dataclass(frozen=True)
-class GlobalTime:
+class GlobalTime(BenchmarkProtocol):
     """One moment for everybody. What counts as relevant is decided by the kinds of interaction before it."""
-
-    shop: ShopTables = field(repr=False)
-    options: BenchmarkOptions
-
-    @property
-    def past_events(self) -> int:
-        """Interactions before the test start."""
-        return int(self.past.interactions.num_rows)
-
-    @property
-    def kinds(self) -> int:
-        """Kinds of interaction before the test start."""
-        return len(pc.unique(self.past.interactions["interaction_type"]))
 
     @property
     def description(self) -> str:
@@ -94,10 +104,7 @@ class GlobalTime:
         """The log before the test start; all that choosing and fitting ever see."""
         events = before(self.shop.interactions, self._start)
         if events.num_rows == 0:
-            raise BenchmarkError(
-                f"--test-start {self._start.isoformat()}: no interaction lies before it, {_period(self.shop)}; "
-                "choose a later moment"
-            )
+            raise self._nothing_before()
         return PastLog(
             interactions=events,
             products=self.shop.products,
@@ -144,11 +151,6 @@ class GlobalTime:
         return self._task_or_problem[1]
 
     @property
-    def _start(self) -> datetime:
-        assert self.options.test_start is not None  # options see to it
-        return self.options.test_start
-
-    @property
     def _task(self) -> EvaluationTask | None:
         return self._task_or_problem[0]
 
@@ -170,21 +172,8 @@ class GlobalTime:
 
 
 @dataclass(frozen=True)
-class LastItem:
+class LastItem(BenchmarkProtocol):
     """Leave-one-out: chosen on everybody's second-last item, judged on the last."""
-
-    shop: ShopTables = field(repr=False)
-    options: BenchmarkOptions
-
-    @property
-    def past_events(self) -> int:
-        """Interactions before the shoppers' last items."""
-        return len(self._test.training.user)
-
-    @property
-    def kinds(self) -> int:
-        """Kinds of interaction before the shoppers' last items."""
-        return len(np.unique(self._test.training.kind))
 
     @property
     def description(self) -> str:
@@ -212,11 +201,6 @@ class LastItem:
         """On the last items; recall and hit rate are one with a single relevant product."""
         found = evaluate_leave_one_out(name, recommender, self._test, k, progress).per_shopper(k)
         return {"ndcg": found[f"NDCG@{k}"], "recall": found[f"HR@{k}"], "hit_rate": found[f"HR@{k}"]}
-
-    @property
-    def cannot_judge(self) -> str:
-        """Never: `data` raises first."""
-        return ""
 
     @cached_property
     def _test(self) -> LeaveOneOut:
@@ -252,21 +236,8 @@ class NextClickFold:
 
 
 @dataclass(frozen=True)
-class NextClicks:
+class NextClicks(BenchmarkProtocol):
     """Next clicks within sessions, after one moment for everybody."""
-
-    shop: ShopTables = field(repr=False)
-    options: BenchmarkOptions
-
-    @property
-    def past_events(self) -> int:
-        """Interactions before the test start."""
-        return len(self._test.training.user)
-
-    @property
-    def kinds(self) -> int:
-        """Kinds of interaction before the test start."""
-        return len(np.unique(self._test.training.kind))
 
     @property
     def description(self) -> str:
@@ -282,10 +253,7 @@ class NextClicks:
         """One: the newest day of the past."""
         times = before(self.shop.interactions, self._start)["timestamp"]
         if len(times) == 0:
-            raise BenchmarkError(
-                f"--test-start {self._start.isoformat()}: no interaction lies before it, {_period(self.shop)}; "
-                "choose a later moment"
-            )
+            raise self._nothing_before()
         length = min(timedelta(days=1), (self._start - pc.min(times).as_py()) / 6)
         return [NextClickFold(self._cut(self._start - length, self._start, MOST_FOLD_POSITIONS))]
 
@@ -301,16 +269,6 @@ class NextClicks:
     def judge(self, name: str, recommender: Recommender, k: int, progress: Progress) -> dict[str, FloatArray] | None:
         """On every position from the test start on."""
         return evaluate_next_click(recommender, self._test, k, progress)
-
-    @property
-    def cannot_judge(self) -> str:
-        """Never: `data` raises first."""
-        return ""
-
-    @property
-    def _start(self) -> datetime:
-        assert self.options.test_start is not None  # options see to it
-        return self.options.test_start
 
     @cached_property
     def _test(self) -> NextClick:

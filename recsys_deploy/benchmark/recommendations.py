@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lambda_api.atomic_files import replaced_file
 from lambda_api.recommender.contract import Recommendations
 from lambda_api.recommender.ids import IdMap
 
@@ -21,19 +22,14 @@ def write_recommendations(path: Path, user_ids: Sequence[str], lists: Recommenda
     Returns:
         Rows written, the header not counted.
     """
-    partial = path.with_name(f".{path.name}.partial")
     rows = 0
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(HEADER)
-            for index in sorted(range(len(user_ids)), key=user_ids.__getitem__):
-                listed = np.flatnonzero(lists.products[index] >= 0)
-                ids = products.external(lists.products[index, listed])
-                for rank, (product, score) in enumerate(zip(ids, lists.scores[index, listed], strict=True), start=1):
-                    writer.writerow((user_ids[index], product, rank, str(score)))
-                rows += len(listed)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replaced_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+        for index in sorted(range(len(user_ids)), key=user_ids.__getitem__):
+            listed = np.flatnonzero(lists.products[index] >= 0)
+            ids = products.external(lists.products[index, listed])
+            for rank, (product, score) in enumerate(zip(ids, lists.scores[index, listed], strict=True), start=1):
+                writer.writerow((user_ids[index], product, rank, str(score)))
+            rows += len(listed)
     return rows

@@ -10,20 +10,15 @@ from lambda_api.recommender.contract import Recommender
 from recsys_assets.measurement.metrics import FloatArray
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.trainer import Trainer
-from recsys_assets.models.zoo import make_trainer
+from recsys_assets.models.zoo import TRAINERS, make_trainer
 from recsys_assets.tuning.search import OnTrial, TuningResult, common_scores
 from recsys_assets.tuning.zoo_tuning import local_search, tune_models
 from recsys_deploy.benchmark.files import read_shop
-from recsys_deploy.benchmark.options import (
-    BenchmarkError,
-    BenchmarkOptions,
-    draws_at_random,
-    models_to_try,
-    settled_parameters,
-)
+from recsys_deploy.benchmark.options import BenchmarkError, BenchmarkOptions, draws_at_random, settled_parameters
 from recsys_deploy.benchmark.protocols import BenchmarkProtocol, open_protocol, recommend_to_all
 from recsys_deploy.benchmark.recommendations import write_recommendations
 from recsys_deploy.benchmark.tuning_progress import Display, TuningProgress
+from recsys_deploy.model_choice import models_to_try
 
 TUNING_FOLDS = 3
 """Parameters that win on one window are often a fluke of that window."""
@@ -96,7 +91,7 @@ def run_benchmark(options: BenchmarkOptions, display: Display, record: OnStart |
     for note in shop.notes:
         display.note(note)
     protocol = open_protocol(shop, options)
-    chosen_names, slow = models_to_try(options, protocol.past_events)
+    chosen_names, slow = models_to_try(options.models, tuple(TRAINERS), protocol.past_events)
     left_out = {name: "slow on a log of this size; name it with --models to include it" for name in slow}
     tuned = _tune_all(options, protocol, chosen_names, left_out, display, record)
     data = protocol.data()
@@ -183,18 +178,23 @@ def _fit_best(
     """The model that did best on the folds, fitted on everything before the cut; the next one where it cannot be."""
     scores = common_scores(tuned.values())
     for name in sorted(tuned, key=lambda model: -scores[model]):
-        try:
-            return _fit(name, tuned[name], data, display)
-        except ValueError as error:
-            left_out[name] = str(error)
-            display.note(f"{name} left out: {error}")
+        if fitted := _fit(name, tuned[name], data, left_out, display):
+            return fitted
     raise BenchmarkError(f"no model can be fitted on everything before the cut: {left_out}")
 
 
-def _fit(name: str, tuning: TuningResult, data: TrainingData, display: Display) -> _Fitted:
+def _fit(
+    name: str, tuning: TuningResult, data: TrainingData, left_out: dict[str, str], display: Display
+) -> _Fitted | None:
+    """The best trial's model on everything before the cut; ``None`` and a reason in ``left_out`` where it refuses."""
     advance = display.step(f"fitting {name}", 1)
     began = time.perf_counter()
-    recommender = make_trainer(name, tuning.best.parameters).fit(data)
+    try:
+        recommender = make_trainer(name, tuning.best.parameters).fit(data)
+    except ValueError as error:
+        left_out[name] = str(error)
+        display.note(f"{name} left out: {error}")
+        return None
     seconds = time.perf_counter() - began
     advance(1, "")
     return _Fitted(name, recommender, seconds)
@@ -224,11 +224,8 @@ def _judge_all(
     for name, tuning in tuned.items():
         if name in left_out:
             continue
-        try:
-            fitted = best if name == best.name else _fit(name, tuning, data, display)
-        except ValueError as error:
-            left_out[name] = str(error)
-            display.note(f"{name} left out: {error}")
+        fitted = best if name == best.name else _fit(name, tuning, data, left_out, display)
+        if fitted is None:
             continue
         advance = display.step(f"judging {name}", 1)
         metrics = protocol.judge(name, fitted.recommender, options.k, lambda done, most: None)

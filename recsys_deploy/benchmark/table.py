@@ -49,13 +49,13 @@ class ConsoleDisplay:
             if done == total and task not in self._over and not self._console.is_terminal:
                 self._over.add(task)
                 line = f"{description:<32} {time.perf_counter() - began:7.1f} s  {newest}"
-                self._console.print(line.rstrip(), highlight=False)
+                self._console.print(line.rstrip())
 
         return advance
 
     def note(self, text: str) -> None:
         """A line above the bars."""
-        self._bar.console.print(f"[yellow]note[/] {escape(text)}", highlight=False)
+        self._bar.console.print(f"[yellow]note[/] {escape(text)}")
 
 
 def print_outcome(console: Console, outcome: BenchmarkOutcome, options: BenchmarkOptions) -> None:
@@ -89,15 +89,14 @@ def print_outcome(console: Console, outcome: BenchmarkOutcome, options: Benchmar
     most_folds = max(len(model.tuning.trials[0].fold_scores) for model in outcome.models)
     for model in outcome.models:
         if details := _search_details(model.tuning, most_folds):
-            console.print(f"{model.name}: {details}", highlight=False)
+            console.print(f"{model.name}: {details}")
     for name, why in outcome.left_out.items():
-        console.print(f"[yellow]left out[/] {name}: {escape(why)}", highlight=False)
+        console.print(f"[yellow]left out[/] {name}: {escape(why)}")
     for note in outcome.notes:
-        console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+        console.print(f"[yellow]note[/] {escape(note)}")
     console.print(
         f"wrote {outcome.rows:,} recommendations of [bold]{outcome.chosen}[/] for {outcome.shoppers:,} shoppers to "
-        f"{escape(str(options.out))} in {outcome.seconds:.0f} s",
-        highlight=False,
+        f"{escape(str(options.out))} in {outcome.seconds:.0f} s"
     )
 
 

@@ -3,8 +3,10 @@
 ``docs/asset_graph.svg`` is its output; a test draws it again and compares.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -48,50 +50,35 @@ def nodes_of(*definitions: dg.Definitions) -> list[Node]:
     nodes: dict[str, Node] = {}
     for location in definitions:
         graph = location.resolve_asset_graph()
-        blocking: dict[str, int] = {}
-        for key in graph.asset_check_keys:
-            if graph.get(key).blocking:
-                blocking[key.asset_key.to_user_string()] = blocking.get(key.asset_key.to_user_string(), 0) + 1
+        blocking = Counter(key.asset_key for key in graph.asset_check_keys if graph.get(key).blocking)
         for asset_key in graph.executable_asset_keys:
             asset = graph.get(asset_key)
             name = asset_key.to_user_string()
             parents = tuple(sorted(parent.to_user_string() for parent in asset.parent_keys))
-            nodes[name] = Node(name, asset.group_name or "default", parents, blocking.get(name, 0))
+            nodes[name] = Node(name, asset.group_name or "default", parents, blocking[asset_key])
     return sorted(nodes.values(), key=lambda node: node.name)
 
 
 def without_shortcuts(nodes: Sequence[Node]) -> list[Node]:
     """The same graph with only the edges that no longer path implies (its transitive reduction): a readable picture."""
-    parents = {node.name: set(node.parents) & {other.name for other in nodes} for node in nodes}
-
-    def ancestors(name: str) -> set[str]:
-        found: set[str] = set()
-        stack = list(parents[name])
-        while stack:
-            current = stack.pop()
-            if current not in found:
-                found.add(current)
-                stack.extend(parents[current])
-        return found
-
+    known = {node.name for node in nodes}
+    parents = {node.name: set(node.parents) & known for node in nodes}
+    ancestors: dict[str, set[str]] = {}
+    for name in TopologicalSorter(parents).static_order():
+        ancestors[name] = parents[name].union(*(ancestors[parent] for parent in parents[name]))
     reduced = []
     for node in nodes:
-        implied = set().union(*(ancestors(parent) for parent in parents[node.name]), set())
-        reduced.append(Node(node.name, node.group, tuple(sorted(parents[node.name] - implied)), node.checks))
+        implied = set[str]().union(*(ancestors[parent] for parent in parents[node.name]))
+        reduced.append(replace(node, parents=tuple(sorted(parents[node.name] - implied))))
     return reduced
 
 
 def _depths(nodes: Sequence[Node]) -> dict[str, int]:
-    by_name = {node.name: node for node in nodes}
+    """Length of the longest path to each node, by name."""
+    parents = {node.name: node.parents for node in nodes}
     depths: dict[str, int] = {}
-
-    def depth(name: str) -> int:
-        if name not in depths:
-            depths[name] = 1 + max((depth(parent) for parent in by_name[name].parents), default=-1)
-        return depths[name]
-
-    for node in nodes:
-        depth(node.name)
+    for name in TopologicalSorter(parents).static_order():
+        depths[name] = 1 + max((depths[parent] for parent in parents[name]), default=-1)
     return depths
 
 

@@ -10,5 +10,5 @@ PIPED_WIDTH: Final = 120
 
 
 def terminal() -> Console:
-    """Standard output, as wide as its terminal is."""
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    """Standard output, as wide as its terminal is; nothing is coloured that a command does not mark up."""
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)

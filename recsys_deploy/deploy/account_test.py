@@ -207,17 +207,16 @@ class AccountTest:
         return f"{state.name} in service and deleted"
 
     def _batch(self, there: DeployedEnvironment) -> str:
-        settings, stores, label = there.settings, there.stores, "account-test-questions"
-        if not stores.lake.days("interactions"):
+        if not there.stores.lake.days("interactions"):
             raise Skipped("the lake holds no interactions; a training brings them in")
         from recsys_deploy.batch.terminal import batch_of
 
         def log(level: object, line: str) -> None:
             self.console.print(line, highlight=False, markup=False)
 
-        serving = there.table("serving")
-        outcome = batch_of(settings, serving, stores.registry, stores.bundles, stores.lake, log, lambda _: None, label)
-        where = "a batch transform" if settings.inference_image else "this process (sagemaker = null)"
+        serving, label = there.table("serving"), "account-test-questions"
+        outcome = batch_of(there.settings, serving, there.stores, log, lambda _: None, label)
+        where = "a batch transform" if there.settings.inference_image else "this process (sagemaker = null)"
         return f"{outcome.records} lists by {where}, {outcome.tally.bad} bad lines"
 
     def _release(self, made: Deployment, there: DeployedEnvironment, key: str) -> str:

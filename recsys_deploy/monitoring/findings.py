@@ -1,7 +1,7 @@
 """Rules that judge an observed environment."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -76,9 +76,9 @@ class Limits:
         try_age: from the last change of a route on which a version is being tried.
     """
 
-    data_age: timedelta = field(default=timedelta(days=2))
-    model_age: timedelta = field(default=timedelta(days=14))
-    try_age: timedelta = field(default=timedelta(days=7))
+    data_age: timedelta = timedelta(days=2)
+    model_age: timedelta = timedelta(days=14)
+    try_age: timedelta = timedelta(days=7)
 
 
 def judge(observed: Observed, limits: Limits, now: datetime) -> list[Finding]:
@@ -121,9 +121,8 @@ def _route(observed: Observed, limits: Limits, now: datetime) -> Finding:
         return Finding("route", Severity.WELL, sentence)
     if champion is not None and str(champion.version) != live:
         sentence = f"{live} answers, but the champion is {champion.version}"
-        return Finding(
-            "route", Severity.WARNING, sentence, "`recsys release start` puts the champion in front of shoppers"
-        )
+        remedy = "`recsys release start` puts the champion in front of shoppers"
+        return Finding("route", Severity.WARNING, sentence, remedy)
     return Finding("route", Severity.WELL, f"{live} answers every shopper")
 
 

@@ -60,7 +60,7 @@ def start(
     rollout_id = new_id(chosen)
     if detach or settings.rollout_machine_arn:
         where = start_detached(settings, rollout_id, chosen, plan)
-        console.print(f"{rollout_id} runs in {where}; `recsys rollout status` shows it", highlight=False)
+        console.print(f"{rollout_id} runs in {where}; `recsys rollout status` shows it")
         return
     begin(settings, rollout_id, chosen, plan)
     _follow(settings, rollout_id, chosen, plan)
@@ -88,9 +88,9 @@ def status(
         return
     if history:
         console.print(_history_grid(past_rollouts(serving)))
-    console.print(f"{record.id}: {record.version} after {record.former.version}, {record.status}", highlight=False)
+    console.print(f"{record.id}: {record.version} after {record.former.version}, {record.status}")
     if record.reason:
-        console.print(record.reason, highlight=False)
+        console.print(record.reason)
     console.print(_stages_grid(record))
     console.print(_looks_grid(record))
     if record.approval_token and record.status is Status.RUNNING:
@@ -103,7 +103,7 @@ def approve() -> None:
     settings = settings_of_last_home()
     record = _running(settings)
     _answer(settings, record.id, "yes", "")
-    console.print(f"{record.version} is approved", highlight=False)
+    console.print(f"{record.version} is approved")
 
 
 @rollout.command()
@@ -112,7 +112,7 @@ def refuse(reason: Annotated[str, typer.Option(help="Kept in the record.")] = "r
     settings = settings_of_last_home()
     record = _running(settings)
     _answer(settings, record.id, "no", reason)
-    console.print(f"{record.version} is refused and taken back", highlight=False)
+    console.print(f"{record.version} is refused and taken back")
 
 
 @rollout.command()
@@ -123,7 +123,7 @@ def abort(reason: Annotated[str, typer.Option(help="Kept in the record.")] = "ab
     ended = _rollouts(settings).take_back(record.id, reason)
     if (machine := deployed_machine(settings)) is not None:
         machine.stop(record.id, reason)
-    console.print(f"{record.version} was taken back: {ended['status']}", highlight=False)
+    console.print(f"{record.version} was taken back: {ended['status']}")
 
 
 def customised(
@@ -192,8 +192,7 @@ def _follow(settings: Settings, rollout_id: str, version: str, plan: RolloutPlan
     entered: list[str] = []
     console.print(
         f"{rollout_id}: a look every {in_words(plan.look_s)}. Ctrl-C leaves it in its stage; "
-        "`recsys rollout status` in another terminal shows it",
-        highlight=False,
+        "`recsys rollout status` in another terminal shows it"
     )
 
     def seen(record: RolloutRecord) -> None:
@@ -201,11 +200,11 @@ def _follow(settings: Settings, rollout_id: str, version: str, plan: RolloutPlan
         if record.status is Status.RUNNING and entered[-1:] != [stage.name]:
             entered.append(stage.name)
             share, least = f"{stage.weight / 100:g} % of shoppers", f"for at least {in_words(stage.min_s)}"
-            console.print(f"{_clock(record.stage_since)}  {stage.name:24} {share}, {least}", highlight=False)
+            console.print(f"{_clock(record.stage_since)}  {stage.name:24} {share}, {least}")
         for look in record.looks:
             if not shown or look.at > shown[-1]:
                 shown.append(look.at)
-                console.print(f"{_clock(look.at)}  {look.stage:24} {look.answer:8} {look.reason}", highlight=False)
+                console.print(f"{_clock(look.at)}  {look.stage:24} {look.answer:8} {look.reason}")
 
     try:
         with only_runner(settings.home), shadow_answers(settings):
@@ -213,7 +212,7 @@ def _follow(settings: Settings, rollout_id: str, version: str, plan: RolloutPlan
     except KeyboardInterrupt:
         console.print("the rollout stands still in its stage; `recsys rollout resume` goes on, `abort` takes it back")
         raise typer.Exit(130) from None
-    console.print(f"{ended.version}: {ended.status}. {ended.reason}", highlight=False)
+    console.print(f"{ended.version}: {ended.status}. {ended.reason}")
     if ended.status is Status.FAILED:
         raise RolloutFailed(ended.reason)
 

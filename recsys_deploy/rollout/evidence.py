@@ -7,6 +7,7 @@ a laptop computes error rate and latency from the newest lists, AWS has CloudWat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import compress
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,14 +59,11 @@ class LocalAlarms:
         limits = record.plan.limits
         failed = float(np.mean(_has_failed(recent, record.version)))
         latency = float(np.mean(recent["latency_ms"].to_numpy()))
-        found = []
-        if failed > limits.error_rate:
-            found.append(
-                f"{failed:.0%} of {recent.num_rows} answers failed within 5 minutes (limit {limits.error_rate:.0%})"
-            )
-        if latency > limits.latency_ms:
-            found.append(f"answers took {latency:.0f} ms on average within 5 minutes (limit {limits.latency_ms:.0f})")
-        return tuple(found)
+        told = (
+            f"{failed:.0%} of {recent.num_rows} answers failed within 5 minutes (limit {limits.error_rate:.0%})",
+            f"answers took {latency:.0f} ms on average within 5 minutes (limit {limits.latency_ms:.0f})",
+        )
+        return tuple(compress(told, (failed > limits.error_rate, latency > limits.latency_ms)))
 
 
 @dataclass(frozen=True)
@@ -119,22 +117,17 @@ class StreamEvidence:
         recent = treated.filter(pc.field("at_ms") >= now_ms - ALARM_WINDOW_S * 1000)
         evidence = Evidence(alarms=self.alarms.sounding(record, recent))
         if stage.kind is StageKind.WARM:
-            found = _answers(treated, record.version, float("inf"), now_ms, 0)
-            return replace(evidence, treatment=found)
+            return replace(evidence, treatment=_answers(treated, record.version, now_ms))
         if stage.kind is StageKind.SHADOW:
-            asked = lists.filter(pc.field("variant") == CHAMPION)
-            return replace(
-                evidence,
-                control=_answers(asked, record.former.version, float("inf"), now_ms, 0),
-                treatment=_answers(treated, record.version, float("inf"), now_ms, 0),
-            )
+            asked = _answers(lists.filter(pc.field("variant") == CHAMPION), record.former.version, now_ms)
+            return replace(evidence, control=asked, treatment=_answers(treated, record.version, now_ms))
         control = _of_experiment(lists, record, CHAMPION)
         slow = float(np.quantile(control["latency_ms"].to_numpy(), 0.95)) if control.num_rows else float("inf")
         smaller = min(pc.count_distinct(one["user_id"]).as_py() for one in (control, treated))
         evidence = replace(
             evidence,
-            control=_answers(control, record.former.version, slow, now_ms, smaller),
-            treatment=_answers(treated, record.version, slow, now_ms, smaller),
+            control=_answers(control, record.former.version, now_ms, slow, smaller),
+            treatment=_answers(treated, record.version, now_ms, slow, smaller),
         )
         return self._with_outcomes(evidence, record, lists, now_ms)
 
@@ -222,8 +215,13 @@ def _of_experiment(lists: pa.Table, record: RolloutRecord, variant: str) -> pa.T
     return lists.filter((field("experiment") == record.id) & (field("variant") == variant) & (field("user_id") != ""))
 
 
-def _answers(lists: pa.Table, version: str, slow_ms: float, now_ms: int, compared: int) -> Answers:
-    """Counts of a group that ``version`` is to answer; ``compared``: shoppers whose different products are counted."""
+def _answers(lists: pa.Table, version: str, now_ms: int, slow_ms: float = float("inf"), compared: int = 0) -> Answers:
+    """Counts of a group that ``version`` is to answer.
+
+    Args:
+        slow_ms: lists that took longer count as slow.
+        compared: shoppers whose different products are counted.
+    """
     users, sizes = lists["user_id"], pc.list_value_length(lists["products"])
     newest = pc.max(lists["at_ms"]).as_py()
     distinct, distinct_sd = expected_distinct(users, lists["products"], compared)

@@ -56,8 +56,7 @@ def plan(
     sales = purchases_of(settings_of_last_home())
     console.print(
         f"{sales.mean:.3g} purchases per shopper in {WINDOW_DAYS} days (standard deviation {sales.sd:.3g}), "
-        f"{sales.shoppers_a_day:.0f} shoppers a day, {sales.answering:.0%} of purchases answer a list",
-        highlight=False,
+        f"{sales.shoppers_a_day:.0f} shoppers a day, {sales.answering:.0%} of purchases answer a list"
     )
     found = needs(sales.mean, sales.sd, sales.shoppers_a_day, share=share / 100)
     console.print(_needs_grid("shoppers in two groups", found))
@@ -86,7 +85,7 @@ def hold(share: Annotated[float, typer.Option(min=0, max=20, help="Of shoppers, 
         console.print("nobody is held out: every shopper gets the newest version")
     else:
         kept, whom = record.holdout.target.version, f"{record.holdout.weight / 100:g} % of shoppers"
-        console.print(f"{whom} keep {kept}; `recsys experiment report --held-out` compares", highlight=False)
+        console.print(f"{whom} keep {kept}; `recsys experiment report --held-out` compares")
 
 
 HeldOut = Annotated[bool, typer.Option("--held-out", help="Shoppers with an old version against all others.")]
@@ -97,7 +96,7 @@ def status(held_out: HeldOut = False) -> None:
     """What the newest experiment shows."""
     settings = settings_of_last_home()
     for line in summary_lines(report_of_held_out(settings) if held_out else newest_report(settings)):
-        console.print(line, highlight=False)
+        console.print(line)
 
 
 @experiment.command()
@@ -111,7 +110,7 @@ def report(
     target = out or settings.home / "reports" / f"experiment_{found.name.replace(' ', '_')}.html"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page_of(found), encoding="utf-8")
-    console.print(f"wrote {target}", highlight=False)
+    console.print(f"wrote {target}")
 
 
 def newest_report(settings: Settings) -> ExperimentReport:

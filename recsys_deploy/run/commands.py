@@ -39,6 +39,9 @@ def run(
     ] = False,
 ) -> None:
     """Run the whole graph: raw events to a registered model, then put it live and print what it recommends."""
+    from recsys_deploy.run.graph import hide_dagster_notices
+
+    hide_dagster_notices()
     if daily:
         _run_daily()
         return
@@ -76,9 +79,8 @@ def run_shop(settings: Settings, shoppers: int, *, register_only: bool = False) 
     """Run the graph of an opened shop and print its outcome. Raises ``typer.Exit(1)`` where the graph stopped."""
     from recsys_assets.ingest.registry import source_of
     from recsys_deploy.console import summary
-    from recsys_deploy.run.graph import hide_dagster_notices, release, run_graph
+    from recsys_deploy.run.graph import release, run_graph
 
-    hide_dagster_notices()
     with homes.locked(settings.home):
         source = source_of(settings)
         days = homes.complete_days(source, settings)
@@ -105,20 +107,16 @@ def run_shop(settings: Settings, shoppers: int, *, register_only: bool = False) 
 
 
 def _run_named(name: str) -> None:
-    from recsys_deploy.run.graph import hide_dagster_notices
     from recsys_deploy.run.named import run_named
 
-    hide_dagster_notices()
     kept = run_named(name, homes.settings_of_last_home(), console)
     version = f" {kept.version} ({kept.model})" if kept.version else ""
-    console.print(f"{kept.outcome.value}{version}: {kept.reason}", highlight=False, markup=False)
+    console.print(f"{kept.outcome.value}{version}: {kept.reason}", markup=False)
 
 
 def _run_daily() -> None:
     from recsys_deploy.run.daily import run_daily
-    from recsys_deploy.run.graph import hide_dagster_notices
 
-    hide_dagster_notices()
     if not run_daily(console):
         console.print("[red]yesterday's reports were not made[/]")
         raise typer.Exit(1)

@@ -76,12 +76,12 @@ def run_daily(console: Console) -> bool:
     decision = decide_and_start(
         stores.lake, stores.registry, TrainingMachine(states, settings.training_machine_arn), now
     )
-    console.print(decision.reason, markup=False, highlight=False)
+    console.print(decision.reason, markup=False)
     if decision.start:
         _tell(settings, decision, console)
     figures = figures_of(stores.lake, (now - timedelta(days=1)).date())
     put_figures(cloudwatch, {**figures, "ReportsMade": float(reported)})
-    console.print(", ".join(f"{name} {value:g}" for name, value in figures.items()), markup=False, highlight=False)
+    console.print(", ".join(f"{name} {value:g}" for name, value in figures.items()), markup=False)
     return reported
 
 
@@ -116,7 +116,7 @@ def _run_schedules(settings: Settings, now: datetime, console: Console) -> bool:
         runs: list[JobRun] = []
         for request in asked if isinstance(asked, list) else [asked]:
             if isinstance(request, dg.SkipReason):
-                console.print(f"{schedule.job_name}: {request.skip_message}", markup=False, highlight=False)
+                console.print(f"{schedule.job_name}: {request.skip_message}", markup=False)
                 continue
             tags = {**request.tags, "dagster/partition": request.partition_key}
             run = run_job(settings, schedule.job_name, tags, console)
@@ -141,4 +141,4 @@ def _tell(settings: Settings, decision: Decision, console: Console) -> None:
         open_alerts(settings.alerts).send(alert)
     except AlertError as error:
         # The training runs whether or not somebody could be told.
-        console.print(f"{error}: {alert.text}", markup=False, highlight=False)
+        console.print(f"{error}: {alert.text}", markup=False)

@@ -55,7 +55,7 @@ def run_named(run_name: str, settings: Settings, console: Console, graph: Graph 
         run = (graph or whole_graph)(console)
     except Exception as error:  # noqa: BLE001 - the caller reads the outcome, whatever the error was
         # Not rich's own: it never ends on errors that are each other's cause, as Dagster raises them.
-        console.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
+        console.print("".join(traceback.format_exception(error)), markup=False)
         return keep_outcome(table, RunOutcome(run_name, Outcome.FAILED, reason=f"{type(error).__name__}: {error}"))
     return keep_outcome(table, outcome_of(run_name, run, table))
 

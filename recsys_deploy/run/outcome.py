@@ -5,7 +5,7 @@ texts here are part of that contract.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from lambda_api.state.table import Absent, ConditionFailed, Key, Matches, Put, Table
@@ -54,15 +54,10 @@ class RunOutcome:
 
     def to_attributes(self) -> dict[str, object]:
         """As it is stored."""
-        return {
-            "run_name": self.run_name,
-            "outcome": self.outcome.value,
-            "version": self.version,
-            "model": self.model,
-            "metrics": dict(self.metrics),
-            "reason": _shortened(self.reason),
-            "run_id": self.run_id,
-        }
+        reason = self.reason
+        if len(reason) > LONGEST_REASON:
+            reason = reason[: LONGEST_REASON - 1] + "…"
+        return {**asdict(self), "outcome": self.outcome.value, "reason": reason}
 
 
 def read_outcome(table: Table, run_name: str) -> RunOutcome | None:
@@ -94,7 +89,3 @@ def _key(run_name: str) -> Key:
 
 def _from_attributes(attributes: Mapping[str, object]) -> RunOutcome:
     return RunOutcome(**{**attributes, "outcome": Outcome(str(attributes["outcome"]))})  # type: ignore[arg-type]
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"

@@ -33,9 +33,9 @@ from recsys_assets.tuning.folds import PastLog
 from recsys_assets.tuning.search import Budget, OnTrial, Stop, TrialState, TuningResult
 from recsys_assets.tuning.trial import TrialQuestion
 from recsys_assets.tuning.zoo_tuning import Search, ZooTuning, local_search, tune_models
-from recsys_deploy.benchmark.options import SLOW_MODELS, SMALL_LOG_EVENTS
 from recsys_deploy.benchmark.table import ConsoleDisplay
 from recsys_deploy.benchmark.tuning_progress import TuningProgress
+from recsys_deploy.model_choice import models_to_try
 from recsys_deploy.tune.options import Place, TuneError, TuneOptions
 
 
@@ -105,7 +105,7 @@ def tune_shop(
         folds = past.fold_tasks(MAX_FOLDS)
     except (GateClosed, ValueError) as error:
         raise TuneError(f"{lake.uri('interactions')} cannot be tuned on: {error}") from error
-    names, skipped = models_to_tune(options, known, events.num_rows)
+    names, skipped = models_to_try(options.models, known, events.num_rows)
     run_id = tuning_id(end, allow_repeats=settings.allow_repeats, k=settings.k, seed=options.seed)
     record = recorder(registry, run_id, DataWindow(start=split.train_start, end=end), git_revision())
 
@@ -161,16 +161,6 @@ def managed_search(options: TuneOptions, settings: Settings, past: PastLog, disp
     return search
 
 
-def models_to_tune(
-    options: TuneOptions, known: Sequence[str], past_events: int
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The models to tune on a log of this size, and those skipped for being slow."""
-    if options.models is not None:
-        return options.models, ()
-    skipped = tuple(name for name in known if name in SLOW_MODELS) if past_events > SMALL_LOG_EVENTS else ()
-    return tuple(name for name in known if name not in skipped), skipped
-
-
 def print_outcome(console: Console, outcome: TuneOutcome, settings: Settings) -> None:
     """Print the defaults and the best trial of every model on the folds, and what the best one changes."""
     table = Table(
@@ -190,13 +180,12 @@ def print_outcome(console: Console, outcome: TuneOutcome, settings: Settings) ->
         )
     console.print(table)
     for name, why in outcome.tuning.left_out.items():
-        console.print(f"[yellow]left out[/] {name}: {escape(why)}", highlight=False)
+        console.print(f"[yellow]left out[/] {name}: {escape(why)}")
     for name in outcome.skipped:
-        console.print(f"[yellow]left out[/] {name}: slow on a log of this size; name it with --models", highlight=False)
+        console.print(f"[yellow]left out[/] {name}: slow on a log of this size; name it with --models")
     console.print(
         f"recorded as {outcome.id} in {outcome.seconds:.0f} s; trainings use it with RECSYS_PARAMETERS=tuned "
-        "(`recsys runs` lists every trial)",
-        highlight=False,
+        "(`recsys runs` lists every trial)"
     )
 
 

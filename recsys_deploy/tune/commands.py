@@ -6,7 +6,8 @@ import typer
 
 from recsys_deploy import homes
 from recsys_deploy.console.terminal import terminal
-from recsys_deploy.tune.options import MINUTES, Place, TuneOptions, choose_place, parse_models
+from recsys_deploy.model_choice import parse_models
+from recsys_deploy.tune.options import MINUTES, Place, TuneOptions, choose_place
 
 console = terminal()
 

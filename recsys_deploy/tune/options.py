@@ -1,6 +1,5 @@
-"""Options of ``recsys tune`` and their checks; without heavy imports, because every start of the command reads it."""
+"""Options of ``recsys tune`` and their checks."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -58,19 +57,3 @@ def choose_place(wanted: Place | None, settings: Settings) -> Place:
             remedy="set them, or tune with --on here",
         )
     return wanted or (Place.SAGEMAKER if managed else Place.HERE)
-
-
-def parse_models(text: str | None, known: Sequence[str]) -> tuple[str, ...] | None:
-    """Names separated by commas, each once, in the order of ``known``; ``None`` for no choice.
-
-    Raises:
-        TuneError: a name is not among ``known``, or there is none.
-    """
-    if text is None:
-        return None
-    named = {name.strip() for name in text.split(",")} - {""}
-    unknown = sorted(named - set(known))
-    if unknown or not named:
-        wrong = f"the graph trains no {', '.join(unknown)}" if unknown else "no model is named"
-        raise TuneError(f"--models {text!r}: {wrong}", remedy=f"choose from {', '.join(known)}")
-    return tuple(name for name in known if name in named)

@@ -1,6 +1,7 @@
 """Bad input and faults: a clear sentence, "too few" in place of a verdict, and no training that starts by it."""
 
 import re
+import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -77,13 +78,24 @@ def catalogue(prefix: str = "p") -> pa.Table:
     return PRODUCTS.conform(pa.table(columns))
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    lake = Lake(str(tmp_path / "lake"))
+def lake_in(folder: Path, users: int = 700) -> Lake:
+    lake = Lake(str(folder))
     lake.write_table("products", catalogue())
     for number in range(DAYS):
-        lake.write_day("interactions", FIRST + timedelta(days=number), events(FIRST + timedelta(days=number)))
+        day = FIRST + timedelta(days=number)
+        lake.write_day("interactions", day, events(day, users=users))
     return lake
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake made once; every test gets a copy."""
+    return Path(lake_in(tmp_path_factory.mktemp("made") / "lake").root)
+
+
+@pytest.fixture
+def lake(made: Path, tmp_path: Path) -> Lake:
+    return Lake(str(shutil.copytree(made, tmp_path / "lake")))
 
 
 def found(lake: Lake, day: date = LAST) -> dict[str, Finding]:
@@ -158,10 +170,7 @@ def test_an_old_alarm_of_the_hit_rate_is_not_repeated_on_a_day_without_buyers(la
 
 
 def test_too_few_shoppers(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path))
-    lake.write_table("products", catalogue())
-    for number in range(DAYS):
-        lake.write_day("interactions", FIRST + timedelta(days=number), events(FIRST + timedelta(days=number), users=60))
+    lake = lake_in(tmp_path, users=60)
     findings = found(lake)
     assert all(findings[name].state == "too few" for name in ("features", "predictions", "concept", "twin"))
     assert "60 shoppers; a comparison needs 500" in findings["features"].sentence

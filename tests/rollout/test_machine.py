@@ -328,33 +328,6 @@ def test_a_newer_version_replaces_one_that_has_met_nobody_and_waits_for_one_that
         world.rollouts.begin("r-3", str(world.second.version), plan)
 
 
-def test_a_thousand_promotions_and_rollbacks_at_once_leave_one_whole_state(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
-    plan = fast(Strategy.CANARY, stages=(2, 4)).to_json()
-    world.rollouts.begin("r-1", str(world.second.version), plan)
-    world.rollouts.enter("r-1")
-
-    def hurry(number: int) -> None:
-        for _ in range(63):
-            try:
-                (world.rollouts.promote if number % 2 else world.rollouts.take_back)("r-1")
-            except Exception as error:  # noqa: BLE001
-                errors.append(error)
-
-    errors: list[Exception] = []
-    threads = [threading.Thread(target=hurry, args=(number,)) for number in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    world.rollouts.take_back("r-1", "the end")
-    (live, weight), *others = world.live
-    assert (weight, others) == (WHOLE, []) and live == world.champion
-    assert {type(error).__name__ for error in errors} <= {
-        "AnotherRolloutRuns", "RolloutRefused", "RolloutConflict", "RouteRefused", "ChampionMoved",
-    }  # fmt: skip
-
-
 def test_the_definition_waits_for_nothing_for_ever_and_every_failure_leads_to_the_rollback() -> None:
     machine = json.loads(DEFINITION.read_text())
     assert machine["TimeoutSeconds"] > 0

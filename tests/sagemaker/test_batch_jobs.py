@@ -17,10 +17,7 @@ from recsys_assets.sagemaker.kinds import PROCESSING, TRANSFORM
 from recsys_assets.sagemaker.processing_job import ProcessingJobPlan
 from recsys_deploy.batch import assets as batch_assets
 from recsys_deploy.batch import results
-from recsys_deploy.batch.answering import (
-    Answered,
-    Transformer,
-)
+from recsys_deploy.batch.answering import Answered, answer_by_transform
 from recsys_deploy.batch.run import questions_place, questions_plan
 from recsys_deploy.batch.transform_job import TransformJobPlan
 from tests.sagemaker.batch_shop import BatchShop, ask, hush, lists_of, subject
@@ -36,6 +33,10 @@ def on_aws(settings: Settings, s3: Any, **changes: Any) -> Settings:
     folder = Path(settings.lake_uri)
     for file in folder.rglob("part-0.parquet"):
         s3.upload_file(str(file), BUCKET, f"lake/{file.relative_to(folder).as_posix()}")
+    return settings_of_jobs(settings, **changes)
+
+
+def settings_of_jobs(settings: Settings, **changes: Any) -> Settings:
     jobs = {
         "lake_uri": f"s3://{BUCKET}/lake", "models_uri": f"s3://{BUCKET}/bundles",
         "training_image": PLACEMENT.image, "inference_image": PLACEMENT.image,
@@ -104,18 +105,16 @@ def test_lists_made_by_jobs_are_the_lists_made_here(
     assert len(service.of_kind(TRANSFORM)) == 1, "what is answered is not asked again"
 
 
-def transformer(service: FakeSageMaker, **changes: Any) -> Transformer:
-    return Transformer(jobs_on(service, **changes), PLACEMENT, "ml.m5.large", "recsys-dev", f"s3://{BUCKET}/archives")
-
-
 def transform(shop: BatchShop, service: FakeSageMaker, s3: Any, **changes: Any) -> Any:
     """Questions to S3, then answers by the service."""
     local = ask(shop, per_part=10_000)
     for file in Path(questions_place(shop.settings)).rglob("*.json*"):
         name = file.relative_to(questions_place(shop.settings)).as_posix()
         s3.upload_file(str(file), BUCKET, f"training/batch/questions/{name}")
-    away = f"{ROOT}/batch"
-    return transformer(service, **changes).answer(away, f"{away}/questions", local, subject(shop), hush)
+    away, jobs = f"{ROOT}/batch", jobs_on(service, **changes)
+    return answer_by_transform(
+        jobs, settings_of_jobs(shop.settings), away, f"{away}/questions", local, subject(shop), hush
+    )
 
 
 @pytest.mark.parametrize(
@@ -224,7 +223,6 @@ def test_requests_are_ones_that_the_service_model_takes() -> None:
     [
         (TRANSFORM_PLAN, {"input_uri": "here"}, "input: 'here' is not an s3://"),
         (TRANSFORM_PLAN, {"instance_type": "m5"}, "RECSYS_INFERENCE_INSTANCE_TYPE"),
-        (TRANSFORM_PLAN, {"instance_count": 0}, "give at least 1"),
         (TRANSFORM_PLAN, {"output_uri": f"{ROOT}/questions/parts/out"}, "output lies below input"),
         (PROCESSING_PLAN, {"outputs": {}}, "no outputs"),
         (PROCESSING_PLAN, {"inputs": {f"i{n}": ROOT for n in range(11)}}, "11 inputs"),
