@@ -5,9 +5,10 @@ as it should be already.
 """
 
 from dataclasses import replace
+from typing import Any
 
 from lambda_api.state.routing_record import WHOLE, RouteTarget, RoutingRecord, Variant
-from recsys_deploy.release.route import CHAMPION, NO_EXPERIMENT
+from recsys_deploy.release.route import CHAMPION, NO_EXPERIMENT, next_record
 from recsys_deploy.release.strategies import CHALLENGER
 from recsys_deploy.rollout.plan import StageKind
 from recsys_deploy.rollout.record import RolloutRecord
@@ -20,9 +21,10 @@ def route_of_stage(route: RoutingRecord, record: RolloutRecord, now: int) -> Rou
         return route_of_everybody(route, record, now)
     if stage.kind is StageKind.SHADOW:
         variants = (Variant(CHAMPION, record.former, WHOLE),)
-        return _next(route, replace(route, shadow=record.target, variants=variants, interleaved=False), now)
-    wanted = replace(
+        return _next(route, now, shadow=record.target, variants=variants, interleaved=False)
+    return _next(
         route,
+        now,
         experiment=record.id,
         salt=record.id,
         shadow=None,
@@ -32,7 +34,6 @@ def route_of_stage(route: RoutingRecord, record: RolloutRecord, now: int) -> Rou
             Variant(CHALLENGER, record.target, stage.weight),
         ),
     )
-    return _next(route, wanted, now)
 
 
 def route_of_everybody(route: RoutingRecord, record: RolloutRecord, now: int) -> RoutingRecord | None:
@@ -47,12 +48,9 @@ def route_of_former(route: RoutingRecord, record: RolloutRecord, now: int) -> Ro
 
 def _alone(route: RoutingRecord, target: RouteTarget, now: int) -> RoutingRecord | None:
     """One version for everybody, under no experiment's name: lists shown from now on belong to none."""
-    variants = (Variant(CHAMPION, target, WHOLE),)
-    wanted = replace(
-        route, experiment=NO_EXPERIMENT, salt=NO_EXPERIMENT, variants=variants, shadow=None, interleaved=False
-    )
-    return _next(route, wanted, now)
+    variants, name = (Variant(CHAMPION, target, WHOLE),), NO_EXPERIMENT
+    return _next(route, now, experiment=name, salt=name, variants=variants, shadow=None, interleaved=False)
 
 
-def _next(route: RoutingRecord, wanted: RoutingRecord, now: int) -> RoutingRecord | None:
-    return None if wanted == route else replace(wanted, revision=route.revision + 1, updated_at=now)
+def _next(route: RoutingRecord, now: int, **wanted: Any) -> RoutingRecord | None:
+    return None if replace(route, **wanted) == route else next_record(route, now, **wanted)
