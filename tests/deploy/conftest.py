@@ -1,4 +1,4 @@
-"""One simulated AWS for each module; every test gets a fresh world in it."""
+"""One simulated AWS for each module; a test gets a fresh world in it, unless its module shares one."""
 
 import shutil
 import warnings
@@ -17,12 +17,19 @@ def aws() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def terraform_binary() -> None:
     """Skips, loudly, where there is no terraform."""
     if shutil.which("terraform") is None:
         warnings.warn("DEPLOYING IS NOT TESTED WITH TERRAFORM: it is not on the path; install 1.11", stacklevel=1)
         pytest.skip("terraform is not on the path; see the warning")
+
+
+@pytest.fixture(scope="module")
+def shared_world(aws: None, terraform_binary: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A `world` for all tests of a module, which must not use `world` beside it: that one begins with an empty AWS."""
+    with world_at(tmp_path_factory.mktemp("world")) as made:
+        yield made
 
 
 @pytest.fixture

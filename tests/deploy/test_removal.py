@@ -18,8 +18,9 @@ def options(world: World, **changes: bool) -> EnvironmentOptions:
     return EnvironmentOptions(environment="dev", terraform=world.tree, yes=changes.get("yes", True))
 
 
-def test_everything_goes_and_nothing_is_left_to_do(world: World) -> None:
+def test_everything_goes_and_a_deployment_after_it_begins_anew(world: World) -> None:
     world.deploy()
+    key = world.key()
     _make_endpoint("recsys-dev-v1-0-0")
     _make_endpoint("recsys-devil")
     console = Console(file=io.StringIO(), width=300)
@@ -30,12 +31,6 @@ def test_everything_goes_and_nothing_is_left_to_do(world: World) -> None:
     assert left == ["recsys-devil"]
     again = destroy(options(world), Console(quiet=True))
     assert (again.resources, again.endpoints, again.key) == (0, (), False)
-
-
-def test_after_it_a_deployment_begins_anew(world: World) -> None:
-    world.deploy()
-    key = world.key()
-    destroy(options(world), Console(quiet=True))
     world.deploy()
     assert world.key() != key
 
@@ -47,7 +42,12 @@ def test_nothing_goes_without_consent(world: World) -> None:
     with pytest.raises(NotConfirmed, match="nothing was changed"):
         destroy(options(world, yes=False), Console(quiet=True), confirm=lambda text: False)
     assert world.key() and not list((world.root / "build").rglob("plan.tfplan"))
+    # Packages are not needed to destroy what was made of them.
+    for file in (world.root / "packages").iterdir():
+        file.unlink()
     assert destroy(options(world, yes=False), Console(quiet=True), confirm=lambda text: "dev" in text).resources == 7
+    variables = json.loads((world.root / "build" / "terraform" / "dev" / "variables.tfvars.json").read_text())
+    assert set(variables) == {"packages", "feature_package"}
 
 
 def test_an_environment_that_holds_a_shop_is_refused(world: World) -> None:
@@ -81,12 +81,3 @@ def _make_endpoint(name: str) -> None:
     variant = {"VariantName": "AllTraffic", "ModelName": name, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
     client.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])  # type: ignore[list-item]
     client.create_endpoint(EndpointName=name, EndpointConfigName=name)
-
-
-def test_the_plan_of_a_destroy_asks_for_no_packages(world: World) -> None:
-    world.deploy()
-    for file in (world.root / "packages").iterdir():
-        file.unlink()
-    destroy(options(world), Console(quiet=True))
-    variables = json.loads((world.root / "build" / "terraform" / "dev" / "variables.tfvars.json").read_text())
-    assert set(variables) == {"packages", "feature_package"}

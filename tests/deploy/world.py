@@ -29,6 +29,7 @@ from lambda_api.state.popular import PopularProducts
 from lambda_api.state.routing_record import read_routing
 from lambda_api.state.table import Table, TableUnavailable
 from recsys_assets.registry.model_registry import ModelRegistry
+from recsys_assets.registry.versions import Version
 from recsys_deploy.deploy.api_check import HttpAnswer
 from recsys_deploy.deploy.command import Deployment, deploy
 from recsys_deploy.deploy.options import DeployOptions
@@ -164,6 +165,10 @@ class World:
     def registry(self) -> ModelRegistry:
         return ModelRegistry(self.table("registry"))
 
+    def champion(self) -> Version | None:
+        champion = self.registry().champion()
+        return None if champion is None else champion.version
+
     def options(self, **changes: Any) -> DeployOptions:
         given: dict[str, Any] = {
             "environment": "dev",
@@ -179,10 +184,10 @@ class World:
         self.slept.clear()
         return deploy(self.options(**changes), console or Console(quiet=True), http=self.http, sleep=self.slept.append)
 
-    def publish_code(self, code: str) -> None:
-        """What an apply with new packages does: each function has one more version, its alias stays."""
+    def publish_code(self, code: str) -> str:
+        """What an apply with new packages does: each function has one more version, whose number is returned."""
         client = boto3.client("lambda")
-        functions = {}
+        functions: dict[str, dict[str, str]] = {}
         for name in FUNCTIONS:
             function = f"recsys-dev-{name}"
             zipped = _zip(code)
@@ -204,6 +209,8 @@ class World:
             functions[name] = {"function_name": function, "alias": "live", "arn": arn, "published_version": version}
         self._write_outputs(functions)
         write_packages(self.root / "packages", code)
+        (version,) = {function["published_version"] for function in functions.values()}
+        return version
 
     def have(self, settings: Mapping[str, str], **outputs: Any) -> None:
         """Add settings and outputs of optional parts of the stack."""
