@@ -33,12 +33,7 @@ KEPT: Final = 3
 
 _ABANDONED_S: Final = 86_400
 
-
-def _read(folder: Path, checksum: str) -> Catalogue:
-    return read_catalogue(folder, checksum=checksum)
-
-
-CATALOGUE: Final = FolderKind(read_catalogue_manifest, _read, CatalogueError, "publish the catalogue again")
+CATALOGUE: Final = FolderKind(read_catalogue_manifest, read_catalogue, CatalogueError, "publish the catalogue again")
 
 
 class PublicationConflict(RecsysError):

@@ -4,17 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lambda_api.recommender.bundle import BundleError, LoadedBundle, Manifest, label_bundle, read_bundle, read_manifest
+from lambda_api.recommender.bundle import BundleError, Manifest, label_bundle, read_bundle, read_manifest
 from lambda_api.serving.folder_fetch import relocate
 from recsys_assets.registry import folder_store
 from recsys_assets.registry.records import ModelVersion
 
-
-def _read(folder: Path, checksum: str) -> LoadedBundle:
-    return read_bundle(folder, checksum=checksum)
-
-
-BUNDLE: Final = folder_store.FolderKind(read_manifest, _read, BundleError, "register the model again")
+BUNDLE: Final = folder_store.FolderKind(read_manifest, read_bundle, BundleError, "register the model again")
 
 
 @dataclass(frozen=True, slots=True)

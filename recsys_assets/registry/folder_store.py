@@ -41,20 +41,20 @@ class FolderKind:
 
     Attributes:
         read_manifest: of a folder that may hold nothing else yet.
-        read: opens and verifies the whole folder; the second argument is the expected checksum.
+        read: opens and verifies the whole folder; the keyword ``checksum`` is the expected one.
         error: what both raise when they refuse.
         remedy: how to restore a folder of this kind, for messages.
     """
 
     read_manifest: Callable[[Path], SealedManifest]
-    read: Callable[[Path, str], Any]
+    read: Callable[..., Any]
     error: type[RecsysError]
     remedy: str
 
     def is_intact(self, folder: Path, checksum: str) -> bool:
         """Whether ``folder`` exists and is whole."""
         try:
-            self.read(folder, checksum)
+            self.read(folder, checksum=checksum)
         except self.error:
             return False
         return True
@@ -77,7 +77,7 @@ def put_folder(kind: FolderKind, folder: Path, uri: str) -> bool:
         return False
     with shared_folder(target, lambda found: kind.is_intact(found, manifest.checksum)) as partial:
         shutil.copytree(folder, partial, symlinks=True, dirs_exist_ok=True)
-        kind.read(partial, manifest.checksum)
+        kind.read(partial, checksum=manifest.checksum)
     return True
 
 
@@ -89,7 +89,7 @@ def fetch_folder(kind: FolderKind, uri: str, checksum: str, cache: Path) -> Path
     """
     filesystem, path = open_filesystem(uri)
     if isinstance(filesystem, pa_fs.LocalFileSystem):
-        kind.read(Path(path), checksum)
+        kind.read(Path(path), checksum=checksum)
         return Path(path)
     target = cache / checksum
     if not kind.is_intact(target, checksum):
@@ -97,7 +97,7 @@ def fetch_folder(kind: FolderKind, uri: str, checksum: str, cache: Path) -> Path
             _download(kind, filesystem, path, MANIFEST, partial)
             for record in kind.read_manifest(partial).files:
                 _download(kind, filesystem, path, record.name, partial)
-            kind.read(partial, checksum)
+            kind.read(partial, checksum=checksum)
     return target
 
 

@@ -182,9 +182,7 @@ def ran_seconds(kind: JobKind, description: Mapping[str, Any]) -> float:
     return (ended - began).total_seconds() if began and ended else 0.0
 
 
-def figures(
-    kind: JobKind, description: Mapping[str, Any], usd_per_hour: Mapping[str, float] = USD_PER_HOUR
-) -> dict[str, float]:
+def figures(kind: JobKind, description: Mapping[str, Any]) -> dict[str, float]:
     """``<kind>_seconds``, ``billable_seconds``, ``spot_saving`` (share) and ``estimated_cost_usd``, where known."""
     result: dict[str, float] = {}
     if kind == TRAINING:
@@ -200,7 +198,7 @@ def figures(
     if ran and description.get("EnableManagedSpotTraining"):
         result["spot_saving"] = round(1.0 - billed / ran, 4)
     instances = kind.instances(description)
-    price = usd_per_hour.get(instances.get("InstanceType", ""))
+    price = USD_PER_HOUR.get(instances.get("InstanceType", ""))
     if price is not None:
         result["estimated_cost_usd"] = round(billed / 3600.0 * price * instances.get("InstanceCount", 1), 4)
     return result

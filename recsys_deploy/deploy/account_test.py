@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from lambda_api.atomic_files import write_text
 from lambda_api.errors import RecsysError
 from lambda_api.recommender.bundle import BundleError
 from recsys_assets.code_revision import git_revision
@@ -286,7 +287,4 @@ def price_of_an_hour(environment: Environment) -> float:
 
 def write_report(report: AccountReport, folder: Path) -> Path:
     """Write the report and return its file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "account_test.md"
-    file.write_text(report.markdown(), encoding="utf-8")
-    return file
+    return write_text(folder / "account_test.md", report.markdown())

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
+from lambda_api.atomic_files import write_text
 from recsys_assets.aws_errors import AwsCallFailed, AwsErrorKind, classify_aws_error
 from recsys_deploy.deploy.errors import DeployError
 
@@ -190,11 +191,9 @@ class Terraform:
             variables: values beside those of ``terraform.tfvars``; none of them secret.
             destroy: plan the removal of everything.
         """
-        self.data_dir.mkdir(parents=True, exist_ok=True)
         file = self.data_dir / PLAN_FILE
         file.unlink(missing_ok=True)
-        given = self.data_dir / VARIABLES_FILE
-        given.write_text(json.dumps(variables, indent=1, sort_keys=True))
+        given = write_text(self.data_dir / VARIABLES_FILE, json.dumps(variables, indent=1, sort_keys=True))
         arguments = ["plan", *_common(), f"-out={file}", *(["-destroy"] if destroy else [])]
         arguments += [f"-var-file={self.values / 'terraform.tfvars'}", f"-var-file={given}"]
         output = self._run(arguments)
@@ -248,13 +247,6 @@ class Terraform:
         if output.status != 0:
             raise _failure(output, "terraform output", "run `recsys deploy` again")
         return {name: one["value"] for name, one in json.loads("\n".join(output.lines) or "{}").items()}
-
-    def resources(self) -> tuple[str, ...]:
-        """Addresses of everything in the state; empty before the first apply."""
-        output = self._run(["state", "list"])
-        if output.status != 0 and "No state file was found" not in output.error:
-            raise _failure(output, "terraform state list", "run `recsys deploy` again")
-        return tuple(line.strip() for line in output.lines if line.strip()) if output.status == 0 else ()
 
     def _environment(self) -> dict[str, str]:
         inherited = os.environ if self._inherited is None else self._inherited

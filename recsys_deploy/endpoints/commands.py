@@ -5,12 +5,10 @@ from typing import Annotated
 import typer
 
 from lambda_api.state.open_table import open_table
-from recsys_assets.registry.bundle_store import BundleStore
-from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_deploy.console.terminal import terminal
 from recsys_deploy.endpoints.autoscaling import Scaling
 from recsys_deploy.endpoints.requests import RealTime, Serverless
-from recsys_deploy.homes import settings_of_last_home
+from recsys_deploy.homes import open_stores, settings_of_last_home
 
 endpoints = typer.Typer(no_args_is_help=True, help="SageMaker endpoints, one per model version.")
 console = terminal()
@@ -39,13 +37,9 @@ def create(
     capacity = (
         RealTime(instance_type, instances, scaling) if instances else Serverless(memory_mb, concurrency, provisioned)
     )
+    stores, serving = open_stores(settings), open_table(settings, "serving")
     state, address = open_endpoints(settings).create(
-        version,
-        capacity,
-        ModelRegistry(open_table(settings, "registry")),
-        BundleStore(settings.models_uri),
-        open_table(settings, "serving"),
-        many_models=many_models,
+        version, capacity, stores.registry, stores.bundles, serving, many_models=many_models
     )
     console.print(
         f"{state.name} is {state.status}; route traffic to it with "

@@ -32,9 +32,7 @@ def main() -> int:
         for line in told.get("errors", []):
             print(line, file=sys.stderr, flush=True)
         return int(told.get("exit", 0))
-    return {"version": version, "init": lambda: 0, "plan": plan, "apply": apply, "output": output, "state": state}[
-        command
-    ]()
+    return {"version": version, "init": lambda: 0, "plan": plan, "apply": apply, "output": output}[command]()
 
 
 def made() -> list[str]:
@@ -84,12 +82,6 @@ def apply() -> int:
 def output() -> int:
     """As ``terraform output -json``."""
     print(json.dumps({"count": {"value": len(made()), "sensitive": False}}))
-    return 0
-
-
-def state() -> int:
-    """As ``terraform state list``."""
-    print("\n".join(made()))
     return 0
 
 

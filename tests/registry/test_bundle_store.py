@@ -13,7 +13,7 @@ import pytest
 
 from lambda_api.recommender.bundle import BundleError, read_bundle, read_manifest
 from recsys_assets.promotion.registration import register_bundle
-from recsys_assets.registry import bundle_store, folder_store
+from recsys_assets.registry import folder_store
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import ModelVersion, Status, candidate_from_manifest
@@ -176,12 +176,11 @@ def test_a_copy_that_arrives_changed_is_reported_and_has_no_manifest(
 
 
 def _put_and_die(root: str, folder: Path) -> None:
-    def die(*_: Any, **__: Any) -> None:
+    def die_half_way(source: Path, target: Path, **_: Any) -> None:
+        shutil.copyfile(source / ARRAY, target / ARRAY)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    bundle_store.read_bundle, check = die, bundle_store.read_bundle  # type: ignore[assignment]
-    calls = iter([check, die])
-    bundle_store.read_bundle = lambda *given, **options: next(calls)(*given, **options)  # type: ignore[assignment]
+    folder_store.shutil.copytree = die_half_way  # type: ignore[assignment]
     BundleStore(root).put(folder)
 
 
@@ -192,6 +191,7 @@ def test_a_kill_while_copying_leaves_no_bundle_and_hinders_nobody(tmp_path: Path
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
+    assert [path.name for path in Path(store.root).rglob("*") if path.is_file()] == [ARRAY], "killed within the copy"
     version = registered(store, tmp_path / "trained")
     with pytest.raises(BundleError):
         store.fetch(version, tmp_path / "cache")
