@@ -19,7 +19,6 @@ import botocore.loaders
 import botocore.session
 from moto.awslambda.models import LambdaFunction
 from moto.awslambda.responses import LambdaResponse
-from moto.server import ThreadedMotoServer
 from rich.console import Console
 
 from lambda_api.settings import Settings, read_settings
@@ -34,6 +33,7 @@ from recsys_deploy.deploy.api_check import HttpAnswer
 from recsys_deploy.deploy.command import Deployment, deploy
 from recsys_deploy.deploy.options import DeployOptions
 from recsys_deploy.packaging.functions import FUNCTIONS
+from tests.moto_server import moto_server
 from tests.publishing.shops import Home, listed, random_log, write_log, write_products
 from tests.state.created_table import create_dynamodb_table
 
@@ -281,28 +281,13 @@ class World:
 @contextmanager
 def simulated_aws() -> Iterator[None]:
     """A simulated AWS behind real HTTP, named by the environment, with what a stack would have made."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    fake = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_REGION": REGION,
-    }
-    gone = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "TF_CLI_CONFIG_FILE")
-    try:
-        # Descriptions of services are read once: doing so for every session takes half of these tests' time.
-        loader = botocore.loaders.create_loader()
-        shared = mock.patch("botocore.session.create_loader", lambda *args, **kwargs: loader)
-        with mock.patch.dict("os.environ", fake), shared:
-            for name in gone:
-                os.environ.pop(name, None)
-            _post_reset()  # servers of one process share what was made in them
-            yield
-    finally:
-        server.stop()
+    # Descriptions of services are read once: doing so for every session takes half of these tests' time.
+    loader = botocore.loaders.create_loader()
+    shared = mock.patch("botocore.session.create_loader", lambda *args, **kwargs: loader)
+    with moto_server(REGION), shared:
+        os.environ.pop("TF_CLI_CONFIG_FILE", None)
+        _post_reset()  # servers of one process share what was made in them
+        yield
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from lambda_api.settings import make_settings
+from tests.moto_server import moto_address
 from tests.sagemaker.batch_shop import BatchShop, make_batch_shop
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, REGION, FakeSageMaker, running
 from tests.sagemaker.jobs import BUCKET
@@ -20,11 +20,8 @@ from tests.sagemaker.jobs import BUCKET
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_address() as address:
+        yield address
 
 
 @pytest.fixture
