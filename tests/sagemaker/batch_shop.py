@@ -1,7 +1,6 @@
 """A shop with a lake, a champion and a live catalogue, small enough for a test and large enough for parts."""
 
 import shutil
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,50 +8,27 @@ from typing import Any
 import pyarrow as pa
 
 from lambda_api.recommender.bundle import BundleInfo, DataWindow, write_bundle
-from lambda_api.settings import Settings, make_settings
-from lambda_api.state.open_table import open_table
-from lambda_api.state.table import Table
+from lambda_api.settings import make_settings
 from recsys_assets.batch.questions import QuestionSet, publish, read_questions, write_questions
 from recsys_assets.features.engine import end_of_log
-from recsys_assets.lake import Lake
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.publishing.catalogue import build_catalogue
 from recsys_assets.publishing.catalogue_store import publish_catalogue
-from recsys_assets.registry.bundle_store import BundleStore
-from recsys_assets.registry.model_registry import ModelRegistry
 from recsys_assets.registry.records import candidate_from_manifest
 from recsys_deploy.batch import results
 from recsys_deploy.batch.run import questions_place
 from recsys_deploy.subject import Subject, subject_of
+from tests.publishing.shops import Home
 from tests.test_tune_command import FIRST, deliver
 from tests.training.shop import training_data_before
 
 DAYS = 20
 
 
-@dataclass(frozen=True)
-class BatchShop:
+class BatchShop(Home):
     """What a batch reads and writes."""
 
-    settings: Settings
-
-    @property
-    def lake(self) -> Lake:
-        return Lake(self.settings.lake_uri)
-
-    @property
-    def serving(self) -> Table:
-        return open_table(self.settings, "serving")
-
-    @property
-    def registry(self) -> ModelRegistry:
-        return ModelRegistry(open_table(self.settings, "registry"))
-
-    @property
-    def bundles(self) -> BundleStore:
-        return BundleStore(self.settings.models_uri)
-
-    def promote(self, scratch: Path) -> str:
+    def fit_and_promote(self, scratch: Path) -> str:
         """Fit item-to-item on the whole log and make it the champion; returns its version."""
         end = end_of_log(self.lake)
         recommender = make_trainer("item_knn", {}).fit(training_data_before(self.lake, end))
@@ -75,7 +51,7 @@ def make_batch_shop(folder: Path, *, promoted: bool = True) -> BatchShop:
     shop = BatchShop(make_settings({"home": folder / "home", "first_day": "2010-12-01"}))
     deliver(shop.lake, range(DAYS))
     if promoted:
-        shop.promote(folder)
+        shop.fit_and_promote(folder)
         shop.publish()
     return shop
 

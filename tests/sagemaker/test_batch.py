@@ -143,7 +143,7 @@ def test_without_questions_a_champion_or_a_catalogue_it_is_said_what_to_do(tmp_p
         read_questions(questions_place(shop.settings))
     with pytest.raises(BatchError, match="materialise registered_model first"):
         subject(shop)
-    shop.promote(tmp_path)
+    shop.fit_and_promote(tmp_path)
     with pytest.raises(BatchError, match="materialise serving_catalogue first"):
         subject(shop)
     shop.publish()
