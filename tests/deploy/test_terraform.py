@@ -287,12 +287,17 @@ def test_what_no_message_says_is_taken_from_stderr(fake: Fake) -> None:
 
 
 def test_warnings_are_no_errors(fake: Fake) -> None:
-    warning = {
-        "type": "diagnostic",
-        "diagnostic": {"severity": "warning", "summary": "deprecated", "detail": "AccessDenied"},
-    }
-    (fake.home / "init.json").write_text(json.dumps({"lines": [warning, "not json"], "exit": 0}))
-    fake.runner.init()
+    said = [
+        {
+            "type": "diagnostic",
+            "diagnostic": {"severity": "warning", "summary": "deprecated", "detail": "AccessDenied"},
+        },
+        "not json",
+        {"type": "diagnostic", "diagnostic": {"severity": "error", "summary": "Invalid backend configuration"}},
+    ]
+    (fake.home / "init.json").write_text(json.dumps({"lines": said, "exit": 1}))
+    with pytest.raises(DeployError, match="failed: Invalid backend configuration; correct"):
+        fake.runner.init()
 
 
 def test_a_missing_and_an_old_program(tmp_path: Path, fake: Fake) -> None:
