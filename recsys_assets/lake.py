@@ -60,6 +60,13 @@ class Lake:
         """Replace one day of a partitioned table, never adding to it; returns the file's path or URI."""
         return self._write(f"{table}/date={day.isoformat()}/part-0.parquet", data)
 
+    def write_rows(self, table: str, day: date, data: pa.Table) -> None:
+        """Replace one day by ``data``, or remove it where there are no rows."""
+        if data.num_rows:
+            self.write_day(table, day, data)
+        else:
+            self.delete_day(table, day)
+
     def write_part(self, table: str, day: date, name: str, data: pa.Table) -> str:
         """Replace one part of a day of a table that is made in parts, each by its own writer."""
         return self._write(f"{table}/date={day.isoformat()}/{name}.parquet", data)

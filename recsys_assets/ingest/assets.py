@@ -93,7 +93,8 @@ def raw_interactions(
             f"{outside[0]}; set RECSYS_FIRST_DAY to bring them in"
         )
     without = [day for day in asked if day not in set(with_drop)]
-    context.log_event(counts.set_aside(lake))
+    by_reason = dict(counts.reasons.most_common())
+    context.log_event(written_beside(lake, "set_aside_interactions", counts.reasons.total(), by_reason))
     return dg.MaterializeResult(metadata=counts.metadata(lake, with_drop, without, outside))
 
 
@@ -124,18 +125,6 @@ class _ReadCounts:
         for item in pc.value_counts(events.set_aside["reason"]).to_pylist():
             self.reasons[str(item["values"])] += int(item["counts"])
 
-    def set_aside(self, lake: Lake) -> dg.AssetMaterialization:
-        table = "set_aside_interactions"
-        return dg.AssetMaterialization(
-            table,
-            metadata={
-                "dagster/uri": lake.uri(table),
-                "dagster/row_count": lake.count_rows(table),
-                "rows_of_this_run": self.reasons.total(),
-                "by_reason": dict(self.reasons.most_common()),
-            },
-        )
-
     def metadata(
         self, lake: Lake, days: Sequence[date], without: Sequence[date], outside: Sequence[date]
     ) -> dict[str, Any]:
@@ -152,6 +141,17 @@ class _ReadCounts:
             "days_before_first_partition": _listed(outside),
             **({"dagster/column_schema": column_schema(self.schema)} if self.schema is not None else {}),
         }
+
+
+def written_beside(lake: Lake, table: str, rows: int, by_reason: Any) -> dg.AssetMaterialization:
+    """The event of a table that the step of another asset writes; ``rows`` of this run."""
+    metadata: dict[str, Any] = {
+        "dagster/uri": lake.uri(table),
+        "dagster/row_count": lake.count_rows(table),
+        "rows_of_this_run": rows,
+        "by_reason": by_reason,
+    }
+    return dg.AssetMaterialization(table, metadata=metadata)
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
@@ -195,10 +195,7 @@ def store_day(lake: Lake, day: date, delivered: DayOfEvents) -> None:
     """Replace one day of ``raw_interactions`` and of what the source set aside; its gate waits for validation."""
     data_gate.mark_waiting(lake, day)
     lake.write_day("raw_interactions", day, delivered.interactions)
-    if delivered.set_aside.num_rows:
-        lake.write_day("set_aside_interactions", day, delivered.set_aside)
-    else:
-        lake.delete_day("set_aside_interactions", day)
+    lake.write_rows("set_aside_interactions", day, delivered.set_aside)
 
 
 def _reset_withdrawn_days(context: dg.AssetExecutionContext, lake: Lake, days: Sequence[date]) -> None:

@@ -12,7 +12,7 @@ import dagster as dg
 import pyarrow as pa
 
 from recsys_assets import data_gate
-from recsys_assets.ingest.assets import column_schema
+from recsys_assets.ingest.assets import column_schema, written_beside
 from recsys_assets.lake import Lake
 from recsys_assets.partitions import DAYS
 from recsys_assets.quality.dagster_checks import fail_on_gates
@@ -56,17 +56,8 @@ def interactions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
         if number % PROGRESS_DAYS == 0:
             context.log.info(f"{number} of {len(days)} days written, the last being {day}")
     context.log.info(f"{rows_in:,} raw rows = {rows_out:,} accepted + {rows_in - rows_out:,} quarantined")
-    context.log_event(
-        dg.AssetMaterialization(
-            quarantined_interactions.key,
-            metadata={
-                "dagster/uri": lake.uri("quarantined_interactions"),
-                "dagster/row_count": lake.count_rows("quarantined_interactions"),
-                "rows_of_this_run": rows_in - rows_out,
-                "by_reason": _reason_table(reasons),
-            },
-        )
-    )
+    by_reason = _reason_table(reasons)
+    context.log_event(written_beside(lake, "quarantined_interactions", rows_in - rows_out, by_reason))
     return dg.MaterializeResult(
         metadata={
             "dagster/uri": lake.uri("interactions"),
@@ -78,7 +69,7 @@ def interactions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
             "rows_in": rows_in,
             "rows_accepted": rows_out,
             "rows_quarantined": rows_in - rows_out,
-            "quarantined_by_reason": _reason_table(reasons),
+            "quarantined_by_reason": by_reason,
             "days": len(days),
         }
     )
@@ -118,10 +109,7 @@ def publish_day(lake: Lake, day: date, raw: pa.Table, failures: pa.Table) -> tup
     if accepted.num_rows + quarantined.num_rows != raw.num_rows:
         raise RuntimeError(f"{day}: {raw.num_rows} raw rows became {accepted.num_rows} + {quarantined.num_rows}")
     lake.write_day("interactions", day, accepted)
-    if quarantined.num_rows:
-        lake.write_day("quarantined_interactions", day, quarantined)
-    else:
-        lake.delete_day("quarantined_interactions", day)
+    lake.write_rows("quarantined_interactions", day, quarantined)
     data_gate.open_gate(lake, day)
     return accepted.num_rows, quarantined
 
