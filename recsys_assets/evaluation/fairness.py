@@ -165,10 +165,10 @@ def _gaps(
         drawn = [bootstrap_means(part, resamples=RATIO_RESAMPLES, seed=seed + code) for code, part in enumerate(parts)]
         between = between_groups(matrix, codes)
         for place, (model, p_value, (_, ratio)) in enumerate(zip(models, p_values, between, strict=True)):
-            column = [part[:, place].copy() for part in parts]
-            means = [float(values.mean()) for values in column]
+            own = [part[:, place].copy() for part in parts]
+            means = [float(values.mean()) for values in own]
             best, worst = int(np.argmax(means)), int(np.argmin(means))
-            gap, margin = means[best] - means[worst], _welch_margin(column[best], column[worst])
+            gap, margin = means[best] - means[worst], _welch_margin(own[best], own[worst])
             low, high = _ratio_ends(drawn[best][:, place], drawn[worst][:, place], ratio)
             gaps[model] = FairnessGap(
                 attribute=segmentation.dimension,
