@@ -215,7 +215,8 @@ def decode_answer(body: bytes, k: int) -> Scored:
     try:
         answer = _Answer.read_json(body)
     except ValueError as error:
-        raise EndpointFailed(f"the answer is not of the agreed form: {str(error)[:300]}") from error
+        fault = " ".join(str(error).split())[:300]
+        raise EndpointFailed(f"the answer is not of the agreed form: {fault}") from error
     if not 1 <= len(answer.model_version) <= 128:
         raise EndpointFailed("the answer's model_version is no name")
     _check_items(answer.ranking.items, k)
