@@ -121,7 +121,7 @@ class AccountTest:
         """
         if not self.environment.is_disposable:
             raise DeployError(f"{self.environment.name} is not disposable", remedy="use dev, or a copy of it")
-        self.console.print(f"price of the hour: about {self.report.price:.2f} USD", highlight=False)
+        self.console.print(f"price of the hour: about {self.report.price:.2f} USD")
         if not self.options.yes:
             question = f"create {self.environment.name}, use it and remove it, for about {self.report.price:.2f} USD?"
             require_consent(confirm, question, "not started; nothing was created")
@@ -213,7 +213,7 @@ class AccountTest:
         from recsys_deploy.batch.terminal import batch_of
 
         def log(level: object, line: str) -> None:
-            self.console.print(line, highlight=False, markup=False)
+            self.console.print(line, markup=False)
 
         serving, label = there.table("serving"), "account-test-questions"
         outcome = batch_of(there.settings, serving, there.stores, log, lambda _: None, label)
@@ -262,7 +262,7 @@ class AccountTest:
         except (RecsysError, OSError) as error:
             outcome, notes = "failed", [" ".join(str(error).split())[:300]]
         self.report.steps.append(StepResult(name, outcome, time.perf_counter() - began, "; ".join(notes)))
-        self.console.print(f"{outcome:<8}{name}  {'; '.join(notes)}", highlight=False, soft_wrap=True, markup=False)
+        self.console.print(f"{outcome:<8}{name}  {'; '.join(notes)}", soft_wrap=True, markup=False)
 
 
 def price_of_an_hour(environment: Environment) -> float:

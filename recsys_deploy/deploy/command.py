@@ -161,7 +161,7 @@ class _Run:
             warnings = preflight(self.environment, self.aws, image_tag)
             step.note = f"{len(warnings)} warnings" if warnings else "enough for this environment"
         for warning in warnings:
-            self.console.print(f"        [yellow]{warning}[/]", highlight=False, soft_wrap=True)
+            self.console.print(f"        [yellow]{warning}[/]", soft_wrap=True)
         with self.steps.step("packages") as step:
             folder = self.options.packages or self.options.checkout / PACKAGES
             variables = package_variables(folder, self.terraform.stack, build=self.options.packages is None)
@@ -240,9 +240,7 @@ class _Run:
     def _publish(self, there: DeployedEnvironment, brought: models.Brought | None) -> bool:
         lake = Lake(self.options.home.lake_uri)
         if not has_shop(lake):
-            self.console.print(
-                f"        {lake.root} has no products or interactions; nothing is published", highlight=False
-            )
+            self.console.print(f"        {lake.root} has no products or interactions; nothing is published")
             return False
         serving, history = there.table("serving"), there.table("history")
         with self.steps.step("serving data") as step, translated("publishing serving data"):

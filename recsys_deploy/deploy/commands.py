@@ -81,7 +81,6 @@ def destroy(
     console.print(
         f"[green]removed[/] {gone.resources} resources, {len(gone.endpoints)} endpoints in {gone.seconds:.0f} s; the "
         f"bucket of Terraform's state remains",
-        highlight=False,
     )
 
 
@@ -109,7 +108,7 @@ def account_test(
     console = terminal()
     report = AccountTest(options, console).run(_asker())
     file = write_report(report, options.data)
-    console.print(f"{report.markdown()}\nwritten to {file}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"{report.markdown()}\nwritten to {file}", soft_wrap=True, markup=False)
     if not report.passed:
         raise typer.Exit(1)
 
@@ -138,7 +137,7 @@ def images(
     console = terminal()
     for image in push_images(options, console):
         found = ", ".join(f"{count} {severity.lower()}" for severity, count in image.findings.items())
-        console.print(f"{image.repository}@{image.digest}  {found or 'no findings'}", highlight=False, soft_wrap=True)
+        console.print(f"{image.repository}@{image.digest}  {found or 'no findings'}", soft_wrap=True)
 
 
 def cost(
@@ -174,20 +173,18 @@ def cost(
 
 def _print_deployment(console: Console, done: "Deployment") -> None:
     took = sum(done.seconds.values())
-    console.print(f"\n[bold]API[/]        {done.api_url}", highlight=False, soft_wrap=True)
+    console.print(f"\n[bold]API[/]        {done.api_url}", soft_wrap=True)
     if done.storefront_url:
-        console.print(f"[bold]shop page[/]  {done.storefront_url}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]shop page[/]  {done.storefront_url}", soft_wrap=True)
     code = ", ".join(f"{name} {version}" for name, version in done.functions.items())
-    console.print(f"[bold]code[/]       {code}", highlight=False)
-    console.print(
-        f"[bold]model[/]      {done.model or 'baseline'}: {done.model_result}", highlight=False, soft_wrap=True
-    )
-    console.print(f"[bold]took[/]       {took:.0f} s, {done.changes} resources changed\n", highlight=False)
+    console.print(f"[bold]code[/]       {code}")
+    console.print(f"[bold]model[/]      {done.model or 'baseline'}: {done.model_result}", soft_wrap=True)
+    console.print(f"[bold]took[/]       {took:.0f} s, {done.changes} resources changed\n")
     key = f"aws ssm get-parameter --with-decryption --region {done.region} --query Parameter.Value --output text"
     lines = [f"{key} --name {done.key_parameter}   # the key", f"recsys cost --environment {done.environment}"]
     lines += [] if done.model else ["recsys run && recsys deploy ...   # train a model, then upload it"]
     for line in lines:
-        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"  {line}", soft_wrap=True, markup=False)
 
 
 def _asker() -> Callable[[str], bool] | None:

@@ -67,7 +67,7 @@ def _destroy(
         endpoints = _endpoints(aws, environment.prefix)
     steps.print_plan(plan)
     for name in endpoints:
-        console.print(f"        [red]removes[/] the endpoint {name}", highlight=False)
+        console.print(f"        [red]removes[/] the endpoint {name}")
     if not options.yes and (endpoints or not plan.is_empty):
         try:
             question = f"destroy {environment.name} and everything in it?"

@@ -83,7 +83,7 @@ class Steps:
             self._line(f"        and {hidden} more without data")
 
     def _line(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
 
 def names(changes: Sequence[Change], shown: int = 5) -> str:

@@ -44,7 +44,6 @@ def create(
     console.print(
         f"{state.name} is {state.status}; route traffic to it with "
         f"`recsys release start {version} --endpoint {address}`",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -55,7 +54,7 @@ def list_all() -> None:
     from recsys_deploy.endpoints.shop_endpoints import open_endpoints
 
     for state in open_endpoints(settings_of_last_home()).list():
-        console.print(f"{state.name}  {state.status}  {state.reason}".rstrip(), highlight=False, soft_wrap=True)
+        console.print(f"{state.name}  {state.status}  {state.reason}".rstrip(), soft_wrap=True)
 
 
 @endpoints.command()
@@ -67,4 +66,4 @@ def delete(
 
     settings = settings_of_last_home()
     name = open_endpoints(settings).delete(version, open_table(settings, "serving"))
-    console.print(f"{name} is deleted", highlight=False)
+    console.print(f"{name} is deleted")

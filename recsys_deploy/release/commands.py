@@ -33,25 +33,25 @@ def start(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="VERSION") from error
     done = _releases().start(chosen, strategy, share / 100, endpoint, even_if_refused=even_if_refused)
-    console.print(done, highlight=False, markup=False)
+    console.print(done, markup=False)
 
 
 @release.command()
 def share(percent: Annotated[float, typer.Argument(min=0.01, max=100.0, help="Of shoppers.")]) -> None:
     """Change the share of shoppers who meet the challenger."""
-    console.print(_releases().share(percent / 100), highlight=False)
+    console.print(_releases().share(percent / 100))
 
 
 @release.command()
 def promote() -> None:
     """Send everybody to the version that is being tried, and make it champion."""
-    console.print(_releases().promote(), highlight=False)
+    console.print(_releases().promote())
 
 
 @release.command()
 def rollback(reason: Annotated[str, typer.Option(help="Kept in the registry.")] = "") -> None:
     """Withdraw the version that is being tried; without one, return to the champion before."""
-    console.print(_releases().rollback(reason), highlight=False)
+    console.print(_releases().rollback(reason))
 
 
 @release.command()
@@ -59,7 +59,7 @@ def status() -> None:
     """Which version answers which shoppers."""
     settings = settings_of_last_home()
     champion = open_registry(settings).champion()
-    console.print(f"champion of the registry: {champion.version if champion else 'none yet'}", highlight=False)
+    console.print(f"champion of the registry: {champion.version if champion else 'none yet'}")
     record = read_routing(open_table(settings, "serving"))
     console.print("nothing is live: shoppers get what is popular" if record is None else _grid(record))
 

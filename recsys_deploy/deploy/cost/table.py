@@ -18,16 +18,15 @@ def print_estimate(console: Console, estimate: Estimate, environment: str, budge
         published = "" if line.price is None else line.price.published.isoformat()
         table.add_row(line.service, line.what, _quantity(line), _dollars(line), published)
     console.print(table)
-    console.print(f"[bold]{estimate.known:,.2f} USD[/] with prices of {estimate.region}", highlight=False)
+    console.print(f"[bold]{estimate.known:,.2f} USD[/] with prices of {estimate.region}")
     if estimate.reference:
         console.print(
             f"[yellow]and about {estimate.reference:,.2f} USD[/] (marked ~) with prices of {REFERENCE}, because those "
             f"of {estimate.region} were not found",
-            highlight=False,
         )
     if estimate.unpriced:
         left_out = ", ".join(f"{line.service} ({line.what})" for line in estimate.unpriced)
-        console.print(f"[yellow]not priced:[/] {left_out}", highlight=False)
+        console.print(f"[yellow]not priced:[/] {left_out}")
     if budget is not None:
         above = estimate.known + estimate.reference > budget
         word = "[red]above[/]" if above else "within"
@@ -36,7 +35,6 @@ def print_estimate(console: Console, estimate: Estimate, environment: str, budge
         "Without free tiers, discounts and taxes. Public prices, second-hand, of the dates beside them: check them "
         "before you rely on this (recsys_deploy/deploy/cost/prices.toml has the source of each).",
         style="dim",
-        highlight=False,
     )
 
 
