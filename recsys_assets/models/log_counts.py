@@ -1,4 +1,4 @@
-"""The BM25 graph of `ItemKnn` for a very large log, by DuckDB out of core.
+"""The BM25 graph of `ItemKnn` for a very large log, as Ibis expressions for DuckDB out of core and for Spark.
 
 A log has one row per event: ``user``, ``product``, ``kind`` (int, `InteractionType`) and ``seconds`` (int, since 1970
 UTC). Graphs have the columns ``product``, ``other`` and ``weight``.
