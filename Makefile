@@ -65,10 +65,10 @@ types: $(VENV)/.ready-dev  ## mypy, strict
 
 PYTEST = $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.ready-dev lint types  ## style, types, import contracts and 95 of 100 tests
+test: $(VENV)/.ready-dev lint types  ## style, types, import contracts and nine of ten tests
 	$(PYTEST) -m "not slow"
 
-test-slow: $(VENV)/.ready-dev  ## the other tests: whole systems, Terraform, Spark; CI runs both
+test-slow: $(VENV)/.ready-dev  ## the other tests: whole systems, Terraform, Spark, jobs; CI runs both
 	$(PYTEST) -m slow
 
 benchmarks: $(VENV)/.ready-dev  ## every figure of the README, measured here

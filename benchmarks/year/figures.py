@@ -136,11 +136,12 @@ def draw(plan: YearPlan, found: Mapping[str, Result]) -> str:
                 label=arm,
                 linewidth=2.4 if arm == "loop" else 1.4,
             )  # fmt: skip
-    bottom = axes.get_ylim()[0]
     for change in plan.changes:
         week = (change.start - plan.start).days / 7 + 0.5
         axes.axvline(week, color=LIGHT.muted, linewidth=1, linestyle=":")
-        axes.text(week, bottom, f" {change.name}", rotation=90, va="bottom", ha="right", fontsize=7.5, color=LIGHT.ink)
+        axes.annotate(
+            change.name, (week, 1.02), xycoords=("data", "axes fraction"), fontsize=7.5, color=LIGHT.ink, rotation=20
+        )
     axes.set_xlabel("week")
     axes.set_ylabel("purchases from lists per 100 visits")
     axes.legend(frameon=False, ncols=3, fontsize=8.5, labelcolor=LIGHT.ink)

@@ -40,6 +40,8 @@ from tests.rollout.world import fast, make_world
 from tests.serving_home import ServedHome, make_home
 from tests.state.created_table import create_dynamodb_table
 
+pytestmark = pytest.mark.slow
+
 Packages = dict[str, tuple[Package, Path]]
 
 AUTHORIZER_LIMIT = 22_000_000
@@ -88,7 +90,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> ServedHome:
     return make_home(tmp_path_factory.mktemp("shop"), products=300, shoppers=10, events=20)
 
 
-@pytest.mark.slow
 def test_the_api_answers_a_shopper_from_its_zip_alone(packages: Packages, home: ServedHome) -> None:
     wanted = {"user_id": home.shoppers[0], "num_recommendations": 7}
     events = [event("POST", "/recommend", wanted), event("GET", "/openapi.json"), event("GET", "/health")]

@@ -31,6 +31,8 @@ from tests.rollout.world import BROKEN, Execution, World, end_of, fast, make_wor
 from tests.state.tables import ADAPTERS, fake_dynamodb, open_adapter
 from tests.training_machine.state_machine_checks import states
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=ADAPTERS)
 def serving(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Table]:

@@ -24,6 +24,8 @@ from tests.sagemaker.batch_shop import BatchShop, ask, hush, lists_of, subject
 from tests.sagemaker.fake_sagemaker import CREDENTIALS, FakeSageMaker, Script, violations
 from tests.sagemaker.jobs import BUCKET, PLACEMENT, ROOT, jobs_on, log_of
 
+pytestmark = pytest.mark.slow
+
 TRANSFORM_PLAN = TransformJobPlan(PLACEMENT, "model", f"{ROOT}/questions/parts", f"{ROOT}/answers")
 PROCESSING_PLAN = ProcessingJobPlan(PLACEMENT, "some.module", outputs={"questions": f"{ROOT}/questions"})
 
@@ -75,7 +77,6 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-@pytest.mark.slow
 def test_lists_made_by_jobs_are_the_lists_made_here(
     shop: BatchShop, service: FakeSageMaker, s3: Any, arrow_s3: None, instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,

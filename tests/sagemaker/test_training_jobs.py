@@ -37,6 +37,8 @@ from tests.sagemaker.jobs import (
 from tests.training.processes import is_alive
 from tests.training.shop import TINY_NCF, fit_of
 
+pytestmark = pytest.mark.slow
+
 MARK = 123.456
 """A loss no training has."""
 
@@ -79,7 +81,6 @@ def test_a_job_leaves_what_a_process_here_leaves_and_says_more(
     assert all(key.startswith(f"training/runs/{result.run_id}/popularity-20240301-0/") for key in keys)
 
 
-@pytest.mark.slow
 def test_a_spot_job_goes_on_from_its_checkpoint_on_another_instance(
     service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -115,7 +116,6 @@ def test_a_spot_job_goes_on_from_its_checkpoint_on_another_instance(
     assert left == [], "the next training would download them"
 
 
-@pytest.mark.slow
 def test_interrupting_the_run_stops_the_job_and_keeps_its_checkpoint(
     service: FakeSageMaker, s3: Any, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:

@@ -34,6 +34,8 @@ from tests.sagemaker.jobs import PLACEMENT, ROOT, jobs_on
 from tests.test_tune_command import DAYS, Shop, deliver
 from tests.training.shop import AS_OF
 
+pytestmark = pytest.mark.slow
+
 PLAN = TuningJobPlan(
     placement=PLACEMENT,
     fixed={"model": "item_knn"},
