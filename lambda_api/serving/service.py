@@ -183,8 +183,8 @@ class RecommendationService:
     def _record(self, trace: RequestTrace) -> RoutingRecord:
         record = self.routing.current()
         if record is None:
-            failing = self.routing.guard.state.failures > 0
-            trace.failed("routing: error" if failing else "routing: nothing released")
+            failure, failing = self.routing.failure, self.routing.guard.state.failures > 0
+            trace.failed(f"routing: {failure.cause if failure else 'error' if failing else 'nothing released'}")
         return record or NOBODY
 
     def _with_history(

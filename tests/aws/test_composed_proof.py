@@ -434,7 +434,7 @@ def test_the_shadow_is_asked_once_after_the_reply(proof: Proof) -> None:
         proof.start_cold()
         asked = proof.asked
         answer = proof.recommend(shop.busiest(proof.home))
-        assert answer["model_version"] == "v1.0.0"
+        assert answer["model_version"] == "v1.0.0", answer
         sqs = proof.stage.client("sqs")
         (batch,) = deliver_queues(proof.stage.functions, sqs)
         assert (batch["messages"], batch["failed"], batch["error"]) == (proof.asked - asked, 0, None), batch
@@ -465,7 +465,8 @@ def test_a_deleted_bundle_is_a_baseline_that_says_so_until_it_is_back(proof: Pro
         for mark in s3.list_object_versions(Bucket=bucket, Prefix=prefix)["DeleteMarkers"]:
             s3.delete_object(Bucket=bucket, Key=mark["Key"], VersionId=mark["VersionId"])
         proof.start_cold()
-        assert proof.recommend(shop.busiest(proof.home))["model_version"] == "v1.0.0"
+        answer = proof.recommend(shop.busiest(proof.home))
+        assert answer["model_version"] == "v1.0.0", answer
         notes.append(said)
 
 

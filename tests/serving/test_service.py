@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.serving.baseline import Baseline, PopularLists
 from lambda_api.serving.folder_fetch import FolderUnavailable
-from lambda_api.serving.guard import Guard
+from lambda_api.serving.guard import DaemonPool, Guard
 from lambda_api.serving.merging import merged
 from lambda_api.serving.question import (
     Filters,
@@ -257,6 +257,16 @@ def test_before_the_first_release_popular_answers(tmp_path: Path) -> None:
         "none",
     )
     assert answer.cause == "routing: nothing released"
+
+
+def test_a_route_that_is_not_read_in_time_is_told_as_such(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = threading.Event()
+    slow = RoutingCache(shop.table, guard=Guard("routing", 0.05, pool=DaemonPool()))
+    monkeypatch.setattr(slow, "_read", lambda: held.wait(20))
+    monkeypatch.setattr(shop.service, "routing", slow)
+    answer = shop.ask()
+    held.set()
+    assert (answer.model_version, answer.cause) == ("baseline", "routing: timeout")
 
 
 def unavailable(*arguments: object, **named: object) -> None:
