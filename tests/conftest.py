@@ -3,6 +3,7 @@
 import os
 import signal
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ class FailuresAtOnce:
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(FailuresAtOnce())
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse ids that stand twice: pytest-xdist runs one of their tests and says nothing of the others."""
+    if twice := [name for name, count in Counter(item.nodeid for item in session.items).items() if count > 1]:
+        raise pytest.UsageError(f"several tests have one id: {', '.join(twice)}; give each case an id of its own")
 
 
 SHARED_DATA = Path(os.environ.get("SHOP_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
