@@ -148,9 +148,9 @@ class Lake:
         paths = [path.removeprefix("s3://") for path in files]
         return pa_ds.dataset(paths, schema=schema, filesystem=filesystem, format="parquet")
 
-    def count_rows(self, table: str) -> int:
-        """Rows of a whole table, read from the footers of its files; 0 without one."""
-        files = self.files(table)
+    def count_rows(self, table: str, start: date | None = None, end: date | None = None) -> int:
+        """Rows of the days from ``start`` on, before ``end``, read from the footers of their files; 0 without one."""
+        files = self.files(table, start, end)
         return int(self.dataset(files).count_rows()) if files else 0
 
     def read(

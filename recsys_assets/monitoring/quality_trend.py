@@ -8,11 +8,10 @@ from typing import Final
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from recsys_assets.data_gate import closed_gates, stored_failures
 from recsys_assets.ingest.live_events import COUNTED_ONCE
-from recsys_assets.lake import Lake, open_filesystem
+from recsys_assets.lake import Lake
 from recsys_assets.monitoring.calendar import missing_days
 from recsys_assets.monitoring.findings import Finding
 
@@ -53,13 +52,11 @@ class DailyQuality:
 
 def daily_quality(lake: Lake, day: date) -> list[DailyQuality]:
     """The days of the last `WEEKS` weeks up to ``day``. Only file footers, verdicts and reasons are read."""
-    filesystem, _ = open_filesystem(lake.root)
     left_out = set(lake.days(SOURCE_TABLE))
     found = []
     for one in lake.days("interactions"):
         if day - timedelta(weeks=WEEKS) <= one <= day:
-            files = lake.files("interactions", one, one + timedelta(days=1))
-            rows = sum(pq.read_metadata(file.removeprefix("s3://"), filesystem=filesystem).num_rows for file in files)
+            rows = lake.count_rows("interactions", one, one + timedelta(days=1))
             failures = stored_failures(lake, one)
             reasons: Counter[str] = Counter()
             if failures is not None:

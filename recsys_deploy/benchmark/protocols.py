@@ -1,7 +1,6 @@
 """The three ways to split a log: one moment for everybody, everybody's last item, or next clicks after a moment."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -16,6 +15,7 @@ from recsys_assets.measurement.leave_one_out import HeldOut, LeaveOneOut, evalua
 from recsys_assets.measurement.metrics import FloatArray
 from recsys_assets.measurement.next_click import NextClick, evaluate_next_click, last_positions, next_click
 from recsys_assets.measurement.protocol import EvaluationTask, EvaluationWindow, build_task, evaluate
+from recsys_assets.measurement.translation import USERS_PER_BATCH, Progress
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.schema import relevant_types
 from recsys_assets.tuning.folds import FoldTask, LeaveOneOutFold, PastLog, before
@@ -25,10 +25,6 @@ from recsys_deploy.benchmark.options import BenchmarkError, BenchmarkOptions, Pr
 SHOWN_METRICS = ("ndcg", "recall", "hit_rate")
 MOST_FOLD_POSITIONS = 2_000
 """Positions of a fold that models are chosen on; the test judges all."""
-USERS_PER_BATCH = 2048
-
-Progress = Callable[[int, int], None]
-"""Receives shoppers done and shoppers in all."""
 
 
 @dataclass(frozen=True)
