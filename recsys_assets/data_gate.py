@@ -155,7 +155,7 @@ def stored_failures(lake: Lake, day: date, checksum: str | None = None) -> pa.Ta
     """
     if not lake.files(VERDICTS, day, day + timedelta(days=1)):
         return None
-    table = lake.read(VERDICTS, start=day, end=day + timedelta(days=1))
+    table = lake.read_day(VERDICTS, day)
     # A verdict of an older version has no checksum here; its day is validated again.
     validated = (table.schema.metadata or {}).get(_CHECKSUM_KEY, b"").decode()
     if checksum is not None and checksum != validated:

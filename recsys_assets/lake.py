@@ -78,11 +78,23 @@ class Lake:
         names = [name for name, _ in self.part_sizes(table, day)]
         return [pq.read_table(f"{folder}/{name}", filesystem=filesystem, partitioning=None) for name in names]
 
+    def read_day(self, table: str, day: date, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read one day of a partitioned table, without listing the others; raises `LakeError` without the day."""
+        filesystem, path = self._day_file(table, day)
+        selected = list(columns) if columns is not None else None
+        try:
+            return pq.read_table(path, columns=selected, filesystem=filesystem, partitioning=None)
+        except FileNotFoundError as error:
+            raise self._missing(table) from error
+
+    def day_schema(self, table: str, day: date) -> pa.Schema:
+        """Schema of a stored day; only a footer is read. Raises ``FileNotFoundError`` without the day."""
+        filesystem, path = self._day_file(table, day)
+        return pq.read_schema(path, filesystem=filesystem)
+
     def day_metadata(self, table: str, day: date) -> dict[bytes, bytes]:
-        """Metadata of the schema of a stored day; only a footer is read. Raises ``OSError`` without the day."""
-        filesystem, root = open_filesystem(self.root)
-        path = f"{root}/{table}/date={day.isoformat()}/part-0.parquet"
-        return pq.read_schema(path, filesystem=filesystem).metadata or {}
+        """Metadata of `day_schema`."""
+        return self.day_schema(table, day).metadata or {}
 
     def part_sizes(self, table: str, day: date) -> list[tuple[str, int]]:
         """File names and sizes in bytes of the parts of a day, by name."""
@@ -163,9 +175,7 @@ class Lake:
         """
         paths = self.files(table, start, end)
         if not paths:
-            raise LakeError(
-                f"{self.uri(table)} holds nothing for the days asked for; materialise the asset {table!r} first"
-            )
+            raise self._missing(table)
         selected = list(columns) if columns is not None else None
         filesystem, _ = open_filesystem(self.root)
         parts = [
@@ -173,6 +183,15 @@ class Lake:
             for path in paths
         ]
         return pa.concat_tables(parts, promote_options="default")
+
+    def _day_file(self, table: str, day: date) -> tuple[pa_fs.FileSystem, str]:
+        filesystem, root = open_filesystem(self.root)
+        return filesystem, f"{root}/{table}/date={day.isoformat()}/part-0.parquet"
+
+    def _missing(self, table: str) -> LakeError:
+        return LakeError(
+            f"{self.uri(table)} holds nothing for the days asked for; materialise the asset {table!r} first"
+        )
 
     def _write(self, relative: str, data: pa.Table) -> str:
         def write(path: str, filesystem: pa_fs.FileSystem) -> None:

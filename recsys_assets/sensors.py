@@ -4,7 +4,7 @@ A sensor cannot launch jobs of another location, so it is defined beside the job
 """
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from itertools import takewhile
 from typing import Any
 
@@ -71,7 +71,7 @@ def recorded_cursor(lake: Lake) -> str | None:
     day = max(lake.days(DECISIONS_TABLE), default=None)
     if day is None:
         return None
-    (row,) = lake.read(DECISIONS_TABLE, start=day, end=day + timedelta(days=1)).to_pylist()
+    (row,) = lake.read_day(DECISIONS_TABLE, day).to_pylist()
     return _cursor(row["episode"], row["started"])
 
 

@@ -52,6 +52,18 @@ def test_ranges_are_half_open_and_in_day_order(lake: Lake) -> None:
     assert lake.read("events", columns=["value"], start=TUESDAY)["value"].to_pylist() == [2, 3]
 
 
+def test_one_day_is_read_by_itself(lake: Lake) -> None:
+    lake.write_day("events", MONDAY, pa.table({"value": [1], "other": ["a"]}))
+    lake.write_day("events", TUESDAY, rows(2))
+    assert lake.read_day("events", MONDAY) == lake.read("events", start=MONDAY, end=TUESDAY)
+    assert lake.read_day("events", MONDAY, ("other",)).to_pylist() == [{"other": "a"}]
+    assert lake.day_schema("events", MONDAY).names == ["value", "other"]
+    with pytest.raises(LakeError, match="materialise the asset 'events' first"):
+        lake.read_day("events", THURSDAY)
+    with pytest.raises(FileNotFoundError):
+        lake.day_schema("events", THURSDAY)
+
+
 def test_whole_tables_and_missing_ones(lake: Lake) -> None:
     assert not lake.has_table("products")
     with pytest.raises(LakeError, match="materialise the asset 'products' first"):

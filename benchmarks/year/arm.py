@@ -338,7 +338,7 @@ def lost_events(folder: Path, numbers: Mapping[str, int], first: date, refused: 
         found: list[str] = []
         for table, stored in days.items():
             if day in stored:
-                ids = lake.read(table, ("interaction_id",), day, day + timedelta(days=1))["interaction_id"]
+                ids = lake.read_day(table, day, ("interaction_id",))["interaction_id"]
                 found += ids.to_pylist()
         expected = {f"{day:%Y%m%d}-{number}" for number in range(count)}
         sent += count

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
 import ibis
@@ -74,13 +74,13 @@ def duckdb_engine(memory_mib: int = 2048, threads: int | None = None) -> Iterato
             connection.disconnect()
 
 
-def read_lake(connection: Any, lake: Lake, as_of: datetime) -> LakeTables:
+def read_lake(connection: Any, lake: Lake, as_of: datetime, first: date | None = None) -> LakeTables:
     """The lake's tables, read in place by DuckDB; see `tables_before`."""
-    return tables_before(lake, as_of, lambda contract, files: _scan(connection, lake, contract, files))
+    return tables_before(lake, as_of, lambda contract, files: _scan(connection, lake, contract, files), first)
 
 
-def tables_before(lake: Lake, as_of: datetime, scan: Scan) -> LakeTables:
-    """The lake's tables; days that begin at or after ``as_of`` are not opened.
+def tables_before(lake: Lake, as_of: datetime, scan: Scan, first: date | None = None) -> LakeTables:
+    """The lake's tables; days before ``first``, and those that begin at or after ``as_of``, are not opened.
 
     A missing products or users table counts as an empty one.
 
@@ -91,7 +91,7 @@ def tables_before(lake: Lake, as_of: datetime, scan: Scan) -> LakeTables:
         LakeError: there are no interactions before ``as_of``.
     """
     end = (utc(as_of) + timedelta(days=1) - timedelta(microseconds=1)).date()
-    files = lake.files(INTERACTIONS.name, end=end)
+    files = lake.files(INTERACTIONS.name, first, end)
     if not files:
         raise LakeError(
             f"{lake.uri(INTERACTIONS.name)} holds nothing before {as_of.isoformat()}; materialise 'interactions' first"

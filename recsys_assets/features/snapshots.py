@@ -67,7 +67,7 @@ def features_at(lake: Lake, table: str, moment: datetime, oldest: datetime | Non
     first = date.min if oldest is None else _last_day(utc(oldest))
     days, _ = own_days(lake, mark_of(lake), _stored(table), first, moment.date())
     for day in reversed(days):
-        rows = lake.read(_stored(table), start=day, end=day + timedelta(days=1))
+        rows = lake.read_day(_stored(table), day)
         as_of = datetime.fromisoformat((rows.schema.metadata or {})[_AS_OF].decode())
         if oldest is not None and as_of <= oldest:
             break

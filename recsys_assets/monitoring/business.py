@@ -58,7 +58,7 @@ def variant_figures(lake: Lake, day: date, *, seed: int = 0) -> tuple[tuple[Vari
     if not days:
         return (), 0
     # Summed day by day: four weeks of lists need not fit into memory.
-    parts = [totals(lake.read(TABLE, _COLUMNS, one, one + timedelta(days=1))) for one in days]
+    parts = [totals(lake.read_day(TABLE, one, _COLUMNS)) for one in days]
     summed = pa.concat_tables(parts).group_by(["variant", "user_id"]).aggregate([(name, "sum") for name in _SUMS])
     figures, capped = [], 0
     for variant in sorted(set(pc.unique(summed["variant"]).to_pylist())):

@@ -170,7 +170,7 @@ def stored_evidence(lake: Lake, today: date, days: int = 14) -> list[Evidence]:
     """The alarms of the last days; those of another shop are left out."""
     found = []
     for day in own_days(lake, mark_of(lake), EVIDENCE_TABLE, today - timedelta(days=days - 1), today)[0]:
-        for row in lake.read(EVIDENCE_TABLE, start=day, end=day + timedelta(days=1)).to_pylist():
+        for row in lake.read_day(EVIDENCE_TABLE, day).to_pylist():
             found.append(Evidence(row["family"], day, row["since"], row["sentence"]))
     return found
 
@@ -200,7 +200,7 @@ def _past_effects(lake: Lake, day: date) -> tuple[dict[str, list[float]], int]:
     own, foreign = own_days(lake, mark_of(lake), HISTORY_TABLE, day - timedelta(weeks=HISTORY_WEEKS), day)
     for one in own:
         if one < day and (day - one).days % 7 == 0:
-            for row in lake.read(HISTORY_TABLE, start=one, end=one + timedelta(days=1)).to_pylist():
+            for row in lake.read_day(HISTORY_TABLE, one).to_pylist():
                 past.setdefault(row["column"], []).append(row["effect"])
     return past, len(foreign)
 

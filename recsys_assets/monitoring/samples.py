@@ -80,7 +80,8 @@ def weekly_samples(lake: Lake, day: date) -> Samples:
     end = day + timedelta(days=1)
     require_open(lake, end, end)  # the two tables; days that may not be used count as missing
     with duckdb_engine() as connection:
-        read_lake(connection, lake, datetime.combine(end, time(), UTC))
+        first = day - timedelta(days=WINDOW_DAYS + REFERENCE_DAYS - 1)
+        read_lake(connection, lake, datetime.combine(end, time(), UTC), first)
         return sample_weeks(connection.con, day, usable_days(lake))
 
 
@@ -126,11 +127,11 @@ def events_of_active_shoppers(
     """
     end = datetime.combine(last, time(), UTC) + timedelta(days=1)
     begin = datetime.combine(first, time(), UTC)
+    past = begin - timedelta(days=history_days)
     with duckdb_engine() as connection:
-        read_lake(connection, lake, end)
+        read_lake(connection, lake, end, past.date())
         connection.con.execute(_ACTIVE, [begin, end, most])
         active = connection.con.sql("SELECT user_id, day FROM active").to_arrow_table()
-        past = begin - timedelta(days=history_days)
         # Rows of others are dropped while files are read, before the join.
         ((sliced,),) = connection.con.sql("SELECT coalesce(max(hash(user_id)), 0) FROM active").fetchall()
         connection.con.table("interactions").project(", ".join(TRAINING_COLUMNS)).create_view("training_log")

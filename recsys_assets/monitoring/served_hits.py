@@ -90,7 +90,7 @@ def hits_of_day(events: pa.Table, products: pa.Table, model: Recommender, versio
     start = datetime.combine(day, time(), UTC)
     try:
         window = EvaluationWindow(start, start + timedelta(days=1), relevant_types(events), candidates="catalogue")
-        task = build_task(events, products, window)
+        task = build_task(_of_buyers(events, window), products, window)
     except ValueError:  # nobody with a history bought something new
         return SCHEMA.empty_table()
     found = evaluate(version, model, task, k)
@@ -105,11 +105,21 @@ def hits_of_day(events: pa.Table, products: pa.Table, model: Recommender, versio
     )
 
 
+def _of_buyers(events: pa.Table, window: EvaluationWindow) -> pa.Table:
+    """Events of those who did something relevant from the window's start on: only they are asked, of many more."""
+    kinds = pa.array(sorted(kind.label for kind in window.relevant_types or ()), pa.string())
+    bought = pc.and_(
+        pc.is_in(events["interaction_type"], kinds),
+        pc.greater_equal(events["timestamp"], pa.scalar(window.start, events["timestamp"].type)),
+    )
+    return events.filter(pc.is_in(events["user_id"], events["user_id"].filter(bought)))
+
+
 def daily_rates(lake: Lake, day: date) -> list[DailyRate]:
     """The stored days up to ``day``, as many as `BACKFILL_DAYS`."""
     rates = []
     for one in own_days(lake, mark_of(lake), TABLE, day - timedelta(days=BACKFILL_DAYS - 1), day)[0]:
-        hits = lake.read(TABLE, ("hit",), start=one, end=one + timedelta(days=1))["hit"].to_numpy()
+        hits = lake.read_day(TABLE, one, ("hit",))["hit"].to_numpy()
         if len(hits):
             rates.append(DailyRate(one, float(hits.mean()), len(hits)))
     return rates
@@ -120,7 +130,7 @@ def one_row_per_shopper(lake: Lake, start: date, end: date) -> pa.Table:
     days, _ = own_days(lake, mark_of(lake), TABLE, start, end - timedelta(days=1))
     if not days:
         return SCHEMA.empty_table()
-    return newest_of_each(pa.concat_tables(lake.read(TABLE, start=one, end=one + timedelta(days=1)) for one in days))
+    return newest_of_each(pa.concat_tables(lake.read_day(TABLE, one) for one in days))
 
 
 def _categories(products: pa.Table, listed: IdMap, places: NDArray[np.int32]) -> list[str | None]:

@@ -91,10 +91,10 @@ def update_samples(lake: Lake, day: date) -> int:
     stored, _ = own_days(lake, mark, TABLE, first, day)
     days = [one for one in lake.days(LISTS) if first <= one <= day and (one == day or one not in stored)]
     for one in days:
-        last = last_lists(lake.read(LISTS, _COLUMNS, one, one + timedelta(days=1)))
+        last = last_lists(lake.read_day(LISTS, one, _COLUMNS))
         earlier, _ = own_days(lake, mark, TABLE, one - timedelta(days=PAIR_DAYS), one - timedelta(days=1))
         columns = ("user_id", "model_version", "page", "products")
-        before = [lake.read(TABLE, columns, past, past + timedelta(days=1)) for past in earlier]
+        before = [lake.read_day(TABLE, past, columns) for past in earlier]
         write_marked(lake, mark, TABLE, one, with_churn(last, before))
     return len(days)
 
@@ -162,7 +162,7 @@ def compare_predictions(past: pa.Table, now: pa.Table) -> Predictions:
 def _newest(lake: Lake, days: Sequence[date]) -> pa.Table:
     """Samples of the days of one week, the newest row of each shopper."""
     columns = [name for name in SCHEMA.names if name != "products"]
-    tables = [lake.read(TABLE, columns, one, one + timedelta(days=1)) for one in days]
+    tables = [lake.read_day(TABLE, one, columns) for one in days]
     return newest_of_each(pa.concat_tables([SCHEMA.empty_table().select(columns), *tables]))
 
 

@@ -2,20 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from recsys_assets.data_gate import delivery_checksum, record_verdict
-from recsys_assets.lake import Lake, open_filesystem
+from recsys_assets.lake import Lake
 from recsys_assets.quality.row_checks import ValidationContext
 from recsys_assets.quality.validation import validate_days
 from recsys_assets.verdict import Verdict
-
-_NEXT_DAY = timedelta(days=1)
 
 
 def validate_stored_days(lake: Lake, days: Sequence[date], now: datetime) -> Iterator[Verdict]:
@@ -38,7 +35,7 @@ def validate_stored_days(lake: Lake, days: Sequence[date], now: datetime) -> Ite
 
 def read_raw_day(lake: Lake, day: date) -> pa.Table:
     """One stored day of ``raw_interactions``, as delivered."""
-    return lake.read("raw_interactions", start=day, end=day + _NEXT_DAY)
+    return lake.read_day("raw_interactions", day)
 
 
 def validation_contexts(lake: Lake, days: Sequence[date], now: datetime) -> dict[date, ValidationContext]:
@@ -82,10 +79,8 @@ def ids_elsewhere(lake: Lake, days: Sequence[date]) -> dict[date, frozenset[str]
 
 def _ids_of(lake: Lake, table: str, day: date) -> pa.Array:
     """Interaction ids of one stored day as text, without nulls; empty when the delivery has no such column."""
-    paths = lake.files(table, day, day + _NEXT_DAY)
-    filesystem, _ = open_filesystem(lake.root)
-    schema = pq.read_schema(paths[0].removeprefix("s3://"), filesystem=filesystem) if paths else pa.schema([])
+    schema = lake.day_schema(table, day)
     if "interaction_id" not in schema.names or pa.types.is_nested(schema.field("interaction_id").type):
         return pa.array([], type=pa.string())
-    rows = lake.read(table, columns=["interaction_id"], start=day, end=day + _NEXT_DAY)
+    rows = lake.read_day(table, day, ("interaction_id",))
     return rows["interaction_id"].combine_chunks().cast(pa.string()).drop_null()

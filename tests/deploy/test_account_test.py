@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -81,7 +80,7 @@ def test_every_step_runs_where_the_environment_has_its_part(world: World, monkey
         if not trained:
             home, there = world.home.lake, Lake(world.there().lake_uri)
             for day in home.days("interactions"):
-                there.write_day("interactions", day, home.read("interactions", None, day, day + timedelta(days=1)))
+                there.write_day("interactions", day, home.read_day("interactions", day))
             there.write_table("products", home.read("products"))
             folder = BundleStore(world.home.settings.models_uri).fetch(
                 world.home.promote(*PRODUCTS[:6], seed=9), world.root / "trained"

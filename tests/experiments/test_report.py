@@ -1,7 +1,6 @@
 """The report of an experiment: its figures are those of the comparison, its page stands for itself."""
 
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +118,7 @@ def test_the_commands_on_a_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "no purchase in the log does" in shown and "--offline-only" in shown
     lake = world.home.lake
     for day in lake.days("interactions"):
-        log = lake.read("interactions", None, day, day + timedelta(days=1))
+        log = lake.read_day("interactions", day)
         answers = pc.if_else(pc.equal(log["interaction_type"], "purchase"), "r-1", None)
         place = log.column_names.index("request_id")
         lake.write_day("interactions", day, log.set_column(place, "request_id", answers.cast(pa.string())))

@@ -170,7 +170,7 @@ def test_the_sensor_starts_one_training_for_two_looks(tmp_path: Path) -> None:
         assert first.run_requests[0].tags["recsys/trigger"] == "drift"
         assert json.loads(first.cursor) == {"episode": today.isoformat(), "started": 1}
         assert "due on" in look(first.cursor).skip_reason.skip_message
-        [decided] = lake.read(DECISIONS_TABLE, start=today, end=today + timedelta(days=1)).to_pylist()
+        [decided] = lake.read_day(DECISIONS_TABLE, today).to_pylist()
         assert decided["episode"] == today.isoformat() and "due on" in decided["reason"]
 
 

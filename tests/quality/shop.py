@@ -131,7 +131,7 @@ class Shop:
         """Rows of one stored day; 0 when it is not stored."""
         if day not in self.lake.days(table):
             return 0
-        return self.lake.read(table, start=day, end=day + timedelta(days=1)).num_rows
+        return self.lake.read_day(table, day).num_rows
 
 
 @dg.asset(deps=["interactions"])
