@@ -12,7 +12,8 @@ import copy
 import multiprocessing
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
@@ -45,8 +46,10 @@ from recsys_assets.monitoring.retraining import (
     decide_training,
     is_alarm,
 )
-from recsys_assets.monitoring.samples import compare_samples, sample_weeks
+from recsys_assets.monitoring.samples import active_events, compare_samples, sample_weeks
 from recsys_assets.monitoring.served_hits import BACKFILL_DAYS, HISTORY_DAYS, hits_of_day
+from recsys_assets.monitoring.twin import HISTORY_DAYS as TWIN_HISTORY_DAYS
+from recsys_assets.monitoring.twin import MAX_SHOPPERS as TWIN_SHOPPERS
 from recsys_assets.monitoring.twin import compare_twins
 from recsys_assets.schema import INTERACTIONS
 from recsys_assets.training.training_window import TRAINING_COLUMNS
@@ -209,7 +212,9 @@ class _Follower:
             families.append("feature")
         start, end = day - timedelta(days=6), day + timedelta(days=1)
         if day.weekday() == TWIN_WEEKDAY and (start - self.champion_end).days >= 7:
-            log = self._since(self.champion_end - timedelta(days=180), day).select(TRAINING_COLUMNS)
+            past = (start - self.champion_end).days + TWIN_HISTORY_DAYS
+            with self._database(start - timedelta(days=past), day, products) as connection:
+                log, _ = active_events(connection, start, day, past, TWIN_SHOPPERS)
             moments = [midnight(one) for one in (self.champion_end, start, end)]
             twin = compare_twins(log, products, moments[0], moments[1], moments[2], K)
             if twin is not None and twin.alarm:
@@ -221,12 +226,18 @@ class _Follower:
         for week in range(1, HISTORY_WEEKS + 1):
             for name, effect in self.effects.get(day - timedelta(weeks=week), {}).items():
                 past.setdefault(name, []).append(effect)
-        with duckdb.connect() as connection:
-            connection.register("interactions", self._since(day - timedelta(days=70), day))
-            connection.register("products", products)
+        with self._database(day - timedelta(days=70), day, products) as connection:
             columns = judge(compare_samples(sample_weeks(connection, day, self.events.keys())), past)
         self.effects[day] = {one.column: one.effect for one in columns}
         return any(one.state == "drifted" for one in columns)
+
+    @contextmanager
+    def _database(self, first: date, last: date, products: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
+        with duckdb.connect(config={"threads": 1}) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.register("interactions", self._since(first, last))
+            connection.register("products", products)
+            yield connection
 
     def _behaviour(self, day: date) -> Behaviour:
         state = self.shop.world.on(day)
