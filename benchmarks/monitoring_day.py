@@ -194,6 +194,7 @@ def write_past(lake: Lake, log: SyntheticLog, day: date, *, is_last: bool) -> No
             "version": ["v1.0.0"] * buyers,
             "hit": (log.shares(buyers) < 0.2).astype(np.float64),
             "first_category": [f"category {number % 100}" for number in range(buyers)],
+            "age_days": [7] * buyers,
         }
         write_marked(lake, mark, served_hits.TABLE, day, pa.table(hits).cast(served_hits.SCHEMA))
 

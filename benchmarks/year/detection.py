@@ -187,9 +187,10 @@ class _Follower:
         active = self.events[day]["user_id"].unique()
         recent = self._since(day - timedelta(days=HISTORY_DAYS), day)
         own = recent.filter(pc.is_in(recent["user_id"], active))
-        hits = hits_of_day(own, products, self.model, "v", day, K)
+        hits = hits_of_day(own, products, self.model, "v", self.champion_end, day, K)
         if hits.num_rows:
-            self.rates.append(DailyRate(day, float(np.mean(hits["hit"])), hits.num_rows))
+            age = (day - self.champion_end).days
+            self.rates.append(DailyRate(day, float(np.mean(hits["hit"])), hits.num_rows, age))
         if not reports:
             return [], None
         found = self._alarms(day, products, features)

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from lambda_api.recommender.item_to_item import ItemToItemRecommender
 from recsys_assets.models.dataset import EVENTS_PER_SHOPPER, TrainingData, codes_of, column, prices
-from recsys_assets.models.neighbours import nearest, normalised_rows
+from recsys_assets.models.neighbours import nearest, normalised_rows, without_common
 from recsys_assets.models.parameters import (
     STRICT,
     NothingToLearn,
@@ -27,6 +27,10 @@ PRICE_ANGLE = np.pi / 12
 """Radians per standard deviation of log price: two prices six deviations apart have similarity 0."""
 
 MAX_DEVIATIONS = 3.0
+
+MOST_PAIRS = 1_000_000_000
+"""Pairs of products that share a property, counted once per property: about half a minute of one core. From some 20,000
+products on, what most of them share is left out of the comparison: prices first, then the commonest words."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -78,7 +82,7 @@ class Content(ProfileParameters, TrendParameters):
                 "brand or price with a positive weight",
                 remedy="provide a catalogue or leave this model out",
             )
-        return item_to_item(data, self, nearest(vectors, self.neighbours), self.weighting())
+        return item_to_item(data, self, nearest(without_common(vectors, MOST_PAIRS), self.neighbours), self.weighting())
 
     def vectors(self, catalogue: pa.Table) -> sparse.csr_matrix:
         """Unit vectors of the products of a canonical ``catalogue`` table, float32 ``[n_products, features]``."""

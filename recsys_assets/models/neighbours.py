@@ -12,7 +12,7 @@ from lambda_api.recommender.item_weights import SparseWeights
 
 Row = tuple[NDArray[np.int32], NDArray[np.float32]]
 
-SIMILARITIES_PER_CHUNK = 4_000_000
+SIMILARITIES_PER_BLOCK = 4_000_000
 """Most similarities held at once (48 MB with their places)."""
 
 
@@ -26,12 +26,31 @@ def nearest(vectors: sparse.csr_matrix, k: int) -> SparseWeights:
     Returns:
         Weights ``[n, n]`` with at most ``k`` per row; of equals those of lower indices.
     """
-    rows = vectors.shape[0]
-    transposed = vectors.T.tocsr()
-    height = max(1, SIMILARITIES_PER_CHUNK // max(1, rows))
+    return strongest(rows_of_product(vectors, vectors.T), k)
+
+
+def rows_of_product(left: sparse.spmatrix, right: sparse.spmatrix) -> Iterator[Row]:
+    """The rows of ``left @ right``, of which at most `SIMILARITIES_PER_BLOCK` values are in memory, or one row."""
+    left, right = left.tocsr(), right.tocsr()
     # Most pairs of products have nothing in common; only the others are stored.
-    similarities = (vectors[start : start + height] @ transposed for start in range(0, rows, height))
-    return strongest((row for block in similarities for row in rows_of(block)), k)
+    terms = np.concatenate([[0], np.cumsum(np.diff(right.indptr)[left.indices], dtype=np.int64)])
+    stored = np.cumsum(np.minimum(np.diff(terms[left.indptr]), right.shape[1]))
+    full = np.arange(1, stored[-1] // SIMILARITIES_PER_BLOCK + 1) * SIMILARITIES_PER_BLOCK if len(stored) else stored
+    edges = np.unique([0, *np.searchsorted(stored, full, side="right"), left.shape[0]])
+    return (row for start, stop in pairwise(edges.tolist()) for row in rows_of(left[start:stop] @ right))
+
+
+def without_common(vectors: sparse.csr_matrix, most_pairs: int) -> sparse.csr_matrix:
+    """``vectors`` without the columns that most rows share, so that rows share a column in ``most_pairs`` cases.
+
+    The commonest columns tell least and cost most: comparing rows takes the square of a column's values. All are kept
+    where that is affordable.
+    """
+    values = np.bincount(vectors.indices, minlength=vectors.shape[1]).astype(np.int64)
+    order = np.argsort(values, kind="stable")
+    kept = np.zeros(len(values), dtype=bool)
+    kept[order] = np.cumsum(values[order] ** 2) <= most_pairs
+    return vectors if kept.all() else sparse.csr_matrix(vectors[:, np.flatnonzero(kept)])
 
 
 def rows_of(matrix: sparse.csr_matrix) -> Iterator[Row]:

@@ -1,8 +1,9 @@
 """Concept drift: a one-sided CUSUM on the daily hit rate of what is served.
 
 The hit rate of a day is a mean over shoppers: the share of those who bought something that was in their list. It is
-compared with the days before, weekday by weekday, and standardised; the CUSUM ``S_t = max(0, S_(t-1) + z_t - k)`` adds
-up losses and raises an alarm above ``h`` (Page, "Continuous inspection schemes", Biometrika 1954).
+compared with the days before, weekday by weekday and at the same age of the model's data, and standardised; the CUSUM
+``S_t = max(0, S_(t-1) + z_t - k)`` adds up losses and raises an alarm above ``h`` (Page, "Continuous inspection
+schemes", Biometrika 1954).
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from datetime import date, timedelta
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 K: Final = 0.5
 """Allowance in standard deviations."""
@@ -28,11 +30,12 @@ MIN_SHOPPERS: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class DailyRate:
-    """Mean hit rate of ``shoppers`` on one day."""
+    """Mean hit rate of ``shoppers`` on one day, by a model whose data ended ``age_days`` before it."""
 
     day: date
     rate: float
     shoppers: int
+    age_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +86,46 @@ def follow(rates: Sequence[DailyRate], *, start: date | None = None) -> Cusum:
 
 
 def standardised_loss(rate: DailyRate, rates: Sequence[DailyRate]) -> float | None:
-    """How far the day lies below its reference, in standard deviations; ``None`` with too few reference days.
+    """How far the day lies below what is expected of it, in standard deviations; ``None`` with too few reference days.
 
-    The deviation is that of the reference's days around their weekday means, or the sampling error of the day's own
-    mean where that is larger.
+    Expected is the reference's mean on that weekday, less what the age of the model's data costs: the slope of the
+    reference's rates over the ages of their models' data, never above 0 and not continued beyond the oldest of them.
     """
     first, last = rate.day - timedelta(days=REFERENCE_DAYS + GAP_DAYS), rate.day - timedelta(days=GAP_DAYS)
     reference = [one for one in rates if first <= one.day < last]
     if len(reference) < MIN_DAYS:
         return None
     values = np.array([one.rate for one in reference])
+    ages = np.array([float(one.age_days) for one in reference])
     weekdays = np.array([one.day.weekday() for one in reference])
-    means = {day: float(values[weekdays == day].mean()) for day in set(weekdays.tolist())}
-    expected = means.get(rate.day.weekday(), float(values.mean()))
-    residuals = values - np.array([means[day] for day in weekdays.tolist()])
-    spread = float(np.sqrt((residuals**2).sum() / max(len(values) - len(means), 1)))
+    days = np.bincount(weekdays, minlength=7)
+    usual, usual_age = (
+        np.where(days > 0, np.bincount(weekdays, weights=one, minlength=7) / np.maximum(days, 1), one.mean())
+        for one in (values, ages)
+    )
+    residuals, older = values - usual[weekdays], ages - usual_age[weekdays]
+    slope = min(0.0, float(older @ residuals) / float(older @ older)) if older.any() else 0.0
+    residuals = residuals - slope * older
+    today = rate.day.weekday()
+    beyond = min(float(rate.age_days), float(ages.max())) - usual_age[today]
+    # Both means and the slope are themselves estimates from a few weeks.
+    uncertain = 1 + 1 / max(1, int(days[today])) + (beyond**2 / float(older @ older) if slope < 0 else 0.0)
+    free = len(values) - np.count_nonzero(days) - (slope < 0)
+    spread = float(np.sqrt((residuals**2).sum() / max(free, 1)))
+    weeks = np.array([(rate.day - one.day).days // 7 for one in reference])
     mean = float(values.mean())
     sampling = float(np.sqrt(max(mean * (1 - mean), 1e-9) / rate.shoppers))
-    # The weekday's mean is itself an estimate from a few weeks.
-    weeks = max(1, int((weekdays == rate.day.weekday()).sum()))
-    return (expected - rate.rate) / (max(spread, sampling) * float(np.sqrt(1 + 1 / weeks)))
+    deviation = max(spread, sampling, _wandering(residuals, weeks))
+    return float((usual[today] + slope * beyond - rate.rate) / (deviation * np.sqrt(uncertain)))
+
+
+def _wandering(residuals: NDArray[np.float64], weeks: NDArray[np.int64]) -> float:
+    """The deviation of a day that weekly means of ``residuals`` (``[n]``) would have if days were independent.
+
+    Where whole weeks lie high or low, as with seasons, it is larger than that of the days: the sum would take a week of
+    a usual season for a loss.
+    """
+    _, week = np.unique(weeks, return_inverse=True)
+    days = np.bincount(week)
+    sums = np.bincount(week, weights=residuals)
+    return float(np.sqrt((sums**2 / days).sum() / max(len(days) - 2, 1)))

@@ -125,7 +125,7 @@ def events_of_active_shoppers(
     Returns:
         A table with `TRAINING_COLUMNS`, and the sampled shoppers by day.
     """
-    begin, past, end = _bounds(first, last, history_days)
+    _, past, end = _bounds(first, last, history_days)
     with duckdb_engine() as connection:
         read_lake(connection, lake, end, past.date())
         return active_events(connection.con, first, last, history_days, most)

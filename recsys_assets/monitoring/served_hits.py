@@ -45,8 +45,10 @@ SCHEMA = pa.schema(
         pa.field("version", pa.string()),
         pa.field("hit", pa.float64()),
         pa.field("first_category", pa.string()),
+        pa.field("age_days", pa.int32()),
     ]
 )
+"""``age_days``: from the end of the version's data to the day; files of earlier releases lack it."""
 
 Log = Callable[[str], None]
 
@@ -64,7 +66,8 @@ def update_hits(
 ) -> int:
     """Compute the missing days up to ``day``; returns how many. Days without a usable model stay missing."""
     first, mark = day - timedelta(days=BACKFILL_DAYS - 1), mark_of(lake)
-    done, _ = own_days(lake, mark, TABLE, first, day)
+    own, _ = own_days(lake, mark, TABLE, first, day)
+    done = [one for one in own if "age_days" in lake.day_schema(TABLE, one).names]
     missing = [
         (one, version)
         for one in sorted(usable_days(lake) - set(done))
@@ -79,14 +82,21 @@ def update_hits(
             name = str(version.version)
             if name not in models:
                 models[name] = read_bundle(bundles.fetch(version, cache), verify=False).recommender
-            own = events.filter(pc.is_in(events["user_id"], pa.array(shoppers.get(one, []), pa.string())))
-            write_marked(lake, mark, TABLE, one, hits_of_day(own, products, models[name], name, one, k))
+            active = events.filter(pc.is_in(events["user_id"], pa.array(shoppers.get(one, []), pa.string())))
+            hits = hits_of_day(active, products, models[name], name, version.data_window.end.date(), one, k)
+            write_marked(lake, mark, TABLE, one, hits)
         log(f"hits of what was served: {start + len(chunk)} of {len(missing)} days")
     return len(missing)
 
 
-def hits_of_day(events: pa.Table, products: pa.Table, model: Recommender, version: str, day: date, k: int) -> pa.Table:
-    """One row per shopper of ``events`` who bought something on ``day`` (`SCHEMA`)."""
+def hits_of_day(
+    events: pa.Table, products: pa.Table, model: Recommender, version: str, data_end: date, day: date, k: int
+) -> pa.Table:
+    """One row per shopper of ``events`` who bought something on ``day`` (`SCHEMA`).
+
+    Args:
+        version, data_end: of ``model``: its name, and the day on which its training data end.
+    """
     start = datetime.combine(day, time(), UTC)
     try:
         window = EvaluationWindow(start, start + timedelta(days=1), relevant_types(events), candidates="catalogue")
@@ -100,6 +110,7 @@ def hits_of_day(events: pa.Table, products: pa.Table, model: Recommender, versio
             "version": [version] * len(task),
             "hit": found.metrics["hit_rate"],
             "first_category": _categories(products, task.products, found.recommended[:, 0]),
+            "age_days": [(day - data_end).days] * len(task),
         },
         schema=SCHEMA,
     )
@@ -119,9 +130,10 @@ def daily_rates(lake: Lake, day: date) -> list[DailyRate]:
     """The stored days up to ``day``, as many as `BACKFILL_DAYS`."""
     rates = []
     for one in own_days(lake, mark_of(lake), TABLE, day - timedelta(days=BACKFILL_DAYS - 1), day)[0]:
-        hits = lake.read_day(TABLE, one, ("hit",))["hit"].to_numpy()
-        if len(hits):
-            rates.append(DailyRate(one, float(hits.mean()), len(hits)))
+        rows = lake.read_day(TABLE, one)
+        if rows.num_rows and "age_days" in rows.column_names:
+            hits = rows["hit"].to_numpy()
+            rates.append(DailyRate(one, float(hits.mean()), len(hits), rows["age_days"][0].as_py()))
     return rates
 
 
@@ -130,7 +142,8 @@ def one_row_per_shopper(lake: Lake, start: date, end: date) -> pa.Table:
     days, _ = own_days(lake, mark_of(lake), TABLE, start, end - timedelta(days=1))
     if not days:
         return SCHEMA.empty_table()
-    return newest_of_each(pa.concat_tables(lake.read_day(TABLE, one) for one in days))
+    rows = pa.concat_tables([lake.read_day(TABLE, one) for one in days], promote_options="default")
+    return newest_of_each(rows)
 
 
 def _categories(products: pa.Table, listed: IdMap, places: NDArray[np.int32]) -> list[str | None]:

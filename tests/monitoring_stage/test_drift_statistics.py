@@ -1,5 +1,6 @@
 """Statistics of drift against scipy, closed forms and simulations: false alarms, and changes that must be found."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from scipy import stats
 
 from recsys_assets.measurement.bootstrap import paired_comparison
-from recsys_assets.monitoring.concept import DailyRate, follow
+from recsys_assets.monitoring.concept import DailyRate, follow, standardised_loss
 from recsys_assets.monitoring.drift_statistics import (
     MIN_HISTORY,
     compare_categorical,
@@ -114,6 +115,73 @@ def test_cusum_finds_a_loss_and_says_since_when(drop: float, days: int) -> None:
         assert found.since is not None and found.since <= rates[min(first, 119)].day
         delays.append(first - 100 + 1)
     assert np.median(delays) <= days
+
+
+def _ageing(days: int, seed: int, loss: float = 0.0, season: float = 0.0) -> list[DailyRate]:
+    """A model trained every four weeks that loses 1 % of its hits with every day of age; ``loss`` from day 100 on.
+
+    ``season``: standard deviation of whole weeks, as a share of the rate.
+    """
+    rng = np.random.default_rng(seed)
+    weeks = 1 + season * rng.normal(size=days // 7 + 1)
+    found = []
+    for number in range(days):
+        age = number % 28
+        p = 0.3 * 0.99**age * weeks[number // 7] * (1 - loss * (number >= 100))
+        rate = float(rng.binomial(2_000, p) / 2_000)
+        found.append(DailyRate(date(2024, 1, 1) + timedelta(days=number), rate, 2_000, age))
+    return found
+
+
+def _alarms(rates: list[DailyRate]) -> int:
+    """Days on which the sum, begun anew with every training, passes the threshold."""
+    count = 0
+    for first in range(56, len(rates), 28):
+        path = follow(rates[: first + 28], start=rates[first].day).path
+        count += sum(later > 5 >= earlier for earlier, later in zip((0.0, *path), path, strict=False))
+    return count
+
+
+def test_ageing_of_a_model_is_no_loss() -> None:
+    """Forty shops, 26 weeks: a quarter of the hits lost between two trainings, and hardly an alarm."""
+    assert np.mean([_alarms(_ageing(56 + 182, seed)) for seed in range(40)]) <= 0.5
+
+
+@pytest.mark.parametrize(("age_known", "least", "most"), [(True, 1, 4), (False, 10, 99)])
+def test_a_loss_beyond_ageing_is_found(age_known: bool, least: int, most: int) -> None:
+    """A tenth of the hits in a shop of 2,000 buyers a day: days in the median; the age makes the difference."""
+    delays = []
+    for seed in range(20):
+        rates = [one if age_known else replace(one, age_days=0) for one in _ageing(112, seed, loss=0.1)]
+        path = follow(rates, start=rates[84].day)
+        late = [day for day, value in zip(path.days, path.path, strict=True) if value > 5]
+        delays.append((late[0] - rates[100].day).days + 1 if late else 99)
+    assert least <= np.median(delays) <= most
+
+
+def test_weeks_that_lie_high_or_low_as_usual_are_no_loss() -> None:
+    """Seasons of 8 % a week: the sum is standardised by weeks as well as by days."""
+    alarms = [_alarms(_ageing(56 + 182, seed, season=0.08)) for seed in range(40)]
+    assert np.mean(alarms) <= 1
+
+
+def test_expected_rate_by_hand() -> None:
+    """Eight weeks without noise, 1 % of .3 lost per day of age: a day on that line has no loss, one below it has."""
+    days = [date(2024, 1, 1) + timedelta(days=number) for number in range(70)]
+    rates = [DailyRate(day, 0.3 - 0.003 * (number % 28), 1_000, number % 28) for number, day in enumerate(days)]
+    today = replace(rates[-1], rate=0.3 - 0.003 * rates[-1].age_days)
+    assert standardised_loss(today, rates) == pytest.approx(0.0, abs=1e-9)
+    # Beyond the oldest data of the reference nothing is assumed.
+    old, older = (standardised_loss(replace(today, age_days=age), rates) for age in (27, 60))
+    assert old == older
+    mean = float(np.mean([one.rate for one in rates[:63] if one.day >= days[6]]))
+    below = standardised_loss(replace(today, rate=today.rate - 0.01), rates)
+    ages = np.array([one.age_days for one in rates[6:62]], dtype=float)
+    same = np.array([one.day.weekday() for one in rates[6:62]])
+    older_than_usual = ages - np.array([ages[same == day].mean() for day in same])
+    beyond = today.age_days - ages[same == today.day.weekday()].mean()
+    uncertain = 1 + 1 / 8 + beyond**2 / (older_than_usual**2).sum()
+    assert below == pytest.approx(0.01 / np.sqrt(mean * (1 - mean) / 1_000 * uncertain), rel=1e-3)
 
 
 def test_cusum_by_hand() -> None:

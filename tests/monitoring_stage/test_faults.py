@@ -159,7 +159,7 @@ def test_an_old_alarm_of_the_hit_rate_is_not_repeated_on_a_day_without_buyers(la
     for day in days:
         rate = 0.0 if day > LAST - timedelta(days=5) else 0.5
         hits = (np.arange(100) < 100 * rate).astype(float)
-        columns = [[f"u{one}" for one in range(100)], ["v"] * 100, hits, [None] * 100]
+        columns = [[f"u{one}" for one in range(100)], ["v"] * 100, hits, [None] * 100, [7] * 100]
         lake.write_day(TABLE, day, pa.table(columns, schema=SCHEMA))
     yesterday = drift_report_of(lake, LAST - timedelta(days=1), None, 10)
     assert yesterday.cusum.alarm and starts(lake, LAST - timedelta(days=1), yesterday)
@@ -237,7 +237,7 @@ def test_the_history_of_another_shop_is_not_used_and_said(lake: Lake) -> None:
         rows = pa.Table.from_pylist([{"column": "price", "effect": 0.9}], HISTORY_SCHEMA)
         write_marked(lake, mark, HISTORY_TABLE, LAST - timedelta(weeks=week), rows)
     for number in range(69):
-        hits = pa.table([["z"] * 100, ["v"] * 100, [0.9] * 100, [None] * 100], schema=SCHEMA)
+        hits = pa.table([["z"] * 100, ["v"] * 100, [0.9] * 100, [None] * 100, [7] * 100], schema=SCHEMA)
         write_marked(lake, mark, TABLE, LAST - timedelta(days=number), hits)
     report = drift_report_of(lake, LAST, None, 10)
     assert all(one.limit is None for one in report.columns) and report.foreign_days == 9
@@ -247,7 +247,11 @@ def test_the_history_of_another_shop_is_not_used_and_said(lake: Lake) -> None:
     assert findings["concept"].state == "too few" and not starts(lake)
     own = mark_of(lake)
     write_marked(lake, own, TABLE, LAST, hits)
-    assert daily_rates(lake, LAST) == [DailyRate(LAST, pytest.approx(0.9), 100)]
+    assert daily_rates(lake, LAST) == [DailyRate(LAST, pytest.approx(0.9), 100, 7)]
+    # A file of an earlier release does not say how old the data were: its day is made again, not compared.
+    write_marked(lake, own, TABLE, LAST, hits.drop(["age_days"]))
+    assert daily_rates(lake, LAST) == []
+    write_marked(lake, own, TABLE, LAST, hits)
     # A catalogue that has grown and lost a third of its products is the same shop's.
     grown = pa.concat_tables([catalogue().slice(17), catalogue("new")])
     lake.write_table("products", grown)
