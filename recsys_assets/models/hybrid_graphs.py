@@ -1,6 +1,6 @@
 """Item-to-item graphs of the two-stage recommender: several views of one log, each a few neighbours per product."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from lambda_api.recommender.two_stage.sessions import SESSION_GAP_SECONDS
 from recsys_assets.models.content import Content
 from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData
 from recsys_assets.models.item_knn import ItemKnn
-from recsys_assets.models.neighbours import rows_of, strongest
+from recsys_assets.models.neighbours import product_in_blocks, strongest
 
 RECENT_HALF_LIFE_DAYS, RECENT_SHARE = 21.0, 0.25
 """Half-life of recent events, and the largest share of the log's length that it may be."""
@@ -30,11 +30,9 @@ LARGE_SHOP = 8_000
 """Products above which pairs are counted sparsely, and long histories cost more than they tell."""
 
 
-def pruned(matrix: sparse.spmatrix, neighbours: int) -> SparseWeights:
+def pruned(blocks: Iterable[sparse.csr_matrix], neighbours: int) -> SparseWeights:
     """The ``neighbours`` largest positive weights of each row without its own product, ties to the lower index."""
-    rows = enumerate(rows_of(sparse.csr_matrix(matrix)))
-    others = ((columns != row, columns, weights) for row, (columns, weights) in rows)
-    return strongest(((columns[other], weights[other]) for other, columns, weights in others), neighbours)
+    return strongest(blocks, neighbours, without_self=True)
 
 
 def co_purchase(data: TrainingData, neighbours: int) -> SparseWeights:
@@ -42,7 +40,7 @@ def co_purchase(data: TrainingData, neighbours: int) -> SparseWeights:
     if len(data.products) <= LARGE_SHOP:
         return _without_self(ItemKnn(neighbours=neighbours + 1, trend_power=0.0).fit(data))
     rows = ItemKnn().weighted(_thinned(data.matrix(DEFAULT_TYPE_WEIGHTS, binary=True)))
-    return pruned(rows @ rows.T, neighbours)
+    return pruned(product_in_blocks(rows, rows.T), neighbours)
 
 
 def content(data: TrainingData, neighbours: int) -> SparseWeights:
@@ -65,7 +63,7 @@ def recent(data: TrainingData, neighbours: int) -> SparseWeights:
     decayed = sparse.csr_matrix((weight, (data.user, data.product)), shape=matrix.shape)
     per_user = np.asarray(matrix.sum(axis=1)).ravel()
     scaled = sparse.diags(1.0 / np.sqrt(np.maximum(per_user, 1.0))) @ matrix
-    return pruned(_normalised(scaled.T @ decayed, np.asarray(matrix.sum(axis=0)).ravel(), decayed), neighbours)
+    return pruned(_normalised(scaled.T, decayed, np.asarray(matrix.sum(axis=0)).ravel()), neighbours)
 
 
 def same_session(data: TrainingData, neighbours: int) -> SparseWeights:
@@ -74,8 +72,8 @@ def same_session(data: TrainingData, neighbours: int) -> SparseWeights:
     size = np.asarray(sessions.sum(axis=1)).ravel()
     scaled = sparse.diags(1.0 / np.log1p(size + 1.0)) @ sessions
     counts = np.asarray(sessions.sum(axis=0)).ravel()
-    scale = sparse.diags(1.0 / np.sqrt(counts + SHRINKAGE))
-    return pruned(scale @ (scaled.T @ sessions) @ scale, neighbours)
+    scale = 1.0 / np.sqrt(counts + SHRINKAGE)
+    return pruned(product_in_blocks(scaled.T, sessions, scale, scale), neighbours)
 
 
 def next_session(data: TrainingData, neighbours: int) -> SparseWeights:
@@ -83,11 +81,14 @@ def next_session(data: TrainingData, neighbours: int) -> SparseWeights:
     sessions, owner = session_matrix(data)
     size = np.maximum(np.asarray(sessions.sum(axis=1)).ravel(), 1.0)
     before = sparse.diags(1.0 / np.sqrt(size)) @ sessions
-    total = sparse.csr_matrix((len(data.products), len(data.products)))
+    first, then = [], []
     for step in range(1, NEXT_SESSIONS + 1):
         follows = np.flatnonzero(owner[:-step] == owner[step:]) if len(owner) > step else np.empty(0, np.int64)
-        total = total + 0.5 ** (step - 1) * (before[follows].T @ before[follows + step])
-    return pruned(_normalised(total, np.asarray(sessions.sum(axis=0)).ravel(), sessions), neighbours)
+        first.append(before[follows])
+        then.append(0.5 ** (step - 1) * before[follows + step])
+    left, right = (sparse.vstack(parts, format="csr") for parts in (first, then))
+    totals = np.asarray(sessions.sum(axis=0)).ravel()
+    return pruned(_normalised(left.T, right, totals, totals), neighbours)
 
 
 def next_click(data: TrainingData, neighbours: int) -> SparseWeights:
@@ -103,7 +104,7 @@ def next_click(data: TrainingData, neighbours: int) -> SparseWeights:
         weight = np.full(len(at), STEP_DECAY ** (step - 1))
         total = total + sparse.csr_matrix((weight, (data.product[at], data.product[at + step])), shape=shape)
     events = np.bincount(data.product, minlength=len(data.products))
-    return pruned(sparse.diags(1.0 / (events + SHRINKAGE)) @ total, neighbours)
+    return pruned([sparse.diags(1.0 / (events + SHRINKAGE)) @ total], neighbours)
 
 
 def session_walk(data: TrainingData, neighbours: int) -> SparseWeights:
@@ -114,9 +115,9 @@ def session_walk(data: TrainingData, neighbours: int) -> SparseWeights:
     sessions = session_matrix(data)[0]
     size = np.maximum(np.asarray(sessions.sum(axis=1)).ravel(), 1.0)
     counts = np.asarray(sessions.sum(axis=0)).ravel()
-    pairs = (sparse.diags(1.0 / np.sqrt(size)) @ sessions).T @ sessions
-    step = _matrix(pruned(sparse.diags(1.0 / (counts + SHRINKAGE)) @ pairs, WALK_NEIGHBOURS))
-    return pruned((step @ step) @ sparse.diags((counts + 1.0) ** -POPULAR_POWER), neighbours)
+    scaled = sparse.diags(1.0 / np.sqrt(size)) @ sessions
+    step = _matrix(pruned(product_in_blocks(scaled.T, sessions, 1.0 / (counts + SHRINKAGE)), WALK_NEIGHBOURS))
+    return pruned(product_in_blocks(step, step, column_scale=(counts + 1.0) ** -POPULAR_POWER), neighbours)
 
 
 GRAPHS: Mapping[str, Callable[[TrainingData, int], SparseWeights]] = {
@@ -164,12 +165,18 @@ def _thinned(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
     return (sparse.diags((size <= limit).astype(np.float64)) @ matrix).tocsr()
 
 
-def _normalised(weights: sparse.spmatrix, sources: NDArray[np.float64], targets: sparse.spmatrix) -> sparse.csr_matrix:
-    """Rows divided by the root of how often the source occurs, columns by that of the target's total, shrunk."""
-    reach = np.asarray(targets.sum(axis=0)).ravel()
-    left = sparse.diags(1.0 / np.sqrt(sources + SHRINKAGE))
-    right = sparse.diags(1.0 / np.sqrt(reach + 1.0))
-    return (left @ weights @ right).tocsr()
+def _normalised(
+    left: sparse.spmatrix,
+    right: sparse.spmatrix,
+    sources: NDArray[np.float64],
+    targets: NDArray[np.float64] | None = None,
+) -> Iterator[sparse.csr_matrix]:
+    """Rows of ``left @ right``, divided by the root of how often the source occurs, columns by that of the target.
+
+    ``targets``: totals, by default those of ``right``. Both are shrunk.
+    """
+    reach = np.asarray(right.sum(axis=0)).ravel() if targets is None else targets
+    return product_in_blocks(left, right, 1.0 / np.sqrt(sources + SHRINKAGE), 1.0 / np.sqrt(reach + 1.0))
 
 
 def _without_self(recommender: ItemToItemRecommender) -> SparseWeights:

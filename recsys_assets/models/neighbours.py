@@ -10,10 +10,8 @@ from scipy import sparse
 from lambda_api.recommender.csr import offsets
 from lambda_api.recommender.item_weights import SparseWeights
 
-Row = tuple[NDArray[np.int32], NDArray[np.float32]]
-
 SIMILARITIES_PER_BLOCK = 4_000_000
-"""Most similarities held at once (48 MB with their places)."""
+"""Similarities held at once (48 MB with their places)."""
 
 
 def nearest(vectors: sparse.csr_matrix, k: int) -> SparseWeights:
@@ -26,18 +24,35 @@ def nearest(vectors: sparse.csr_matrix, k: int) -> SparseWeights:
     Returns:
         Weights ``[n, n]`` with at most ``k`` per row; of equals those of lower indices.
     """
-    return strongest(rows_of_product(vectors, vectors.T), k)
+    return strongest(product_in_blocks(vectors, vectors.T), k)
 
 
-def rows_of_product(left: sparse.spmatrix, right: sparse.spmatrix) -> Iterator[Row]:
-    """The rows of ``left @ right``, of which at most `SIMILARITIES_PER_BLOCK` values are in memory, or one row."""
+def product_in_blocks(
+    left: sparse.spmatrix,
+    right: sparse.spmatrix,
+    row_scale: NDArray[np.float64] | None = None,
+    column_scale: NDArray[np.float64] | None = None,
+) -> Iterator[sparse.csr_matrix]:
+    """``left @ right`` in blocks of rows, each value times its row's and its column's scale where given.
+
+    A block holds at most `SIMILARITIES_PER_BLOCK` values and one row more.
+    """
     left, right = left.tocsr(), right.tocsr()
     # Most pairs of products have nothing in common; only the others are stored.
     terms = np.concatenate([[0], np.cumsum(np.diff(right.indptr)[left.indices], dtype=np.int64)])
     stored = np.cumsum(np.minimum(np.diff(terms[left.indptr]), right.shape[1]))
     full = np.arange(1, stored[-1] // SIMILARITIES_PER_BLOCK + 1) * SIMILARITIES_PER_BLOCK if len(stored) else stored
     edges = np.unique([0, *np.searchsorted(stored, full, side="right"), left.shape[0]])
-    return (row for start, stop in pairwise(edges.tolist()) for row in rows_of(left[start:stop] @ right))
+
+    def block(start: int, stop: int) -> sparse.csr_matrix:
+        values = left[start:stop] @ right
+        if row_scale is not None:
+            values.data *= np.repeat(row_scale[start:stop], np.diff(values.indptr))
+        if column_scale is not None:
+            values.data *= column_scale[values.indices]
+        return values
+
+    return (block(start, stop) for start, stop in pairwise(edges.tolist()))
 
 
 def without_common(vectors: sparse.csr_matrix, most_pairs: int) -> sparse.csr_matrix:
@@ -53,40 +68,56 @@ def without_common(vectors: sparse.csr_matrix, most_pairs: int) -> sparse.csr_ma
     return vectors if kept.all() else sparse.csr_matrix(vectors[:, np.flatnonzero(kept)])
 
 
-def rows_of(matrix: sparse.csr_matrix) -> Iterator[Row]:
-    """Each row of ``matrix`` as columns and float32 weights, in the order stored."""
-    data = matrix.data.astype(np.float32, copy=False)
-    return ((matrix.indices[first:last], data[first:last]) for first, last in pairwise(matrix.indptr))
-
-
-def strongest(rows: Iterable[Row], k: int) -> SparseWeights:
+def strongest(blocks: Iterable[sparse.csr_matrix], k: int, *, without_self: bool = False) -> SparseWeights:
     """The ``k`` largest positive weights of each of ``n`` rows as weights ``[n, n]``, of equals those of lower columns.
 
-    Columns of a row are distinct, in any order.
+    Args:
+        blocks: the rows, one block after the other. Columns of a row are distinct, in any order.
+        without_self: leave out the weight of a row for its own column.
     """
-    kept = [_strongest_of_row(columns, weights, k) for columns, weights in rows]
+    kept: list[sparse.csr_matrix] = []
+    first = 0
+    for block in blocks:
+        kept.append(_strongest_of(block, k, first if without_self else None))
+        first += block.shape[0]
     return SparseWeights(
-        indptr=offsets([len(columns) for columns, _ in kept]),
-        indices=np.concatenate([np.empty(0, np.int32), *(columns for columns, _ in kept)]).astype(np.int32),
-        data=np.concatenate([np.empty(0, np.float32), *(weights for _, weights in kept)]),
+        indptr=offsets(np.concatenate([np.empty(0, np.int64), *(np.diff(one.indptr) for one in kept)])),
+        indices=np.concatenate([np.empty(0, np.int32), *(one.indices for one in kept)]).astype(np.int32),
+        data=np.concatenate([np.empty(0, np.float32), *(one.data for one in kept)]),
     )
 
 
-def _strongest_of_row(columns: NDArray[np.int32], weights: NDArray[np.float32], k: int) -> Row:
-    """The ``k`` largest positive weights, of equals those of lower columns; columns ascending."""
-    if len(weights) > k:
-        border = max(np.partition(weights, len(weights) - k)[len(weights) - k], np.float32(0.0))
-        kept = np.flatnonzero(weights >= border)
-        columns, weights = columns[kept], weights[kept]
-    order = np.argsort(columns)
-    columns, weights = columns[order], weights[order]
-    if len(weights) > k:
-        spare = k - np.count_nonzero(weights > border)
-        tied = weights == border
-        kept = np.flatnonzero(~tied | (np.cumsum(tied) <= spare))
-        columns, weights = columns[kept], weights[kept]
-    positive = weights > 0
-    return columns[positive], weights[positive]
+def _strongest_of(block: sparse.csr_matrix, k: int, own: int | None) -> sparse.csr_matrix:
+    """`strongest` of a block; ``own``: the column that is the first row's own, the second's is the next."""
+    weights = block.data.astype(np.float32, copy=False)
+    wanted = weights > 0
+    if own is not None:
+        wanted &= block.indices != np.repeat(np.arange(own, own + block.shape[0]), np.diff(block.indptr))
+    found = _chosen(sparse.csr_matrix((weights, block.indices, block.indptr), shape=block.shape), wanted)
+    # Most rows are short; only the others are looked at one by one.
+    chosen = np.ones(found.nnz, dtype=bool)
+    borders = {}
+    for row in np.flatnonzero(np.diff(found.indptr) > k).tolist():
+        part = slice(found.indptr[row], found.indptr[row + 1])
+        values = found.data[part]
+        borders[row] = np.partition(values, len(values) - k)[len(values) - k]
+        chosen[part] = values >= borders[row]
+    found = _chosen(found, chosen)
+    found.sort_indices()
+    chosen = np.ones(found.nnz, dtype=bool)
+    for row in np.flatnonzero(np.diff(found.indptr) > k).tolist():
+        part = slice(found.indptr[row], found.indptr[row + 1])
+        tied = found.data[part] == borders[row]
+        chosen[part] = ~tied | (np.cumsum(tied) <= k - np.count_nonzero(~tied))
+    return _chosen(found, chosen)
+
+
+def _chosen(matrix: sparse.csr_matrix, chosen: NDArray[np.bool_]) -> sparse.csr_matrix:
+    """The values of ``matrix`` that are ``chosen`` (bool, one per value)."""
+    if chosen.all():
+        return matrix
+    before = offsets(chosen)
+    return sparse.csr_matrix((matrix.data[chosen], matrix.indices[chosen], before[matrix.indptr]), shape=matrix.shape)
 
 
 def normalised_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:

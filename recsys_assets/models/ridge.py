@@ -3,6 +3,7 @@
 Everything is solved in float64 and stored in float32.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lambda_api.errors import RecsysError
+from lambda_api.recommender.csr import offsets
 from lambda_api.recommender.item_weights import DenseWeights, ItemWeights
 from recsys_assets.models.neighbours import strongest
 
@@ -123,7 +125,15 @@ def stored(
         everything = np.zeros((products, products), dtype=np.float32)
         everything[np.ix_(active, active)] = weights
         return DenseWeights(everything)
-    rows = [(active[:0], weights[:0].ravel())] * products
-    for product, row in zip(active.tolist(), weights, strict=True):
-        rows[product] = (active, row)
-    return strongest(rows, top_neighbours)
+    return strongest(_in_blocks(weights, active, products), top_neighbours)
+
+
+def _in_blocks(weights: NDArray[np.float32], active: NDArray[np.int32], products: int) -> Iterator[sparse.csr_matrix]:
+    """``weights`` among ``active`` as blocks of rows of ``[products, products]``."""
+    for start in range(0, products, ROWS_PER_BLOCK):
+        stop = min(start + ROWS_PER_BLOCK, products)
+        first, last = np.searchsorted(active, (start, stop)).tolist()
+        lengths = np.zeros(stop - start, dtype=np.int64)
+        lengths[active[first:last] - start] = len(active)
+        values = (weights[first:last].ravel(), np.tile(active, last - first), offsets(lengths))
+        yield sparse.csr_matrix(values, shape=(stop - start, products))

@@ -1,11 +1,13 @@
 """The neighbour search against all similarities, sorted."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy import sparse
 
 from recsys_assets.models import neighbours
-from recsys_assets.models.neighbours import nearest, normalised_rows, rows_of_product, without_common
+from recsys_assets.models.neighbours import nearest, normalised_rows, product_in_blocks, strongest, without_common
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -38,12 +40,28 @@ def test_rows_of_a_product_in_blocks(most: int, monkeypatch: pytest.MonkeyPatch)
     left, right = (random.random(shape) * (random.random(shape) < 0.3) for shape in ((23, 9), (9, 17)))
     left[5] = right[3] = 0
     monkeypatch.setattr(neighbours, "SIMILARITIES_PER_BLOCK", most)
-    rows = list(rows_of_product(sparse.csr_matrix(left), sparse.csr_matrix(right)))
-    found = np.zeros((23, 17), dtype=np.float32)
-    for row, (columns, weights) in enumerate(rows):
-        found[row, columns] = weights
-    assert len(rows) == 23 and found == pytest.approx((left @ right).astype(np.float32))
-    assert not list(rows_of_product(sparse.csr_matrix((0, 9)), sparse.csr_matrix(right)))
+    row_scale, column_scale = random.random(23), random.random(17)
+    blocks = list(product_in_blocks(sparse.csr_matrix(left), sparse.csr_matrix(right), row_scale, column_scale))
+    expected = row_scale[:, None] * (left @ right) * column_scale
+    assert sparse.vstack(blocks).toarray() == pytest.approx(expected)
+    assert all(block.nnz <= most + 17 for block in blocks) and (len(blocks) > 1 or most == 10_000)
+    assert not list(product_in_blocks(sparse.csr_matrix((0, 9)), sparse.csr_matrix(right)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("without_self", [True, False])
+def test_strongest_of_any_blocks_by_sorting(seed: int, without_self: bool) -> None:
+    random = np.random.default_rng(seed)
+    dense = random.integers(-2, 4, size=(30, 30)).astype(np.float64)
+    edges = [0, *sorted(random.choice(np.arange(1, 30), 4, replace=False).tolist()), 30]
+    blocks = [sparse.csr_matrix(dense[start:stop]) for start, stop in pairwise(edges)]
+    found = strongest(blocks, 3, without_self=without_self)
+    for row in range(30):
+        allowed = [column for column in range(30) if dense[row, column] > 0 and not (without_self and column == row)]
+        best = sorted(sorted(allowed, key=lambda column: (-dense[row, column], column))[:3])
+        part = slice(int(found.indptr[row]), int(found.indptr[row + 1]))
+        assert found.indices[part].tolist() == best
+        assert found.data[part].tolist() == dense[row, best].tolist()
 
 
 def test_the_commonest_columns_are_left_out() -> None:
