@@ -29,9 +29,16 @@ class Measured:
 
 
 def run_measured(
-    command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path | None = None
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    sample_s: float = SAMPLE_SECONDS,
 ) -> Measured:
-    """Run ``command`` to its end. Linux only: memory is read from ``/proc``, shared pages counted once (PSS)."""
+    """Run ``command`` to its end. Linux only: memory is read from ``/proc``, shared pages counted once (PSS).
+
+    Args:
+        sample_s: seconds between two looks at the memory, each of which costs tens of milliseconds for gigabytes.
+    """
     began = time.perf_counter()
     with subprocess.Popen(
         command,
@@ -45,7 +52,7 @@ def run_measured(
         done = threading.Event()
 
         def watch() -> None:
-            while not done.wait(SAMPLE_SECONDS):
+            while not done.wait(sample_s):
                 peak[0] = max(peak[0], _tree_bytes(process.pid))
 
         watcher = threading.Thread(target=watch, daemon=True)
