@@ -56,7 +56,7 @@ def product_in_blocks(
 
 
 def without_common(vectors: sparse.csr_matrix, most_pairs: int) -> sparse.csr_matrix:
-    """``vectors`` without the columns that most rows share, so that rows share a column in at most ``most_pairs`` cases.
+    """``vectors`` without its commonest columns, so that at most ``most_pairs`` pairs of values share a column.
 
     The commonest columns tell least and cost most: comparing rows takes the square of a column's values. All are kept
     where that is affordable.
