@@ -82,7 +82,7 @@ def read_lake(connection: Any, lake: Lake, as_of: datetime, first: date | None =
 def tables_before(lake: Lake, as_of: datetime, scan: Scan, first: date | None = None) -> LakeTables:
     """The lake's tables; days before ``first``, and those that begin at or after ``as_of``, are not opened.
 
-    A missing products or users table counts as an empty one.
+    A missing products or users table counts as an empty one, and so do interactions that all lie before ``first``.
 
     Args:
         scan: reads the files of a table with an engine; no files are an empty table.
@@ -92,7 +92,7 @@ def tables_before(lake: Lake, as_of: datetime, scan: Scan, first: date | None = 
     """
     end = (utc(as_of) + timedelta(days=1) - timedelta(microseconds=1)).date()
     files = lake.files(INTERACTIONS.name, first, end)
-    if not files:
+    if not files and not (first and lake.files(INTERACTIONS.name, end=end)):
         raise LakeError(
             f"{lake.uri(INTERACTIONS.name)} holds nothing before {as_of.isoformat()}; materialise 'interactions' first"
         )

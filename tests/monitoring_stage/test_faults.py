@@ -3,7 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +142,16 @@ def test_an_earlier_missing_day_costs_its_week_of_the_reference_only(lake: Lake)
     samples = weekly_samples(lake, LAST)
     assert (samples.reference.num_rows, samples.current.num_rows) == (7 * 700, 700)
     assert found(lake)["features"].state == "ok"
+
+
+def test_a_log_that_ended_long_ago(lake: Lake) -> None:
+    """The week, its reference and the history of its shoppers lie after the last event: there is nothing to read."""
+    day = LAST + timedelta(days=400)
+    samples = weekly_samples(lake, day)
+    assert (samples.reference.num_rows, samples.current.num_rows) == (0, 0)
+    champion_end = datetime.combine(day - timedelta(days=30), time(), UTC)
+    findings = {one.name: one for one in findings_of(drift_report_of(lake, day, champion_end, 10))}
+    assert {findings[name].state for name in ("features", "concept", "twin")} == {"too few"}
 
 
 def test_a_stream_that_stopped(lake: Lake) -> None:
