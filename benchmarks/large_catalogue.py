@@ -77,7 +77,7 @@ def answer(bundle: Path, histories: Histories) -> tuple[float, float, float]:
 
 
 def _peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts KiB
 
 
 def _alone(function: Any, *given: Any) -> Any:

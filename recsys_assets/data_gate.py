@@ -15,14 +15,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
 
 from lambda_api.errors import RecsysError
-from recsys_assets.lake import Lake, open_filesystem
+from recsys_assets.lake import Lake, LakeError, open_filesystem
 from recsys_assets.verdict import FAILURE_SCHEMA, Verdict
 
 State = Literal["waiting", "closed", "unreadable", "validated"]
@@ -153,9 +153,10 @@ def stored_failures(lake: Lake, day: date, checksum: str | None = None) -> pa.Ta
     Returns:
         ``None`` when the day was never validated or, given the raw file's ``checksum``, when another file was.
     """
-    if not lake.files(VERDICTS, day, day + timedelta(days=1)):
+    try:
+        table = lake.read_day(VERDICTS, day)
+    except LakeError:  # never validated
         return None
-    table = lake.read_day(VERDICTS, day)
     # A verdict of an older version has no checksum here; its day is validated again.
     validated = (table.schema.metadata or {}).get(_CHECKSUM_KEY, b"").decode()
     if checksum is not None and checksum != validated:

@@ -54,15 +54,23 @@ def write_marked(lake: Lake, mark: ShopMark, table: str, day: date, rows: pa.Tab
     return lake.write_day(table, day, rows.replace_schema_metadata(metadata))
 
 
-def own_days(lake: Lake, mark: ShopMark, table: str, first: date, last: date) -> tuple[list[date], list[date]]:
+def own_days(
+    lake: Lake, mark: ShopMark, table: str, first: date, last: date, *, column: str = ""
+) -> tuple[list[date], list[date]]:
     """Stored days from ``first`` to ``last`` (inclusive) of a marked table: those of this shop, and those of another.
 
     Only file footers are read. A day without a mark counts as this shop's.
+
+    Args:
+        column: days of earlier releases, whose files lack this column, are in neither list.
     """
     own: list[date] = []
     foreign: list[date] = []
     for day in lake.days(table):
         if first <= day <= last:
-            sketch = json.loads(lake.day_metadata(table, day).get(_KEY, b"[]"))
+            schema = lake.day_schema(table, day)
+            if column and column not in schema.names:
+                continue
+            sketch = json.loads((schema.metadata or {}).get(_KEY, b"[]"))
             (own if mark.knows(sketch) else foreign).append(day)
     return own, foreign

@@ -102,8 +102,8 @@ def _strongest_of(block: sparse.csr_matrix, k: int, own: int | None) -> sparse.c
         values = found.data[part]
         borders[row] = np.partition(values, len(values) - k)[len(values) - k]
         chosen[part] = values >= borders[row]
-    found = _chosen(found, chosen)
-    found.sort_indices()
+    # A copy: where every value was chosen, the arrays are still the caller's.
+    found = _chosen(found, chosen).sorted_indices()
     chosen = np.ones(found.nnz, dtype=bool)
     for row in np.flatnonzero(np.diff(found.indptr) > k).tolist():
         part = slice(found.indptr[row], found.indptr[row + 1])

@@ -125,9 +125,8 @@ def events_of_active_shoppers(
     Returns:
         A table with `TRAINING_COLUMNS`, and the sampled shoppers by day.
     """
-    _, past, end = _bounds(first, last, history_days)
     with duckdb_engine() as connection:
-        read_lake(connection, lake, end, past.date())
+        read_lake(connection, lake, midnight_after(last), first - timedelta(days=history_days))
         return active_events(connection.con, first, last, history_days, most)
 
 
@@ -135,7 +134,7 @@ def active_events(
     connection: Any, first: date, last: date, history_days: int, most: int
 ) -> tuple[pa.Table, dict[date, list[str]]]:
     """`events_of_active_shoppers` from the table ``interactions`` of a DuckDB connection."""
-    begin, past, end = _bounds(first, last, history_days)
+    begin, end = datetime.combine(first, time(), UTC), midnight_after(last)
     connection.execute(_ACTIVE, [begin, end, most])
     active = connection.sql("SELECT user_id, day FROM active").to_arrow_table()
     # Rows of others are dropped while files are read, before the join.
@@ -145,17 +144,11 @@ def active_events(
         SELECT * FROM training_log SEMI JOIN active USING (user_id)
         WHERE timestamp >= ? AND timestamp < ? AND hash(user_id) <= ?::UBIGINT
     """
-    events = connection.sql(query, params=[past, end, sliced]).to_arrow_table()
+    events = connection.sql(query, params=[begin - timedelta(days=history_days), end, sliced]).to_arrow_table()
     shoppers: dict[date, list[str]] = {}
     for user, day in zip(active["user_id"].to_pylist(), active["day"].to_pylist(), strict=True):
         shoppers.setdefault(day, []).append(user)
     return events, shoppers
-
-
-def _bounds(first: date, last: date, history_days: int) -> tuple[datetime, datetime, datetime]:
-    """When the days begin, when their history begins, and when the days end; aware, UTC."""
-    begin = datetime.combine(first, time(), UTC)
-    return begin, begin - timedelta(days=history_days), midnight_after(last)
 
 
 def compare_samples(samples: Samples) -> list[ColumnDrift]:

@@ -66,8 +66,7 @@ def update_hits(
 ) -> int:
     """Compute the missing days up to ``day``; returns how many. Days without a usable model stay missing."""
     first, mark = day - timedelta(days=BACKFILL_DAYS - 1), mark_of(lake)
-    own, _ = own_days(lake, mark, TABLE, first, day)
-    done = [one for one in own if "age_days" in lake.day_schema(TABLE, one).names]
+    done, _ = own_days(lake, mark, TABLE, first, day, column="age_days")
     missing = [
         (one, version)
         for one in sorted(usable_days(lake) - set(done))
@@ -129,9 +128,10 @@ def _of_buyers(events: pa.Table, window: EvaluationWindow) -> pa.Table:
 def daily_rates(lake: Lake, day: date) -> list[DailyRate]:
     """The stored days up to ``day``, as many as `BACKFILL_DAYS`."""
     rates = []
-    for one in own_days(lake, mark_of(lake), TABLE, day - timedelta(days=BACKFILL_DAYS - 1), day)[0]:
-        rows = lake.read_day(TABLE, one)
-        if rows.num_rows and "age_days" in rows.column_names:
+    first = day - timedelta(days=BACKFILL_DAYS - 1)
+    for one in own_days(lake, mark_of(lake), TABLE, first, day, column="age_days")[0]:
+        rows = lake.read_day(TABLE, one, ("hit", "age_days"))
+        if rows.num_rows:
             hits = rows["hit"].to_numpy()
             rates.append(DailyRate(one, float(hits.mean()), len(hits), rows["age_days"][0].as_py()))
     return rates

@@ -72,3 +72,13 @@ def test_the_commonest_columns_are_left_out() -> None:
     assert without_common(vectors, 29).toarray().tolist() == [row[1:] for row in held]
     assert without_common(vectors, 13).toarray().tolist() == [[row[1], row[3]] for row in held]
     assert without_common(vectors, 0).shape == (4, 0)
+
+
+def test_blocks_are_left_as_they_were() -> None:
+    """Positive weights in float64, each row from its last column to its first, all of them kept."""
+    dense = 1.0 + np.arange(12).reshape(3, 4)
+    backwards = sparse.csr_matrix(dense[:, ::-1])
+    block = sparse.csr_matrix((backwards.data, 3 - backwards.indices, backwards.indptr), shape=(3, 4))
+    found = strongest([block], 4)
+    assert found.indices.tolist() == [0, 1, 2, 3] * 3 and found.data.tolist() == dense.ravel().tolist()
+    assert (block.toarray() == dense).all()
