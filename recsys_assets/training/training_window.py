@@ -2,9 +2,11 @@
 
 from datetime import datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lambda_api.recommender.csr import offsets, run_starts
 from recsys_assets.data_gate import require_open
 from recsys_assets.lake import Lake
 from recsys_assets.schema import PRODUCTS
@@ -48,11 +50,28 @@ def known_catalogue(products: pa.Table, before: pa.Table, later_product_ids: pa.
         pc.invert(pc.is_in(products["product_id"], sold_before)),
     )
     products = products.filter(pc.invert(only_later))
-    paid = before.filter(pc.is_valid(before["price"]))
-    medians = paid.group_by("product_id").aggregate([("price", "approximate_median")])
-    position = pc.index_in(products["product_id"].combine_chunks(), medians["product_id"].combine_chunks())
-    price = pc.coalesce(medians["price_approximate_median"].combine_chunks().take(position), products["price"])
+    ids, medians = _median_prices(before)
+    position = pc.index_in(products["product_id"].combine_chunks(), ids)
+    price = pc.coalesce(medians.take(position), products["price"])
     return products.set_column(products.column_names.index("price"), "price", price)
+
+
+def _median_prices(interactions: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """Products that a price was paid for, and the median of their prices; two arrays ``[n]``."""
+    # Arrow's own medians keep a sketch of 11 kB per product, two gigabytes for 200,000.
+    paid = interactions.filter(pc.is_valid(interactions["price"]))
+    counts = paid.group_by(["product_id", "price"]).aggregate([([], "count_all")])
+    counts = counts.sort_by([("product_id", "ascending"), ("price", "ascending")]).combine_chunks()
+    encoded = counts["product_id"].combine_chunks().dictionary_encode()
+    product, count = encoded.indices.to_numpy(), counts["count_all"].to_numpy()
+    total = np.bincount(product, weights=count, minlength=len(encoded.dictionary)).astype(np.int64)
+    twice_up_to_here = 2 * (np.cumsum(count) - offsets(total)[product])
+    # The two prices in the middle, which are one where their number is odd.
+    middle = [
+        np.flatnonzero(reached) for reached in (twice_up_to_here >= total[product], twice_up_to_here > total[product])
+    ]
+    low, high = (counts["price"].to_numpy()[rows[run_starts(product[rows])]] for rows in middle)
+    return encoded.dictionary, pa.array((low + high) / 2)
 
 
 def catalogue_before(lake: Lake, moment: datetime, before: pa.Table) -> pa.Table:
