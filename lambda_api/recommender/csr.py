@@ -1,12 +1,13 @@
 """Index arithmetic of compressed sparse rows (CSR): row ``i`` owns ``values[indptr[i]:indptr[i + 1]]``."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
+Integer = TypeVar("Integer", bound=np.integer[Any])
 
 
 def offsets(lengths: NDArray[Any] | Sequence[int]) -> IntArray:
@@ -29,6 +30,12 @@ def run_starts(values: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     starts = np.ones(len(values), dtype=bool)
     np.not_equal(values[1:], values[:-1], out=starts[1:])
     return starts
+
+
+def distinct(values: NDArray[Integer]) -> NDArray[Integer]:
+    """The distinct values, ascending: ``np.unique``, which takes ten times as long for millions (NumPy 2.4)."""
+    ascending = np.sort(values)
+    return ascending[run_starts(ascending)]
 
 
 def session_starts(

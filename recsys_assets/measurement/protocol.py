@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
 from lambda_api.recommender.contract import Recommender
-from lambda_api.recommender.csr import offsets, ranges
+from lambda_api.recommender.csr import distinct, offsets, ranges
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
 from recsys_assets.measurement.beyond_accuracy import (
@@ -139,7 +139,7 @@ def build_task(interactions: pa.Table, products: pa.Table, window: EvaluationWin
             f"{int((~early).sum())} events in the window, {int(early.sum())} before it; choose another window"
         )
     n_products = len(log.products)
-    evaluated = np.unique(pairs // n_products)
+    evaluated = distinct(pairs // n_products)
     return EvaluationTask(
         window=window,
         products=log.products,
@@ -179,7 +179,7 @@ def _is_relevant(log: TrainingData, window: EvaluationWindow, *, check_rating: b
 
 def _distinct_pairs(log: TrainingData, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Sorted distinct ``user * n_products + product`` of the chosen events."""
-    return np.unique(log.pairs[chosen])
+    return distinct(log.pairs[chosen])
 
 
 def _rows_of(pairs: NDArray[np.int64], users: NDArray[np.int64], n_products: int) -> Ragged:
@@ -197,7 +197,7 @@ def _product_statistics(
         candidates=events > 0 if window.candidates == "seen" else np.ones(n_products, dtype=bool),
         users=np.bincount(_distinct_pairs(log, early) % n_products, minlength=n_products),
         events=events,
-        n_users=len(np.unique(log.user[early])),
+        n_users=len(distinct(log.user[early])),
         vectors=content_vectors(products, log.products),
         sales=np.bincount(log.product[early & _is_relevant(log, window, check_rating=False)], minlength=n_products),
     )

@@ -65,9 +65,11 @@ class TrainingData:
                 so that products without a catalogue row are kept.
         """
         cutoff = int(as_of.timestamp())
-        seconds_all = pc.cast(pc.floor_temporal(interactions["timestamp"], unit="second"), pa.timestamp("s", tz="UTC"))
-        early = pc.less(seconds_all.cast(pa.int64()), cutoff)
-        interactions = interactions.append_column("_seconds", seconds_all.cast(pa.int64())).filter(early)
+        seconds = pc.cast(pc.floor_temporal(interactions["timestamp"], unit="second"), pa.timestamp("s", tz="UTC"))
+        timestamp = seconds.cast(pa.int64()).to_numpy()
+        early = timestamp < cutoff
+        if not early.all():
+            interactions, timestamp = interactions.filter(pa.array(early)), timestamp[early]
         user_ids, user_codes = _dictionary(interactions["user_id"])
         product_ids, product_codes = _dictionary(interactions["product_id"])
         users = IdMap.from_ids(user_ids)
@@ -76,7 +78,6 @@ class TrainingData:
         user = users.indices(user_ids)[user_codes] if user_ids else np.empty(0, np.int32)
         product = product_map.indices(product_ids)[product_codes] if product_ids else np.empty(0, np.int32)
         kinds = pc.index_in(interactions["interaction_type"], pa.array(INTERACTION_LABELS))
-        timestamp = interactions["_seconds"].to_numpy()
         kind = kinds.to_numpy().astype(np.int8)
         # By product and kind as well, so that the order of the rows in the tables makes no difference.
         order = np.lexsort((kind, product, timestamp, user))
@@ -87,7 +88,7 @@ class TrainingData:
             user=user[order],
             product=product[order],
             kind=kind[order],
-            timestamp=timestamp.astype(np.int64)[order],
+            timestamp=timestamp[order],
             rating=interactions["rating"].to_numpy().astype(np.float32)[order],
             catalogue=_align_catalogue(products, product_map),
             as_of=cutoff,
@@ -234,11 +235,11 @@ def second_after(interactions: pa.Table) -> datetime:
     return datetime.fromtimestamp(0 if last is None else last.timestamp() + 1, UTC)
 
 
-def _dictionary(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+def _dictionary(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int32]]:
     encoded = column.combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
-    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
 
 
 def _align_catalogue(products: pa.Table, product_map: IdMap) -> pa.Table:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_api.interactions import InteractionType
+from lambda_api.recommender.csr import distinct
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.two_stage.product_statistics import NEWCOMER_DAYS, UNKNOWN, WINDOW_DAYS, CatalogueFacts
 from recsys_assets.models.dataset import DEFAULT_TYPE_WEIGHTS, TrainingData, codes_of, column, prices
@@ -121,7 +122,7 @@ def _rates(data: TrainingData) -> tuple[FloatArray, FloatArray]:
 def _buyer_breadth(data: TrainingData, counted: NDArray[np.bool_]) -> FloatArray:
     """Mean over a product's shoppers of log(1 + their distinct products); the shop's mean where nobody took it."""
     n_products = len(data.products)
-    pairs = np.unique(data.pairs[counted])
+    pairs = distinct(data.pairs[counted])
     user, product = pairs // n_products, pairs % n_products
     breadth = np.log1p(np.bincount(user, minlength=len(data.users)))
     shoppers = np.bincount(product, minlength=n_products)

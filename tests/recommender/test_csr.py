@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_api.recommender.csr import find_sorted, offsets, offsets_of_rows, ranges
+from lambda_api.recommender.csr import distinct, find_sorted, offsets, offsets_of_rows, ranges
 
 
 @given(st.lists(st.integers(0, 4)))
@@ -26,3 +26,10 @@ def test_a_value_is_found_exactly_where_it_is(held: set[int], wanted: list[int])
     assert there.tolist() == [value in held for value in wanted]
     assert [int(value) for value in ascending[places[there]]] == [value for value in wanted if value in held]
     assert all(0 <= place < max(1, len(ascending)) for place in places.tolist())
+
+
+@given(st.lists(st.integers(-5, 5)))
+def test_distinct_values_are_those_of_a_set(values: list[int]) -> None:
+    found = distinct(np.array(values, dtype=np.int32))
+    assert found.tolist() == sorted(set(values))
+    assert found.dtype == np.int32
