@@ -1,6 +1,6 @@
 """Access to the trees of a learned ranker while it is fitted, for explanations.
 
-A bundle holds a ranker as an ONNX graph, without the gains and row counts of the nodes that explanations
+A bundle holds a ranker as arrays, without the gains and row counts of the nodes that explanations
 (``recsys_assets.measurement.importance``) need; only the LightGBM trees have them.
 """
 

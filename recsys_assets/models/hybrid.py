@@ -16,9 +16,9 @@ from pydantic.dataclasses import dataclass
 
 from lambda_api.recommender.factors import FactorRecommender
 from lambda_api.recommender.item_weights import SparseWeights
-from lambda_api.recommender.onnx_graph import OnnxGraph
 from lambda_api.recommender.two_stage.candidates import CandidateGenerator
 from lambda_api.recommender.two_stage.features import feature_names
+from lambda_api.recommender.two_stage.ranker import MOST_LEAVES, Ranker
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.recommender.two_stage.sources import source_names
 from lambda_api.recommender.two_stage.stage import RankedStage
@@ -26,8 +26,8 @@ from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.explained import Explain, FittedRanker
 from recsys_assets.models.hybrid_facts import catalogue_facts
 from recsys_assets.models.hybrid_graphs import GRAPHS, OF_CATALOGUE
-from recsys_assets.models.hybrid_mixture import best_mixture, exported_mixture, fitted_trees, held_out
-from recsys_assets.models.hybrid_ranker import RankingRows, calibrated, single_column
+from recsys_assets.models.hybrid_mixture import best_mixture, fitted_trees, held_out
+from recsys_assets.models.hybrid_ranker import RankingRows, calibrated, exported
 from recsys_assets.models.hybrid_rows import PastWindow
 from recsys_assets.models.hybrid_sessions import session_positions, session_rows
 from recsys_assets.models.hybrid_sources import RECIPES, SESSION_ALSO, SESSION_RECIPES, SOURCES
@@ -90,7 +90,7 @@ class Hybrid(PersonalParameters):
 
     sources: Annotated[tuple[str, ...], BeforeValidator(_names)] = SOURCES
     neighbours: Whole = 60
-    limit: Whole = 250
+    limit: Whole = 100
     session_limit: Whole = 150
     allow_repeats: bool = False
     windows: WholeOrZero = 4
@@ -99,7 +99,7 @@ class Hybrid(PersonalParameters):
     max_clicks: Whole = 1_000
     trees: Whole = 60
     learning_rate: Positive = 0.2
-    leaves: Annotated[int, Field(ge=2)] = 7
+    leaves: Annotated[int, Field(ge=2, le=MOST_LEAVES)] = 7
     leaf_rows: Whole = 50
     feature_share: OpenShare = 0.4
     row_share: OpenShare = 0.7
@@ -181,7 +181,7 @@ class Hybrid(PersonalParameters):
         if len(parts) < 2:
             for part in parts:
                 explain(FittedRanker(names, part.features, columns={names.index("fusion"): 1.0}))
-            return RankedStage(generator, OnnxGraph(single_column(0, 1)), FUSION_CALIBRATION, ("fusion",), session)
+            return RankedStage(generator, Ranker.by_column(0), FUSION_CALIBRATION, ("fusion",), session)
         parameters = self._lightgbm("rank_xendcg" if session else "lambdarank")
         judged = held_out(parts, names, parameters, self.trees)
         orders = [names.index("fusion"), *(at for at, name in enumerate(names) if _is_share(name))]
@@ -196,8 +196,8 @@ class Hybrid(PersonalParameters):
         trees = fitted_trees(mixture, everything, reads, parameters, judged.trees)
         direct = {int(np.searchsorted(columns, column)): weight for column, weight in mixture.columns.items()}
         explain(FittedRanker(reads, everything.features, tuple(trees), direct))
-        graph = exported_mixture(trees, direct, everything.features[:PARITY_ROWS])
-        return RankedStage(generator, OnnxGraph(graph), calibration, reads, session)
+        ranker = exported(trees, direct, everything.features[:PARITY_ROWS])
+        return RankedStage(generator, ranker, calibration, reads, session)
 
     def _lightgbm(self, objective: str = "lambdarank") -> dict[str, Any]:
         return {

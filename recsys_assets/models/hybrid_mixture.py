@@ -14,15 +14,11 @@ from numpy.typing import NDArray
 
 from recsys_assets.models.hybrid_ranker import (
     CUTOFFS,
-    OPSET,
     RankingRows,
     binned,
-    exported,
     fit_trees,
     ndcg_curve,
-    single_column,
     smooth_peak,
-    with_float32_thresholds,
 )
 
 if TYPE_CHECKING:
@@ -188,47 +184,7 @@ def fitted_trees(
         return []
     rows, seed = binned(everything, names), int(parameters["seed"])
     seeds = [seed + number * SEED_STEP for number in range(SETS)]
-    return [
-        (mixture.trees / SETS, with_float32_thresholds(fit_trees(rows, {**parameters, "seed": own}, trees)))
-        for own in seeds
-    ]
-
-
-def exported_mixture(
-    trees: "Sequence[tuple[float, Booster]]", columns: Mapping[int, float], samples: NDArray[np.float32]
-) -> bytes:
-    """`fitted_trees` and weighted feature ``columns`` as one graph, checked on ``samples`` (``[R, F]``).
-
-    Raises:
-        ValueError: an exported graph does not score ``samples`` as LightGBM does.
-    """
-    graphs = [exported(booster, samples) for _, booster in trees]
-    graphs += [single_column(column, samples.shape[1]) for column in columns]
-    return joined(graphs, [*(weight for weight, _ in trees), *columns.values()])
-
-
-def joined(graphs: Sequence[bytes], weights: Sequence[float]) -> bytes:
-    """One graph whose scores are ``sum of weight * score`` over ``graphs`` of one input."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    nodes, initializers, scaled = [], [], []
-    opsets: dict[str, int] = {"": OPSET}
-    for number, (serialised, weight) in enumerate(zip(graphs, weights, strict=True)):
-        model = onnx.compose.add_prefix(onnx.load_from_string(serialised), f"part{number}_", rename_inputs=False)
-        opsets |= {opset.domain: opset.version for opset in model.opset_import if opset.domain}
-        nodes += list(model.graph.node)
-        initializers += list(model.graph.initializer)
-        initializers.append(numpy_helper.from_array(np.array(weight, dtype=np.float32), f"weight{number}"))
-        nodes.append(helper.make_node("Mul", [model.graph.output[0].name, f"weight{number}"], [f"scaled{number}"]))
-        scaled.append(f"scaled{number}")
-        inputs = list(model.graph.input)
-    nodes.append(helper.make_node("Sum", scaled, ["scores"]))
-    output = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, 1])
-    graph = helper.make_graph(nodes, "ranker", inputs, [output], initializers)
-    imports = [helper.make_opsetid(domain, version) for domain, version in sorted(opsets.items())]
-    result: bytes = helper.make_model(graph, opset_imports=imports, ir_version=8).SerializeToString()
-    return result
+    return [(mixture.trees / SETS, fit_trees(rows, {**parameters, "seed": own}, trees)) for own in seeds]
 
 
 def _or_one(spread: Any) -> Any:

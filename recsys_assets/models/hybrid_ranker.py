@@ -1,4 +1,4 @@
-"""Trees that rank candidates: fitting them forward in time, and their form as an ONNX graph."""
+"""Trees that rank candidates: fitting them forward in time, and their form in a bundle."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.two_stage.stage import GRAPH_INPUT
+from lambda_api.recommender.two_stage.ranker import MOST_LEAVES, Ranker
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset
 
-OPSET = 15
 CUTOFFS = (10, 30, 100)
 SMOOTHING = 25
 
@@ -24,6 +23,11 @@ BINNED_ROWS = 20_000
 
 PARITY = 1e-4
 """Largest difference tolerated between an exported score and LightGBM's own."""
+
+WORDS = (np.uint8, np.uint16, np.uint32, np.uint64)
+
+Walked = tuple[list[tuple[int, float, int, int]], list[float]]
+"""Conditions of a tree (column, threshold, the first and the one after the last of the leaves to the left), leaves."""
 
 
 @dataclass(frozen=True)
@@ -112,72 +116,74 @@ def smooth_peak(curve: NDArray[np.float64]) -> int:
     return int(np.argmax(smooth)) + width
 
 
-def with_float32_thresholds(booster: "Booster") -> "Booster":
-    """The same trees with every threshold rounded down to a float32.
-
-    Features are float32, so ``x <= t`` and ``x <= float32 below t`` are the same question; an ONNX graph, which holds
-    float32 thresholds, then asks it exactly.
-    """
-    import lightgbm
-
-    lines = []
-    for line in booster.model_to_string().split("\n"):
-        if line.startswith("threshold="):
-            values = np.array([float(value) for value in line.removeprefix("threshold=").split()])
-            single = values.astype(np.float32)
-            single = np.where(single > values, np.nextafter(single, np.float32(-np.inf)), single)
-            line = "threshold=" + " ".join(repr(float(value)) for value in single)
-        lines.append(line)
-    # Byte sizes of the trees change with their text; without the index LightGBM reads them one after the other.
-    text = "\n".join(line for line in lines if not line.startswith("tree_sizes="))
-    return lightgbm.Booster(model_str=text)
-
-
-def exported(booster: "Booster", samples: NDArray[np.float32]) -> bytes:
-    """``booster`` as a serialised ONNX graph, float32 ``[R, F]`` to scores.
+def exported(
+    trees: "Sequence[tuple[float, Booster]]", columns: Mapping[int, float], samples: NDArray[np.float32]
+) -> Ranker:
+    """Weighted ``trees`` and feature ``columns`` as one ranker, checked on ``samples`` (``[R, F]``).
 
     Raises:
-        ValueError: the graph does not score ``samples`` (``[R, F]``) as LightGBM does.
+        ValueError: a tree asks for something else than ``feature <= threshold`` or has more than `MOST_LEAVES` leaves,
+            or the ranker does not score ``samples`` as LightGBM does.
     """
-    from onnx import helper
-    from onnxmltools import convert_lightgbm  # type: ignore[import-untyped]
-    from onnxmltools.convert.common.data_types import FloatTensorType  # type: ignore[import-untyped]
-    from onnxruntime import InferenceSession
-
-    columns = samples.shape[1]
-    inputs = [(GRAPH_INPUT, FloatTensorType([None, columns]))]
-    model = convert_lightgbm(booster, initial_types=inputs, target_opset=OPSET)
-    # The converter draws a random name and lists domains in any order; equal models shall have equal bundles.
-    model.graph.name = "ranker"
-    domains = sorted((opset.domain, opset.version) for opset in model.opset_import)
-    del model.opset_import[:]
-    model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in domains)
-    graph: bytes = model.SerializeToString()
-    theirs = InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, {GRAPH_INPUT: samples})[0]
-    native = np.asarray(booster.predict(samples, raw_score=True))
-    difference = float(np.abs(theirs.reshape(-1) - native).max(initial=0.0))
+    native = np.zeros(len(samples))
+    walked = []
+    for weight, booster in trees:
+        native += weight * np.asarray(booster.predict(samples, raw_score=True))
+        walked += [_walked(tree["tree_structure"], weight) for tree in booster.dump_model()["tree_info"]]
+    for column, weight in columns.items():
+        native += weight * samples[:, column]
+    ranker = _packed(walked or [([], [0.0])], columns)
+    difference = float(np.abs(ranker.score(samples) - native).max(initial=0.0))
     if not difference <= PARITY * max(1.0, float(np.abs(native).max(initial=0.0))):
         raise ValueError(
             f"the exported ranker differs from LightGBM's own scores by {difference:.3g} on {len(samples)} rows: "
-            "the ONNX converter does not support this model; change the objective or the converter's version"
+            "this version of LightGBM describes its trees in another way; install the one of constraints.txt"
         )
-    return graph
+    return ranker
 
 
-def single_column(column: int, columns: int) -> bytes:
-    """A graph that ranks by one feature: for shops whose log is too short to learn a ranking from."""
-    from onnx import TensorProto, helper, numpy_helper
+def _packed(walked: Sequence[Walked], columns: Mapping[int, float]) -> Ranker:
+    """Trees side by side; what shorter ones lack are conditions that always hold, and leaves that are never reached."""
+    shape = (max(len(conditions) for conditions, _ in walked), len(walked))
+    leaves = np.zeros((len(walked), max(len(values) for _, values in walked)), dtype=np.float32)
+    word = next((bits for bits in WORDS if leaves.shape[1] <= np.iinfo(bits).bits), None)
+    if word is None:
+        raise ValueError(f"a tree has {leaves.shape[1]} leaves; the ranker takes at most {MOST_LEAVES}")
+    feature, kept = np.zeros(shape, dtype=np.int32), np.full(shape, np.iinfo(word).max, dtype=word)
+    threshold = np.full(shape, np.inf)
+    for tree, (conditions, values) in enumerate(walked):
+        leaves[tree, : len(values)] = values
+        for number, (column, limit, first, stop) in enumerate(conditions):
+            feature[number, tree], threshold[number, tree] = column, limit
+            kept[number, tree] ^= word((1 << stop) - (1 << first))
+    weights = np.array(list(columns.values()), dtype=np.float32)
+    return Ranker(feature, _float32_below(threshold), kept, leaves, np.array(list(columns), dtype=np.int32), weights)
 
-    graph = helper.make_graph(
-        [helper.make_node("Gather", [GRAPH_INPUT, "column"], ["scores"], axis=1)],
-        "single_column",
-        [helper.make_tensor_value_info(GRAPH_INPUT, TensorProto.FLOAT, [None, columns])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, 1])],
-        [numpy_helper.from_array(np.array([column], dtype=np.int64), "column")],
-    )
-    opset = [helper.make_opsetid("", OPSET)]
-    serialised: bytes = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
-    return serialised
+
+def _walked(root: Mapping[str, Any], weight: float) -> Walked:
+    """Conditions of one tree, and what its leaves add times ``weight``, from left to right."""
+    conditions: list[tuple[int, float, int, int]] = []
+    leaves: list[float] = []
+
+    def walk(node: Mapping[str, Any]) -> None:
+        if "leaf_value" in node:
+            leaves.append(weight * node["leaf_value"])
+            return
+        if node["decision_type"] != "<=":
+            raise ValueError(f"a tree asks {node['decision_type']!r} of a feature; only '<=' can be exported")
+        first = len(leaves)
+        walk(node["left_child"])
+        conditions.append((node["split_feature"], node["threshold"], first, len(leaves)))
+        walk(node["right_child"])
+
+    walk(root)
+    return conditions, leaves
+
+
+def _float32_below(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The largest float32 at most each of ``values``: for a float32 ``x``, ``x <=`` either of them is the same."""
+    single = values.astype(np.float32)
+    return np.where(single > values, np.nextafter(single, np.float32(-np.inf)), single)
 
 
 def calibrated(scores: NDArray[np.float64], taken: NDArray[np.bool_]) -> tuple[float, float]:

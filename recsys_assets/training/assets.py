@@ -187,7 +187,7 @@ def ncf_model(
     group_name=GROUP,
     owners=OWNERS,
     deps=TRAINING_INPUT,
-    kinds={"lightgbm", "onnx"},
+    kinds={"lightgbm"},
     check_specs=checks_of("hybrid_model"),
 )
 def hybrid_model(

@@ -14,14 +14,12 @@ import pytest
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.recommender.bundle import read_bundle, write_bundle
 from lambda_api.recommender.histories import Histories, Ragged
-from lambda_api.recommender.onnx_graph import OnnxGraph
 from lambda_api.recommender.two_stage.candidates import Candidates
 from lambda_api.recommender.two_stage.features import ranking_features
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.recommender.two_stage.stage import RankedStage
 from recsys_assets.measurement.metrics import ranking_metrics
 from recsys_assets.measurement.protocol import EvaluationWindow, build_task, evaluate
-from recsys_assets.models import hybrid_ranker
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid import SOURCES, Hybrid
 from recsys_assets.models.hybrid_ranker import (
@@ -30,7 +28,6 @@ from recsys_assets.models.hybrid_ranker import (
     calibrated,
     exported,
     fit_trees,
-    with_float32_thresholds,
 )
 from recsys_assets.models.hybrid_windows import Window, before, labels, plan_windows, relevant
 from recsys_assets.models.popularity import Popularity
@@ -110,30 +107,51 @@ def test_exported_scores_are_the_native_ones() -> None:
     assert everything.features.shape[1] == len(names) == len(set(names))
     assert np.isfinite(everything.features).all()
     booster = fit_trees(binned(everything, names), trainer._lightgbm(), 40)
-    rounded = with_float32_thresholds(booster)
     native = booster.predict(everything.features, raw_score=True)
-    assert (rounded.predict(everything.features, raw_score=True) == native).all(), "rounding asks the same questions"
-    graph = exported(rounded, everything.features)
-    model = fitted()
-    served = RankedStage(model.generator, OnnxGraph(graph), (1.0, 0.0), names)
+    served = RankedStage(fitted().generator, exported([(1.0, booster)], {}, everything.features), (1.0, 0.0), names)
     assert np.abs(served.rank(everything.features) - native).max() < 1e-5
 
 
-def test_a_converter_that_is_wrong_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("leaves", "bits"), [(2, 8), (8, 8), (9, 16), (17, 32), (64, 64)])
+def test_trees_of_any_size_are_exported(leaves: int, bits: int) -> None:
+    rng = np.random.default_rng(leaves)
+    # Few distinct values, so that rows lie exactly on the thresholds between them.
+    features = rng.integers(0, 40, (4_000, 5)).astype(np.float32) / np.float32(7.0)
+    grades = (np.sin(features).sum(axis=1) > 1.0).astype(np.int32)
+    rows = RankingRows(features, grades, np.full(200, 20))
+    parameters = {**Hybrid(leaves=leaves)._lightgbm(), "min_data_in_leaf": 1}
+    booster = fit_trees(binned(rows, list("abcde")), parameters, 30)
+    ranker = exported([(2.0, booster)], {}, features)
+    assert ranker.kept.dtype.itemsize * 8 == bits
+    np.testing.assert_allclose(ranker.score(features), 2.0 * booster.predict(features, raw_score=True), rtol=1e-4)
+    together = ranker.score(features)
+    for count in (1, 2, 3, 9, 700):
+        assert (ranker.score(features[50 : 50 + count]) == together[50 : 50 + count]).all(), "whatever else is scored"
+    assert len(ranker.score(features[:0])) == 0
+
+
+def test_an_export_that_is_wrong_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     features = rng.random((400, 4)).astype(np.float32)
     rows = RankingRows(features, (features[:, 0] > 0.7).astype(np.int32), np.full(20, 20))
     parameters = Hybrid(**SMALL)._lightgbm()
     booster = fit_trees(binned(rows, list("abcd")), parameters, 20)
     upside_down = RankingRows(features, 1 - rows.grades, rows.groups)
-    other = fit_trees(binned(upside_down, list("abcd")), parameters, 20)
-    exported(booster, features)
-    import onnxmltools
-
-    convert = onnxmltools.convert_lightgbm
-    monkeypatch.setattr(onnxmltools, "convert_lightgbm", lambda _, **given: convert(other, **given))
+    other = fit_trees(binned(upside_down, list("abcd")), parameters, 20).dump_model()
+    exported([(1.0, booster)], {}, features)
+    monkeypatch.setattr(type(booster), "dump_model", lambda self: other)
     with pytest.raises(ValueError, match="differs from LightGBM's own scores"):
-        hybrid_ranker.exported(booster, features)
+        exported([(1.0, booster)], {}, features)
+
+
+def test_a_tree_that_the_ranker_cannot_hold_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.random((4_000, 3)).astype(np.float32)
+    rows = RankingRows(features, rng.integers(0, 2, 4_000).astype(np.int32), np.full(200, 20))
+    many = {**Hybrid()._lightgbm("regression"), "num_leaves": 90, "min_data_in_leaf": 1, "feature_fraction": 1.0}
+    booster = fit_trees(binned(rows, list("abc")), many, 3)
+    with pytest.raises(ValueError, match="at most 64"):
+        exported([(1.0, booster)], {}, features)
 
 
 def test_what_happens_from_the_moment_on_changes_nothing() -> None:
@@ -315,7 +333,7 @@ def test_wrong_hyper_parameters_are_named() -> None:
 ANSWER = """
 import sys
 
-REFUSED = "lightgbm onnxmltools onnx torch sklearn scipy pandas pyarrow dagster recsys_assets".split()
+REFUSED = "lightgbm onnxruntime onnx torch sklearn scipy pandas pyarrow dagster recsys_assets".split()
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):

@@ -1,10 +1,8 @@
-"""What the hybrid ranks by: the mixture is chosen forward in time, and its one graph scores as its parts do."""
+"""What the hybrid ranks by: the mixture is chosen forward in time, and its one ranker scores as its parts do."""
 
 import numpy as np
 import pytest
-from onnxruntime import InferenceSession
 
-from lambda_api.recommender.two_stage.stage import GRAPH_INPUT
 from recsys_assets.models.hybrid import Hybrid
 from recsys_assets.models.hybrid_mixture import (
     FEATURES_READ,
@@ -14,13 +12,11 @@ from recsys_assets.models.hybrid_mixture import (
     HeldOut,
     Mixture,
     best_mixture,
-    exported_mixture,
     fitted_trees,
     held_out,
-    joined,
     judged_ndcg,
 )
-from recsys_assets.models.hybrid_ranker import RankingRows, single_column, smooth_peak
+from recsys_assets.models.hybrid_ranker import RankingRows, exported, smooth_peak
 from tests.models.hybrid_shop import SMALL
 
 NAMES = ["a", "b", "c"]
@@ -98,24 +94,18 @@ def test_features_with_the_largest_gain_are_read_and_those_of_the_mixture() -> N
     assert HeldOut(np.zeros(0), rows(1, 0), 5, gains[:14]).read([12, 2]).tolist() == [2, 10, 11, 12, 13]
 
 
-def test_the_exported_graph_scores_as_the_sum_of_its_parts() -> None:
+def test_the_exported_ranker_scores_as_the_sum_of_its_parts() -> None:
     everything = rows(120, 6)
     parameters = {**Hybrid(**SMALL)._lightgbm(), "min_data_in_leaf": 5}
     trees = fitted_trees(Mixture(2.0, {}), everything, NAMES, parameters, 8)
     assert [weight for weight, _ in trees] == [1.0] * SETS
     assert trees[0][1].model_to_string() != trees[1][1].model_to_string(), "each has a seed of its own"
     assert fitted_trees(Mixture(0.0, {1: 1.0}), everything, NAMES, parameters, 8) == []
-    graph = exported_mixture(trees, {1: 0.25}, everything.features)
-    parts = [exported_mixture([part], {}, everything.features) for part in trees]
-
-    def scores(serialised: bytes) -> np.ndarray:
-        session = InferenceSession(serialised, providers=["CPUExecutionProvider"])
-        return np.asarray(session.run(None, {GRAPH_INPUT: everything.features})[0]).ravel()
-
-    expected = scores(parts[0]) + scores(parts[1]) + 0.25 * everything.features[:, 1]
-    np.testing.assert_allclose(scores(graph), expected, rtol=1e-5, atol=1e-6)
-    one = joined([single_column(2, 3)], [3.0])
-    np.testing.assert_allclose(scores(one), 3.0 * everything.features[:, 2], rtol=1e-6)
+    features = everything.features
+    parts = [exported([part], {}, features).score(features) for part in trees]
+    together = exported(trees, {1: 0.25}, features).score(features)
+    np.testing.assert_allclose(together, parts[0] + parts[1] + 0.25 * features[:, 1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(exported([], {2: 3.0}, features).score(features), 3.0 * features[:, 2], rtol=1e-6)
 
 
 def test_the_peak_is_that_of_the_smoothed_curve() -> None:

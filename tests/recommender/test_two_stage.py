@@ -13,7 +13,6 @@ from lambda_api.recommender.factors import FactorRecommender
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap
 from lambda_api.recommender.item_weights import SparseWeights
-from lambda_api.recommender.onnx_graph import OnnxGraph
 from lambda_api.recommender.profiles import EventWeighting
 from lambda_api.recommender.two_stage import blocks as blocks_module
 from lambda_api.recommender.two_stage import candidates as candidates_module
@@ -29,11 +28,11 @@ from lambda_api.recommender.two_stage.product_statistics import (
     CatalogueFacts,
 )
 from lambda_api.recommender.two_stage.proposals import FUSION_OFFSET, NO_RANK
+from lambda_api.recommender.two_stage.ranker import Ranker
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.recommender.two_stage.sessions import in_session
 from lambda_api.recommender.two_stage.sources import WITHOUT_PROFILE, Source
 from lambda_api.recommender.two_stage.stage import RankedStage
-from recsys_assets.models.hybrid_ranker import single_column
 
 DAY = 86_400
 NOW = 1_000 * DAY
@@ -356,7 +355,7 @@ def big(n: int = 50_000) -> TwoStageRecommender:
 
 def by_fusion(made: CandidateGenerator, slope: float = 1.0, intercept: float = 0.0, **given: bool) -> RankedStage:
     """A stage whose ranker is the fusion alone."""
-    return RankedStage(made, OnnxGraph(single_column(0, 1)), (slope, intercept), ("fusion",), **given)
+    return RankedStage(made, Ranker.by_column(0), (slope, intercept), ("fusion",), **given)
 
 
 def test_features_are_built_for_candidates_only(monkeypatch: pytest.MonkeyPatch) -> None:

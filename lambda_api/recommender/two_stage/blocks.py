@@ -16,7 +16,7 @@ def blocks_of(shoppers: int, size: int) -> list[Block]:
 
 
 def for_each(answer: Callable[[int, int], None], blocks: Sequence[Block]) -> None:
-    """Call ``answer`` with every block, in threads where there are many: numpy and ONNX Runtime release the GIL."""
+    """Call ``answer`` with every block, in threads where there are many: numpy releases the GIL."""
     threads = 1 if len(blocks) < 4 else min(MOST_THREADS, cores(), len(blocks) // 2)  # counting cores is slow
     if threads < 2:
         for start, stop in blocks:

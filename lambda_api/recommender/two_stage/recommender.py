@@ -33,16 +33,16 @@ from lambda_api.recommender.two_stage.breadth import broad, shares_of_single_cli
 from lambda_api.recommender.two_stage.candidates import CELLS_AT_ONCE, CandidateGenerator
 from lambda_api.recommender.two_stage.credit import terms_of
 from lambda_api.recommender.two_stage.product_statistics import WINDOW_DAYS, CatalogueFacts
+from lambda_api.recommender.two_stage.ranker import Ranker
 from lambda_api.recommender.two_stage.sessions import in_session, of_newest_session, shoppers_of
 from lambda_api.recommender.two_stage.stage import Allowed, RankedStage, Scored, looked_up, of_rows
 
-FORMAT = 3
-"""Version of this kind's part of a bundle. 2: session stage, sources renamed, no towers. 3: share of a category."""
+FORMAT = 4
+"""Version of this kind's part of a bundle. 2: session stage, sources renamed, no towers. 3: share of a category.
+4: trees as arrays, not as an ONNX graph."""
 
-SESSION = "session_"
-"""Prefix of the session stage's graph."""
-
-GRAPH_NAME = "ranker"
+RANKER, SESSION_RANKER = "ranker_", "session_ranker_"
+"""Prefixes of the arrays of each stage's ranker."""
 
 CELLS_PER_CHUNK = 300_000
 """Products times products held at once when looking for similar ones: about a megabyte."""
@@ -268,18 +268,21 @@ class TwoStageRecommender(Recommender):
         return facts.counts[:, WEEK] if now - facts.as_of <= WINDOW_DAYS[WEEK] * SECONDS_PER_DAY else None
 
     def without_ranker(self) -> "TwoStageRecommender":
-        """The same candidates in the order of their fusion; no ONNX graph is run."""
+        """The same candidates in the order of their fusion; no ranker is asked."""
         fused = None if self.session is None else replace(self.session, fused=True)
         stage = replace(self.stage, fused=True)
         return TwoStageRecommender(self.products, self.popularity, stage, fused, self.category_share)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Facts of the catalogue and every item graph in CSR form; those of both stages are the same."""
+        """Facts of the catalogue, item graphs in CSR form, which are the same in both stages, factors and rankers."""
         arrays = self.generator.facts.arrays()
         for name, weights in self._item_graphs.items():
             arrays |= {f"graph_{name}_{part}": array for part, array in weights.arrays().items()}
         if self.generator.factors is not None:
             arrays |= {f"factors_{name}": array for name, array in self.generator.factors.arrays().items()}
+        arrays |= self.stage.ranker.arrays(RANKER)
+        if self.session is not None:
+            arrays |= self.session.ranker.arrays(SESSION_RANKER)
         return arrays
 
     def parameters(self) -> dict[str, Any]:
@@ -294,14 +297,9 @@ class TwoStageRecommender(Recommender):
             "category_share": self.category_share,
         }
 
-    def graphs(self) -> dict[str, bytes]:
-        """``ranker``, and ``session_ranker`` where there is one."""
-        session = {} if self.session is None else {SESSION + GRAPH_NAME: self.session.ranker.content}
-        return {GRAPH_NAME: self.stage.ranker.content, **session}
-
     @classmethod
     def restore(cls, stored: StoredModel) -> Self:
-        """Inverse of `arrays`, `parameters` and `graphs`.
+        """Inverse of `arrays` and `parameters`.
 
         Raises:
             OldFormatError: the bundle was written by another version.
@@ -318,10 +316,10 @@ class TwoStageRecommender(Recommender):
             own = {name: arrays[f"factors_{name}"] for name in ("item_factors", "gramian")}
             factors = FactorRecommender.restore(replace(stored, arrays=own, parameters=parameters["factors"]))
         given = (arrays, facts, factors)
-        stage = RankedStage.restore(parameters["stage"], stored.graphs[GRAPH_NAME], *given)
+        stage = RankedStage.restore(parameters["stage"], Ranker.restore(arrays, RANKER), *given)
         session = None
         if parameters["session"] is not None:
-            session = RankedStage.restore(parameters["session"], stored.graphs[SESSION + GRAPH_NAME], *given)
+            session = RankedStage.restore(parameters["session"], Ranker.restore(arrays, SESSION_RANKER), *given)
         return cls(stored.products, stored.popularity, stage, session, parameters["category_share"])
 
     def _best(

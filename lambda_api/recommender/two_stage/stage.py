@@ -15,13 +15,12 @@ from lambda_api.recommender.factors import FactorRecommender
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IndexArray
 from lambda_api.recommender.item_weights import SparseWeights
-from lambda_api.recommender.onnx_graph import OnnxGraph
 from lambda_api.recommender.two_stage.candidates import CandidateGenerator, Candidates
 from lambda_api.recommender.two_stage.features import feature_names, ranking_features
 from lambda_api.recommender.two_stage.product_statistics import CatalogueFacts
+from lambda_api.recommender.two_stage.ranker import Ranker
 from lambda_api.recommender.two_stage.sources import Source, source_names
 
-GRAPH_INPUT = "features"
 MAX_LOGIT = 60.0
 
 Scored = tuple[NDArray[np.int64], IndexArray, ScoreArray]
@@ -37,15 +36,15 @@ class RankedStage:
 
     Attributes:
         generator: proposes the candidates.
-        ranker: ONNX graph, float32 ``[R, len(reads)]`` to one score a row.
+        ranker: scores rows of the features that it reads.
         calibration: slope > 0 and intercept; a chance is ``1 / (1 + exp(-(slope * score + intercept)))``.
         reads: names of the features that the ranker reads, in the order of its input.
         session: whether it answers within sessions, with `SESSION_FEATURES`.
-        fused: rank by reciprocal rank fusion instead; the graph is not run.
+        fused: rank by reciprocal rank fusion instead; the ranker is not asked.
     """
 
     generator: CandidateGenerator
-    ranker: OnnxGraph
+    ranker: Ranker
     calibration: tuple[float, float]
     reads: tuple[str, ...]
     session: bool = False
@@ -66,10 +65,7 @@ class RankedStage:
 
     def rank(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """The ranker's own scores of rows of `features` (``[R, F]``), float32 ``[R]``."""
-        if len(features) == 0:
-            return np.empty(0, dtype=np.float32)
-        scores: NDArray[np.float32] = self.ranker.run(None, {GRAPH_INPUT: features[:, self._columns]})
-        return scores.reshape(-1)
+        return self.ranker.score(features[:, self._columns])
 
     def scored(
         self,
@@ -114,7 +110,7 @@ class RankedStage:
     def restore(
         cls,
         parameters: Parameters,
-        graph: bytes,
+        ranker: Ranker,
         arrays: Mapping[str, NDArray[Any]],
         facts: CatalogueFacts,
         factors: FactorRecommender | None,
@@ -132,7 +128,7 @@ class RankedStage:
             factors=factors,
         )
         slope, intercept = parameters["calibration"]
-        return cls(generator, OnnxGraph(graph), (slope, intercept), tuple(parameters["reads"]), parameters["session"])
+        return cls(generator, ranker, (slope, intercept), tuple(parameters["reads"]), parameters["session"])
 
 
 def of_rows(allowed: Allowed, own: NDArray[np.int64]) -> Allowed:
