@@ -111,8 +111,8 @@ def test_the_hybrid_is_explained_while_it_is_fitted() -> None:
     assert isinstance(recommender, TwoStageRecommender) and found is not None
     assert {one.name for one in found.features} == set(recommender.stage.reads)
     assert sum(one.share for one in found.features) == pytest.approx(1)
-    np.testing.assert_array_equal(
-        Hybrid(**SMALL).fit(training_data()).graphs()["ranker"], recommender.graphs()["ranker"]
+    np.testing.assert_equal(
+        Hybrid(**SMALL).fit(training_data()).stage.ranker.arrays(""), recommender.stage.ranker.arrays("")
     )
     assert fit_and_explain(Popularity(), training_data())[1] is None
 
