@@ -116,6 +116,14 @@ class Recommender(ABC):
     knows_likeness: ClassVar[bool] = True
     """Whether `similar_items` depends on more than popularity."""
 
+    def to_check(self, history: Histories) -> IndexArray | None:
+        """Past products whose worth to one shopper's list is to be checked, chosen before the list is made.
+
+        To be called before `recommend` with the same ``history``: a model may work out both together. ``None``:
+        they are chosen by `contributions` to what is listed.
+        """
+        return None
+
     variants_per_answer: ClassVar[int] = 16
     """Most changed histories that one answer may rescore to explain its scores; a bound on the cost of reasons."""
 

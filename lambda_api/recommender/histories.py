@@ -130,9 +130,16 @@ class Histories:
         Raises:
             ValueError: these are histories of several shoppers.
         """
+        return self._copies(self.products != np.asarray(products)[:, None])
+
+    def and_without_each(self, products: IndexArray) -> "Histories":
+        """One shopper's history, followed by `without_each`: ``1 + d`` histories. Raises as that does."""
+        return self._copies(self.products != np.append(np.int32(-1), products)[:, None])
+
+    def _copies(self, keep: NDArray[np.bool_]) -> "Histories":
+        """One copy of one shopper's history for each row of ``keep`` (``[copies, E]``): the events it keeps."""
         if len(self) != 1:
             raise ValueError(f"without_each needs the history of one shopper, not of {len(self)}")
-        keep = self.products != np.asarray(products)[:, None]
         event = np.broadcast_to(np.arange(len(self.products)), keep.shape)[keep]
         return Histories(
             user_ids=self.user_ids * len(keep),

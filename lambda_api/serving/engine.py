@@ -143,10 +143,11 @@ class Engine:
         filters = self._filters(question)
         exclude = self._excluded(question, events)
         personal = bool(recommender.knows(history)[0])
+        check = recommender.to_check(history) if personal else None
         pool = self._pool(question, recommender, history, filters, exclude)
         texts = ReasonTexts(history, products, self.catalogue, self.columns, self._on_show(question))
         reasons, attribution = reasons_for(
-            recommender, self.popularity_rank, texts, pool.products, pool.scores, personal
+            recommender, self.popularity_rank, texts, pool.products, pool.scores, personal, check
         )
         items = self._items(question, pool, reasons, attribution)
         items = self._with_new(question, events, filters, items)

@@ -94,21 +94,29 @@ class ScoreAttribution:
 
 
 def attribute_scores(
-    recommender: Recommender, history: Histories, products: IndexArray, scores: ScoreArray
+    recommender: Recommender,
+    history: Histories,
+    products: IndexArray,
+    scores: ScoreArray,
+    check: IndexArray | None = None,
 ) -> ScoreAttribution:
     """For each product (``[m]``, distinct) the past product that contributed most and whose removal lowers the score.
 
-    At most `Recommender.variants_per_answer` changed histories are scored: those that most products propose. The other
-    products are given the best of these that contributed to them. One past product is named for at most
-    `most_repeated` products, beside itself.
+    One changed history is scored for each past product in ``check`` (`Recommender.to_check`). Where that is ``None``,
+    those that contributed most to most products are checked, at most `Recommender.variants_per_answer`. A product is
+    given the best of these that contributed to it. One past product is named for at most `most_repeated` products,
+    beside itself.
     """
     past, parts = recommender.contributions(history, products, scores)
     named = np.full(len(products), -1, dtype=np.int64)
     if len(past) == 0 or len(products) == 0:
         return ScoreAttribution(past, parts, named)
-    first = np.argmax(parts, axis=1)[parts.max(axis=1) > 0]
-    choices, votes = np.unique(first, return_counts=True)
-    choices = choices[np.argsort(-votes, kind="stable")][: recommender.variants_per_answer]
+    if check is not None:
+        choices = np.searchsorted(past, check)
+    else:
+        first = np.argmax(parts, axis=1)[parts.max(axis=1) > 0]
+        choices, votes = np.unique(first, return_counts=True)
+        choices = choices[np.argsort(-votes, kind="stable")][: recommender.variants_per_answer]
     if len(choices) == 0:
         return ScoreAttribution(past, parts, named)
     falls = score_falls(recommender, history, products, scores, past[choices])
@@ -242,6 +250,7 @@ def reasons_for(
     products: IndexArray,
     scores: ScoreArray,
     personal: bool,
+    check: IndexArray | None = None,
 ) -> tuple[list[Reason], ScoreAttribution]:
     """One reason for each product shown (``[m]``, distinct), and the attribution of their scores.
 
@@ -250,11 +259,12 @@ def reasons_for(
     Args:
         scores: float32 ``[m]``, by which they were ranked.
         personal: whether the model knows the shopper.
+        check: past products that may be named, see `attribute_scores`.
     """
     history = texts.history
     evident = scores > 0 if recommender.zero_means_no_evidence else np.ones(len(products), dtype=bool)
     evident = evident & personal
-    attribution = attribute_scores(recommender, history, products[evident], scores[evident])
+    attribution = attribute_scores(recommender, history, products[evident], scores[evident], check)
     reasons: list[Reason] = []
     used: Counter[Reason] = Counter()
     row = np.cumsum(evident) - 1

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.two_stage.candidates import CandidateGenerator
-from lambda_api.recommender.two_stage.features import ranking_features
+from lambda_api.recommender.two_stage.features import FeatureRows
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid_ranker import RankingRows
 from recsys_assets.models.hybrid_windows import Labels
@@ -36,7 +36,7 @@ def labelled_rows(
         row = found.products.row_of_value
         grade = truth.of(numbers[row], found.products.values)
         useful = np.bincount(row, weights=grade, minlength=len(numbers)) > 0
-        features = ranking_features(histories, found, generator.facts, session=session)
+        features = FeatureRows(histories, found, generator.facts, session=session).of()
         parts.append(RankingRows(features[useful[row]], grade[useful[row]], np.diff(found.products.indptr)[useful]))
     rows = RankingRows.concatenate(parts) if parts else None
     return rows if rows is not None and len(rows.groups) else None

@@ -15,7 +15,7 @@ from lambda_api.interactions import Event, InteractionType
 from lambda_api.recommender.bundle import read_bundle, write_bundle
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.two_stage.candidates import Candidates
-from lambda_api.recommender.two_stage.features import ranking_features
+from lambda_api.recommender.two_stage.features import FeatureRows
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.recommender.two_stage.stage import RankedStage
 from recsys_assets.measurement.metrics import ranking_metrics
@@ -45,7 +45,7 @@ def fitted(allow_repeats: bool = False) -> TwoStageRecommender:
 def asked_of_ranker(model: TwoStageRecommender, histories: Histories) -> tuple[Candidates, np.ndarray]:
     """Candidates and their rows of features, as `TwoStageRecommender` asks its ranker about them."""
     candidates = model.generator.candidates(histories)
-    return candidates, ranking_features(histories, candidates, model.generator.facts)
+    return candidates, FeatureRows(histories, candidates, model.generator.facts).of()
 
 
 def as_events(data: TrainingData, user: int) -> list[Event]:
@@ -178,7 +178,7 @@ def test_sources_of_a_window_see_nothing_of_it() -> None:
     one = trainer.sources_on(before(data, window.start))
     two = trainer.sources_on(before(other, window.start))
     histories = before(data, window.start).histories()
-    rows = [ranking_features(histories, part.candidates(histories), part.facts) for part in (one, two)]
+    rows = [FeatureRows(histories, part.candidates(histories), part.facts).of() for part in (one, two)]
     assert (rows[0] == rows[1]).all()
     for name, array in one.facts.arrays().items():
         assert np.array_equal(array, two.facts.arrays()[name], equal_nan=True), name

@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmarks.hybrid_ablation import GROUPS, SMALLER, Fitted, ablation, belongs
-from lambda_api.recommender.two_stage.features import feature_names, ranking_features
+from lambda_api.recommender.two_stage.features import FeatureRows, feature_names
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from recsys_assets.models.hybrid import SOURCES, Hybrid
 from tests.models.hybrid_shop import SMALL, training_data
@@ -18,7 +18,7 @@ def test_what_is_left_out_is_not_asked_and_everything_is_the_hybrid() -> None:
     assert (lists.products == hybrid.recommend(histories, 5, fill_with_popular=False).products).all()
 
     candidates = whole.generator.candidates(histories)
-    features = ranking_features(histories, candidates, whole.generator.facts)
+    features = FeatureRows(histories, candidates, whole.generator.facts).of()
     left_out = GROUPS["popularity and trend"]
     without = fitted.model(features=left_out)
     changed = features.copy()

@@ -17,9 +17,8 @@ from lambda_api.recommender.profiles import EventWeighting
 from lambda_api.recommender.two_stage import blocks as blocks_module
 from lambda_api.recommender.two_stage import candidates as candidates_module
 from lambda_api.recommender.two_stage import recommender as module
-from lambda_api.recommender.two_stage import stage as stage_module
 from lambda_api.recommender.two_stage.candidates import PER_CATEGORY, CandidateGenerator, Candidates
-from lambda_api.recommender.two_stage.features import feature_names, ranking_features
+from lambda_api.recommender.two_stage.features import FeatureRows, feature_names
 from lambda_api.recommender.two_stage.product_statistics import (
     NEWCOMER_DAYS,
     PRODUCT_FEATURES,
@@ -247,7 +246,6 @@ def test_candidates_are_those_of_one_source_after_the_other(seed: int) -> None:
 def test_candidates_do_not_depend_on_the_batch(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, batch = some_shop(seed), some_shoppers(seed)
     found = whole.candidates(batch)
-    assert whole.candidates(batch) is found, "one history is worked out once"
     monkeypatch.setattr(candidates_module, "CELLS_AT_ONCE", 2 * len(whole.facts))
     for again in (whole.candidates(replace(batch)), whole.candidates(batch, np.ones(len(whole.facts), bool))):
         assert again is not found
@@ -275,10 +273,11 @@ def test_without_a_product_is_as_if_it_had_never_been_touched(seed: int) -> None
             continue
         # The newest, from which decay counts back, one that is no part of the past, and others.
         left_out = np.unique([*shopper.products[-1:], *shopper.products[:3], 899]).astype(np.int32)
-        variants, found = whole.candidates_without(shopper, left_out)
-        for number, product in enumerate(left_out):
-            assert product not in variants.rows(number, number + 1).products
-        require_same(found, whole.candidates(replace(shopper.without_each(left_out))))
+        asked = whole.what_if(shopper, left_out, whole.expanded(shopper))
+        for number, product in enumerate(left_out, start=1):
+            assert product not in asked.histories.rows(number, number + 1).products
+        require_same(asked.found, whole.candidates(shopper.and_without_each(left_out)))
+        require_same(asked.found.of_first(), whole.candidates(shopper))
 
 
 def test_variants_are_of_one_history() -> None:
@@ -293,7 +292,7 @@ def test_features_by_hand() -> None:
     shopper = histories([(0, PURCHASE, 8.0), (0, PURCHASE, 4.0), (6, VIEW, 4.0), (2, VIEW, 1.0)])
     sources = generator(consumed=(), take=6)
     candidates = sources.candidates(shopper)
-    rows = ranking_features(shopper, candidates, known)
+    rows = FeatureRows(shopper, candidates, known).of()
     names = feature_names(["alike", "selling", "own"])
     assert rows.shape == (len(candidates.products.values), len(names))
     table = {
@@ -361,12 +360,14 @@ def by_fusion(made: CandidateGenerator, slope: float = 1.0, intercept: float = 0
 def test_features_are_built_for_candidates_only(monkeypatch: pytest.MonkeyPatch) -> None:
     model, built = big(), []
 
-    def counted(*given: Any, **named: Any) -> np.ndarray:
-        rows = ranking_features(*given, **named)
+    made = FeatureRows.of
+
+    def counted(self: FeatureRows, only: np.ndarray | None = None) -> np.ndarray:
+        rows = made(self, only)
         built.append(len(rows))
         return rows
 
-    monkeypatch.setattr(stage_module, "ranking_features", counted)
+    monkeypatch.setattr(FeatureRows, "of", counted)
     shopper = histories([(row, PURCHASE, 40.0 - row) for row in range(5)])
     banned = np.argsort(-model.popularity)[:3].astype(np.int32)
     lists = model.recommend(shopper, 300, exclude=Ragged.from_rows([banned]))
@@ -476,7 +477,7 @@ def test_session_features_by_hand() -> None:
         [(2, VIEW, 3.0), (0, VIEW, 20 * minute), (0, VIEW, 10 * minute), (4, VIEW, 4 * minute), (3, VIEW, 0.0)]
     )
     candidates = generator(consumed=(), take=6).candidates(shopper)
-    rows = ranking_features(shopper, candidates, known, session=True)
+    rows = FeatureRows(shopper, candidates, known, session=True).of()
     names = feature_names(["alike", "selling", "own"], session=True)
     assert rows.shape[1] == len(names)
     table = {

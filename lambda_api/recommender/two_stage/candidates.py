@@ -53,8 +53,11 @@ class Candidates:
     ranks: FloatArray
     fusion: FloatArray
 
+    def of_first(self) -> "Candidates":
+        """Those of the first shopper alone; views, no copies."""
+        rows = int(self.products.indptr[1])
+        return Candidates(self.products.rows(0, 1), self.scores[:rows], self.ranks[:rows], self.fusion[:rows])
 
-_LAST = "_last"
 
 CELLS_AT_ONCE = 1_000_000
 """Shoppers times products worked on at once: a few megabytes, which stay in a core's cache."""
@@ -66,6 +69,23 @@ class GraphExpansion:
 
     profiles: Mapping[EventWeighting, Profiles]
     paths: Paths
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """Candidates of one shopper, and those they would have had without each of ``d`` past products.
+
+    Attributes:
+        without: int32 ``[d]``.
+        histories: the shopper's own, then one without any event of each product; ``1 + d`` in all.
+        found: candidates of each of them.
+        expansion: of the shopper's own history.
+    """
+
+    without: NDArray[np.int32]
+    histories: Histories
+    found: Candidates
+    expansion: GraphExpansion
 
 
 @dataclass(frozen=True)
@@ -95,30 +115,35 @@ class CandidateGenerator:
         if len(histories) > at_once:
             blocks = blocks_of(len(histories), at_once)
             return _joined([self.candidates(histories.rows(start, stop), allowed) for start, stop in blocks])
-        if allowed is None:
-            return self.worked_out(histories)[0]
-        return self._united(histories, self._expanded(histories), allowed)
+        return self._united(histories, self.expanded(histories), allowed)
 
-    def worked_out(self, histories: Histories) -> tuple[Candidates, GraphExpansion]:
-        """`candidates`, and how they were found; those of the last histories are kept."""
-        last: tuple[Histories, Candidates, GraphExpansion] | None = self.__dict__.get(_LAST)
-        if last is not None and last[0] is histories:
-            return last[1:]
-        expansion = self._expanded(histories)
-        found = self._united(histories, expansion, None)
-        # A request asks twice about one history, for its list and for its reasons. Threads share: one assignment.
-        self.__dict__[_LAST] = (histories, found, expansion)
-        return found, expansion
+    def most_telling(self, expansion: GraphExpansion, count: int) -> NDArray[np.int32]:
+        """The ``count`` past products of one shopper that the graphs lead on from most strongly, int32, best first.
 
-    def candidates_without(self, history: Histories, products: NDArray[np.int32]) -> tuple[Histories, Candidates]:
-        """One shopper's history without any event of each of ``products`` (``[d]``), and `candidates` of each.
+        Every graph counts the same, whatever the scale of its weights.
+        """
+        paths = expansion.paths
+        followed = [source for source in self.sources if source.kind == "graph"]
+        own = [expansion.profiles[source.weighting].products for source in followed]
+        sums = np.append(0.0, np.cumsum(paths.terms))
+        of_pair, of_graph = np.diff(sums[paths.pair_stops]), np.diff(sums[paths.stops])
+        shares = of_pair / np.repeat(np.where(of_graph > 0, of_graph, 1.0), [len(products) for products in own])
+        past, place = np.unique(np.concatenate([np.empty(0, np.int32), *own]), return_inverse=True)
+        mass = np.bincount(place, weights=shares, minlength=len(past))
+        return past[np.argsort(-mass, kind="stable")[:count]]
+
+    def what_if(self, history: Histories, products: NDArray[np.int32], expansion: GraphExpansion) -> WhatIf:
+        """`candidates` of one shopper, and of the same without any event of each of ``products`` (int32 ``[d]``).
 
         The graphs are not followed again: a step from a product that is left out has no weight.
+
+        Args:
+            expansion: `expanded` of ``history``.
         """
-        variants, expansion = history.without_each(products), self.worked_out(history)[1]
-        batch, n_products = len(variants), len(self.facts)
-        profiles = self._profiles(variants)
-        blocked = self._blocked(variants)
+        histories = history.and_without_each(products)
+        batch, n_products = len(histories), len(self.facts)
+        profiles = self._profiles(histories)
+        blocked = self._blocked(histories)
         proposed = [self._proposal(source, profiles, batch, blocked, None) for source in self.sources]
         paths = expansion.paths
         marked = [paths.cells, *(proposal.cells % n_products for proposal in proposed if proposal is not None)]
@@ -139,19 +164,25 @@ class CandidateGenerator:
         place, there = find_sorted(grid.products[:-1], some % n_products)
         scores[:, (some // n_products * grid.width + place)[there]] = 0.0
         table = scores.reshape(len(self.sources), batch, grid.width)
-        return variants, self._cut(table, always, np.tile(grid.products, batch), profiles)
+        return WhatIf(products, histories, self._cut(table, always, np.tile(grid.products, batch), profiles), expansion)
 
     def _weights_without(
         self, expansion: GraphExpansion, profiles: Mapping[EventWeighting, Profiles], products: NDArray[np.int32]
     ) -> NDArray[np.float64]:
-        """Weights of the pairs of ``expansion``, by graph, without each of ``products``: float64 ``[d, pairs]``."""
+        """Weights of the pairs of ``expansion``, by graph, as they are and without each of ``products``.
+
+        float64 ``[1 + d, pairs]``.
+        """
+        left_out = np.append(np.int32(-1), products)[:, None]
         made: dict[EventWeighting, NDArray[np.float64]] = {}
         for weighting, own in expansion.profiles.items():
-            weights = np.zeros((len(products), len(own.products)))
+            weights = np.zeros((len(left_out), len(own.products)))
             # What is left of the pairs is in the order of the pairs.
-            weights[own.products != products[:, None]] = profiles[weighting].weights
+            weights[own.products != left_out] = profiles[weighting].weights
             made[weighting] = weights
-        return np.concatenate([made[source.weighting] for source in self.sources if source.kind == "graph"], axis=1)
+        none = np.empty((len(left_out), 0))
+        graphs = [made[source.weighting] for source in self.sources if source.kind == "graph"]
+        return np.concatenate([none, *graphs], axis=1)
 
     def _profiles(self, histories: Histories) -> Mapping[EventWeighting, Profiles]:
         weightings = {source.weighting for source in self.sources if source.kind not in WITHOUT_PROFILE}
@@ -159,7 +190,8 @@ class CandidateGenerator:
             weightings.add(self.factors.weighting)
         return shared_profiles(weightings, histories)
 
-    def _expanded(self, histories: Histories) -> GraphExpansion:
+    def expanded(self, histories: Histories) -> GraphExpansion:
+        """Where the graphs lead from the past of a batch."""
         profiles = self._profiles(histories)
         followed = [source for source in self.sources if source.kind == "graph"]
         graphs = [self.graphs[source.graph] for source in followed]

@@ -8,22 +8,26 @@ from numpy.typing import NDArray
 
 from lambda_api.recommender.csr import find_sorted
 from lambda_api.recommender.histories import Histories
-from lambda_api.recommender.two_stage.candidates import CandidateGenerator, GraphExpansion
+from lambda_api.recommender.two_stage.candidates import CandidateGenerator, Candidates, GraphExpansion
 from lambda_api.recommender.two_stage.proposals import FUSION_OFFSET
 from lambda_api.recommender.two_stage.sources import WITHOUT_PROFILE
 
 
 def terms_of(
-    generator: CandidateGenerator, history: Histories, products: NDArray[np.int32]
+    generator: CandidateGenerator,
+    history: Histories,
+    found: Candidates,
+    expansion: GraphExpansion,
+    products: NDArray[np.int32],
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """How strongly each product of one shopper's past leads to ``products`` (``[m]``, distinct).
 
-    A source counts by the part it has in the fusion of a product; within it each past product by its term.
+    ``found`` and ``expansion`` are those of ``history`` by ``generator``. A source counts by the part it has in the
+    fusion of a product; within it each past product by its term.
 
     Returns:
         Past products int32 ``[p]``, ascending, and terms over all sources, float64 ``[m, p]``.
     """
-    found, expansion = generator.worked_out(history)
     past = np.unique(history.products)
     if len(found.products.values) == 0:
         return past, np.zeros((len(products), len(past)))

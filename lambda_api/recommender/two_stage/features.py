@@ -1,4 +1,4 @@
-"""Ranking features: one function from histories and candidates to rows, for training and for serving alike.
+"""Ranking features: one class from histories and candidates to rows, for training and for serving alike.
 
 Features of products alone are in ``product_statistics``. No feature tells the hour or the day of the week: all rows of
 a training window share them, so a model could only learn from them which window a row is from.
@@ -76,52 +76,54 @@ NEWEST_MOMENTS = 3
 
 
 def feature_names(sources: Sequence[str], session: bool = False) -> tuple[str, ...]:
-    """Names of the ``F`` columns of `ranking_features` for sources of these names."""
+    """Names of the ``F`` columns of `FeatureRows` for sources of these names."""
     per_source = [f"from_{name}_{what}" for name in sources for what in ("score", "share", "rank")]
     of_session = SESSION_FEATURES if session else ()
     return (*per_source, "n_sources", "fusion", *PRODUCT_FEATURES, *SHOPPER_FEATURES, *PAIR_FEATURES, *of_session)
 
 
-def ranking_features(
-    histories: Histories,
-    candidates: Candidates,
-    facts: CatalogueFacts,
-    only: NDArray[np.int64] | None = None,
-    *,
-    session: bool = False,
-) -> FloatArray:
-    """float32 ``[R, F]``, row-aligned with ``candidates``, columns as `feature_names`; never NaN.
-
-    ``only``: rows wanted, ``[r]``; the same rows, bit for bit, as of all of them. ``session``: with `SESSION_FEATURES`.
+class FeatureRows:
+    """Features of the candidates of a batch; what they share is worked out once, rows are made when asked for.
 
     A row depends on its shopper and ``histories.now`` alone, not on the batch. Product facts are those of
-    ``facts.as_of``. What is not known is `UNKNOWN`; a column the shop does not record is constant.
+    ``facts.as_of``. What is not known is `UNKNOWN`; a column the shop does not record is constant. ``session``: with
+    `SESSION_FEATURES`.
     """
-    rows, products = candidates.products.row_of_value, candidates.products.values
-    best = _best_scores(candidates, len(histories))
-    scores, ranks, fusion = candidates.scores, candidates.ranks, candidates.fusion
-    if only is not None:
-        rows, products = rows[only], products[only]
-        scores, ranks, fusion = scores[only], ranks[only], fusion[only]
-    past = _Past(histories, facts)
-    sources = scores.shape[1]
-    widths = (3 * sources, 2, len(PRODUCT_FEATURES), len(SHOPPER_FEATURES), len(PAIR_FEATURES))
-    edges = np.cumsum([0, *widths, len(SESSION_FEATURES) if session else 0])
-    features = np.empty((len(rows), edges[-1]), dtype=np.float32)
-    by_source, united, of_product, of_shopper, of_pair, of_session = (
-        features[:, start:stop] for start, stop in pairwise(edges.tolist())
-    )
-    by_source[:, 0::3] = scores
-    np.divide(scores, best[rows], out=by_source[:, 1::3])
-    by_source[:, 2::3] = ranks
-    united[:, 0] = (scores > 0).sum(axis=1)
-    united[:, 1] = fusion
-    of_product[:] = facts.features[products]
-    of_shopper[:] = past.shoppers[rows]
-    _write_pairs(of_pair, past, facts, rows, products)
-    if session:
-        _write_session(of_session, past, facts, rows, products)
-    return features
+
+    def __init__(
+        self, histories: Histories, candidates: Candidates, facts: CatalogueFacts, *, session: bool = False
+    ) -> None:
+        self._candidates, self._facts, self._session = candidates, facts, session
+        self._best, self._past = _best_scores(candidates, len(histories)), _Past(histories, facts)
+
+    def of(self, only: NDArray[np.int64] | None = None) -> FloatArray:
+        """float32 ``[R, F]``, row-aligned with the candidates, columns as `feature_names`; never NaN.
+
+        ``only``: rows wanted, ``[r]``; the same rows, bit for bit, as of all of them.
+        """
+        candidates, facts, past = self._candidates, self._facts, self._past
+        rows, products = candidates.products.row_of_value, candidates.products.values
+        scores, ranks, fusion = candidates.scores, candidates.ranks, candidates.fusion
+        if only is not None:
+            rows, products = rows[only], products[only]
+            scores, ranks, fusion = scores[only], ranks[only], fusion[only]
+        widths = (3 * scores.shape[1], 2, len(PRODUCT_FEATURES), len(SHOPPER_FEATURES), len(PAIR_FEATURES))
+        edges = np.cumsum([0, *widths, len(SESSION_FEATURES) if self._session else 0])
+        features = np.empty((len(rows), edges[-1]), dtype=np.float32)
+        by_source, united, of_product, of_shopper, of_pair, of_session = (
+            features[:, start:stop] for start, stop in pairwise(edges.tolist())
+        )
+        by_source[:, 0::3] = scores
+        np.divide(scores, self._best[rows], out=by_source[:, 1::3])
+        by_source[:, 2::3] = ranks
+        united[:, 0] = (scores > 0).sum(axis=1)
+        united[:, 1] = fusion
+        of_product[:] = facts.features[products]
+        of_shopper[:] = past.shoppers[rows]
+        _write_pairs(of_pair, past, facts, rows, products)
+        if self._session:
+            _write_session(of_session, past, facts, rows, products)
+        return features
 
 
 def _best_scores(candidates: Candidates, batch: int) -> FloatArray:

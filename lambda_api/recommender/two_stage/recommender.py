@@ -28,10 +28,10 @@ from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.item_weights import SparseWeights, mean_likeness
 from lambda_api.recommender.profiles import SECONDS_PER_DAY
 from lambda_api.recommender.topk import empty_lists
+from lambda_api.recommender.two_stage.asked import Asked
 from lambda_api.recommender.two_stage.blocks import Block, blocks_of, for_each
 from lambda_api.recommender.two_stage.breadth import broad, shares_of_single_clicks
 from lambda_api.recommender.two_stage.candidates import CELLS_AT_ONCE, CandidateGenerator
-from lambda_api.recommender.two_stage.credit import terms_of
 from lambda_api.recommender.two_stage.product_statistics import WINDOW_DAYS, CatalogueFacts
 from lambda_api.recommender.two_stage.ranker import Ranker
 from lambda_api.recommender.two_stage.sessions import in_session, of_newest_session, shoppers_of
@@ -58,7 +58,7 @@ class OldFormatError(RecsysError):
 
 
 class TwoStageRecommender(Recommender):
-    """Candidates from `CandidateGenerator`, scored by a tree ensemble over `ranking_features`.
+    """Candidates from `CandidateGenerator`, scored by a tree ensemble over `FeatureRows`.
 
     The score of a candidate is the calibrated chance that the shopper takes it: within the length of a training window,
     or, for a shopper within a session, with the next click. Products that are no candidates score 0, which means "no
@@ -74,7 +74,7 @@ class TwoStageRecommender(Recommender):
 
     kind: ClassVar[str] = "two_stage"
     zero_means_no_evidence: ClassVar[bool] = True
-    variants_per_answer: ClassVar[int] = 3
+    variants_per_answer: ClassVar[int] = 5
 
     def __init__(
         self,
@@ -89,6 +89,7 @@ class TwoStageRecommender(Recommender):
         if not 0 < category_share <= 1:
             raise ValueError(f"category_share must be in (0, 1], not {category_share}")
         self.stage, self.session = stage, session
+        self._last: Asked | None = None
         self.category_share = category_share
         for name, weights in self._item_graphs.items():
             if len(weights) != len(products):
@@ -137,23 +138,39 @@ class TwoStageRecommender(Recommender):
     def score_without(
         self, history: Histories, without: IndexArray, products: IndexArray
     ) -> tuple[ScoreArray, NDArray[np.bool_]]:
-        """See `Recommender.score_without`; the item graphs are followed once for all changed histories.
+        """See `Recommender.score_without`; all changed histories are answered as one batch.
 
         A history that is no longer in a session without a product is scored on its own.
         """
-        stage = self._stage_of(history)
-        variants = history.without_each(without)
-        wanted = np.broadcast_to(products, (len(variants), len(products))).astype(np.int64)
-        scores, known = np.zeros(wanted.shape, dtype=np.float32), self.knows(variants)
-        same = in_session(variants) == (stage is self.session) if self.session else np.ones(len(variants), bool)
-        kept, changed = np.flatnonzero(same), np.flatnonzero(~same)
-        if len(kept):
-            shorter, found = stage.generator.candidates_without(history, without[kept])
-            scores[kept] = looked_up(stage.scored(shorter, found, wanted[kept]), wanted[kept], len(self.products))
+        asked = self._asked_about(history).without(without)
+        variants = asked.what_if.histories.rows(1, len(without) + 1)
+        scores, known = np.zeros((len(without), len(products)), dtype=np.float32), self.knows(variants)
+        same = np.ones(len(without), dtype=bool)
+        if self.session is not None:
+            same = in_session(variants) == (asked.stage is self.session)
+        if same.any():
+            scores[same] = asked.scores_without(products)[same]
+        changed = np.flatnonzero(~same)
         if len(changed):
-            scores[changed] = self._scores_of(shoppers_of(variants, changed), wanted[changed])
+            wanted = np.broadcast_to(products, (len(changed), len(products))).astype(np.int64)
+            scores[changed] = self._scores_of(shoppers_of(variants, changed), wanted)
         scores[~known] = self.popularity[products]
         return scores, known
+
+    def to_check(self, history: Histories) -> IndexArray | None:
+        """See `Recommender.to_check`; the next list of ``history`` is worked out together with what would be without.
+
+        ``None`` where no item graph leads on from the shopper's past.
+        """
+        asked = Asked.about(self._stage_of(history), history, self.variants_per_answer)
+        self._last = asked  # one assignment: threads share it
+        return asked.what_if.without if len(asked.what_if.without) else None
+
+    def _asked_about(self, history: Histories) -> Asked:
+        last = self._last
+        return (
+            last if last is not None and last.history is history else Asked.about(self._stage_of(history), history, 0)
+        )
 
     def _stage_of(self, history: Histories) -> RankedStage:
         """The stage that answers one shopper."""
@@ -176,6 +193,9 @@ class TwoStageRecommender(Recommender):
         ``wanted``: products ``[B, m]`` that are of interest, ``None`` for all; ``allowed``: says of rows and products
         which may be listed.
         """
+        last = self._last
+        if last is not None and last.history is histories and wanted is None:
+            return last.scored(allowed)
         parts: list[Scored] = []
         for stage, own in self._split(histories):
             part = shoppers_of(histories, own)
@@ -250,7 +270,7 @@ class TwoStageRecommender(Recommender):
         is no candidate, or only because it sells well. Shares say which product to check; whether a score falls without
         it is only known by scoring without it.
         """
-        past, terms = terms_of(self._stage_of(history).generator, history, products)
+        past, terms = self._asked_about(history).contributions(products)
         totals = terms.sum(axis=1, keepdims=True)
         if not self.knows(history).any() or not totals.any():
             return past, np.zeros_like(terms)

@@ -16,7 +16,7 @@ from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.ids import IndexArray
 from lambda_api.recommender.item_weights import SparseWeights
 from lambda_api.recommender.two_stage.candidates import CandidateGenerator, Candidates
-from lambda_api.recommender.two_stage.features import feature_names, ranking_features
+from lambda_api.recommender.two_stage.features import FeatureRows, feature_names
 from lambda_api.recommender.two_stage.product_statistics import CatalogueFacts
 from lambda_api.recommender.two_stage.ranker import Ranker
 from lambda_api.recommender.two_stage.sources import Source, source_names
@@ -59,9 +59,9 @@ class RankedStage:
         """Names of all features of the stage, in the order of `features`."""
         return feature_names(source_names(self.generator.sources), self.session)
 
-    def features(self, histories: Histories, found: Candidates, only: NDArray[np.int64] | None = None) -> ScoreArray:
-        """`ranking_features` of this stage."""
-        return ranking_features(histories, found, self.generator.facts, only, session=self.session)
+    def features(self, histories: Histories, found: Candidates) -> FeatureRows:
+        """Features of candidates ``found`` by this stage."""
+        return FeatureRows(histories, found, self.generator.facts, session=self.session)
 
     def rank(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """The ranker's own scores of rows of `features` (``[R, F]``), float32 ``[R]``."""
@@ -82,12 +82,20 @@ class RankedStage:
             asked = np.sort((np.arange(len(wanted))[:, None] * width + wanted).ravel())
             keep = find_sorted(asked, rows * width + products)[1]
         only = None if keep is None or keep.all() else np.flatnonzero(keep)
+        return self.chances(found, only, None if self.fused else self.features(histories, found))
+
+    def chances(self, found: Candidates, only: NDArray[np.int64] | None, features: FeatureRows | None) -> Scored:
+        """Candidates with their chances, or, without ``features``, with their fusion.
+
+        ``only``: places among the candidates ``found``, ``None`` for all. ``features``: of ``found``.
+        """
+        rows, products, fusion = found.products.row_of_value, found.products.values, found.fusion
         if only is not None:
-            rows, products = rows[only], products[only]
-        if self.fused:
-            return rows, products, found.fusion if only is None else found.fusion[only]
+            rows, products, fusion = rows[only], products[only], fusion[only]
+        if features is None:
+            return rows, products, fusion
         slope, intercept = self.calibration
-        logits = slope * self.rank(self.features(histories, found, only)).astype(np.float64) + intercept
+        logits = slope * self.rank(features.of(only)).astype(np.float64) + intercept
         return rows, products, (1.0 / (1.0 + np.exp(-np.clip(logits, -MAX_LOGIT, MAX_LOGIT)))).astype(np.float32)
 
     @cached_property
