@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from lambda_api.interactions import InteractionType
 from lambda_api.recommender.histories import Histories
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from recsys_assets.ingest.synthetic import SyntheticShop
+from recsys_assets.lake import midnight
 from recsys_assets.measurement.next_click import evaluate_next_click, next_click
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid import Hybrid
@@ -40,7 +41,7 @@ def run() -> list[Row]:
     days = [shop.config.start + timedelta(days=offset) for offset in range(DAYS)]
     interactions = pa.concat_tables([INTERACTIONS.conform(shop.day_events(day)) for day in days])
     products = PRODUCTS.conform(shop.products())
-    start = datetime.combine(days[-JUDGED_DAYS], datetime.min.time(), UTC)
+    start = midnight(days[-JUDGED_DAYS])
     data = TrainingData.from_tables(interactions, products, start)
     model = Hybrid().fit(data)
     free = TwoStageRecommender(model.products, model.popularity, model.stage, model.session)

@@ -18,7 +18,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from lambda_api.recommender.histories import Histories
 from lambda_api.serving.engine import Engine
 from lambda_api.serving.question import Question
 from recsys_assets.ingest.synthetic import SyntheticShop
+from recsys_assets.lake import midnight
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.hybrid import Hybrid
 from recsys_assets.schema import INTERACTIONS, PRODUCTS
@@ -129,7 +130,7 @@ def _synthetic(events: int, shoppers: int, products: int) -> TrainingData:
     shop = SyntheticShop(shop_config(events, shoppers, products, DAYS))
     days = [shop.config.start + timedelta(days=offset) for offset in range(DAYS)]
     interactions = pa.concat_tables([INTERACTIONS.conform(shop.day_events(day)) for day in days])
-    until = datetime.combine(days[-1] + timedelta(days=1), datetime.min.time(), UTC)
+    until = midnight(days[-1] + timedelta(days=1))
     return TrainingData.from_tables(interactions, PRODUCTS.conform(shop.products()), as_of=until)
 
 

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 
 from benchmarks.growth import export_shop
 from benchmarks.measure import Row, print_rows
-from benchmarks.year.plan import midnight
 from lambda_api.recommender.bundle import BundleInfo, DataWindow, read_bundle, write_bundle
 from lambda_api.recommender.histories import Histories
+from recsys_assets.lake import midnight
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.schema import INTERACTIONS, PRODUCTS

@@ -22,7 +22,7 @@ from rich.table import Table
 from lambda_api.serving.routing import bucket
 from lambda_api.state.exposures import Exposure, ShownItem
 from lambda_api.state.routing_record import WHOLE, RouteTarget
-from recsys_assets.lake import Lake
+from recsys_assets.lake import Lake, midnight
 from recsys_deploy.experiments.stream_tables import StreamTables
 from recsys_deploy.release.strategies import Strategy
 from recsys_deploy.rollout.evidence import LocalAlarms, StreamEvidence
@@ -86,19 +86,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--lists", type=int, default=200_000)
     lists = parser.parse_args().lists
-    midnight = datetime.combine(
-        datetime.now(UTC).date() - timedelta(days=DAYS + 1), datetime.min.time(), UTC
-    ).timestamp()
+    start = midnight(datetime.now(UTC).date() - timedelta(days=DAYS + 1)).timestamp()
     table = Table("look", "processor seconds", "microseconds a list", "peak memory, MB", title=f"{lists:,} lists")
     with (
         tempfile.TemporaryDirectory() as folder,
         multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool,
     ):
         root, lake = f"{folder}/events", f"{folder}/lake"
-        write_stream(Path(root), lists, midnight)
+        write_stream(Path(root), lists, start)
         found = []
         for name, where in (("from the stream alone", None), ("the first, which stores", lake), ("the others", lake)):
-            seconds, memory, evidence = pool.apply(look, (root, where, midnight))
+            seconds, memory, evidence = pool.apply(look, (root, where, start))
             found.append(evidence)
             table.add_row(name, f"{seconds:.2f}", f"{1e6 * seconds / lists:.1f}", f"{memory:.0f}")
         assert found[0] == found[1] == found[2], "a look finds the same, however it reads"

@@ -9,7 +9,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,11 @@ import pyarrow.parquet as pq
 from lambda_api.errors import RecsysError
 
 _DAY_FOLDER = re.compile(r"^date=(\d{4}-\d{2}-\d{2})$")
+
+
+def midnight(day: date) -> datetime:
+    """The moment at which ``day`` begins, aware, UTC: days of the lake are calendar days of UTC."""
+    return datetime.combine(day, time(), UTC)
 
 
 class LakeError(RecsysError):

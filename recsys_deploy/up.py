@@ -94,7 +94,7 @@ def needs_route(settings: Settings, registry: ModelRegistry) -> bool:
     if record is None or champion is None:
         return True
     # A second variant means that a rollout is in progress, which moves the route itself.
-    return len(record.variants) == 1 and record.variants[0].target.version != str(champion.version)
+    return len(record.variants) == 1 and record.champion.target.version != str(champion.version)
 
 
 def prepare(settings: Settings, registry: ModelRegistry, console: Console) -> None:

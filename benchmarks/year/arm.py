@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.year.pipeline import Pipeline, settings_of
-from benchmarks.year.plan import LOOPS, Arm, YearPlan, midnight
+from benchmarks.year.plan import LOOPS, Arm, YearPlan
 from benchmarks.year.rollouts import LOOK_S, Trial, Trials
 from benchmarks.year.sender import Sender
 from benchmarks.year.shop import Clock, Counts, LiveShop
@@ -25,7 +25,7 @@ from lambda_api.atomic_files import write_text
 from lambda_api.state.open_table import STATE_FILE
 from recsys_assets.ingest.synthetic import SyntheticShop
 from recsys_assets.ingest.synthetic.shoppers import user_id
-from recsys_assets.lake import Lake
+from recsys_assets.lake import Lake, midnight
 from recsys_assets.monitoring.drift import stored_evidence
 from recsys_deploy.home_backup import copy_database
 

@@ -26,12 +26,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.year.plan import FIRST, PEAK_DAYS, TRAINED_DAYS, Change, YearPlan, midnight
+from benchmarks.year.plan import FIRST, PEAK_DAYS, TRAINED_DAYS, Change, YearPlan
 from benchmarks.year.shoppers import at_peak
 from lambda_api.recommender.contract import Recommender
 from recsys_assets.ingest.synthetic import Drift, DriftKind, SyntheticShop
 from recsys_assets.ingest.synthetic.behaviour import Behaviour, simulate_day
 from recsys_assets.ingest.synthetic.streams import Stream, generator
+from recsys_assets.lake import midnight
 from recsys_assets.models.dataset import TrainingData
 from recsys_assets.models.item_knn import ItemKnn
 from recsys_assets.monitoring.concept import DailyRate, follow

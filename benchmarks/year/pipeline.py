@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.year.plan import YearPlan, midnight
+from benchmarks.year.plan import YearPlan
 from benchmarks.year.shop import Clock
 from lambda_api.recommender.bundle import DataWindow
 from lambda_api.settings import Settings, make_settings
@@ -23,7 +23,7 @@ from recsys_assets.ingest.assets import store_day
 from recsys_assets.ingest.live_events import LiveSource, StreamStage
 from recsys_assets.ingest.source import DayOfEvents
 from recsys_assets.ingest.synthetic import SyntheticShop
-from recsys_assets.lake import Lake
+from recsys_assets.lake import Lake, midnight
 from recsys_assets.models.zoo import make_trainer
 from recsys_assets.monitoring.drift import drift_report_of, store, stored_evidence
 from recsys_assets.monitoring.retraining import Decision, decide_training

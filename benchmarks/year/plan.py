@@ -1,7 +1,7 @@
 """Size of the simulated year, its days, and the changes that are injected into it."""
 
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Final, Literal
 
 from recsys_assets.ingest.synthetic import Drift, DriftKind, SyntheticShopConfig
@@ -189,8 +189,3 @@ class YearPlan:
     def _drift(self, name: str, share: float, kind: DriftKind, strength: float) -> Change:
         start = self._week(share)
         return Change(name, start, 0, (Drift(kind, start, strength),))
-
-
-def midnight(day: date) -> datetime:
-    """The beginning of a UTC day."""
-    return datetime.combine(day, time(), UTC)

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.year.plan import BUG_SHARE, midnight
+from benchmarks.year.plan import BUG_SHARE
 from benchmarks.year.shoppers import ShoppingDay
 from recsys_assets.ingest.synthetic.shoppers import user_id
+from recsys_assets.lake import midnight
 
 if TYPE_CHECKING:
     from benchmarks.year.arm import ArmRun, Day

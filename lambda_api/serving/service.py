@@ -145,9 +145,9 @@ class RecommendationService:
         question = Question("", (), self.now, k, exclude_product_ids=(product_id,), include_products=True)
         scored: Scored | None = None
         if record is not NOBODY:
-            scored = self._ask(record.variants[0], trace, Invocation.of_similar(product_id, k))
+            scored = self._ask(record.champion, trace, Invocation.of_similar(product_id, k))
         scored = scored or self._popular(question, trace)
-        return self._finish(record, record.variants[0], question, scored, request_id, trace, "similar")
+        return self._finish(record, record.champion, question, scored, request_id, trace, "similar")
 
     def popular(self, category: str | None, k: int, request_id: str) -> ServiceAnswer:
         """Popular products of a category, or of the shop."""
@@ -155,9 +155,7 @@ class RecommendationService:
         ranking, cause = self.baseline.popular(category, k)
         trace.failed(cause)
         question = Question("", (), self.now, k)
-        return self._finish(
-            NOBODY, NOBODY.variants[0], question, Scored(ranking, BASELINE), request_id, trace, "popular"
-        )
+        return self._finish(NOBODY, NOBODY.champion, question, Scored(ranking, BASELINE), request_id, trace, "popular")
 
     def warm(self) -> None:
         """Load the champion and ask it once, before the first request. Never raises."""
@@ -165,7 +163,7 @@ class RecommendationService:
         record = self._record(trace)
         if record is not NOBODY:
             question = Question("", (), self.now, 1)
-            self._ask(record.variants[0], trace, Invocation.of(question))
+            self._ask(record.champion, trace, Invocation.of(question))
         if trace.causes:
             log.warning("not warm: %s", trace.cause)
 
@@ -218,8 +216,8 @@ class RecommendationService:
                 scored = self._interleaved(record, question, trace)
             else:
                 scored = self._cached(variant, trace, question)
-            if scored is None and variant is not record.variants[0]:
-                scored = self._ask(record.variants[0], trace, Invocation.of(question))
+            if scored is None and variant is not record.champion:
+                scored = self._ask(record.champion, trace, Invocation.of(question))
         if scored is None:
             scored = self._popular(question, trace)
         trace.time("scoring", since)

@@ -93,8 +93,8 @@ class RoutingRecord:
     Attributes:
         experiment: its name, as it appears in exposures.
         salt: changes which shoppers are in which variant; a new experiment takes a new one.
-        variants: ``variants[0]`` is the champion, named so by convention; at most two challengers follow (the reason is
-            in ``lambda_api.serving.routing``). A stopped challenger stays with weight 0 while the other goes on.
+        variants: the `champion`, then at most two challengers (the reason is in ``lambda_api.serving.routing``). A
+            stopped challenger stays with weight 0 while the other goes on.
         shadow: asked all questions after the reply; nobody sees its answers.
         holdout: an old version that a few shoppers keep while the others get ever newer ones, so that what the newer
             ones are worth can be measured. Its shoppers take part in nothing else; ``None``: there are none.
@@ -137,6 +137,11 @@ class RoutingRecord:
         content = {**asdict(self), "variants": [variant.to_json() for variant in self.variants]}
         # Older versions refuse these fields, so they are written only where they say something.
         return {name: value for name, value in content.items() if value or name not in ("holdout", "interleaved")}
+
+    @property
+    def champion(self) -> Variant:
+        """The first of the variants."""
+        return self.variants[0]
 
     @property
     def held(self) -> tuple[Variant, ...]:

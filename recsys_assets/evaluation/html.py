@@ -8,6 +8,7 @@ from recsys_assets.evaluation.business import PolicyFigures
 from recsys_assets.evaluation.plots import plots
 from recsys_assets.evaluation.report import EvaluationReport
 from recsys_assets.evaluation.tables import p_text, percent, tables, verdict, with_interval, with_signed_interval
+from recsys_assets.page_templates import rendered
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +21,15 @@ class Outcome:
 
 def render_html(report: EvaluationReport, outcome: Outcome | None = None) -> str:
     """The page. Everything that comes from data is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("recsys_assets.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     reference = None
     if report.challenger != report.reference_baseline:
         reference = report.comparison(report.challenger, report.reference_baseline)
     champion = None
     if report.champion not in (None, report.challenger):
         champion = report.comparison(report.challenger, report.champion)
-    return environment.get_template("report.html.j2").render(
+    return rendered(
+        "recsys_assets.evaluation",
+        "report.html.j2",
         report=report,
         outcome=outcome,
         setting=report.setting,

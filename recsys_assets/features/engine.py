@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import ibis
@@ -19,7 +19,7 @@ from recsys_assets.features.product import product_features
 from recsys_assets.features.shared import FeatureExpression, utc
 from recsys_assets.features.user import user_features
 from recsys_assets.features.user_product import user_product_features
-from recsys_assets.lake import Lake, LakeError, open_filesystem
+from recsys_assets.lake import Lake, LakeError, midnight, open_filesystem
 from recsys_assets.schema import INTERACTIONS, PRODUCTS, USERS, TableContract
 
 FEATURES: dict[str, FeatureExpression] = {
@@ -108,7 +108,7 @@ def end_of_log(lake: Lake) -> datetime:
     days = lake.days(INTERACTIONS.name)
     if not days:
         raise LakeError(f"{lake.uri(INTERACTIONS.name)} holds no days; materialise the asset 'interactions' first")
-    return datetime.combine(days[-1], time(), UTC) + timedelta(days=1)
+    return midnight(days[-1] + timedelta(days=1))
 
 
 def write_features(lake: Lake, table: str, as_of: datetime) -> WrittenFeatures:

@@ -14,7 +14,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import repeat
 from typing import Any, Final, Literal
 
@@ -37,7 +37,7 @@ from recsys_assets.ingest.columns import is_text
 from recsys_assets.ingest.derived import first_of_each
 from recsys_assets.ingest.source import DayOfEvents, Source
 from recsys_assets.ingest.tabular import set_aside_rows
-from recsys_assets.lake import Lake, open_filesystem
+from recsys_assets.lake import Lake, midnight, open_filesystem
 from recsys_assets.schema import INTERACTIONS, SET_ASIDE_SCHEMA, with_column
 
 SAME_EVENT_S: Final = 300
@@ -197,7 +197,7 @@ class LiveSource:
 
     def _edge(self, day: date, live: pa.Table, step: int) -> pa.Table | None:
         """The export's neighbouring day, where a live event lies so near to midnight that its twin may be there."""
-        start = int(datetime.combine(day, time(), UTC).timestamp())
+        start = int(midnight(day).timestamp())
         away = [at - start if step < 0 else start + 86_399 - at for at in _seconds(live)]
         neighbour = day + timedelta(days=step)
         if min(away, default=SAME_EVENT_S) >= SAME_EVENT_S or neighbour not in set(self.export.days()):

@@ -6,9 +6,9 @@ from typing import Final
 import pyarrow as pa
 
 from recsys_assets.features.snapshots import features_at
-from recsys_assets.lake import Lake
+from recsys_assets.lake import Lake, midnight
 from recsys_assets.monitoring.drift_statistics import ColumnDrift, compare_categorical, compare_numeric
-from recsys_assets.monitoring.samples import REFERENCE_DAYS, midnight_after
+from recsys_assets.monitoring.samples import REFERENCE_DAYS
 
 COLUMNS: Final = {
     "user_features": ("price_level", "top_category"),
@@ -23,7 +23,7 @@ def compare_feature_tables(lake: Lake, day: date) -> list[ColumnDrift]:
 
     One row per shopper (product) and week, of those who were active in the week before the snapshot's cut-off.
     """
-    end = midnight_after(day)
+    end = midnight(day + timedelta(days=1))
     found: list[ColumnDrift] = []
     for table, columns in COLUMNS.items():
         now, *past = [_of_week(lake, table, end - timedelta(weeks=week)) for week in range(1 + REFERENCE_DAYS // 7)]

@@ -14,6 +14,7 @@ from recsys_assets.monitoring.drift import DriftReport
 from recsys_assets.monitoring.drift_statistics import ColumnDrift
 from recsys_assets.monitoring.findings import FOLDER, ReportSummary
 from recsys_assets.monitoring.quality_trend import DailyQuality, reason_rows
+from recsys_assets.page_templates import rendered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,12 +35,9 @@ class Page:
 
 def write_page(page: Page, summary: ReportSummary, reports: Path) -> Path:
     """Write ``monitoring/<report>.html`` under the home's folder ``reports``, replacing yesterday's."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("recsys_assets.monitoring"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    text = environment.get_template("page.html.j2").render(
+    text = rendered(
+        "recsys_assets.monitoring",
+        "page.html.j2",
         title=page.title,
         note=page.note,
         day=summary.day,

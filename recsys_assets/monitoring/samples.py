@@ -3,7 +3,7 @@ it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from recsys_assets.data_gate import closed_gates, require_open
 from recsys_assets.features.engine import duckdb_engine, read_lake
-from recsys_assets.lake import Lake
+from recsys_assets.lake import Lake, midnight
 from recsys_assets.monitoring.calendar import missing_days
 from recsys_assets.monitoring.drift_statistics import ColumnDrift, compare_categorical, compare_numeric
 from recsys_assets.training.training_window import TRAINING_COLUMNS
@@ -81,7 +81,7 @@ def weekly_samples(lake: Lake, day: date) -> Samples:
     require_open(lake, end, end)  # the two tables; days that may not be used count as missing
     with duckdb_engine() as connection:
         first = day - timedelta(days=WINDOW_DAYS + REFERENCE_DAYS - 1)
-        read_lake(connection, lake, datetime.combine(end, time(), UTC), first)
+        read_lake(connection, lake, midnight(end), first)
         return sample_weeks(connection.con, day, usable_days(lake))
 
 
@@ -101,7 +101,7 @@ def sample_weeks(connection: Any, day: date, held: Collection[date]) -> Samples:
     whole = set(range(1 + REFERENCE_DAYS // 7)) - {(day - one).days // 7 for one in gaps}
     start = day - timedelta(days=WINDOW_DAYS - 1)
     first = start - timedelta(days=REFERENCE_DAYS)
-    begin, middle, end = (datetime.combine(one, time(), UTC) for one in (first, start, day + timedelta(days=1)))
+    begin, middle, end = (midnight(one) for one in (first, start, day + timedelta(days=1)))
     most = {"first": middle, "end": end, "most": MAX_SHOPPERS}
     ((sliced,),) = connection.sql(_SLICE, params=most).fetchall()
     reference, current = (
@@ -126,7 +126,7 @@ def events_of_active_shoppers(
         A table with `TRAINING_COLUMNS`, and the sampled shoppers by day.
     """
     with duckdb_engine() as connection:
-        read_lake(connection, lake, midnight_after(last), first - timedelta(days=history_days))
+        read_lake(connection, lake, midnight(last + timedelta(days=1)), first - timedelta(days=history_days))
         return active_events(connection.con, first, last, history_days, most)
 
 
@@ -134,7 +134,7 @@ def active_events(
     connection: Any, first: date, last: date, history_days: int, most: int
 ) -> tuple[pa.Table, dict[date, list[str]]]:
     """`events_of_active_shoppers` from the table ``interactions`` of a DuckDB connection."""
-    begin, end = datetime.combine(first, time(), UTC), midnight_after(last)
+    begin, end = midnight(first), midnight(last + timedelta(days=1))
     connection.execute(_ACTIVE, [begin, end, most])
     active = connection.sql("SELECT user_id, day FROM active").to_arrow_table()
     # Rows of others are dropped while files are read, before the join.
@@ -173,8 +173,3 @@ def newest_of_each(table: pa.Table) -> pa.Table:
     users = table["user_id"].to_numpy(zero_copy_only=False).astype(str)
     _, from_end = np.unique(users[::-1], return_index=True)
     return table.take(pa.array(len(users) - 1 - from_end, pa.int64()))
-
-
-def midnight_after(day: date) -> datetime:
-    """Aware, UTC."""
-    return datetime.combine(day, time(), UTC) + timedelta(days=1)

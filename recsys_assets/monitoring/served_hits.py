@@ -6,7 +6,7 @@ there are made again.
 """
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lambda_api.recommender.bundle import read_bundle
 from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.ids import IdMap
-from recsys_assets.lake import Lake
+from recsys_assets.lake import Lake, midnight
 from recsys_assets.measurement.protocol import EvaluationWindow, build_task, evaluate
 from recsys_assets.monitoring.concept import DailyRate
 from recsys_assets.monitoring.samples import events_of_active_shoppers, newest_of_each, usable_days
@@ -55,7 +55,7 @@ Log = Callable[[str], None]
 
 def version_for(registry: ModelRegistry, day: date) -> ModelVersion | None:
     """The newest version that was or is champion and has learned from nothing on or after ``day``."""
-    start = datetime.combine(day, time(), UTC)
+    start = midnight(day)
     served = [one for one in registry.list_versions() if one.status in (Status.CHAMPION, Status.RETIRED)]
     usable = [one for one in served if one.data_window.end <= start]
     return max(usable, key=lambda one: one.data_window.end, default=None)
@@ -96,7 +96,7 @@ def hits_of_day(
     Args:
         version, data_end: of ``model``: its name, and the day on which its training data end.
     """
-    start = datetime.combine(day, time(), UTC)
+    start = midnight(day)
     try:
         window = EvaluationWindow(start, start + timedelta(days=1), relevant_types(events), candidates="catalogue")
         task = build_task(_of_buyers(events, window), products, window)

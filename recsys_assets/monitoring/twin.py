@@ -5,13 +5,13 @@ as the champion's, whatever the champion's own recipe. Prices that rise, or a se
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_assets.lake import Lake
+from recsys_assets.lake import Lake, midnight
 from recsys_assets.measurement.bootstrap import PairedComparison, paired_comparison
 from recsys_assets.measurement.protocol import EvaluationWindow, build_task, evaluate
 from recsys_assets.models.dataset import TrainingData
@@ -53,7 +53,7 @@ def twin_of(lake: Lake, day: date, champion_end: datetime, k: int) -> TwinResult
     Args:
         champion_end: aware, UTC; where the champion's training data end.
     """
-    end = datetime.combine(day, time(), UTC) + timedelta(days=1)
+    end = midnight(day + timedelta(days=1))
     start = end - timedelta(days=7)
     if start - champion_end < timedelta(days=7):
         return None

@@ -5,7 +5,7 @@ No row is dropped here. A value that cannot be read becomes null, and its ``<col
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_assets.ingest.columns import is_text, parse_numbers, parse_timestamps, valid_ids
+from recsys_assets.lake import midnight
 from recsys_assets.schema import CLOCK_SKEW, INTERACTIONS, TIMESTAMP
 from recsys_assets.verdict import row_as_json
 
@@ -133,7 +134,7 @@ def table_frame(name: str, table: pa.Table, now: datetime) -> "pd.DataFrame":
 
 def _time_facts(day: date, reading: Reading, now: datetime) -> dict[str, tuple[str, Mask, Mask]]:
     moments = reading.canonical["timestamp"]
-    start = datetime.combine(day, time(), UTC)
+    start = midnight(day)
     bounds = [pa.scalar(moment, type=TIMESTAMP) for moment in (start, start + timedelta(days=1), now + CLOCK_SKEW)]
     on_day = _filled(pc.and_(pc.greater_equal(moments, bounds[0]), pc.less(moments, bounds[1])))
     given, readable = reading.given["timestamp"], reading.readable["timestamp"]

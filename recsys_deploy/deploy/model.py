@@ -95,4 +95,4 @@ def _decide(registry: ModelRegistry, version: ModelVersion, disposable: bool, pr
 def answering(serving: Table) -> str | None:
     """The version that the routing record sends shoppers to; ``None``: the baseline answers."""
     record = read_routing(serving)
-    return None if record is None else record.variants[0].target.version
+    return None if record is None else record.champion.target.version

@@ -109,7 +109,7 @@ def _route(observed: Observed, limits: Limits, now: datetime) -> Finding:
     if record is None:
         remedy = "`recsys release start --strategy immediate` puts the champion in front of shoppers"
         return Finding("route", Severity.FAILED, "nothing is live: every shopper gets what is popular", remedy)
-    live = record.variants[0].target.version
+    live = record.champion.target.version
     tried = [variant.target.version for variant in record.variants[1:]]
     tried += [record.shadow.version] if record.shadow else []
     age = now - datetime.fromtimestamp(record.updated_at, UTC)

@@ -88,7 +88,7 @@ def _route_metadata(routing: Routing) -> dict[str, dg.MetadataValue]:
     }
     if routing.record is not None:
         metadata |= {
-            "champion": dg.MetadataValue.text(routing.record.variants[0].target.version),
+            "champion": dg.MetadataValue.text(routing.record.champion.target.version),
             "experiment": dg.MetadataValue.text(routing.record.experiment),
             "revision": dg.MetadataValue.int(routing.record.revision),
             "variants": dg.MetadataValue.md(_variants_table(routing.record)),

@@ -82,7 +82,7 @@ class Releases:
             self._point_to(checked.version, "released to everybody at once")
         if after is None:
             return f"{checked.version} stands so already; nothing was changed"
-        live = "nobody" if before is None else before.variants[0].target.version
+        live = "nobody" if before is None else before.champion.target.version
         if strategy is Strategy.IMMEDIATE:
             return f"{checked.version} answers everybody; before it {live} did"
         how = {
@@ -117,9 +117,9 @@ class Releases:
         now = int(self.clock())
         before, after = rewrite_route(self.serving, lambda current: strategies.promote(current, now))
         assert before is not None and after is not None
-        version = Version.parse(after.variants[0].target.version)
+        version = Version.parse(after.champion.target.version)
         self._point_to(version, "promoted after a release")
-        return f"{version} answers everybody; before it {before.variants[0].target.version} did"
+        return f"{version} answers everybody; before it {before.champion.target.version} did"
 
     def rollback(self, reason: str = "") -> str:
         """Take back what is being tried; where nothing is, return to the champion before this one.
@@ -135,7 +135,7 @@ class Releases:
         if current is None:
             raise RouteRefused("nothing is live, so there is nothing to roll back")
         tried = strategies.tried_version(current)
-        live = current.variants[0].target.version
+        live = current.champion.target.version
         champion = self.registry.champion()
         if tried is not None:
             rewrite_route(self.serving, lambda record: strategies.withdraw(record, now))
@@ -156,7 +156,7 @@ class Releases:
         target = target_of(self.registry.get(fallback))
         before, _ = rewrite_route(self.serving, lambda record: plan_route(record, target, now))
         self.registry.rollback(moves[-1].version, reason or "rolled back")
-        was = moves[-1].version if before is None else before.variants[0].target.version
+        was = moves[-1].version if before is None else before.champion.target.version
         return f"{fallback} answers everybody again; {was} does no more"
 
     def _point_to(self, version: Version, reason: str) -> None:
@@ -175,5 +175,5 @@ class Releases:
         current = read_routing(self.serving)
         if current is None or strategies.tried_version(current) is not None:
             return None
-        live = Version.parse(current.variants[0].target.version)
+        live = Version.parse(current.champion.target.version)
         return live if self.registry.get(live).status in (Status.CANDIDATE, Status.REFUSED) else None

@@ -99,7 +99,7 @@ def route_champion(registry: ModelRegistry, serving: Table, checked_version: str
         return Routing(before, Move.SUPERSEDED, f"{checked}; the run that checks {champion.version} routes it")
     if after is None:
         return Routing(before, Move.ALREADY_ROUTED, f"{champion.version} answers already")
-    live = "nobody" if before is None else before.variants[0].target.version
+    live = "nobody" if before is None else before.champion.target.version
     return Routing(after, Move.ROUTED, f"{champion.version} answers every shopper now; before it {live} did")
 
 
@@ -117,7 +117,7 @@ def hold_out(serving: Table, share: float, now: int) -> RoutingRecord:
     def held(current: RoutingRecord | None) -> RoutingRecord | None:
         if current is None:
             raise RouteRefused("nothing is live, so there is no version to keep; release one first")
-        target = (current.holdout or current.variants[0]).target
+        target = (current.holdout or current.champion).target
         holdout = Variant(HOLDOUT, target, round(share * WHOLE)) if share else None
         if holdout == current.holdout:
             return None
@@ -177,7 +177,7 @@ def plan_route(current: RoutingRecord | None, target: RouteTarget, now: int) -> 
     if current is None:
         variants = (Variant(CHAMPION, target, WHOLE),)
         return RoutingRecord(NO_EXPERIMENT, NO_EXPERIMENT, variants, shadow=None, revision=1, updated_at=now)
-    champion = current.variants[0]
+    champion = current.champion
     if (champion.target.version, champion.target.checksum) == (target.version, target.checksum):
         # The same version; which endpoint serves it is not decided here.
         target = replace(target, endpoint=champion.target.endpoint)

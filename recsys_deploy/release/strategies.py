@@ -53,7 +53,7 @@ def begin(
         raise RouteRefused(
             f"nothing is live yet, so a {strategy} start has nothing to stand beside; use --strategy immediate"
         )
-    champion = current.variants[0].target
+    champion = current.champion.target
     if (champion.version, champion.checksum) == (target.version, target.checksum):
         raise RouteRefused(f"{target.version} answers already; register another version, or name one")
     tried = _tried(current)
@@ -102,7 +102,7 @@ def withdraw(current: RoutingRecord | None, now: int) -> RoutingRecord | None:
     """The record without what is being tried: the champion answers everybody. ``None`` where nothing is tried."""
     if current is None or _tried(current) is None:
         return None
-    return _alone(current, current.variants[0].target, now)
+    return _alone(current, current.champion.target, now)
 
 
 def tried_version(current: RoutingRecord | None) -> str | None:

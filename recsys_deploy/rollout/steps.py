@@ -259,7 +259,7 @@ class Rollouts:
                 f"nothing is live, so {version} has nothing to stand beside",
                 remedy="release the first model with `recsys release start --strategy immediate`",
             )
-        live = route.variants[0].target
+        live = route.champion.target
         if (live.version, live.checksum) == (target.version, target.checksum):
             raise RolloutRefused(f"{version} answers already", remedy="name another version")
         if len(route.variants) > 1 or route.shadow is not None:
@@ -345,7 +345,7 @@ class Rollouts:
         ours, former = {record.version, record.former.version}, Version.parse(record.former.version)
         for _ in range(ATTEMPTS):
             route, champion = read_routing(self.serving), self.registry.champion()
-            wanted = "" if route is None else route.variants[0].target.version
+            wanted = "" if route is None else route.champion.target.version
             pointed = None if champion is None else champion.version
             if wanted not in ours or str(pointed) == wanted or str(pointed or wanted) not in ours:
                 return

@@ -62,7 +62,7 @@ def test_the_champion_answers_and_again_changes_nothing_but_what_is_missing(worl
     assert registered.bundle_checksum == at_home.bundle_checksum
     assert (registered.metrics, registered.run_id) == (at_home.metrics, at_home.run_id)
     record = read_routing(world.table("serving"))
-    assert record is not None and record.variants[0].target == target_of(registered)
+    assert record is not None and record.champion.target == target_of(registered)
     # The answer that was waited for came from the model.
     answer = world.http("POST", f"{URL}/recommend", {"x-api-key": world.key()}, b"{}", 1.0)
     assert json.loads(answer.body)["model_version"] == done.model
@@ -168,7 +168,7 @@ def test_a_model_that_answers_wrongly_gives_way_to_the_one_before(world: World) 
         world.deploy()
     assert str(world.champion()) == before
     record = read_routing(world.table("serving"))
-    assert record is not None and record.variants[0].target.version == before
+    assert record is not None and record.champion.target.version == before
     # Nobody forces it in again by accident.
     world.faults.not_found_models.clear()
     done = world.deploy()

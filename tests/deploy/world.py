@@ -269,8 +269,8 @@ class World:
         serving = self.table("serving")
         record = read_routing(serving)
         model = "baseline"
-        if record is not None and record.variants[0].target.version not in self.faults.not_found_models:
-            model = record.variants[0].target.version
+        if record is not None and record.champion.target.version not in self.faults.not_found_models:
+            model = record.champion.target.version
         content: dict[str, Any] = {"status": "ok"}
         if event["rawPath"] == "/recommend":
             listed = [entry.product_id for entry in PopularProducts(serving).overall()[:5]]

@@ -8,10 +8,9 @@ import pyarrow as pa
 from scipy import stats
 
 from recsys_assets.features.snapshots import keep_snapshot
-from recsys_assets.lake import Lake
+from recsys_assets.lake import Lake, midnight
 from recsys_assets.monitoring.drift_statistics import judge
 from recsys_assets.monitoring.feature_tables import COLUMNS, compare_feature_tables
-from recsys_assets.monitoring.samples import midnight_after
 
 DAY = date(2024, 5, 1)
 
@@ -28,7 +27,7 @@ def keep(lake: Lake, day: date, shift: float = 0.0, shoppers: int = 600) -> np.n
         "days_since_last_interaction": [1.0] * shoppers + [8.0] * gone,
     }
     lake.write_table("user_features", pa.table(columns))
-    keep_snapshot(lake, "user_features", midnight_after(day))
+    keep_snapshot(lake, "user_features", midnight(day + timedelta(days=1)))
     return levels[:shoppers]
 
 

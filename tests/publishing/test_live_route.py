@@ -51,7 +51,7 @@ def test_the_first_champion_gets_everybody(home: Home, serving: Table) -> None:
     assert record is not None
     assert record.variants == (Variant("champion", target_of(version), 10_000),)
     assert (record.shadow, record.updated_at) == (None, NOW)
-    target = record.variants[0].target
+    target = record.champion.target
     assert (target.version, target.checksum) == (str(version.version), version.bundle_checksum)
     assert target.bundle_uri == home.bundles.uri(version.bundle_checksum)
 
@@ -84,7 +84,7 @@ def test_a_rollback_in_the_registry_takes_the_route_back(home: Home, serving: Ta
     assert route_to(home, serving, new).move is Move.SUPERSEDED
     assert route_to(home, serving, old).move is Move.ROUTED
     record = read_routing(serving)
-    assert record is not None and record.variants[0].target == target_of(old)
+    assert record is not None and record.champion.target == target_of(old)
 
 
 @pytest.mark.parametrize("beside", ["challenger", "shadow"])
@@ -110,7 +110,7 @@ def test_the_endpoint_of_the_same_version_is_not_taken_away(home: Home) -> None:
     assert plan_route(record, target, NOW) is None
     moved = plan_route(record, replace(target, bundle_uri="s3://elsewhere"), NOW)
     assert moved is not None
-    assert moved.variants[0].target == replace(served, bundle_uri="s3://elsewhere")
+    assert moved.champion.target == replace(served, bundle_uri="s3://elsewhere")
 
 
 def test_who_writes_in_between_is_seen(home: Home, serving: Table, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,11 +159,11 @@ def test_the_job_checks_then_routes_and_a_rollback_followed_by_the_job_routes_ba
         new = home.promote(*PRODUCTS, seed=1)
         assert run_job(home, instance, str(new.version)).success
         record = read_routing(home.serving)
-        assert record is not None and record.variants[0].target == target_of(new)
+        assert record is not None and record.champion.target == target_of(new)
         home.registry.rollback(new.version)
         assert run_job(home, instance).success
         record = read_routing(home.serving)
-        assert record is not None and record.variants[0].target == target_of(old)
+        assert record is not None and record.champion.target == target_of(old)
         # A late run for the version that is not champion any more moves nothing.
         late = run_job(home, instance, str(new.version))
         assert late.success and read_routing(home.serving) == record
@@ -183,7 +183,7 @@ def test_a_damaged_bundle_never_gets_traffic(home: Home) -> None:
         (Path(new.bundle_uri) / "popularity.npy").write_bytes(b"garbage")
         assert not run_job(home, instance).success
     record = read_routing(home.serving)
-    assert record is not None and record.variants[0].target == target_of(old)
+    assert record is not None and record.champion.target == target_of(old)
 
 
 def test_without_a_champion_the_job_says_so(home: Home) -> None:

@@ -63,7 +63,7 @@ def test_started_then_promoted_then_rolled_back(home: Home, serving: Table, stra
     first, second = two_versions(home, serving)
     at = releases(home, serving)
     at.start(second.version, strategy)
-    assert live(serving).variants[0].target.version == str(first.version)
+    assert live(serving).champion.target.version == str(first.version)
     at.promote()
     assert [variant.target.version for variant in live(serving).variants] == [str(second.version)]
     assert champion(home) == str(second.version)
@@ -103,7 +103,7 @@ def test_the_first_champion_cannot_be_rolled_back(home: Home, serving: Table) ->
     at.start(None, Strategy.IMMEDIATE)
     with pytest.raises(NothingToRollBackTo):
         at.rollback()
-    assert live(serving).variants[0].target.version == str(first.version)
+    assert live(serving).champion.target.version == str(first.version)
 
 
 def test_a_deleted_bundle_is_found_before_anything_moves(home: Home, serving: Table) -> None:
@@ -124,7 +124,7 @@ def test_a_former_champion_whose_bundle_is_gone_is_not_returned_to(home: Home, s
         file.unlink()
     with pytest.raises(BundleError):
         at.rollback()
-    assert (champion(home), live(serving).variants[0].target.version) == (str(second.version), str(second.version))
+    assert (champion(home), live(serving).champion.target.version) == (str(second.version), str(second.version))
 
 
 def test_a_promotion_cut_short_before_the_pointer_is_finished_by_the_same_command(home: Home, serving: Table) -> None:
@@ -137,7 +137,7 @@ def test_a_promotion_cut_short_before_the_pointer_is_finished_by_the_same_comman
     with pytest.raises(TableUnavailable):
         releases(home, serving, broken).promote()
     assert champion(home) == str(first.version), "the pointer moves last"
-    assert live(serving).variants[0].target.version == str(candidate.version)
+    assert live(serving).champion.target.version == str(candidate.version)
     at.promote()
     assert champion(home) == str(candidate.version)
 
@@ -147,7 +147,7 @@ def test_a_route_that_cannot_be_written_moves_nothing(home: Home, serving: Table
     home.registry.rollback(second.version)
     with pytest.raises(TableUnavailable):
         releases(home, BreakingTable(serving)).start(second.version, Strategy.IMMEDIATE)
-    assert (champion(home), live(serving).variants[0].target.version) == (str(first.version), str(first.version))
+    assert (champion(home), live(serving).champion.target.version) == (str(first.version), str(first.version))
 
 
 def test_a_refused_version_goes_live_only_when_somebody_insists(home: Home, serving: Table) -> None:

@@ -77,7 +77,7 @@ def hurry(
         assert route is not None
         try:
             if move == "start":
-                other = versions[route.variants[0].target.version == versions[0]]
+                other = versions[route.champion.target.version == versions[0]]
                 rollouts.begin(f"r-{number}-{place}", other, plan)
             elif record is not None and move == "promote":
                 rollouts.enter(record.id)

@@ -187,7 +187,7 @@ def test_a_new_route_is_not_answered_from_the_old_model(two_processes: tuple[Ser
     lists(here, "visitor", "r1")
     record = here.service.routing.known
     assert isinstance(record, RoutingRecord)
-    other = replace(record.variants[0].target, version="v2.0.0", checksum="0" * 64)
+    other = replace(record.champion.target, version="v2.0.0", checksum="0" * 64)
     write_routing(here.tables[0], replace(record, variants=(Variant("champion", other, 10_000),), revision=2), 1)
     here.service.routing._due_at = 0.0
     answer = here.service.recommend(Question("visitor", (), here.service.now, 10), (), "r2")
