@@ -25,6 +25,11 @@ class Ragged:
         values = np.concatenate(arrays) if arrays else np.empty(0, dtype=np.int32)
         return cls(offsets([len(row) for row in arrays]), values)
 
+    @classmethod
+    def empty(cls, rows: int) -> "Ragged":
+        """``rows`` rows without a value."""
+        return cls(np.zeros(rows + 1, dtype=np.int64), np.empty(0, dtype=np.int32))
+
     def __len__(self) -> int:
         return len(self.indptr) - 1
 

@@ -5,10 +5,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.contract import Recommendations, Recommender, ScoreArray, StoredModel
-from lambda_api.recommender.histories import Histories
+from lambda_api.recommender.contract import Recommendations, Recommender, ScoreArray, StoredModel, Whitelist
+from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IndexArray
-from lambda_api.recommender.topk import top_k
+from lambda_api.recommender.sparse_lists import allowed_products, complete
+from lambda_api.recommender.topk import empty_lists, top_k
 
 
 class PopularityRecommender(Recommender):
@@ -28,6 +29,25 @@ class PopularityRecommender(Recommender):
     def knows(self, histories: Histories) -> NDArray[np.bool_]:
         """False for every shopper."""
         return np.zeros(len(histories), dtype=bool)
+
+    def recommend(
+        self,
+        histories: Histories,
+        k: int,
+        *,
+        exclude: Ragged | None = None,
+        candidates: Whitelist | None = None,
+        fill_with_popular: bool = True,
+    ) -> Recommendations:
+        """See `Recommender.recommend`."""
+        self._require_answerable(histories, k, exclude)
+        allowed, order = allowed_products(candidates, len(self.products)), self.popular_order
+        lists = Recommendations(*empty_lists(len(histories), k))
+        everybody = np.arange(len(histories))
+        if exclude is None:
+            exclude = Ragged.empty(len(histories))
+        complete(lists, everybody, order if allowed is None else order[allowed[order]], exclude, self.popularity)
+        return lists
 
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:
         """The ``k`` most popular products other than each of ``products``; ``[m, k]``."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 K: Final = 0.5
 """Allowance in standard deviations."""
 
-H: Final = 6.0
+H: Final = 5.0
 """Threshold of the alarm."""
 
 REFERENCE_DAYS: Final = 56
