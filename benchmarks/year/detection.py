@@ -12,6 +12,7 @@ import copy
 import multiprocessing
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -86,7 +87,7 @@ class Found:
     Attributes:
         warned, triggered: days from the first day to the first warning and to the first alarm that may start a
             training, the day itself counted; ``None`` where there was none.
-        families: of that first warning.
+        families: of that first warning; ``alarm_families``: what the day of the first alarm added.
         episodes: trainings by an alarm, one per episode; ``warned_days`` of ``days``: with any warning.
     """
 
@@ -95,6 +96,7 @@ class Found:
     warned: int | None
     triggered: int | None
     families: str
+    alarm_families: str
     episodes: int
     warned_days: int
     days: int
@@ -130,7 +132,7 @@ def follow_seed(seed: int, scenarios: Sequence[str], shoppers: int) -> list[Foun
 
 
 def _until(shop: "_Follower", scenario: str, seed: int, day: date, end: date) -> Found:
-    start, warned, triggered, families = day, None, None, ""
+    start, warned, triggered, families, alarm_families = day, None, None, "", ""
     episodes: set[date] = {shop.episode} if shop.episode else set()
     warned_days = trainings = 0
     while day < end:
@@ -144,10 +146,11 @@ def _until(shop: "_Follower", scenario: str, seed: int, day: date, end: date) ->
             assert decision.episode is not None
             trainings += decision.episode not in episodes
             episodes.add(decision.episode)
-        if is_alarm(day, [one for one in shop.evidence if one.day >= start], Rules()):
-            triggered = triggered or number
+        if triggered is None and is_alarm(day, [one for one in shop.evidence if one.day >= start], Rules()):
+            triggered, alarm_families = number, ", ".join(found)
         day += timedelta(days=1)
-    return Found(scenario, seed, warned, triggered, families, trainings, warned_days, (end - start).days)
+    counts = trainings, warned_days, (end - start).days
+    return Found(scenario, seed, warned, triggered, families, alarm_families, *counts)
 
 
 class _Follower:
@@ -252,17 +255,19 @@ class _Follower:
 
 
 def table_of(found: Sequence[Found]) -> Table:
-    """Median days to notice, and trainings by alarm per 26 weeks."""
+    """Median days to notice, what raised the first alarms, and trainings by alarm per 26 weeks."""
     table = Table(
         "change", "seeds", "days to the first warning: median (worst)", "never", "days to an alarm: median (worst)",
-        "never", "trainings by alarm per 26 weeks", "days with a warning",
+        "never", "first alarm by", "trainings by alarm per 26 weeks", "days with a warning",
     )  # fmt: skip
     for scenario in SCENARIOS:
         own = [one for one in found if one.scenario == scenario]
         if own:
             days = sum(one.days for one in own)
+            causes = Counter(one.alarm_families for one in own if one.triggered is not None)
             table.add_row(
                 scenario, str(len(own)), *_days([one.warned for one in own]), *_days([one.triggered for one in own]),
+                "; ".join(f"{cause}: {count}" for cause, count in causes.most_common()),
                 f"{sum(one.episodes for one in own) * 182 / days:.2f}",
                 f"{sum(one.warned_days for one in own) / days:.1%}",
             )  # fmt: skip
