@@ -40,6 +40,7 @@ from recsys_assets.monitoring.concept import DailyRate, follow
 from recsys_assets.monitoring.drift import HISTORY_WEEKS
 from recsys_assets.monitoring.drift_statistics import judge
 from recsys_assets.monitoring.retraining import (
+    ALONE,
     Decision,
     Evidence,
     Family,
@@ -87,7 +88,8 @@ class Found:
     Attributes:
         warned, triggered: days from the first day to the first warning and to the first alarm that may start a
             training, the day itself counted; ``None`` where there was none.
-        families: of that first warning; ``alarm_families``: what the day of the first alarm added.
+        families: of that first warning; ``alarm_families``: of the first alarm, without those
+            that only warned on its day.
         episodes: trainings by an alarm, one per episode; ``warned_days`` of ``days``: with any warning.
     """
 
@@ -147,7 +149,7 @@ def _until(shop: "_Follower", scenario: str, seed: int, day: date, end: date) ->
             trainings += decision.episode not in episodes
             episodes.add(decision.episode)
         if triggered is None and is_alarm(day, [one for one in shop.evidence if one.day >= start], Rules()):
-            triggered, alarm_families = number, ", ".join(found)
+            triggered, alarm_families = number, ", ".join([one for one in found if one in ALONE] or found)
         day += timedelta(days=1)
     counts = trainings, warned_days, (end - start).days
     return Found(scenario, seed, warned, triggered, families, alarm_families, *counts)

@@ -28,7 +28,7 @@ def follow(given: dict[int, list[Family]]) -> Found:
 
 
 def test_an_alarm_is_told_by_what_raised_it_and_not_by_the_first_warning() -> None:
-    found = follow({5: ["feature"], 6: ["feature"], 7: ["twin"], 9: ["concept", "feature"]})
+    found = follow({5: ["feature"], 6: ["feature"], 7: ["feature", "twin"], 9: ["concept", "feature"]})
 
     assert (found.warned, found.families) == (6, "feature")
     assert (found.triggered, found.alarm_families) == (8, "twin")
