@@ -1,7 +1,6 @@
 """Features of ten million interactions on DuckDB, time and memory: ``python -m benchmarks.features``."""
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from benchmarks.measure import Row, print_rows
+from benchmarks.measure import Row, peak_bytes, print_rows
 from benchmarks.synthetic_lake import write_synthetic_lake
 from recsys_assets.features.engine import FEATURES, end_of_log, write_features
 from recsys_assets.lake import Lake
@@ -32,10 +31,8 @@ def compute_all(root: str) -> dict[str, float]:
         written = write_features(lake, table, as_of)
         figures[table] = time.perf_counter() - began
         figures[f"{table}_rows"] = written.rows
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    figures["cpu_seconds"] = usage.ru_utime + usage.ru_stime
-    # Linux counts ru_maxrss in KiB.
-    figures["peak_gib"] = usage.ru_maxrss / 1024**2
+    figures["cpu_seconds"] = time.process_time()
+    figures["peak_gib"] = peak_bytes() / 1024**3
     return figures
 
 

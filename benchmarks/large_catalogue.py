@@ -8,13 +8,10 @@ import os
 
 os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
 
-import multiprocessing
-import resource
 import tempfile
 import time
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.growth import export_shop
-from benchmarks.measure import Row, print_rows
+from benchmarks.measure import Row, alone, peak_bytes, print_rows
 from lambda_api.recommender.bundle import BundleInfo, DataWindow, read_bundle, write_bundle
 from lambda_api.recommender.histories import Histories
 from recsys_assets.lake import midnight
@@ -52,7 +49,7 @@ def fit(export: Path, products: int, bundle: Path) -> tuple[Histories, float, fl
     )
     write_bundle(model, bundle, info)
     busy = np.argsort(-np.bincount(data.user), kind="stable")[10 * ASKED : 11 * ASKED]
-    return data.histories_of(np.sort(busy)), cpu_s, _peak_gb()
+    return data.histories_of(np.sort(busy)), cpu_s, peak_bytes() / 1e9
 
 
 def filled_up(catalogue: pa.Table, products: int) -> pa.Table:
@@ -73,17 +70,7 @@ def answer(bundle: Path, histories: Histories) -> tuple[float, float, float]:
         began = time.process_time()
         model.recommend(histories.rows(row, row + 1), LENGTH)
         taken.append(1_000 * (time.process_time() - began))
-    return float(np.median(taken)), float(np.quantile(taken, 0.99)), _peak_gb()
-
-
-def _peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts KiB
-
-
-def _alone(function: Any, *given: Any) -> Any:
-    """The result of ``function`` in a process of its own, so that memory of others does not count."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, given)
+    return float(np.median(taken)), float(np.quantile(taken, 0.99)), peak_bytes() / 1e9
 
 
 def main() -> None:
@@ -96,8 +83,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         export = (given.folder or Path(temporary)) / f"shop-{given.events}"
         export_shop(export, given.events, 500_000, 200_000, 180)
-        histories, cpu_s, fit_gb = _alone(fit, export, given.products, Path(temporary) / "bundle")
-        median, worst, answer_gb = _alone(answer, Path(temporary) / "bundle", histories)
+        histories, cpu_s, fit_gb = alone(fit, export, given.products, Path(temporary) / "bundle")
+        median, worst, answer_gb = alone(answer, Path(temporary) / "bundle", histories)
     events = float(np.median(np.diff(histories.indptr)))
     rows: list[Row] = [
         {"what": "fit", "bar": "", "measured": f"{cpu_s:.0f} CPU s, {fit_gb:.1f} GB", "met": None},

@@ -8,8 +8,6 @@ list. The look is the real one, at the end of the last day. Every figure is of a
 
 import argparse
 import json
-import multiprocessing
-import resource
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -19,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measure import alone, peak_bytes
 from lambda_api.serving.routing import bucket
 from lambda_api.state.exposures import Exposure, ShownItem
 from lambda_api.state.routing_record import WHOLE, RouteTarget
@@ -78,7 +77,7 @@ def look(root: str, lake: str | None, start: float) -> tuple[float, float, Evide
     began = time.process_time()
     found = evidence.collect(record, start + DAYS * DAY_S)
     seconds = time.process_time() - began
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, found
+    return seconds, peak_bytes() / 1024**2, found
 
 
 def main() -> None:
@@ -88,15 +87,12 @@ def main() -> None:
     lists = parser.parse_args().lists
     start = midnight(datetime.now(UTC).date() - timedelta(days=DAYS + 1)).timestamp()
     table = Table("look", "processor seconds", "microseconds a list", "peak memory, MB", title=f"{lists:,} lists")
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool,
-    ):
+    with tempfile.TemporaryDirectory() as folder:
         root, lake = f"{folder}/events", f"{folder}/lake"
         write_stream(Path(root), lists, start)
         found = []
         for name, where in (("from the stream alone", None), ("the first, which stores", lake), ("the others", lake)):
-            seconds, memory, evidence = pool.apply(look, (root, where, start))
+            seconds, memory, evidence = alone(look, root, where, start)
             found.append(evidence)
             table.add_row(name, f"{seconds:.2f}", f"{1e6 * seconds / lists:.1f}", f"{memory:.0f}")
         assert found[0] == found[1] == found[2], "a look finds the same, however it reads"

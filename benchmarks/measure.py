@@ -1,10 +1,12 @@
 """Running a command while watching its time and memory, and the table benchmarks print."""
 
+import multiprocessing
 import os
+import resource
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -61,6 +63,17 @@ def run_measured(
         done.set()
         watcher.join()
     return Measured(process.returncode, time.perf_counter() - began, peak[0], output)
+
+
+def alone(function: Callable[..., Any], *given: Any) -> Any:
+    """The result of ``function`` in a process of its own, so that memory that others have used does not count."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, given)
+
+
+def peak_bytes() -> int:
+    """Most resident memory that this process has held. Linux only, which counts it in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def print_rows(title: str, rows: Sequence[Row]) -> None:

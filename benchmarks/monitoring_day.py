@@ -7,7 +7,6 @@ memory. The reports run as assets in a process of its own. Earlier days have wha
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from rich.progress import track
 
-from benchmarks.measure import Row, print_rows, run_measured
+from benchmarks.measure import Row, peak_bytes, print_rows, run_measured
 from lambda_api.recommender.bundle import DataWindow
 from lambda_api.settings import Settings, make_settings
 from lambda_api.state.open_table import open_table
@@ -215,9 +214,8 @@ def report(folder: Path, day: date) -> dict[str, float]:
         result = dg.materialize([asset], partition_key=day.isoformat(), resources=resources)
         figures[asset.key.to_user_string()] = time.perf_counter() - began
         assert result.success
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    figures["cpu_seconds"] = usage.ru_utime + usage.ru_stime
-    figures["peak_gib"] = usage.ru_maxrss / 1024**2  # Linux counts ru_maxrss in KiB
+    figures["cpu_seconds"] = time.process_time()
+    figures["peak_gib"] = peak_bytes() / 1024**3
     for summary in load_summaries(settings.home / "reports"):
         for finding in summary.findings:
             print(f"{summary.report}: {finding.name}: {finding.state}. {finding.sentence}")
