@@ -1,6 +1,7 @@
 """A bundle is whole or refused: every way of damaging one is named."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -207,13 +208,33 @@ def test_changed_bytes_are_refused_when_verifying(folder: Path) -> None:
     assert read_bundle(folder, verify=False).recommender.arrays()["weights"].shape == (3, 3)
 
 
-def test_pickled_arrays_are_never_opened(folder: Path) -> None:
-    path = folder / "popularity.npy"
-    size = path.stat().st_size
-    np.save(path, np.array([print], dtype=object), allow_pickle=True)
-    path.write_bytes(path.read_bytes()[:size].ljust(size, b"\0"))
+class RunsWhenOpened:
+    """A pickle that makes a folder when it is opened."""
+
+    def __init__(self, made: Path) -> None:
+        self.made = made
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.made),)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_pickled_arrays_are_never_opened(folder: Path, tmp_path: Path, verify: bool) -> None:
+    path, made = folder / "popularity.npy", tmp_path / "made"
+    # The attack itself: an array of objects is stored as a pickle, and NumPy writes one only when told to.
+    np.save(path, np.array([RunsWhenOpened(made)], dtype=object), allow_pickle=True)
+    record = sealed_folder.file_record(folder, path.name)
+
+    def fit(content: dict[str, object]) -> None:
+        listed = next(one for one in content["files"] if one["name"] == path.name)  # type: ignore[attr-defined]
+        listed.update(size=record.size, sha256=record.sha256)
+
+    _rehash(fit)(folder)
     with pytest.raises(BundleError, match=r"popularity.npy is not a plain \.npy array"):
-        read_bundle(folder, verify=False)
+        read_bundle(folder, verify=verify)
+    assert not made.exists()
+    np.load(path, allow_pickle=True)
+    assert made.exists(), "the pickle would have run"
 
 
 class Odd(PopularityRecommender):
