@@ -22,9 +22,9 @@ def resources_for(settings: Settings) -> dict[str, object]:
 
     Returns:
         ``settings``, ``lake`` (`Lake`), ``source`` (`Source`), ``registry`` (`ModelRegistry`), ``bundles``
-        (`BundleStore`), ``serving`` (the table of what serving reads of everybody), ``histories`` (`HistoryStore`),
-        ``features`` (the `FeatureLauncher` that computes feature tables) and ``training`` (the `Launcher` that runs the
-        train program).
+        (`BundleStore`), ``serving`` (the table of what all requests read, such as the route), ``histories``
+        (`HistoryStore`), ``features`` (the `FeatureLauncher` that computes feature tables) and ``training`` (the
+        `Launcher` that runs the train program).
     """
     return {
         "settings": settings,

@@ -33,7 +33,7 @@ def product_in_blocks(
     row_scale: NDArray[np.float64] | None = None,
     column_scale: NDArray[np.float64] | None = None,
 ) -> Iterator[sparse.csr_matrix]:
-    """``left @ right`` in blocks of rows, each value times its row's and its column's scale where given.
+    """``left @ right`` in blocks of rows, multiplied by the scales of rows and columns where these are given.
 
     A block holds at most `SIMILARITIES_PER_BLOCK` values and one row more.
     """

@@ -62,7 +62,7 @@ class NothingToRollBackTo(RegistryError):
 
 
 def _retried(what: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Call a method again, which reads and decides anew, whenever another process wrote first (`ConditionFailed`)."""
+    """Call a method, which reads and decides, again where another process wrote first (`ConditionFailed`)."""
 
     def decorate(method: Callable[P, R]) -> Callable[P, R]:
         @wraps(method)

@@ -127,7 +127,7 @@ class Releases:
         Raises:
             NothingToRollBackTo: nothing is being tried and the champion is the first there ever was.
             ReleaseRefused, BundleError: the former champion does not pass its check any more; nothing was changed.
-            RouteRefused: there is no route yet, or somebody keeps rewriting it.
+            RouteRefused: there is no route yet, or other processes wrote it at every attempt.
         """
         require_no_rollout(self.serving)
         now = int(self.clock())

@@ -75,7 +75,7 @@ def route_champion(registry: ModelRegistry, serving: Table, checked_version: str
         now: seconds since 1970 UTC.
 
     Raises:
-        RouteRefused: there is no champion, a rollout is in progress, or somebody keeps rewriting the record.
+        RouteRefused: there is no champion, a rollout is in progress, or others wrote the record at every attempt.
         MalformedRecord: the record cannot be read.
         TableUnavailable: the table could not be asked.
     """
@@ -109,7 +109,7 @@ def hold_out(serving: Table, share: float, now: int) -> RoutingRecord:
     0 ends it: these shoppers get what everybody gets.
 
     Raises:
-        RouteRefused: nothing is live, a rollout is under way, or somebody keeps rewriting the record.
+        RouteRefused: nothing is live, a rollout is in progress, or other processes wrote the record at every attempt.
         ValueError: a share that is not allowed.
     """
     require_no_rollout(serving)
@@ -145,13 +145,13 @@ def require_no_rollout(serving: Table) -> None:
 
 
 def rewrite_route(serving: Table, step: Step) -> tuple[RoutingRecord | None, RoutingRecord | None]:
-    """Replace the routing record by what ``step`` makes of it, decided anew whenever somebody wrote in between.
+    """Replace the routing record by the result of ``step``, which is called again where another process wrote first.
 
     Returns:
         The record before and after; the second is ``None`` where ``step`` gave none, and nothing was written.
 
     Raises:
-        RouteRefused: by ``step``, or somebody keeps rewriting the record.
+        RouteRefused: by ``step``, or other processes wrote the record at every attempt.
         MalformedRecord: the record cannot be read.
         TableUnavailable: the table could not be asked.
     """

@@ -118,7 +118,7 @@ class RolloutPlan:
             raise PlanRefused("stages must end with one of kind warm", remedy="take the plan of a strategy")
         weights = [stage.weight for stage in self.stages]
         if weights != sorted(weights) or not all(0 <= weight <= WHOLE for weight in weights):
-            raise PlanRefused(f"weights {weights} must not fall, and lie between 0 and {WHOLE}")
+            raise PlanRefused(f"weights {weights} must lie between 0 and {WHOLE}, none below the one before")
         if self.look_s <= 0 or any(not 0 <= stage.min_s <= stage.max_s for stage in self.stages):
             raise PlanRefused("look_s must be above 0, and 0 <= min_s <= max_s in every stage")
 

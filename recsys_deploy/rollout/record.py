@@ -184,10 +184,10 @@ def require_none(serving: Table) -> RolloutRecord | None:
 
 
 def update(serving: Table, rollout_id: str, change: Callable[[RolloutRecord], RolloutRecord]) -> RolloutRecord:
-    """Rewrite the running rollout, decided anew whenever somebody wrote in between; an ended one goes to the history.
+    """Rewrite the running rollout, deciding again where another process wrote first; an ended one goes to the history.
 
     Raises:
-        RolloutConflict: it is not the newest rollout (any more), or somebody keeps rewriting it.
+        RolloutConflict: it is not the newest rollout (any more), or other processes wrote it at every attempt.
     """
     for _ in range(ATTEMPTS):
         found = current_rollout(serving)

@@ -309,7 +309,7 @@ class Rollouts:
         Raises:
             RouteRefused: somebody else changed the route.
             RolloutRefused: the rollout has another status by now.
-            RolloutConflict: another rollout has begun, or somebody keeps rewriting route or record.
+            RolloutConflict: another rollout has begun, or other processes wrote route or record at every attempt.
         """
         for _ in range(ATTEMPTS):
             found, route = current_rollout(self.serving), read_routing(self.serving)
@@ -340,7 +340,7 @@ class Rollouts:
         The route is read again after every move: whoever moves last has seen the last route.
 
         Raises:
-            ChampionMoved: somebody keeps moving the pointer.
+            ChampionMoved: other processes moved the pointer at every attempt.
         """
         ours, former = {record.version, record.former.version}, Version.parse(record.former.version)
         for _ in range(ATTEMPTS):

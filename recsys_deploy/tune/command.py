@@ -162,7 +162,7 @@ def managed_search(options: TuneOptions, settings: Settings, past: PastLog, disp
 
 
 def print_outcome(console: Console, outcome: TuneOutcome, settings: Settings) -> None:
-    """Print the defaults and the best trial of every model on the folds, and what the best one changes."""
+    """Print for every model the scores of its defaults and best trial, and the parameters in which they differ."""
     table = Table(
         title=f"{outcome.folds} folds before {outcome.end:%Y-%m-%d %H:%M} UTC, lists of {settings.k}, "
         f"{'repeats allowed' if settings.allow_repeats else 'new products only'}"
