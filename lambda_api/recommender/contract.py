@@ -197,14 +197,16 @@ class Recommender(ABC):
         Raises:
             ValueError: ``k`` < 1, or ``exclude`` has another number of rows than ``histories``.
         """
-        self._require_answerable(histories, k, exclude)
-        products, scores = empty_lists(len(histories), k)
-        for start, stop in self._chunks(len(histories)):
-            allowed = self._allowed(start, stop, exclude, candidates)
-            products[start:stop], scores[start:stop] = self._ranked_lists(
-                histories.rows(start, stop), allowed, k, fill_with_popular
-            )
-        return Recommendations(products, scores)
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}")
+        if exclude is not None and len(exclude) != len(histories):
+            raise ValueError(f"exclude has {len(exclude)} rows for {len(histories)} shoppers")
+        allowed = None
+        if candidates is not None:
+            allowed = np.zeros(len(self.products), dtype=bool)
+            allowed[candidates] = True
+        exclude = Ragged.empty(len(histories)) if exclude is None else exclude
+        return self._lists(histories, k, exclude, allowed, fill_with_popular)
 
     zero_means_no_evidence: ClassVar[bool] = False
     """Whether a score of zero means "no evidence for this product and shopper" (neighbour models)."""
@@ -223,11 +225,22 @@ class Recommender(ABC):
         distinct, place = np.unique(self.popularity, return_inverse=True)
         return ((place - len(distinct)) / max(1, len(distinct))).astype(np.float32)
 
-    def _require_answerable(self, histories: Histories, k: int, exclude: Ragged | None) -> None:
-        if k < 1:
-            raise ValueError(f"k must be at least 1, not {k}")
-        if exclude is not None and len(exclude) != len(histories):
-            raise ValueError(f"exclude has {len(exclude)} rows for {len(histories)} shoppers")
+    def _lists(
+        self,
+        histories: Histories,
+        k: int,
+        exclude: Ragged,
+        allowed: NDArray[np.bool_] | None,
+        fill_with_popular: bool,
+    ) -> Recommendations:
+        """`recommend`, its arguments checked, from the scores of all products. ``allowed``: bool ``[n_products]``."""
+        products, scores = empty_lists(len(histories), k)
+        for start, stop in self._chunks(len(histories)):
+            may = self._allowed(exclude.rows(start, stop), allowed)
+            products[start:stop], scores[start:stop] = self._ranked_lists(
+                histories.rows(start, stop), may, k, fill_with_popular
+            )
+        return Recommendations(products, scores)
 
     def _chunks(self, rows: int) -> list[tuple[int, int]]:
         size = max(1, SCORES_PER_CHUNK // max(1, len(self.products)))
@@ -241,20 +254,13 @@ class Recommender(ABC):
         scores[~known] = self.popularity
         return scores
 
-    def _allowed(
-        self, start: int, stop: int, exclude: Ragged | None, candidates: Whitelist | None
-    ) -> NDArray[np.bool_]:
-        allowed = np.ones((stop - start, len(self.products)), dtype=bool)
-        if candidates is not None and candidates.dtype == np.bool_:
-            allowed[:] = candidates
-        elif candidates is not None:
-            allowed[:] = False
-            allowed[:, candidates] = True
-        if exclude is not None:
-            first, last = exclude.indptr[start], exclude.indptr[stop]
-            rows = np.repeat(np.arange(stop - start), np.diff(exclude.indptr[start : stop + 1]))
-            allowed[rows, exclude.values[first:last]] = False
-        return allowed
+    def _allowed(self, exclude: Ragged, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        """Which products each shopper may get, bool ``[B, n_products]``."""
+        may = np.ones((len(exclude), len(self.products)), dtype=bool)
+        if allowed is not None:
+            may[:] = allowed
+        may[exclude.row_of_value, exclude.values] = False
+        return may
 
     def _ranked_lists(
         self, histories: Histories, allowed: NDArray[np.bool_], k: int, fill_with_popular: bool

@@ -10,14 +10,13 @@ from lambda_api.recommender.contract import (
     Recommender,
     ScoreArray,
     StoredModel,
-    Whitelist,
     most_similar,
 )
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IdMap, IndexArray
 from lambda_api.recommender.item_weights import DenseWeights, ItemWeights, SparseWeights, mean_likeness
 from lambda_api.recommender.profiles import EventWeighting
-from lambda_api.recommender.sparse_lists import allowed_products, best_of, complete
+from lambda_api.recommender.sparse_lists import best_of, complete
 from lambda_api.recommender.topk import empty_lists
 
 SIMILAR_ROWS_PER_CHUNK = 256
@@ -66,25 +65,20 @@ class ItemToItemRecommender(Recommender):
         """Shoppers with an event whose type has a weight."""
         return self.weighting.knows(histories)
 
-    def recommend(
+    def _lists(
         self,
         histories: Histories,
         k: int,
-        *,
-        exclude: Ragged | None = None,
-        candidates: Whitelist | None = None,
-        fill_with_popular: bool = True,
+        exclude: Ragged,
+        allowed: NDArray[np.bool_] | None,
+        fill_with_popular: bool,
     ) -> Recommendations:
-        """See `Recommender.recommend`; with sparse weights only products with a score are masked and sorted."""
+        """With sparse weights only products with a score are masked and sorted."""
         if not isinstance(self.weights, SparseWeights):
-            return super().recommend(
-                histories, k, exclude=exclude, candidates=candidates, fill_with_popular=fill_with_popular
-            )
-        self._require_answerable(histories, k, exclude)
-        allowed, order = allowed_products(candidates, len(self.products)), self.popular_order
-        order = order if allowed is None else order[allowed[order]]
-        if exclude is None:
-            exclude = Ragged.empty(len(histories))
+            return super()._lists(histories, k, exclude, allowed, fill_with_popular)
+        order = self.popular_order if allowed is None else self.popular_order[allowed[self.popular_order]]
+        popular = order if fill_with_popular else order[self.popularity[order] > 0]
+        popularity = np.where(self.popularity > 0, self.popularity, self.popular_padding)
         lists = Recommendations(*empty_lists(len(histories), k))
         for start, stop in self._chunks(len(histories)):
             part, forbidden = histories.rows(start, stop), exclude.rows(start, stop)
@@ -92,9 +86,7 @@ class ItemToItemRecommender(Recommender):
             known = self.knows(part)
             if fill_with_popular:
                 complete(own, np.flatnonzero(known), order, forbidden, self.popular_padding)
-            popular = order if fill_with_popular else order[self.popularity[order] > 0]
-            scores = np.where(self.popularity > 0, self.popularity, self.popular_padding)
-            complete(own, np.flatnonzero(~known), popular, forbidden, scores)
+            complete(own, np.flatnonzero(~known), popular, forbidden, popularity)
             lists.products[start:stop], lists.scores[start:stop] = own.products, own.scores
         return lists
 

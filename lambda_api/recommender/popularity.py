@@ -5,10 +5,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.contract import Recommendations, Recommender, ScoreArray, StoredModel, Whitelist
+from lambda_api.recommender.contract import Recommendations, Recommender, ScoreArray, StoredModel
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IndexArray
-from lambda_api.recommender.sparse_lists import allowed_products, complete
+from lambda_api.recommender.sparse_lists import complete
 from lambda_api.recommender.topk import empty_lists, top_k
 
 
@@ -30,23 +30,17 @@ class PopularityRecommender(Recommender):
         """False for every shopper."""
         return np.zeros(len(histories), dtype=bool)
 
-    def recommend(
+    def _lists(
         self,
         histories: Histories,
         k: int,
-        *,
-        exclude: Ragged | None = None,
-        candidates: Whitelist | None = None,
-        fill_with_popular: bool = True,
+        exclude: Ragged,
+        allowed: NDArray[np.bool_] | None,
+        fill_with_popular: bool,
     ) -> Recommendations:
-        """See `Recommender.recommend`."""
-        self._require_answerable(histories, k, exclude)
-        allowed, order = allowed_products(candidates, len(self.products)), self.popular_order
+        order = self.popular_order if allowed is None else self.popular_order[allowed[self.popular_order]]
         lists = Recommendations(*empty_lists(len(histories), k))
-        everybody = np.arange(len(histories))
-        if exclude is None:
-            exclude = Ragged.empty(len(histories))
-        complete(lists, everybody, order if allowed is None else order[allowed[order]], exclude, self.popularity)
+        complete(lists, np.arange(len(histories)), order, exclude, self.popularity)
         return lists
 
     def similar_items(self, products: IndexArray, k: int) -> Recommendations:

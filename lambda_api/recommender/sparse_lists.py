@@ -7,20 +7,11 @@ searching them all takes most of an answer.
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_api.recommender.contract import Recommendations, ScoreArray, Whitelist
+from lambda_api.recommender.contract import Recommendations, ScoreArray
 from lambda_api.recommender.csr import find_sorted
 from lambda_api.recommender.histories import Ragged
 from lambda_api.recommender.ids import IndexArray
 from lambda_api.recommender.topk import empty_lists, top_k
-
-
-def allowed_products(candidates: Whitelist | None, products: int) -> NDArray[np.bool_] | None:
-    """``candidates`` as bool ``[products]``; ``None`` allows all."""
-    if candidates is None:
-        return None
-    allowed = np.zeros(products, dtype=bool)
-    allowed[candidates] = True
-    return allowed
 
 
 def best_of(

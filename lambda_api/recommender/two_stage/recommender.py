@@ -18,7 +18,6 @@ from lambda_api.recommender.contract import (
     Recommender,
     ScoreArray,
     StoredModel,
-    Whitelist,
     most_similar,
 )
 from lambda_api.recommender.csr import find_sorted, offsets_of_rows
@@ -214,31 +213,24 @@ class TwoStageRecommender(Recommender):
         """Chances of ``wanted`` (``[B, m]``), 0 for what is no candidate; float32 ``[B, m]``."""
         return looked_up(self._scored(histories, wanted), wanted, len(self.products))
 
-    def recommend(
+    def _lists(
         self,
         histories: Histories,
         k: int,
-        *,
-        exclude: Ragged | None = None,
-        candidates: Whitelist | None = None,
-        fill_with_popular: bool = True,
+        exclude: Ragged,
+        allowed: NDArray[np.bool_] | None,
+        fill_with_popular: bool,
     ) -> Recommendations:
-        """See `Recommender.recommend`; only candidates are given features and scores."""
-        self._require_answerable(histories, k, exclude)
+        """Only candidates are given features and scores."""
         products, scores = empty_lists(len(histories), k)
-        listed = None
-        if candidates is not None:
-            listed = np.zeros(len(self.products), dtype=bool)
-            listed[candidates] = True
         known = self.knows(histories)
 
         def answer(start: int, stop: int) -> None:
-            forbidden = None if exclude is None else exclude.rows(start, stop)
-            own = slice(start, stop)
-            products[own], scores[own] = self._best(histories.rows(start, stop), known[own], k, forbidden, listed)
+            forbidden, own = exclude.rows(start, stop), slice(start, stop)
+            products[own], scores[own] = self._best(histories.rows(start, stop), known[own], k, forbidden, allowed)
             for row in np.flatnonzero((products[own, -1] < 0) & (fill_with_popular | ~known[own])):
-                banned = np.empty(0, np.int32) if forbidden is None else forbidden.row(int(row))
-                self._fill(products[start + row], scores[start + row], banned, listed, known[start + row])
+                banned = forbidden.row(int(row))
+                self._fill(products[start + row], scores[start + row], banned, allowed, known[start + row])
                 if not fill_with_popular:
                     bare = scores[start + row] <= 0
                     products[start + row][bare], scores[start + row][bare] = -1, -np.inf
@@ -347,14 +339,12 @@ class TwoStageRecommender(Recommender):
         histories: Histories,
         known: NDArray[np.bool_],
         k: int,
-        exclude: Ragged | None,
+        exclude: Ragged,
         listed: NDArray[np.bool_] | None,
     ) -> tuple[IndexArray, ScoreArray]:
         """The ``k`` best allowed candidates of each shopper within the limits of breadth; none for unknown ones."""
         width = len(self.products)
-        banned = np.empty(0, np.int64)
-        if exclude is not None and len(exclude.values):
-            banned = np.sort(exclude.row_of_value * width + exclude.values)
+        banned = np.sort(exclude.row_of_value * width + exclude.values)
 
         def allowed(rows: NDArray[np.int64], products: IndexArray) -> NDArray[np.bool_]:
             may = known[rows]
