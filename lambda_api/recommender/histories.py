@@ -47,6 +47,10 @@ class Ragged:
         """The row each value belongs to, shape ``[len(values)]``."""
         return np.repeat(np.arange(len(self), dtype=np.int64), self.indptr[1:] - self.indptr[:-1])
 
+    def keys(self, width: int) -> NDArray[np.int64]:
+        """``row * width + value`` of every value, ascending; values are below ``width``."""
+        return np.sort(self.row_of_value * width + self.values)
+
 
 @dataclass(frozen=True, slots=True)
 class Histories:

@@ -53,7 +53,7 @@ def complete(
     listed = lists.products[rows].astype(np.int64)
     row, column = np.nonzero(listed >= 0)
     have = np.bincount(row, minlength=len(rows))
-    taken = np.sort(np.concatenate([_keys(exclude, width), rows[row] * width + listed[row, column]]))
+    taken = np.sort(np.concatenate([exclude.keys(width), rows[row] * width + listed[row, column]]))
     enough = k + int(np.diff(exclude.indptr)[rows].max()) + int(have.max())
     first = order[:enough]
     free = ~find_sorted(taken, rows[:, None] * width + first)[1]
@@ -61,8 +61,3 @@ def complete(
     row, column = np.nonzero(free & (place < k))
     lists.products[rows[row], place[row, column]] = first[column]
     lists.scores[rows[row], place[row, column]] = scores[first[column]]
-
-
-def _keys(exclude: Ragged, width: int) -> NDArray[np.int64]:
-    """``row * width + product`` of everything in ``exclude``, ascending."""
-    return np.sort(exclude.row_of_value * width + exclude.values)

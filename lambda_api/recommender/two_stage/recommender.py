@@ -344,7 +344,7 @@ class TwoStageRecommender(Recommender):
     ) -> tuple[IndexArray, ScoreArray]:
         """The ``k`` best allowed candidates of each shopper within the limits of breadth; none for unknown ones."""
         width = len(self.products)
-        banned = np.sort(exclude.row_of_value * width + exclude.values)
+        banned = exclude.keys(width)
 
         def allowed(rows: NDArray[np.int64], products: IndexArray) -> NDArray[np.bool_]:
             may = known[rows]
