@@ -163,7 +163,7 @@ class Recommendations:
         user_id: str,
         num_recommendations: int = 10,
         *,
-        exclude_purchased: bool = True,
+        exclude_purchased: bool | None = None,
         exclude_product_ids: Sequence[str] = (),
         filters: FiltersIn | None = None,
         context: ContextIn | None = None,

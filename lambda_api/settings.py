@@ -59,7 +59,20 @@ class Settings(BaseModel):
     test_share: float = Field(
         default=0.075, gt=0, lt=0.5, description="Share of interactions to test on, where the days would hold more."
     )
-    allow_repeats: bool = Field(default=False, description="Whether products bought before may be recommended.")
+    allow_repeats: bool = Field(
+        default=False, description="Whether products bought before may be recommended, unless a request says otherwise."
+    )
+    max_per_category: int | None = Field(
+        default=None, ge=1, le=100, description="Most products of one category in a list, where others can fill it."
+    )
+    max_per_brand: int | None = Field(default=None, ge=1, le=100, description="Most products of one brand, likewise.")
+    freshness: float = Field(
+        default=0.0, ge=0, le=10, description="How much further up new products stand. 1: as far as the whole list."
+    )
+    fresh_days: float = Field(default=14.0, gt=0, le=3_650, description="Days after which freshness counts half.")
+    new_products: bool = Field(
+        default=True, description="Whether the last place may go to a product that came after the model."
+    )
     models: str = Field(
         default="",
         description="Models to train and compare with popularity and item_knn, separated by commas, such as "

@@ -1,7 +1,7 @@
 """Recommendations of the champion for shoppers of the lake, with names and reasons."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from lambda_api.product_card import ProductCard
 from lambda_api.recommender.bundle import LoadedBundle, read_bundle
 from lambda_api.serving.engine import Engine
 from lambda_api.serving.question import Question
+from lambda_api.settings import Settings
 from recsys_assets.known_catalogue import catalogue_of, first_events, shop_catalogue
 from recsys_assets.lake import Lake
 from recsys_assets.registry.bundle_store import BundleStore
@@ -85,13 +86,11 @@ def busiest_shoppers(lake: Lake, count: int) -> list[str]:
     return ranked["user_id"].slice(0, count).to_pylist()
 
 
-def answer(
-    bundle: LoadedBundle, lake: Lake, user_ids: Sequence[str], k: int, *, allow_repeats: bool = False
-) -> list[Answer]:
+def answer(bundle: LoadedBundle, lake: Lake, user_ids: Sequence[str], k: int, settings: Settings) -> list[Answer]:
     """Ask a bundle for ``k`` products for each shopper, from their whole history in the lake.
 
-    Products a shopper bought before are left out unless ``allow_repeats``, and so is what is not available. Unknown
-    shoppers get what is popular.
+    The lists are as the shop's ``settings`` want them, without what is not available. Unknown shoppers get what is
+    popular.
     """
     interactions = lake.read("interactions", ("user_id", "product_id", "interaction_type", "timestamp"))
     catalogue = catalogue_of(shop_catalogue(lake), first_events([interactions.select(("product_id", "timestamp"))]))
@@ -99,12 +98,11 @@ def answer(
     mine = interactions.filter(pc.is_in(interactions["user_id"], pa.array(list(user_ids)))).to_pylist()
     newest = pc.max(interactions["timestamp"]).as_py()
     now = int((newest or datetime.now(UTC)).timestamp()) + 1
+    asked = replace(Question.template(settings, k), now=now, include_products=True)
     answers = []
     for user_id in user_ids:
         events = _events(mine, user_id)
-        ranking = engine.answer(
-            Question(user_id, tuple(events), now, k, exclude_purchased=not allow_repeats, include_products=True)
-        )
+        ranking = engine.answer(replace(asked, user_id=user_id, events=tuple(events)))
         scores = _of_hundred([item.score for item in ranking.items])
         suggestions = tuple(
             Suggestion(item.product_id, _name(item.product, item.product_id), score, item.reason.text)

@@ -21,7 +21,7 @@ def recommend(
     settings = homes.settings_of_last_home()
     stores = homes.open_stores(settings)
     bundle = load_champion(stores.registry, stores.bundles, settings.home / "bundles")
-    print_answers(console, answer(bundle, stores.lake, [user_id], k, allow_repeats=settings.allow_repeats))
+    print_answers(console, answer(bundle, stores.lake, [user_id], k, settings))
 
 
 def models() -> None:

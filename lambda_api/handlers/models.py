@@ -101,7 +101,9 @@ class RecommendRequest(Strict):
 
     user_id: Identifier
     num_recommendations: int = Field(default=10, ge=1, le=100)
-    exclude_purchased: bool = True
+    exclude_purchased: bool | None = Field(
+        default=None, description="Leave out products that the shopper bought. Default: as the shop's lists are made."
+    )
     exclude_product_ids: list[Identifier] = Field(default=[], max_length=500)
     filters: FiltersIn = FiltersIn()
     include_products: bool = Field(default=False, description="Send name, category, brand and price of each product.")

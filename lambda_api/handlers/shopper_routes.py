@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
@@ -25,6 +26,7 @@ from lambda_api.ids_rule import ID_RULE, normalise_id
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.serving.question import Filters, PageContext, Question, UnknownProduct
 from lambda_api.serving.service_answer import ServiceAnswer
+from lambda_api.settings import Settings
 from lambda_api.state.history import StoredEvent, TimestampRefused, accepted_timestamp
 
 Length = Annotated[int, Query(ge=1, le=100, description="Length of the list.")]
@@ -52,7 +54,7 @@ def register(app: Resolver) -> None:
             )
             for place, event in enumerate(body.events)
         ]
-        answer = service.recommend(question_of(body, now), events, app.request_id)
+        answer = service.recommend(question_of(body, now, serving().settings), events, app.request_id)
         _note(app, answer)
         return json_response(recommend_content(answer, app.request_id))
 
@@ -128,8 +130,8 @@ def register(app: Resolver) -> None:
         return json_response(list_content(answer, app.request_id))
 
 
-def question_of(body: RecommendRequest, now: int) -> Question:
-    """The question a request asks, before history.
+def question_of(body: RecommendRequest, now: int, settings: Settings) -> Question:
+    """The question a request asks of a shop with these ``settings``, before history.
 
     Raises:
         Refusal: 422 for a minimum price above the maximum.
@@ -138,13 +140,12 @@ def question_of(body: RecommendRequest, now: int) -> Question:
     if wanted.min_price is not None and wanted.max_price is not None and wanted.min_price > wanted.max_price:
         rule = "must not exceed filters.max_price"
         raise Refusal(422, "invalid_request", f"filters.min_price: {rule}", "filters.min_price")
-    context = body.context
-    return Question(
+    context, like = body.context, Question.template(settings, body.num_recommendations)
+    return replace(
+        like,
         user_id=body.user_id,
-        events=(),
         now=now,
-        k=body.num_recommendations,
-        exclude_purchased=body.exclude_purchased,
+        exclude_purchased=like.exclude_purchased if body.exclude_purchased is None else body.exclude_purchased,
         exclude_product_ids=tuple(body.exclude_product_ids),
         filters=Filters(
             tuple(wanted.categories),

@@ -1,7 +1,7 @@
 """Re-ranking rules: limits per category and brand, freshness, diversity, exploration.
 
 Pure functions over one pool of ``m`` candidates, best first. An order is int64 places into the pool, best first. Pools
-and attributes come from ``lambda_api.serving.engine``.
+and attributes come from ``lambda_api.serving.engine``, what a shop wants of them from `ListRules`.
 """
 
 import hashlib
@@ -12,32 +12,6 @@ from numpy.typing import NDArray
 
 Order = NDArray[np.int64]
 SECONDS_PER_DAY = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """A shop's rules for every list; the defaults change nothing.
-
-    Attributes:
-        max_per_category, max_per_brand: most places of one category or brand; ``None`` for no limit.
-        freshness: relevance, >= 0, added to a product seen for the first time now (relevance is in [0, 1]).
-        fresh_days: half-life of that addition.
-        new_products: places at the end of a list for products younger than the model.
-    """
-
-    max_per_category: int | None = None
-    max_per_brand: int | None = None
-    freshness: float = 0.0
-    fresh_days: float = 14.0
-    new_products: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("max_per_category", "max_per_brand"):
-            limit = getattr(self, name)
-            if limit is not None and limit < 1:
-                raise ValueError(f"{name} must be at least 1 or None, not {limit}")
-        if self.freshness < 0 or self.new_products < 0 or not self.fresh_days > 0:
-            raise ValueError("freshness and new_products must be >= 0 and fresh_days > 0")
 
 
 def relevance_of_places(size: int) -> NDArray[np.float64]:

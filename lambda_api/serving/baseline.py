@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -57,7 +57,7 @@ class PopularLists:
 
 
 class Baseline:
-    """Answers questions from the popular lists, with filters and exclusions. A failing table raises nothing."""
+    """Answers questions from the popular lists, with filters, exclusions and limits. A failing table raises nothing."""
 
     def __init__(self, lists: PopularLists) -> None:
         self._lists = lists
@@ -106,16 +106,25 @@ def _interleaved(entries: Iterable[PopularEntry]) -> list[PopularEntry]:
 
 
 def _ranking(chosen: Sequence[tuple[PopularEntry, bool]], question: Question) -> Ranking:
-    excluded = excluded_products(question)
-    items: list[RankedItem] = []
+    excluded, rules = excluded_products(question), question.rules
+    within: list[RankedItem] = []
+    beyond: list[RankedItem] = []
+    listed: Counter[tuple[str, str]] = Counter()
     for entry, in_category in chosen:
-        if len(items) == question.k:
+        if len(within) == question.k:
             break
         if entry.product_id in excluded or not _passes(entry, question.filters):
             continue
         excluded.add(entry.product_id)
-        items.append(_item(entry, in_category and entry.category is not None, question.include_products))
-    return Ranking(tuple(items), "popular", False)
+        item = _item(entry, in_category and entry.category is not None, question.include_products)
+        limited = (("category", entry.category, rules.max_per_category), ("brand", entry.brand, rules.max_per_brand))
+        groups = [((kind, name), limit) for kind, name, limit in limited if name is not None and limit is not None]
+        if any(listed[group] >= limit for group, limit in groups):
+            beyond.append(item)
+            continue
+        listed.update(group for group, _ in groups)
+        within.append(item)
+    return Ranking((*within, *beyond)[: question.k], "popular", False)
 
 
 def _item(entry: PopularEntry, in_category: bool, with_product: bool) -> RankedItem:

@@ -17,11 +17,11 @@ from lambda_api.recommender.catalogue import AlignedCatalogue, Catalogue
 from lambda_api.recommender.contract import Recommender, ScoreArray
 from lambda_api.recommender.histories import Histories, Ragged
 from lambda_api.recommender.ids import IndexArray
-from lambda_api.recommender.rules import Rules
 from lambda_api.serving.new_products import NewProducts
 from lambda_api.serving.question import (
     Filters,
     Invocation,
+    ListRules,
     Question,
     RankedItem,
     Ranking,
@@ -66,9 +66,8 @@ class Engine:
     is set.
     """
 
-    def __init__(self, recommender: Recommender, catalogue: Catalogue | None, rules: Rules | None = None) -> None:
+    def __init__(self, recommender: Recommender, catalogue: Catalogue | None) -> None:
         self.recommender = recommender
-        self.rules = rules or Rules()
         self._has_catalogue = catalogue is not None
         self.catalogue = Catalogue.from_columns([], [], [], [], [], [], []) if catalogue is None else catalogue
         self._mask = lru_cache(maxsize=FILTERS_KEPT)(self._build_mask)
@@ -167,19 +166,21 @@ class Engine:
         exclude: Sequence[str],
     ) -> _Pool:
         """The list's products, ranked and reordered by the rules that apply."""
-        rules, k = self.rules, question.k
+        rules, k = question.rules, question.k
         ruled = question.diversity > 0 or rules.freshness > 0 or rules.max_per_category or rules.max_per_brand
         wide = bool(ruled) or question.explore > 0
-        size = min(max(k * POOL_PER_PLACE, LEAST_POOL), max(MOST_POOL, k)) if wide else k
+        most = max(MOST_POOL, k)
+        size = min(max(k * POOL_PER_PLACE, LEAST_POOL), most) if wide else k
         banned = recommender.products.indices(exclude)
-        found = recommender.recommend(
-            history, size, exclude=Ragged.from_rows([banned[banned >= 0]]), candidates=self._mask(filters)
-        )
-        usable = found.products[0] >= 0
-        products, scores = found.products[0][usable], found.scores[0][usable]
+        excluded, mask = Ragged.from_rows([banned[banned >= 0]]), self._mask(filters)
+        products, scores = _best(recommender, history, size, excluded, mask)
         if not wide:
             return _Pool(products, scores, None, np.zeros(len(products), dtype=bool))
         order, overflow = self._reordered(question, recommender, products)
+        if len(order) < k and len(overflow) and size < most:
+            # The limits leave too few of these products: look further down.
+            products, scores = _best(recommender, history, most, excluded, mask)
+            order, overflow = self._reordered(question, recommender, products)
         if len(order) < k:
             order, overflow = np.concatenate([order, overflow])[:k], overflow[:0]
         if question.explore == 0:
@@ -192,7 +193,7 @@ class Engine:
         self, question: Question, recommender: Recommender, products: IndexArray
     ) -> tuple[rerank.Order, rerank.Order]:
         """The pool in order of freshness, diversity and caps; and the products that the caps remove."""
-        rules, columns = self.rules, self.columns
+        rules, columns = question.rules, self.columns
         relevance = rerank.relevance_of_places(len(products))
         order = np.arange(len(products), dtype=np.int64)
         if rules.freshness > 0:
@@ -203,16 +204,11 @@ class Engine:
         if question.diversity > 0:
             alike = self.likeness(recommender, products[order])
             value = np.clip(relevance[order], 0.0, 1.0)
-            order = order[
-                rerank.diversified(value, alike, question.diversity, len(order) if self._caps else question.k)
-            ]
+            capped = rules.max_per_category is not None or rules.max_per_brand is not None
+            order = order[rerank.diversified(value, alike, question.diversity, len(order) if capped else question.k)]
         within, beyond = rerank.capped(order, columns.category[products], rules.max_per_category)
         within, also_beyond = rerank.capped(within, columns.brand[products], rules.max_per_brand)
         return within, np.concatenate([also_beyond, beyond])
-
-    @property
-    def _caps(self) -> bool:
-        return self.rules.max_per_category is not None or self.rules.max_per_brand is not None
 
     def likeness(self, recommender: Recommender, products: IndexArray) -> NDArray[np.float64]:
         """Similarity of products (``[m]``): half by behaviour, half by category and brand; ``[m, m]``."""
@@ -253,11 +249,11 @@ class Engine:
         self, question: Question, events: Sequence[Event], filters: Filters, items: list[RankedItem]
     ) -> list[RankedItem]:
         """The list, with its last place given to a new product that the model does not know, if one fits."""
-        if not (self.rules.new_products and events and len(items) >= LEAST_PLACES_FOR_NEW) or question.explore > 0:
+        if not (question.rules.new_products and events and len(items) >= LEAST_PLACES_FOR_NEW) or question.explore > 0:
             return items
         looked_at = [event.product_id for event in sorted(events, key=lambda event: -event.timestamp)]
         found = self._new.best(looked_at, self._catalogue_mask(filters), question.now, question.exclude_product_ids)
-        if found is None:
+        if found is None or not self._fits(found.place, items[:-1], question.rules):
             return items
         cause = self.catalogue.card_at(found.similar_to)
         new = RankedItem(
@@ -266,6 +262,15 @@ class Engine:
             reason=Reason("new_and_similar", f"New, and similar to {cause.name}", cause.product_id),
         )
         return [*items[:-1], new]
+
+    def _fits(self, place: int, others: Sequence[RankedItem], rules: ListRules) -> bool:
+        """Whether the product at ``place`` of the catalogue beside ``others`` keeps the limits."""
+        places = self.catalogue.products.indices([item.product_id for item in others])
+        groups = ((self.catalogue.category, rules.max_per_category), (self.catalogue.brand, rules.max_per_brand))
+        return all(
+            limit is None or codes[place] < 0 or np.sum(codes[places[places >= 0]] == codes[place]) < limit
+            for codes, limit in groups
+        )
 
     def _page_events(self, question: Question) -> tuple[Event, ...]:
         kind = {"product": InteractionType.VIEW, "cart": InteractionType.ADD_TO_CART}.get(question.context.page)
@@ -354,3 +359,12 @@ class Engine:
     def _with_card(self, item: RankedItem) -> RankedItem:
         card: ProductCard | None = self.catalogue.card(item.product_id)
         return replace(item, product=card)
+
+
+def _best(
+    recommender: Recommender, history: Histories, size: int, exclude: Ragged, mask: NDArray[np.bool_] | None
+) -> tuple[IndexArray, ScoreArray]:
+    """At most ``size`` products of one shopper, best first, and their scores."""
+    found = recommender.recommend(history, size, exclude=exclude, candidates=mask)
+    usable = found.products[0] >= 0
+    return found.products[0][usable], found.scores[0][usable]

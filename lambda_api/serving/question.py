@@ -3,7 +3,7 @@
 No numpy: these pass through processes that never score.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
 from pydantic import TypeAdapter
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from lambda_api.errors import RecsysError
 from lambda_api.interactions import Event
 from lambda_api.product_card import ProductCard
+from lambda_api.settings import Settings
 
 Page = Literal["homepage", "product", "cart", "category"]
 ReasonCode = Literal[
@@ -91,6 +92,32 @@ class Filters(JsonValue):
 
 
 @dataclass(frozen=True, slots=True)
+class ListRules(JsonValue):
+    """What a shop wants of every list, from its settings. Rules give way where a list would get shorter.
+
+    Attributes:
+        max_per_category, max_per_brand: most places of one category or brand; ``None`` for no limit.
+        freshness: relevance, >= 0, added to a product seen for the first time now (relevance is in [0, 1]).
+        fresh_days: half-life of that addition.
+        new_products: whether the last place may go to a product younger than the model.
+    """
+
+    max_per_category: int | None = None
+    max_per_brand: int | None = None
+    freshness: float = 0.0
+    fresh_days: float = 14.0
+    new_products: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("max_per_category", "max_per_brand"):
+            limit = getattr(self, name)
+            if limit is not None and limit < 1:
+                raise ValueError(f"{name} must be at least 1 or None, not {limit}")
+        if not (self.freshness >= 0 and self.fresh_days > 0):
+            raise ValueError("freshness must be >= 0 and fresh_days > 0")
+
+
+@dataclass(frozen=True, slots=True)
 class Question(JsonValue):
     """Everything that a list depends on, besides model and catalogue.
 
@@ -104,6 +131,7 @@ class Question(JsonValue):
         diversity: 0 (exactly as ranked) to 1 (products as different from each other as possible).
         explore: share of places, 0 to 1, filled at random; every item then carries its propensity.
         seed: of the random choice, so that the same question has the same answer.
+        rules: the shop's, for every list.
         explain: fill `RankedItem.explanation`.
         include_products: fill `RankedItem.product`.
     """
@@ -119,6 +147,7 @@ class Question(JsonValue):
     diversity: float = 0.0
     explore: float = 0.0
     seed: str = ""
+    rules: ListRules = ListRules()
     explain: bool = False
     include_products: bool = False
 
@@ -128,6 +157,12 @@ class Question(JsonValue):
         for name, share in (("diversity", self.diversity), ("explore", self.explore)):
             if not 0.0 <= share <= 1.0:
                 raise ValueError(f"{name} must lie between 0 and 1, not {share}")
+
+    @classmethod
+    def template(cls, settings: Settings, k: int) -> Self:
+        """A question as the shop's settings want its lists, of nobody and without events."""
+        rules = ListRules(**{field.name: getattr(settings, field.name) for field in fields(ListRules)})
+        return cls("", (), 0, k, exclude_purchased=not settings.allow_repeats, rules=rules)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Questions of a batch, one per known shopper, as JSON lines in parts; also the program of a processing job.
 
-    python -m recsys_assets.batch.questions --lake URI [--k 10] [--allow-repeats] [--root /opt/ml]
+    python -m recsys_assets.batch.questions --lake URI --like QUESTION [--root /opt/ml]
 
 A folder of questions holds ``parts/part-00000.jsonl`` ... and ``manifest.json``, which is written last: a folder
 without it holds no questions. Equal lakes give equal bytes.
@@ -11,7 +11,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -52,13 +52,12 @@ class QuestionSet:
 
     Attributes:
         as_of: moment of the questions, the end of the log; seconds since 1970 UTC.
-        k: length of the lists; ``allow_repeats``: whether products bought before may come.
+        k: length of the lists.
     """
 
     parts: tuple[Part, ...]
     as_of: int
     k: int
-    allow_repeats: bool
 
     @property
     def shoppers(self) -> int:
@@ -71,10 +70,8 @@ class QuestionSet:
         return hashlib.sha256(json.dumps([asdict(part) for part in self.parts]).encode()).hexdigest()
 
 
-def write_questions(
-    lake: Lake, folder: Path, k: int, *, allow_repeats: bool, per_part: int = SHOPPERS_PER_PART
-) -> QuestionSet:
-    """Write the questions of every shopper with a recent event into ``folder``.
+def write_questions(lake: Lake, folder: Path, like: Question, *, per_part: int = SHOPPERS_PER_PART) -> QuestionSet:
+    """Write the questions of every shopper with a recent event into ``folder``, each ``like`` that of nobody.
 
     Raises:
         GateClosed: data of the lake may not be used.
@@ -86,7 +83,7 @@ def write_questions(
     shoppers = newest_histories(lake)
     parts: list[Part] = []
     while lines := [
-        encode_invocation(Invocation.of(_question(user_id, events, as_of, k, allow_repeats))) + b"\n"
+        encode_invocation(Invocation.of(replace(like, user_id=user_id, events=_history(events), now=as_of))) + b"\n"
         for user_id, events in islice(shoppers, per_part)
     ]:
         content = b"".join(lines)
@@ -95,7 +92,7 @@ def write_questions(
         parts.append(Part(name, len(lines), hashlib.sha256(content).hexdigest()))
     if not parts:
         raise BatchError(f"{lake.uri('interactions')} holds no shopper of the last year", remedy="bring in newer days")
-    questions = QuestionSet(tuple(parts), as_of, k, allow_repeats)
+    questions = QuestionSet(tuple(parts), as_of, like.k)
     (folder / MANIFEST).write_text(json.dumps(asdict(questions), indent=1))
     return questions
 
@@ -169,8 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The program of a processing job; returns the exit code, the reason of a failure in ``output/message``."""
     parser = argparse.ArgumentParser(prog="questions", description="Write one question per shopper of a lake.")
     parser.add_argument("--lake", required=True)
-    parser.add_argument("--k", type=int, default=10)
-    parser.add_argument("--allow-repeats", action="store_true")
+    parser.add_argument("--like", required=True, help="the question of nobody, as JSON (Question.template)")
     parser.add_argument("--per-part", type=int, default=SHOPPERS_PER_PART)
     parser.add_argument("--root", type=Path, default=Path("/opt/ml"), help="root of the job's folders")
     given = parser.parse_args(arguments)
@@ -178,9 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with open_destination() as destination:
             destination.tell(f"reading shoppers of {given.lake}")
             folder = given.root / "processing" / "output" / "questions"
-            written = write_questions(
-                Lake(given.lake), folder, given.k, allow_repeats=given.allow_repeats, per_part=given.per_part
-            )
+            like = Question.read_json(given.like.encode())
+            written = write_questions(Lake(given.lake), folder, like, per_part=given.per_part)
             destination.tell(f"{written.shoppers} shoppers in {len(written.parts)} parts")
             destination.finish(summary(written), written.checksum)
     except Exception as error:  # noqa: BLE001
@@ -190,9 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def _question(user_id: str, events: Sequence[Any], as_of: int, k: int, allow_repeats: bool) -> Question:
-    history = tuple(Event(event.product_id, event.interaction_type, event.timestamp) for event in events)
-    return Question(user_id, history, as_of, k, exclude_purchased=not allow_repeats)
+def _history(events: Sequence[Any]) -> tuple[Event, ...]:
+    return tuple(Event(event.product_id, event.interaction_type, event.timestamp) for event in events)
 
 
 def shopper_of(line: bytes) -> str:

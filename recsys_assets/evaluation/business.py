@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.recommender.catalogue import Catalogue
 from lambda_api.recommender.contract import Recommender
-from lambda_api.recommender.rules import Rules
 from lambda_api.serving.engine import Engine
 from lambda_api.serving.merging import merged
 from lambda_api.serving.question import PageContext, Question, ReasonCode
@@ -102,6 +101,7 @@ def logged_figures(
     models: Mapping[str, Recommender],
     catalogue: Catalogue,
     interactions: pa.Table,
+    like: Question,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -113,6 +113,7 @@ def logged_figures(
         models: those to estimate, by name.
         catalogue: of the shop, for prices, availability and categories.
         interactions: canonical; the shoppers' histories, besides the feedback in ``served``.
+        like: a question as the shop's settings want its lists (`Question.template`).
     """
     if len(served.exposures) < MIN_LISTS:
         return None
@@ -135,7 +136,7 @@ def logged_figures(
         policies.append(_estimated(SERVED, log, kept, "snips", resamples, seed, np.ones(len(log))))
         past = past_events(asked, interactions, served.events)
         for name, model in models.items():
-            target = target_of_lists(log, replayed(model, catalogue, asked, past))
+            target = target_of_lists(log, replayed(model, catalogue, asked, past, like))
             policies += [_estimated(name, log, target, basis, resamples, seed) for basis in ESTIMATORS]
     return BusinessFigures("logged", _note(served, len(explored), len(asked)), tuple(policies))
 
@@ -160,20 +161,26 @@ def past_events(
 
 
 def replayed(
-    model: Recommender, catalogue: Catalogue, exposures: Sequence[Exposure], past: Mapping[str, tuple[Event, ...]]
+    model: Recommender,
+    catalogue: Catalogue,
+    exposures: Sequence[Exposure],
+    past: Mapping[str, tuple[Event, ...]],
+    like: Question,
 ) -> dict[str, tuple[str, ...]]:
     """The lists of ``model`` for the same questions, by request id, without exploration.
 
     A shopper's history is the newest events before the question, as many as serving reads. Filters and exclusions sent
     by the page are not logged; lists that they changed count as not supported.
     """
-    engine = Engine(model, catalogue, Rules(new_products=0))
+    engine = Engine(model, catalogue)
+    like = replace(like, rules=replace(like.rules, new_products=False))
     lists = {}
     for exposure in exposures:
         at, context = exposure.at_ms // 1000, exposure.context
         events = tuple(event for event in past.get(exposure.user_id, ()) if event.timestamp < at)[-HISTORY_LIMIT:]
         newest = max((event.timestamp for event in events), default=at)
-        question = Question(
+        question = replace(
+            like,
             user_id=exposure.user_id,
             events=events,
             now=newest + 1 if newest < at - DORMANT_S else at,

@@ -15,6 +15,7 @@ from lambda_api.atomic_files import write_bytes, write_text
 from lambda_api.errors import RecsysError
 from lambda_api.recommender.bundle import LoadedBundle, read_bundle
 from lambda_api.recommender.contract import Recommender
+from lambda_api.serving.question import Question
 from lambda_api.settings import Settings
 from recsys_assets.evaluation.build_report import build_report
 from recsys_assets.evaluation.business import MIN_LISTS, BusinessFigures, logged_figures
@@ -140,7 +141,9 @@ def business_figures(
     if served.exposures:
         log(f"business figures: {len(served.exposures):,} of {served.lists:,} served lists read")
         catalogue = catalogue_of(shop_catalogue(lake), first_events(()))
-        figures = logged_figures(served, models, catalogue, interactions, seed=settings.seed)
+        figures = logged_figures(
+            served, models, catalogue, interactions, Question.template(settings, settings.k), seed=settings.seed
+        )
         if figures is not None:
             return figures
     if source is not None and source.name == SYNTHETIC:

@@ -1,5 +1,6 @@
 """A batch from end to end, for the assets and the command: questions written, answered, lists stored."""
 
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lambda_api.serving.question import Question
 from lambda_api.settings import Settings, parse_tags
 from lambda_api.state.table import Table
 from recsys_assets.batch.questions import QuestionSet, clear, publish, read_questions, write_questions
@@ -75,13 +77,16 @@ def makes_questions_by_job(settings: Settings) -> bool:
     return settings.target == "aws" and bool(settings.training_image)
 
 
+def _template(settings: Settings) -> Question:
+    return Question.template(settings, settings.k)
+
+
 def questions_plan(settings: Settings) -> ProcessingJobPlan:
     """The processing job that writes the questions."""
-    flags = ("--allow-repeats",) if settings.allow_repeats else ()
     return ProcessingJobPlan(
         placement=placement_of(settings),
         module=PROGRAM,
-        arguments=("--lake", settings.lake_uri, "--k", str(settings.k), *flags),
+        arguments=("--lake", settings.lake_uri, "--like", json.dumps(_template(settings).to_json())),
         outputs={"questions": questions_place(settings)},
         reads=(settings.lake_uri,),
         # There is no spot capacity for processing jobs.
@@ -102,7 +107,7 @@ def make_questions(settings: Settings, lake: Lake, run_job: RunJob) -> QuestionS
         run_job(questions_plan(settings))
         return read_questions(place)
     with tempfile.TemporaryDirectory(prefix="recsys-questions-") as folder:
-        questions = write_questions(lake, Path(folder), settings.k, allow_repeats=settings.allow_repeats)
+        questions = write_questions(lake, Path(folder), _template(settings))
         publish(Path(folder), place)
     return questions
 

@@ -135,6 +135,6 @@ def _print_outcome(settings: Settings, shoppers: int) -> None:
     chosen = busiest_shoppers(stores.lake, max(shoppers, 1))
     if champion is not None and shoppers:
         bundle = load_champion(stores.registry, stores.bundles, settings.home / "bundles")
-        answers = answer(bundle, stores.lake, chosen, settings.k, allow_repeats=settings.allow_repeats)
+        answers = answer(bundle, stores.lake, chosen, settings.k, settings)
         summary.print_answers(console, answers)
     summary.print_next_steps(console, settings.home, chosen[0], str(newest.version), is_live=champion is not None)

@@ -46,7 +46,7 @@ locals {
   region    = data.aws_region.current.name
 
   # RECSYS_* settings (lambda_api/settings.py), the same for all code of this environment.
-  settings = {
+  settings = merge(var.settings, {
     RECSYS_TARGET            = "aws"
     RECSYS_HOME              = "/tmp/recsys"
     RECSYS_TABLE_PREFIX      = local.table_prefix
@@ -57,5 +57,5 @@ locals {
     RECSYS_EVENT_DELIVERY    = module.streaming.direct_delivery_name
     RECSYS_SHADOW_QUEUE_URL  = module.streaming.shadow_queue_url
     RECSYS_EXPLORATION_SHARE = tostring(var.serving.exploration_share)
-  }
+  })
 }

@@ -13,6 +13,22 @@ variable "shop" {
   }
 }
 
+variable "settings" {
+  description = "What the shop wants of its lists, models and evaluation, for all code: RECSYS_* settings by name (docs/settings.md), such as { RECSYS_ALLOW_REPEATS = \"true\" }."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition = length(setsubtract(keys(var.settings), [
+      "RECSYS_ALLOW_REPEATS", "RECSYS_CURRENCY", "RECSYS_EVENTS", "RECSYS_FRESHNESS", "RECSYS_FRESH_DAYS",
+      "RECSYS_INFERENCE_LOG", "RECSYS_K", "RECSYS_MAX_PER_BRAND", "RECSYS_MAX_PER_CATEGORY", "RECSYS_MODELS",
+      "RECSYS_NEW_PRODUCTS", "RECSYS_PARAMETERS", "RECSYS_PREDICTION_CACHE_S", "RECSYS_SEED", "RECSYS_SHOP_NAME",
+      "RECSYS_TEST_DAYS", "RECSYS_TEST_SHARE", "RECSYS_VALIDATION_DAYS", "RECSYS_VALIDATION_SHARE",
+    ])) == 0
+    error_message = "settings holds settings of the shop only; what belongs to the environment is set by other variables (docs/aws.md)."
+  }
+}
+
 variable "sagemaker" {
   description = "SageMaker: what training jobs run on (null: models are trained in the run), instance type of batch transforms (batches are transforms wherever sagemaker is set, because the image that serves endpoints is named then), how a model version is served by an endpoint of its own, and how many concurrent runs the account's serverless endpoints may have; see modules/sagemaker. Null: none."
   type = object({

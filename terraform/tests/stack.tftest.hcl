@@ -46,7 +46,8 @@ run "everything_at_once" {
   }
 
   variables {
-    shop = { data = "s3://a-shop/log" }
+    shop     = { data = "s3://a-shop/log" }
+    settings = { RECSYS_ALLOW_REPEATS = "true", RECSYS_MAX_PER_BRAND = "3" }
     network = {
       cidr                = "10.20.0.0/20"
       zones               = ["eu-central-1a", "eu-central-1b"]
@@ -102,9 +103,10 @@ run "what_would_hurt_a_shop_is_refused" {
     source = "./stack"
   }
 
-  # Data that may be lost, chance beyond measure, an unknown strategy, training on nothing, features without their code, logs of an odd age.
+  # Data that may be lost, the environment's own settings, chance beyond measure, an unknown strategy, training on nothing, features without their code, logs of an odd age.
   variables {
     disposable  = true
+    settings    = { RECSYS_TARGET = "local" }
     feature_job = { worker_type = "G.1X", workers = 2, timeout_minutes = 120 }
     training    = { schedule = { expression = "cron(0 4 ? * MON *)", timezone = "UTC" } }
     rollout     = { strategy = "big-bang", approval_hours = 0, function = { memory_mb = 3008, timeout_s = 840, disk_mb = 2048 } }
@@ -125,7 +127,7 @@ run "what_would_hurt_a_shop_is_refused" {
     }
   }
 
-  expect_failures = [var.disposable, var.feature_job, var.operations, var.rollout, var.serving, var.training]
+  expect_failures = [var.disposable, var.feature_job, var.operations, var.rollout, var.serving, var.settings, var.training]
 }
 
 run "a_daily_task_with_nothing_to_report_on_is_refused" {

@@ -54,6 +54,7 @@ SPLIT = TemporalSplit(*(MIDNIGHT - timedelta(days=days) for days in (30, 8, 4, 0
 IDS = [f"p{number:02d}" for number in range(PRODUCTS)]
 CLICK = dict(zip(IDS, np.linspace(0.7, 0.1, PRODUCTS).tolist(), strict=True))
 """Chance that whoever is shown a product looks at it, at whatever place; half of those buy it, for its price."""
+LIKE = Question("", (), 0, K)
 PRICE = dict(zip(IDS, np.linspace(2.0, 32.0, PRODUCTS).tolist(), strict=True))
 
 
@@ -238,6 +239,7 @@ def test_a_model_that_logging_could_not_have_shown_is_refused(shop: Shop) -> Non
         {"popularity": Popularity().fit(data)},
         catalogue,
         shop.lake.read("interactions"),
+        LIKE,
         resamples=100,
     )
     assert found is not None and "3 records could not be read" in found.note
@@ -252,11 +254,11 @@ def test_lists_without_chance_speak_of_themselves_alone(shop: Shop) -> None:
     )
     empty = Catalogue.from_columns([], [], [], [], [], [], [])
     log = shop.lake.read("interactions")
-    found = logged_figures(type(served)(certain, served.events, len(certain), 0), {"a": shop.served}, empty, log)
+    found = logged_figures(type(served)(certain, served.events, len(certain), 0), {"a": shop.served}, empty, log, LIKE)
     assert found is not None and [one.basis for one in found.policies] == ["as shown"]
     assert "RECSYS_EXPLORATION_SHARE" in found.note
     few = type(served)(certain[: MIN_LISTS - 1], served.events, MIN_LISTS - 1, 0)
-    assert logged_figures(few, {"a": shop.served}, empty, log) is None
+    assert logged_figures(few, {"a": shop.served}, empty, log, LIKE) is None
 
 
 def test_a_shop_without_served_lists_is_told_why_there_is_nothing(shop: Shop, tmp_path: Path) -> None:

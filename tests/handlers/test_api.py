@@ -6,6 +6,7 @@ import io
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -260,6 +261,28 @@ def test_filters_and_exclusions_hold(serving: Serving, served_home: ServedHome) 
     assert narrow
     assert {item["product"]["category"] for item in narrow} == {first["category"]}
     assert first["product_id"] not in {item["product_id"] for item in narrow}
+
+
+def test_lists_are_as_the_shops_settings_want_them_unless_a_request_says_otherwise(serving: Serving) -> None:
+    asked = {"user_id": "s5", "num_recommendations": 20, "include_products": True}
+    plain = call("POST", "/recommend", asked)[1]["recommendations"]
+    bought = plain[0]["product_id"]
+    purchase = {"user_id": "s5", "product_id": bought, "event_type": "purchase", "event_id": "b1"}
+    assert call("POST", "/feedback", purchase)[0] == 202
+    everything = {
+        "user_id": "s5",
+        "num_recommendations": 100,
+        "filters": {"categories": [plain[0]["product"]["category"]]},
+    }
+    assert bought not in ids(call("POST", "/recommend", everything)[1])
+    wanted = {"allow_repeats": True, "max_per_category": 6, "max_per_brand": 1}
+    dependencies.use(patient(serving.settings.model_copy(update=wanted)))
+    assert bought in ids(call("POST", "/recommend", everything)[1])
+    assert bought not in ids(call("POST", "/recommend", {**everything, "exclude_purchased": True})[1])
+    limited = call("POST", "/recommend", asked)[1]["recommendations"]
+    for field, limit in (("category", 6), ("brand", 1)):
+        before, after = (max(Counter(one["product"][field] for one in some).values()) for some in (plain, limited))
+        assert after <= limit < before, field
 
 
 def test_health_tells_what_is_served_and_no_secret(serving: Serving) -> None:

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_api.recommender.rules import (
-    Rules,
     capped,
     diversified,
     explored,
@@ -151,9 +150,3 @@ def test_the_seed_decides_and_without_exploring_nothing_is_left_to_chance() -> N
     assert certain.propensity.tolist() == [1.0] * 10
     short = explored(np.arange(3), 10, 0.5, seeded("a"))
     assert (short.order.tolist(), short.propensity.tolist()) == ([0, 1, 2], [1.0] * 3)
-
-
-@pytest.mark.parametrize("change", [{"max_per_brand": 0}, {"freshness": -1.0}, {"fresh_days": 0.0}])
-def test_rules_that_make_no_sense_are_refused(change: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(change))):
-        Rules(**change)  # type: ignore[arg-type]

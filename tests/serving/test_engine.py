@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from lambda_api.interactions import Event, InteractionType
 from lambda_api.recommender.catalogue import Catalogue
 from lambda_api.recommender.histories import Histories, Ragged
-from lambda_api.recommender.rules import Rules
 from lambda_api.recommender.two_stage.breadth import FREE_PLACES
 from lambda_api.recommender.two_stage.ranker import Ranker
 from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from lambda_api.serving.engine import Engine
-from lambda_api.serving.question import Filters, PageContext, Question, Ranking, UnknownProduct
+from lambda_api.serving.question import Filters, ListRules, PageContext, Question, Ranking, UnknownProduct
 from tests.serving.learned_shops import MODELS, NOW, catalogue, learned, question
 
 VIEW, PURCHASE = InteractionType.VIEW, InteractionType.PURCHASE
@@ -25,8 +24,8 @@ each_model = pytest.mark.parametrize("name", MODELS)
 
 
 @lru_cache
-def engine(name: str = "item_knn", rules: Rules | None = None) -> Engine:
-    return Engine(learned(name), catalogue(), rules)
+def engine(name: str = "item_knn") -> Engine:
+    return Engine(learned(name), catalogue())
 
 
 def ids(ranking: Ranking) -> list[str]:
@@ -188,17 +187,23 @@ def test_diversity_spreads_the_list_and_none_leaves_it_alone(name: str) -> None:
 
 
 def test_caps_hold_while_there_is_a_choice_and_never_shorten_a_list() -> None:
-    capped = engine("item_knn", Rules(max_per_category=3, max_per_brand=4))
+    rules = ListRules(max_per_category=3, max_per_brand=4)
     for user in range(0, 40, 2):
         for explore in (0.0, 0.5):
-            asked = question(f"u{user}", include_products=True, explore=explore, seed=str(user))
-            cards = [item.product for item in capped.answer(asked).items]
+            asked = question(f"u{user}", include_products=True, explore=explore, seed=str(user), rules=rules)
+            cards = [item.product for item in engine().answer(asked).items]
             categories = [card.category for card in cards if card]
             brands = [card.brand for card in cards if card]
             assert max(map(categories.count, categories)) <= 3
             assert max(map(brands.count, brands)) <= 4
-    one_category = capped.answer(question("u1", filters=Filters(categories=("c1",))))
+    one_category = engine().answer(question("u1", filters=Filters(categories=("c1",)), rules=rules))
     assert len(one_category.items) == 10, "a cap that cannot be kept gives way"
+
+
+@pytest.mark.parametrize("change", [{"max_per_brand": 0}, {"freshness": -1.0}, {"fresh_days": 0.0}])
+def test_rules_that_make_no_sense_are_refused(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        ListRules(**change)  # type: ignore[arg-type]
 
 
 def test_exploring_is_seeded_and_its_propensities_are_frequencies() -> None:
@@ -227,7 +232,7 @@ def test_freshness_brings_new_products_up() -> None:
     dated = Catalogue.from_columns(names, names, blank, blank, blank, [True] * len(names), seen)
     asked = question("u4", filters=Filters(available_only=False))
     assert young[0] not in ids(plain)
-    assert young[0] in ids(Engine(model, dated, Rules(freshness=1.0)).answer(asked))
+    assert young[0] in ids(Engine(model, dated).answer(replace(asked, rules=ListRules(freshness=1.0))))
     assert ids(Engine(model, dated).answer(asked)) == ids(plain)
 
 
@@ -250,9 +255,12 @@ def test_a_product_younger_than_the_model_has_one_place_where_it_suits() -> None
         replace(asked, explore=0.2),
         replace(asked, events=()),
         replace(asked, events=(Event("p70", VIEW, NOW - 5),)),
+        replace(asked, rules=ListRules(new_products=False)),
     ):
         assert "new-near" not in ids(shop.answer(without))
-    assert "new-near" not in ids(Engine(learned("item_knn"), catalogue(new=True), Rules(new_products=0)).answer(asked))
+    brand = replace(asked, rules=ListRules(max_per_category=3))
+    categories = [item.product.category for item in shop.answer(brand).items if item.product]
+    assert max(map(categories.count, categories)) <= 3, "the new product keeps the limit too"
 
 
 def test_without_the_ranker_candidates_answer_and_the_ranker_is_not_asked() -> None:

@@ -19,6 +19,7 @@ from lambda_api.serving.merging import merged
 from lambda_api.serving.question import (
     Filters,
     Invocation,
+    ListRules,
     PageContext,
     Question,
     RankedItem,
@@ -328,6 +329,8 @@ def test_the_baseline_honours_what_was_asked(shop: Shop) -> None:
     assert ids(shop.ask(filters=Filters(min_price=10.0), k=1)) == ["p2"]
     on_page = shop.ask(context=PageContext("product", ("p3",)), filters=Filters(available_only=False))
     assert ids(on_page) == ["p4", "p1", "p2"]  # of the page's category first, without the page's product
+    one_of_each = {"context": PageContext("product", ("p3",)), "rules": ListRules(max_per_brand=1)}
+    assert ids(shop.ask(**one_of_each, filters=Filters(available_only=False))) == ["p4", "p2", "p1"]
     assert [item.reason.code for item in on_page.ranking.items] == ["popular_in_category", "popular", "popular"]
     assert ids(shop.ask(context=PageContext("category", category="Light"))) == ["p3", "p1", "p2"]
     assert ids(shop.ask(events=(Event("p3", VIEW, NOW - 1),))) == ["p3", "p1", "p2"]

@@ -35,7 +35,8 @@ EVERYTHING = {
     backup_days    = 14
   }
 }""",
-    "shop = null": 'shop = { data = "s3://a-shop/log" }',
+    "shop = null": """shop = { data = "s3://a-shop/log" }
+settings = { RECSYS_ALLOW_REPEATS = "true", RECSYS_MAX_PER_BRAND = "3" }""",
     'cron(0 2 * * ? *)", timezone = "UTC", enabled = false': 'cron(0 2 * * ? *)", timezone = "UTC", enabled = true',
     "backup = null": 'backup = { vault_arn = "arn:aws:backup:eu-central-1:210987654321:backup-vault:recsys" }',
     "stream = null": "stream = { shards = null, retention_hours = 168 }",

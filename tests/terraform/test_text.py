@@ -9,6 +9,7 @@ from typing import Any
 import hcl2
 import pytest
 
+from lambda_api.settings import Settings
 from recsys_deploy.deploy.values import read_values
 from tests.terraform.mocked import TABLES
 from tests.terraform.runs import ENVIRONMENTS, MODULES, ROOT, SOURCE
@@ -51,6 +52,18 @@ def test_every_table_that_is_opened_is_made() -> None:
         block["tables"] for block in hcl2.loads(text, serialization_options=OPTIONS)["locals"] if "tables" in block
     )
     assert set(re.findall(r'"(\w+)"', made)) == set(TABLES)
+
+
+def test_settings_of_a_shop_are_settings_of_the_code_that_the_stack_leaves_alone() -> None:
+    """The stack's own value of a setting would replace the shop's without a word."""
+    stack = SOURCE / "stack"
+    (rule,) = _blocks(stack / "training_variables.tf", "variable")["settings"]["validation"]
+    allowed = set(re.findall(r"RECSYS_\w+", rule["condition"]))
+    assert allowed and {name.removeprefix("RECSYS_").lower() for name in allowed} <= set(Settings.model_fields)
+    parsed = [hcl2.loads(path.read_text(), serialization_options=OPTIONS) for path in sorted(stack.glob("*.tf"))]
+    own = {name for file in parsed for name in re.findall(r"RECSYS_\w+", str(file.get("locals", "")))}
+    assert {"RECSYS_DATA", "RECSYS_TARGET", "RECSYS_ROLLOUT"} <= own
+    assert not allowed & own
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
