@@ -49,9 +49,9 @@ class JsonValue:
     __slots__ = ()
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON-able form: tuples as lists, interaction types as their codes."""
-        return _adapter(type(self)).dump_python(self, mode="json")
+    def to_json(self, *, brief: bool = False) -> dict[str, Any]:
+        """JSON-able form: tuples as lists, interaction types as their codes; ``brief``: without what is as by default."""
+        return _adapter(type(self)).dump_python(self, mode="json", exclude_defaults=brief)
 
     @classmethod
     def from_json(cls, content: Any) -> Self:

@@ -83,10 +83,11 @@ def _template(settings: Settings) -> Question:
 
 def questions_plan(settings: Settings) -> ProcessingJobPlan:
     """The processing job that writes the questions."""
+    like = json.dumps(_template(settings).to_json(brief=True))  # an argument has 256 characters at most
     return ProcessingJobPlan(
         placement=placement_of(settings),
         module=PROGRAM,
-        arguments=("--lake", settings.lake_uri, "--like", json.dumps(_template(settings).to_json())),
+        arguments=("--lake", settings.lake_uri, "--like", like),
         outputs={"questions": questions_place(settings)},
         reads=(settings.lake_uri,),
         # There is no spot capacity for processing jobs.

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from lambda_api.recommender.bundle import BundleInfo, DataWindow, write_bundle
+from lambda_api.serving.question import Question
 from lambda_api.settings import make_settings
 from recsys_assets.batch.questions import QuestionSet, publish, read_questions, write_questions
 from recsys_assets.features.engine import end_of_log
@@ -67,7 +68,7 @@ def subject(shop: BatchShop) -> Subject:
 def ask(shop: BatchShop, per_part: int = 20) -> QuestionSet:
     scratch = shop.settings.home / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
-    write_questions(shop.lake, scratch, shop.settings.k, allow_repeats=False, per_part=per_part)
+    write_questions(shop.lake, scratch, Question.template(shop.settings, shop.settings.k), per_part=per_part)
     publish(scratch, questions_place(shop.settings))
     return read_questions(questions_place(shop.settings))
 

@@ -9,6 +9,7 @@ import boto3
 import dagster as dg
 import pytest
 
+from lambda_api.serving.question import Question
 from lambda_api.settings import Settings
 from recsys_assets.sagemaker.client import PipesSageMakerClient
 from recsys_assets.sagemaker.errors import JobFailed, JobRefused
@@ -205,6 +206,16 @@ def test_a_processing_job_that_fails_hands_on_the_programs_reason(
     assert data is not None and data.user_failure_data is not None
     assert "holds no days; materialise the asset 'interactions' first" in str(data.user_failure_data.description)
     assert "the program failed; its log says more" in str(data.user_failure_data.description)
+
+
+def test_a_processing_job_is_told_the_rules_of_the_shop(shop: BatchShop, s3: Any) -> None:
+    rules = {"max_per_category": 100, "max_per_brand": 100, "freshness": 9.87654321, "fresh_days": 3_333.333}
+    wanted = {**rules, "new_products": False, "allow_repeats": True}
+    settings = on_aws(shop.settings, s3).model_copy(update=wanted)
+    arguments = questions_plan(settings).arguments
+    told = arguments[arguments.index("--like") + 1]
+    assert Question.read_json(told.encode()) == Question.template(settings, settings.k)
+    assert all(len(argument) <= 256 for argument in arguments), "AppSpecification.ContainerArguments"
 
 
 def test_requests_are_ones_that_the_service_model_takes() -> None:
