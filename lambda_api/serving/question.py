@@ -50,7 +50,7 @@ class JsonValue:
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012
 
     def to_json(self, *, brief: bool = False) -> dict[str, Any]:
-        """JSON-able form: tuples as lists, interaction types as their codes; ``brief``: without what is as by default."""
+        """JSON-able form: tuples as lists, interaction types as their codes; ``brief``: without defaults."""
         return _adapter(type(self)).dump_python(self, mode="json", exclude_defaults=brief)
 
     @classmethod
