@@ -1,20 +1,26 @@
-"""Next clicks of a public click log: ``python -m benchmarks.next_click --data FOLDER [--models NAMES] [--validation]``.
+"""Next clicks of a public click log: ``python -m benchmarks.next_click --data FOLDER [--models NAMES]``.
 
 FOLDER holds ``train.txt`` and ``test.txt`` with the columns SessionId, ItemId and Time, tab-separated, Time in seconds
 since 1970 (YooChoose, RecSys Challenge 2015, as session-rec prepares it). Every click of the test sessions whose answer
 the training sessions know is judged, all products are ranked, and products clicked before in the session may be listed.
+
 ``--validation`` judges the last day of the training file instead, on which versions of a model are compared.
+``--ablation`` judges that day too: the hybrid without each source and group of features of its stage within sessions.
 """
 
 import argparse
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from benchmarks.hybrid_ablation import Fitted, ablation
 from benchmarks.measure import Row, print_rows
+from lambda_api.recommender.two_stage.recommender import TwoStageRecommender
 from recsys_assets.measurement.next_click import NextClick, evaluate_next_click, next_click
 from recsys_assets.models.zoo import make_trainer, parameters_of
 from recsys_assets.schema import INTERACTIONS, PRODUCTS
@@ -44,6 +50,22 @@ def run(data: Path, models: tuple[str, ...], validation: bool) -> list[Row]:
             }
         )
     return rows
+
+
+def ablation_rows(data: Path) -> Iterator[Row]:
+    """What each part of the stage within sessions is worth, judged on the last day of the training file."""
+    task = clicks(data, validation=True)
+    sessions = np.unique(np.array(task.histories.user_ids), return_inverse=True)[1]
+
+    def judge(model: TwoStageRecommender) -> np.ndarray:
+        """The mean reciprocal rank of each session."""
+        found = evaluate_next_click(model, task, K)["mrr"]
+        return np.bincount(sessions, weights=found) / np.bincount(sessions)
+
+    fitted = Fitted.on_sessions(task.training, allow_repeats=True)
+    for row in ablation(f"{task.sessions:,} sessions", fitted, judge, f"MRR@{K}"):
+        print(f"{row['what']}: {row['measured']}", flush=True)
+        yield row
 
 
 def clicks(folder: Path, validation: bool = False) -> NextClick:
@@ -85,9 +107,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.next_click", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with train.txt and test.txt")
     parser.add_argument("--models", default=",".join(MODELS), help="names in the zoo, separated by commas")
-    parser.add_argument("--validation", action="store_true", help="judge the last day of train.txt")
+    judged = parser.add_mutually_exclusive_group()
+    judged.add_argument("--validation", action="store_true", help="judge the last day of train.txt")
+    judged.add_argument("--ablation", action="store_true", help="only: the hybrid without each part, on that day")
     given = parser.parse_args()
-    rows = run(given.data, tuple(given.models.split(",")), given.validation)
+    if given.ablation:
+        rows = list(ablation_rows(given.data))
+    else:
+        rows = run(given.data, tuple(given.models.split(",")), given.validation)
     print_rows(f"next clicks, HR@{K} and MRR@{K}", rows)
 
 

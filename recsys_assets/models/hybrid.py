@@ -29,7 +29,7 @@ from recsys_assets.models.hybrid_graphs import GRAPHS, OF_CATALOGUE
 from recsys_assets.models.hybrid_mixture import best_mixture, fitted_trees, held_out
 from recsys_assets.models.hybrid_ranker import RankingRows, calibrated, exported
 from recsys_assets.models.hybrid_rows import PastWindow
-from recsys_assets.models.hybrid_sessions import session_positions, session_rows
+from recsys_assets.models.hybrid_sessions import PastSessions, session_positions
 from recsys_assets.models.hybrid_sources import RECIPES, SESSION_ALSO, SESSION_RECIPES, SOURCES
 from recsys_assets.models.hybrid_windows import Window, before, labels, plan_windows, relevant
 from recsys_assets.models.matrix_factorisation import MatrixFactorisation
@@ -138,19 +138,17 @@ class Hybrid(PersonalParameters):
         self, data: TrainingData, lasting: Graphs, report: Report | None
     ) -> tuple[list[RankingRows], list[RankingRows]]:
         """Rows of past windows, oldest first, and rows of the sessions in the newest `SESSION_WINDOWS` of them."""
-        visits, clicks, wanted, repeats = [], [], relevant(data), self.allow_repeats
-        planned = plan_windows(data, wanted, self.windows, self.window_days)
+        visits, clicks = [], []
+        planned = plan_windows(data, relevant(data), self.windows, self.window_days)
         for number, window in enumerate(planned):
             asked = self.at(data, window, lasting)
             rows = asked.rows()
             if rows is not None:
                 visits.append(rows)
-            at = session_positions(data, window, allow_repeats=repeats, most=self.max_clicks, seed=self.seed)
-            if number >= len(planned) - SESSION_WINDOWS and len(at) >= ENOUGH_CLICKS:
-                within = self.session_generator(asked.past, asked.generator)
-                rows = session_rows(within, data, at, window.start, wanted, allow_repeats=repeats)
-                if rows is not None and len(rows.groups) >= ENOUGH_CLICKS:
-                    clicks.append(rows)
+            sessions = self.sessions_at(data, window, asked) if number >= len(planned) - SESSION_WINDOWS else None
+            rows = None if sessions is None else sessions.rows()
+            if rows is not None and len(rows.groups) >= ENOUGH_CLICKS:
+                clicks.append(rows)
             if report is not None:
                 report("window", number + 1)
         return visits, clicks
@@ -166,6 +164,18 @@ class Hybrid(PersonalParameters):
             drawn = np.random.default_rng(self.seed).choice(len(users), self.max_shoppers, replace=False)
             users = users[np.sort(drawn)]
         return PastWindow(self.sources_on(past, lasting), past, users, truth)
+
+    def sessions_at(self, data: TrainingData, window: Window, asked: PastWindow) -> PastSessions | None:
+        """The sessions of a window's first days; ``None`` where they are too few.
+
+        ``asked``: `at` the window.
+        """
+        repeats = self.allow_repeats
+        at = session_positions(data, window, allow_repeats=repeats, most=self.max_clicks, seed=self.seed)
+        if len(at) < ENOUGH_CLICKS:
+            return None
+        within = self.session_generator(asked.past, asked.generator)
+        return PastSessions(within, data, at, window.start, relevant(data), repeats)
 
     def ranked(
         self,

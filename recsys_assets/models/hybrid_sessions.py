@@ -5,6 +5,7 @@ the window; the examples are sessions of its first days, so that what is known i
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,32 +53,39 @@ def session_positions(
     return at
 
 
-def session_rows(
-    generator: CandidateGenerator,
-    data: TrainingData,
-    at: NDArray[np.int64],
-    moment: int,
-    wanted: Collection[InteractionType],
-    *,
-    allow_repeats: bool,
-) -> RankingRows | None:
-    """Labelled candidates after each of the events ``at``; ``None`` where no candidate was clicked.
+@dataclass(frozen=True)
+class PastSessions:
+    """Sessions of one past window to learn from.
 
-    Args:
+    Attributes:
         generator: of the session stage, fitted on what precedes ``moment`` (seconds since 1970 UTC).
+        data: the whole log.
+        at: events of ``data`` after which a click is to be foreseen, int64 ``[P]`` (`session_positions`).
         wanted: types of interaction that count as taking a product.
+        allow_repeats: whether what the shopper has seen may be right.
     """
-    known = np.bincount(data.product[data.timestamp < moment], minlength=len(data.products)) > 0
-    parts = (at[first : first + EXAMPLES_PER_BATCH] for first in range(0, len(at), EXAMPLES_PER_BATCH))
-    batches = (
-        (
-            histories_at(data, some, moment),
-            _labels(data, some, wanted, allow_repeats=allow_repeats),
-            np.arange(len(some)),
+
+    generator: CandidateGenerator
+    data: TrainingData
+    at: NDArray[np.int64]
+    moment: int
+    wanted: Collection[InteractionType]
+    allow_repeats: bool
+
+    def rows(self) -> RankingRows | None:
+        """Candidates after each of the events, labelled; ``None`` where no candidate was clicked."""
+        data, moment = self.data, self.moment
+        known = np.bincount(data.product[data.timestamp < moment], minlength=len(data.products)) > 0
+        parts = (self.at[first : first + EXAMPLES_PER_BATCH] for first in range(0, len(self.at), EXAMPLES_PER_BATCH))
+        batches = (
+            (
+                histories_at(data, some, moment),
+                _labels(data, some, self.wanted, allow_repeats=self.allow_repeats),
+                np.arange(len(some)),
+            )
+            for some in parts
         )
-        for some in parts
-    )
-    return labelled_rows(generator, known, batches, session=True)
+        return labelled_rows(self.generator, known, batches, session=True)
 
 
 def histories_at(data: TrainingData, at: NDArray[np.int64], moment: int) -> Histories:
