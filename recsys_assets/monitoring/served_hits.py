@@ -20,7 +20,7 @@ from lambda_api.recommender.contract import Recommender
 from lambda_api.recommender.ids import IdMap
 from recsys_assets.lake import Lake, midnight
 from recsys_assets.measurement.protocol import EvaluationWindow, build_task, evaluate
-from recsys_assets.monitoring.concept import DailyRate
+from recsys_assets.monitoring.concept import GAP_DAYS, REFERENCE_DAYS, DailyRate
 from recsys_assets.monitoring.samples import events_of_active_shoppers, newest_of_each, usable_days
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
@@ -33,8 +33,11 @@ MAX_SHOPPERS: Final = 10_000
 """Active shoppers per day, of whom those count who bought something."""
 
 HISTORY_DAYS: Final = 90
-BACKFILL_DAYS: Final = 77
-"""Missing days that one run computes: the reference of the CUSUM, its gap and two weeks."""
+BACKFILL_DAYS: Final = REFERENCE_DAYS + GAP_DAYS + 35
+"""Days looked at, and computed where they are missing: five weeks of a champion, each day with its whole reference.
+
+With fewer, the first days of a sum are standardised by what is left of their reference, and change from day to day.
+"""
 
 CHUNK_DAYS: Final = 7
 """Missing days of which the shoppers' events are in memory at once."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from recsys_assets.monitoring.drift_statistics import (
     own_limit,
     population_stability_index,
 )
+from recsys_assets.monitoring.served_hits import BACKFILL_DAYS
 from recsys_assets.monitoring.twin import judge_twin
 
 RNG = np.random.default_rng(0)
@@ -163,6 +165,14 @@ def test_weeks_that_lie_high_or_low_as_usual_are_no_loss() -> None:
     """Seasons of 8 % a week: the sum is standardised by weeks as well as by days."""
     alarms = [_alarms(_ageing(56 + 182, seed, season=0.08)) for seed in range(40)]
     assert np.mean(alarms) <= 1
+
+
+def test_days_of_a_sum_stay_as_they_were() -> None:
+    """What was found about a day does not change while its champion serves: the days looked at hold its reference."""
+    rates, first = _ageing(140, 1), 105
+    found = [follow(rates[: last + 1][-BACKFILL_DAYS:], start=rates[first].day).path for last in range(first, 140)]
+    assert [len(path) for path in found] == list(range(1, 36))
+    assert all(later[:-1] == earlier for earlier, later in pairwise(found))
 
 
 def test_expected_rate_by_hand() -> None:
