@@ -308,6 +308,8 @@ class Recommendations:
             answer = response.read(LONGEST_ANSWER + 1)
             if len(answer) > LONGEST_ANSWER:
                 raise http.client.HTTPException(f"the answer is longer than {LONGEST_ANSWER} bytes")
+            if response.length:  # `read` with a size does not tell that the connection was lost
+                raise http.client.IncompleteRead(answer, response.length)
         except BaseException:
             connection.close()
             raise

@@ -225,6 +225,15 @@ def hangs_up(handler: BaseHTTPRequestHandler) -> None:
     handler.connection.shutdown(socket.SHUT_RDWR)
 
 
+def hangs_up_within_the_answer(handler: BaseHTTPRequestHandler) -> None:
+    body = json.dumps(LIST).encode()
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body[:-1])
+    handler.close_connection = True
+
+
 def answers_then_hangs_up_silently(handler: BaseHTTPRequestHandler) -> None:
     says(200, LIST)(handler)
     handler.wfile.flush()
@@ -254,8 +263,11 @@ def client_of(script: Script, pauses: list[float] | None = None, **options: Any)
 
 @pytest.mark.parametrize(
     "failure",
-    [says(500, {}), says(502, b"<html>"), says(503, {}), says(504, {}), says(429, {}), says(408, {}), hangs_up],
-)
+    [
+        says(500, {}), says(502, b"<html>"), says(503, {}), says(504, {}), says(429, {}), says(408, {}), hangs_up,
+        hangs_up_within_the_answer,
+    ],
+)  # fmt: skip
 def test_what_may_pass_is_tried_again_a_few_times(script: Script, failure: Any) -> None:
     script.answers = [failure, failure, says(200, LIST)]
     pauses: list[float] = []

@@ -66,6 +66,8 @@ def _post(connection: http.client.HTTPConnection, path: str, body: bytes) -> byt
         raise EndpointFailed(f"status {response.status}: {answer[:200]!r}")
     if len(answer) > MAX_ANSWER_BYTES:
         raise EndpointFailed(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+    if response.length:  # `read` with a size does not tell that the connection was lost
+        raise http.client.IncompleteRead(answer, response.length)
     return answer
 
 

@@ -120,9 +120,9 @@ def test_what_is_no_invocation_is_refused(content: dict[str, Any]) -> None:
 
 
 class Endpoint:
-    """An HTTP endpoint that answers as told."""
+    """An HTTP endpoint that answers as told; ``lost``: bytes at the end before which it hangs up."""
 
-    def __init__(self, respond: Callable[[bytes], tuple[int, bytes]]) -> None:
+    def __init__(self, respond: Callable[[bytes], tuple[int, bytes]], lost: int = 0) -> None:
         self.connections: set[Any] = set()
         endpoint = self
 
@@ -136,7 +136,8 @@ class Endpoint:
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                self.wfile.write(content[: len(content) - lost])
+                self.close_connection = lost > 0
 
             def log_message(self, *arguments: Any) -> None:
                 pass
@@ -155,8 +156,8 @@ class Endpoint:
 def serve() -> Iterator[Callable[..., Endpoint]]:
     started: list[Endpoint] = []
 
-    def start(respond: Callable[[bytes], tuple[int, bytes]]) -> Endpoint:
-        started.append(Endpoint(respond))
+    def start(respond: Callable[[bytes], tuple[int, bytes]], lost: int = 0) -> Endpoint:
+        started.append(Endpoint(respond, lost))
         return started[-1]
 
     yield start
@@ -172,13 +173,15 @@ def test_connections_are_kept_and_closed_ones_replaced(serve: Callable[..., Endp
     assert len(endpoint.connections) == 1
 
 
-def test_status_slowness_and_silence_are_failures(serve: Callable[..., Endpoint]) -> None:
+def test_status_slowness_silence_and_half_answers_are_failures(serve: Callable[..., Endpoint]) -> None:
     failing = serve(lambda body: (503, b"busy"))
     with pytest.raises(EndpointFailed, match="status 503"):
         http_invoke(5.0)(failing.target, b"{}")
     slow = serve(lambda body: (time.sleep(1), (200, b"{}"))[1])
     with pytest.raises(EndpointFailed, match="imed out"):
         http_invoke(0.05)(slow.target, b"{}")
+    with pytest.raises(EndpointFailed, match="IncompleteRead"):
+        http_invoke(5.0)(serve(lambda body: (200, b"{}"), lost=1).target, b"{}")
     with pytest.raises(EndpointFailed):
         http_invoke(1.0)(RouteTarget("v", "b", "c", "http://127.0.0.1:1"), b"{}")
 
