@@ -3,7 +3,9 @@
 The hit rate of a day is a mean over shoppers: the share of those who bought something that was in their list. It is
 compared with the days before, weekday by weekday and at the same age of the model's data, and standardised; the CUSUM
 ``S_t = max(0, S_(t-1) + z_t - k)`` adds up losses and raises an alarm above ``h`` (Page, "Continuous inspection
-schemes", Biometrika 1954).
+schemes", Biometrika 1954). For a loss that began at most two days ago a lower threshold is enough, because losses that
+add up by chance take longer (after Lucas, "Combined Shewhart-CUSUM quality control schemes", J. Quality Technology
+1982).
 """
 
 from collections.abc import Sequence
@@ -17,8 +19,11 @@ from numpy.typing import NDArray
 K: Final = 0.5
 """Allowance in standard deviations."""
 
-H: Final = 5.0
+H: Final = 6.0
 """Threshold of the alarm."""
+
+SUDDEN_H, SUDDEN_DAYS = 5.0, 2
+"""Threshold within the first days of a loss."""
 
 REFERENCE_DAYS: Final = 56
 GAP_DAYS: Final = 7
@@ -44,8 +49,9 @@ class Cusum:
 
     Attributes:
         days, z, path: one value per day that could be standardised.
-        alarm: whether the last value is above the threshold.
+        alarm: whether the last value is above ``threshold``.
         since: first day of the current loss (after the last zero of the path); ``None`` while the path is at zero.
+        threshold: of the last day.
     """
 
     days: tuple[date, ...]
@@ -53,6 +59,7 @@ class Cusum:
     path: tuple[float, ...]
     alarm: bool
     since: date | None
+    threshold: float = H
 
 
 NO_CUSUM: Final = Cusum((), (), (), False, None)
@@ -82,7 +89,9 @@ def follow(rates: Sequence[DailyRate], *, start: date | None = None) -> Cusum:
         days.append(rate.day)
         losses.append(loss)
         path.append(value)
-    return Cusum(tuple(days), tuple(losses), tuple(path), bool(path) and path[-1] > H, since)
+    sudden = since is not None and (days[-1] - since).days < SUDDEN_DAYS
+    threshold = SUDDEN_H if sudden else H
+    return Cusum(tuple(days), tuple(losses), tuple(path), bool(path) and path[-1] > threshold, since, threshold)
 
 
 def standardised_loss(rate: DailyRate, rates: Sequence[DailyRate]) -> float | None:

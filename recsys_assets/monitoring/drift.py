@@ -242,7 +242,7 @@ def _concept_finding(report: DriftReport) -> Finding:
         return Finding("concept", "too few", f"{buyers} buyers on {report.day}; a verdict needs {MIN_BUYERS}.")
     sentence = (
         f"Hit rate {today[0].rate:.3f} of {today[0].shoppers:,} shoppers on {report.day}; "
-        f"CUSUM {report.cusum.path[-1]:.1f} of 5."
+        f"CUSUM {report.cusum.path[-1]:.1f} of {report.cusum.threshold:g}."
     )
     return Finding("concept", "warning" if report.cusum.alarm else "ok", sentence)
 

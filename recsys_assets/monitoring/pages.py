@@ -146,8 +146,8 @@ def draw_rates(report: DriftReport, theme: Theme) -> "Figure":
         other = axes.twinx()
         days: Any = report.cusum.days
         other.plot(days, report.cusum.path, color=PALETTE[1], linewidth=1.2)
-        other.axhline(5, color=PALETTE[1], linewidth=0.8, linestyle=":")
-        other.set_ylabel("CUSUM (alarm above 5)", color=PALETTE[1])
+        other.axhline(report.cusum.threshold, color=PALETTE[1], linewidth=0.8, linestyle=":")
+        other.set_ylabel(f"CUSUM (alarm above {report.cusum.threshold:g})", color=PALETTE[1])
         other.tick_params(colors=theme.ink, labelsize=9)
         for spine in other.spines.values():
             spine.set_color(theme.muted)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from recsys_assets.measurement.bootstrap import paired_comparison
-from recsys_assets.monitoring.concept import DailyRate, follow, standardised_loss
+from recsys_assets.monitoring.concept import SUDDEN_H, DailyRate, H, follow, standardised_loss
 from recsys_assets.monitoring.drift_statistics import (
     MIN_HISTORY,
     compare_categorical,
@@ -102,7 +102,7 @@ def test_cusum_false_alarms_in_26_weeks() -> None:
     for seed in range(40):
         rates = _rates(63 + 182, 0.2, 300, seed)
         path = follow(rates).path
-        alarms += sum(later > 5 >= earlier for earlier, later in zip((0.0, *path), path, strict=False))
+        alarms += sum(later > H >= earlier for earlier, later in zip((0.0, *path), path, strict=False))
     assert alarms / 40 <= 1
 
 
@@ -140,7 +140,7 @@ def _alarms(rates: list[DailyRate]) -> int:
     count = 0
     for first in range(56, len(rates), 28):
         path = follow(rates[: first + 28], start=rates[first].day).path
-        count += sum(later > 5 >= earlier for earlier, later in zip((0.0, *path), path, strict=False))
+        count += sum(later > H >= earlier for earlier, later in zip((0.0, *path), path, strict=False))
     return count
 
 
@@ -156,7 +156,7 @@ def test_a_loss_beyond_ageing_is_found(age_known: bool, least: int, most: int) -
     for seed in range(20):
         rates = [one if age_known else replace(one, age_days=0) for one in _ageing(112, seed, loss=0.1)]
         path = follow(rates, start=rates[84].day)
-        late = [day for day, value in zip(path.days, path.path, strict=True) if value > 5]
+        late = [day for day, value in zip(path.days, path.path, strict=True) if value > H]
         delays.append((late[0] - rates[100].day).days + 1 if late else 99)
     assert least <= np.median(delays) <= most
 
@@ -206,7 +206,20 @@ def test_cusum_by_hand() -> None:
     assert follow([DailyRate(one.day, one.rate, 29) for one in rates]).path == ()
 
 
-@pytest.mark.parametrize(("gained", "alarm"), [(0, False), (30, False), (100, True)])
+@pytest.mark.parametrize(("losses", "alarm", "threshold"), [((3.2, 3.2), True, SUDDEN_H), ((1.6,) * 5, False, H)])
+def test_a_sudden_loss_needs_less_than_one_that_adds_up(
+    losses: tuple[float, ...], alarm: bool, threshold: float
+) -> None:
+    """Losses in standard deviations after 65 equal days: a sum of 5.4 in two days is an alarm, 5.5 in five is none."""
+    deviation = np.sqrt(0.2 * 0.8 / 20_000 * (1 + 1 / 8))
+    fallen = [0.2] * 65 + [0.2 - loss * deviation for loss in losses]
+    rates = [DailyRate(date(2024, 1, 1) + timedelta(days=day), rate, 20_000) for day, rate in enumerate(fallen)]
+    found = follow(rates)
+    assert found.path[-1] == pytest.approx(sum(losses) - 0.5 * len(losses), abs=0.01)
+    assert (found.alarm, found.threshold, found.since) == (alarm, threshold, rates[65].day)
+
+
+@pytest.mark.parametrize(("gained", "alarm"), [(0, False), (30, False), (75, False), (100, True)])
 def test_the_twin_alarms_beyond_ordinary_ageing(gained: int, alarm: bool) -> None:
     """300 of 1,000 shoppers were hit by the old fit; the fresh one hits ``gained`` more and nobody less."""
     old = np.repeat([1.0, 0.0], [300, 700])
