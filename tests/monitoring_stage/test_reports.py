@@ -31,6 +31,7 @@ from recsys_assets.monitoring.groups import group_ratio, importance_ndcg
 from recsys_assets.monitoring.quality_trend import DailyQuality, quality_findings
 from recsys_assets.monitoring.samples import compare_samples, weekly_samples
 from recsys_assets.monitoring.served_hits import one_row_per_shopper, update_hits
+from recsys_assets.monitoring.twin import twin_of
 from recsys_assets.promotion.registration import register_bundle
 from recsys_assets.registry.bundle_store import BundleStore
 from recsys_assets.registry.model_registry import ModelRegistry
@@ -121,7 +122,10 @@ def test_reports_of_a_day_and_what_they_leave(changed: Settings) -> None:
     summaries = {one.report: one for one in load_summaries(changed.home / "reports")}
     assert summaries.keys() == {"data_quality_report", "drift_report", "business_report"}
     states = {finding.name: finding.state for finding in summaries["drift_report"].findings}
-    assert states["features"] == "warning" and states["concept"] == "warning" and states["twin"] == "warning"
+    assert states["features"] == "warning" and states["concept"] == "warning"
+    # 45 days of ordinary ageing cost a third here. Of the change even the twin's fresh fit knows nothing yet.
+    twin = twin_of(lake, last - timedelta(days=2), datetime(2024, 3, 1, tzinfo=UTC), 20)
+    assert twin is not None and twin.alarm
     [business] = summaries["business_report"].findings
     assert (business.state, business.sentence) == ("too few", "No list has been served yet.")
     evidence = {one.family: one for one in stored_evidence(lake, last)}
