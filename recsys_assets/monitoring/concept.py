@@ -3,8 +3,8 @@
 The hit rate of a day is a mean over shoppers: the share of those who bought something that was in their list. It is
 compared with the days before, weekday by weekday and at the same age of the model's data, and standardised; the CUSUM
 ``S_t = max(0, S_(t-1) + z_t - k)`` adds up losses and raises an alarm above ``h`` (Page, "Continuous inspection
-schemes", Biometrika 1954). For a loss that began at most two days ago a lower threshold is enough, because losses that
-add up by chance take longer (after Lucas, "Combined Shewhart-CUSUM quality control schemes", J. Quality Technology
+schemes", Biometrika 1954). Within the first two days of a loss a lower threshold is enough, because losses that add
+up by chance take longer (after Lucas, "Combined Shewhart-CUSUM quality control schemes", J. Quality Technology
 1982).
 """
 
@@ -22,8 +22,10 @@ K: Final = 0.5
 H: Final = 6.0
 """Threshold of the alarm."""
 
-SUDDEN_H, SUDDEN_DAYS = 5.0, 2
-"""Threshold within the first days of a loss."""
+SUDDEN_H: Final = 5.0
+"""Threshold within the first `SUDDEN_DAYS` days of a loss."""
+
+SUDDEN_DAYS: Final = 2
 
 REFERENCE_DAYS: Final = 56
 GAP_DAYS: Final = 7
