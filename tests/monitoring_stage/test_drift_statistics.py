@@ -102,7 +102,7 @@ def test_cusum_false_alarms_in_26_weeks() -> None:
     for seed in range(40):
         rates = _rates(63 + 182, 0.2, 300, seed)
         path = follow(rates).path
-        alarms += sum(later > H >= earlier for earlier, later in zip((0.0, *path), path, strict=False))
+        alarms += sum(later > SUDDEN_H >= earlier for earlier, later in zip((0.0, *path), path, strict=False))
     assert alarms / 40 <= 1
 
 
@@ -136,11 +136,11 @@ def _ageing(days: int, seed: int, loss: float = 0.0, season: float = 0.0) -> lis
 
 
 def _alarms(rates: list[DailyRate]) -> int:
-    """Days on which the sum, begun anew with every training, passes the threshold."""
+    """Days on which the sum, begun anew with every training, passes the lower threshold."""
     count = 0
     for first in range(56, len(rates), 28):
         path = follow(rates[: first + 28], start=rates[first].day).path
-        count += sum(later > H >= earlier for earlier, later in zip((0.0, *path), path, strict=False))
+        count += sum(later > SUDDEN_H >= earlier for earlier, later in zip((0.0, *path), path, strict=False))
     return count
 
 
